@@ -1,0 +1,42 @@
+"""Clients of AWS, made once a process and only where they are used."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+_PATIENCE = Config(
+    connect_timeout=3,
+    read_timeout=20,
+    retries={"mode": "standard", "max_attempts": 4},
+)
+
+
+@cache
+def s3() -> S3Client:
+    """S3, set up so that presigned URLs are right: SigV4 by region, no checksum of an empty body in them."""
+    client: S3Client = boto3.client(
+        "s3",
+        config=_PATIENCE.merge(
+            Config(
+                signature_version="s3v4",
+                s3={"us_east_1_regional_endpoint": "regional", "addressing_style": "auto"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            )
+        ),
+    )
+    return client
+
+
+@cache
+def sqs() -> SQSClient:
+    client: SQSClient = boto3.client("sqs", config=_PATIENCE)
+    return client

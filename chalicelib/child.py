@@ -1,0 +1,176 @@
+"""Children in which foreign bytes are decoded: limited, without our environment, dead when we are."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Buffer, Callable
+from multiprocessing.connection import Connection
+from typing import IO
+
+from chalicelib.errors import JobError, SluiceError, Transient
+
+_GIB = 1024**3
+_BLOCK_BYTES = 1024**2
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def confine(memory_bytes: int) -> Callable[[], None]:
+    """What a child does first: die with its parent, dump no core, take no more than its share.
+
+    For `preexec_fn`; everything is looked up before the fork.
+    """
+    parent = os.getpid()
+    limits = (
+        (resource.RLIMIT_AS, memory_bytes),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, 256),
+    )
+
+    def first() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before we had said that we would
+            os._exit(1)
+        for limit, value in limits:
+            resource.setrlimit(limit, (value, value))
+
+    return first
+
+
+def memory_share(function_memory_bytes: int) -> int:
+    """Address space for a child: all of the function's memory, and what is mapped but never touched."""
+    return function_memory_bytes + _GIB
+
+
+def call(
+    job: Callable[[], bytes],
+    *,
+    seconds: float,
+    memory_bytes: int,
+) -> bytes:
+    """What `job` returns, computed in a forked child.
+
+    Raises the SluiceError that `job` raises, as a JobError; JobError `decoder_crashed` or `decoder_timeout`
+    where the child died of the input; Transient where somebody else killed it.
+    """
+    return _talk(lambda _: job(), None, seconds, memory_bytes)
+
+
+def call_with_source(
+    job: Callable[[IO[bytes]], bytes],
+    read: Callable[[int, int], bytes],
+    size: int,
+    *,
+    seconds: float,
+    memory_bytes: int,
+) -> bytes:
+    """Like `call`, for a `job` that reads a remote file of `size` bytes.
+
+    The child has no credentials: it asks for blocks, and `read(start, length)` fetches them here.
+    """
+    return _talk(
+        lambda pipe: job(io.BufferedReader(_Remote(pipe, size), _BLOCK_BYTES)),
+        read,
+        seconds,
+        memory_bytes,
+    )
+
+
+def _talk(
+    job: Callable[[Connection], bytes],
+    read: Callable[[int, int], bytes] | None,
+    seconds: float,
+    memory_bytes: int,
+) -> bytes:
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(
+        target=_child, args=(confine(memory_bytes), job, theirs), daemon=True
+    )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    process.start()
+    theirs.close()
+    deadline = time.monotonic() + seconds
+    try:
+        while True:
+            if not ours.poll(max(0.0, deadline - time.monotonic())):
+                detail = f"Reading the file took longer than the {seconds:g} s that it may take."
+                raise JobError("decoder_timeout", detail)
+            verdict, first, rest = ours.recv_bytes().split(b"\0", 2)
+            if verdict == b"ok":
+                return rest
+            if verdict == b"error":
+                raise JobError(first.decode(), rest.decode())
+            assert read is not None
+            ours.send_bytes(read(int(first), int(rest)))
+    except (EOFError, ConnectionError):
+        process.join()
+        raise _died(process.exitcode) from None
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+
+
+def _child(first: Callable[[], None], job: Callable[[Connection], bytes], pipe: Connection) -> None:
+    first()
+    os.environ.clear()  # no credential is within reach of a decoder
+    # In the local cloud the standard files are the worker's own protocol pipes.
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nowhere, standard)
+    try:
+        message = b"ok\0\0" + job(pipe)
+    except SluiceError as error:
+        message = f"error\0{error.code}\0{error.detail}".encode()
+    except MemoryError:
+        message = b"error\0decoder_memory\0The file needs more memory than a decoder may take."
+    pipe.send_bytes(message)
+    os._exit(0)
+
+
+class _Remote(io.RawIOBase):
+    """A file whose blocks the parent fetches."""
+
+    def __init__(self, pipe: Connection, size: int) -> None:
+        self._pipe = pipe
+        self._size = size
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer)
+        length = min(len(view), self._size - self._position)
+        if length <= 0:
+            return 0
+        self._pipe.send_bytes(b"read\0%d\0%d" % (self._position, length))
+        block = self._pipe.recv_bytes()
+        view[: len(block)] = block
+        self._position += len(block)
+        return len(block)
+
+
+def _died(exitcode: int | None) -> SluiceError:
+    if exitcode == -signal.SIGKILL:
+        return Transient("killed", "The decoder was killed from outside.")
+    return JobError(
+        "decoder_crashed",
+        "The file makes its decoder crash: it is damaged, or made to harm.",
+    )

@@ -1,0 +1,162 @@
+"""Objects in the two buckets: the only place that talks to S3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
+
+from chalicelib.aws import s3
+from chalicelib.errors import JobError
+from chalicelib.settings import settings
+
+CONTENT_TYPES = {
+    ".jpg": "image/jpeg",
+    ".mp4": "video/mp4",
+    ".m4s": "video/mp4",
+    ".m3u8": "application/vnd.apple.mpegurl",
+}
+_TRANSFER = TransferConfig(multipart_threshold=64 * 1024**2, multipart_chunksize=32 * 1024**2)
+
+
+class Original(NamedTuple):
+    """An object in the upload bucket as it is now. `size` in bytes, `metadata` with names in lower case."""
+
+    etag: str
+    size: int
+    metadata: dict[str, str]
+
+
+def find_original(key: str) -> Original | None:
+    """The object that a client uploaded or dropped, if it is there."""
+    try:
+        head = s3().head_object(Bucket=settings().upload_bucket, Key=key)
+    except ClientError as error:
+        if _status(error) == 404:
+            return None
+        raise
+    return Original(head["ETag"].strip('"'), head["ContentLength"], head["Metadata"])
+
+
+def read_original(key: str, etag: str, start: int, length: int) -> bytes:
+    """Bytes of the object, fewer at its end; raises JobError where it is no longer the one with this ETag."""
+    if length <= 0:
+        return b""
+    span = f"bytes={start}-{start + length - 1}"
+    return _pinned(
+        key,
+        lambda: (
+            s3()
+            .get_object(Bucket=settings().upload_bucket, Key=key, IfMatch=etag, Range=span)["Body"]
+            .read()
+        ),
+    )
+
+
+def fetch_original(key: str, etag: str, target: Path) -> None:
+    """Write the object to `target`; raises JobError where it is no longer the one with this ETag."""
+    _pinned(
+        key,
+        lambda: s3().download_file(
+            settings().upload_bucket,
+            key,
+            str(target),
+            ExtraArgs={"IfMatch": etag},
+            Config=_TRANSFER,
+        ),
+    )
+
+
+def _pinned[T](key: str, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except ClientError as error:
+        if _status(error) == 412:
+            detail = f"The file {key} was overwritten while it was being worked on."
+            raise JobError("source_changed", detail) from error
+        if _status(error) == 404:
+            raise missing(key) from error
+        raise
+
+
+def missing(key: str) -> JobError:
+    return JobError("source_missing", f"The file {key} is not there any more.")
+
+
+def put_original(key: str, body: bytes, content_type: str, metadata: dict[str, str]) -> None:
+    s3().put_object(
+        Bucket=settings().upload_bucket,
+        Key=key,
+        Body=body,
+        ContentType=content_type,
+        Metadata=metadata,
+    )
+
+
+def fetch_output(key: str, target: Path) -> None:
+    s3().download_file(settings().output_bucket, key, str(target), Config=_TRANSFER)
+
+
+def publish(path: Path, key: str) -> int:
+    """Store a file in the output bucket; its size in bytes."""
+    s3().upload_file(
+        str(path),
+        settings().output_bucket,
+        key,
+        ExtraArgs={"ContentType": CONTENT_TYPES[path.suffix]},
+        Config=_TRANSFER,
+    )
+    return path.stat().st_size
+
+
+def put_work(key: str, body: bytes) -> None:
+    s3().put_object(Bucket=settings().output_bucket, Key=key, Body=body)
+
+
+def get_output(key: str) -> bytes | None:
+    """A small object of the output bucket, if it is there."""
+    try:
+        return s3().get_object(Bucket=settings().output_bucket, Key=key)["Body"].read()
+    except s3().exceptions.NoSuchKey:
+        return None
+
+
+def upload_url(key: str, size: int | None) -> str:
+    """A presigned PUT. The declared type is not signed; an announced size is."""
+    params: dict[str, Any] = {"Bucket": settings().upload_bucket, "Key": key}
+    if size is not None:
+        params["ContentLength"] = size
+    return s3().generate_presigned_url(
+        "put_object", Params=params, ExpiresIn=settings().upload_url_seconds
+    )
+
+
+def original_url(key: str) -> str:
+    """A presigned GET of the original, which a browser saves and never renders."""
+    name = quote(key.rsplit("/", 1)[-1])
+    params = {
+        "Bucket": settings().upload_bucket,
+        "Key": key,
+        "ResponseContentDisposition": f"attachment; filename*=UTF-8''{name}",
+        "ResponseContentType": "application/octet-stream",
+    }
+    return _download_url(params)
+
+
+def output_url(key: str) -> str:
+    """A presigned GET of an output."""
+    return _download_url({"Bucket": settings().output_bucket, "Key": key})
+
+
+def _download_url(params: dict[str, str]) -> str:
+    return s3().generate_presigned_url(
+        "get_object", Params=params, ExpiresIn=settings().download_url_seconds
+    )
+
+
+def _status(error: ClientError) -> int:
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]

@@ -1,0 +1,88 @@
+"""What every queue Lambda does around its one function: decode, log, retry, acknowledge last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    process_partial_response,
+)
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from chalicelib import queues
+from chalicelib.child import memory_share
+from chalicelib.settings import queue_url
+from chalicelib.watch import MetricUnit, logger, metrics
+
+
+class Later(Exception):
+    """Not now: the message becomes visible again after `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"again in {seconds:.0f} s")
+        self.seconds = seconds
+
+
+class Invocation:
+    """What one run of a Lambda may still take."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self.request_id: str = context.aws_request_id
+        # Kept back for publishing and for saying what came of it.
+        self._reserve = min(20.0, 0.15 * self.remaining_seconds())
+        self.child_memory_bytes = memory_share(int(context.memory_limit_in_mb) * 1024**2)
+
+    def remaining_seconds(self) -> float:
+        return float(self._context.get_remaining_time_in_millis()) / 1000
+
+    def work_seconds(self) -> float:
+        """Seconds after which a child must have been stopped, before Lambda stops us."""
+        return self.remaining_seconds() - self._reserve
+
+
+Handle = Callable[[SQSRecord, Invocation], None]
+
+
+def consume(event: dict[str, Any], context: Any, queue: str, handle: Handle) -> Any:
+    """Hand each message to `handle`; what raises comes again, the rest is acknowledged."""
+    invocation = Invocation(context)
+
+    def record_handler(record: SQSRecord) -> None:
+        receives = int(record.attributes.approximate_receive_count)
+        sent = int(record.attributes.sent_timestamp) / 1000
+        logger.append_keys(message_id=record.message_id, receives=receives)
+        metrics.add_metric("QueueWait", MetricUnit.Seconds, max(0.0, time.time() - sent))
+        try:
+            handle(record, invocation)
+        except Later as later:
+            logger.info("Not now", seconds=later.seconds)
+            queues.hide(_url(record, queue), record.receipt_handle, later.seconds)
+            raise
+        except Exception:
+            logger.exception("It will be tried again")
+            queues.hide(_url(record, queue), record.receipt_handle, queues.backoff(receives))
+            raise
+        finally:
+            logger.remove_keys(["message_id", "receives", "job_id", "task_id"])
+
+    processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+    try:
+        return process_partial_response(event, record_handler, processor, context)
+    finally:
+        metrics.flush_metrics()
+
+
+def _url(record: SQSRecord, queue: str) -> str:
+    """The address of the queue that a record came from; dead_letters has many."""
+    return queue_url(f"{dead_queue(record)}_dead" if queue == "dead_letters" else queue)
+
+
+def dead_queue(record: SQSRecord) -> str:
+    """The queue whose dead-letter queue a record came from: its ARN ends in …-<queue>-dead."""
+    name = record.event_source_arn.rsplit(":", 1)[-1].replace("-", "_").removesuffix("_dead")
+    return next(queue for queue in queues.QUEUES if name.endswith(f"_{queue}"))

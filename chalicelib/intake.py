@@ -1,0 +1,200 @@
+"""Intake: looks at an object that arrived, refuses what is not media, plans, sends the first messages."""
+
+from __future__ import annotations
+
+import uuid
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO
+from urllib.parse import unquote_plus
+
+import msgspec
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from chalicelib import child, files, jobs, ledger, renditions
+from chalicelib.errors import JobError
+from chalicelib.files import Original
+from chalicelib.handlers import Invocation
+from chalicelib.ledger import PENDING, STARTED, Job
+from chalicelib.media import Facts, ImageFacts, VideoFacts
+from chalicelib.plan import make_plan
+from chalicelib.queues import StartMessage
+from chalicelib.settings import settings
+from chalicelib.sniff import HEAD_BYTES, Sniffed, sniff
+from chalicelib.steps import DEFAULT_PIPELINES, find_steps
+from chalicelib.watch import logger, tracer
+
+
+class _Object(msgspec.Struct, rename="camel"):
+    key: str
+    size: int = 0
+    e_tag: str = ""
+    sequencer: str = ""
+
+
+class _S3(msgspec.Struct):
+    object: _Object
+
+
+class _Record(msgspec.Struct, rename="camel"):
+    event_name: str
+    s3: _S3
+
+
+class S3Event(msgspec.Struct):
+    """What S3 says of objects that were created. Its test event, on set-up, has no records."""
+
+    records: list[_Record] = msgspec.field(name="Records", default_factory=list)
+
+    def created(self) -> list[_Object]:
+        return [
+            msgspec.structs.replace(record.s3.object, key=unquote_plus(record.s3.object.key))
+            for record in self.records
+            if record.event_name.startswith("ObjectCreated:")
+        ]
+
+
+def decode(body: str) -> StartMessage | S3Event:
+    """A message of the intake queue: ours, or S3's."""
+    try:
+        return msgspec.json.decode(body, type=StartMessage)
+    except msgspec.ValidationError:
+        return msgspec.json.decode(body, type=S3Event)
+
+
+def take_in(record: SQSRecord, invocation: Invocation) -> None:
+    """Start the jobs that a message speaks of."""
+    for job_id in job_ids(decode(record.body)):
+        logger.append_keys(job_id=job_id)
+        tracer.put_annotation("job_id", job_id)
+        begin(job_id, invocation)
+
+
+def job_ids(message: StartMessage | S3Event) -> list[str]:
+    """The jobs that a message starts; those of drops are written here, once for each event."""
+    if isinstance(message, StartMessage):
+        return [message.job_id]
+    found = [_job_of(created) for created in message.created()]
+    return [job_id for job_id in found if job_id]
+
+
+def _job_of(created: _Object) -> str | None:
+    if created.key.endswith("/") and created.size == 0:
+        logger.info("A folder marker", key=created.key)
+        return None
+    handed_out, job_id = ledger.get_ticket(created.key)
+    if handed_out:
+        return job_id  # None: the upload waits for POST /jobs/from-key
+    identity = f"drop {created.sequencer} {created.key}"
+    job_id, _ = ledger.claim_identity(identity, str(uuid.uuid4()))
+    ledger.create_job(job_id, created.key, [], etag=created.e_tag)
+    return job_id
+
+
+def begin(job_id: str, invocation: Invocation) -> None:
+    """Plan a job and send its first messages; again, if that was done before."""
+    job = ledger.get_job(job_id)
+    if job is None:
+        logger.warning("There is no such job")
+        return
+    if job.status == PENDING:
+        try:
+            _plan(job, invocation)
+        except JobError as error:
+            logger.info("Refused", error_code=error.code, error=error.detail)
+            jobs.fail_unstarted(job_id, error)
+            return
+    elif job.status != STARTED:
+        return
+    # The plan is read back: of two intakes at once, the first one's counts.
+    jobs.send_first(job_id, jobs.load_plan(job_id))
+
+
+def _plan(job: Job, invocation: Invocation) -> None:
+    original = files.find_original(job.source_key)
+    if original is None:
+        raise files.missing(job.source_key)
+    if job.etag and job.etag != original.etag:
+        detail = f"The file {job.source_key} was overwritten before it could be worked on."
+        raise JobError("source_changed", detail)
+    sniffed, facts = inspect(job.source_key, original, invocation)
+    asked = list(job.pipeline) or _from_metadata(original) or DEFAULT_PIPELINES[sniffed.kind]
+    steps = find_steps(asked, JobError)
+    plan = make_plan(job.job_id, job.source_key, facts, steps, renditions.encode)
+    jobs.store_plan(job.job_id, plan)
+    ledger.start_job(
+        job.job_id,
+        kind=sniffed.kind,
+        duration=facts.seconds if isinstance(facts, VideoFacts) else None,
+        pipeline=[step.name for step in steps],
+        etag=original.etag,
+        shares=plan.shares(),
+    )
+
+
+def _from_metadata(original: Original) -> list[str]:
+    named = original.metadata.get("pipeline", "")
+    return [name.strip() for name in named.split(",") if name.strip()]
+
+
+def inspect(key: str, original: Original, invocation: Invocation) -> tuple[Sniffed, Facts]:
+    """What the object is, by its content. Raises JobError where it is nothing we can work on."""
+    if original.size == 0:
+        raise JobError("empty_file", "The file is empty.")
+    head = files.read_original(key, original.etag, 0, min(HEAD_BYTES, original.size))
+    sniffed = sniff(head)
+    limit = settings().max_image_bytes if sniffed.kind == "image" else settings().max_source_bytes
+    if original.size > limit:
+        detail = f"The {sniffed.kind} has {original.size} bytes; at most {limit} are taken."
+        raise JobError("source_too_large", detail)
+    look = _inspect_image if sniffed.kind == "image" else _inspect_video
+    return sniffed, look(key, original, sniffed, invocation)
+
+
+def _seconds(invocation: Invocation) -> float:
+    return min(float(settings().probe_seconds), invocation.work_seconds())
+
+
+def _inspect_image(
+    key: str, original: Original, sniffed: Sniffed, invocation: Invocation
+) -> ImageFacts:
+    from chalicelib import pictures
+
+    with TemporaryDirectory(prefix="sluice-") as scratch:
+        path = Path(scratch) / "source"
+        files.fetch_original(key, original.etag, path)
+
+        def look() -> bytes:
+            facts = pictures.probe_image(path, sniffed.format, settings().max_image_pixels)
+            return msgspec.json.encode(facts)
+
+        found = child.call(
+            look, seconds=_seconds(invocation), memory_bytes=invocation.child_memory_bytes
+        )
+    return msgspec.json.decode(found, type=ImageFacts)
+
+
+def _inspect_video(
+    key: str, original: Original, sniffed: Sniffed, invocation: Invocation
+) -> VideoFacts:
+    from chalicelib import probe
+
+    def look(source: IO[bytes]) -> bytes:
+        return msgspec.json.encode(
+            probe.probe_video(source, sniffed.format, original.size, settings().max_video_pixels)
+        )
+
+    found = child.call_with_source(
+        look,
+        partial(files.read_original, key, original.etag),
+        original.size,
+        seconds=_seconds(invocation),
+        memory_bytes=invocation.child_memory_bytes,
+    )
+    facts = msgspec.json.decode(found, type=VideoFacts)
+    longest = settings().max_video_seconds
+    if facts.seconds > longest:
+        detail = f"The video is {facts.seconds:.0f} s long; at most {longest} s are taken."
+        raise JobError("too_long", detail)
+    return facts

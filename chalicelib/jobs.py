@@ -1,0 +1,85 @@
+"""How a job moves on: what follows when a task ends. Idempotent, so that it can be repeated after a crash."""
+
+from __future__ import annotations
+
+import msgspec
+
+from chalicelib import files, ledger, queues
+from chalicelib.errors import SluiceError, Transient
+from chalicelib.ledger import FAILURE, SUCCESS, Job, Output, StepState, TaskRow
+from chalicelib.plan import Plan
+from chalicelib.queues import TaskMessage
+from chalicelib.watch import MetricUnit, logger, metrics
+
+
+def _plan_key(job_id: str) -> str:
+    return f"work/{job_id}/plan.json"
+
+
+def store_plan(job_id: str, plan: Plan) -> None:
+    files.put_work(_plan_key(job_id), msgspec.json.encode(plan))
+
+
+def load_plan(job_id: str) -> Plan:
+    """The plan that intake stored."""
+    body = files.get_output(_plan_key(job_id))
+    if body is None:
+        raise Transient("plan_missing", f"The plan of job {job_id} is not there.")
+    return msgspec.json.decode(body, type=Plan)
+
+
+def send_first(job_id: str, plan: Plan) -> None:
+    """Send every task that needs no other."""
+    for task in plan.first():
+        queues.send(task.queue, TaskMessage(job_id, task.id))
+
+
+def failure(error: SluiceError) -> StepState:
+    return StepState(FAILURE, error=error.detail, error_code=error.code)
+
+
+def after_task(job_id: str, plan: Plan, row: TaskRow) -> None:
+    """What follows from an ended task: its step's end, the tasks that waited for it, the job's end."""
+    task_id = row.task_id
+    if row.state == ledger.FAILED:
+        state = msgspec.convert(row.result, StepState)
+        for step in plan.steps_needing(task_id):
+            _end_step(job_id, step, state)
+        return
+    if plan.has_dependents(task_id):
+        for task in plan.ready_after(task_id, ledger.add_ended(job_id, task_id)):
+            queues.send(task.queue, TaskMessage(job_id, task.id))
+    ended = plan.ended_by(task_id)
+    if ended:
+        _end_step(job_id, ended, StepState(SUCCESS, output=msgspec.convert(row.result, Output)))
+
+
+def fail_open_steps(job: Job, state: StepState) -> None:
+    """End every step that has not ended, and with them the job."""
+    for step, current in job.step_states.items():
+        if current.status not in ledger.TERMINAL:
+            _end_step(job.job_id, step, state)
+    _end_job(job)
+
+
+def fail_unstarted(job_id: str, error: SluiceError) -> None:
+    """End a job that has no steps yet."""
+    if ledger.fail_job(job_id, error.code, error.detail):
+        _announce(FAILURE, error.code)
+
+
+def _end_step(job_id: str, step: str, state: StepState) -> None:
+    row = ledger.end_step(job_id, step, state)
+    if row is not None:
+        _end_job(row)
+
+
+def _end_job(row: Job) -> None:
+    status = ledger.end_job(row)
+    if status:
+        _announce(status, "")
+
+
+def _announce(status: str, code: str) -> None:
+    logger.info("Job ended", status=status, error_code=code)
+    metrics.add_metric(f"Jobs{status.title()}", MetricUnit.Count, 1)

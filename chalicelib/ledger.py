@@ -1,0 +1,611 @@
+"""The state of jobs and tasks, in one DynamoDB table: the only place that writes it.
+
+Every change is one verb, and every verb one conditional write whose condition has a name.
+Losing a race is a quiet answer, never an exception.
+
+    pk               sk            what it is
+    job#<id>         job           the row that the API reads (small: at most 4 KB)
+    job#<id>         progress      how far each task is; what each step weighs
+    job#<id>         ended         the tasks that have ended well: a set that only grows
+    job#<id>         task#<id>     lease, attempts, result of one task
+    upload#<key>     ticket        a presigned URL was handed out for this key
+    claim#<hash>     claim         which job an event, a request or an Idempotency-Key stands for
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import time
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from itertools import groupby, islice
+from typing import Any
+
+import msgspec
+from pynamodb.attributes import (
+    BooleanAttribute,
+    DiscriminatorAttribute,
+    JSONAttribute,
+    ListAttribute,
+    MapAttribute,
+    NumberAttribute,
+    UnicodeAttribute,
+    UnicodeSetAttribute,
+)
+from pynamodb.exceptions import DoesNotExist, PutError, UpdateError
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
+from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
+from pynamodb.models import Model
+
+from chalicelib.settings import settings
+
+PENDING, STARTED, SUCCESS, FAILURE = "PENDING", "STARTED", "SUCCESS", "FAILURE"
+STATUSES = (PENDING, STARTED, SUCCESS, FAILURE)
+TERMINAL = (SUCCESS, FAILURE)
+FREE, RUNNING, DONE, FAILED = "free", "running", "done", "failed"  # of a task
+
+_DAY = 86400
+# Longer than SQS keeps a message: a duplicate that comes later than this cannot come.
+_CLAIM_SECONDS = 15 * _DAY
+# SQS makes a dead worker's message visible again soon after the lease; after that long it is lost.
+_REDELIVERY_SECONDS = 60
+_LOST = "ConditionalCheckFailedException"
+# The sweep's index has as many partitions as a job id's first digit has values.
+SHARDS = "0123456789abcdef"
+
+
+class Output(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One object in the output bucket. `size` in bytes (of all files, for HLS), `duration` in seconds."""
+
+    type: str
+    s3_key: str
+    size: int
+    content_type: str
+    width: int
+    height: int
+    duration: float | None = None
+    warning: str = ""
+
+
+class StepState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where one step of a job stands."""
+
+    status: str = PENDING
+    output: Output | None = None
+    error: str = ""
+    error_code: str = ""
+
+
+class _ByStatus(GlobalSecondaryIndex["Job"]):
+    class Meta:
+        index_name = "by_status"
+        projection = IncludeProjection(["row"])
+
+    status = UnicodeAttribute(hash_key=True)
+    created = UnicodeAttribute(range_key=True)
+
+
+class _ByKey(GlobalSecondaryIndex["Job"]):
+    class Meta:
+        index_name = "by_key"
+        projection = IncludeProjection(["row"])
+
+    source_key = UnicodeAttribute(hash_key=True)
+    created = UnicodeAttribute(range_key=True)
+
+
+class _ByDue(GlobalSecondaryIndex["Row"]):
+    class Meta:
+        index_name = "by_due"
+        projection = IncludeProjection(["row"])
+
+    due_shard = UnicodeAttribute(hash_key=True)
+    due_at = NumberAttribute(range_key=True)
+
+
+class Row(Model):
+    """What every item of the table has. `kind_of_row` tells PynamoDB which class an item is."""
+
+    class Meta:
+        table_name = settings().jobs_table
+        connect_timeout_seconds = 2
+        read_timeout_seconds = 5
+        max_retry_attempts = 5
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    row = DiscriminatorAttribute()
+    expires_at = NumberAttribute(null=True)
+    due_shard = UnicodeAttribute(null=True)
+    due_at = NumberAttribute(null=True)
+    by_due = _ByDue()
+
+    @property
+    def job_id(self) -> str:
+        return self.pk.partition("#")[2]
+
+
+class Job(Row, discriminator="job"):
+    """The row that the API reads."""
+
+    SK = "job"
+
+    status = UnicodeAttribute()
+    source_key = UnicodeAttribute()
+    created = UnicodeAttribute()  # created_at and id: unique, and sorts by time
+    created_at = UnicodeAttribute()
+    updated_at = UnicodeAttribute()
+    pipeline: ListAttribute[Any] = ListAttribute(default=list)
+    steps: MapAttribute[str, Any] = MapAttribute(default=dict)
+    etag = UnicodeAttribute(default="")
+    kind = UnicodeAttribute(default="")
+    duration = NumberAttribute(null=True)
+    error = UnicodeAttribute(default="")
+    error_code = UnicodeAttribute(default="")
+    awaits_upload = BooleanAttribute(default=False)
+    deadline_at = NumberAttribute()
+    by_status = _ByStatus()
+    by_key = _ByKey()
+
+    @property
+    def step_states(self) -> dict[str, StepState]:
+        """The steps, in pipeline order."""
+        stored = self.steps.as_dict()
+        return {
+            name: msgspec.convert(stored[name], StepState)
+            for name in self.pipeline
+            if name in stored
+        }
+
+
+class Progress(Row, discriminator="progress"):
+    """How far each task is, in percent; and for each step, the tasks it takes and what they cost."""
+
+    SK = "progress"
+
+    shares = JSONAttribute()
+    percents: MapAttribute[str, Any] = MapAttribute(default=dict)
+
+
+class TaskRow(Row, discriminator="task"):
+    """One task: who works on it until when, how often it was tried, what came of it."""
+
+    queue = UnicodeAttribute(default="")
+    state = UnicodeAttribute()
+    owner = UnicodeAttribute(null=True)
+    lease_until = NumberAttribute(null=True)
+    attempts = NumberAttribute(default=0)
+    result = JSONAttribute(null=True)
+    last_error = UnicodeAttribute(default="")
+
+    @property
+    def task_id(self) -> str:
+        return self.sk.partition("#")[2]
+
+
+class _Ended(Row, discriminator="ended"):
+    SK = "ended"
+
+    tasks = UnicodeSetAttribute(null=True)
+
+
+class _Ticket(Row, discriminator="ticket"):
+    SK = "ticket"
+
+    ticket_job_id = UnicodeAttribute(null=True)
+
+
+class _Claim(Row, discriminator="claim"):
+    SK = "claim"
+
+    claimed_job_id = UnicodeAttribute()
+    fingerprint = UnicodeAttribute(default="")
+
+
+class Claim(Enum):
+    """What claiming a task answers."""
+
+    FREE = "run it"
+    ENDED = "repeat the fan-in and the next sends, then acknowledge"
+    LEASED = "make the message visible again when the lease ends; do not acknowledge"
+
+
+def now_iso() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _job_key(job_id: str) -> str:
+    return f"job#{job_id}"
+
+
+def _subitem_expiry() -> int:
+    """When a job's other items may go: well after the latest moment at which the job can end."""
+    chosen = settings()
+    return int(time.time()) + chosen.job_deadline_seconds + chosen.retention_days * _DAY
+
+
+# ── jobs ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def create_job(
+    job_id: str,
+    source_key: str,
+    pipeline: Sequence[str],
+    *,
+    etag: str = "",
+    upload_deadline: int | None = None,
+) -> None:
+    """Write PENDING. With `upload_deadline` (Unix seconds) the job waits until then for its upload."""
+    created_at = now_iso()
+    deadline = upload_deadline or int(time.time()) + settings().job_deadline_seconds
+    row = Job(
+        _job_key(job_id),
+        Job.SK,
+        status=PENDING,
+        source_key=source_key,
+        created=f"{created_at}#{job_id}",
+        created_at=created_at,
+        updated_at=created_at,
+        pipeline=list(pipeline),
+        etag=etag,
+        awaits_upload=upload_deadline is not None,
+        deadline_at=deadline,
+        due_shard=job_id[0],
+        due_at=deadline,
+    )
+    not_created_before = Job.pk.does_not_exist()
+    _put(row, not_created_before)
+
+
+def get_job(job_id: str) -> Job | None:
+    """The row as it is now."""
+    try:
+        return Job.get(_job_key(job_id), Job.SK, consistent_read=True)
+    except DoesNotExist:
+        return None
+
+
+def start_job(
+    job_id: str,
+    *,
+    kind: str,
+    duration: float | None,
+    pipeline: Sequence[str],
+    etag: str,
+    shares: dict[str, dict[str, float]],
+) -> None:
+    """PENDING → STARTED, once; the progress item is there before."""
+    _put(
+        Progress(
+            _job_key(job_id),
+            Progress.SK,
+            shares=shares,
+            percents={},
+            expires_at=_subitem_expiry(),
+        ),
+        Progress.pk.does_not_exist(),
+    )
+    deadline = int(time.time()) + settings().job_deadline_seconds
+    still_pending = Job.status == PENDING
+    _update(
+        Job(_job_key(job_id), Job.SK),
+        [
+            Job.status.set(STARTED),
+            Job.kind.set(kind),
+            *([Job.duration.set(duration)] if duration is not None else []),
+            Job.pipeline.set(list(pipeline)),
+            Job.steps.set({name: {"status": PENDING} for name in pipeline}),
+            Job.etag.set(etag),
+            Job.deadline_at.set(deadline),
+            Job.due_at.set(deadline),
+            Job.updated_at.set(now_iso()),
+        ],
+        still_pending,
+    )
+
+
+def end_step(job_id: str, step: str, state: StepState) -> Job | None:
+    """Write a step's end, once; the row as it is then, or None where the job has ended already."""
+    path = Job.steps[step]
+    job_runs = Job.status == STARTED
+    step_open = ~Job.steps[step]["status"].is_in(SUCCESS, FAILURE)
+    row = Job(_job_key(job_id), Job.SK)
+    changes = [path.set(msgspec.to_builtins(state)), Job.updated_at.set(now_iso())]
+    if _update(row, changes, job_runs & step_open):
+        return row
+    current = get_job(job_id)
+    return current if current and current.status == STARTED else None
+
+
+def end_job(row: Job) -> str | None:
+    """The terminal status, if every step of this row has ended and nobody wrote it before."""
+    states = row.step_states
+    if not states or any(state.status not in TERMINAL for state in states.values()):
+        return None
+    failed = {name: state for name, state in states.items() if state.status == FAILURE}
+    error, code = "", ""
+    if failed:
+        name, first = next(iter(failed.items()))
+        error, code = f"{name}: {first.error}", first.error_code
+    status = FAILURE if failed else SUCCESS
+    every_step_ended = Job.status == STARTED
+    return status if _end(row.job_id, status, error, code, every_step_ended) else None
+
+
+def fail_job(job_id: str, code: str, error: str) -> bool:
+    """End a job that never started, with its reason; False where it has started or ended."""
+    never_started = Job.status == PENDING
+    return _end(job_id, FAILURE, error, code, never_started)
+
+
+def _end(job_id: str, status: str, error: str, code: str, condition: Condition) -> bool:
+    expires = int(time.time()) + settings().retention_days * _DAY
+    return _update(
+        Job(_job_key(job_id), Job.SK),
+        [
+            Job.status.set(status),
+            Job.error.set(error),
+            Job.error_code.set(code),
+            Job.updated_at.set(now_iso()),
+            Job.expires_at.set(expires),
+            Job.due_shard.remove(),
+            Job.due_at.remove(),
+        ],
+        condition,
+    )
+
+
+def list_jobs(
+    limit: int, before: str | None, statuses: Collection[str], source_key: str | None
+) -> list[Job]:
+    """At most `limit` jobs with one of `statuses`, newest first, created before the position `before`."""
+    # A job that changes its status between two queries may show up in both.
+    merged = heapq.merge(*_newest_first(limit, before, statuses, source_key), reverse=True)
+    positions = (position for position, _ in groupby(merged))
+    found: list[Job] = []
+    while len(found) < limit:
+        page = list(islice(positions, limit - len(found)))
+        if not page:
+            break
+        keys = [(_job_key(position.partition("#")[2]), Job.SK) for position in page]
+        rows = sorted(Job.batch_get(keys), key=lambda row: row.created, reverse=True)
+        found += [row for row in rows if row.status in statuses]
+    return found
+
+
+def _newest_first(
+    limit: int, before: str | None, statuses: Collection[str], source_key: str | None
+) -> list[Iterator[str]]:
+    older = Job.created < before if before else None
+    queries = (
+        [(Job.by_key, source_key)]
+        if source_key is not None
+        else [(Job.by_status, status) for status in statuses]
+    )
+    return [
+        (
+            row.created
+            for row in index.query(value, older, scan_index_forward=False, page_size=limit)
+        )
+        for index, value in queries
+    ]
+
+
+# ── progress ────────────────────────────────────────────────────────────────────────────────────
+
+
+def get_job_and_progress(job_id: str) -> tuple[Job, Progress | None] | None:
+    """Both in one request."""
+    job, progress = None, None
+    keys = [(_job_key(job_id), Job.SK), (_job_key(job_id), Progress.SK)]
+    for row in Row.batch_get(keys, consistent_read=True):
+        if isinstance(row, Job):
+            job = row
+        elif isinstance(row, Progress):
+            progress = row
+    return (job, progress) if job else None
+
+
+def advance(job_id: str, task_id: str, percent: int) -> None:
+    """Note how far a task is; never backwards, also not after a retry."""
+    path = Progress.percents[task_id]
+    further = path.does_not_exist() | (path < percent)
+    _update(Progress(_job_key(job_id), Progress.SK), [path.set(percent)], further)
+
+
+# ── tasks ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def claim_task(
+    job_id: str, task_id: str, queue: str, owner: str, lease_seconds: float
+) -> tuple[Claim, TaskRow]:
+    """Take a task for as long as this invocation can last; what it answers is for the caller to do."""
+    row = TaskRow(_job_key(job_id), f"task#{task_id}")
+    now = time.time()
+    lease_until = int(now + lease_seconds) + 1
+    never_claimed = TaskRow.state.does_not_exist()
+    given_back = TaskRow.state == FREE
+    worker_is_dead = (TaskRow.state == RUNNING) & (TaskRow.lease_until < int(now))
+    claimed = _update(
+        row,
+        [
+            TaskRow.row.set(TaskRow),  # an update that creates does not say what it creates
+            TaskRow.state.set(RUNNING),
+            TaskRow.queue.set(queue),
+            TaskRow.owner.set(owner),
+            TaskRow.lease_until.set(lease_until),
+            TaskRow.attempts.add(1),
+            TaskRow.due_shard.set(job_id[0]),
+            TaskRow.due_at.set(lease_until + _REDELIVERY_SECONDS),
+            TaskRow.expires_at.set(_subitem_expiry()),
+        ],
+        never_claimed | given_back | worker_is_dead,
+    )
+    if claimed:
+        return Claim.FREE, row
+    row.refresh(consistent_read=True)
+    return (Claim.ENDED if row.state in (DONE, FAILED) else Claim.LEASED), row
+
+
+def get_task(job_id: str, task_id: str) -> TaskRow | None:
+    try:
+        return TaskRow.get(_job_key(job_id), f"task#{task_id}", consistent_read=True)
+    except DoesNotExist:
+        return None
+
+
+def finish_task(job_id: str, task_id: str, owner: str, output: Output | None) -> TaskRow | None:
+    """Write that a task is done; the row then, or None where its lease was lost to another."""
+    result = msgspec.to_builtins(output) if output else None
+    return _end_task(job_id, task_id, DONE, TaskRow.owner == owner, TaskRow.result.set(result))
+
+
+def fail_task(job_id: str, task_id: str, owner: str | None, state: StepState) -> TaskRow | None:
+    """Write that a task cannot be done; the row then.
+
+    Without an `owner`: unless somebody is at it. None where it has ended, or is another's.
+    """
+    if owner:
+        ours = TaskRow.owner == owner
+    else:
+        ours = TaskRow.state.does_not_exist() | ~(
+            (TaskRow.state == RUNNING) & (TaskRow.lease_until >= int(time.time()))
+        )
+    result = TaskRow.result.set(msgspec.to_builtins(state))
+    return _end_task(job_id, task_id, FAILED, ours, result)
+
+
+def _end_task(
+    job_id: str, task_id: str, state: str, ours: Condition, result: Action
+) -> TaskRow | None:
+    row = TaskRow(_job_key(job_id), f"task#{task_id}")
+    not_ended = TaskRow.state.does_not_exist() | ~TaskRow.state.is_in(DONE, FAILED)
+    ended = _update(
+        row,
+        [
+            TaskRow.row.set(TaskRow),
+            TaskRow.state.set(state),
+            result,
+            TaskRow.expires_at.set(_subitem_expiry()),
+            TaskRow.lease_until.remove(),
+            TaskRow.due_shard.remove(),
+            TaskRow.due_at.remove(),
+        ],
+        not_ended & ours,
+    )
+    return row if ended else None
+
+
+def release_task(job_id: str, task_id: str, owner: str, reason: str) -> None:
+    """Give a task back to be tried again; the reason is kept for the day when it has been once too often."""
+    _update(
+        TaskRow(_job_key(job_id), f"task#{task_id}"),
+        [
+            TaskRow.state.set(FREE),
+            TaskRow.last_error.set(reason),
+            TaskRow.lease_until.remove(),
+            TaskRow.due_shard.remove(),
+            TaskRow.due_at.remove(),
+        ],
+        (TaskRow.state == RUNNING) & (TaskRow.owner == owner),
+    )
+
+
+def add_ended(job_id: str, task_id: str) -> set[str]:
+    """Fan-in: the tasks that have ended well, this one included."""
+    row = _Ended(_job_key(job_id), _Ended.SK)
+    row.update([_Ended.tasks.add({task_id}), _Ended.expires_at.set(_subitem_expiry())])
+    return set(row.tasks or ())
+
+
+# ── identities ──────────────────────────────────────────────────────────────────────────────────
+
+
+def write_ticket(key: str, job_id: str | None, expires_at: int) -> None:
+    """Remember that a URL for `key` is handed out, so that its upload is never taken for a drop."""
+    _Ticket(
+        f"upload#{key}",
+        _Ticket.SK,
+        ticket_job_id=job_id,
+        expires_at=expires_at + 7 * _DAY,
+    ).save()
+
+
+def get_ticket(key: str) -> tuple[bool, str | None]:
+    """Whether a URL was handed out for `key`, and the job that waits for it, if any."""
+    try:
+        return True, _Ticket.get(f"upload#{key}", _Ticket.SK, consistent_read=True).ticket_job_id
+    except DoesNotExist:
+        return False, None
+
+
+def claim_identity(
+    identity: str, job_id: str, *, fingerprint: str = "", instead_of: str | None = None
+) -> tuple[str, str]:
+    """The job that stands for `identity`, and its fingerprint: `job_id`, unless another was there first.
+
+    With `instead_of`, that job may be replaced.
+    """
+    pk = f"claim#{hashlib.sha256(identity.encode()).hexdigest()}"
+    row = _Claim(
+        pk,
+        _Claim.SK,
+        claimed_job_id=job_id,
+        fingerprint=fingerprint,
+        expires_at=int(time.time()) + _CLAIM_SECONDS,
+    )
+    unclaimed = _Claim.pk.does_not_exist()
+    replaceable = _Claim.claimed_job_id == instead_of if instead_of else None
+    if _put(row, unclaimed | replaceable if replaceable is not None else unclaimed):
+        return job_id, fingerprint
+    row.refresh(consistent_read=True)
+    return row.claimed_job_id, row.fingerprint
+
+
+# ── the sweep ───────────────────────────────────────────────────────────────────────────────────
+
+
+def overdue(now: float) -> Iterator[Job | TaskRow]:
+    """Jobs past their deadline, and tasks whose worker died and whose message did not come back."""
+    for shard in SHARDS:
+        keys = [(hit.pk, hit.sk) for hit in Row.by_due.query(shard, Row.due_at < int(now))]
+        for row in Row.batch_get(keys, consistent_read=True) if keys else ():
+            if isinstance(row, (Job, TaskRow)):
+                yield row
+
+
+def postpone(row: TaskRow, seconds: int) -> bool:
+    """Look at this task again later; False where it has changed since it was read."""
+    unchanged = TaskRow.due_at == row.due_at
+    return _update(row, [TaskRow.due_at.set(int(time.time()) + seconds)], unchanged)
+
+
+def forget(row: TaskRow) -> None:
+    """Look at this task no more: its job has ended."""
+    row.update([TaskRow.due_shard.remove(), TaskRow.due_at.remove()], TaskRow.state.exists())
+
+
+# ── conditional writes ──────────────────────────────────────────────────────────────────────────
+
+
+def _put(row: Row, condition: Condition) -> bool:
+    try:
+        row.save(condition=condition)
+    except PutError as error:
+        if error.cause_response_code != _LOST:
+            raise
+        return False
+    return True
+
+
+def _update(row: Row, actions: list[Action], condition: Condition) -> bool:
+    try:
+        row.update(actions=actions, condition=condition)
+    except UpdateError as error:
+        if error.cause_response_code != _LOST:
+            raise
+        return False
+    return True

@@ -1,0 +1,113 @@
+"""Facts of a source, found by looking inside: Pillow for images, PyAV for films. Runs in a child."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import IO
+
+import av
+from av.container import InputContainer
+from av.rational import AVRational
+from av.video.stream import VideoStream
+
+from chalicelib.errors import JobError
+from chalicelib.media import VideoFacts
+
+# Files without an index of samples are read whole to count frames, if they are no larger than this.
+COUNT_BYTES = 256 * 1024**2
+
+
+def probe_video(source: IO[bytes], demuxer: str, size: int, max_pixels: int) -> VideoFacts:
+    """Facts of a film. Raises JobError where it has no picture, is damaged, or is too large to decode."""
+    try:
+        with av.open(source, format=demuxer, mode="r") as container:
+            return _facts(container, demuxer, size, max_pixels)
+    except (av.error.FFmpegError, EOFError) as error:
+        raise _damaged() from error
+
+
+def _facts(container: InputContainer, demuxer: str, size: int, max_pixels: int) -> VideoFacts:
+    video = _first_picture(container)
+    if video.width * video.height > max_pixels:
+        raise JobError(
+            "too_many_pixels",
+            f"The video is {video.width} × {video.height}; at most {max_pixels} pixels are taken.",
+        )
+    video.codec_context.thread_count = 1
+    frame = next(container.decode(video), None)
+    if frame is None:
+        raise _damaged()
+    sar = video.sample_aspect_ratio or Fraction(1)
+    width, height = _upright(frame.width * float(sar), frame.height, frame.rotation)
+    audio = next((s.index for s in container.streams.audio if s.codec_context is not None), None)
+    rate = _fraction(video.average_rate or video.guessed_rate) or Fraction(25)
+    time_base = _fraction(video.time_base) or Fraction(1, 90000)
+    seconds = _seconds(container, video)
+    frames = video.frames or None
+    if frames and video.index_entries:
+        # An edit list leaves samples out; the count in the header knows nothing of it.
+        frames = sum(not entry.is_discard for entry in video.index_entries) or frames
+    if frames is None and size <= COUNT_BYTES:
+        frames, seconds = _count(container, video, 1 / rate, time_base)
+    if not seconds or seconds <= 0:
+        seconds = (frames or 1) / float(rate)
+    return VideoFacts(
+        demuxer=demuxer,
+        width=width,
+        height=height,
+        seconds=seconds,
+        frames=frames,
+        frame_rate=str(rate),
+        timescale=_timescale(time_base),
+        video_stream=video.index,
+        audio_stream=audio,
+        interlaced=frame.interlaced_frame,
+    )
+
+
+def _first_picture(container: InputContainer) -> VideoStream:
+    cover = av.stream.Disposition.attached_pic
+    for stream in container.streams.video:
+        if not stream.disposition & cover and stream.codec_context is not None:
+            return stream
+    raise JobError("no_video_stream", "The file has no video stream; the steps need one.")
+
+
+def _upright(width: float, height: float, rotation: int) -> tuple[int, int]:
+    if rotation % 180:
+        width, height = height, width
+    return max(1, round(width)), max(1, round(height))
+
+
+def _seconds(container: InputContainer, video: VideoStream) -> float | None:
+    if video.duration and video.time_base:
+        return float(video.duration * video.time_base)
+    return container.duration / av.time_base if container.duration else None
+
+
+def _count(
+    container: InputContainer, video: VideoStream, frame: Fraction, time_base: Fraction
+) -> tuple[int, float]:
+    """Frames and seconds by reading every packet of a file that has no index of them."""
+    container.seek(container.start_time or 0, backward=True, any_frame=False)
+    times = [p.pts for p in container.demux(video) if p.pts is not None]
+    if not times:
+        raise _damaged()
+    return len(times), float((max(times) - min(times)) * time_base + frame)
+
+
+def _fraction(rational: AVRational | Fraction | None) -> Fraction | None:
+    return Fraction(rational.numerator, rational.denominator) if rational else None
+
+
+def _timescale(time_base: Fraction) -> int:
+    """Ticks a second that are whole in `time_base`, and fine enough for any frame rate."""
+    ticks = Fraction(1) / time_base
+    scale = ticks.numerator
+    while scale < 10_000:
+        scale *= 2
+    return scale
+
+
+def _damaged() -> JobError:
+    return JobError("source_damaged", "The video cannot be read: it is damaged or incomplete.")

@@ -1,0 +1,201 @@
+"""FFmpeg arguments, purely from facts: how a rendition is encoded, and packaged without encoding again.
+
+Names of files are local to the task's folder: the original is `source`, results go to `out/`.
+"""
+
+from __future__ import annotations
+
+from chalicelib.media import VideoFacts, fit_box, fit_short_side, fps
+from chalicelib.plan import Hls, Mark, Poster, Rendition, Video, Work
+
+KEYFRAME_SECONDS = 2
+SEGMENT_SECONDS = 6
+POSTER_BOX = 512
+
+# Where to look for a poster, as parts of the length. The start comes last: films begin black.
+POSTER_AT = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
+
+_COORDINATES = {
+    "top_left": ("{m}", "{m}"),
+    "top_right": ("main_w-overlay_w-{m}", "{m}"),
+    "center": ("(main_w-overlay_w)/2", "(main_h-overlay_h)/2"),
+    "bottom_left": ("{m}", "main_h-overlay_h-{m}"),
+    "bottom_right": ("main_w-overlay_w-{m}", "main_h-overlay_h-{m}"),
+}
+
+
+def open_source(facts: VideoFacts) -> tuple[str, ...]:
+    """Input options that let the file open nothing but itself, as what it was sniffed to be."""
+    return (
+        "-f", facts.demuxer,
+        "-protocol_whitelist", "file",
+        "-i", "source",
+    )  # fmt: skip
+
+
+def _shape(facts: VideoFacts, width: int, height: int) -> str:
+    """Filters from a decoded frame, which FFmpeg has turned upright already, to square pixels."""
+    # The whole frame at the field rate's half: the default would double the frames.
+    deinterlace = "bwdif=mode=send_frame," if facts.interlaced else ""
+    return f"{deinterlace}scale={width}:{height}:flags=bicubic,setsar=1"
+
+
+def _overlay(mark: Mark, width: int) -> str:
+    margin = margin_of(width)
+    x, y = (part.format(m=margin) for part in _COORDINATES[mark.position])
+    return (
+        f"[1:v]scale={mark_width(mark, width)}:-1,format=rgba,"
+        f"colorchannelmixer=aa={mark.opacity:g}[mark];[base][mark]overlay=x={x}:y={y}"
+    )
+
+
+def mark_width(mark: Mark, width: int) -> int:
+    """Pixels across for a mark on a picture of this width."""
+    return max(1, round(width * mark.scale))
+
+
+def margin_of(width: int) -> int:
+    """Pixels between a mark and the edges of a picture of this width."""
+    return round(width * 0.025)
+
+
+def max_bits_per_second(facts: VideoFacts, rendition: Rendition) -> int:
+    """The ceiling for the encoder: what 4:2:0 film needs at CRF 23 in its busiest seconds, and no more."""
+    return max(
+        300_000,
+        round(0.18 * rendition.width * rendition.height * min(fps(facts), 60.0)),
+    )
+
+
+def rendition_720p(facts: VideoFacts) -> Rendition:
+    """720 lines on the short side, or as many as there are."""
+    return Rendition("720p", *fit_short_side(facts.width, facts.height, 720))
+
+
+def encode(facts: VideoFacts, rendition: Rendition) -> tuple[Work, float]:
+    """H.264 and AAC, as they will be in every package; and the cost in seconds, roughly."""
+    graph = f"[0:{facts.video_stream}]{_shape(facts, rendition.width, rendition.height)}"
+    if rendition.mark:
+        graph += f"[base];{_overlay(rendition.mark, rendition.width)}"
+    graph += ",format=yuv420p[video]"
+    mark = ("-f", "png_pipe", "-i", rendition.mark.image) if rendition.mark else ()
+    ceiling = max_bits_per_second(facts, rendition)
+    video = (
+        "-map", "[video]",
+        "-c:v", "libx264",
+        "-preset", "veryfast",
+        "-crf", "23",
+        "-maxrate", str(ceiling),
+        "-bufsize", str(2 * ceiling),
+        "-profile:v", "high",
+        "-force_key_frames", f"expr:gte(t,n_forced*{KEYFRAME_SECONDS})",
+        "-sc_threshold", "0",
+        "-fps_mode", "passthrough",  # a variable frame rate keeps its timestamps
+        "-enc_time_base", f"1/{facts.timescale}",
+        "-video_track_timescale", str(facts.timescale),
+    )  # fmt: skip
+    audio = (
+        "-map", f"0:{facts.audio_stream}",
+        "-c:a", "aac",
+        "-b:a", "128k",
+        "-ac", "2",
+        "-ar", "48000",
+    ) if facts.audio_stream is not None else ()  # fmt: skip
+    work = Video(
+        args=(
+            *open_source(facts),
+            *mark,
+            "-filter_complex", graph,
+            *video,
+            *audio,
+            "-map_metadata", "-1",
+            "-map_chapters", "-1",
+            "-f", "mp4",
+            f"out/{rendition.file}",
+        ),
+        output=rendition.file,
+        width=rendition.width,
+        height=rendition.height,
+        seconds=facts.seconds,
+        frames=facts.frames,
+        extra=(rendition.mark.image,) if rendition.mark else (),
+    )  # fmt: skip
+    decoded = facts.width * facts.height
+    encoded = rendition.width * rendition.height
+    pixels = facts.seconds * fps(facts) * (decoded + 2 * encoded)
+    return work, max(1.0, pixels / 250e6)
+
+
+def progressive_mp4(facts: VideoFacts, rendition: Rendition, output: str) -> Work:
+    """An MP4 that plays while it downloads: the same bytes, with the index first."""
+    return Video(
+        args=(
+            "-f", "mov",
+            "-protocol_whitelist", "file",
+            "-i", rendition.file,
+            "-map", "0",
+            "-c", "copy",
+            "-movflags", "+faststart",
+            "-video_track_timescale", str(facts.timescale),
+            "-f", "mp4",
+            f"out/{output}",
+        ),
+        output=output,
+        width=rendition.width,
+        height=rendition.height,
+        seconds=facts.seconds,
+        frames=facts.frames,
+    )  # fmt: skip
+
+
+def hls(facts: VideoFacts, rendition: Rendition) -> Work:
+    """CMAF segments of six seconds, video and audio apart, with their playlists."""
+    streams = "v:0,name:video"
+    if facts.audio_stream is not None:
+        streams = "v:0,agroup:audio,name:video a:0,agroup:audio,name:audio,default:yes"
+    return Hls(
+        args=(
+            "-f", "mov",
+            "-protocol_whitelist", "file",
+            "-i", rendition.file,
+            "-map", "0",
+            "-c", "copy",
+            "-f", "hls",
+            "-hls_time", str(SEGMENT_SECONDS),
+            "-hls_playlist_type", "vod",
+            "-hls_segment_type", "fmp4",
+            "-hls_flags", "independent_segments",
+            "-hls_fmp4_init_filename", "%v_init.mp4",
+            "-hls_segment_filename", "out/%v_%05d.m4s",
+            "-master_pl_name", "master.m3u8",
+            "-var_stream_map", streams,
+            "out/%v.m3u8",
+        ),
+        width=rendition.width,
+        height=rendition.height,
+        seconds=facts.seconds,
+        frames=facts.frames,
+        frame_rate=fps(facts),
+    )  # fmt: skip
+
+
+def poster(facts: VideoFacts, output: str) -> Work:
+    """Frames to choose a poster from, scaled before they are compared: 4K frames fill a memory otherwise."""
+    width, height = fit_box(facts.width, facts.height, POSTER_BOX)
+    return Poster(
+        tuple(
+            (
+                "-ss", f"{facts.seconds * part:.3f}",
+                *open_source(facts),
+                "-map", f"0:{facts.video_stream}",
+                "-vf", f"{_shape(facts, width, height)},thumbnail=12",
+                "-frames:v", "1",
+                "-f", "image2",
+                "-c:v", "png",
+                "-update", "1",
+                f"candidate_{number}.png",
+            )
+            for number, part in enumerate(POSTER_AT)
+        ),
+        output,
+    )  # fmt: skip

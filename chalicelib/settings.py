@@ -1,0 +1,87 @@
+"""What an operator can set: one frozen object, read from the environment, validated once.
+
+The only place that reads the environment. Each field is set by SLUICE_<FIELD IN CAPITALS>.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Positive = Annotated[int, Meta(ge=1)]
+Fraction = Annotated[float, Meta(gt=0, le=1)]
+
+
+class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field.upper()}"):
+    """Limits, lifetimes and looks. Times are seconds, sizes are bytes, unless the name says otherwise."""
+
+    # Where things are; infra/template.py fills these in.
+    jobs_table: str = "sluice-jobs"
+    upload_bucket: str = "sluice-upload"
+    output_bucket: str = "sluice-output"
+    hls_secret_arn: str = ""
+    # The public base of the API. Empty: taken from the request, as API Gateway tells it.
+    api_url: str = ""
+
+    # Who may call the API. `iam` unless a stage says otherwise, so that forgetting is safe.
+    auth: Literal["none", "api_key", "iam"] = "iam"
+
+    upload_url_seconds: Annotated[int, Meta(ge=60, le=604800)] = 3600
+    download_url_seconds: Annotated[int, Meta(ge=60, le=604800)] = 3600
+    # An AWS stage can insist that the client announces `size`, which is then signed.
+    require_size: bool = False
+
+    max_source_bytes: Positive = 5 * 1024**3
+    max_image_bytes: Positive = 200 * 1024**2
+    max_image_pixels: Positive = 200_000_000
+    max_video_pixels: Positive = 8192 * 4320
+    max_video_seconds: Positive = 12 * 3600
+    probe_seconds: Positive = 15
+
+    # A task is tried this often before its step fails, the same as a queue's maxReceiveCount.
+    max_receives: Annotated[int, Meta(ge=1, le=1000)] = 5
+    # The first retry waits this long, each next one three times as long.
+    retry_seconds: Positive = 10
+    # SQS keeps a message for four days: a task still waiting after that was lost with it.
+    job_deadline_seconds: Positive = 4 * 86400 + 3600
+    retention_days: Positive = 30
+
+    watermark_image: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+\.png$")] = "watermark.png"
+    watermark_position: Literal[
+        "top_left", "top_right", "center", "bottom_left", "bottom_right"
+    ] = "bottom_right"
+    # The mark's width as a part of the picture's width.
+    watermark_scale: Fraction = 0.22
+    watermark_opacity: Fraction = 0.85
+
+
+class InvalidSetting(ValueError):
+    """A variable of the environment has a value that cannot be used; the message names it."""
+
+
+def load(environment: Mapping[str, str]) -> Settings:
+    """Settings from `environment`; raises InvalidSetting, which names the variable."""
+    try:
+        return msgspec.convert(dict(environment), Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidSetting(f"{error}. See chalicelib/settings.py for what it may be.") from None
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process."""
+    return load(os.environ)
+
+
+def queue_url(queue: str) -> str:
+    """The address of a queue that this function may send to; raises InvalidSetting."""
+    variable = f"SLUICE_QUEUE_URL_{queue.upper()}"
+    try:
+        return os.environ[variable]
+    except KeyError:
+        raise InvalidSetting(f"{variable} is not set: this function sends to no {queue}") from None

@@ -1,0 +1,49 @@
+"""The steps that a pipeline can name, in one visible tuple."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chalicelib.errors import SluiceError
+from chalicelib.plan import Step
+from chalicelib.steps.hls_720p import hls_720p
+from chalicelib.steps.thumbnail import thumbnail
+from chalicelib.steps.transcode_720p import transcode_720p
+from chalicelib.steps.watermark import watermark
+
+STEPS: tuple[Step, ...] = (
+    thumbnail,
+    watermark,
+    transcode_720p,
+    hls_720p,
+)
+
+DEFAULT_PIPELINES = {
+    "image": ("thumbnail", "watermark"),
+    "video": ("thumbnail", "transcode_720p", "hls_720p"),
+}
+
+_BY_NAME = {step.name: step for step in STEPS}
+
+
+def find_steps(pipeline: Sequence[str], error: type[SluiceError]) -> tuple[Step, ...]:
+    """The steps of a pipeline; raises `error` where it is empty, repeats itself or names no step."""
+    if not pipeline:
+        raise error("empty_pipeline", f"The pipeline is empty. The steps are: {_names()}.")
+    for name in pipeline:
+        if name not in _BY_NAME:
+            raise error(
+                "unknown_step",
+                f"There is no step {name[:100]!r}. The steps are: {_names()}.",
+            )
+    repeated = next((name for name in pipeline if pipeline.count(name) > 1), None)
+    if repeated:
+        raise error(
+            "repeated_step",
+            f"The pipeline names {repeated} more than once; once is enough.",
+        )
+    return tuple(_BY_NAME[name] for name in pipeline)
+
+
+def _names() -> str:
+    return ", ".join(_BY_NAME)

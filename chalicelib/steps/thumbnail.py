@@ -1,0 +1,18 @@
+"""A small JPEG to show instead of the file."""
+
+from __future__ import annotations
+
+from chalicelib.media import ImageFacts, VideoFacts
+from chalicelib.plan import Step, Thumbnail, Work
+from chalicelib.renditions import POSTER_BOX, poster
+
+
+def _of_image(facts: ImageFacts) -> Work:
+    return Thumbnail(facts.format, POSTER_BOX, "thumb.jpg")
+
+
+def _of_video(facts: VideoFacts) -> Work:
+    return poster(facts, "thumb.jpg")
+
+
+thumbnail = Step("thumbnail", video=_of_video, image=_of_image)

@@ -1,0 +1,101 @@
+"""Tokens that stand for themselves in the paths of HLS: one job's files, until a time. Never logged."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from typing import NamedTuple
+
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from botocore.exceptions import ClientError
+from itsdangerous import BadSignature, URLSafeSerializer
+
+from chalicelib.errors import Forbidden
+from chalicelib.settings import settings
+
+_LEAST_SECONDS = 6 * 3600
+# How long a process may not know of a key that was put in a moment ago, unless it meets a token of it.
+_KEY_SECONDS = 300
+_REFRESH_SECONDS = 30
+
+
+class Grant(NamedTuple):
+    """What a token allows: reading what lies in `folder` of the output bucket."""
+
+    job_id: str
+    folder: str
+    expires_at: int
+
+
+class Tokens:
+    """Signs with the current key; verifies with that and its predecessor."""
+
+    def __init__(self, secret_id: str, provider: SecretsProvider | None = None) -> None:
+        self._secret_id = secret_id
+        self._provider = provider or SecretsProvider()
+        self._refreshed_at = 0.0
+
+    def issue(self, job_id: str, folder: str, duration: float) -> str:
+        """A token for a film of `duration` seconds."""
+        lifetime = max(_LEAST_SECONDS, 2 * duration)
+        return self._sign([job_id, folder, int(time.time() + lifetime)])
+
+    def check(self, token: str, job_id: str) -> Grant:
+        """What the token allows; raises Forbidden where it is forged, another job's, or expired."""
+        grant = Grant(*self._verify(token))
+        if grant.job_id != job_id:
+            raise _invalid()
+        if grant.expires_at < time.time():
+            raise Forbidden("token_expired", "This link has expired: ask for the job again.")
+        return grant
+
+    def _sign(self, payload: list[str | int]) -> str:
+        signed = self._serializer(refresh=False).dumps(payload)
+        return signed if isinstance(signed, str) else signed.decode()
+
+    def _verify(self, token: str) -> list[object]:
+        try:
+            payload = self._serializer(refresh=False).loads(token)
+        except BadSignature:
+            if time.monotonic() - self._refreshed_at < _REFRESH_SECONDS:
+                raise _invalid() from None
+            # It may be signed with a key that this process has not met yet.
+            self._refreshed_at = time.monotonic()
+            try:
+                payload = self._serializer(refresh=True).loads(token)
+            except BadSignature:
+                raise _invalid() from None
+        return list(payload)
+
+    def _serializer(self, *, refresh: bool) -> URLSafeSerializer:
+        keys = [self._key("AWSPREVIOUS", refresh), self._key("AWSCURRENT", refresh)]
+        return URLSafeSerializer([key for key in keys if key], salt="hls")
+
+    def _key(self, stage: str, refresh: bool) -> str:
+        try:
+            found = self._provider.get(
+                self._secret_id, max_age=_KEY_SECONDS, force_fetch=refresh, VersionStage=stage
+            )
+        except Exception as error:
+            if stage == "AWSPREVIOUS" and _is_absent(error):
+                return ""  # a key that was never replaced has no predecessor
+            raise
+        return found if isinstance(found, str) else ""
+
+
+def _is_absent(error: Exception) -> bool:
+    cause = error.__cause__ or error.__context__ or error
+    return (
+        isinstance(cause, ClientError)
+        and cause.response["Error"]["Code"] == "ResourceNotFoundException"
+    )
+
+
+def _invalid() -> Forbidden:
+    return Forbidden("token_invalid", "This link is not valid: ask for the job again.")
+
+
+@cache
+def tokens() -> Tokens:
+    """The tokens of this process."""
+    return Tokens(settings().hls_secret_arn)

@@ -1,0 +1,225 @@
+"""State transitions, under moto: every verb once, twice, and against a rival."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from moto import mock_aws
+
+from chalicelib import ledger
+from chalicelib.ledger import FAILURE, PENDING, STARTED, SUCCESS, Claim, Output, StepState
+from tests.cloud import make_table
+
+OUTPUT = Output("thumbnail", "outputs/x_thumb.jpg", 10, "image/jpeg", 5, 4)
+DONE = StepState(SUCCESS, output=OUTPUT)
+BROKEN = StepState(FAILURE, error="It is damaged.", error_code="source_damaged")
+
+
+@pytest.fixture(autouse=True)
+def table() -> Iterator[None]:
+    with mock_aws():
+        make_table()
+        yield
+
+
+def new_job(*pipeline: str, key: str = "uploads/a.png", start: bool = True) -> str:
+    job_id = str(uuid.uuid4())
+    ledger.create_job(job_id, key, pipeline)
+    if start:
+        start_job(job_id, *pipeline)
+    return job_id
+
+
+def start_job(job_id: str, *pipeline: str) -> None:
+    shares = {step: {step: 1.0} for step in pipeline}
+    ledger.start_job(
+        job_id, kind="image", duration=None, pipeline=pipeline, etag="e", shares=shares
+    )
+
+
+def job(job_id: str) -> ledger.Job:
+    row = ledger.get_job(job_id)
+    assert row is not None
+    return row
+
+
+def test_a_job_goes_from_pending_to_success_when_its_last_step_ends() -> None:
+    job_id = new_job("thumbnail", "watermark", start=False)
+    assert job(job_id).status == PENDING
+    start_job(job_id, "thumbnail", "watermark")
+    first = ledger.end_step(job_id, "watermark", DONE)
+    assert first is not None
+    assert ledger.end_job(first) is None
+    assert job(job_id).status == STARTED
+    last = ledger.end_step(job_id, "thumbnail", DONE)
+    assert last is not None
+    assert ledger.end_job(last) == SUCCESS
+    assert list(job(job_id).step_states) == ["thumbnail", "watermark"]
+    assert job(job_id).step_states["thumbnail"].output == OUTPUT
+
+
+def test_a_job_with_one_failed_step_fails_after_the_others_and_keeps_their_outputs() -> None:
+    job_id = new_job("thumbnail", "watermark")
+    first = ledger.end_step(job_id, "thumbnail", BROKEN)
+    assert first is not None
+    assert ledger.end_job(first) is None
+    last = ledger.end_step(job_id, "watermark", DONE)
+    assert last is not None
+    assert ledger.end_job(last) == FAILURE
+    row = job(job_id)
+    assert (row.error, row.error_code) == ("thumbnail: It is damaged.", "source_damaged")
+    assert row.step_states["watermark"].output == OUTPUT
+
+
+def test_a_terminal_status_is_written_once_and_nothing_after_it() -> None:
+    job_id = new_job("thumbnail")
+    row = ledger.end_step(job_id, "thumbnail", DONE)
+    assert row is not None
+    assert ledger.end_job(row) == SUCCESS
+    before = job(job_id).to_dynamodb_dict()
+    assert ledger.end_job(row) is None
+    assert ledger.end_step(job_id, "thumbnail", BROKEN) is None
+    assert not ledger.fail_job(job_id, "late", "Too late.")
+    start_job(job_id, "watermark")
+    assert job(job_id).to_dynamodb_dict() == before
+
+
+def test_a_step_that_has_ended_stays_as_it_ended() -> None:
+    job_id = new_job("thumbnail", "watermark")
+    ledger.end_step(job_id, "thumbnail", DONE)
+    again = ledger.end_step(job_id, "thumbnail", BROKEN)
+    assert again is not None
+    assert again.step_states["thumbnail"] == DONE
+
+
+def test_the_row_expires_only_once_it_is_terminal() -> None:
+    job_id = new_job("thumbnail")
+    assert job(job_id).expires_at is None
+    row = ledger.end_step(job_id, "thumbnail", DONE)
+    assert row is not None
+    ledger.end_job(row)
+    assert job(job_id).expires_at > time.time() + 86400
+    assert job(job_id).due_at is None
+
+
+def test_a_task_is_free_then_leased_then_ended() -> None:
+    job_id = new_job("thumbnail")
+    claim, row = ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)
+    assert (claim, row.attempts) == (Claim.FREE, 1)
+    claim, row = ledger.claim_task(job_id, "thumbnail", "thumbnail", "rival", 60)
+    assert claim is Claim.LEASED
+    assert row.lease_until is not None
+    assert time.time() + 50 < row.lease_until < time.time() + 70
+    assert ledger.finish_task(job_id, "thumbnail", "rival", OUTPUT) is None
+    ended = ledger.finish_task(job_id, "thumbnail", "me", OUTPUT)
+    assert ended is not None
+    claim, row = ledger.claim_task(job_id, "thumbnail", "thumbnail", "rival", 60)
+    assert claim is Claim.ENDED
+    assert row.result["s3_key"] == OUTPUT.s3_key
+
+
+def test_a_dead_workers_task_is_free_again_and_the_dead_cannot_end_it() -> None:
+    job_id = new_job("thumbnail")
+    ledger.claim_task(job_id, "thumbnail", "thumbnail", "dead", -5)
+    claim, row = ledger.claim_task(job_id, "thumbnail", "thumbnail", "heir", 60)
+    assert (claim, row.attempts) == (Claim.FREE, 2)
+    assert ledger.finish_task(job_id, "thumbnail", "dead", OUTPUT) is None
+    assert ledger.finish_task(job_id, "thumbnail", "heir", OUTPUT) is not None
+
+
+def test_a_task_given_back_is_free_at_once_and_remembers_why() -> None:
+    job_id = new_job("thumbnail")
+    ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)
+    ledger.release_task(job_id, "thumbnail", "me", "No luck.")
+    claim, row = ledger.claim_task(job_id, "thumbnail", "thumbnail", "me again", 60)
+    assert (claim, row.last_error) == (Claim.FREE, "No luck.")
+
+
+def test_a_buried_task_fails_unless_somebody_works_on_it_or_it_has_ended() -> None:
+    job_id = new_job("thumbnail")
+    ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)
+    assert ledger.fail_task(job_id, "thumbnail", None, BROKEN) is None
+    ledger.release_task(job_id, "thumbnail", "me", "No luck.")
+    assert ledger.fail_task(job_id, "thumbnail", None, BROKEN) is not None
+    assert ledger.fail_task(job_id, "thumbnail", None, BROKEN) is None
+    assert ledger.fail_task(job_id, "never-received", None, BROKEN) is not None
+
+
+def test_fan_in_only_grows_and_repeats_harmlessly() -> None:
+    assert ledger.add_ended("j", "encode-0") == {"encode-0"}
+    assert ledger.add_ended("j", "encode-1") == {"encode-0", "encode-1"}
+    assert ledger.add_ended("j", "encode-0") == {"encode-0", "encode-1"}
+
+
+def test_progress_never_goes_back() -> None:
+    job_id = new_job("thumbnail")
+    for percent in (10, 60, 30):
+        ledger.advance(job_id, "thumbnail", percent)
+    found = ledger.get_job_and_progress(job_id)
+    assert found is not None
+    row, progress = found
+    assert row.job_id == job_id
+    assert progress is not None
+    assert progress.percents.as_dict() == {"thumbnail": 60}
+    assert progress.shares == {"thumbnail": {"thumbnail": 1.0}}
+
+
+def test_an_identity_stands_for_the_job_that_claimed_it_first() -> None:
+    assert ledger.claim_identity("drop 1 a", "one", fingerprint="f") == ("one", "f")
+    assert ledger.claim_identity("drop 1 a", "two", fingerprint="g") == ("one", "f")
+    assert ledger.claim_identity("drop 1 a", "two", instead_of="zero") == ("one", "f")
+    assert ledger.claim_identity("drop 1 a", "two", instead_of="one") == ("two", "")
+
+
+def test_a_ticket_tells_an_upload_from_a_drop() -> None:
+    ledger.write_ticket("uploads/a", None, int(time.time()))
+    ledger.write_ticket("uploads/b", "job", int(time.time()))
+    assert ledger.get_ticket("uploads/a") == (True, None)
+    assert ledger.get_ticket("uploads/b") == (True, "job")
+    assert ledger.get_ticket("uploads/c") == (False, None)
+
+
+def test_jobs_are_listed_newest_first_page_by_page_and_by_status_and_key() -> None:
+    ids = [new_job("thumbnail", key=f"uploads/{n % 2}", start=n % 3 == 0) for n in range(7)]
+    newest = ids[::-1]
+    pages, before = [], None
+    while page := ledger.list_jobs(3, before, ledger.STATUSES, None):
+        pages.append([row.job_id for row in page])
+        before = page[-1].created
+    assert pages == [newest[:3], newest[3:6], newest[6:]]
+    started = ledger.list_jobs(10, None, [STARTED], None)
+    assert [row.job_id for row in started] == [ids[6], ids[3], ids[0]]
+    odd = ledger.list_jobs(10, None, ledger.STATUSES, "uploads/1")
+    assert [row.job_id for row in odd] == [ids[5], ids[3], ids[1]]
+    both = ledger.list_jobs(1, None, [STARTED], "uploads/1")
+    assert [row.job_id for row in both] == [ids[3]]
+    assert all(a.created > b.created for a, b in pairwise(odd))
+
+
+def test_the_sweep_sees_overdue_jobs_and_tasks_and_no_others() -> None:
+    waiting = str(uuid.uuid4())
+    ledger.create_job(waiting, "uploads/a", [], upload_deadline=int(time.time()) - 1)
+    fine = new_job("thumbnail")
+    ledger.claim_task(fine, "thumbnail", "thumbnail", "alive", 60)
+    lost = new_job("thumbnail")
+    ledger.claim_task(lost, "thumbnail", "thumbnail", "dead", -100)
+    found = list(ledger.overdue(time.time()))
+    assert {row.job_id for row in found} == {waiting, lost}
+    task = next(row for row in found if isinstance(row, ledger.TaskRow))
+    assert (task.task_id, task.queue) == ("thumbnail", "thumbnail")
+    assert ledger.postpone(task, 60)
+    assert [row.job_id for row in ledger.overdue(time.time())] == [waiting]
+
+
+def test_the_row_of_a_job_with_every_step_stays_under_4_kb() -> None:
+    steps = ("thumbnail", "watermark", "transcode_720p", "hls_720p")
+    job_id = new_job(*steps, key="k" * 1024)
+    long = Output("x" * 14, "o" * 140, 10**12, "application/vnd.apple.mpegurl", 9999, 9999, 43200.1)
+    for step in steps:
+        ledger.end_step(job_id, step, StepState(SUCCESS, output=long))
+    row = job(job_id).to_dynamodb_dict()
+    assert len(str(row)) < 4096 + 1024  # the key itself may be that long
