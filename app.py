@@ -1,50 +1,145 @@
+"""Entry points: the routes of the API, one Lambda for each queue, and the sweep.
+
+Each parses, calls one function, presents. What that function needs is imported on its first call,
+so that a Lambda loads only its own part.
+"""
+
 from __future__ import annotations
 
-from chalice.app import Chalice, Rate
+from typing import Any
+
+from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Request, Response, SQSEvent
+
+from chalicelib.http import base_url, json, preflight, query, read, view
+from chalicelib.settings import settings
 
 app = Chalice(app_name="sluice")
+app.api.binary_types = ["multipart/form-data"]
+
+_auth = settings().auth
+ACCESS: dict[str, Any] = {
+    "api_key_required": _auth == "api_key",
+    "authorizer": IAMAuthorizer() if _auth == "iam" else None,
+}
+# Any declared type is read as JSON: clients forget the header, and Chalice's own refusal has another form.
+JSON_BODY: dict[str, Any] = {"methods": ["POST"], "content_types": ["*/*"], **ACCESS}
 
 
-@app.route("/openapi.json", cors=False)
-def openapi():
-    return {"openapi": "3.1.0"}
+@app.route("/uploads/presign", **JSON_BODY)
+@view
+def presign(request: Request) -> Response:
+    from chalicelib import api
+
+    return json(api.presign(read(request, api.PresignRequest)))
 
 
-@app.on_sqs_message(queue="intake", batch_size=1)
-def intake(event):
-    return {"batchItemFailures": []}
+@app.route("/jobs/from-key", **JSON_BODY)
+@view
+def from_key(request: Request) -> Response:
+    from chalicelib import api
+
+    wanted = read(request, api.FromKeyRequest)
+    return json(api.from_key(wanted, request.headers.get("idempotency-key")), 202)
 
 
-@app.on_sqs_message(queue="thumbnail", batch_size=1)
-def thumbnail(event):
-    return {"batchItemFailures": []}
+@app.route("/jobs/upload", **JSON_BODY)
+@view
+def upload(request: Request) -> Response:
+    from chalicelib import api
+
+    return json(api.upload(request.headers.get("content-type", ""), request.raw_body), 202)
 
 
-@app.on_sqs_message(queue="watermark", batch_size=1)
-def watermark(event):
-    return {"batchItemFailures": []}
+@app.route("/jobs", methods=["GET"], **ACCESS)
+@view
+def list_jobs(request: Request) -> Response:
+    from chalicelib import api
+
+    return json(api.list_jobs(query(request), base_url(request)))
 
 
-@app.on_sqs_message(queue="encode", batch_size=1)
-def encode(event):
-    return {"batchItemFailures": []}
+@app.route("/jobs/{job_id}", methods=["GET"], **ACCESS)
+@view
+def get_job(request: Request, job_id: str) -> Response:
+    from chalicelib import api
+
+    return json(api.get_job(job_id, base_url(request)))
 
 
-@app.on_sqs_message(queue="transcode_720p", batch_size=1)
-def transcode_720p(event):
-    return {"batchItemFailures": []}
+@app.route("/jobs/{job_id}/hls/{token}/{name}", methods=["GET"])
+@view
+def hls_file(_: Request, job_id: str, token: str, name: str) -> Response:
+    from chalicelib import api
+
+    content_type, found = api.hls_file(job_id, token, name)
+    headers: dict[str, Any] = {
+        "Content-Type": content_type,
+        "Cache-Control": "private, max-age=300",
+    }
+    if isinstance(found, bytes):
+        return Response(found.decode(), headers, 200)
+    return Response("", {**headers, "Location": found}, 302)
 
 
-@app.on_sqs_message(queue="hls_720p", batch_size=1)
-def hls_720p(event):
-    return {"batchItemFailures": []}
+@app.route("/openapi.json", methods=["GET"])
+@view
+def openapi(request: Request) -> Response:
+    from chalicelib.openapi import document
+
+    return json(document(base_url(request)))
 
 
-@app.on_sqs_message(queue="dead_letters", batch_size=1)
-def dead_letters(event):
-    return {"batchItemFailures": []}
+for _path in list(app.routes):
+    app.route(_path, methods=["OPTIONS"])(preflight)
+
+
+@app.on_sqs_message(queue="intake")
+def intake(event: SQSEvent) -> Any:
+    from chalicelib import handlers, intake
+
+    return handlers.consume(event.to_dict(), event.context, "intake", intake.take_in)
+
+
+def _work(event: SQSEvent, queue: str) -> Any:
+    from chalicelib import handlers, worker
+
+    return handlers.consume(event.to_dict(), event.context, queue, worker.run_task)
+
+
+@app.on_sqs_message(queue="thumbnail")
+def thumbnail(event: SQSEvent) -> Any:
+    return _work(event, "thumbnail")
+
+
+@app.on_sqs_message(queue="watermark")
+def watermark(event: SQSEvent) -> Any:
+    return _work(event, "watermark")
+
+
+@app.on_sqs_message(queue="encode")
+def encode(event: SQSEvent) -> Any:
+    return _work(event, "encode")
+
+
+@app.on_sqs_message(queue="transcode_720p")
+def transcode_720p(event: SQSEvent) -> Any:
+    return _work(event, "transcode_720p")
+
+
+@app.on_sqs_message(queue="hls_720p")
+def hls_720p(event: SQSEvent) -> Any:
+    return _work(event, "hls_720p")
+
+
+@app.on_sqs_message(queue="dead_letters")
+def dead_letters(event: SQSEvent) -> Any:
+    from chalicelib import aftercare, handlers
+
+    return handlers.consume(event.to_dict(), event.context, "dead_letters", aftercare.bury)
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))
-def sweep(event):
-    return None
+def sweep(_event: CloudWatchEvent) -> None:
+    from chalicelib import aftercare
+
+    aftercare.sweep()

@@ -47,6 +47,7 @@ def after_task(job_id: str, plan: Plan, row: TaskRow) -> None:
             _end_step(job_id, step, state)
         return
     if plan.has_dependents(task_id):
+        ledger.advance(job_id, task_id, 100)
         for task in plan.ready_after(task_id, ledger.add_ended(job_id, task_id)):
             queues.send(task.queue, TaskMessage(job_id, task.id))
     ended = plan.ended_by(task_id)

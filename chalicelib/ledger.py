@@ -409,6 +409,12 @@ def get_job_and_progress(job_id: str) -> tuple[Job, Progress | None] | None:
     return (job, progress) if job else None
 
 
+def get_progress(job_ids: Collection[str]) -> dict[str, Progress]:
+    """The progress of many jobs."""
+    keys = [(_job_key(job_id), Progress.SK) for job_id in job_ids]
+    return {row.job_id: row for row in Progress.batch_get(keys)}
+
+
 def advance(job_id: str, task_id: str, percent: int) -> None:
     """Note how far a task is; never backwards, also not after a retry."""
     path = Progress.percents[task_id]
@@ -549,9 +555,8 @@ def claim_identity(
 
     With `instead_of`, that job may be replaced.
     """
-    pk = f"claim#{hashlib.sha256(identity.encode()).hexdigest()}"
     row = _Claim(
-        pk,
+        _claim_key(identity),
         _Claim.SK,
         claimed_job_id=job_id,
         fingerprint=fingerprint,
@@ -563,6 +568,19 @@ def claim_identity(
         return job_id, fingerprint
     row.refresh(consistent_read=True)
     return row.claimed_job_id, row.fingerprint
+
+
+def find_identity(identity: str) -> tuple[str, str] | None:
+    """The job that stands for `identity`, and its fingerprint, if it was claimed."""
+    try:
+        row = _Claim.get(_claim_key(identity), _Claim.SK, consistent_read=True)
+    except DoesNotExist:
+        return None
+    return row.claimed_job_id, row.fingerprint
+
+
+def _claim_key(identity: str) -> str:
+    return f"claim#{hashlib.sha256(identity.encode()).hexdigest()}"
 
 
 # ── the sweep ───────────────────────────────────────────────────────────────────────────────────

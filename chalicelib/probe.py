@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import IO
 
 import av
+import msgspec
 from av.container import InputContainer
 from av.rational import AVRational
 from av.video.stream import VideoStream
@@ -21,12 +22,17 @@ def probe_video(source: IO[bytes], demuxer: str, size: int, max_pixels: int) -> 
     """Facts of a film. Raises JobError where it has no picture, is damaged, or is too large to decode."""
     try:
         with av.open(source, format=demuxer, mode="r") as container:
-            return _facts(container, demuxer, size, max_pixels)
+            facts = _facts(container, demuxer, max_pixels)
+        if facts.frames is None and size <= COUNT_BYTES:
+            source.seek(0)
+            with av.open(source, format=demuxer, mode="r") as container:
+                facts = _counted(container, facts)
+        return facts
     except (av.error.FFmpegError, EOFError) as error:
         raise _damaged() from error
 
 
-def _facts(container: InputContainer, demuxer: str, size: int, max_pixels: int) -> VideoFacts:
+def _facts(container: InputContainer, demuxer: str, max_pixels: int) -> VideoFacts:
     video = _first_picture(container)
     if video.width * video.height > max_pixels:
         raise JobError(
@@ -47,8 +53,6 @@ def _facts(container: InputContainer, demuxer: str, size: int, max_pixels: int) 
     if frames and video.index_entries:
         # An edit list leaves samples out; the count in the header knows nothing of it.
         frames = sum(not entry.is_discard for entry in video.index_entries) or frames
-    if frames is None and size <= COUNT_BYTES:
-        frames, seconds = _count(container, video, 1 / rate, time_base)
     if not seconds or seconds <= 0:
         seconds = (frames or 1) / float(rate)
     return VideoFacts(
@@ -85,15 +89,19 @@ def _seconds(container: InputContainer, video: VideoStream) -> float | None:
     return container.duration / av.time_base if container.duration else None
 
 
-def _count(
-    container: InputContainer, video: VideoStream, frame: Fraction, time_base: Fraction
-) -> tuple[int, float]:
-    """Frames and seconds by reading every packet of a file that has no index of them."""
-    container.seek(container.start_time or 0, backward=True, any_frame=False)
-    times = [p.pts for p in container.demux(video) if p.pts is not None]
+def _counted(container: InputContainer, facts: VideoFacts) -> VideoFacts:
+    """The facts of a file without an index of samples, by reading every packet of it."""
+    video = container.streams[facts.video_stream]
+    time_base = _fraction(video.time_base) or Fraction(1, 90000)
+    times = [packet.pts for packet in container.demux(video) if packet.pts is not None]
     if not times:
         raise _damaged()
-    return len(times), float((max(times) - min(times)) * time_base + frame)
+    seconds = (max(times) - min(times)) * time_base + 1 / Fraction(facts.frame_rate)
+    # Elsewhere a packet can be half a frame, or one that is never shown.
+    exact = video.codec_context.name in ("h264", "hevc", "vp9", "av1") and not facts.interlaced
+    return msgspec.structs.replace(
+        facts, seconds=float(seconds), frames=len(times) if exact else None
+    )
 
 
 def _fraction(rational: AVRational | Fraction | None) -> Fraction | None:

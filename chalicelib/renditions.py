@@ -44,7 +44,7 @@ def _overlay(mark: Mark, width: int) -> str:
     margin = margin_of(width)
     x, y = (part.format(m=margin) for part in _COORDINATES[mark.position])
     return (
-        f"[1:v]scale={mark_width(mark, width)}:-1,format=rgba,"
+        f"[1:v]scale=w={mark_width(mark, width)}:h='max(1,ow/a)',format=rgba,"
         f"colorchannelmixer=aa={mark.opacity:g}[mark];[base][mark]overlay=x={x}:y={y}"
     )
 

@@ -6,6 +6,7 @@ import time
 from functools import cache
 from typing import NamedTuple
 
+import msgspec
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from botocore.exceptions import ClientError
 from itsdangerous import BadSignature, URLSafeSerializer
@@ -42,7 +43,7 @@ class Tokens:
 
     def check(self, token: str, job_id: str) -> Grant:
         """What the token allows; raises Forbidden where it is forged, another job's, or expired."""
-        grant = Grant(*self._verify(token))
+        grant = msgspec.convert(self._verify(token), Grant)
         if grant.job_id != job_id:
             raise _invalid()
         if grant.expires_at < time.time():
@@ -53,7 +54,7 @@ class Tokens:
         signed = self._serializer(refresh=False).dumps(payload)
         return signed if isinstance(signed, str) else signed.decode()
 
-    def _verify(self, token: str) -> list[object]:
+    def _verify(self, token: str) -> object:
         try:
             payload = self._serializer(refresh=False).loads(token)
         except BadSignature:
@@ -65,7 +66,7 @@ class Tokens:
                 payload = self._serializer(refresh=True).loads(token)
             except BadSignature:
                 raise _invalid() from None
-        return list(payload)
+        return payload
 
     def _serializer(self, *, refresh: bool) -> URLSafeSerializer:
         keys = [self._key("AWSPREVIOUS", refresh), self._key("AWSCURRENT", refresh)]

@@ -80,14 +80,13 @@ def job_view(
 ) -> JobView:
     """A job as the API shows it."""
     states = job.step_states
-    percents = step_percents(
-        states, progress.shares if progress else {}, progress.percents.as_dict() if progress else {}
-    )
+    shares = progress.shares if progress else {}
+    done = tasks_done(states, shares, progress.percents.as_dict() if progress else {})
     outputs = [state.output for state in states.values() if state.output]
     return JobView(
         id=job.job_id,
         status=job.status,
-        progress=job_percent(job.status, states, percents, progress.shares if progress else {}),
+        progress=job_percent(job.status, shares, done),
         outputs=[
             OutputView(
                 type=output.type,
@@ -105,7 +104,7 @@ def job_view(
         error_code=job.error_code,
         pipeline=list(job.pipeline),
         steps=[
-            StepView(name, step_status(state, percents[name]), percents[name], state.error, state.error_code)
+            step_view(name, state, step_percent(state, shares.get(name, {}), done))
             for name, state in states.items()
         ],
         warnings=[f"{output.type}: {output.warning}" for output in outputs if output.warning],
@@ -119,39 +118,36 @@ def job_view(
 Shares = Mapping[str, Mapping[str, float]]
 
 
-def step_percents(
+def tasks_done(
     states: Mapping[str, StepState], shares: Shares, percents: Mapping[str, float]
-) -> dict[str, int]:
-    """How far each step is: what its tasks have done, weighted by what they cost."""
-    return {
-        name: 100
-        if state.status == SUCCESS
-        else min(99, int(_weighted(shares.get(name, {}), percents)))
-        for name, state in states.items()
-    }
+) -> dict[str, float]:
+    """How far each task is, in percent; what an ended step took has ended with it."""
+    done = dict(percents)
+    for name, state in states.items():
+        if state.status in TERMINAL:
+            done |= dict.fromkeys(shares.get(name, {}), 100.0)
+    return done
 
 
-def job_percent(
-    status: str, states: Mapping[str, StepState], steps: Mapping[str, int], shares: Shares
-) -> int:
-    """How far the job is; a task that several steps need is done, and counted, once."""
+def step_percent(state: StepState, costs: Mapping[str, float], done: Mapping[str, float]) -> int:
+    """How far a step is: what its tasks have done, weighted by what they cost."""
+    return 100 if state.status == SUCCESS else min(99, int(_weighted(costs, done)))
+
+
+def job_percent(status: str, shares: Shares, done: Mapping[str, float]) -> int:
+    """How far a job is; a task that several steps need is counted once."""
     if status == SUCCESS:
         return 100
-    costs: dict[str, float] = {}
-    done: dict[str, float] = {}
-    for name, tasks in shares.items():
-        for task, cost in tasks.items():
-            costs[task] = cost
-            ended = states[name].status in TERMINAL if name in states else False
-            done[task] = max(done.get(task, 0.0), 100.0 if ended else 0.0)
+    costs = {task: cost for tasks in shares.values() for task, cost in tasks.items()}
     return min(99, int(_weighted(costs, done)))
 
 
-def _weighted(costs: Mapping[str, float], percents: Mapping[str, float]) -> float:
+def _weighted(costs: Mapping[str, float], done: Mapping[str, float]) -> float:
     total = sum(costs.values())
-    return sum(cost * percents.get(task, 0) for task, cost in costs.items()) / total if total else 0.0
+    return sum(cost * done.get(task, 0) for task, cost in costs.items()) / total if total else 0.0
 
 
-def step_status(state: StepState, percent: int) -> str:
-    """A step has started once something of it has been done."""
-    return STARTED if state.status == PENDING and percent else state.status
+def step_view(name: str, state: StepState, percent: int) -> StepView:
+    """A step as the API shows it; it has started once something of it has been done."""
+    status = STARTED if state.status == PENDING and percent else state.status
+    return StepView(name, status, percent, state.error, state.error_code)

@@ -1,0 +1,269 @@
+"""What the calls of the API do. Routes in app.py parse a request, call one of these, and present it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+import time
+import uuid
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+from multipart import MultipartError, MultipartParser, parse_options_header
+
+from chalicelib import files, ledger, queues
+from chalicelib.errors import (
+    Conflict,
+    Malformed,
+    NotFound,
+    TooLarge,
+    Unprocessable,
+    UnsupportedType,
+)
+from chalicelib.ledger import FAILURE, PENDING, STATUSES, Job, Output
+from chalicelib.queues import StartMessage
+from chalicelib.settings import settings
+from chalicelib.steps import find_steps
+from chalicelib.tokens import tokens
+from chalicelib.views import Accepted, JobPage, JobView, Presigned, job_view
+
+# A single PUT to S3 takes no more; neither does API Gateway through Lambda, of the other.
+MOST_PUT_BYTES = 5 * 1024**3
+MOST_FORM_BYTES = 4 * 1024**2
+MOST_JOBS = 100
+# An upload that began before its URL expired may end after.
+_UPLOAD_GRACE_SECONDS = 3600
+
+Key = Annotated[str, Meta(min_length=1, max_length=1024)]
+Pipeline = Annotated[list[str], Meta(description="Names of steps; each at most once.")]
+
+
+class PresignRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A file that a client wants to upload. With `pipeline`, its job starts when the file arrives."""
+
+    filename: Annotated[str, Meta(min_length=1, max_length=1024)]
+    content_type: Annotated[str, Meta(min_length=1, max_length=255, pattern="^[^\r\n]+$")]
+    pipeline: Pipeline | None = None
+    size: (
+        Annotated[int, Meta(ge=1, description="Bytes; signed, so that no other size is accepted.")]
+        | None
+    ) = None
+
+
+class FromKeyRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A file that is there. Without `pipeline`, the default of its kind of media."""
+
+    key: Key
+    pipeline: Pipeline | None = None
+
+
+def presign(request: PresignRequest) -> Presigned:
+    """A URL to PUT a file to; and the job that waits for it, if a pipeline is named."""
+    if request.size is None and settings().require_size:
+        raise Unprocessable("size_required", "Say the file's `size` in bytes.")
+    _check_size(request.size)
+    _check_pipeline(request.pipeline)
+    key = new_key(request.filename)
+    job_id = str(uuid.uuid4()) if request.pipeline else None
+    _expect(key, job_id, request.pipeline or [])
+    return Presigned(
+        key=key,
+        url=files.upload_url(key, request.size),
+        headers={"Content-Type": request.content_type},
+        job_id=job_id,
+    )
+
+
+def _expect(key: str, job_id: str | None, pipeline: Sequence[str]) -> None:
+    """Write down that an upload comes, before anybody can send it."""
+    deadline = int(time.time()) + settings().upload_url_seconds + _UPLOAD_GRACE_SECONDS
+    if job_id:
+        ledger.create_job(job_id, key, pipeline, upload_deadline=deadline)
+    ledger.write_ticket(key, job_id, deadline)
+
+
+def from_key(request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
+    """The job for a file that is there: the same for the same file and pipeline, unless that one failed."""
+    _check_pipeline(request.pipeline)
+    fingerprint = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+    if idempotency_key is not None:
+        if not 0 < len(idempotency_key) <= 255:
+            raise Malformed("malformed_request", "Idempotency-Key has 1 to 255 characters.")
+        before = ledger.find_identity(f"idempotency {idempotency_key}")
+        if before:
+            return _same_request(before, fingerprint)
+    original = files.find_original(request.key)
+    if original is None:
+        if ledger.get_ticket(request.key)[0]:
+            detail = f"The file {request.key} has not been uploaded yet: PUT it first."
+            raise Conflict("upload_incomplete", detail)
+        raise NotFound("key_not_found", f"There is no file {request.key} in the upload bucket.")
+    asked = ",".join(request.pipeline) if request.pipeline else "default"
+    job_id = _claim(f"request {request.key} {original.etag} {asked}")
+    ledger.create_job(job_id, request.key, request.pipeline or [], etag=original.etag)
+    job = ledger.get_job(job_id)
+    if job and job.status == PENDING:
+        queues.send("intake", StartMessage(job_id))
+    if idempotency_key is not None:
+        claimed = ledger.claim_identity(
+            f"idempotency {idempotency_key}", job_id, fingerprint=fingerprint
+        )
+        return _same_request(claimed, fingerprint)
+    return Accepted(job_id)
+
+
+def _same_request(claimed: tuple[str, str], fingerprint: str) -> Accepted:
+    job_id, before = claimed
+    if before != fingerprint:
+        detail = "This Idempotency-Key came with another body before: use a new one."
+        raise Unprocessable("idempotency_key_reused", detail)
+    return Accepted(job_id)
+
+
+def _claim(identity: str) -> str:
+    job_id, _ = ledger.claim_identity(identity, str(uuid.uuid4()))
+    job = ledger.get_job(job_id)
+    if job and job.status == FAILURE:
+        job_id, _ = ledger.claim_identity(identity, str(uuid.uuid4()), instead_of=job_id)
+    return job_id
+
+
+def upload(content_type: str, body: bytes | str) -> Accepted:
+    """Take a small file from a form, store it, and start its job as any other upload's."""
+    body = body.encode() if isinstance(body, str) else body
+    kind, options = parse_options_header(content_type)
+    if kind != "multipart/form-data" or not options.get("boundary"):
+        detail = "Send multipart/form-data with a field `file`."
+        raise UnsupportedType("unsupported_type", detail)
+    if len(body) > MOST_FORM_BYTES:
+        detail = "A form may have 4 MB. For larger files, ask POST /uploads/presign/ for a URL to PUT to."
+        raise TooLarge("form_too_large", detail)
+    filename, file_type, content, pipeline = _read_form(body, options["boundary"])
+    _check_pipeline(pipeline)
+    key, job_id = new_key(filename), str(uuid.uuid4())
+    _expect(key, job_id, pipeline or [])
+    name = filename.encode("ascii", "backslashreplace").decode()[:255]
+    files.put_original(key, content, file_type, {"filename": name})
+    return Accepted(job_id)
+
+
+def _read_form(body: bytes, boundary: str) -> tuple[str, str, bytes, list[str] | None]:
+    try:
+        form = MultipartParser(
+            BytesIO(body), boundary, content_length=len(body), memory_limit=2 * MOST_FORM_BYTES
+        )
+        file, named = form.get("file"), form.get("pipeline")
+    except MultipartError as error:
+        raise Malformed("malformed_form", f"The form cannot be read: {error}.") from None
+    if file is None or not file.filename:
+        raise Malformed("file_missing", "The form has no field `file` with a file in it.")
+    pipeline = [name.strip() for name in named.value.split(",")] if named else None
+    return file.filename, file.content_type or "application/octet-stream", file.raw, pipeline
+
+
+def get_job(job_id: str, base_url: str) -> JobView:
+    """A job with its progress and its links."""
+    found = ledger.get_job_and_progress(job_id)
+    if found is None:
+        raise NotFound("job_not_found", f"There is no job {job_id}.")
+    job, progress = found
+    return job_view(job, progress, files.original_url(job.source_key), _links(base_url))
+
+
+def list_jobs(parameters: dict[str, str], base_url: str) -> JobPage:
+    """A page of jobs, newest first."""
+    limit = _limit(parameters.get("limit", "20"))
+    status = parameters.get("status")
+    if status is not None and status not in STATUSES:
+        allowed = ", ".join(STATUSES)
+        raise Unprocessable("unknown_status", f"There is no such status; there are {allowed}.")
+    cursor = parameters.get("cursor")
+    jobs = ledger.list_jobs(
+        limit,
+        _from_cursor(cursor) if cursor else None,
+        [status] if status else STATUSES,
+        parameters.get("key"),
+    )
+    progress = ledger.get_progress([job.job_id for job in jobs])
+    views = [
+        job_view(
+            job, progress.get(job.job_id), files.original_url(job.source_key), _links(base_url)
+        )
+        for job in jobs
+    ]
+    return JobPage(views, _to_cursor(jobs[-1].created) if len(jobs) == limit else None)
+
+
+class _links:
+    """URLs of outputs: signed by S3; for HLS, a path of the API with a token in it."""
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+
+    def __call__(self, job: Job, output: Output) -> str:
+        folder, _, name = output.s3_key.rpartition("/")
+        if not name.endswith(".m3u8"):
+            return files.output_url(output.s3_key)
+        token = tokens().issue(job.job_id, folder, float(job.duration or 0))
+        return f"{self._base_url}/jobs/{job.job_id}/hls/{token}/{name}"
+
+
+_HLS_FILE = re.compile(r"[a-z0-9_]+\.(m3u8|m4s|mp4)")
+
+
+def hls_file(job_id: str, token: str, name: str) -> tuple[str, bytes | str]:
+    """A playlist as bytes, or the signed address of a segment; with its content type."""
+    grant = tokens().check(token, job_id)
+    if not _HLS_FILE.fullmatch(name):
+        raise NotFound("file_not_found", "There is no such file in this rendition.")
+    key = f"{grant.folder}/{name}"
+    content_type = files.CONTENT_TYPES[name[name.rindex(".") :]]
+    if not name.endswith(".m3u8"):
+        return content_type, files.output_url(key)
+    playlist = files.get_output(key)
+    if playlist is None:
+        raise NotFound("file_not_found", "There is no such file in this rendition.")
+    return content_type, playlist
+
+
+def new_key(filename: str) -> str:
+    """A key that nobody can guess or choose; the name survives as a harmless tail."""
+    tail = re.sub(r"[^A-Za-z0-9._-]+", "_", filename.replace("\\", "/").rsplit("/", 1)[-1])
+    return f"uploads/{uuid.uuid4().hex}_{tail.lstrip('._')[-100:] or 'file'}"
+
+
+def _check_size(size: int | None) -> None:
+    limit = min(MOST_PUT_BYTES, settings().max_source_bytes)
+    if size is not None and size > limit:
+        raise TooLarge("source_too_large", f"A file may have {limit} bytes, but not {size}.")
+
+
+def _check_pipeline(pipeline: Sequence[str] | None) -> None:
+    if pipeline is not None:
+        find_steps(pipeline, Unprocessable)
+
+
+def _limit(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_JOBS:
+        raise Malformed("malformed_request", f"`limit` is a number from 1 to {MOST_JOBS}.")
+    return int(text)
+
+
+def _to_cursor(position: str) -> str:
+    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+
+
+def _from_cursor(cursor: str) -> str:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        position = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, UnicodeError):
+        position = ""
+    if not re.fullmatch(r"[0-9T:.-]+Z#[0-9a-f-]{36}", position):
+        raise Malformed("malformed_cursor", "`cursor` is a `next_cursor` of an earlier answer.")
+    return position
