@@ -12,7 +12,7 @@ from chalice.app import Request, Response
 
 from chalicelib.errors import Malformed, RequestError
 from chalicelib.settings import settings
-from chalicelib.watch import logger, metrics
+from chalicelib.watch import logger
 
 CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -65,7 +65,6 @@ def view(route: Callable[..., Response]) -> Callable[..., Response]:
             response = problem(500, "internal_error", detail, request_id)
         finally:
             logger.remove_keys(["request_id", "route", "job_id"])
-            metrics.flush_metrics()
         response.headers.update(CORS)
         return response
 

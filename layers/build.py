@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
+import platform
 import subprocess
 import sys
 import tempfile
@@ -46,6 +48,20 @@ def build(layer: str, arch: str, out: Path) -> Path:
         whole.write_bytes(part.read_bytes())
         whole.rename(target)
     return target
+
+
+def unpacked(layer: str, out: Path) -> Path:
+    """The layer for this machine, as Lambda would unpack it; for tests, samples and benchmarks."""
+    arch = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+    zipped = build(layer, arch, out)
+    folder = zipped.with_suffix("")
+    if not folder.exists():
+        part = Path(tempfile.mkdtemp(dir=out))
+        with zipfile.ZipFile(zipped) as content:
+            content.extractall(part)
+        with contextlib.suppress(OSError):  # another process was there first
+            part.rename(folder)
+    return folder
 
 
 def _fingerprint(layer: str) -> str:

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import boto3
 
+from chalicelib import aws, queues
 from chalicelib.settings import settings
+from chalicelib.tokens import tokens
+
+
+def make_cloud() -> None:
+    """The table, both buckets, every queue and the secret."""
+    for cached in (aws.s3, aws.sqs, tokens):
+        cached.cache_clear()
+    make_table()
+    s3, sqs = boto3.client("s3"), boto3.client("sqs")
+    for bucket in (settings().upload_bucket, settings().output_bucket):
+        s3.create_bucket(Bucket=bucket)
+    for queue in queues.QUEUES:
+        for name in (queue, f"{queue}_dead"):
+            made = sqs.create_queue(QueueName=f"sluice-{name}".replace("_", "-"))
+            os.environ[f"SLUICE_QUEUE_URL_{name.upper()}"] = made["QueueUrl"]
+    secrets = boto3.client("secretsmanager")
+    secrets.create_secret(Name=settings().hls_secret_arn, SecretString="first " * 8)
 
 
 def make_table() -> None:
@@ -33,8 +54,20 @@ def make_table() -> None:
     )
 
 
-def _keys(partition: str, sort: str) -> list:  # type: ignore[type-arg]
+def _keys(partition: str, sort: str) -> Any:
     return [
         {"AttributeName": partition, "KeyType": "HASH"},
         {"AttributeName": sort, "KeyType": "RANGE"},
     ]
+
+
+def messages(queue: str) -> list[str]:
+    """The bodies of all visible messages of a queue, taken off it."""
+    sqs = boto3.client("sqs")
+    url = os.environ[f"SLUICE_QUEUE_URL_{queue.upper()}"]
+    bodies: list[str] = []
+    while received := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        for message in received:
+            bodies.append(message["Body"])
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return bodies

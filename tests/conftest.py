@@ -1,6 +1,13 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from layers.build import unpacked
 
 # Before anything of ours is imported: the table's name is read when its model is.
 os.environ.update(
@@ -10,6 +17,35 @@ os.environ.update(
     POWERTOOLS_SERVICE_NAME="tests",
     POWERTOOLS_METRICS_NAMESPACE="Sluice",
     POWERTOOLS_TRACE_DISABLED="true",
+    SLUICE_API_URL="https://api.test/api",
     SLUICE_AUTH="none",
+    SLUICE_HLS_SECRET_ARN="hls",
     SLUICE_RETRY_SECONDS="1",
 )
+
+ROOT = Path(__file__).parent.parent
+LOCAL = ROOT / ".local"
+
+
+# The FFmpeg of the layer, as in Lambda.
+sys.path.insert(0, str(unpacked("ffmpeg", LOCAL / "layers") / "python"))
+
+
+@pytest.fixture(scope="session")
+def sample() -> Callable[[str], Path]:
+    """A sample that the project makes, by its name."""
+    from infra.samples import sample
+
+    return lambda name: sample(name, LOCAL / "samples")
+
+
+@pytest.fixture
+def cloud() -> Iterator[None]:
+    """The table, buckets and queues, under moto."""
+    from moto import mock_aws
+
+    from tests.cloud import make_cloud
+
+    with mock_aws():
+        make_cloud()
+        yield

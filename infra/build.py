@@ -1,0 +1,226 @@
+"""What is deployed, made from the sources: layers, code and template of one stage, in .local/build/."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from chalice.cli.factory import CLIFactory
+from chalice.config import Config
+from chalice.deploy.packager import DependencyBuilder, MissingDependencyError
+from chalice.utils import OSUtils
+
+from infra.parts.names import LAYERS, LOCAL_STAGES
+from infra.paths import LOCAL, ROOT
+from infra.template import merge_template
+
+_PYTHON_ABI = "cp313"
+_NOT_SHIPPED = shutil.ignore_patterns("__pycache__", "*.pyc")
+
+
+class BuildError(Exception):
+    """The sources cannot be made into a stack; the message says why."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """A packaged stage: `folder` holds sam.json and the zips that it names."""
+
+    stage: str
+    architecture: str
+    auth: str
+    folder: Path
+    digest: str
+
+
+def build(stage: str, architecture: str | None = None, auth: str | None = None) -> Build:
+    """Package a stage, unless nothing that it is made of has changed."""
+    architecture = architecture or _default_architecture(stage)
+    own = chosen_auth(stage)
+    if not (auth or own):
+        print(
+            f"Nobody has chosen who may call the API of stage {stage}: packaged with iam. "
+            "AUTH=none|api_key|iam, or SLUICE_AUTH in .chalice/config.json, chooses."
+        )
+    name = f"{stage}-{architecture}" + (f"-{auth}" if auth and auth != own else "")
+    auth = auth or own or "iam"
+    folder = LOCAL / "build" / name
+    with _locked(LOCAL / "build"):
+        digest = _digest(_sources(), stage, architecture, auth)
+        made = Build(stage, architecture, auth, folder, digest)
+        if _digest_of(folder) == digest:
+            print(f"Build of {name}: nothing has changed")
+            return made
+        print(f"Build of {name}: layers, code, template", flush=True)
+        layers = {layer: _layer(layer, architecture) for layer in LAYERS}
+        dependencies = _dependencies(architecture)
+        with TemporaryDirectory(dir=LOCAL / "build") as scratch:
+            out = Path(scratch) / "out"
+            package(stage, architecture, auth, out, dependencies)
+            for layer, path in layers.items():
+                (out / f"{layer}.zip").hardlink_to(path)
+            (out / "digest").write_text(digest)
+            shutil.rmtree(folder, ignore_errors=True)
+            out.rename(folder)
+    return made
+
+
+def package(
+    stage: str, architecture: str, auth: str, out: Path, dependencies: Path | None = None
+) -> None:
+    """`chalice package` with our template merged in: sam.json and deployment.zip in `out`."""
+    # A copy of the sources: what a stage chooses goes into its config, no cache goes into its zip, and
+    # Chalice's own folders stay out of the repository.
+    with TemporaryDirectory() as scratch:
+        project = Path(scratch)
+        _copy_project(project, stage, architecture, auth)
+        if dependencies:
+            (project / "vendor").symlink_to(dependencies)
+        merge = project / "merge.json"
+        merge.write_text(json.dumps(merge_template(_config(project, stage))))
+        command = [sys.executable, "-c", "from chalice.cli import main; main()"]
+        arguments = ["package", "--stage", stage, "--merge-template", str(merge), str(out)]
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": scratch,
+            "AWS_DEFAULT_REGION": os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
+            "SLUICE_AUTH": auth,
+            "POWERTOOLS_TRACE_DISABLED": "true",
+        }
+        done = subprocess.run(
+            [*command, *arguments],
+            cwd=project,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise BuildError(f"chalice package failed:\n{done.stdout}{done.stderr}")
+
+
+def chosen_auth(stage: str) -> str | None:
+    """Who may call the API, as the stage's configuration says; None where it does not."""
+    config = _config(ROOT, stage)
+    if stage not in config.config_from_disk.get("stages", {}):
+        raise BuildError(f"There is no stage {stage!r} in .chalice/config.json.")
+    return config.environment_variables.get("SLUICE_AUTH")
+
+
+def _config(project: Path, stage: str) -> Config:
+    return CLIFactory(str(project)).create_config_obj(stage)
+
+
+def _default_architecture(stage: str) -> str:
+    """A local cloud runs the functions on this machine; elsewhere the configuration says."""
+    if stage in LOCAL_STAGES:
+        return "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+    return _config(ROOT, stage).lambda_architecture
+
+
+def _copy_project(project: Path, stage: str, architecture: str, auth: str) -> None:
+    shutil.copy(ROOT / "app.py", project)
+    shutil.copytree(ROOT / "chalicelib", project / "chalicelib", ignore=_NOT_SHIPPED)
+    (project / "requirements.txt").touch()  # dependencies come as vendor/, see _dependencies
+    (project / ".chalice").mkdir()
+    config = json.loads((ROOT / ".chalice" / "config.json").read_text())
+    own = config["stages"][stage]
+    own["lambda_architecture"] = architecture
+    own.setdefault("environment_variables", {})["SLUICE_AUTH"] = auth
+    (project / ".chalice" / "config.json").write_text(json.dumps(config))
+
+
+def _dependencies(architecture: str) -> Path:
+    """The packages of requirements.txt for Lambda, by Chalice's own rules.
+
+    Chalice would fetch them anew for every change of the code, and only warn of one that is missing.
+    """
+    requirements = ROOT / "requirements.txt"
+    digest = _digest([requirements], architecture, _PYTHON_ABI)
+    cached = LOCAL / "cache" / f"dependencies-{architecture}-{digest[:16]}"
+    if not cached.exists():
+        print(f"  the packages of requirements.txt for {architecture}", flush=True)
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=cached.parent) as scratch:
+            unpacked = Path(scratch) / "packages"
+            unpacked.mkdir()
+            builder = DependencyBuilder(OSUtils(), architecture=architecture)
+            try:
+                builder.build_site_packages(_PYTHON_ABI, str(requirements), str(unpacked))
+            except MissingDependencyError as error:
+                names = ", ".join(sorted(package.identifier for package in error.missing))
+                raise BuildError(f"No wheel for Lambda on {architecture}: {names}.") from None
+            unpacked.rename(cached)
+    return cached
+
+
+def _layer(layer: str, architecture: str) -> Path:
+    digest = _digest(_files(ROOT / "layers"), architecture)
+    cached = LOCAL / "cache" / f"layer-{layer}-{architecture}-{digest[:16]}.zip"
+    if not cached.exists():
+        print(f"  layer {layer} for {architecture}", flush=True)
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=cached.parent) as scratch:
+            command = [sys.executable, "-m", "layers.build", layer]
+            done = subprocess.run(
+                [*command, "--arch", architecture, "--out", scratch],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                raise BuildError(f"The layer {layer} failed:\n{done.stdout}{done.stderr}")
+            (made,) = Path(scratch).glob("*.zip")
+            made.rename(cached)
+    return cached
+
+
+def _sources() -> Iterator[Path]:
+    yield from (ROOT / "app.py", ROOT / "requirements.txt", ROOT / ".chalice" / "config.json")
+    yield from (ROOT / "infra" / "build.py", ROOT / "infra" / "template.py")
+    for folder in ("chalicelib", "infra/parts", "layers"):
+        yield from _files(ROOT / folder)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.parent.name != "__pycache__":
+            yield path
+
+
+def _digest(files: Iterable[Path], *facts: str) -> str:
+    digest = hashlib.sha256("\0".join((*facts, sys.version)).encode())
+    for path in files:
+        digest.update(f"\0{path.relative_to(ROOT)}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _digest_of(folder: Path) -> str | None:
+    try:
+        return (folder / "digest").read_text()
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One build at a time: tests on two clouds start with the same one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

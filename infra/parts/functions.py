@@ -1,0 +1,227 @@
+"""The Lambdas: their roles, mappings, environment, layers and disks, over what Chalice says of them."""
+
+from __future__ import annotations
+
+from infra.parts.names import (
+    FUNCTIONS,
+    LAYERS,
+    OUTPUT_BUCKET,
+    UPLOAD_BUCKET,
+    Function,
+    Json,
+    arn,
+    dashed,
+    layer_id,
+    queue_id,
+    ref,
+    sub,
+)
+
+DISK_MB = 10240
+
+_BATCH_SIZE = 1
+
+
+def layers(architecture: str) -> Json:
+    return {
+        layer_id(layer): {
+            "Type": "AWS::Serverless::LayerVersion",
+            "Properties": {
+                "LayerName": sub(f"${{AWS::StackName}}-{layer}"),
+                "ContentUri": f"./{layer}.zip",
+                "CompatibleRuntimes": ["python3.13"],
+                "CompatibleArchitectures": [architecture],
+                "RetentionPolicy": "Delete",
+            },
+        }
+        for layer in LAYERS
+    }
+
+
+def functions(*, local: bool, concurrency: dict[str, int]) -> Json:
+    resources: Json = {}
+    for function in FUNCTIONS:
+        resources[function.role_id] = _role(function)
+        # Chalice's own name for it refers to the API's function by an id that it does not have.
+        resources[function.log_group_id] = {
+            "Properties": {"LogGroupName": sub(f"/aws/lambda/{_name(function)}")}
+        }
+        properties: Json = {
+            "FunctionName": sub(_name(function)),
+            "Role": arn(function.role_id),
+            "Environment": {"Variables": _environment(function, local=local)},
+        }
+        if function.layer:
+            properties["Layers"] = [ref(layer_id(function.layer))]
+        if function.big_disk:
+            properties["EphemeralStorage"] = {"Size": DISK_MB}
+        if function.queues:
+            properties["Events"] = {
+                _event_name(function, queue): _mapping(queue, concurrency.get(queue, 2))
+                for queue in function.queues
+            }
+        resources[function.logical_id] = {
+            "DependsOn": function.log_group_id,  # else Lambda makes one that is kept for ever
+            "Properties": properties,
+        }
+    return resources
+
+
+def _name(function: Function) -> str:
+    return f"${{AWS::StackName}}-{dashed(function.name)}"
+
+
+def _event_name(function: Function, queue: str) -> str:
+    """The first is Chalice's own, so that it is replaced; dead_letters has one more for each other queue."""
+    prefix = function.logical_id if queue == function.queues[0] else queue_id(queue)
+    return f"{prefix}SqsEventSource"
+
+
+def _mapping(queue: str, concurrency: int) -> Json:
+    return {
+        "Type": "SQS",
+        "Properties": {
+            "Queue": arn(queue_id(queue)),
+            "BatchSize": _BATCH_SIZE,
+            "FunctionResponseTypes": ["ReportBatchItemFailures"],
+            "ScalingConfig": {"MaximumConcurrency": concurrency},
+        },
+    }
+
+
+def _environment(function: Function, *, local: bool) -> Json:
+    variables: Json = {
+        "POWERTOOLS_SERVICE_NAME": function.name,
+        "POWERTOOLS_METRICS_NAMESPACE": "Sluice",
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+        "SLUICE_JOBS_TABLE": ref("JobsTable"),
+        "SLUICE_UPLOAD_BUCKET": sub(UPLOAD_BUCKET),
+        "SLUICE_OUTPUT_BUCKET": sub(OUTPUT_BUCKET),
+    }
+    for queue in dict.fromkeys(function.sends + function.queues):
+        variables[f"SLUICE_QUEUE_URL_{queue.upper()}"] = ref(queue_id(queue))
+    if function.name == "api":
+        variables["SLUICE_HLS_SECRET_ARN"] = ref("HlsSecret")
+        variables["SLUICE_API_URL"] = ref("ApiUrl")
+    if local:
+        variables["POWERTOOLS_TRACE_DISABLED"] = "true"  # there is no X-Ray daemon to send to
+    return variables
+
+
+_UPLOADS = f"arn:${{AWS::Partition}}:s3:::{UPLOAD_BUCKET}"
+_OUTPUTS = f"arn:${{AWS::Partition}}:s3:::{OUTPUT_BUCKET}"
+
+_READ_ROWS = ("dynamodb:GetItem",)
+_WRITE_ROWS = ("dynamodb:PutItem", "dynamodb:UpdateItem")
+
+
+def _role(function: Function) -> Json:
+    return {
+        "Type": "AWS::IAM::Role",
+        "Properties": {
+            "AssumeRolePolicyDocument": {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Effect": "Allow",
+                        "Principal": {"Service": "lambda.amazonaws.com"},
+                        "Action": "sts:AssumeRole",
+                    }
+                ],
+            },
+            "Policies": [
+                {
+                    "PolicyName": "least-privilege",
+                    "PolicyDocument": {
+                        "Version": "2012-10-17",
+                        "Statement": [*_own(function), *_common(function)],
+                    },
+                }
+            ],
+        },
+    }
+
+
+def _own(function: Function) -> list[Json]:
+    """What this function and no other may do."""
+    match function.name:
+        case "api":
+            return [
+                _allow("s3:GetObject", f"{_UPLOADS}/*"),
+                _allow("s3:PutObject", f"{_UPLOADS}/uploads/*"),
+                _allow("s3:ListBucket", _UPLOADS),  # a missing key is a 404, not a 403
+                _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*"),
+                _rows(*_READ_ROWS, "dynamodb:BatchGetItem", *_WRITE_ROWS),
+                _query("by_status", "by_key"),
+                _allow("secretsmanager:GetSecretValue", "${HlsSecret}"),
+            ]
+        case "intake":
+            return [
+                _allow("s3:GetObject", f"{_UPLOADS}/*"),
+                _allow("s3:ListBucket", _UPLOADS),
+                _allow(("s3:GetObject", "s3:PutObject"), f"{_OUTPUTS}/work/*"),
+                _rows(*_READ_ROWS, *_WRITE_ROWS),
+            ]
+        case "dead_letters":
+            return [
+                _allow("s3:GetObject", f"{_OUTPUTS}/work/*"),
+                _rows(*_READ_ROWS, *_WRITE_ROWS),
+            ]
+        case "sweep":
+            return [
+                _allow("s3:GetObject", f"{_OUTPUTS}/work/*"),
+                _rows(*_READ_ROWS, "dynamodb:BatchGetItem", *_WRITE_ROWS),
+                _query("by_due"),
+            ]
+        case _:  # a step
+            return [
+                _allow("s3:GetObject", f"{_UPLOADS}/*"),
+                _allow("s3:ListBucket", _UPLOADS),
+                _allow(
+                    ("s3:GetObject", "s3:PutObject"),
+                    f"{_OUTPUTS}/work/*",
+                    f"{_OUTPUTS}/outputs/*",
+                ),
+                _rows(*_READ_ROWS, *_WRITE_ROWS),
+            ]
+
+
+def _common(function: Function) -> list[Json]:
+    logs = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/lambda"
+    statements = [
+        _allow(("logs:CreateLogStream", "logs:PutLogEvents"), f"{logs}/{_name(function)}:*"),
+        # X-Ray has no resources to name.
+        _allow(("xray:PutTraceSegments", "xray:PutTelemetryRecords"), "*"),
+    ]
+    if function.queues:
+        statements.append(
+            _allow(
+                (
+                    "sqs:ReceiveMessage",
+                    "sqs:DeleteMessage",
+                    "sqs:GetQueueAttributes",
+                    "sqs:ChangeMessageVisibility",
+                ),
+                *(f"${{{queue_id(queue)}.Arn}}" for queue in function.queues),
+            )
+        )
+    if function.sends:
+        targets = (f"${{{queue_id(queue)}.Arn}}" for queue in function.sends)
+        statements.append(_allow("sqs:SendMessage", *targets))
+    return statements
+
+
+def _rows(*actions: str) -> Json:
+    return _allow(actions, "${JobsTable.Arn}")
+
+
+def _query(*indexes: str) -> Json:
+    return _allow("dynamodb:Query", *(f"${{JobsTable.Arn}}/index/{index}" for index in indexes))
+
+
+def _allow(actions: str | tuple[str, ...], *resources: str) -> Json:
+    return {
+        "Effect": "Allow",
+        "Action": [actions] if isinstance(actions, str) else list(actions),
+        "Resource": [sub(resource) if "${" in resource else resource for resource in resources],
+    }

@@ -1,0 +1,181 @@
+"""What Chalice cannot say of the API: the gateway's own refusals, throttling, keys."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from infra.parts.names import Json, ref
+
+
+class Limits(NamedTuple):
+    """Requests a second over all callers, the burst above it, and what one key may ask in a month."""
+
+    rate: int
+    burst: int
+    monthly_quota: int
+
+
+class _Refusal(NamedTuple):
+    status: int
+    code: str
+    title: str
+    detail: str
+
+
+_UNSIGNED = _Refusal(
+    403,
+    "forbidden",
+    "Forbidden",
+    "Nothing is at this path, or the request is not signed with AWS Signature Version 4.",
+)
+
+# API Gateway's response types; those it does not know by name fall to the two defaults.
+_REFUSALS = {
+    "DEFAULT_4XX": _Refusal(
+        400, "bad_request", "Bad request", "The request could not be understood."
+    ),
+    "DEFAULT_5XX": _Refusal(
+        500, "internal_error", "Internal error", "Something went wrong here; try again."
+    ),
+    "RESOURCE_NOT_FOUND": _Refusal(404, "not_found", "Not found", "There is nothing at this path."),
+    # So it calls an unknown path, and a method that a path does not have.
+    "MISSING_AUTHENTICATION_TOKEN": _Refusal(
+        404, "not_found", "Not found", "There is nothing at this path, or not for this method."
+    ),
+    "UNAUTHORIZED": _Refusal(
+        401, "unauthorized", "Unauthorized", "The request does not say who sends it."
+    ),
+    "INVALID_API_KEY": _Refusal(
+        403, "invalid_api_key", "Forbidden", "The header x-api-key is missing, or names no key."
+    ),
+    "ACCESS_DENIED": _Refusal(403, "access_denied", "Forbidden", "The sender may not do this."),
+    "AUTHORIZER_FAILURE": _Refusal(
+        500, "internal_error", "Internal error", "The sender could not be checked; try again."
+    ),
+    "AUTHORIZER_CONFIGURATION_ERROR": _Refusal(
+        500, "internal_error", "Internal error", "The sender could not be checked."
+    ),
+    "INVALID_SIGNATURE": _Refusal(
+        403, "invalid_signature", "Forbidden", "The request's signature is not right."
+    ),
+    "EXPIRED_TOKEN": _Refusal(
+        403, "expired_token", "Forbidden", "The credentials of the request have expired."
+    ),
+    "INTEGRATION_FAILURE": _Refusal(
+        502, "bad_gateway", "Bad gateway", "The API's function could not be called; try again."
+    ),
+    "INTEGRATION_TIMEOUT": _Refusal(
+        504, "timeout", "Gateway timeout", "The answer took too long; try again."
+    ),
+    "API_CONFIGURATION_ERROR": _Refusal(
+        500, "internal_error", "Internal error", "The API is not set up rightly."
+    ),
+    "UNSUPPORTED_MEDIA_TYPE": _Refusal(
+        415, "unsupported_media_type", "Unsupported media type", "This type cannot be read here."
+    ),
+    "BAD_REQUEST_PARAMETERS": _Refusal(
+        400, "bad_request", "Bad request", "The parameters could not be understood."
+    ),
+    "BAD_REQUEST_BODY": _Refusal(
+        400, "bad_request", "Bad request", "The body could not be understood."
+    ),
+    "REQUEST_TOO_LARGE": _Refusal(
+        413,
+        "too_large",
+        "Content too large",
+        "The request is too large; upload to the URL of /uploads/presign instead.",
+    ),
+    "THROTTLED": _Refusal(
+        429, "throttled", "Too many requests", "Too many requests; try again in a moment."
+    ),
+    "QUOTA_EXCEEDED": _Refusal(
+        429, "quota_exceeded", "Too many requests", "This key has used up its month's requests."
+    ),
+    "WAF_FILTERED": _Refusal(403, "filtered", "Forbidden", "A firewall rule refused the request."),
+}
+
+
+def rest_api(auth: str, limits: Limits, *, local: bool) -> Json:
+    properties: Json = {
+        "EndpointConfiguration": "REGIONAL",
+        "BinaryMediaTypes": ["multipart/form-data"],
+        "GatewayResponses": _responses(auth),
+        # No tracing and no access log: both would keep the paths of HLS, and with them their tokens.
+        "MethodSettings": [
+            {
+                "HttpMethod": "*",
+                "ResourcePath": "/*",
+                "MetricsEnabled": True,
+                "ThrottlingRateLimit": limits.rate,
+                "ThrottlingBurstLimit": limits.burst,
+            }
+        ],
+    }
+    if local:
+        # MiniStack then gives the API this id, so that its address stays the same.
+        properties |= {"Tags": {"ms-custom-id": LOCAL_API_ID}, "PropagateTags": True}
+    resources: Json = {"RestAPI": {"Properties": properties}}
+    if auth == "api_key":
+        resources |= _api_key(limits)
+    return resources
+
+
+LOCAL_API_ID = "sluice"
+
+
+def _responses(auth: str) -> Json:
+    # Where requests must be signed, this is also how API Gateway calls one that is not.
+    refusals = _REFUSALS | ({"MISSING_AUTHENTICATION_TOKEN": _UNSIGNED} if auth == "iam" else {})
+    return {
+        kind: {
+            "StatusCode": str(refusal.status),
+            "ResponseParameters": {
+                "Headers": {
+                    "Content-Type": "'application/problem+json'",
+                    "Access-Control-Allow-Origin": "'*'",
+                    "Access-Control-Expose-Headers": "'*'",
+                }
+            },
+            "ResponseTemplates": {"application/json": _problem(refusal)},
+        }
+        for kind, refusal in refusals.items()
+    }
+
+
+def _problem(refusal: _Refusal) -> str:
+    return json.dumps(
+        {
+            "type": "about:blank",
+            "title": refusal.title,
+            "status": refusal.status,
+            "detail": refusal.detail,
+            "code": refusal.code,
+            "request_id": "$context.requestId",
+        }
+    )
+
+
+def _api_key(limits: Limits) -> Json:
+    return {
+        "ApiKey": {
+            "Type": "AWS::ApiGateway::ApiKey",
+            "Properties": {"Description": "The first key of this stage", "Enabled": True},
+        },
+        "UsagePlan": {
+            "Type": "AWS::ApiGateway::UsagePlan",
+            "Properties": {
+                "ApiStages": [{"ApiId": ref("RestAPI"), "Stage": ref("RestAPI.Stage")}],
+                "Throttle": {"RateLimit": limits.rate, "BurstLimit": limits.burst},
+                "Quota": {"Limit": limits.monthly_quota, "Period": "MONTH"},
+            },
+        },
+        "UsagePlanKey": {
+            "Type": "AWS::ApiGateway::UsagePlanKey",
+            "Properties": {
+                "KeyId": ref("ApiKey"),
+                "KeyType": "API_KEY",
+                "UsagePlanId": ref("UsagePlan"),
+            },
+        },
+    }

@@ -1,0 +1,118 @@
+"""What the stack is made of, and what its parts are called: the facts that every other part shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chalice.utils import to_cfn_resource_name
+
+from chalicelib.queues import QUEUES
+
+type Json = dict[str, object]
+
+# Stages that live and die with an emulator: nothing is retained, and plain http must do.
+LOCAL_STAGES = ("local", "test")
+
+UPLOAD_BUCKET = "${AWS::StackName}-upload-${AWS::AccountId}-${AWS::Region}"
+OUTPUT_BUCKET = "${AWS::StackName}-output-${AWS::AccountId}-${AWS::Region}"
+
+
+@dataclass(frozen=True)
+class Function:
+    """A Lambda: what starts it, what it may send to, which layer it needs."""
+
+    name: str
+    queues: tuple[str, ...] = ()
+    sends: tuple[str, ...] = ()
+    layer: str | None = None
+    big_disk: bool = False
+
+    @property
+    def logical_id(self) -> str:
+        """As Chalice names it."""
+        return "APIHandler" if self.name == "api" else to_cfn_resource_name(self.name)
+
+    @property
+    def config_name(self) -> str:
+        """Its name in .chalice/config.json."""
+        return "api_handler" if self.name == "api" else self.name
+
+    @property
+    def log_group_id(self) -> str:
+        """As Chalice names the log group, which for the API differs from the function's id."""
+        return f"{to_cfn_resource_name(self.config_name)}LogGroup"
+
+    @property
+    def role_id(self) -> str:
+        return f"{self.logical_id}Role"
+
+
+@dataclass(frozen=True)
+class Queue:
+    name: str
+    concurrency: int
+
+    @property
+    def logical_id(self) -> str:
+        return f"{to_cfn_resource_name(self.name)}Queue"
+
+
+# Messages in work at once on AWS, so that a flood of uploads leaves room for the rest of the account.
+_CONCURRENCY = {
+    "intake": 50,
+    "thumbnail": 50,
+    "watermark": 50,
+    "encode": 500,
+    "transcode_720p": 100,
+    "hls_720p": 100,
+}
+
+SOURCE_QUEUES = tuple(Queue(name, _CONCURRENCY[name]) for name in QUEUES)
+
+_PACKAGING = ("watermark", "transcode_720p", "hls_720p")
+
+
+def _step(name: str, sends: tuple[str, ...] = ()) -> Function:
+    return Function(name, (name,), sends, layer="ffmpeg", big_disk=True)
+
+
+FUNCTIONS = (
+    Function("api", sends=("intake",)),
+    Function("intake", ("intake",), ("thumbnail", "watermark", "encode"), layer="pyav"),
+    _step("thumbnail"),
+    _step("watermark"),
+    _step("encode", _PACKAGING),
+    _step("transcode_720p"),
+    _step("hls_720p"),
+    Function("dead_letters", tuple(f"{name}_dead" for name in QUEUES), _PACKAGING),
+    Function("sweep", sends=QUEUES),
+)
+
+LAYERS = tuple(dict.fromkeys(function.layer for function in FUNCTIONS if function.layer))
+
+
+def queue_id(queue: str) -> str:
+    return f"{to_cfn_resource_name(queue)}Queue"
+
+
+def layer_id(layer: str) -> str:
+    return f"{to_cfn_resource_name(layer)}Layer"
+
+
+def dashed(name: str) -> str:
+    """As names in AWS read: our underscores become hyphens."""
+    return name.replace("_", "-")
+
+
+def ref(logical_id: str) -> Json:
+    return {"Ref": logical_id}
+
+
+def sub(text: str, values: Mapping[str, object] | None = None) -> Json:
+    return {"Fn::Sub": [text, dict(values)] if values else text}
+
+
+def arn(logical_id: str) -> Json:
+    """An ARN as Fn::Sub, for Chalice's merge would keep its own Fn::Sub beside a Fn::GetAtt."""
+    return sub(f"${{{logical_id}.Arn}}")

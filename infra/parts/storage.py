@@ -1,0 +1,247 @@
+"""Where things are kept: buckets, the table, the queues, the key of HLS links."""
+
+from __future__ import annotations
+
+from infra.parts.names import (
+    OUTPUT_BUCKET,
+    SOURCE_QUEUES,
+    UPLOAD_BUCKET,
+    Json,
+    dashed,
+    queue_id,
+    sub,
+)
+
+_DAY = 86400
+
+# What a worker may take beyond its function's timeout before SQS hands its message to another.
+VISIBILITY_MARGIN_SECONDS = 30
+
+
+def buckets(*, local: bool, output_days: int) -> Json:
+    upload = _bucket(
+        UPLOAD_BUCKET,
+        local=local,
+        cors={
+            "AllowedMethods": ["PUT"],
+            "AllowedOrigins": ["*"],
+            "AllowedHeaders": ["*"],
+            "ExposedHeaders": ["ETag"],
+            "MaxAge": 3600,
+        },
+        rules=[_ABANDONED_UPLOADS],
+    )
+    upload["DependsOn"] = (
+        "IntakeQueuePolicy"  # S3 tries the queue before it accepts the notification
+    )
+    upload["Properties"] |= {  # type: ignore[operator]
+        "NotificationConfiguration": {
+            "QueueConfigurations": [{"Event": "s3:ObjectCreated:*", "Queue": _arn("IntakeQueue")}]
+        }
+    }
+    rules: list[Json] = [
+        _ABANDONED_UPLOADS,
+        {"Id": "work", "Status": "Enabled", "Prefix": "work/", "ExpirationInDays": 7},
+    ]
+    if output_days:
+        rules.append(
+            {
+                "Id": "outputs",
+                "Status": "Enabled",
+                "Prefix": "outputs/",
+                "ExpirationInDays": output_days,
+            }
+        )
+    output = _bucket(
+        OUTPUT_BUCKET,
+        local=local,
+        cors={
+            "AllowedMethods": ["GET", "HEAD"],
+            "AllowedOrigins": ["*"],
+            "AllowedHeaders": ["*"],
+            "ExposedHeaders": ["Content-Length", "Content-Range", "ETag"],
+            "MaxAge": 3600,
+        },
+        rules=rules,
+    )
+    resources: Json = {"UploadBucket": upload, "OutputBucket": output}
+    if not local:
+        resources |= {f"{name}Policy": _tls_only(name) for name in ("UploadBucket", "OutputBucket")}
+    return resources
+
+
+_ABANDONED_UPLOADS: Json = {
+    "Id": "abandoned-uploads",
+    "Status": "Enabled",
+    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+}
+
+
+def _bucket(name: str, *, local: bool, cors: Json, rules: list[Json]) -> Json:
+    return {
+        "Type": "AWS::S3::Bucket",
+        **_kept(local),
+        "Properties": {
+            # Named here, not by CloudFormation: roles and the queue's policy name it without a cycle.
+            "BucketName": sub(name),
+            "BucketEncryption": {
+                "ServerSideEncryptionConfiguration": [
+                    {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+                ]
+            },
+            "PublicAccessBlockConfiguration": {
+                "BlockPublicAcls": True,
+                "BlockPublicPolicy": True,
+                "IgnorePublicAcls": True,
+                "RestrictPublicBuckets": True,
+            },
+            "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
+            "CorsConfiguration": {"CorsRules": [cors]},
+            "LifecycleConfiguration": {"Rules": rules},
+        },
+    }
+
+
+def _tls_only(bucket: str) -> Json:
+    return {
+        "Type": "AWS::S3::BucketPolicy",
+        "Properties": {
+            "Bucket": {"Ref": bucket},
+            "PolicyDocument": {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Sid": "TlsOnly",
+                        "Effect": "Deny",
+                        "Principal": "*",
+                        "Action": "s3:*",
+                        "Resource": [_arn(bucket), sub(f"${{{bucket}.Arn}}/*")],
+                        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+                    }
+                ],
+            },
+        },
+    }
+
+
+def _kept(local: bool) -> Json:
+    """What a user uploaded outlives the stack, except on a laptop."""
+    policy = "Delete" if local else "Retain"
+    return {"DeletionPolicy": policy, "UpdateReplacePolicy": policy}
+
+
+_INDEXES = {
+    "by_status": ("status", "created"),
+    "by_key": ("source_key", "created"),
+    "by_due": ("due_shard", "due_at"),
+}
+_NUMBERS = ("due_at",)
+
+
+def table(*, local: bool) -> Json:
+    attributes = sorted({"pk", "sk", *(name for pair in _INDEXES.values() for name in pair)})
+    return {
+        "JobsTable": {
+            "Type": "AWS::DynamoDB::Table",
+            **_kept(local),
+            "Properties": {
+                "BillingMode": "PAY_PER_REQUEST",
+                "AttributeDefinitions": [
+                    {"AttributeName": name, "AttributeType": "N" if name in _NUMBERS else "S"}
+                    for name in attributes
+                ],
+                "KeySchema": _key("pk", "sk"),
+                "GlobalSecondaryIndexes": [
+                    {
+                        "IndexName": index,
+                        "KeySchema": _key(*pair),
+                        # PynamoDB tells the kinds of rows apart by this attribute.
+                        "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["row"]},
+                    }
+                    for index, pair in _INDEXES.items()
+                ],
+                "TimeToLiveSpecification": {"AttributeName": "expires_at", "Enabled": True},
+                "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": not local},
+                "SSESpecification": {"SSEEnabled": not local},
+            },
+        }
+    }
+
+
+def _key(partition: str, sort: str) -> list[Json]:
+    return [
+        {"AttributeName": partition, "KeyType": "HASH"},
+        {"AttributeName": sort, "KeyType": "RANGE"},
+    ]
+
+
+def queues(timeouts: dict[str, int], max_receives: int) -> Json:
+    """Each step's queue with its dead-letter queue; `timeouts` are those of the consumers."""
+    resources: Json = {}
+    for queue in SOURCE_QUEUES:
+        dead = queue_id(f"{queue.name}_dead")
+        resources[queue.logical_id] = {
+            "Type": "AWS::SQS::Queue",
+            "Properties": {
+                "QueueName": sub(f"${{AWS::StackName}}-{dashed(queue.name)}"),
+                "VisibilityTimeout": timeouts[queue.name] + VISIBILITY_MARGIN_SECONDS,
+                "MessageRetentionPeriod": 4 * _DAY,
+                "SqsManagedSseEnabled": True,
+                "RedrivePolicy": {
+                    "deadLetterTargetArn": _arn(dead),
+                    "maxReceiveCount": max_receives,
+                },
+            },
+        }
+        resources[dead] = {
+            "Type": "AWS::SQS::Queue",
+            "Properties": {
+                "QueueName": sub(f"${{AWS::StackName}}-{dashed(queue.name)}-dead"),
+                "VisibilityTimeout": timeouts["dead_letters"] + VISIBILITY_MARGIN_SECONDS,
+                "MessageRetentionPeriod": 14 * _DAY,
+                "SqsManagedSseEnabled": True,
+            },
+        }
+    resources["IntakeQueuePolicy"] = {
+        "Type": "AWS::SQS::QueuePolicy",
+        "Properties": {
+            "Queues": [{"Ref": "IntakeQueue"}],
+            "PolicyDocument": {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Sid": "ObjectCreated",
+                        "Effect": "Allow",
+                        "Principal": {"Service": "s3.amazonaws.com"},
+                        "Action": "sqs:SendMessage",
+                        "Resource": _arn("IntakeQueue"),
+                        "Condition": {
+                            "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
+                            "ArnEquals": {
+                                "aws:SourceArn": sub(
+                                    f"arn:${{AWS::Partition}}:s3:::{UPLOAD_BUCKET}"
+                                )
+                            },
+                        },
+                    }
+                ],
+            },
+        },
+    }
+    return resources
+
+
+def secret() -> Json:
+    return {
+        "HlsSecret": {
+            "Type": "AWS::SecretsManager::Secret",
+            "Properties": {
+                "Description": "Signs the links of HLS playlists; the secret before it still opens them",
+                "GenerateSecretString": {"PasswordLength": 64, "ExcludePunctuation": True},
+            },
+        }
+    }
+
+
+def _arn(logical_id: str) -> Json:
+    return {"Fn::GetAtt": [logical_id, "Arn"]}

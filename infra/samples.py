@@ -1,0 +1,269 @@
+"""Media that the project makes itself, named after the trap that each one is."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFilter
+
+from layers.build import unpacked
+
+Maker = Callable[[Path], None]
+
+
+LAYERS = Path(__file__).parent.parent / ".local" / "layers"
+
+
+@cache
+def ffmpeg() -> str:
+    """The FFmpeg that is deployed."""
+    binary = unpacked("ffmpeg", LAYERS) / "bin" / "ffmpeg"
+    binary.chmod(0o755)
+    return str(binary)
+
+
+def run_ffmpeg(*args: str) -> None:
+    subprocess.run([ffmpeg(), "-v", "error", "-nostdin", "-y", *args], check=True)
+
+
+# ── images ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def scene(width: int, height: int) -> Image.Image:
+    """A landscape whose corners are told apart by colour: red, green, blue, white, clockwise."""
+    image = Image.linear_gradient("L").resize((width, height))
+    picture = Image.merge("RGB", (image, image.rotate(180), Image.new("L", image.size, 150)))
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse((width * 0.62, height * 0.12, width * 0.82, height * 0.42), fill=(255, 221, 120))
+    pen.polygon(
+        [(0, height), (width * 0.35, height * 0.35), (width * 0.7, height)], fill=(46, 64, 87)
+    )
+    picture = picture.filter(ImageFilter.GaussianBlur(max(1, width // 400)))
+    pen = ImageDraw.Draw(picture)
+    side = max(1, min(width, height) // 8)
+    right, low = width - side, height - side
+    for x, y, colour in (
+        (0, 0, "red"),
+        (right, 0, "green"),
+        (right, low, "blue"),
+        (0, low, "white"),
+    ):
+        pen.rectangle((x, y, x + side, y + side), fill=colour)
+    return picture
+
+
+def photo(path: Path, width: int = 1600, height: int = 1200) -> None:
+    scene(width, height).save(path, "JPEG", quality=90)
+
+
+def orientation(number: int) -> Maker:
+    """A JPEG that is stored turned, and upright once its EXIF orientation is applied."""
+    undo = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[number]
+
+    def make(path: Path) -> None:
+        picture = scene(800, 600)
+        stored = picture.transpose(undo) if undo is not None else picture
+        exif = Image.Exif()
+        exif[0x0112] = number
+        exif[0x010E] = "secret place"  # must not survive
+        stored.save(path, "JPEG", quality=95, exif=exif)
+
+    return make
+
+
+def transparent_png(path: Path) -> None:
+    picture = scene(640, 480).convert("RGBA")
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    picture.save(path, "PNG")
+
+
+def palette_png(path: Path) -> None:
+    picture = scene(640, 480).quantize(64)
+    picture.save(path, "PNG", transparency=0)
+
+
+def sixteen_bit_png(path: Path) -> None:
+    ramp = Image.linear_gradient("L").resize((640, 480))
+    ramp.convert("I").point(lambda value: value * 257).convert("I;16").save(path, "PNG")
+
+
+def cmyk_jpeg(path: Path) -> None:
+    scene(640, 480).convert("CMYK").save(path, "JPEG", quality=95)
+
+
+def animated_gif(path: Path) -> None:
+    frames = [scene(320, 240), scene(320, 240).rotate(180)]
+    frames[0].save(path, "GIF", save_all=True, append_images=frames[1:])
+
+
+def tiny_png(path: Path) -> None:
+    scene(9, 7).save(path, "PNG")
+
+
+IMAGES: dict[str, Maker] = {
+    "photo.jpg": photo,
+    **{f"orientation_{number}.jpg": orientation(number) for number in range(1, 9)},
+    "transparent.png": transparent_png,
+    "palette.png": palette_png,
+    "sixteen_bit.png": sixteen_bit_png,
+    "cmyk.jpg": cmyk_jpeg,
+    "animated.gif": animated_gif,
+    "tiny.png": tiny_png,
+}
+
+
+# ── films ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def film(
+    path: Path,
+    *,
+    size: str = "1280x720",
+    rate: str = "25",
+    seconds: float = 3,
+    sound: bool = True,
+    filters: str = "null",
+    output: tuple[str, ...] = (),
+) -> None:
+    """A moving test picture with a running clock, and a tone."""
+    tone = ("-f", "lavfi", "-i", f"sine=440:sample_rate=48000:duration={seconds}") if sound else ()
+    run_ffmpeg(
+        "-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate}:duration={seconds}",
+        *tone,
+        "-vf", filters,
+        "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p",
+        "-c:a", "aac",
+        *output,
+        str(path),
+    )  # fmt: skip
+
+
+def plain(path: Path) -> None:
+    film(path)
+
+
+def rotated(path: Path) -> None:
+    """Stored lying down, as a phone does; upright it is 360 wide and 640 high."""
+    lying = path.with_suffix(".lying.mp4")
+    film(lying, size="640x360", filters="transpose=cclock,transpose=clock")
+    run_ffmpeg("-display_rotation", "90", "-i", str(lying), "-c", "copy", str(path))
+    lying.unlink()
+
+
+def no_audio(path: Path) -> None:
+    film(path, sound=False)
+
+
+def odd_size(path: Path) -> None:
+    film(
+        path,
+        size="322x242",
+        filters="crop=321:241:0:0:exact=1",
+        output=("-pix_fmt", "yuv444p"),
+    )
+
+
+def anamorphic(path: Path) -> None:
+    """1440 × 1080 coded, 1920 × 1080 shown."""
+    film(path, size="1440x1080", filters="setsar=4/3", seconds=2)
+
+
+def fades_in(path: Path) -> None:
+    """Black at first, and for a long while."""
+    film(path, filters="fade=in:st=1.2:d=0.5")
+
+
+def variable_rate(path: Path) -> None:
+    """Frames left out, so that no two gaps need be alike."""
+    film(
+        path,
+        filters="select='not(mod(n,3))+not(mod(n,7))'",
+        output=("-fps_mode", "passthrough", "-enc_time_base", "1/90000"),
+    )
+
+
+def small(path: Path) -> None:
+    film(path, size="320x180", seconds=2)
+
+
+def webm(path: Path) -> None:
+    run_ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=30:duration=2",
+        "-f", "lavfi", "-i", "sine=440:duration=2",
+        "-c:v", "libvpx", "-deadline", "realtime", "-b:v", "500k",
+        "-c:a", "libopus",
+        str(path),
+    )  # fmt: skip
+
+
+VIDEOS: dict[str, Maker] = {
+    "plain.mp4": plain,
+    "rotated.mp4": rotated,
+    "no_audio.mp4": no_audio,
+    "odd_size.mp4": odd_size,
+    "anamorphic.mp4": anamorphic,
+    "fades_in.mp4": fades_in,
+    "variable_rate.mp4": variable_rate,
+    "small.mp4": small,
+    "webm.webm": webm,
+}
+
+
+# ── not media, or not any more ──────────────────────────────────────────────────────────────────
+
+
+def text(path: Path) -> None:
+    path.write_text("This is no picture, whatever its name says.\n" * 20)
+
+
+def truncated_jpeg(path: Path) -> None:
+    photo(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def truncated_mp4(path: Path) -> None:
+    """Its index says three seconds; half of the frames are not there."""
+    film(path, output=("-movflags", "+faststart"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def sound_only(path: Path) -> None:
+    run_ffmpeg("-f", "lavfi", "-i", "sine=440:duration=1", "-c:a", "aac", str(path))
+
+
+BROKEN: dict[str, Maker] = {
+    "text.jpg": text,
+    "truncated.jpg": truncated_jpeg,
+    "truncated.mp4": truncated_mp4,
+    "empty.png": empty,
+    "sound_only.m4a": sound_only,
+}
+
+ALL = {**IMAGES, **VIDEOS, **BROKEN}
+
+
+def sample(name: str, folder: Path) -> Path:
+    """The sample of this name, made unless it is there."""
+    path = folder / name
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f"part-{name}"
+        ALL[name](part)
+        part.rename(path)
+    return path

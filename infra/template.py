@@ -1,0 +1,105 @@
+"""Everything of the stack that Chalice cannot say, as the template that `chalice package` merges in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from chalicelib.settings import InvalidSetting, load
+from infra.parts import functions, gateway, storage, watching
+from infra.parts.gateway import Limits
+from infra.parts.names import FUNCTIONS, LOCAL_STAGES, SOURCE_QUEUES, Json, ref, sub
+
+
+class ChaliceConfig(Protocol):
+    """What is asked of Chalice's Config."""
+
+    @property
+    def chalice_stage(self) -> str: ...
+    @property
+    def lambda_architecture(self) -> str: ...
+    @property
+    def lambda_timeout(self) -> int: ...
+    @property
+    def environment_variables(self) -> dict[str, str]: ...
+    def scope(self, chalice_stage: str, function_name: str) -> ChaliceConfig: ...
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a stage may choose of its stack, among its `environment_variables`."""
+
+    limits: Limits
+    output_days: int
+    concurrency: dict[str, int]
+
+
+def merge_template(config: ChaliceConfig) -> Json:
+    """The template to merge; raises InvalidSetting where a variable of the stage cannot be used."""
+    stage = config.chalice_stage
+    local = stage in LOCAL_STAGES
+    settings = load(config.environment_variables)
+    chosen = _parameters(config.environment_variables, local=local)
+    timeouts = {
+        function.name: config.scope(stage, function.config_name).lambda_timeout
+        for function in FUNCTIONS
+    }
+    return {
+        "Description": f"Sluice, a serverless media pipeline: stage {stage}",
+        "Parameters": {
+            "ApiUrl": {
+                "Type": "String",
+                "Default": "",
+                "Description": "The public base of the API; empty: as API Gateway tells it",
+            }
+        },
+        "Resources": {
+            **storage.buckets(local=local, output_days=chosen.output_days),
+            **storage.table(local=local),
+            **storage.queues(timeouts, settings.max_receives),
+            **storage.secret(),
+            **functions.layers(config.lambda_architecture),
+            **functions.functions(local=local, concurrency=chosen.concurrency),
+            **gateway.rest_api(settings.auth, chosen.limits, local=local),
+            **watching.alarms(),
+            **watching.dashboard(),
+        },
+        "Outputs": {
+            "ApiUrl": {
+                "Value": sub(
+                    "https://${RestAPI}.execute-api.${AWS::Region}.${AWS::URLSuffix}/api",
+                )
+            },
+            "UploadBucket": {"Value": ref("UploadBucket")},
+            "OutputBucket": {"Value": ref("OutputBucket")},
+            "JobsTable": {"Value": ref("JobsTable")},
+            "IntakeQueueUrl": {"Value": ref("IntakeQueue")},
+            "AlarmTopic": {"Value": ref("Alarms")},
+            **({"ApiKeyId": {"Value": ref("ApiKey")}} if settings.auth == "api_key" else {}),
+        },
+    }
+
+
+def _parameters(variables: Mapping[str, str], *, local: bool) -> Parameters:
+    def number(name: str, default: int, least: int) -> int:
+        text = variables.get(name, str(default))
+        if not text.isdecimal() or int(text) < least:
+            raise InvalidSetting(f"{name} is {text!r}; it must be a whole number from {least} on.")
+        return int(text)
+
+    return Parameters(
+        Limits(
+            number("SLUICE_RATE_LIMIT", 100, 1),
+            number("SLUICE_BURST_LIMIT", 200, 1),
+            number("SLUICE_MONTHLY_QUOTA", 1_000_000, 1),
+        ),
+        number("SLUICE_OUTPUT_DAYS", 0, 0),
+        {
+            # SQS accepts no less than two.
+            queue.name: number(
+                f"SLUICE_CONCURRENCY_{queue.name.upper()}", 2 if local else queue.concurrency, 2
+            )
+            for queue in SOURCE_QUEUES
+        },
+    )

@@ -1,0 +1,436 @@
+"""The routes, under moto: shapes of answers, and a sentence for each refusal."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import boto3
+import httpx
+import pytest
+from chalice.test import Client
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from app import app
+from chalicelib import api, ledger
+from chalicelib.ledger import SUCCESS, Output, StepState
+from chalicelib.openapi import document
+from chalicelib.settings import settings
+from chalicelib.tokens import Tokens, tokens
+from tests.cloud import messages
+
+pytestmark = pytest.mark.usefixtures("cloud")
+JSON = {"Content-Type": "application/json"}
+
+
+class Answer(NamedTuple):
+    status: int
+    body: Any
+    headers: dict[str, str]
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with Client(app) as client:
+        yield client
+
+
+def call(client: Client, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
+    answer = client.http.request(
+        method, path, headers={**JSON, **{k.replace("_", "-"): v for k, v in headers.items()}}, body=raw
+    )
+    text = answer.body.decode()
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    is_json = "json" in answer.headers.get("Content-Type", "")
+    return Answer(answer.status_code, json.loads(text) if is_json else text, answer.headers)
+
+
+def refused(answer: Answer, status: int, code: str) -> str:
+    """The sentence of a refusal of this kind."""
+    assert (answer.status, answer.body["code"]) == (status, code)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.body["status"] == status
+    assert answer.body["title"]
+    return str(answer.body["detail"])
+
+
+def put(key: str, body: bytes = b"x") -> None:
+    boto3.client("s3").put_object(Bucket=settings().upload_bucket, Key=key, Body=body)
+
+
+# ── presign ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_presign_gives_a_url_that_signs_neither_type_nor_checksum(client: Client) -> None:
+    answer = call(
+        client, "POST", "/uploads/presign", {"filename": "my image.png", "content_type": "image/png"}
+    )
+    assert answer.status == 200
+    assert set(answer.body) == {"key", "url", "headers"}
+    assert answer.body["key"].startswith("uploads/")
+    assert answer.body["key"].endswith("_my_image.png")
+    assert answer.body["headers"] == {"Content-Type": "image/png"}
+    query = parse_qs(urlsplit(answer.body["url"]).query)
+    assert query["X-Amz-SignedHeaders"] == ["host"]
+    assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert not [name for name in query if "checksum" in name.lower()]
+    assert ledger.get_ticket(answer.body["key"]) == (True, None)
+
+
+def test_presign_with_a_size_signs_it(client: Client) -> None:
+    body = {"filename": "a.png", "content_type": "image/png", "size": 12}
+    url = call(client, "POST", "/uploads/presign", body).body["url"]
+    assert parse_qs(urlsplit(url).query)["X-Amz-SignedHeaders"] == ["content-length;host"]
+
+
+def test_presign_with_a_pipeline_writes_the_job_that_waits(client: Client) -> None:
+    body = {"filename": "a.png", "content_type": "image/png", "pipeline": ["thumbnail"]}
+    answer = call(client, "POST", "/uploads/presign", body)
+    job = call(client, "GET", f"/jobs/{answer.body['job_id']}").body
+    assert (job["status"], job["pipeline"], job["key"]) == (
+        "PENDING",
+        ["thumbnail"],
+        answer.body["key"],
+    )
+    assert ledger.get_ticket(answer.body["key"]) == (True, answer.body["job_id"])
+
+
+@pytest.mark.parametrize(
+    ("filename", "tail"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("C:\\photos\\Ä ö.JPG", "o_.JPG"),
+        (".htaccess", "htaccess"),
+        ("///", "file"),
+        ("a" * 300 + ".png", "a" * 96 + ".png"),
+    ],
+)
+def test_of_a_file_name_only_a_harmless_tail_survives(filename: str, tail: str) -> None:
+    key = api.new_key(filename)
+    name = key.removeprefix("uploads/")
+    assert "/" not in name
+    assert name[32] == "_"
+    assert name[33:].isascii()
+    assert name.endswith(tail) or tail.startswith("o_")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "word"),
+    [
+        (b"{nonsense", 400, "malformed_json", "JSON"),
+        (b"", 400, "malformed_json", "JSON"),
+        (b"\xff\xfe", 400, "malformed_json", "JSON"),
+        ({"filename": "a.png"}, 400, "malformed_request", "content_type"),
+        ({"filename": 7, "content_type": "image/png"}, 400, "malformed_request", "$.filename"),
+        ({"filename": "a", "content_type": "b/c", "pipelin": []}, 400, "malformed_request", "pipelin"),
+        ({"filename": "a", "content_type": "b/c", "pipeline": []}, 422, "empty_pipeline", "thumbnail"),
+        ({"filename": "a", "content_type": "b/c", "pipeline": ["x"]}, 422, "unknown_step", "hls_720p"),
+        (
+            {"filename": "a", "content_type": "b/c", "pipeline": ["thumbnail"] * 2},
+            422,
+            "repeated_step",
+            "thumbnail",
+        ),
+        ({"filename": "a", "content_type": "b/c", "size": 0}, 400, "malformed_request", "$.size"),
+        ({"filename": "a", "content_type": "b/c", "size": 2**40}, 413, "source_too_large", "bytes"),
+    ],
+)
+def test_presign_refuses(client: Client, body: Any, status: int, code: str, word: str) -> None:
+    assert word in refused(call(client, "POST", "/uploads/presign", body), status, code)
+
+
+# ── from-key ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_from_key_starts_a_job_and_gives_the_same_for_the_same(client: Client) -> None:
+    put("drops/a.png")
+    body = {"key": "drops/a.png", "pipeline": ["thumbnail"]}
+    first = call(client, "POST", "/jobs/from-key", body)
+    assert first.status == 202
+    assert set(first.body) == {"job_id"}
+    assert call(client, "POST", "/jobs/from-key", body).body == first.body
+    assert messages("intake") == [json.dumps(first.body, separators=(",", ":"))] * 2
+    other = call(client, "POST", "/jobs/from-key", {"key": "drops/a.png"})
+    assert other.body != first.body
+    put("drops/a.png", b"changed")
+    assert call(client, "POST", "/jobs/from-key", body).body != first.body
+
+
+def test_from_key_gives_a_new_job_after_a_failure(client: Client) -> None:
+    put("a.png")
+    first = call(client, "POST", "/jobs/from-key", {"key": "a.png"}).body["job_id"]
+    ledger.fail_job(first, "source_damaged", "It is damaged.")
+    second = call(client, "POST", "/jobs/from-key", {"key": "a.png"}).body["job_id"]
+    assert second != first
+    assert call(client, "POST", "/jobs/from-key", {"key": "a.png"}).body["job_id"] == second
+
+
+def test_an_idempotency_key_gives_the_same_job_and_refuses_another_body(client: Client) -> None:
+    put("a.png")
+    put("b.png")
+    first = call(client, "POST", "/jobs/from-key", {"key": "a.png"}, Idempotency_Key="k").body
+    ledger.fail_job(first["job_id"], "source_damaged", "It is damaged.")
+    again = call(client, "POST", "/jobs/from-key", {"key": "a.png"}, Idempotency_Key="k")
+    assert again.body == first
+    other = call(client, "POST", "/jobs/from-key", {"key": "b.png"}, Idempotency_Key="k")
+    refused(other, 422, "idempotency_key_reused")
+
+
+def test_from_key_refuses_what_is_not_there(client: Client) -> None:
+    answer = call(client, "POST", "/jobs/from-key", {"key": "nothing.png"})
+    assert "nothing.png" in refused(answer, 404, "key_not_found")
+    key = call(
+        client, "POST", "/uploads/presign", {"filename": "a.png", "content_type": "image/png"}
+    ).body["key"]
+    answer = call(client, "POST", "/jobs/from-key", {"key": key})
+    assert "PUT" in refused(answer, 409, "upload_incomplete")
+
+
+# ── the form ────────────────────────────────────────────────────────────────────────────────────
+
+
+def form(files: dict[str, tuple[str, bytes]], **fields: str) -> tuple[bytes, str]:
+    request = httpx.Request("POST", "http://x", files=files, data=fields)
+    return request.read(), request.headers["content-type"]
+
+
+def test_a_form_is_stored_byte_for_byte_and_its_job_waits_for_the_event(client: Client) -> None:
+    content = bytes(range(256)) * 40
+    body, content_type = form({"file": ("ä.png", content)}, pipeline="thumbnail, watermark")
+    answer = call(client, "POST", "/jobs/upload", body, Content_Type=content_type)
+    assert answer.status == 202
+    job = call(client, "GET", f"/jobs/{answer.body['job_id']}").body
+    assert job["pipeline"] == ["thumbnail", "watermark"]
+    stored = boto3.client("s3").get_object(Bucket=settings().upload_bucket, Key=job["key"])
+    assert stored["Body"].read() == content
+    assert ledger.get_ticket(job["key"]) == (True, answer.body["job_id"])
+
+
+def test_a_form_is_refused_with_a_remedy(client: Client) -> None:
+    body, content_type = form({"file": ("a.png", b"x" * 5_000_000)})
+    answer = call(client, "POST", "/jobs/upload", body, Content_Type=content_type)
+    assert "presign" in refused(answer, 413, "form_too_large")
+    refused(call(client, "POST", "/jobs/upload", {"file": "a"}), 415, "unsupported_type")
+    body, content_type = form({"other": ("a.png", b"x")})
+    answer = call(client, "POST", "/jobs/upload", body, Content_Type=content_type)
+    assert "file" in refused(answer, 400, "file_missing")
+    answer = call(client, "POST", "/jobs/upload", b"no form", Content_Type=content_type)
+    refused(answer, 400, "malformed_form")
+    body, content_type = form({"file": ("a.png", b"x")}, pipeline="thumbnale")
+    answer = call(client, "POST", "/jobs/upload", body, Content_Type=content_type)
+    assert "thumbnale" in refused(answer, 422, "unknown_step")
+
+
+# ── jobs ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def finished_job(client: Client, output: Output) -> str:
+    put("a.mp4")
+    body = {"key": "a.mp4", "pipeline": [output.type]}
+    job_id = str(call(client, "POST", "/jobs/from-key", body).body["job_id"])
+    shares = {output.type: {"encode-720p": 9.0, output.type: 1.0}}
+    ledger.start_job(
+        job_id, kind="video", duration=60.0, pipeline=[output.type], etag="e", shares=shares
+    )
+    row = ledger.end_step(job_id, output.type, StepState(SUCCESS, output=output))
+    assert row is not None
+    ledger.end_job(row)
+    return job_id
+
+
+MP4 = Output("transcode_720p", "outputs/j_a_720p.mp4", 9, "video/mp4", 1280, 720, 60.0)
+HLS = Output(
+    "hls_720p", "outputs/j_a_hls/master.m3u8", 9, "application/vnd.apple.mpegurl", 1280, 720, 60.0
+)
+
+
+def test_a_finished_job_lists_its_outputs_with_links(client: Client) -> None:
+    job = call(client, "GET", f"/jobs/{finished_job(client, MP4)}").body
+    assert (job["status"], job["progress"], job["error"]) == ("SUCCESS", 100, "")
+    assert job["steps"] == [
+        {
+            "name": "transcode_720p",
+            "status": "SUCCESS",
+            "progress": 100,
+            "error": "",
+            "error_code": "",
+        }
+    ]
+    (output,) = job["outputs"]
+    assert (output["type"], output["s3_key"]) == ("transcode_720p", MP4.s3_key)
+    assert MP4.s3_key in urlsplit(output["url"]).path
+    disposition = parse_qs(urlsplit(job["input_url"]).query)["response-content-disposition"]
+    assert disposition[0].startswith("attachment")
+    assert job["created_at"].endswith("Z")
+
+
+def test_progress_weighs_tasks_and_stays_under_100_until_the_end(client: Client) -> None:
+    put("a.mp4")
+    job_id = call(client, "POST", "/jobs/from-key", {"key": "a.mp4"}).body["job_id"]
+    shares = {
+        "transcode_720p": {"encode-720p": 8.0, "transcode_720p": 1.0},
+        "hls_720p": {"encode-720p": 8.0, "hls_720p": 1.0},
+    }
+    ledger.start_job(
+        job_id, kind="video", duration=1.0, pipeline=list(shares), etag="e", shares=shares
+    )
+    ledger.advance(job_id, "encode-720p", 50)
+    job = call(client, "GET", f"/jobs/{job_id}").body
+    assert (job["status"], job["progress"]) == ("STARTED", 40)
+    assert [step["progress"] for step in job["steps"]] == [44, 44]
+    ledger.advance(job_id, "encode-720p", 100)
+    ledger.advance(job_id, "hls_720p", 100)
+    ledger.advance(job_id, "transcode_720p", 100)
+    job = call(client, "GET", f"/jobs/{job_id}").body
+    assert (job["progress"], [step["progress"] for step in job["steps"]]) == (99, [99, 99])
+
+
+def test_there_is_no_other_job(client: Client) -> None:
+    answer = call(client, "GET", "/jobs/d7b8f4bf-5809-4c62-97a4-c008686e881d")
+    refused(answer, 404, "job_not_found")
+
+
+def test_jobs_are_listed_page_by_page(client: Client) -> None:
+    for number in range(5):
+        put(f"{number}.png")
+        call(client, "POST", "/jobs/from-key", {"key": f"{number}.png"})
+    seen, cursor = [], ""
+    while True:
+        page = call(client, "GET", f"/jobs?limit=2{cursor}").body
+        seen += [job["key"] for job in page["jobs"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert seen == [f"{number}.png" for number in (4, 3, 2, 1, 0)]
+    assert [j["key"] for j in call(client, "GET", "/jobs?key=3.png").body["jobs"]] == ["3.png"]
+    assert call(client, "GET", "/jobs?status=FAILURE").body["jobs"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("limit=0", 400, "malformed_request"),
+        ("limit=101", 400, "malformed_request"),
+        ("limit=ten", 400, "malformed_request"),
+        ("limit=%C2%B2", 400, "malformed_request"),
+        ("cursor=AAAA", 400, "malformed_cursor"),
+        ("cursor=%21%21", 400, "malformed_cursor"),
+        ("status=DONE", 422, "unknown_status"),
+    ],
+)
+def test_a_listing_refuses(client: Client, query: str, status: int, code: str) -> None:
+    refused(call(client, "GET", f"/jobs?{query}"), status, code)
+
+
+# ── HLS ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def hls_path(client: Client) -> str:
+    job = call(client, "GET", f"/jobs/{finished_job(client, HLS)}").body
+    path = urlsplit(job["outputs"][0]["url"]).path
+    return path[path.index("/jobs/") :]
+
+
+def test_the_url_of_hls_serves_playlists_and_redirects_to_segments(client: Client) -> None:
+    master = hls_path(client)
+    boto3.client("s3").put_object(
+        Bucket=settings().output_bucket, Key=HLS.s3_key, Body=b"#EXTM3U\nvideo.m3u8\n"
+    )
+    answer = call(client, "GET", master)
+    assert (answer.status, answer.body) == (200, "#EXTM3U\nvideo.m3u8\n")
+    assert answer.headers["Content-Type"] == "application/vnd.apple.mpegurl"
+    segment = call(client, "GET", master.replace("master.m3u8", "video_00000.m4s"))
+    assert segment.status == 302
+    assert "outputs/j_a_hls/video_00000.m4s" in segment.headers["Location"]
+    assert "X-Amz-Signature" in segment.headers["Location"]
+
+
+def test_a_token_opens_its_own_jobs_folder_and_nothing_else(client: Client) -> None:
+    master = hls_path(client)
+    _, _, job_id, _, token, _ = master.split("/")
+    other = master.replace(job_id, "d7b8f4bf-5809-4c62-97a4-c008686e881d")
+    refused(call(client, "GET", other), 403, "token_invalid")
+    refused(call(client, "GET", master.replace(token, token[:-2] + "xx")), 403, "token_invalid")
+    for name in ("plan.json", "..%2Fplan.json", "missing.m3u8", "Video.m3u8"):
+        answer = call(client, "GET", master.replace("master.m3u8", name))
+        assert answer.status == 404
+
+
+def test_a_token_expires_after_its_film_could_be_watched_twice(client: Client) -> None:
+    issued = tokens().issue("job", "outputs/x", duration=6 * 3600)
+    assert abs(tokens().check(issued, "job").expires_at - time.time() - 12 * 3600) < 5
+    issued = tokens().issue("job", "outputs/x", duration=60)
+    assert abs(tokens().check(issued, "job").expires_at - time.time() - 6 * 3600) < 5
+    expired = tokens().issue("job", "outputs/x", duration=-1e9)
+    del expired
+    old = Tokens("hls")._sign(["job", "outputs/x", int(time.time()) - 1])
+    refused(call(client, "GET", f"/jobs/job/hls/{old}/master.m3u8"), 403, "token_expired")
+
+
+def test_a_key_has_a_successor(client: Client) -> None:
+    first = tokens().issue("job", "outputs/x", 1)
+    secrets = boto3.client("secretsmanager")
+    secrets.put_secret_value(SecretId="hls", SecretString="second" * 8)
+    of_new_process = Tokens("hls").issue("job", "outputs/x", 1)
+    assert tokens().check(of_new_process, "job").folder == "outputs/x"
+    assert Tokens("hls").check(first, "job").folder == "outputs/x"
+    secrets.put_secret_value(SecretId="hls", SecretString="third " * 8)
+    with pytest.raises(Exception, match="not valid"):
+        Tokens("hls").check(first, "job")
+
+
+# ── all of it ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_route_answers_a_browsers_preflight(client: Client) -> None:
+    for path in app.routes:
+        answer = client.http.request("OPTIONS", path.replace("{job_id}", "a"))
+        assert answer.status_code == 204
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+
+
+def test_openapi_is_valid_and_true_to_the_routes(client: Client) -> None:
+    described = document("http://127.0.0.1/api")
+    OpenAPIV31SpecValidator(described).validate()
+    routes = {
+        (path, method.lower())
+        for path, methods in app.routes.items()
+        for method in methods
+        if method != "OPTIONS"
+    }
+    assert {(path, m) for path, item in described["paths"].items() for m in item} == routes
+
+
+def test_answers_have_the_shapes_that_openapi_says(client: Client) -> None:
+    described = document("http://127.0.0.1/api")
+
+    def check(answer: Answer, shape: str) -> None:
+        schema = {"$ref": f"#/components/schemas/{shape}", "components": described["components"]}
+        Draft202012Validator(schema).validate(answer.body)
+
+    job_id = finished_job(client, MP4)
+    check(call(client, "GET", f"/jobs/{job_id}"), "JobView")
+    check(call(client, "GET", "/jobs"), "JobPage")
+    check(call(client, "GET", "/jobs?limit=x"), "Problem")
+    body = {"filename": "a.png", "content_type": "image/png", "pipeline": ["thumbnail"]}
+    check(call(client, "POST", "/uploads/presign", body), "Presigned")
+    check(call(client, "POST", "/jobs/from-key", {"key": "a.mp4"}), "Accepted")
+
+
+def test_something_unexpected_is_a_problem_too_and_tells_nothing(client: Client) -> None:
+    boto3.client("dynamodb").delete_table(TableName=settings().jobs_table)
+    detail = refused(call(client, "GET", "/jobs"), 500, "internal_error")
+    assert "Table" not in detail
+
+
+def test_a_cursor_is_opaque_and_survives_the_trip() -> None:
+    position = "2025-08-29T18:06:18.752043Z#d7b8f4bf-5809-4c62-97a4-c008686e881d"
+    assert api._from_cursor(api._to_cursor(position)) == position
+    assert base64.urlsafe_b64decode(api._to_cursor(position) + "==").decode() == position
