@@ -94,10 +94,10 @@ def run(
 
 def measure(path: Path, *, seconds: float, memory_bytes: int) -> Delivered:
     """Frames and length of the video in a file that we made, by reading every packet of it."""
-    listing = path.parent.parent / "packets.txt"
-    args = ("-i", path.name, "-map", "0:v:0", "-c", "copy", "-f", "framecrc", f"../{listing.name}")
-    run(args, folder=path.parent, seconds=seconds, memory_bytes=memory_bytes)
-    return _read_framecrc(listing.read_text())
+    with tempfile.NamedTemporaryFile("r") as listing:
+        args = ("-i", path.name, "-map", "0:v:0", "-c", "copy", "-f", "framecrc", listing.name)
+        run(args, folder=path.parent, seconds=seconds, memory_bytes=memory_bytes)
+        return _read_framecrc(listing.read())
 
 
 def _read_framecrc(listing: str) -> Delivered:

@@ -24,43 +24,43 @@ Image.MAX_IMAGE_PIXELS = None
 
 def probe_image(path: Path, image_format: str, max_pixels: int) -> ImageFacts:
     """Facts of an image, from its header. Raises JobError where it is damaged or too large."""
-    image = _open(path, image_format)
-    if image.width * image.height > max_pixels:
-        raise JobError(
-            "too_many_pixels",
-            f"The image is {image.width} × {image.height}; at most {max_pixels} pixels are taken.",
-        )
-    size = image.size
-    if image.getexif().get(_ORIENTATION) in _SIDEWAYS:
-        size = size[::-1]
-    return ImageFacts(image_format, *size)
+    with _open(path, image_format) as image:
+        if image.width * image.height > max_pixels:
+            raise JobError(
+                "too_many_pixels",
+                f"The image is {image.width} × {image.height}; at most {max_pixels} pixels are taken.",
+            )
+        width, height = image.size
+        if image.getexif().get(_ORIENTATION) in _SIDEWAYS:
+            width, height = height, width
+    return ImageFacts(image_format, width, height)
 
 
 def thumbnail(source: Path, image_format: str, box: int, target: Path) -> tuple[int, int]:
     """A JPEG that fits in box × box; its size in pixels."""
-    image = _open(source, image_format)
-    width, height = fit_box(*image.size, box)
-    # A JPEG is decoded at the smallest scale that still has twice the pixels that are needed.
-    image.draft("RGB", (2 * width, 2 * height))
-    image = _decoded(image)
-    image = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return _save(ImageOps.exif_transpose(image), target, quality=85)
+    with _open(source, image_format) as image:
+        size = fit_box(*image.size, box)
+        # A JPEG is decoded at the smallest scale that still has twice the pixels that are needed.
+        image.draft("RGB", (2 * size[0], 2 * size[1]))
+        picture = _decoded(image)
+    picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return _save(ImageOps.exif_transpose(picture), target, quality=85)
 
 
 def watermark(
     source: Path, image_format: str, mark: Mark, mark_image: Path, target: Path
 ) -> tuple[int, int]:
     """A full-size JPEG with the mark on it; its size in pixels."""
-    image = ImageOps.exif_transpose(_decoded(_open(source, image_format)))
-    layer = Image.open(mark_image).convert("RGBA")
-    width = mark_width(mark, image.width)
-    layer = layer.resize(
-        (width, max(1, round(layer.height * width / layer.width))),
-        Image.Resampling.LANCZOS,
-    )
+    with _open(source, image_format) as image:
+        picture = ImageOps.exif_transpose(_decoded(image))
+    with Image.open(mark_image) as drawn:
+        layer = drawn.convert("RGBA")
+    width = mark_width(mark, picture.width)
+    height = max(1, round(layer.height * width / layer.width))
+    layer = layer.resize((width, height), Image.Resampling.LANCZOS)
     layer.putalpha(layer.getchannel("A").point(lambda alpha: round(alpha * mark.opacity)))
-    image.paste(layer, _place(mark, image.size, layer.size), layer)
-    return _save(image, target, quality=90)
+    picture.paste(layer, _place(mark, picture.size, layer.size), layer)
+    return _save(picture, target, quality=90)
 
 
 def poster(candidate: Path, target: Path) -> tuple[int, int]:

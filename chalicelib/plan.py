@@ -71,6 +71,7 @@ class Hls(msgspec.Struct, frozen=True, tag="hls"):
     """A rendition cut into CMAF segments and playlists, by stream copy."""
 
     args: tuple[str, ...]
+    rendition: str  # local name of what is cut
     width: int
     height: int
     seconds: float

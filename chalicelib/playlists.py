@@ -20,12 +20,6 @@ def complete_master(folder: Path, frame_rate: float) -> None:
     (folder / "master.m3u8").write_text(master.dumps())
 
 
-def duration(media_playlist: Path) -> float:
-    """Seconds in all segments."""
-    segments = m3u8.load(str(media_playlist)).segments
-    return float(sum(segment.duration for segment in segments))
-
-
 def _peak_bits_per_second(media_playlist: Path) -> int:
     folder = media_playlist.parent
     return max(

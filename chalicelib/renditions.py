@@ -171,6 +171,7 @@ def hls(facts: VideoFacts, rendition: Rendition) -> Work:
             "-var_stream_map", streams,
             "out/%v.m3u8",
         ),
+        rendition=rendition.file,
         width=rendition.width,
         height=rendition.height,
         seconds=facts.seconds,

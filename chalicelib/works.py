@@ -109,7 +109,7 @@ def _video(work: Video, folder: Path, budget: Budget, on_seconds: Callable[[floa
 def _hls(work: Hls, folder: Path, budget: Budget, on_seconds: Callable[[float], None]) -> Made:
     from chalicelib import ffmpeg, playlists
 
-    delivered = ffmpeg.run(
+    ffmpeg.run(
         work.args,
         folder=folder,
         seconds=budget.seconds(),
@@ -117,9 +117,11 @@ def _hls(work: Hls, folder: Path, budget: Budget, on_seconds: Callable[[float], 
         on_seconds=on_seconds,
     )
     playlists.complete_master(folder / "out", work.frame_rate)
-    duration = playlists.duration(folder / "out" / "video.m3u8")
-    warning = shortfall(work.frames, work.seconds, delivered.frames, duration)
-    return Made("master.m3u8", work.width, work.height, round(duration, 3), warning)
+    measured = ffmpeg.measure(
+        folder / work.rendition, seconds=budget.seconds(), memory_bytes=budget.memory_bytes
+    )
+    warning = shortfall(work.frames, work.seconds, measured.frames, measured.seconds)
+    return Made("master.m3u8", work.width, work.height, round(measured.seconds, 3), warning)
 
 
 def shortfall(

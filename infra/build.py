@@ -24,6 +24,7 @@ from chalice.utils import OSUtils
 from infra.parts.names import LAYERS, LOCAL_STAGES
 from infra.paths import LOCAL, ROOT
 from infra.template import merge_template
+from layers.build import build as build_layer
 
 _PYTHON_ABI = "cp313"
 _NOT_SHIPPED = shutil.ignore_patterns("__pycache__", "*.pyc")
@@ -63,7 +64,7 @@ def build(stage: str, architecture: str | None = None, auth: str | None = None) 
             print(f"Build of {name}: nothing has changed")
             return made
         print(f"Build of {name}: layers, code, template", flush=True)
-        layers = {layer: _layer(layer, architecture) for layer in LAYERS}
+        layers = {layer: build_layer(layer, architecture, LOCAL / "layers") for layer in LAYERS}
         dependencies = _dependencies(architecture)
         with TemporaryDirectory(dir=LOCAL / "build") as scratch:
             out = Path(scratch) / "out"
@@ -163,29 +164,6 @@ def _dependencies(architecture: str) -> Path:
                 names = ", ".join(sorted(package.identifier for package in error.missing))
                 raise BuildError(f"No wheel for Lambda on {architecture}: {names}.") from None
             unpacked.rename(cached)
-    return cached
-
-
-def _layer(layer: str, architecture: str) -> Path:
-    digest = _digest(_files(ROOT / "layers"), architecture)
-    cached = LOCAL / "cache" / f"layer-{layer}-{architecture}-{digest[:16]}.zip"
-    if not cached.exists():
-        print(f"  layer {layer} for {architecture}", flush=True)
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=cached.parent) as scratch:
-            command = [sys.executable, "-m", "layers.build", layer]
-            done = subprocess.run(
-                [*command, "--arch", architecture, "--out", scratch],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                raise BuildError(f"The layer {layer} failed:\n{done.stdout}{done.stderr}")
-            (made,) = Path(scratch).glob("*.zip")
-            made.rename(cached)
     return cached
 
 

@@ -4,45 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from infra.build import Build, chosen_auth
-from infra.parts.names import Json
+from infra.parts.names import LOCAL_STAGES
 
 if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_cloudformation.type_defs import StackTypeDef
     from mypy_boto3_s3 import S3Client
 
-_CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
+AUTHS = ("none", "api_key", "iam")
 
 
 class DeployError(Exception):
-    """The stack is not what it should be; the message says which resource and why."""
+    """The stack is not what it should be; the message says what and why."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """Where to deploy to, and as whom; without an endpoint: AWS, by its usual configuration."""
+    """Where to deploy to and as whom; what is None comes from the AWS configuration of the caller."""
 
     endpoint_url: str | None = None
     region: str | None = None
     access_key_id: str | None = None
     secret_access_key: str | None = None
-
-    def client(self, service: str):  # type: ignore[no-untyped-def]  # noqa: ANN201
-        return self.session().client(
-            service,  # type: ignore[call-overload]
-            endpoint_url=self.endpoint_url,
-            config=Config(retries={"mode": "standard", "max_attempts": 5}),
-        )
 
     def session(self) -> boto3.Session:
         return boto3.Session(
@@ -50,3 +43,186 @@ class Account:
             aws_secret_access_key=self.secret_access_key,
             region_name=self.region,
         )
+
+    def cloudformation(self) -> CloudFormationClient:
+        return self.session().client("cloudformation", endpoint_url=self.endpoint_url)
+
+    def s3(self) -> S3Client:
+        return self.session().client("s3", endpoint_url=self.endpoint_url)
+
+
+def stack_name(stage: str) -> str:
+    return f"sluice-{stage}"
+
+
+def refuse_unchosen(stage: str, auth: str | None, account: Account) -> None:
+    """Nothing goes to AWS before somebody has said who may call it; raises DeployError."""
+    if account.endpoint_url or auth or chosen_auth(stage):
+        return
+    raise DeployError(
+        f"Nobody has chosen who may call the API of stage {stage}: none (everybody), api_key (API Gateway "
+        f"keys, with throttling) or iam (requests signed with AWS credentials). Choose with AUTH=, as in "
+        f"`make deploy STAGE={stage} AUTH=api_key`, or for good with SLUICE_AUTH in the stage's "
+        f"environment_variables in .chalice/config.json."
+    )
+
+
+def deploy(build: Build, account: Account, *, api_url: str = "") -> dict[str, str]:
+    """Create or update the stack; its outputs. Raises DeployError."""
+    name = stack_name(build.stage)
+    print(f"Deploying {name}: artefacts", flush=True)
+    template_url = _upload(build.folder, account)
+    cloudformation = account.cloudformation()
+    stack = _find(cloudformation, name)
+    # What failed to be created can only be deleted.
+    if stack and stack["StackStatus"] in ("ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"):
+        delete(build.stage, account)
+        stack = None
+    request: dict[str, Any] = {
+        "StackName": name,
+        "TemplateURL": template_url,
+        "Parameters": [{"ParameterKey": "ApiUrl", "ParameterValue": api_url}],
+        "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+    }
+    try:
+        if stack:
+            cloudformation.update_stack(**request)
+        else:
+            cloudformation.create_stack(**request)
+    except ClientError as error:
+        if "No updates are to be performed" not in str(error):
+            raise DeployError(f"The stack {name} was refused: {error}") from None
+        print(f"Deploying {name}: nothing has changed")
+    else:
+        _wait(cloudformation, name)
+    stack = _find(cloudformation, name)
+    assert stack
+    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
+def delete(stage: str, account: Account) -> None:
+    """Delete the stack. Buckets and table are kept, but for stages of a local cloud."""
+    name = stack_name(stage)
+    cloudformation = account.cloudformation()
+    stack = _find(cloudformation, name)
+    if not stack:
+        return
+    if stage in LOCAL_STAGES:
+        for output in stack.get("Outputs", []):
+            if output["OutputKey"] in ("UploadBucket", "OutputBucket"):
+                _empty(account.s3(), output["OutputValue"])
+    print(f"Deleting {name}", flush=True)
+    cloudformation.delete_stack(StackName=stack["StackId"])
+    _wait(cloudformation, stack["StackId"])
+
+
+def _upload(folder: Path, account: Account) -> str:
+    """The artefacts, each under its content's hash; the address of the template that names them."""
+    s3 = account.s3()
+    identity = account.session().client("sts", endpoint_url=account.endpoint_url)
+    bucket = f"sluice-artifacts-{identity.get_caller_identity()['Account']}-{s3.meta.region_name}"
+    _make_private_bucket(s3, bucket)
+    template = json.loads((folder / "sam.json").read_text())
+    for resource in template["Resources"].values():
+        for uri in ("CodeUri", "ContentUri"):
+            if uri in resource.get("Properties", {}):
+                path = folder / resource["Properties"][uri]
+                resource["Properties"][uri] = f"s3://{bucket}/{_put(s3, bucket, path.read_bytes())}"
+    key = _put(s3, bucket, json.dumps(template).encode())
+    return f"{s3.meta.endpoint_url}/{bucket}/{key}"
+
+
+def _make_private_bucket(s3: S3Client, bucket: str) -> None:
+    try:
+        s3.head_bucket(Bucket=bucket)
+        return
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "404":
+            raise DeployError(f"The bucket {bucket} cannot be used: {error}") from None
+    if s3.meta.region_name == "us-east-1":
+        s3.create_bucket(Bucket=bucket)
+    else:
+        where: Any = {"LocationConstraint": s3.meta.region_name}
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
+    s3.put_public_access_block(
+        Bucket=bucket,
+        PublicAccessBlockConfiguration={
+            "BlockPublicAcls": True,
+            "BlockPublicPolicy": True,
+            "IgnorePublicAcls": True,
+            "RestrictPublicBuckets": True,
+        },
+    )
+
+
+def _put(s3: S3Client, bucket: str, content: bytes) -> str:
+    key = hashlib.sha256(content).hexdigest()
+    try:
+        s3.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "404":
+            raise
+        s3.put_object(Bucket=bucket, Key=key, Body=content)
+    return key
+
+
+def _empty(s3: S3Client, bucket: str) -> None:
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        found: Any = [{"Key": entry["Key"]} for entry in page.get("Contents", [])]
+        if found:
+            s3.delete_objects(Bucket=bucket, Delete={"Objects": found})
+
+
+def _find(cloudformation: CloudFormationClient, name: str) -> StackTypeDef | None:
+    try:
+        return cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+    except ClientError as error:
+        if "does not exist" in str(error):
+            return None
+        raise
+
+
+def _wait(cloudformation: CloudFormationClient, name: str) -> None:
+    """Until the stack has come to rest, with a line whenever more of it is done."""
+    pause, told = 0.1, 0
+    while True:
+        stack = _find(cloudformation, name)
+        status = stack["StackStatus"] if stack else "DELETE_COMPLETE"
+        if status.endswith(("_COMPLETE", "_FAILED")) and "_CLEANUP_" not in status:
+            break
+        time.sleep(pause)
+        pause = min(3, pause * 1.5)
+        done = sum(
+            event["ResourceStatus"].endswith("_COMPLETE") for event in _events(cloudformation, name)
+        )
+        if done != told:
+            told = done
+            print(f"  {name}: {status}, {done} steps done", flush=True)
+    if "ROLLBACK" in status or status.endswith("_FAILED"):
+        raise DeployError(f"The stack {name} ended as {status}. {_reason(cloudformation, name)}")
+
+
+def _events(cloudformation: CloudFormationClient, name: str) -> Iterator[Any]:
+    """The events of the last operation on a stack, newest first."""
+    for page in cloudformation.get_paginator("describe_stack_events").paginate(StackName=name):
+        for event in page["StackEvents"]:
+            yield event
+            if event.get("PhysicalResourceId") == event["StackId"] and event["ResourceStatus"] in (
+                "CREATE_IN_PROGRESS",
+                "UPDATE_IN_PROGRESS",
+                "DELETE_IN_PROGRESS",
+            ):
+                return
+
+
+def _reason(cloudformation: CloudFormationClient, name: str) -> str:
+    failed = [
+        event
+        for event in _events(cloudformation, name)
+        if event["ResourceStatus"].endswith("_FAILED")
+        and "cancelled" not in event.get("ResourceStatusReason", "")
+    ]
+    if not failed:
+        return "CloudFormation gives no reason."
+    first = failed[-1]
+    return f"{first['LogicalResourceId']} ({first['ResourceType']}): {first.get('ResourceStatusReason')}"

@@ -41,9 +41,14 @@ def client() -> Iterator[Client]:
 
 
 def call(client: Client, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-    raw = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
+    raw = (
+        body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
+    )
     answer = client.http.request(
-        method, path, headers={**JSON, **{k.replace("_", "-"): v for k, v in headers.items()}}, body=raw
+        method,
+        path,
+        headers={**JSON, **{k.replace("_", "-"): v for k, v in headers.items()}},
+        body=raw,
     )
     text = answer.body.decode()
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
@@ -69,7 +74,10 @@ def put(key: str, body: bytes = b"x") -> None:
 
 def test_presign_gives_a_url_that_signs_neither_type_nor_checksum(client: Client) -> None:
     answer = call(
-        client, "POST", "/uploads/presign", {"filename": "my image.png", "content_type": "image/png"}
+        client,
+        "POST",
+        "/uploads/presign",
+        {"filename": "my image.png", "content_type": "image/png"},
     )
     assert answer.status == 200
     assert set(answer.body) == {"key", "url", "headers"}
@@ -128,9 +136,24 @@ def test_of_a_file_name_only_a_harmless_tail_survives(filename: str, tail: str) 
         (b"\xff\xfe", 400, "malformed_json", "JSON"),
         ({"filename": "a.png"}, 400, "malformed_request", "content_type"),
         ({"filename": 7, "content_type": "image/png"}, 400, "malformed_request", "$.filename"),
-        ({"filename": "a", "content_type": "b/c", "pipelin": []}, 400, "malformed_request", "pipelin"),
-        ({"filename": "a", "content_type": "b/c", "pipeline": []}, 422, "empty_pipeline", "thumbnail"),
-        ({"filename": "a", "content_type": "b/c", "pipeline": ["x"]}, 422, "unknown_step", "hls_720p"),
+        (
+            {"filename": "a", "content_type": "b/c", "pipelin": []},
+            400,
+            "malformed_request",
+            "pipelin",
+        ),
+        (
+            {"filename": "a", "content_type": "b/c", "pipeline": []},
+            422,
+            "empty_pipeline",
+            "thumbnail",
+        ),
+        (
+            {"filename": "a", "content_type": "b/c", "pipeline": ["x"]},
+            422,
+            "unknown_step",
+            "hls_720p",
+        ),
         (
             {"filename": "a", "content_type": "b/c", "pipeline": ["thumbnail"] * 2},
             422,

@@ -1,0 +1,203 @@
+"""The local cloud: an emulator with the real stack on it, left running or for the time of a test."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from infra import emulator
+from infra.build import Build, build
+from infra.deploy import Account, delete, deploy, stack_name
+from infra.dropped import set_by_call
+from infra.emulator import EmulatorError
+from infra.parts.gateway import LOCAL_API_ID
+from infra.paths import LOCAL
+
+DEFAULT_PORT = 4566
+_REGION = "us-east-1"
+
+# What MiniStack takes for the account's root, with whatever secret.
+_ROOT = ("test", "test")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A deployed stack and how to reach it: what stack.json says."""
+
+    stage: str
+    api_url: str
+    aws_endpoint_url: str
+    region: str
+    access_key_id: str
+    secret_access_key: str
+    upload_bucket: str
+    output_bucket: str
+    jobs_table: str
+    intake_queue_url: str
+    api_key: str | None
+    # Of the emulator, where it is ours.
+    pid: int | None
+    build: str
+
+
+def up(stage: str, port: int, auth: str | None = None) -> Stack:
+    """The local cloud with the stack on it, left running; harmless if it is already there."""
+    built = build(stage, auth=auth)
+    running_here = emulator.find(LOCAL)
+    if running_here:
+        if running_here.port != port:
+            raise EmulatorError(
+                f"The local cloud is already up on port {running_here.port}: "
+                f"stop it with `make down`, or leave PORT={port} away."
+            )
+        stack = read(LOCAL)
+        if stack and stack.build == built.digest:
+            print(f"Already up: {stack.api_url}")
+            return stack
+        print("The sources have changed: starting anew")
+    # An update that changes routes is rolled back by MiniStack, so that a change means another start.
+    emulator.stop(LOCAL)
+    try:
+        return _start(built, LOCAL, port)
+    except BaseException:
+        down()
+        raise
+
+
+def up_elsewhere(stage: str, endpoint_url: str, auth: str | None = None) -> Stack:
+    """The stack on an emulator that somebody else has started."""
+    built = build(stage, auth=auth)
+    region = os.environ.get("AWS_DEFAULT_REGION", _REGION)
+    key = os.environ.get("AWS_ACCESS_KEY_ID", _ROOT[0])
+    secret = os.environ.get("AWS_SECRET_ACCESS_KEY", _ROOT[1])
+    account = Account(endpoint_url.rstrip("/"), region, key, secret)
+    delete(stage, account)
+    return _deploy(built, account, LOCAL)
+
+
+def down() -> bool:
+    """Stop what `up` started and remove its files; False if there was nothing."""
+    stack = read(LOCAL)
+    ran = emulator.stop(LOCAL)
+    if stack and stack.pid is None:
+        delete(
+            stack.stage,
+            Account(
+                stack.aws_endpoint_url, stack.region, stack.access_key_id, stack.secret_access_key
+            ),
+        )
+        ran = True
+    _file(LOCAL).unlink(missing_ok=True)
+    return ran
+
+
+@contextmanager
+def running(
+    stage: str = "test", port: int | None = None, auth: str | None = None
+) -> Iterator[Stack]:
+    """A local cloud of one's own, beside any other, for as long as the context lasts."""
+    built = build(stage, auth=auth)
+    port = port or _free_port()
+    folder = LOCAL / "run" / str(port)
+    try:
+        yield _start(built, folder, port)
+    finally:
+        emulator.stop(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read(folder: Path = LOCAL) -> Stack | None:
+    """The stack of stack.json."""
+    try:
+        said = json.loads(_file(folder).read_text())
+    except FileNotFoundError:
+        return None
+    return Stack(**{field.name: said.get(field.name) for field in fields(Stack)})
+
+
+def _start(built: Build, folder: Path, port: int) -> Stack:
+    print(f"Starting MiniStack on 127.0.0.1:{port}", flush=True)
+    started = emulator.start(folder, port)
+    account = Account(f"http://127.0.0.1:{port}", _REGION, *_ROOT)
+    return _deploy(built, account, folder, pid=started.pid)
+
+
+def _deploy(built: Build, account: Account, folder: Path, pid: int | None = None) -> Stack:
+    assert account.endpoint_url
+    assert account.region
+    # An emulator that is not ours may name the API as it likes, and tells the functions by the request.
+    api_url = f"{account.endpoint_url}/_aws/execute-api/{LOCAL_API_ID}/api" if pid else ""
+    outputs = deploy(built, account, api_url=api_url)
+    if pid:
+        set_by_call(built.folder, account, outputs)
+    key, secret = _developer(account) if pid else (account.access_key_id, account.secret_access_key)
+    assert key
+    assert secret
+    stack = Stack(
+        stage=built.stage,
+        api_url=api_url or f"{account.endpoint_url}/_aws/execute-api/{outputs['RestAPIId']}/api",
+        aws_endpoint_url=account.endpoint_url,
+        region=account.region,
+        access_key_id=key,
+        secret_access_key=secret,
+        upload_bucket=outputs["UploadBucket"],
+        output_bucket=outputs["OutputBucket"],
+        jobs_table=outputs["JobsTable"],
+        intake_queue_url=outputs["IntakeQueueUrl"],
+        api_key=_api_key(account, outputs.get("ApiKeyId")),
+        pid=pid,
+        build=built.digest,
+    )
+    _write(folder, stack)
+    print(f"{stack_name(built.stage)} is up: {stack.api_url}")
+    return stack
+
+
+def _developer(account: Account) -> tuple[str, str]:
+    """Credentials to hand out: of a user whose signatures are checked, as those of root are not."""
+    iam: Any = account.session().client("iam", endpoint_url=account.endpoint_url)
+    iam.create_user(UserName="developer")
+    allow = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    iam.put_user_policy(
+        UserName="developer",
+        PolicyName="everything-in-this-cloud",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [allow]}),
+    )
+    made = iam.create_access_key(UserName="developer")["AccessKey"]
+    return made["AccessKeyId"], made["SecretAccessKey"]
+
+
+def _api_key(account: Account, key_id: str | None) -> str | None:
+    if key_id is None:
+        return None
+    gateway: Any = account.session().client("apigateway", endpoint_url=account.endpoint_url)
+    value: str = gateway.get_api_key(apiKey=key_id, includeValue=True)["value"]
+    return value
+
+
+def _file(folder: Path) -> Path:
+    return folder / "stack.json"
+
+
+def _write(folder: Path, stack: Stack) -> None:
+    """Readable by nobody else, from its first byte on."""
+    said = {name: value for name, value in asdict(stack).items() if value is not None}
+    part = _file(folder).with_suffix(".part")
+    part.unlink(missing_ok=True)
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
+        file.write(json.dumps(said, indent=2) + "\n")
+    part.rename(_file(folder))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,58 @@
+"""What MiniStack drops from a template without a word, set by call from the same template."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from infra.deploy import Account
+from infra.parts.gateway import LOCAL_API_ID
+
+
+def set_by_call(folder: Path, account: Account, outputs: Mapping[str, str]) -> None:
+    """The table's TTL, the buckets' lifecycles and the gateway's own refusals."""
+    resources = json.loads((folder / "sam.json").read_text())["Resources"]
+    session = account.session()
+    table = resources["JobsTable"]["Properties"]
+    session.client("dynamodb", endpoint_url=account.endpoint_url).update_time_to_live(
+        TableName=outputs["JobsTable"], TimeToLiveSpecification=table["TimeToLiveSpecification"]
+    )
+    s3 = account.s3()
+    for bucket in ("UploadBucket", "OutputBucket"):
+        rules: Any = [
+            _rule(rule)
+            for rule in resources[bucket]["Properties"]["LifecycleConfiguration"]["Rules"]
+        ]
+        s3.put_bucket_lifecycle_configuration(
+            Bucket=outputs[bucket], LifecycleConfiguration={"Rules": rules}
+        )
+    gateway: Any = session.client("apigateway", endpoint_url=account.endpoint_url)
+    api = resources["RestAPI"]["Properties"]
+    for kind, response in api["GatewayResponses"].items():
+        gateway.put_gateway_response(
+            restApiId=LOCAL_API_ID,
+            responseType=kind,
+            statusCode=response["StatusCode"],
+            responseParameters={
+                f"gatewayresponse.header.{name}": value
+                for name, value in response["ResponseParameters"]["Headers"].items()
+            },
+            responseTemplates=response["ResponseTemplates"],
+        )
+    gateway.create_deployment(restApiId=LOCAL_API_ID, stageName=api["StageName"])
+
+
+def _rule(rule: dict[str, Any]) -> dict[str, Any]:
+    """A lifecycle rule of CloudFormation as the API of S3 words it."""
+    worded = {
+        "ID": rule["Id"],
+        "Status": rule["Status"],
+        "Filter": {"Prefix": rule.get("Prefix", "")},
+    }
+    if "ExpirationInDays" in rule:
+        worded["Expiration"] = {"Days": rule["ExpirationInDays"]}
+    if "AbortIncompleteMultipartUpload" in rule:
+        worded["AbortIncompleteMultipartUpload"] = rule["AbortIncompleteMultipartUpload"]
+    return worded

@@ -1,0 +1,160 @@
+"""Children die with us, at their deadline, and of bad input; each death has its own name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from chalicelib import child, ffmpeg
+from chalicelib.errors import JobError, Transient
+from chalicelib.ffmpeg import Delivered
+
+GIB = 1024**3
+ENDLESS = ("-f", "lavfi", "-i", "testsrc2=size=64x64", "-f", "null", "-")
+
+
+def call(job: Callable[[], bytes], seconds: float = 5) -> bytes:
+    return child.call(job, seconds=seconds, memory_bytes=2 * GIB)
+
+
+def test_a_child_answers() -> None:
+    assert call(lambda: b"ok\0then") == b"ok\0then"
+
+
+def test_a_child_has_no_environment_and_no_standard_files() -> None:
+    def look() -> bytes:
+        print("this must not be seen")
+        return f"{dict(os.environ)} {os.read(0, 10)!r}".encode()
+
+    assert call(look) == b"{} b''"
+
+
+def test_a_refusal_in_a_child_is_one_here() -> None:
+    def refuse() -> bytes:
+        raise JobError("unsupported_media", "Not a picture.")
+
+    with pytest.raises(JobError, match="Not a picture") as refusal:
+        call(refuse)
+    assert refusal.value.code == "unsupported_media"
+
+
+def die(number: int) -> Callable[[], bytes]:
+    def job() -> bytes:
+        os.kill(os.getpid(), number)
+        return b""
+
+    return job
+
+
+def test_a_crash_is_the_inputs_fault_and_a_kill_is_not() -> None:
+    with pytest.raises(JobError, match="crash"):
+        call(die(signal.SIGSEGV))
+    with pytest.raises(Transient):
+        call(die(signal.SIGKILL))
+
+
+def test_a_hang_ends_at_its_deadline() -> None:
+    started = time.monotonic()
+    with pytest.raises(JobError, match=r"longer than the 0\.5 s"):
+        call(lambda: bytes(str(time.sleep(60)), "ascii"), seconds=0.5)
+    assert time.monotonic() - started < 10
+
+
+def test_a_child_gets_no_more_memory_than_its_share() -> None:
+    with pytest.raises(JobError, match="memory"):
+        call(lambda: bytes(3 * GIB))
+
+
+def test_a_remote_file_is_read_in_blocks_from_here() -> None:
+    content = os.urandom(3 * 1024**2)
+    asked: list[int] = []
+
+    def read(start: int, length: int) -> bytes:
+        asked.append(length)
+        return content[start : start + length]
+
+    def look(source: object) -> bytes:
+        source.seek(-10, os.SEEK_END)  # type: ignore[attr-defined]
+        tail = source.read()  # type: ignore[attr-defined]
+        source.seek(5)  # type: ignore[attr-defined]
+        return bytes(tail + source.read(10))  # type: ignore[attr-defined]
+
+    found = child.call_with_source(look, read, len(content), seconds=5, memory_bytes=2 * GIB)
+    assert found == content[-10:] + content[5:15]
+    assert max(asked) <= 1024**2
+
+
+def test_ffmpeg_says_what_it_delivered(tmp_path: Path) -> None:
+    seen: list[float] = []
+    args = ("-f", "lavfi", "-i", "testsrc2=duration=2:rate=25", "-f", "null", "-")
+    delivered = ffmpeg.run(
+        args, folder=tmp_path, seconds=20, memory_bytes=2 * GIB, on_seconds=seen.append
+    )
+    assert delivered.frames == 50
+    assert seen == sorted(seen)
+
+
+def test_ffmpeg_that_fails_always_raises(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"nothing of use" * 100)
+    args = ("-f", "mov", "-i", "source", "-f", "null", "-")
+    with pytest.raises(JobError) as refusal:
+        ffmpeg.run(args, folder=tmp_path, seconds=20, memory_bytes=2 * GIB)
+    assert refusal.value.code == "conversion_failed"
+    assert "moov" not in refusal.value.detail
+
+
+def test_ffmpeg_is_stopped_at_its_deadline(tmp_path: Path) -> None:
+    with pytest.raises(JobError) as refusal:
+        ffmpeg.run(ENDLESS, folder=tmp_path, seconds=0.5, memory_bytes=2 * GIB)
+    assert refusal.value.code == "step_timeout"
+
+
+class Seen(Exception):
+    """Enough was seen."""
+
+
+def test_ffmpeg_has_no_environment_and_dies_with_an_error_of_ours(tmp_path: Path) -> None:
+    def look(_: float) -> None:
+        (running,) = psutil.Process().children()
+        raise Seen(running.environ())
+
+    with pytest.raises(Seen) as seen:
+        ffmpeg.run(ENDLESS, folder=tmp_path, seconds=20, memory_bytes=2 * GIB, on_seconds=look)
+    assert seen.value.args == ({},)
+    assert psutil.Process().children() == []
+
+
+def test_ffmpeg_dies_with_the_worker_that_started_it(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.path[:0] = sys.argv[1:]\n"
+        "from pathlib import Path; from chalicelib import ffmpeg\n"
+        f"ffmpeg.run({ENDLESS!r}, folder=Path('.'), seconds=60, memory_bytes=2 << 30,"
+        " on_seconds=lambda s: print('running', flush=True))"
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", program, *sys.path],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert worker.stdout is not None
+    with worker.stdout:
+        assert worker.stdout.readline() == "running\n"
+        (running,) = psutil.Process(worker.pid).children()
+        worker.kill()
+        worker.wait()
+        assert not psutil.wait_procs([running], timeout=5)[1]
+
+
+def test_progress_counts_frames_and_seconds() -> None:
+    lines = ["frame=1", "out_time_us=N/A", "progress=continue", "frame=9", "out_time_us=360000"]
+    assert ffmpeg._follow([*lines, "progress=end"], lambda _: None) == Delivered(9, 0.36)
+    assert ffmpeg._follow(lines, lambda _: None) is None

@@ -1,0 +1,323 @@
+"""What the steps make of each trap, judged by decoding it: real Pillow, real FFmpeg, no cloud."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import msgspec
+import numpy
+import pytest
+from PIL import Image
+
+from chalicelib import child, pictures, probe, renditions, works
+from chalicelib.errors import JobError
+from chalicelib.media import Facts, VideoFacts
+from chalicelib.plan import make_plan
+from chalicelib.sniff import HEAD_BYTES, sniff
+from chalicelib.steps import find_steps
+from infra import samples
+
+pytestmark = pytest.mark.media
+Sample = Callable[[str], Path]
+GIB = 1024**3
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 255)
+
+
+def facts_of(path: Path) -> Facts:
+    sniffed = sniff(path.read_bytes()[:HEAD_BYTES])
+    if sniffed.kind == "image":
+        return pictures.probe_image(path, sniffed.format, 10**8)
+    content = path.read_bytes()
+    found = child.call_with_source(
+        lambda source: msgspec.json.encode(
+            probe.probe_video(source, sniffed.format, len(content), 10**8)
+        ),
+        lambda start, length: content[start : start + length],
+        len(content),
+        seconds=20,
+        memory_bytes=3 * GIB,
+    )
+    return msgspec.json.decode(found, type=VideoFacts)
+
+
+class Result(NamedTuple):
+    made: works.Made
+    path: Path
+
+
+def run(path: Path, folder: Path, *pipeline: str) -> dict[str, Result]:
+    """What each step of a pipeline makes of a file, by the code that the Lambdas run."""
+    plan = make_plan(
+        "job", path.name, facts_of(path), find_steps(pipeline, JobError), renditions.encode
+    )
+    stored: dict[str, Path] = {}
+    results: dict[str, Result] = {}
+    for task in plan.tasks:
+        place = folder / task.id
+        (place / "out").mkdir(parents=True)
+        shutil.copy(path, place / "source")
+        for local, key in task.inputs.items():
+            shutil.copy(stored[key], place / local)
+        made = works.perform(
+            task.work, place, works.Budget(lambda: 60.0, 4 * GIB), lambda seconds: None
+        )
+        stored |= {task.destination + file.name: file for file in (place / "out").iterdir()}
+        results[task.id] = Result(made, place / "out" / made.main)
+    return results
+
+
+def near(pixel: object, colour: tuple[int, ...], tolerance: int = 40) -> bool:
+    return max(abs(int(a) - b) for a, b in zip(pixel, colour, strict=True)) <= tolerance  # type: ignore[call-overload]
+
+
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+        return image.copy()
+
+
+def corners(image: Image.Image) -> list[object]:
+    """The colours at the corners, clockwise from the top left."""
+    right, low = image.width - 6, image.height - 6
+    return [image.getpixel(at) for at in ((5, 5), (right, 5), (right, low), (5, low))]
+
+
+class Film(NamedTuple):
+    times: list[float]
+    first: Image.Image
+    frames: int
+    codec: str
+    profile: str
+    pix_fmt: str
+    audio_start: float | None
+    keyframes: list[float]
+
+
+def decode(path: Path) -> Film:
+    """Every frame's time, and what the stream says of itself."""
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        frames = [(frame.time, frame.key_frame) for frame in container.decode(video)]
+        context = video.codec_context
+        described = context.name, str(context.profile), str(context.pix_fmt)
+    with av.open(str(path)) as container:
+        first = next(container.decode(video=0)).to_image()
+        sound = container.streams.audio
+        start = None
+    if sound:
+        with av.open(str(path)) as container:
+            start = min(
+                float(p.pts * p.time_base) for p in container.demux(audio=0) if p.pts is not None
+            )
+    times = [float(time or 0) for time, _ in frames]
+    keys = [float(time or 0) for time, key in frames if key]
+    return Film(times, first, len(times), *described, start, keys)
+
+
+# ── pictures ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_every_exif_orientation_comes_out_upright(
+    sample: Sample, tmp_path: Path, number: int
+) -> None:
+    results = run(sample(f"orientation_{number}.jpg"), tmp_path, "thumbnail", "watermark")
+    for step, size in (("thumbnail", (512, 384)), ("watermark", (800, 600))):
+        image = opened(results[step].path)
+        assert image.size == size == (results[step].made.width, results[step].made.height)
+        for pixel, colour in zip(corners(image), (RED, GREEN, BLUE, WHITE), strict=True):
+            assert near(pixel, colour), (number, step, pixel, colour)
+
+
+@pytest.mark.parametrize("name", samples.IMAGES)
+def test_a_picture_comes_out_as_a_plain_srgb_jpeg(
+    sample: Sample, tmp_path: Path, name: str
+) -> None:
+    source = opened(sample(name))
+    for step, result in run(sample(name), tmp_path, "thumbnail", "watermark").items():
+        image = opened(result.path)
+        assert image.mode == "RGB"
+        assert result.path.read_bytes().startswith(b"\xff\xd8\xff")
+        assert "exif" not in image.info
+        assert "icc_profile" not in image.info
+        assert b"secret place" not in result.path.read_bytes()
+        if step == "watermark":
+            assert sorted(image.size) == sorted(source.size)
+        else:
+            assert max(image.size) == min(512, max(source.size))
+
+
+def test_transparency_lies_on_white(sample: Sample, tmp_path: Path) -> None:
+    results = run(sample("transparent.png"), tmp_path, "thumbnail")
+    image = opened(results["thumbnail"].path)
+    assert near(image.getpixel((image.width // 2, 1)), WHITE, 8)
+
+
+def test_sixteen_bits_are_scaled_not_clipped(sample: Sample, tmp_path: Path) -> None:
+    results = run(sample("sixteen_bit.png"), tmp_path, "thumbnail")
+    grey = numpy.asarray(opened(results["thumbnail"].path).convert("L")).mean(axis=1)
+    assert grey[2] < 8
+    assert abs(grey[len(grey) // 2] - 127) < 8
+    assert grey[-3] > 247
+
+
+def test_cmyk_keeps_its_colours(sample: Sample, tmp_path: Path) -> None:
+    results = run(sample("cmyk.jpg"), tmp_path, "thumbnail")
+    image = opened(results["thumbnail"].path)
+    expected = (RED, GREEN, BLUE, WHITE)
+    for pixel, colour in zip(corners(image), expected, strict=True):
+        assert near(pixel, colour, 60)
+
+
+def test_the_mark_is_seen_where_it_was_set_and_nowhere_else(sample: Sample, tmp_path: Path) -> None:
+    result = run(sample("photo.jpg"), tmp_path, "watermark")["watermark"]
+    before = numpy.asarray(opened(sample("photo.jpg")).convert("L")).astype(int)
+    after = numpy.asarray(opened(result.path).convert("L")).astype(int)
+    difference = abs(after - before)
+    height, width = difference.shape
+    assert difference[int(0.9 * height) :, int(0.75 * width) :].max() > 60
+    assert difference[: height // 2].max() < 30
+
+
+# ── films ───────────────────────────────────────────────────────────────────────────────────────
+
+SIZES = {
+    "plain.mp4": (1280, 720),
+    "rotated.mp4": (360, 640),
+    "no_audio.mp4": (1280, 720),
+    "odd_size.mp4": (320, 240),
+    "anamorphic.mp4": (1280, 720),
+    "fades_in.mp4": (1280, 720),
+    "variable_rate.mp4": (1280, 720),
+    "small.mp4": (320, 180),
+    "webm.webm": (640, 360),
+}
+
+
+def test_every_sample_film_has_its_expectation() -> None:
+    assert SIZES.keys() == samples.VIDEOS.keys()
+
+
+@pytest.mark.parametrize("name", samples.VIDEOS)
+def test_mp4_and_hls_hold_every_frame_at_its_time(
+    sample: Sample, tmp_path: Path, name: str
+) -> None:
+    source = decode(sample(name))
+    results = run(sample(name), tmp_path, "transcode_720p", "hls_720p")
+    mp4 = decode(results["transcode_720p"].path)
+    assert (mp4.codec, mp4.profile, mp4.pix_fmt) == ("h264", "High", "yuv420p")
+    assert mp4.first.size == SIZES[name]
+    assert mp4.frames == source.frames
+    drift = numpy.subtract(mp4.times, mp4.times[0]) - numpy.subtract(source.times, source.times[0])
+    assert abs(drift).max() < 0.001
+    hls = decode(results["hls_720p"].path)
+    assert hls.frames == mp4.frames
+    assert numpy.allclose(
+        numpy.subtract(hls.times, hls.times[0]), numpy.subtract(mp4.times, mp4.times[0]), atol=0.001
+    )
+    assert (mp4.audio_start is None) == (name == "no_audio.mp4")
+    for film in (mp4, hls):
+        if film.audio_start is not None and source.audio_start is not None:
+            offset = film.audio_start - film.times[0]
+            assert abs(offset - (source.audio_start - source.times[0])) < 0.04
+        assert max(numpy.diff([*film.keyframes, film.times[-1]]), default=0) <= 2.2
+    assert results["transcode_720p"].made.warning == ""
+    assert abs(results["transcode_720p"].made.duration - results["hls_720p"].made.duration) < 0.1  # type: ignore[operator]
+
+
+def test_an_mp4_has_its_index_first(sample: Sample, tmp_path: Path) -> None:
+    content = run(sample("plain.mp4"), tmp_path, "transcode_720p")[
+        "transcode_720p"
+    ].path.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+
+
+def test_hls_says_what_it_is(sample: Sample, tmp_path: Path) -> None:
+    master = run(sample("plain.mp4"), tmp_path, "hls_720p")["hls_720p"].path
+    text = master.read_text()
+    for attribute in (
+        'CODECS="avc1.64001f,mp4a.40.2"',
+        "RESOLUTION=1280x720",
+        "FRAME-RATE=25,",
+        "#EXT-X-INDEPENDENT-SEGMENTS",
+    ):
+        assert attribute in text
+    video = (master.parent / "video.m3u8").read_text()
+    assert "#EXT-X-ENDLIST" in video
+    assert '#EXT-X-MAP:URI="video_init.mp4"' in video
+    declared = int(text.split("BANDWIDTH=")[1].split(",")[0])
+    peak = sum(
+        max(f.stat().st_size for f in master.parent.glob(f"{track}_*.m4s")) * 8 / 3
+        for track in ("video", "audio")
+    )
+    assert declared == pytest.approx(peak, rel=0.05)
+
+
+def test_a_rotated_film_stands_upright(sample: Sample, tmp_path: Path) -> None:
+    results = run(sample("rotated.mp4"), tmp_path, "thumbnail", "watermark", "transcode_720p")
+    assert (results["thumbnail"].made.width, results["thumbnail"].made.height) == (288, 512)
+    assert decode(results["watermark"].path).first.size == (360, 640)
+    with av.open(str(sample("rotated.mp4"))) as container:
+        frame = next(container.decode(video=0))
+        reference = frame.to_image().rotate(-90 if frame.rotation == 90 else 90, expand=True)
+    turned = reference.rotate(180)
+    made = decode(results["transcode_720p"].path).first
+    ours = numpy.asarray(made.convert("L"), int)
+    errors = [abs(ours - numpy.asarray(r.convert("L"), int)).mean() for r in (reference, turned)]
+    assert min(errors) < 6
+    assert max(errors) > 25
+
+
+def test_a_watermarked_film_keeps_its_size_and_shows_the_mark(
+    sample: Sample, tmp_path: Path
+) -> None:
+    result = run(sample("anamorphic.mp4"), tmp_path, "watermark")["watermark"]
+    marked = decode(result.path)
+    assert marked.first.size == (1920, 1080)
+    with av.open(str(sample("anamorphic.mp4"))) as container:
+        plain = next(container.decode(video=0)).to_image().resize((1920, 1080))
+    difference = abs(
+        numpy.asarray(marked.first.convert("L"), int) - numpy.asarray(plain.convert("L"), int)
+    )
+    assert difference[-160:, -480:].max() > 60
+    assert difference[:400, :800].mean() < 5
+
+
+@pytest.mark.parametrize("name", ["fades_in.mp4", "small.mp4", "webm.webm"])
+def test_a_poster_is_not_black(sample: Sample, tmp_path: Path, name: str) -> None:
+    poster = opened(run(sample(name), tmp_path, "thumbnail")["thumbnail"].path)
+    assert numpy.asarray(poster.convert("L")).mean() > 40
+    assert max(poster.size) == min(512, max(SIZES[name]))
+
+
+# ── what is broken ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "code"),
+    [
+        ("text.jpg", "thumbnail", "unsupported_media"),
+        ("truncated.jpg", "thumbnail", "source_damaged"),
+        ("truncated.jpg", "watermark", "source_damaged"),
+        ("truncated.mp4", "transcode_720p", "source_damaged"),
+        ("sound_only.m4a", "transcode_720p", "no_video_stream"),
+    ],
+)
+def test_what_is_broken_is_refused_with_its_own_code(
+    sample: Sample, tmp_path: Path, name: str, step: str, code: str
+) -> None:
+    with pytest.raises(JobError) as refusal:
+        run(sample(name), tmp_path, step)
+    assert refusal.value.code == code
+    assert refusal.value.detail.endswith(".")
+
+
+def test_too_many_pixels_are_refused_before_any_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    Image.new("1", (20_000, 20_000)).save(path)
+    with pytest.raises(JobError, match="20000 × 20000"):
+        pictures.probe_image(path, "PNG", max_pixels=10**8)

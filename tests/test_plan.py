@@ -1,0 +1,149 @@
+"""Plans are pure: what runs is data, and is compared as such."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from chalicelib.errors import JobError, Unprocessable
+from chalicelib.media import ImageFacts, VideoFacts, fit_box, fit_short_side
+from chalicelib.plan import Plan, make_plan, stem
+from chalicelib.queues import QUEUES
+from chalicelib.renditions import encode
+from chalicelib.steps import DEFAULT_PIPELINES, STEPS, find_steps
+from chalicelib.works import shortfall
+
+JOB = "d7b8f4bf-5809-4c62-97a4-c008686e881d"
+HEX = JOB.replace("-", "")
+FILM = VideoFacts(
+    demuxer="mov",
+    width=1920,
+    height=1080,
+    seconds=60.0,
+    frames=1500,
+    frame_rate="25",
+    timescale=12800,
+    video_stream=0,
+    audio_stream=1,
+)
+PICTURE = ImageFacts("JPEG", 4000, 3000)
+
+
+def plan(facts: ImageFacts | VideoFacts, *pipeline: str) -> Plan:
+    steps = find_steps(pipeline, JobError)
+    return make_plan(JOB, "uploads/" + "0" * 32 + "_a film.mov", facts, steps, encode)
+
+
+def test_a_rendition_that_two_steps_need_is_encoded_once() -> None:
+    made = plan(FILM, "transcode_720p", "hls_720p")
+    assert [task.id for task in made.tasks] == ["encode-720p", "transcode_720p", "hls_720p"]
+    assert [task.id for task in made.first()] == ["encode-720p"]
+    waiting = made.ready_after("encode-720p", {"encode-720p"})
+    assert [task.id for task in waiting] == ["transcode_720p", "hls_720p"]
+    assert made.steps_needing("encode-720p") == ["transcode_720p", "hls_720p"]
+    assert made.shares()["hls_720p"].keys() == {"hls_720p", "encode-720p"}
+
+
+def test_a_watermarked_film_is_a_rendition_of_its_own() -> None:
+    made = plan(FILM, "watermark", "transcode_720p")
+    assert [task.id for task in made.first()] == ["encode-watermark", "encode-720p"]
+
+
+def test_a_task_waits_for_all_that_it_needs() -> None:
+    made = plan(FILM, "transcode_720p")
+    last = msgspec.structs.replace(made.tasks[1], needs=("encode-720p", "audio"))
+    both = msgspec.structs.replace(made, tasks=(made.tasks[0], last))
+    assert both.ready_after("encode-720p", {"encode-720p"}) == []
+    assert both.ready_after("audio", {"encode-720p", "audio"}) == [last]
+
+
+def test_keys_come_from_the_job_and_the_step_alone() -> None:
+    made = plan(FILM, "thumbnail", "watermark", "transcode_720p", "hls_720p")
+    keys = {task.id: task.destination for task in made.tasks}
+    assert keys["thumbnail"] == f"outputs/{HEX}_a_film_"
+    assert keys["hls_720p"] == f"outputs/{HEX}_a_film_hls/"
+    assert keys["encode-720p"] == f"work/{JOB}/"
+
+
+def test_a_plan_survives_being_stored() -> None:
+    made = plan(FILM, "thumbnail", "watermark", "transcode_720p", "hls_720p")
+    assert msgspec.json.decode(msgspec.json.encode(made), type=Plan) == made
+
+
+def test_every_step_has_a_queue_and_is_in_the_api_and_takes_films() -> None:
+    assert {step.name for step in STEPS} <= set(QUEUES)
+    for pipeline in DEFAULT_PIPELINES.values():
+        find_steps(pipeline, JobError)
+    for step in STEPS:
+        assert plan(FILM, step.name).steps == {step.name: step.name}
+
+
+def test_a_step_for_films_refuses_a_picture() -> None:
+    with pytest.raises(JobError, match=r"transcode_720p needs a video.*image"):
+        plan(PICTURE, "thumbnail", "transcode_720p")
+
+
+def test_a_pipeline_is_refused_with_what_it_may_name() -> None:
+    with pytest.raises(Unprocessable, match=r"'sepia'.*thumbnail, watermark"):
+        find_steps(["sepia"], Unprocessable)
+
+
+def test_ffmpeg_may_open_its_file_as_what_it_was_sniffed_to_be_and_nothing_else() -> None:
+    (task,) = [t for t in plan(FILM, "transcode_720p").tasks if t.queue == "encode"]
+    args = task.work.args  # type: ignore[union-attr]
+    assert args[:6] == ("-f", "mov", "-protocol_whitelist", "file", "-i", "source")
+    for made in plan(FILM, "thumbnail", "watermark", "transcode_720p", "hls_720p").tasks:
+        text = msgspec.json.encode(made.work).decode()
+        assert text.count('"-i"') == text.count('"-f","png_pipe","-i"') + text.count(
+            '"-protocol_whitelist","file","-i"'
+        )
+
+
+@pytest.mark.parametrize(
+    ("size", "fitted"),
+    [
+        ((1920, 1080), (1280, 720)),
+        ((1080, 1920), (720, 1280)),
+        ((640, 360), (640, 360)),
+        ((321, 241), (320, 240)),
+        ((4096, 1716), (1718, 720)),
+        ((1, 1), (2, 2)),
+    ],
+)
+def test_720p_is_the_short_side_even_and_never_larger(
+    size: tuple[int, int], fitted: tuple[int, int]
+) -> None:
+    assert fit_short_side(*size, 720) == fitted
+
+
+def test_a_thumbnail_fits_and_is_never_larger() -> None:
+    assert fit_box(4000, 3000, 512) == (512, 384)
+    assert fit_box(100, 3000, 512) == (17, 512)
+    assert fit_box(9, 7, 512) == (9, 7)
+    assert fit_box(10000, 1, 512) == (512, 1)
+
+
+@pytest.mark.parametrize(
+    ("key", "left"),
+    [
+        ("uploads/" + "a" * 32 + "_photo.png", "photo"),
+        ("my holiday/a+b c%20.JPEG", "a_b_c"),
+        ("ünïcode.png", "n_code"),
+        (".hidden", "hidden"),
+        ("folder/", "file"),
+        ("x" * 200 + ".mp4", "x" * 60),
+    ],
+)
+def test_what_is_left_of_a_name(key: str, left: str) -> None:
+    assert stem(key) == left
+
+
+def test_what_is_missing_of_a_film_is_a_warning_and_much_of_it_a_failure() -> None:
+    assert shortfall(1500, 60.0, 1500, 60.0) == ""
+    assert shortfall(1500, 60.0, 1499, 59.96) == ""
+    assert "95.0%" in shortfall(1500, 60.0, 1425, 60.0)
+    assert "95.0%" in shortfall(None, 60.0, 1425, 57.0)
+    with pytest.raises(JobError, match="Only 50%"):
+        shortfall(1500, 60.0, 750, 60.0)
+    with pytest.raises(JobError, match="Only 80%"):
+        shortfall(None, 60.0, 1500, 48.0)
