@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
+from botocore.response import StreamingBody
 
 from chalicelib.aws import s3
 from chalicelib.errors import JobError
@@ -43,37 +44,23 @@ def find_original(key: str) -> Original | None:
 
 
 def read_original(key: str, etag: str, start: int, length: int) -> bytes:
-    """Bytes of the object, fewer at its end; raises JobError where it is no longer the one with this ETag."""
+    """Bytes of the object, fewer at its end. Raises JobError where it is no longer that of this ETag."""
     if length <= 0:
         return b""
-    span = f"bytes={start}-{start + length - 1}"
-    return _pinned(
-        key,
-        lambda: (
-            s3()
-            .get_object(Bucket=settings().upload_bucket, Key=key, IfMatch=etag, Range=span)["Body"]
-            .read()
-        ),
-    )
+    return _open_original(key, etag, Range=f"bytes={start}-{start + length - 1}").read()
 
 
 def fetch_original(key: str, etag: str, target: Path) -> None:
-    """Write the object to `target`; raises JobError where it is no longer the one with this ETag."""
-    _pinned(
-        key,
-        lambda: s3().download_file(
-            settings().upload_bucket,
-            key,
-            str(target),
-            ExtraArgs={"IfMatch": etag},
-            Config=_TRANSFER,
-        ),
-    )
+    """Write the object to `target`. Raises JobError where it is no longer that of this ETag."""
+    with target.open("wb") as file:
+        shutil.copyfileobj(_open_original(key, etag), file, 1024**2)
 
 
-def _pinned[T](key: str, read: Callable[[], T]) -> T:
+def _open_original(key: str, etag: str, **options: Any) -> StreamingBody:
     try:
-        return read()
+        return s3().get_object(Bucket=settings().upload_bucket, Key=key, IfMatch=etag, **options)[
+            "Body"
+        ]
     except ClientError as error:
         if _status(error) == 412:
             detail = f"The file {key} was overwritten while it was being worked on."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
 
-logger = Logger()
+logger = Logger(serialize_stacktrace=False)
 metrics = Metrics()
 tracer = Tracer()
 

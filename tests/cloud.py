@@ -59,15 +59,3 @@ def _keys(partition: str, sort: str) -> Any:
         {"AttributeName": partition, "KeyType": "HASH"},
         {"AttributeName": sort, "KeyType": "RANGE"},
     ]
-
-
-def messages(queue: str) -> list[str]:
-    """The bodies of all visible messages of a queue, taken off it."""
-    sqs = boto3.client("sqs")
-    url = os.environ[f"SLUICE_QUEUE_URL_{queue.upper()}"]
-    bodies: list[str] = []
-    while received := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
-        for message in received:
-            bodies.append(message["Body"])
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-    return bodies

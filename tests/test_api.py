@@ -22,7 +22,7 @@ from chalicelib.ledger import SUCCESS, Output, StepState
 from chalicelib.openapi import document
 from chalicelib.settings import settings
 from chalicelib.tokens import Tokens, tokens
-from tests.cloud import messages
+from tests.pump import take
 
 pytestmark = pytest.mark.usefixtures("cloud")
 JSON = {"Content-Type": "application/json"}
@@ -178,7 +178,7 @@ def test_from_key_starts_a_job_and_gives_the_same_for_the_same(client: Client) -
     assert first.status == 202
     assert set(first.body) == {"job_id"}
     assert call(client, "POST", "/jobs/from-key", body).body == first.body
-    assert messages("intake") == [json.dumps(first.body, separators=(",", ":"))] * 2
+    assert take("intake") == [json.dumps(first.body, separators=(",", ":"))] * 2
     other = call(client, "POST", "/jobs/from-key", {"key": "drops/a.png"})
     assert other.body != first.body
     put("drops/a.png", b"changed")

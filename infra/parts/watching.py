@@ -11,66 +11,49 @@ _OLDEST_MESSAGE_SECONDS = 3600
 
 
 def alarms() -> Json:
-    # Not encrypted with a key: CloudWatch may not use the AWS managed one of SNS, and messages say only which
-    # alarm it is.
+    # Not encrypted with a key: CloudWatch may not use the AWS managed one of SNS, and a message says only
+    # which alarm it is. No metric math: MiniStack knows none.
     resources: Json = {
         "Alarms": {"Type": "AWS::SNS::Topic", "Properties": {}},
         "SweepStoppedAlarm": _alarm(
             "The sweep has not run for five minutes: jobs may stay stuck.",
-            _metric("AWS/Lambda", "Invocations", "FunctionName", ref("Sweep")),
-            threshold=1,
+            _metric("AWS/Lambda", "Invocations", FunctionName=ref("Sweep")),
             comparison="LessThanThreshold",
             missing="breaching",
         ),
         "ThrottlesAlarm": _alarm(
-            "Lambda refuses to start functions: the account's concurrency is used up.",
-            {
-                "Metrics": [
-                    _total("SUM(METRICS())"),
-                    *(
-                        _part(
-                            f"m{at}", "AWS/Lambda", "Throttles", "FunctionName", function.logical_id
-                        )
-                        for at, function in enumerate(FUNCTIONS)
-                    ),
-                ]
-            },
+            "Lambda starts no more functions: the concurrency of the account is used up.",
+            _metric("AWS/Lambda", "Throttles"),
         ),
     }
     for function in FUNCTIONS:
         resources[f"{function.logical_id}ErrorsAlarm"] = _alarm(
             f"The function {function.name} failed, timed out or was killed.",
-            _metric("AWS/Lambda", "Errors", "FunctionName", ref(function.logical_id)),
+            _metric("AWS/Lambda", "Errors", FunctionName=ref(function.logical_id)),
         )
     for queue in SOURCE_QUEUES:
         dead = f"{queue.name}_dead"
         resources[f"{queue_id(dead)}Alarm"] = _alarm(
             f"A message of {queue.name} failed every time and was buried: its job says why.",
-            {
-                "Metrics": [
-                    # Received as well as visible: dead_letters takes them before anybody sees them lie there.
-                    _total("FILL(m0, 0) + FILL(m1, 0)"),
-                    *(
-                        _part(f"m{at}", "AWS/SQS", name, "QueueName", f"{queue_id(dead)}.QueueName")
-                        for at, name in enumerate(
-                            ("ApproximateNumberOfMessagesVisible", "NumberOfMessagesReceived")
-                        )
-                    ),
-                ]
-            },
+            # Not the visible ones: dead_letters takes them before CloudWatch counts.
+            _metric("AWS/SQS", "NumberOfMessagesReceived", QueueName=_queue_name(dead)),
         )
-        resources[f"{queue.logical_id}AgeAlarm"] = _alarm(
-            f"The oldest message of {queue.name} has waited for more than an hour.",
-            _metric(
-                "AWS/SQS",
-                "ApproximateAgeOfOldestMessage",
-                "QueueName",
-                {"Fn::GetAtt": [queue.logical_id, "QueueName"]},
-                statistic="Maximum",
-            ),
-            threshold=_OLDEST_MESSAGE_SECONDS,
-        )
+        for name in (queue.name, dead):
+            resources[f"{queue_id(name)}AgeAlarm"] = _alarm(
+                f"The oldest message of {name} has waited for more than an hour.",
+                _metric(
+                    "AWS/SQS",
+                    "ApproximateAgeOfOldestMessage",
+                    statistic="Maximum",
+                    QueueName=_queue_name(name),
+                ),
+                threshold=_OLDEST_MESSAGE_SECONDS,
+            )
     return resources
+
+
+def _queue_name(queue: str) -> Json:
+    return {"Fn::GetAtt": [queue_id(queue), "QueueName"]}
 
 
 def _alarm(
@@ -96,35 +79,13 @@ def _alarm(
     }
 
 
-def _metric(
-    namespace: str, name: str, dimension: str, value: Json, *, statistic: str = "Sum"
-) -> Json:
+def _metric(namespace: str, name: str, *, statistic: str = "Sum", **dimensions: Json) -> Json:
     return {
         "Namespace": namespace,
         "MetricName": name,
-        "Dimensions": [{"Name": dimension, "Value": value}],
+        "Dimensions": [{"Name": key, "Value": value} for key, value in dimensions.items()],
         "Statistic": statistic,
         "Period": 300,
-    }
-
-
-def _total(expression: str) -> Json:
-    return {"Id": "total", "Expression": expression, "ReturnData": True}
-
-
-def _part(metric_id: str, namespace: str, name: str, dimension: str, source: str) -> Json:
-    return {
-        "Id": metric_id,
-        "ReturnData": False,
-        "MetricStat": {
-            "Metric": {
-                "Namespace": namespace,
-                "MetricName": name,
-                "Dimensions": [{"Name": dimension, "Value": sub(f"${{{source}}}")}],
-            },
-            "Period": 300,
-            "Stat": "Sum",
-        },
     }
 
 

@@ -1,0 +1,377 @@
+"""The Lambdas together, in this process, under moto: once, twice, late, and in the wrong order."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from chalicelib import aftercare, api, files, intake, jobs, ledger
+from chalicelib.api import FromKeyRequest, PresignRequest
+from chalicelib.ledger import FAILURE, STARTED, SUCCESS, Claim
+from chalicelib.settings import settings
+from chalicelib.views import JobView
+from tests.pump import deliver, drain, drop, event_of, take
+
+pytestmark = [pytest.mark.usefixtures("cloud"), pytest.mark.media]
+Sample = Callable[[str], Path]
+
+
+def only_job(key: str | None = None) -> JobView:
+    """The one job there is, as the API shows it."""
+    parameters = {"key": key} if key else {}
+    (job,) = api.list_jobs(parameters, "https://x/api").jobs
+    return job
+
+
+def outputs() -> dict[str, bytes]:
+    """Every object under outputs/."""
+    s3 = boto3.client("s3")
+    listed = s3.list_objects_v2(Bucket=settings().output_bucket, Prefix="outputs/")
+    return {
+        item["Key"]: s3.get_object(Bucket=settings().output_bucket, Key=item["Key"])["Body"].read()
+        for item in listed.get("Contents", [])
+    }
+
+
+# ── triggers ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_dropped_picture_gets_the_default_steps(sample: Sample) -> None:
+    deliver("intake", drop("in box/a+b %41 ü.jpg", sample("photo.jpg").read_bytes()))
+    assert only_job().status == STARTED
+    drain()
+    job = only_job("in box/a+b %41 ü.jpg")
+    assert (job.status, job.pipeline) == (SUCCESS, ["thumbnail", "watermark"])
+    assert [output.type for output in job.outputs] == ["thumbnail", "watermark"]
+    assert {output.s3_key for output in job.outputs} == outputs().keys()
+    assert [len(outputs()[output.s3_key]) for output in job.outputs] == [
+        output.size for output in job.outputs
+    ]
+
+
+def test_a_dropped_film_gets_the_default_steps_and_is_encoded_once(sample: Sample) -> None:
+    deliver("intake", drop("small.mp4", sample("small.mp4").read_bytes()))
+    drain()
+    job = only_job()
+    assert (job.status, job.pipeline) == (SUCCESS, ["thumbnail", "transcode_720p", "hls_720p"])
+    assert job.outputs[1].duration == pytest.approx(2.0)
+    task = ledger.get_task(job.id, "encode-720p")
+    assert task is not None
+    assert task.attempts == 1
+
+
+def test_metadata_of_a_drop_chooses_the_pipeline(sample: Sample) -> None:
+    body = sample("photo.jpg").read_bytes()
+    deliver("intake", drop("a.jpg", body, pipeline="watermark , thumbnail"))
+    deliver("intake", drop("b.jpg", body, pipeline="sepia"))
+    drain()
+    assert only_job("a.jpg").pipeline == ["watermark", "thumbnail"]
+    failed = only_job("b.jpg")
+    assert (failed.status, failed.error_code) == (FAILURE, "unknown_step")
+    assert "sepia" in failed.error
+
+
+def test_an_upload_without_a_pipeline_waits_for_from_key(sample: Sample) -> None:
+    upload = api.presign(PresignRequest("a.jpg", "image/jpeg"))
+    deliver("intake", drop(upload.key, sample("photo.jpg").read_bytes()))
+    assert api.list_jobs({}, "https://x/api").jobs == []
+    api.from_key(FromKeyRequest(upload.key, ["thumbnail"]), None)
+    drain()
+    assert only_job().status == SUCCESS
+
+
+def test_an_upload_with_a_pipeline_starts_by_itself(sample: Sample) -> None:
+    upload = api.presign(PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
+    deliver("intake", drop(upload.key, sample("photo.jpg").read_bytes()))
+    drain()
+    job = only_job()
+    assert (job.id, job.status) == (upload.job_id, SUCCESS)
+
+
+def test_what_is_no_upload_makes_no_job() -> None:
+    test_event = json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"})
+    marker = drop("folder/", b"")
+    removed = event_of("gone.jpg", size=0, etag="", name="ObjectRemoved:Delete")
+    assert deliver("intake", test_event, marker, removed) == []
+    assert api.list_jobs({}, "https://x/api").jobs == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ObjectCreated:Copy", "ObjectCreated:CompleteMultipartUpload", "ObjectCreated:Post"],
+)
+def test_every_way_of_creating_an_object_counts(sample: Sample, name: str) -> None:
+    body = sample("tiny.png").read_bytes()
+    drop("a.png", body)
+    etag = files.find_original("a.png").etag  # type: ignore[union-attr]
+    deliver("intake", event_of("a.png", size=len(body), etag=etag, name=name))
+    drain()
+    assert only_job().status == SUCCESS
+
+
+# ── everything arrives twice ────────────────────────────────────────────────────────────────────
+
+
+def test_an_event_delivered_five_times_is_one_job(sample: Sample) -> None:
+    event = drop("a.jpg", sample("photo.jpg").read_bytes())
+    for _ in range(5):
+        assert deliver("intake", event) == []
+    drain()
+    assert only_job().status == SUCCESS
+
+
+def test_messages_delivered_five_times_give_one_set_of_outputs(sample: Sample) -> None:
+    event = drop("small.mp4", sample("small.mp4").read_bytes())
+    deliver("intake", event)
+    drain(times=5)
+    job = only_job()
+    before = outputs()
+    row = ledger.get_job(job.id)
+    deliver("intake", event)
+    drain(times=2)
+    assert ledger.get_job(job.id).to_dynamodb_dict() == row.to_dynamodb_dict()  # type: ignore[union-attr]
+    assert outputs() == before
+    for task in ("thumbnail", "encode-720p", "transcode_720p", "hls_720p"):
+        assert ledger.get_task(job.id, task).attempts == 1  # type: ignore[union-attr]
+
+
+def test_the_same_key_dropped_again_is_another_job(sample: Sample) -> None:
+    body = sample("tiny.png").read_bytes()
+    for _ in range(2):
+        deliver("intake", drop("a.png", body))
+        drain()
+    found = api.list_jobs({"key": "a.png"}, "https://x/api").jobs
+    assert [job.status for job in found] == [SUCCESS, SUCCESS]
+    assert len(outputs()) == 4
+
+
+def started(sample: Sample, *pipeline: str, name: str = "photo.jpg") -> str:
+    """A job whose first messages are sent, and taken off their queues."""
+    deliver("intake", drop(name, sample(name).read_bytes(), pipeline=",".join(pipeline)))
+    for step in pipeline:
+        take(step)
+    return only_job().id
+
+
+def message(job_id: str, task_id: str) -> str:
+    return json.dumps({"job_id": job_id, "task_id": task_id})
+
+
+def test_a_message_whose_task_somebody_has_comes_again_when_the_lease_ends(sample: Sample) -> None:
+    job_id = started(sample, "thumbnail")
+    ledger.claim_task(job_id, "thumbnail", "thumbnail", "somebody", 60)
+    body = message(job_id, "thumbnail")
+    assert deliver("thumbnail", body) == [body]
+    assert take("thumbnail") == []
+    assert only_job().status == STARTED
+
+
+def test_a_worker_that_died_before_its_fan_in_is_finished_by_the_next(sample: Sample) -> None:
+    job_id = started(sample, "thumbnail")
+    claim, _ = ledger.claim_task(job_id, "thumbnail", "thumbnail", "dead", 60)
+    assert claim is Claim.FREE
+    output = ledger.Output("thumbnail", "outputs/x", 1, "image/jpeg", 1, 1)
+    ledger.finish_task(job_id, "thumbnail", "dead", output)
+    assert only_job().status == STARTED
+    assert deliver("thumbnail", message(job_id, "thumbnail")) == []
+    assert only_job().status == SUCCESS
+
+
+def test_a_worker_that_died_between_a_steps_end_and_the_jobs_is_finished_by_the_next(
+    sample: Sample,
+) -> None:
+    job_id = started(sample, "thumbnail")
+    deliver("thumbnail", message(job_id, "thumbnail"))
+    row = ledger.get_job(job_id)
+    assert row is not None
+    row.update([ledger.Job.status.set(STARTED)])
+    deliver("thumbnail", message(job_id, "thumbnail"))
+    assert only_job().status == SUCCESS
+
+
+def test_an_intake_that_died_before_sending_is_finished_by_the_next(sample: Sample) -> None:
+    event = drop("photo.jpg", sample("photo.jpg").read_bytes(), pipeline="thumbnail")
+    deliver("intake", event)
+    assert len(take("thumbnail")) == 1
+    deliver("intake", event)
+    assert len(take("thumbnail")) == 1
+
+
+# ── every job ends ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("name", "pipeline", "code"),
+    [
+        ("text.jpg", "", "unsupported_media"),
+        ("empty.png", "", "empty_file"),
+        ("sound_only.m4a", "", "no_video_stream"),
+        ("photo.jpg", "thumbnail,transcode_720p", "step_needs_video"),
+    ],
+)
+def test_what_cannot_be_planned_fails_with_its_sentence(
+    sample: Sample, name: str, pipeline: str, code: str
+) -> None:
+    metadata = {"pipeline": pipeline} if pipeline else {}
+    deliver("intake", drop(name, sample(name).read_bytes(), **metadata))
+    job = only_job()
+    assert (job.status, job.error_code) == (FAILURE, code)
+    assert job.error.endswith(".")
+
+
+def test_a_damaged_picture_fails_each_step_and_a_good_step_stays_listed(sample: Sample) -> None:
+    deliver("intake", drop("t.jpg", sample("truncated.jpg").read_bytes()))
+    drain()
+    job = only_job()
+    assert (job.status, job.error_code) == (FAILURE, "source_damaged")
+    assert [step.status for step in job.steps] == [FAILURE, FAILURE]
+
+
+def test_a_rendition_that_fails_ends_every_step_that_needs_it(sample: Sample) -> None:
+    deliver("intake", drop("t.mp4", sample("truncated.mp4").read_bytes()))
+    drain()
+    job = only_job()
+    assert job.status == FAILURE
+    assert [step.status for step in job.steps] == [SUCCESS, FAILURE, FAILURE]
+    assert [output.type for output in job.outputs] == ["thumbnail"]
+    assert "Only 49%" in job.error
+
+
+def test_a_source_that_is_overwritten_is_never_swapped_under_a_job(sample: Sample) -> None:
+    job_id = started(sample, "thumbnail")
+    drop("photo.jpg", sample("orientation_6.jpg").read_bytes())
+    deliver("thumbnail", message(job_id, "thumbnail"))
+    assert only_job().error_code == "source_changed"
+    assert outputs() == {}
+
+
+def test_a_source_that_is_deleted_is_said_to_be(sample: Sample) -> None:
+    job_id = started(sample, "thumbnail")
+    boto3.client("s3").delete_object(Bucket=settings().upload_bucket, Key="photo.jpg")
+    deliver("thumbnail", message(job_id, "thumbnail"))
+    assert only_job().error_code == "source_missing"
+
+
+def test_a_broken_world_is_retried_and_then_dead_lettered_with_its_reason(sample: Sample) -> None:
+    job_id = started(sample, "thumbnail")
+    plan = jobs.load_plan(job_id)
+    body = message(job_id, "thumbnail")
+    s3 = boto3.client("s3")
+    bucket = settings().output_bucket
+    s3.delete_object(Bucket=bucket, Key=f"work/{job_id}/plan.json")
+    assert deliver("thumbnail", body) == [body]
+    jobs.store_plan(job_id, plan)
+    claim, _ = ledger.claim_task(job_id, "thumbnail", "thumbnail", "unlucky", 60)
+    assert claim is Claim.FREE
+    ledger.release_task(job_id, "thumbnail", "unlucky", "AWS answered SlowDown to PutObject.")
+    assert deliver("thumbnail_dead", body, receives=6) == []
+    job = only_job()
+    assert (job.status, job.error_code) == (FAILURE, "attempts_exhausted")
+    assert "SlowDown" in job.error
+
+
+def test_a_task_whose_workers_all_died_fails_once_it_is_dead_lettered(sample: Sample) -> None:
+    job_id = started(sample, "thumbnail")
+    for number in range(5):
+        ledger.claim_task(job_id, "thumbnail", "thumbnail", f"dead {number}", -5)
+    assert deliver("thumbnail_dead", message(job_id, "thumbnail")) == []
+    job = only_job()
+    assert job.error_code == "attempts_exhausted"
+    assert "died" in job.error
+
+
+def test_a_dead_letter_leaves_a_living_worker_alone(sample: Sample) -> None:
+    job_id = started(sample, "thumbnail")
+    ledger.claim_task(job_id, "thumbnail", "thumbnail", "alive", 60)
+    body = message(job_id, "thumbnail")
+    assert deliver("thumbnail_dead", body) == [body]
+    assert only_job().status == STARTED
+
+
+def test_a_sixth_try_is_not_made(sample: Sample) -> None:
+    job_id = started(sample, "thumbnail")
+    for number in range(5):
+        ledger.claim_task(job_id, "thumbnail", "thumbnail", f"dead {number}", -5)
+    assert deliver("thumbnail", message(job_id, "thumbnail")) == []
+    assert only_job().error_code == "attempts_exhausted"
+
+
+def test_an_event_that_intake_never_survived_is_a_job_that_failed() -> None:
+    event = drop("poison.bin", b"x")
+    assert deliver("intake_dead", event) == []
+    job = only_job("poison.bin")
+    assert (job.status, job.error_code) == (FAILURE, "intake_failed")
+
+
+def test_an_upload_that_never_comes_expires() -> None:
+    upload = api.presign(PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
+    aftercare.sweep()
+    assert only_job().status == "PENDING"
+    row = ledger.get_job(str(upload.job_id))
+    assert row is not None
+    row.update([ledger.Job.due_at.set(int(time.time()) - 1)])
+    aftercare.sweep()
+    assert (only_job().status, only_job().error_code) == (FAILURE, "upload_expired")
+
+
+def test_a_job_past_its_deadline_ends_and_keeps_what_is_good(sample: Sample) -> None:
+    job_id = started(sample, "thumbnail", "watermark")
+    deliver("thumbnail", message(job_id, "thumbnail"))
+    row = ledger.get_job(job_id)
+    assert row is not None
+    row.update([ledger.Job.due_at.set(int(time.time()) - 1)])
+    aftercare.sweep()
+    job = only_job()
+    assert (job.status, job.error_code) == (FAILURE, "deadline_exceeded")
+    assert [output.type for output in job.outputs] == ["thumbnail"]
+
+
+def test_the_sweep_sends_a_lost_task_again_and_forgets_those_of_ended_jobs(sample: Sample) -> None:
+    job_id = started(sample, "thumbnail")
+    ledger.claim_task(job_id, "thumbnail", "thumbnail", "dead", -3600)
+    aftercare.sweep()
+    assert [json.loads(body)["task_id"] for body in take("thumbnail")] == ["thumbnail"]
+    aftercare.sweep()
+    assert take("thumbnail") == []
+
+
+# ── what is told ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_line_of_a_jobs_log_names_it(
+    sample: Sample, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job_id = started(sample, "thumbnail", name="truncated.jpg")
+    deliver("thumbnail", message(job_id, "thumbnail"))
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    logs = [line for line in lines if "level" in line]
+    assert logs
+    assert all(line.get("job_id") == job_id for line in logs)
+
+
+def test_metrics_are_embedded_in_log_lines(
+    sample: Sample, capfd: pytest.CaptureFixture[str]
+) -> None:
+    deliver("intake", drop("a.jpg", sample("photo.jpg").read_bytes()))
+    drain()
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    embedded = [line for line in lines if "_aws" in line]
+    names = {
+        metric["Name"]
+        for line in embedded
+        for directive in line["_aws"]["CloudWatchMetrics"]
+        for metric in directive["Metrics"]
+    }
+    assert names >= {"QueueWait", "TaskSeconds", "JobsSuccess"}
+
+
+def test_a_message_of_intake_is_ours_or_s3s() -> None:
+    assert intake.decode('{"job_id": "a"}') == intake.StartMessage("a")
+    event: Any = intake.decode(event_of("ü+ .jpg", size=1, etag="e"))
+    assert [created.key for created in event.created()] == ["ü+ .jpg"]
