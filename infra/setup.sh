@@ -4,47 +4,73 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 UV_VERSION=0.13.9
-runs() { "$@" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' >/dev/null 2>&1; }
 
-# Python 3.13: what the caller says, else one on the path, else pyenv's, else the one that uv downloads.
-find_python() {
-  if [ -n "${PYTHON:-}" ]; then
-    runs "$PYTHON" || { echo "PYTHON=$PYTHON is not a Python 3.13 that runs." >&2; exit 1; }
-    command -v "$PYTHON"; return
-  fi
-  if runs python3.13; then command -v python3.13; return; fi
-  local candidate
-  for candidate in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.13.*/bin/python3.13; do
-    if runs "$candidate"; then echo "$candidate"; return; fi
-  done
-  echo 3.13
-}
+fail() { echo "$*" >&2; exit 1; }
+version() { "$1" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null; }
+is_313() { [[ $(version "$1") == 3.13.* ]]; }
 
-stamp=$(cat requirements-dev.txt requirements-cloud.txt infra/setup.sh | cksum | tr -d ' ')
-if [ -x .venv/bin/python ] && [ "$(cat .local/setup.stamp 2>/dev/null)" = "$stamp${PYTHON:-}" ]; then exit 0; fi
+if [ -n "${PYTHON:-}" ] && ! is_313 "$PYTHON"; then fail "PYTHON=$PYTHON is not a Python 3.13 that runs."; fi
+
+# The folder counts too: in a copy of it, the scripts of an environment still start the original's Python.
+pins=$(cat requirements-dev.txt requirements-cloud.txt infra/setup.sh | cksum | tr -d ' ')
+stamp() { echo "$pins $(version .venv/bin/python) $PWD"; }
+if [ -x .local/cloud-venv/bin/python ] && [ "$(cat .local/setup.stamp 2>/dev/null)" = "$(stamp)" ] &&
+  { [ -z "${PYTHON:-}" ] || [ "$(version "$PYTHON")" = "$(version .venv/bin/python)" ]; }; then
+  exit 0
+fi
 mkdir -p .local
+# No stamp: the last run was cut short, and what it left is not to be trusted.
+finished=$([ ! -f .local/setup.stamp ] || echo yes)
+rm -f .local/setup.stamp
 
-if [ ! -x .local/uv/bin/uv ]; then
-  echo "Installing uv $UV_VERSION"
-  if python3 -m venv .local/uv-venv >/dev/null 2>&1; then
-    .local/uv-venv/bin/python -m pip install --quiet --disable-pip-version-check --target .local/uv "uv==$UV_VERSION"
+# Python 3.13: what the caller says, else one on the path, else pyenv's (its shim on the path may not run).
+find_python() {
+  local candidate
+  for candidate in "${PYTHON:-python3.13}" "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/3.13.*/bin/python3.13; do
+    if is_313 "$candidate"; then command -v "$candidate"; return; fi
+  done
+}
+python=$(find_python)
+
+install_uv() {
+  local candidate
+  local install=(-m pip install --quiet --disable-pip-version-check --upgrade --target .local/uv "uv==$UV_VERSION")
+  for candidate in ${python:+"$python"} python3 /usr/bin/python3; do
+    if "$candidate" -m venv --clear .local/uv-venv >/dev/null 2>&1; then
+      .local/uv-venv/bin/python "${install[@]}"
+      rm -rf .local/uv-venv
+      return
+    fi
     rm -rf .local/uv-venv
-  elif ! python3 -m pip install --quiet --disable-pip-version-check --target .local/uv "uv==$UV_VERSION"; then
-    echo "Neither 'python3 -m venv' nor 'python3 -m pip' works: install one of them (on Debian: apt-get install python3-venv)." >&2
-    exit 1
-  fi
+    if "$candidate" -m pip --version >/dev/null 2>&1; then
+      "$candidate" "${install[@]}"
+      return
+    fi
+  done
+  fail "No python3 here has a 'venv' or 'pip' that works: install one (on Debian: apt-get install python3-venv)."
+}
+if [ "$(.local/uv/bin/uv --version 2>/dev/null | cut -d' ' -f2)" != "$UV_VERSION" ]; then
+  echo "Installing uv $UV_VERSION"
+  install_uv
 fi
 uv() { env -u PYTHONDONTWRITEBYTECODE .local/uv/bin/uv --quiet "$@"; }
 
-python=$(find_python)
-echo "Making .venv and .local/cloud-venv with Python 3.13"
+# An environment is kept where it can be: a local cloud may be running in it.
+fits() {
+  [ -n "$finished" ] && [[ $(version "$1/bin/python") == ${python:+$(version "$python")}* ]] &&
+    is_313 "$1/bin/python" && grep -qsF "'$PWD/$1'" "$1/bin/activate"
+}
 for venv in .venv .local/cloud-venv; do
-  if ! uv venv --clear --python "$python" "$venv"; then
-    echo "There is no Python 3.13 here, and uv could not download one: install it, or say where it is with PYTHON=." >&2
-    exit 1
+  if fits "$venv"; then continue; fi
+  echo "Making $venv with ${python:-a Python 3.13 from uv}"
+  if [ -n "$python" ]; then
+    uv venv --clear --python "$python" "$venv"
+  else
+    uv venv --clear --managed-python --python 3.13 "$venv" ||
+      fail "There is no Python 3.13 here, and uv could not download one: install it, or say where it is with PYTHON=."
   fi
 done
 echo "Installing the packages"
-uv pip install --require-hashes --compile-bytecode --python .venv/bin/python -r requirements-dev.txt
-uv pip install --require-hashes --compile-bytecode --python .local/cloud-venv/bin/python -r requirements-cloud.txt
-echo "$stamp${PYTHON:-}" > .local/setup.stamp
+uv pip sync --require-hashes --compile-bytecode --python .venv/bin/python requirements-dev.txt
+uv pip sync --require-hashes --compile-bytecode --python .local/cloud-venv/bin/python requirements-cloud.txt
+stamp > .local/setup.stamp

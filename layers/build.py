@@ -1,6 +1,6 @@
 """Builds a Lambda layer from a pinned, hash-checked wheel, the same bytes each time.
 
-    python -m layers.build ffmpeg --arch arm64 --out .local/layers
+python -m layers.build ffmpeg --arch arm64 --out .local/layers
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def build(layer: str, arch: str, out: Path) -> Path:
     if target.exists():
         return target
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
+    # Inside `out`, and renamed when whole: no half layer stays, and builds side by side do not meet.
+    with tempfile.TemporaryDirectory(dir=out) as scratch:
         wheel = _download(layer, arch, Path(scratch))
         part = Path(scratch) / "layer.zip"
         with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(part, "w") as zipped:
@@ -43,10 +44,7 @@ def build(layer: str, arch: str, out: Path) -> Path:
                 entry.external_attr = (0o100000 | mode) << 16
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 zipped.writestr(entry, content, compresslevel=6)
-        # Beside the target first: a build that is cut short leaves no half layer behind.
-        whole = target.with_suffix(".part")
-        whole.write_bytes(part.read_bytes())
-        whole.rename(target)
+        part.rename(target)
     return target
 
 
@@ -56,11 +54,12 @@ def unpacked(layer: str, out: Path) -> Path:
     zipped = build(layer, arch, out)
     folder = zipped.with_suffix("")
     if not folder.exists():
-        part = Path(tempfile.mkdtemp(dir=out))
-        with zipfile.ZipFile(zipped) as content:
-            content.extractall(part)
-        with contextlib.suppress(OSError):  # another process was there first
-            part.rename(folder)
+        with tempfile.TemporaryDirectory(dir=out) as scratch:
+            part = Path(scratch) / "layer"
+            with zipfile.ZipFile(zipped) as content:
+                content.extractall(part)
+            with contextlib.suppress(OSError):  # another process was there first
+                part.rename(folder)
     return folder
 
 

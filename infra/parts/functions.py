@@ -101,7 +101,8 @@ def _environment(function: Function, *, local: bool) -> Json:
     for queue in dict.fromkeys(function.sends + function.queues):
         variables[f"SLUICE_QUEUE_URL_{queue.upper()}"] = ref(queue_id(queue))
     if function.name == "api":
-        variables["SLUICE_HLS_SECRET_ARN"] = ref("HlsSecret")
+        # On AWS a Ref would do; the emulator answers it with the name.
+        variables["SLUICE_HLS_SECRET_ARN"] = sub("${HlsSecret.Id}")
         variables["SLUICE_API_URL"] = ref("ApiUrl")
     if local:
         variables["POWERTOOLS_TRACE_DISABLED"] = "true"  # there is no X-Ray daemon to send to
@@ -153,7 +154,7 @@ def _own(function: Function) -> list[Json]:
                 _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*"),
                 _rows(*_READ_ROWS, "dynamodb:BatchGetItem", *_WRITE_ROWS),
                 _query("by_status", "by_key"),
-                _allow("secretsmanager:GetSecretValue", "${HlsSecret}"),
+                _allow("secretsmanager:GetSecretValue", "${HlsSecret.Id}"),
             ]
         case "intake":
             return [

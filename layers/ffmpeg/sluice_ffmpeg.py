@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -14,20 +13,25 @@ from pathlib import Path
 def path() -> str:
     """The binary, executable: some emulators unpack layers without their execute bits."""
     binary = Path(__file__).resolve().parent.parent / "bin" / "ffmpeg"
-    if os.access(binary, os.X_OK):
-        return str(binary)
-    try:
-        binary.chmod(binary.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-    except OSError:
-        return str(_copy(binary))
+    if not os.access(binary, os.X_OK):
+        try:
+            binary.chmod(0o755)
+        except OSError:  # a read-only layer
+            binary = _copy(binary)
     return str(binary)
 
 
 def _copy(binary: Path) -> Path:
     """An executable copy in the temporary folder, made once, and never half."""
-    target = Path(tempfile.gettempdir()) / "sluice-ffmpeg"
+    folder = Path(tempfile.gettempdir()) / f"sluice-ffmpeg-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    # On a shared machine, someone else may have put a program of theirs there.
+    if folder.lstat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to someone else.")
+    layer = binary.stat()
+    target = folder / f"ffmpeg-{layer.st_size}-{layer.st_mtime_ns}"
     if not target.exists():
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part:
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as part:
             with binary.open("rb") as whole:
                 shutil.copyfileobj(whole, part)
             Path(part.name).chmod(0o755)

@@ -1,0 +1,97 @@
+"""A client of the API, as a user would write one; for the demo, the benchmarks and the end-to-end tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+
+from infra.cloud import Stack
+
+ENDED = ("SUCCESS", "FAILURE")
+Job = dict[str, Any]
+
+
+class Client:
+    """Calls the API of a stack, and S3 as the developer that the stack was deployed by."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        headers = {"x-api-key": stack.api_key} if stack.api_key else {}
+        # The first call starts a Lambda; on a busy laptop that takes its time.
+        self.http = httpx.Client(timeout=60, headers=headers)
+
+    def aws(self, service: str) -> Any:
+        """A boto3 client of the stack's cloud."""
+        session = boto3.Session(
+            self.stack.access_key_id, self.stack.secret_access_key, region_name=self.stack.region
+        )
+        return session.client(service, endpoint_url=self.stack.aws_endpoint_url)  # type: ignore[call-overload]
+
+    def get(self, path: str, **parameters: str) -> httpx.Response:
+        return self.http.get(self.stack.api_url + path, params=parameters or None)
+
+    def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        return self.http.post(self.stack.api_url + path, json=body, headers=headers)
+
+    def upload(self, path: Path, *pipeline: str) -> str:
+        """Send a file through a presigned URL; the id of the job that starts by itself."""
+        asked = {
+            "filename": path.name,
+            "content_type": "application/octet-stream",
+            "pipeline": list(pipeline),
+            "size": path.stat().st_size,
+        }
+        ticket = self.post("/uploads/presign/", asked).raise_for_status().json()
+        self.http.put(
+            ticket["url"], content=path.read_bytes(), headers=ticket["headers"]
+        ).raise_for_status()
+        return str(ticket["job_id"])
+
+    def drop(self, path: Path, key: str, **metadata: str) -> None:
+        """Put a file into the upload bucket, as somebody with a shell would."""
+        extra = {"Metadata": metadata} if metadata else {}
+        self.aws("s3").upload_file(str(path), self.stack.upload_bucket, key, ExtraArgs=extra)
+
+    def job(self, job_id: str) -> Job:
+        found: Job = self.get(f"/jobs/{job_id}/").raise_for_status().json()
+        return found
+
+    def jobs_of(self, key: str) -> list[Job]:
+        found: list[Job] = self.get("/jobs/", key=key).raise_for_status().json()["jobs"]
+        return found
+
+    def follow(self, job_id: str, seconds: float = 90) -> Iterator[Job]:
+        """The job, again and again, until it has ended. Raises TimeoutError."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            job = self.job(job_id)
+            yield job
+            if job["status"] in ENDED:
+                return
+            time.sleep(0.1)
+        raise TimeoutError(f"The job {job_id} has not ended after {seconds} s: {job}")
+
+    def wait(self, job_id: str, seconds: float = 90) -> Job:
+        """The job, once it has ended."""
+        *_, last = self.follow(job_id, seconds)
+        return last
+
+    def wait_for_drop(self, key: str, seconds: float = 90) -> Job:
+        """The job of a dropped file, once it has ended."""
+        (found,) = until(lambda: self.jobs_of(key), seconds)
+        return self.wait(found["id"], seconds)
+
+
+def until[T](look: Callable[[], T], seconds: float) -> T:
+    """What `look` finds, once it is something. Raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.1)
+    raise TimeoutError(f"Nothing was found within {seconds} s.")
