@@ -24,7 +24,7 @@ def load_plan(job_id: str) -> Plan:
     """The plan that intake stored."""
     body = files.get_output(_plan_key(job_id))
     if body is None:
-        raise Transient("plan_missing", f"The plan of job {job_id} is not there.")
+        raise Transient("plan_missing", "The job's plan is not there.")
     return msgspec.json.decode(body, type=Plan)
 
 

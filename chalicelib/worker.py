@@ -8,11 +8,12 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from boto3.exceptions import Boto3Error
 from botocore.exceptions import ClientError
 from pynamodb.exceptions import PynamoDBException
 
 from chalicelib import files, jobs, ledger, works
-from chalicelib.errors import JobError, SluiceError
+from chalicelib.errors import JobError, SluiceError, Transient
 from chalicelib.handlers import Invocation, Later
 from chalicelib.ledger import Claim, Job, Output, TaskRow
 from chalicelib.plan import Plan, Task, Video
@@ -134,7 +135,12 @@ def bury_task(message: TaskMessage) -> None:
         ended = ledger.get_task(job_id, task_id)
         if ended is None or ended.state == ledger.RUNNING:
             raise Later(60)
-    jobs.after_task(job_id, jobs.load_plan(job_id), ended)
+    try:
+        plan = jobs.load_plan(job_id)
+    except Transient:  # without it nobody can tell what the task was for, and nothing else can run
+        jobs.fail_open_steps(job, jobs.failure(exhausted(task_id, row)))
+    else:
+        jobs.after_task(job_id, plan, ended)
 
 
 def exhausted(task_id: str, row: TaskRow | None) -> JobError:
@@ -144,10 +150,12 @@ def exhausted(task_id: str, row: TaskRow | None) -> JobError:
     return JobError("attempts_exhausted", f"{task_id} was tried {tries} times. {last}")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """What may be told of an error: a sentence of ours, or no more than its kind."""
     if isinstance(error, SluiceError):
         return error.detail
+    if isinstance(error, Boto3Error) and error.__context__:  # transfers wrap what S3 answered
+        error = error.__context__
     if isinstance(error, ClientError):
         return f"AWS answered {error.response['Error']['Code']} to {error.operation_name}."
     return f"Something unexpected happened ({type(error).__name__})."

@@ -25,6 +25,12 @@ class Client:
         # The first call starts a Lambda; on a busy laptop that takes its time.
         self.http = httpx.Client(timeout=60, headers=headers)
 
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
     def aws(self, service: str) -> Any:
         """A boto3 client of the stack's cloud."""
         session = boto3.Session(

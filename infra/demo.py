@@ -16,13 +16,14 @@ from infra.paths import LOCAL
 
 def main() -> None:
     started = time.monotonic()
-    with cloud.running("local") as stack:
-        client = Client(stack)
+    with cloud.running("local") as stack, Client(stack) as client:
         picture = samples.sample("photo.jpg", LOCAL / "samples")
         film = samples.sample("plain.mp4", LOCAL / "samples")
         _show(client, picture, "thumbnail", "watermark")
         _show(client, film, "thumbnail", "watermark", "transcode_720p", "hls_720p")
-    print(f"\nAll of it took {time.monotonic() - started:.0f} s. `make up` leaves the cloud running.")
+    print(
+        f"\nAll of it took {time.monotonic() - started:.0f} s. `make up` leaves the cloud running."
+    )
 
 
 def _show(client: Client, path: Path, *pipeline: str) -> None:

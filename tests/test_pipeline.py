@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from chalicelib.api import FromKeyRequest, PresignRequest
 from chalicelib.ledger import FAILURE, STARTED, SUCCESS, Claim
 from chalicelib.settings import settings
 from chalicelib.views import JobView
+from chalicelib.watch import logger
 from tests.pump import deliver, drain, drop, event_of, take
 
 pytestmark = [pytest.mark.usefixtures("cloud"), pytest.mark.media]
@@ -276,6 +279,17 @@ def test_a_broken_world_is_retried_and_then_dead_lettered_with_its_reason(sample
     assert "SlowDown" in job.error
 
 
+def test_a_job_whose_plan_is_lost_still_ends(sample: Sample) -> None:
+    job_id = started(sample, "thumbnail", "watermark")
+    key = f"work/{job_id}/plan.json"
+    boto3.client("s3").delete_object(Bucket=settings().output_bucket, Key=key)
+    body = message(job_id, "thumbnail")
+    assert deliver("thumbnail", body) == [body]
+    assert deliver("thumbnail_dead", body) == []
+    job = only_job()
+    assert [step.error_code for step in job.steps] == ["attempts_exhausted"] * 2
+
+
 def test_a_task_whose_workers_all_died_fails_once_it_is_dead_lettered(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
     for number in range(5):
@@ -344,15 +358,23 @@ def test_the_sweep_sends_a_lost_task_again_and_forgets_those_of_ended_jobs(sampl
 # ── what is told ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_every_line_of_a_jobs_log_names_it(
-    sample: Sample, capfd: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What the functions log; Powertools holds on to the stream that was there when it was made."""
+    handler = logger.registered_handler
+    assert isinstance(handler, logging.StreamHandler)
+    written = io.StringIO()
+    before = handler.setStream(written)
+    yield written
+    handler.setStream(before)
+
+
+def test_every_line_of_a_jobs_log_names_it(sample: Sample, log: io.StringIO) -> None:
     job_id = started(sample, "thumbnail", name="truncated.jpg")
     deliver("thumbnail", message(job_id, "thumbnail"))
-    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    logs = [line for line in lines if "level" in line]
-    assert logs
-    assert all(line.get("job_id") == job_id for line in logs)
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert {line["message"] for line in lines} == {"The task cannot be done", "Job ended"}
+    assert all(line["job_id"] == job_id for line in lines)
 
 
 def test_metrics_are_embedded_in_log_lines(

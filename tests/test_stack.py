@@ -1,0 +1,473 @@
+"""The deployed stack on the local cloud, IAM enforced: every trigger, step and class of error, end to end."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import av
+import boto3
+import httpx
+import psutil
+import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from PIL import Image
+
+from infra import cloud
+from infra.client import Client, until
+from infra.cloud import Stack
+from tests.pump import event_of
+
+pytestmark = [pytest.mark.stack, pytest.mark.media]
+Sample = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with cloud.running("test") as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def client(stack: Stack) -> Iterator[Client]:
+    with Client(stack) as client:
+        yield client
+
+
+def opened(client: Client, output: dict[str, Any]) -> Image.Image:
+    content = client.http.get(output["url"]).raise_for_status().content
+    assert len(content) == output["size"]
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()
+        assert image.size == (output["width"], output["height"])
+        return image.copy()
+
+
+def frames(source: str | io.BytesIO) -> int:
+    """How many frames of a film can be decoded, start to end, given nothing but this."""
+    with av.open(source) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def types(job: dict[str, Any]) -> list[str]:
+    return [output["type"] for output in job["outputs"]]
+
+
+# ── the calls of the API, as the README shows them ──────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_presign_put_from_key_get(client: Client, sample: Sample, slash: str) -> None:
+    asked = {"filename": "image.png", "content_type": "image/png"}
+    ticket = client.post(f"/uploads/presign{slash}", asked)
+    assert ticket.status_code == 200
+    early = client.post(f"/jobs/from-key{slash}", {"key": ticket.json()["key"]})
+    assert (early.status_code, early.json()["code"]) == (409, "upload_incomplete")
+    body = sample("transparent.png").read_bytes()
+    put = client.http.put(ticket.json()["url"], content=body, headers=ticket.json()["headers"])
+    assert put.status_code == 200
+    wanted = {"key": ticket.json()["key"], "pipeline": ["thumbnail", "watermark"]}
+    started = client.post(f"/jobs/from-key{slash}", wanted)
+    assert started.status_code == 202
+    job = client.wait(started.json()["job_id"])
+    assert (job["status"], job["progress"], types(job)) == (
+        "SUCCESS",
+        100,
+        ["thumbnail", "watermark"],
+    )
+    for output in job["outputs"]:
+        opened(client, output)
+    assert client.get(f"/jobs/{job['id']}{slash}").json()["status"] == "SUCCESS"
+    assert client.get(f"/jobs{slash}").json()["jobs"][0]["id"] == job["id"]
+    assert client.http.get(job["input_url"]).content == body
+    again = client.post(f"/jobs/from-key{slash}", wanted)
+    assert again.json()["job_id"] == job["id"]
+
+
+def test_an_upload_with_a_pipeline_starts_by_itself(client: Client, sample: Sample) -> None:
+    job = client.wait(client.upload(sample("orientation_6.jpg"), "thumbnail"))
+    assert opened(client, job["outputs"][0]).size == (512, 384)
+
+
+def test_a_form_arrives_byte_for_byte(client: Client, sample: Sample) -> None:
+    body = sample("photo.jpg").read_bytes()
+    answer = client.http.post(
+        client.stack.api_url + "/jobs/upload/", files={"file": ("ä photo.jpg", body)}
+    )
+    assert answer.status_code == 202
+    job = client.wait(answer.json()["job_id"])
+    assert (job["status"], types(job)) == ("SUCCESS", ["thumbnail", "watermark"])
+    assert client.http.get(job["input_url"]).content == body
+
+
+def test_a_form_of_5_mb_is_refused_with_a_remedy(client: Client) -> None:
+    answer = client.http.post(
+        client.stack.api_url + "/jobs/upload/", files={"file": ("a.jpg", b"x" * 5_000_000)}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (413, "form_too_large")
+    assert "presign" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        ("/jobs/from-key", {"key": "a", "pipeline": ["sepia"]}, 422, "unknown_step"),
+        ("/jobs/from-key", {"key": "a", "pipeline": []}, 422, "empty_pipeline"),
+        ("/jobs/from-key", {"key": "a", "pipeline": ["thumbnail"] * 2}, 422, "repeated_step"),
+        ("/jobs/from-key", {"key": "not/there.png"}, 404, "key_not_found"),
+        ("/jobs/from-key", {"pipeline": ["thumbnail"]}, 400, "malformed_request"),
+    ],
+)
+def test_a_bad_request_is_refused_with_its_sentence(
+    client: Client, path: str, body: Any, status: int, code: str
+) -> None:
+    answer = client.post(path, body)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.json()["detail"].endswith(".")
+
+
+def test_malformed_json_is_refused(client: Client) -> None:
+    answer = client.http.post(client.stack.api_url + "/jobs/from-key", content=b"{nonsense")
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_json")
+
+
+def test_the_description_is_served(client: Client) -> None:
+    described = client.get("/openapi.json").json()
+    assert described["openapi"] == "3.1.0"
+    assert described["servers"] == [{"url": client.stack.api_url}]
+
+
+# ── drops ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("key", ["inbox/a b+c.jpg", "ünï/%41 100%.jpg", "a&b=c?.jpg"])
+def test_a_dropped_picture_is_found_by_its_key(client: Client, sample: Sample, key: str) -> None:
+    client.drop(sample("photo.jpg"), key)
+    job = client.wait_for_drop(key)
+    assert (job["status"], job["key"], types(job)) == ("SUCCESS", key, ["thumbnail", "watermark"])
+
+
+def test_a_dropped_film_is_found_and_every_output_is_good(client: Client, sample: Sample) -> None:
+    client.drop(sample("plain.mp4"), "films/plain.mp4")
+    job = client.wait_for_drop("films/plain.mp4")
+    assert types(job) == ["thumbnail", "transcode_720p", "hls_720p"]
+    thumbnail, mp4, hls = job["outputs"]
+    assert max(opened(client, thumbnail).size) == 512
+    assert frames(io.BytesIO(client.http.get(mp4["url"]).content)) == 75
+    assert frames(hls["url"]) == 75
+    assert mp4["duration"] == hls["duration"] == 3.0
+
+
+def test_metadata_chooses_and_a_multipart_upload_counts(client: Client, sample: Sample) -> None:
+    client.drop(sample("small.mp4"), "meta.mp4", pipeline="watermark")
+    s3, bucket = client.aws("s3"), client.stack.upload_bucket
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="parts.jpg")["UploadId"]
+    part = s3.upload_part(
+        Bucket=bucket,
+        Key="parts.jpg",
+        UploadId=upload,
+        PartNumber=1,
+        Body=sample("photo.jpg").read_bytes(),
+    )
+    s3.complete_multipart_upload(
+        Bucket=bucket,
+        Key="parts.jpg",
+        UploadId=upload,
+        MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]},
+    )
+    s3.copy_object(Bucket=bucket, Key="copy.jpg", CopySource=f"{bucket}/parts.jpg")
+    assert types(client.wait_for_drop("meta.mp4")) == ["watermark"]
+    assert client.wait_for_drop("parts.jpg")["status"] == "SUCCESS"
+    assert client.wait_for_drop("copy.jpg")["status"] == "SUCCESS"
+
+
+def test_folder_markers_make_no_job_and_empty_files_a_failed_one(client: Client) -> None:
+    s3, bucket = client.aws("s3"), client.stack.upload_bucket
+    s3.put_object(Bucket=bucket, Key="a folder/")
+    s3.put_object(Bucket=bucket, Key="empty.jpg", Body=b"")
+    assert client.wait_for_drop("empty.jpg")["error_code"] == "empty_file"
+    assert client.jobs_of("a folder/") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("text.jpg", "unsupported_media"),
+        ("truncated.jpg", "source_damaged"),
+        ("truncated.mp4", "source_damaged"),
+        ("sound_only.m4a", "no_video_stream"),
+    ],
+)
+def test_a_bad_file_fails_with_its_sentence(
+    client: Client, sample: Sample, name: str, code: str
+) -> None:
+    client.drop(sample(name), f"bad/{name}")
+    job = client.wait_for_drop(f"bad/{name}")
+    assert (job["status"], job["error_code"]) == ("FAILURE", code)
+    assert job["error"].endswith(".")
+
+
+def test_a_film_step_on_a_picture_fails(client: Client, sample: Sample) -> None:
+    job = client.wait(client.upload(sample("photo.jpg"), "hls_720p"))
+    assert (job["status"], job["error_code"]) == ("FAILURE", "step_needs_video")
+
+
+# ── HLS and browsers ────────────────────────────────────────────────────────────────────────────
+
+
+def test_hls_plays_in_a_browsers_way(client: Client, sample: Sample) -> None:
+    job = client.wait(client.upload(sample("no_audio.mp4"), "hls_720p"))
+    with httpx.Client(headers={"Origin": "https://app.example"}) as browser:
+        _plays(browser, job["outputs"][0]["url"])
+
+
+def _plays(browser: httpx.Client, url: str) -> None:
+    master = browser.get(url)
+    assert master.headers["content-type"].startswith("application/vnd.apple.mpegurl")
+    assert master.headers["access-control-allow-origin"] == "*"
+    video = browser.get(urljoin(str(master.url), "video.m3u8"))
+    segment_url = urljoin(
+        str(video.url), next(line for line in video.text.splitlines() if line.endswith(".m4s"))
+    )
+    redirect = browser.get(segment_url)
+    assert redirect.status_code == 302
+    assert redirect.headers["access-control-allow-origin"] == "*"
+    # After a redirect to another origin, a browser says that it comes from nowhere.
+    segment = browser.get(
+        redirect.headers["location"], headers={"Origin": "null", "Range": "bytes=0-99"}
+    )
+    assert segment.status_code == 206
+    assert segment.headers["access-control-allow-origin"] in ("*", "null")
+    assert len(segment.content) == 100
+    forged = browser.get(segment_url.replace("/hls/", "/hls/x"))
+    assert (forged.status_code, forged.json()["code"]) == (403, "token_invalid")
+
+
+def test_a_browser_may_upload_and_read_the_etag(client: Client, sample: Sample) -> None:
+    ticket = client.post(
+        "/uploads/presign", {"filename": "a.png", "content_type": "image/png"}
+    ).json()
+    origin = {"Origin": "https://app.example"}
+    preflight = client.http.options(
+        ticket["url"],
+        headers={
+            **origin,
+            "Access-Control-Request-Method": "PUT",
+            "Access-Control-Request-Headers": "content-type",
+        },
+    )
+    assert preflight.status_code == 200
+    assert "PUT" in preflight.headers["access-control-allow-methods"]
+    put = client.http.put(
+        ticket["url"],
+        content=sample("tiny.png").read_bytes(),
+        headers={**origin, **ticket["headers"]},
+    )
+    assert "etag" in put.headers["access-control-expose-headers"].lower()
+    for path in ("/jobs/", "/uploads/presign/", "/jobs/upload/", "/jobs/from-key/"):
+        answer = client.http.options(client.stack.api_url + path, headers=origin)
+        assert answer.status_code == 204
+        assert answer.headers["access-control-allow-origin"] == "*"
+
+
+# ── security ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_nobody_reads_or_lists_a_bucket_without_a_signature(client: Client, sample: Sample) -> None:
+    job = client.wait(client.upload(sample("tiny.png"), "thumbnail"))
+    anonymous = boto3.client(
+        "s3",
+        endpoint_url=client.stack.aws_endpoint_url,
+        region_name=client.stack.region,
+        config=Config(signature_version=UNSIGNED),
+    )
+    for bucket, key in (
+        (client.stack.upload_bucket, job["key"]),
+        (client.stack.output_bucket, job["outputs"][0]["s3_key"]),
+    ):
+        for attempt in (
+            lambda b=bucket, k=key: anonymous.get_object(Bucket=b, Key=k),
+            lambda b=bucket: anonymous.list_objects_v2(Bucket=b),
+            lambda b=bucket: anonymous.put_object(Bucket=b, Key="uploads/x", Body=b"x"),
+        ):
+            with pytest.raises(ClientError, match=r"403|AccessDenied|Forbidden"):
+                attempt()
+
+
+def test_a_signed_size_is_enforced(client: Client) -> None:
+    asked = {"filename": "a.png", "content_type": "image/png", "size": 10}
+    ticket = client.post("/uploads/presign", asked).json()
+    assert client.http.put(ticket["url"], content=b"x" * 11).status_code == 403
+    assert client.http.put(ticket["url"], content=b"x" * 10).status_code == 200
+
+
+# ── everything arrives twice, and workers die ───────────────────────────────────────────────────
+
+
+def send(client: Client, queue: str, body: str) -> None:
+    sqs = client.aws("sqs")
+    url = client.stack.intake_queue_url.removesuffix("intake") + queue
+    sqs.send_message(QueueUrl=url, MessageBody=body)
+
+
+def keys(client: Client) -> set[str]:
+    pages = (
+        client.aws("s3")
+        .get_paginator("list_objects_v2")
+        .paginate(Bucket=client.stack.output_bucket, Prefix="outputs/")
+    )
+    return {item["Key"] for page in pages for item in page.get("Contents", [])}
+
+
+def test_an_event_delivered_five_times_is_one_job(client: Client, sample: Sample) -> None:
+    client.drop(sample("photo.jpg"), "five.jpg", pipeline="thumbnail")
+    job = client.wait_for_drop("five.jpg")
+    etag = client.aws("s3").head_object(Bucket=client.stack.upload_bucket, Key="five.jpg")["ETag"]
+    event = event_of("five.jpg", size=1, etag=etag.strip('"'), sequencer="0055AED6DCD90281E5")
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda _: send(client, "intake", event), range(5)))
+    found = until(
+        lambda: (
+            [j for j in client.jobs_of("five.jpg") if j["status"] == "SUCCESS"][1:]
+            and client.jobs_of("five.jpg")
+        ),
+        60,
+    )
+    assert len(found) == 2  # the drop's own event, and the five that were one
+    assert job["id"] in {j["id"] for j in found}
+
+
+def test_a_message_delivered_five_times_at_once_is_one_set_of_outputs(
+    client: Client, sample: Sample
+) -> None:
+    job_id = client.upload(sample("plain.mp4"), "transcode_720p", "hls_720p")
+    until(lambda: client.job(job_id)["status"] == "STARTED", 60)
+    body = json.dumps({"job_id": job_id, "task_id": "encode-720p"})
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda _: send(client, "encode", body), range(5)))
+    job = client.wait(job_id)
+    before = keys(client)
+    for step in ("transcode_720p", "hls_720p"):
+        body = json.dumps({"job_id": job_id, "task_id": step})
+        for _ in range(5):
+            send(client, step.replace("_", "-"), body)
+    time.sleep(2)
+    assert client.job(job_id) | {"outputs": [], "input_url": ""} == job | {
+        "outputs": [],
+        "input_url": "",
+    }
+    assert keys(client) == before
+    row = client.aws("dynamodb").get_item(
+        TableName=client.stack.jobs_table,
+        Key={"pk": {"S": f"job#{job_id}"}, "sk": {"S": "task#encode-720p"}},
+    )["Item"]
+    assert row["attempts"] == {"N": "1"}
+
+
+def ffmpegs(stack: Stack) -> list[psutil.Process]:
+    assert stack.pid is not None
+    found = psutil.Process(stack.pid).children(recursive=True)
+    return [process for process in found if _name(process) == "ffmpeg"]
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return str(process.name())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def test_a_worker_killed_in_the_middle_takes_ffmpeg_along_and_the_job_succeeds(
+    client: Client, sample: Sample, tmp_path: Path
+) -> None:
+    from infra.samples import film
+
+    long = tmp_path / "long.mp4"
+    film(long, size="1920x1080", rate="50", seconds=12)
+    job_id = client.upload(long, "transcode_720p")
+    (running,) = until(lambda: ffmpegs(client.stack), 60)
+    worker = running.parent()
+    assert worker is not None
+    worker.kill()
+    assert not psutil.wait_procs([running], timeout=5)[1]
+    assert client.job(job_id)["status"] == "STARTED"
+    # The message is visible again once the timeout of 20 s and its margin are over.
+    job = client.wait(job_id, 110)
+    assert job["status"] == "SUCCESS"
+    assert frames(io.BytesIO(client.http.get(job["outputs"][0]["url"]).content)) == 600
+
+
+def test_a_message_that_always_fails_ends_as_a_failure_with_its_reason(
+    client: Client, sample: Sample
+) -> None:
+    s3, bucket = client.aws("s3"), client.stack.output_bucket
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:PutObject",
+                "Resource": f"arn:aws:s3:::{bucket}/outputs/*",
+            }
+        ],
+    }
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+    try:
+        job = client.wait(client.upload(sample("photo.jpg"), "thumbnail"), 120)
+    finally:
+        s3.delete_bucket_policy(Bucket=bucket)
+    assert (job["status"], job["error_code"]) == ("FAILURE", "attempts_exhausted")
+    assert "AccessDenied" in job["error"]
+
+
+# ── watching ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_logs_can_be_searched_for_a_job(client: Client, sample: Sample) -> None:
+    job = client.wait(client.upload(sample("photo.jpg"), "hls_720p"))
+    logs = client.aws("logs")
+
+    def lines() -> list[Any]:
+        found = logs.filter_log_events(
+            logGroupName="/aws/lambda/sluice-test-intake", filterPattern=f'"{job["id"]}"'
+        )["events"]
+        return list(found)
+
+    (event, *_) = until(lines, 20)
+    line = json.loads(event["message"])
+    assert (line["job_id"], line["service"]) == (job["id"], "intake")
+
+
+def test_no_token_is_in_any_log(client: Client, sample: Sample) -> None:
+    job = client.wait(client.upload(sample("small.mp4"), "hls_720p"))
+    url = job["outputs"][0]["url"]
+    frames(url)
+    token = url.split("/hls/")[1].split("/")[0]
+    client.http.get(url.replace("master.m3u8", "missing.m3u8"))
+    logs = client.aws("logs")
+    time.sleep(1)
+    for group in logs.describe_log_groups()["logGroups"]:
+        events = logs.filter_log_events(logGroupName=group["logGroupName"])["events"]
+        assert not [event for event in events if token in event["message"]]
+
+
+def test_nothing_is_left_in_any_dead_letter_queue(client: Client) -> None:
+    sqs = client.aws("sqs")
+    dead = [url for url in sqs.list_queues()["QueueUrls"] if url.endswith("-dead")]
+    assert len(dead) == 6
+    for url in dead:
+        counted = sqs.get_queue_attributes(
+            QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"]
+        )
+        assert counted["Attributes"]["ApproximateNumberOfMessages"] == "0"
