@@ -7,6 +7,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 logger = Logger(serialize_stacktrace=False)
 metrics = Metrics()
-tracer = Tracer()
+# Patching every library that it knows would load them all.
+tracer = Tracer(patch_modules=["botocore"])
 
 __all__ = ["MetricUnit", "logger", "metrics", "tracer"]

@@ -60,8 +60,7 @@ def probe_picture(content: bytes) -> str:
 
 def probe_film(source: str | io.BytesIO) -> str:
     """Size and length, by decoding every frame. A URL is all that a player of HLS gets."""
-    options = {"extension_picky": "0"} if isinstance(source, str) else {}
-    with av.open(source, options=options) as container:
+    with av.open(source, "r") as container:
         video = container.streams.video[0]
         times = [frame.time or 0.0 for frame in container.decode(video)]
         rate = float(video.average_rate or 25)

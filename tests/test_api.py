@@ -356,7 +356,7 @@ def test_a_listing_refuses(client: Client, query: str, status: int, code: str) -
 
 def hls_path(client: Client) -> str:
     job = call(client, "GET", f"/jobs/{finished_job(client, HLS)}").body
-    path = urlsplit(job["outputs"][0]["url"]).path
+    path = str(urlsplit(job["outputs"][0]["url"]).path)
     return path[path.index("/jobs/") :]
 
 

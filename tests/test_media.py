@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import msgspec
@@ -70,8 +70,8 @@ def run(path: Path, folder: Path, *pipeline: str) -> dict[str, Result]:
     return results
 
 
-def near(pixel: object, colour: tuple[int, ...], tolerance: int = 40) -> bool:
-    return max(abs(int(a) - b) for a, b in zip(pixel, colour, strict=True)) <= tolerance  # type: ignore[call-overload]
+def near(pixel: Any, colour: tuple[int, ...], tolerance: int = 40) -> bool:
+    return bool(abs(numpy.subtract(pixel, colour)).max() <= tolerance)
 
 
 def opened(path: Path) -> Image.Image:

@@ -16,6 +16,7 @@ import pytest
 from chalicelib import aftercare, api, files, intake, jobs, ledger
 from chalicelib.api import FromKeyRequest, PresignRequest
 from chalicelib.ledger import FAILURE, STARTED, SUCCESS, Claim
+from chalicelib.queues import StartMessage
 from chalicelib.settings import settings
 from chalicelib.views import JobView
 from chalicelib.watch import logger
@@ -394,6 +395,6 @@ def test_metrics_are_embedded_in_log_lines(
 
 
 def test_a_message_of_intake_is_ours_or_s3s() -> None:
-    assert intake.decode('{"job_id": "a"}') == intake.StartMessage("a")
+    assert intake.decode('{"job_id": "a"}') == StartMessage("a")
     event: Any = intake.decode(event_of("ü+ .jpg", size=1, etag="e"))
     assert [created.key for created in event.created()] == ["ü+ .jpg"]

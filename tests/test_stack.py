@@ -53,7 +53,7 @@ def opened(client: Client, output: dict[str, Any]) -> Image.Image:
 
 def frames(source: str | io.BytesIO) -> int:
     """How many frames of a film can be decoded, start to end, given nothing but this."""
-    with av.open(source) as container:
+    with av.open(source, "r") as container:
         return sum(1 for _ in container.decode(video=0))
 
 
