@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -165,10 +165,10 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], folder: Path, port: in
         if process.poll() is not None:
             break
         with suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            connection.request("GET", "/_ministack/health")
-            if connection.getresponse().status == 200:
-                return
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+                connection.request("GET", "/_ministack/health")
+                if connection.getresponse().status == 200:
+                    return
         time.sleep(0.1)
     tail = (folder / "cloud.log").read_text(errors="replace")[-2000:]
     raise EmulatorError(f"MiniStack did not start on port {port}:\n{tail}")

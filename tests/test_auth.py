@@ -47,6 +47,7 @@ def test_a_stage_with_iam() -> None:
     with cloud.running("test", auth="iam") as stack:
         refused(get(stack, "/jobs/"), 403, "forbidden")
         credentials = boto3.Session(stack.access_key_id, stack.secret_access_key).get_credentials()
+        assert credentials
         request = AWSRequest("GET", stack.api_url + "/jobs/")
         SigV4Auth(credentials, "execute-api", stack.region).add_auth(request)
         assert get(stack, "/jobs/", **dict(request.headers)).status_code == 200
