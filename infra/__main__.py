@@ -1,9 +1,10 @@
-"""The project's commands: `python -m infra up|down|package|deploy|delete`, behind the Makefile's targets."""
+"""The project's commands, `python -m infra …`, behind the Makefile's targets."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 
@@ -12,6 +13,7 @@ from infra import cloud
 from infra.build import BuildError, build
 from infra.deploy import AUTHS, Account, DeployError, delete, deploy, refuse_unchosen
 from infra.emulator import EmulatorError
+from infra.paths import ROOT
 from layers.build import LayerError
 
 
@@ -32,12 +34,15 @@ def main() -> int:
 def _run(chosen: argparse.Namespace) -> None:
     endpoint_url = os.environ.get("AWS_ENDPOINT_URL") or None
     match chosen.command:
-        case "up" if endpoint_url:
+        # A shell that was told of our own cloud by `env` still means that one.
+        case "up" if endpoint_url and not cloud.is_ours(endpoint_url):
             cloud.up_elsewhere(chosen.stage, endpoint_url, chosen.auth)
         case "up":
             cloud.up(chosen.stage, chosen.port, chosen.auth)
         case "down":
             print("Stopped" if cloud.down() else "Nothing was up")
+        case "env":
+            _print_environment()
         case "package":
             print(build(chosen.stage, chosen.arch, chosen.auth).folder)
         case "deploy":
@@ -50,12 +55,34 @@ def _run(chosen: argparse.Namespace) -> None:
             delete(chosen.stage, Account(endpoint_url))
 
 
+def _print_environment() -> None:
+    """What a shell needs to talk to the cloud that is up: for the AWS CLI, and for curl."""
+    stack = cloud.read()
+    if stack is None:
+        raise EmulatorError("Nothing is up: run `make up` first.")
+    variables = {
+        "API": stack.api_url,
+        "UPLOAD_BUCKET": stack.upload_bucket,
+        "OUTPUT_BUCKET": stack.output_bucket,
+        "JOBS_TABLE": stack.jobs_table,
+        "AWS_ENDPOINT_URL": stack.aws_endpoint_url,
+        "AWS_DEFAULT_REGION": stack.region,
+        "AWS_ACCESS_KEY_ID": stack.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": stack.secret_access_key,
+    }
+    for name, value in variables.items():
+        print(f"export {name}={shlex.quote(value)}")
+    # The AWS CLI is in the project's environment.
+    print(f"export PATH={shlex.quote(str(ROOT / '.venv' / 'bin'))}:$PATH")
+
+
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start the local cloud with the stack on it")
     up.add_argument("--port", type=int, default=cloud.DEFAULT_PORT)
     commands.add_parser("down", help="stop it")
+    commands.add_parser("env", help="shell variables for the cloud that is up")
     package = commands.add_parser("package", help="make what is deployed")
     push = commands.add_parser("deploy", help="create or update the stack of a stage")
     gone = commands.add_parser("delete", help="delete it; buckets and table stay")

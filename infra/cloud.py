@@ -86,7 +86,7 @@ def down() -> bool:
     """Stop what `up` started and remove its files; False if there was nothing."""
     stack = read(LOCAL)
     ran = emulator.stop(LOCAL)
-    if stack and stack.pid is None:
+    if stack and stack.pid is None and not ran:
         delete(
             stack.stage,
             Account(
@@ -120,6 +120,12 @@ def read(folder: Path = LOCAL) -> Stack | None:
     except FileNotFoundError:
         return None
     return Stack(**{field.name: said.get(field.name) for field in fields(Stack)})
+
+
+def is_ours(endpoint_url: str) -> bool:
+    """Whether this is the address of the cloud that `up` started."""
+    running_here = emulator.find(LOCAL)
+    return running_here is not None and endpoint_url.rstrip("/").endswith(f":{running_here.port}")
 
 
 def _start(built: Build, folder: Path, port: int) -> Stack:

@@ -164,11 +164,13 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], folder: Path, port: in
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
-        with suppress(OSError, http.client.HTTPException):
-            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
-                connection.request("GET", "/_ministack/health")
-                if connection.getresponse().status == 200:
-                    return
+        with (
+            suppress(OSError, http.client.HTTPException),
+            closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection,
+        ):
+            connection.request("GET", "/_ministack/health")
+            if connection.getresponse().status == 200:
+                return
         time.sleep(0.1)
     tail = (folder / "cloud.log").read_text(errors="replace")[-2000:]
     raise EmulatorError(f"MiniStack did not start on port {port}:\n{tail}")

@@ -1,0 +1,54 @@
+# Everything a developer or operator does; `make` alone lists it.
+PORT  ?= 4566
+STAGE ?= prod
+ARCH  ?=
+AUTH  ?=
+
+PYTHON_ENV := .venv/bin/python
+INFRA      := $(PYTHON_ENV) -m infra
+CHOSEN     := --stage $(STAGE) $(if $(ARCH),--arch $(ARCH)) $(if $(AUTH),--auth $(AUTH))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down env test check format package deploy delete bench
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+setup: ## the environments, from nothing but a system Python (PYTHON= overrides)
+	@bash infra/setup.sh
+
+demo: setup ## an image and a film through every step, on a cloud of its own
+	@$(PYTHON_ENV) -m infra.demo
+
+up: setup ## the local cloud, left running (PORT=, AWS_ENDPOINT_URL= for one that is there)
+	@$(INFRA) up --port $(PORT) $(if $(AUTH),--auth $(AUTH))
+
+down: setup ## stop it
+	@$(INFRA) down
+
+env: setup ## shell variables for the running cloud: eval "$$(make -s env)"
+	@$(INFRA) env
+
+test: setup ## the whole suite
+	@$(PYTHON_ENV) -m pytest
+
+check: setup ## format, lint, types: the one gate
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+
+format: setup ## format, and mend what can be mended
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+package: setup ## what is deployed, in .local/build/ (STAGE=prod, ARCH=x86_64|arm64, AUTH=)
+	@$(INFRA) package $(CHOSEN)
+
+deploy: setup ## create or update the stack of STAGE, on AWS or at AWS_ENDPOINT_URL
+	@$(INFRA) deploy $(CHOSEN)
+
+delete: setup ## delete the stack of STAGE; its buckets and its table stay
+	@$(INFRA) delete --stage $(STAGE)
+
+bench: setup ## figures, beside their baselines
+	@$(PYTHON_ENV) -m benchmarks
