@@ -122,6 +122,7 @@ def _plan(job: Job, invocation: Invocation) -> None:
     asked = list(job.pipeline) or _from_metadata(original) or DEFAULT_PIPELINES[sniffed.kind]
     steps = find_steps(asked, JobError)
     plan = make_plan(job.job_id, job.source_key, facts, steps, renditions.encode)
+    logger.info("Planned", kind=sniffed.kind, tasks=[task.id for task in plan.tasks])
     jobs.store_plan(job.job_id, plan)
     ledger.start_job(
         job.job_id,

@@ -68,7 +68,9 @@ def _run_claimed(
         # Broken world, or our own mistake: tried again soon, and dead-lettered with this reason.
         ledger.release_task(job.job_id, task.id, owner, _reason(error))
         raise
-    metrics.add_metric("TaskSeconds", MetricUnit.Seconds, time.monotonic() - started)
+    seconds = round(time.monotonic() - started, 3)
+    logger.info("Done", s3_key=output.s3_key, seconds=seconds)
+    metrics.add_metric("TaskSeconds", MetricUnit.Seconds, seconds)
     listed = output if plan.ended_by(task.id) else None
     return ledger.finish_task(job.job_id, task.id, owner, listed)
 

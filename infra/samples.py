@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 from collections.abc import Callable
 from functools import cache
@@ -267,3 +268,15 @@ def sample(name: str, folder: Path) -> Path:
         ALL[name](part)
         part.rename(path)
     return path
+
+
+def main() -> None:
+    """Make the named samples in the current folder."""
+    parser = argparse.ArgumentParser(prog="python -m infra.samples", description=main.__doc__)
+    parser.add_argument("names", nargs="+", choices=ALL, metavar="NAME", help=", ".join(ALL))
+    for name in parser.parse_args().names:
+        print(sample(name, Path.cwd()).name)
+
+
+if __name__ == "__main__":
+    main()

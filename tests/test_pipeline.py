@@ -374,7 +374,11 @@ def test_every_line_of_a_jobs_log_names_it(sample: Sample, log: io.StringIO) -> 
     job_id = started(sample, "thumbnail", name="truncated.jpg")
     deliver("thumbnail", message(job_id, "thumbnail"))
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
-    assert {line["message"] for line in lines} == {"The task cannot be done", "Job ended"}
+    assert {line["message"] for line in lines} == {
+        "Planned",
+        "The task cannot be done",
+        "Job ended",
+    }
     assert all(line["job_id"] == job_id for line in lines)
 
 
