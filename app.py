@@ -10,11 +10,12 @@ from typing import Any
 
 from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Request, Response, SQSEvent
 
-from chalicelib.http import base_url, json, preflight, query, read, view
+from chalicelib.http import base_url, json, preflight, query, read, views_of
 from chalicelib.settings import settings
 
 app = Chalice(app_name="sluice")
 app.api.binary_types = ["multipart/form-data"]
+view = views_of(app)
 
 _auth = settings().auth
 ACCESS: dict[str, Any] = {

@@ -10,8 +10,8 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from chalicelib import handlers, intake, jobs, ledger, queues, worker
 from chalicelib.errors import JobError
 from chalicelib.handlers import Invocation
-from chalicelib.ledger import PENDING, Job, TaskRow
 from chalicelib.queues import TaskMessage
+from chalicelib.rows import PENDING, STARTED, Job, TaskRow
 from chalicelib.settings import settings
 from chalicelib.watch import MetricUnit, logger, metrics
 
@@ -61,7 +61,7 @@ def _end_overdue(job: Job) -> None:
 
 def _send_again(task: TaskRow) -> None:
     job = ledger.get_job(task.job_id)
-    if job is None or job.status != ledger.STARTED:
+    if job is None or job.status != STARTED:
         ledger.forget(task)
     elif ledger.postpone(task, _PATIENCE_SECONDS):
         logger.warning("The worker of a task is gone: sent again", task_id=task.task_id)

@@ -25,8 +25,8 @@ from chalicelib.errors import (
     Unprocessable,
     UnsupportedType,
 )
-from chalicelib.ledger import FAILURE, PENDING, STATUSES, Job, Output
 from chalicelib.queues import StartMessage
+from chalicelib.rows import FAILURE, PENDING, STATUSES, Job, Output
 from chalicelib.settings import settings
 from chalicelib.steps import find_steps
 from chalicelib.tokens import tokens

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from chalice.app import Request, Response
+from chalice.app import Chalice, Request, Response
 
 from chalicelib.errors import Malformed, RequestError
 from chalicelib.settings import settings
@@ -39,36 +39,42 @@ class Problem(msgspec.Struct):
     request_id: str
 
 
-def view(route: Callable[..., Response]) -> Callable[..., Response]:
-    """A route that is given the request, and whose errors become answers.
+def views_of(app: Chalice) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
+    """Decorates the routes of `app`: each is given the request, and its errors become answers."""
 
-    Paths are never logged: those of HLS hold tokens."""
+    def view(route: Callable[..., Response]) -> Callable[..., Response]:
+        @functools.wraps(route)
+        def answered(**parameters: str) -> Response:
+            request = app.current_request
+            assert request is not None
+            return _answer(route, request, parameters)
 
-    @functools.wraps(route)
-    def answered(**parameters: str) -> Response:
-        from app import app
+        return answered
 
-        request = app.current_request
-        assert request is not None
-        request_id = request.context.get("requestId", "")
-        logger.append_keys(request_id=request_id, route=route.__name__)
-        if "job_id" in parameters:
-            logger.append_keys(job_id=parameters["job_id"])
-        try:
-            response = route(request, **parameters)
-        except RequestError as error:
-            logger.info("Refused", code=error.code, detail=error.detail)
-            response = problem(error.status, error.code, error.detail, request_id)
-        except Exception:
-            logger.exception("A request failed")
-            detail = "Something unexpected happened here; the request id helps to find it."
-            response = problem(500, "internal_error", detail, request_id)
-        finally:
-            logger.remove_keys(["request_id", "route", "job_id"])
-        response.headers.update(CORS)
-        return response
+    return view
 
-    return answered
+
+def _answer(
+    route: Callable[..., Response], request: Request, parameters: dict[str, str]
+) -> Response:
+    request_id = request.context.get("requestId", "")
+    # The path is never logged: that of HLS holds a token.
+    logger.append_keys(request_id=request_id, route=route.__name__)
+    if "job_id" in parameters:
+        logger.append_keys(job_id=parameters["job_id"])
+    try:
+        response = route(request, **parameters)
+    except RequestError as error:
+        logger.info("Refused", code=error.code, detail=error.detail)
+        response = problem(error.status, error.code, error.detail, request_id)
+    except Exception:
+        logger.exception("A request failed")
+        detail = "Something unexpected happened here; the request id helps to find it."
+        response = problem(500, "internal_error", detail, request_id)
+    finally:
+        logger.remove_keys(["request_id", "route", "job_id"])
+    response.headers.update(CORS)
+    return response
 
 
 def problem(status: int, code: str, detail: str, request_id: str) -> Response:

@@ -16,10 +16,10 @@ from chalicelib import child, files, jobs, ledger, renditions
 from chalicelib.errors import JobError
 from chalicelib.files import Original
 from chalicelib.handlers import Invocation
-from chalicelib.ledger import PENDING, STARTED, Job
 from chalicelib.media import Facts, ImageFacts, VideoFacts
 from chalicelib.plan import make_plan
 from chalicelib.queues import StartMessage
+from chalicelib.rows import PENDING, STARTED, Job
 from chalicelib.settings import settings
 from chalicelib.sniff import HEAD_BYTES, Sniffed, sniff
 from chalicelib.steps import DEFAULT_PIPELINES, find_steps

@@ -6,9 +6,9 @@ import msgspec
 
 from chalicelib import files, ledger, queues
 from chalicelib.errors import SluiceError, Transient
-from chalicelib.ledger import FAILURE, SUCCESS, Job, Output, StepState, TaskRow
 from chalicelib.plan import Plan
 from chalicelib.queues import TaskMessage
+from chalicelib.rows import FAILED, FAILURE, SUCCESS, TERMINAL, Job, Output, StepState, TaskRow
 from chalicelib.watch import MetricUnit, logger, metrics
 
 
@@ -41,7 +41,7 @@ def failure(error: SluiceError) -> StepState:
 def after_task(job_id: str, plan: Plan, row: TaskRow) -> None:
     """What follows from an ended task: its step's end, the tasks that waited for it, the job's end."""
     task_id = row.task_id
-    if row.state == ledger.FAILED:
+    if row.state == FAILED:
         state = msgspec.convert(row.result, StepState)
         for step in plan.steps_needing(task_id):
             _end_step(job_id, step, state)
@@ -58,7 +58,7 @@ def after_task(job_id: str, plan: Plan, row: TaskRow) -> None:
 def fail_open_steps(job: Job, state: StepState) -> None:
     """End every step that has not ended, and with them the job."""
     for step, current in job.step_states.items():
-        if current.status not in ledger.TERMINAL:
+        if current.status not in TERMINAL:
             _end_step(job.job_id, step, state)
     _end_job(job)
 

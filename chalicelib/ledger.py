@@ -1,15 +1,7 @@
-"""The state of jobs and tasks, in one DynamoDB table: the only place that writes it.
+"""The state of jobs and tasks: the only place that writes the table.
 
 Every change is one verb, and every verb one conditional write whose condition has a name.
 Losing a race is a quiet answer, never an exception.
-
-    pk               sk            what it is
-    job#<id>         job           the row that the API reads (small: at most 4 KB)
-    job#<id>         progress      how far each task is; what each step weighs
-    job#<id>         ended         the tasks that have ended well: a set that only grows
-    job#<id>         task#<id>     lease, attempts, result of one task
-    upload#<key>     ticket        a presigned URL was handed out for this key
-    claim#<hash>     claim         which job an event, a request or an Idempotency-Key stands for
 """
 
 from __future__ import annotations
@@ -21,31 +13,33 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from itertools import groupby, islice
-from typing import Any
 
 import msgspec
-from pynamodb.attributes import (
-    BooleanAttribute,
-    DiscriminatorAttribute,
-    JSONAttribute,
-    ListAttribute,
-    MapAttribute,
-    NumberAttribute,
-    UnicodeAttribute,
-    UnicodeSetAttribute,
-)
 from pynamodb.exceptions import DoesNotExist, PutError, UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
-from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
-from pynamodb.models import Model
 
+from chalicelib.rows import (
+    DONE,
+    FAILED,
+    FAILURE,
+    FREE,
+    PENDING,
+    RUNNING,
+    STARTED,
+    SUCCESS,
+    TERMINAL,
+    Ended,
+    Identity,
+    Job,
+    Output,
+    Progress,
+    Row,
+    StepState,
+    TaskRow,
+    Ticket,
+)
 from chalicelib.settings import settings
-
-PENDING, STARTED, SUCCESS, FAILURE = "PENDING", "STARTED", "SUCCESS", "FAILURE"
-STATUSES = (PENDING, STARTED, SUCCESS, FAILURE)
-TERMINAL = (SUCCESS, FAILURE)
-FREE, RUNNING, DONE, FAILED = "free", "running", "done", "failed"  # of a task
 
 _DAY = 86400
 # Longer than SQS keeps a message: a duplicate that comes later than this cannot come.
@@ -55,154 +49,6 @@ _REDELIVERY_SECONDS = 60
 _LOST = "ConditionalCheckFailedException"
 # The sweep's index has as many partitions as a job id's first digit has values.
 SHARDS = "0123456789abcdef"
-
-
-class Output(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One object in the output bucket. `size` in bytes (of all files, for HLS), `duration` in seconds."""
-
-    type: str
-    s3_key: str
-    size: int
-    content_type: str
-    width: int
-    height: int
-    duration: float | None = None
-    warning: str = ""
-
-
-class StepState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where one step of a job stands."""
-
-    status: str = PENDING
-    output: Output | None = None
-    error: str = ""
-    error_code: str = ""
-
-
-class _ByStatus(GlobalSecondaryIndex["Job"]):
-    class Meta:
-        index_name = "by_status"
-        projection = IncludeProjection(["row"])
-
-    status = UnicodeAttribute(hash_key=True)
-    created = UnicodeAttribute(range_key=True)
-
-
-class _ByKey(GlobalSecondaryIndex["Job"]):
-    class Meta:
-        index_name = "by_key"
-        projection = IncludeProjection(["row"])
-
-    source_key = UnicodeAttribute(hash_key=True)
-    created = UnicodeAttribute(range_key=True)
-
-
-class _ByDue(GlobalSecondaryIndex["Row"]):
-    class Meta:
-        index_name = "by_due"
-        projection = IncludeProjection(["row"])
-
-    due_shard = UnicodeAttribute(hash_key=True)
-    due_at = NumberAttribute(range_key=True)
-
-
-class Row(Model):
-    """What every item of the table has. `kind_of_row` tells PynamoDB which class an item is."""
-
-    class Meta:
-        table_name = settings().jobs_table
-        connect_timeout_seconds = 2
-        read_timeout_seconds = 5
-        max_retry_attempts = 5
-
-    pk = UnicodeAttribute(hash_key=True)
-    sk = UnicodeAttribute(range_key=True)
-    row = DiscriminatorAttribute()
-    expires_at = NumberAttribute(null=True)
-    due_shard = UnicodeAttribute(null=True)
-    due_at = NumberAttribute(null=True)
-    by_due = _ByDue()
-
-    @property
-    def job_id(self) -> str:
-        return self.pk.partition("#")[2]
-
-
-class Job(Row, discriminator="job"):
-    """The row that the API reads."""
-
-    SK = "job"
-
-    status = UnicodeAttribute()
-    source_key = UnicodeAttribute()
-    created = UnicodeAttribute()  # created_at and id: unique, and sorts by time
-    created_at = UnicodeAttribute()
-    updated_at = UnicodeAttribute()
-    pipeline: ListAttribute[Any] = ListAttribute(default=list)
-    steps: MapAttribute[str, Any] = MapAttribute(default=dict)
-    etag = UnicodeAttribute(default="")
-    kind = UnicodeAttribute(default="")
-    duration = NumberAttribute(null=True)
-    error = UnicodeAttribute(default="")
-    error_code = UnicodeAttribute(default="")
-    awaits_upload = BooleanAttribute(default=False)
-    deadline_at = NumberAttribute()
-    by_status = _ByStatus()
-    by_key = _ByKey()
-
-    @property
-    def step_states(self) -> dict[str, StepState]:
-        """The steps, in pipeline order."""
-        stored = self.steps.as_dict()
-        return {
-            name: msgspec.convert(stored[name], StepState)
-            for name in self.pipeline
-            if name in stored
-        }
-
-
-class Progress(Row, discriminator="progress"):
-    """How far each task is, in percent; and for each step, the tasks it takes and what they cost."""
-
-    SK = "progress"
-
-    shares = JSONAttribute()
-    percents: MapAttribute[str, Any] = MapAttribute(default=dict)
-
-
-class TaskRow(Row, discriminator="task"):
-    """One task: who works on it until when, how often it was tried, what came of it."""
-
-    queue = UnicodeAttribute(default="")
-    state = UnicodeAttribute()
-    owner = UnicodeAttribute(null=True)
-    lease_until = NumberAttribute(null=True)
-    attempts = NumberAttribute(default=0)
-    result = JSONAttribute(null=True)
-    last_error = UnicodeAttribute(default="")
-
-    @property
-    def task_id(self) -> str:
-        return self.sk.partition("#")[2]
-
-
-class _Ended(Row, discriminator="ended"):
-    SK = "ended"
-
-    tasks = UnicodeSetAttribute(null=True)
-
-
-class _Ticket(Row, discriminator="ticket"):
-    SK = "ticket"
-
-    ticket_job_id = UnicodeAttribute(null=True)
-
-
-class _Claim(Row, discriminator="claim"):
-    SK = "claim"
-
-    claimed_job_id = UnicodeAttribute()
-    fingerprint = UnicodeAttribute(default="")
 
 
 class Claim(Enum):
@@ -522,8 +368,8 @@ def release_task(job_id: str, task_id: str, owner: str, reason: str) -> None:
 
 def add_ended(job_id: str, task_id: str) -> set[str]:
     """Fan-in: the tasks that have ended well, this one included."""
-    row = _Ended(_job_key(job_id), _Ended.SK)
-    row.update([_Ended.tasks.add({task_id}), _Ended.expires_at.set(_subitem_expiry())])
+    row = Ended(_job_key(job_id), Ended.SK)
+    row.update([Ended.tasks.add({task_id}), Ended.expires_at.set(_subitem_expiry())])
     return set(row.tasks or ())
 
 
@@ -532,9 +378,9 @@ def add_ended(job_id: str, task_id: str) -> set[str]:
 
 def write_ticket(key: str, job_id: str | None, expires_at: int) -> None:
     """Remember that a URL for `key` is handed out, so that its upload is never taken for a drop."""
-    _Ticket(
+    Ticket(
         f"upload#{key}",
-        _Ticket.SK,
+        Ticket.SK,
         ticket_job_id=job_id,
         expires_at=expires_at + 7 * _DAY,
     ).save()
@@ -543,7 +389,7 @@ def write_ticket(key: str, job_id: str | None, expires_at: int) -> None:
 def get_ticket(key: str) -> tuple[bool, str | None]:
     """Whether a URL was handed out for `key`, and the job that waits for it, if any."""
     try:
-        return True, _Ticket.get(f"upload#{key}", _Ticket.SK, consistent_read=True).ticket_job_id
+        return True, Ticket.get(f"upload#{key}", Ticket.SK, consistent_read=True).ticket_job_id
     except DoesNotExist:
         return False, None
 
@@ -555,15 +401,15 @@ def claim_identity(
 
     With `instead_of`, that job may be replaced.
     """
-    row = _Claim(
+    row = Identity(
         _claim_key(identity),
-        _Claim.SK,
+        Identity.SK,
         claimed_job_id=job_id,
         fingerprint=fingerprint,
         expires_at=int(time.time()) + _CLAIM_SECONDS,
     )
-    unclaimed = _Claim.pk.does_not_exist()
-    replaceable = _Claim.claimed_job_id == instead_of if instead_of else None
+    unclaimed = Identity.pk.does_not_exist()
+    replaceable = Identity.claimed_job_id == instead_of if instead_of else None
     if _put(row, unclaimed | replaceable if replaceable is not None else unclaimed):
         return job_id, fingerprint
     row.refresh(consistent_read=True)
@@ -573,7 +419,7 @@ def claim_identity(
 def find_identity(identity: str) -> tuple[str, str] | None:
     """The job that stands for `identity`, and its fingerprint, if it was claimed."""
     try:
-        row = _Claim.get(_claim_key(identity), _Claim.SK, consistent_read=True)
+        row = Identity.get(_claim_key(identity), Identity.SK, consistent_read=True)
     except DoesNotExist:
         return None
     return row.claimed_job_id, row.fingerprint

@@ -8,7 +8,7 @@ import msgspec
 
 from chalicelib.api import MOST_FORM_BYTES, MOST_JOBS, FromKeyRequest, PresignRequest
 from chalicelib.http import Problem
-from chalicelib.ledger import STATUSES
+from chalicelib.rows import STATUSES
 from chalicelib.settings import settings
 from chalicelib.steps import STEPS
 from chalicelib.views import Accepted, JobPage, JobView, Presigned

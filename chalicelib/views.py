@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from chalicelib.ledger import PENDING, STARTED, SUCCESS, TERMINAL, Job, Output, Progress, StepState
+from chalicelib.rows import PENDING, STARTED, SUCCESS, TERMINAL, Job, Output, Progress, StepState
 
 
 class Presigned(msgspec.Struct, omit_defaults=True):

@@ -15,9 +15,10 @@ from pynamodb.exceptions import PynamoDBException
 from chalicelib import files, jobs, ledger, works
 from chalicelib.errors import JobError, SluiceError, Transient
 from chalicelib.handlers import Invocation, Later
-from chalicelib.ledger import Claim, Job, Output, TaskRow
+from chalicelib.ledger import Claim
 from chalicelib.plan import Plan, Task, Video
 from chalicelib.queues import TaskMessage
+from chalicelib.rows import RUNNING, STARTED, Job, Output, TaskRow
 from chalicelib.settings import settings
 from chalicelib.watch import MetricUnit, logger, metrics, tracer
 
@@ -29,7 +30,7 @@ def run_task(record: SQSRecord, invocation: Invocation) -> None:
     logger.append_keys(job_id=job_id, task_id=task_id)
     tracer.put_annotation("job_id", job_id)
     job = ledger.get_job(job_id)
-    if job is None or job.status != ledger.STARTED:
+    if job is None or job.status != STARTED:
         logger.info("Nothing to do: the job has ended")
         return
     plan = jobs.load_plan(job_id)
@@ -129,13 +130,13 @@ def bury_task(message: TaskMessage) -> None:
     job_id, task_id = message.job_id, message.task_id
     logger.append_keys(job_id=job_id, task_id=task_id)
     job = ledger.get_job(job_id)
-    if job is None or job.status != ledger.STARTED:
+    if job is None or job.status != STARTED:
         return
     row = ledger.get_task(job_id, task_id)
     ended = ledger.fail_task(job_id, task_id, None, jobs.failure(exhausted(task_id, row)))
     if ended is None:
         ended = ledger.get_task(job_id, task_id)
-        if ended is None or ended.state == ledger.RUNNING:
+        if ended is None or ended.state == RUNNING:
             raise Later(60)
     try:
         plan = jobs.load_plan(job_id)

@@ -18,8 +18,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app import app
 from chalicelib import api, ledger
-from chalicelib.ledger import SUCCESS, Output, StepState
 from chalicelib.openapi import document
+from chalicelib.rows import SUCCESS, Output, StepState
 from chalicelib.settings import settings
 from chalicelib.tokens import Tokens, tokens
 from tests.pump import take

@@ -11,7 +11,18 @@ import pytest
 from moto import mock_aws
 
 from chalicelib import ledger
-from chalicelib.ledger import FAILURE, PENDING, STARTED, SUCCESS, Claim, Output, StepState
+from chalicelib.ledger import Claim
+from chalicelib.rows import (
+    FAILURE,
+    PENDING,
+    STARTED,
+    STATUSES,
+    SUCCESS,
+    Job,
+    Output,
+    StepState,
+    TaskRow,
+)
 from tests.cloud import make_table
 
 OUTPUT = Output("thumbnail", "outputs/x_thumb.jpg", 10, "image/jpeg", 5, 4)
@@ -41,7 +52,7 @@ def start_job(job_id: str, *pipeline: str) -> None:
     )
 
 
-def job(job_id: str) -> ledger.Job:
+def job(job_id: str) -> Job:
     row = ledger.get_job(job_id)
     assert row is not None
     return row
@@ -187,13 +198,13 @@ def test_jobs_are_listed_newest_first_page_by_page_and_by_status_and_key() -> No
     ids = [new_job("thumbnail", key=f"uploads/{n % 2}", start=n % 3 == 0) for n in range(7)]
     newest = ids[::-1]
     pages, before = [], None
-    while page := ledger.list_jobs(3, before, ledger.STATUSES, None):
+    while page := ledger.list_jobs(3, before, STATUSES, None):
         pages.append([row.job_id for row in page])
         before = page[-1].created
     assert pages == [newest[:3], newest[3:6], newest[6:]]
     started = ledger.list_jobs(10, None, [STARTED], None)
     assert [row.job_id for row in started] == [ids[6], ids[3], ids[0]]
-    odd = ledger.list_jobs(10, None, ledger.STATUSES, "uploads/1")
+    odd = ledger.list_jobs(10, None, STATUSES, "uploads/1")
     assert [row.job_id for row in odd] == [ids[5], ids[3], ids[1]]
     both = ledger.list_jobs(1, None, [STARTED], "uploads/1")
     assert [row.job_id for row in both] == [ids[3]]
@@ -209,7 +220,7 @@ def test_the_sweep_sees_overdue_jobs_and_tasks_and_no_others() -> None:
     ledger.claim_task(lost, "thumbnail", "thumbnail", "dead", -100)
     found = list(ledger.overdue(time.time()))
     assert {row.job_id for row in found} == {waiting, lost}
-    task = next(row for row in found if isinstance(row, ledger.TaskRow))
+    task = next(row for row in found if isinstance(row, TaskRow))
     assert (task.task_id, task.queue) == ("thumbnail", "thumbnail")
     assert ledger.postpone(task, 60)
     assert [row.job_id for row in ledger.overdue(time.time())] == [waiting]

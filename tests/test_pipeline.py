@@ -15,8 +15,9 @@ import pytest
 
 from chalicelib import aftercare, api, files, intake, jobs, ledger
 from chalicelib.api import FromKeyRequest, PresignRequest
-from chalicelib.ledger import FAILURE, STARTED, SUCCESS, Claim
+from chalicelib.ledger import Claim
 from chalicelib.queues import StartMessage
+from chalicelib.rows import FAILURE, STARTED, SUCCESS, Job, Output
 from chalicelib.settings import settings
 from chalicelib.views import JobView
 from chalicelib.watch import logger
@@ -180,7 +181,7 @@ def test_a_worker_that_died_before_its_fan_in_is_finished_by_the_next(sample: Sa
     job_id = started(sample, "thumbnail")
     claim, _ = ledger.claim_task(job_id, "thumbnail", "thumbnail", "dead", 60)
     assert claim is Claim.FREE
-    output = ledger.Output("thumbnail", "outputs/x", 1, "image/jpeg", 1, 1)
+    output = Output("thumbnail", "outputs/x", 1, "image/jpeg", 1, 1)
     ledger.finish_task(job_id, "thumbnail", "dead", output)
     assert only_job().status == STARTED
     assert deliver("thumbnail", message(job_id, "thumbnail")) == []
@@ -194,7 +195,7 @@ def test_a_worker_that_died_between_a_steps_end_and_the_jobs_is_finished_by_the_
     deliver("thumbnail", message(job_id, "thumbnail"))
     row = ledger.get_job(job_id)
     assert row is not None
-    row.update([ledger.Job.status.set(STARTED)])
+    row.update([Job.status.set(STARTED)])
     deliver("thumbnail", message(job_id, "thumbnail"))
     assert only_job().status == SUCCESS
 
@@ -330,7 +331,7 @@ def test_an_upload_that_never_comes_expires() -> None:
     assert only_job().status == "PENDING"
     row = ledger.get_job(str(upload.job_id))
     assert row is not None
-    row.update([ledger.Job.due_at.set(int(time.time()) - 1)])
+    row.update([Job.due_at.set(int(time.time()) - 1)])
     aftercare.sweep()
     assert (only_job().status, only_job().error_code) == (FAILURE, "upload_expired")
 
@@ -340,7 +341,7 @@ def test_a_job_past_its_deadline_ends_and_keeps_what_is_good(sample: Sample) -> 
     deliver("thumbnail", message(job_id, "thumbnail"))
     row = ledger.get_job(job_id)
     assert row is not None
-    row.update([ledger.Job.due_at.set(int(time.time()) - 1)])
+    row.update([Job.due_at.set(int(time.time()) - 1)])
     aftercare.sweep()
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "deadline_exceeded")

@@ -1,0 +1,183 @@
+"""The items of the one DynamoDB table, and the values in them; chalicelib/ledger.py writes them.
+
+pk               sk            what it is
+job#<id>         job           the row that the API reads (small: at most 4 KB)
+job#<id>         progress      how far each task is; what each step weighs
+job#<id>         ended         the tasks that have ended well: a set that only grows
+job#<id>         task#<id>     lease, attempts, result of one task
+upload#<key>     ticket        a presigned URL was handed out for this key
+claim#<hash>     claim         which job an event, a request or an Idempotency-Key stands for
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from pynamodb.attributes import (
+    BooleanAttribute,
+    DiscriminatorAttribute,
+    JSONAttribute,
+    ListAttribute,
+    MapAttribute,
+    NumberAttribute,
+    UnicodeAttribute,
+    UnicodeSetAttribute,
+)
+from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
+from pynamodb.models import Model
+
+from chalicelib.settings import settings
+
+PENDING, STARTED, SUCCESS, FAILURE = "PENDING", "STARTED", "SUCCESS", "FAILURE"
+STATUSES = (PENDING, STARTED, SUCCESS, FAILURE)
+TERMINAL = (SUCCESS, FAILURE)
+FREE, RUNNING, DONE, FAILED = "free", "running", "done", "failed"  # of a task
+
+
+class Output(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One object in the output bucket. `size` in bytes (of all files, for HLS), `duration` in seconds."""
+
+    type: str
+    s3_key: str
+    size: int
+    content_type: str
+    width: int
+    height: int
+    duration: float | None = None
+    warning: str = ""
+
+
+class StepState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where one step of a job stands."""
+
+    status: str = PENDING
+    output: Output | None = None
+    error: str = ""
+    error_code: str = ""
+
+
+class _ByStatus(GlobalSecondaryIndex["Job"]):
+    class Meta:
+        index_name = "by_status"
+        projection = IncludeProjection(["row"])
+
+    status = UnicodeAttribute(hash_key=True)
+    created = UnicodeAttribute(range_key=True)
+
+
+class _ByKey(GlobalSecondaryIndex["Job"]):
+    class Meta:
+        index_name = "by_key"
+        projection = IncludeProjection(["row"])
+
+    source_key = UnicodeAttribute(hash_key=True)
+    created = UnicodeAttribute(range_key=True)
+
+
+class _ByDue(GlobalSecondaryIndex["Row"]):
+    class Meta:
+        index_name = "by_due"
+        projection = IncludeProjection(["row"])
+
+    due_shard = UnicodeAttribute(hash_key=True)
+    due_at = NumberAttribute(range_key=True)
+
+
+class Row(Model):
+    """What every item of the table has. `kind_of_row` tells PynamoDB which class an item is."""
+
+    class Meta:
+        table_name = settings().jobs_table
+        connect_timeout_seconds = 2
+        read_timeout_seconds = 5
+        max_retry_attempts = 5
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    row = DiscriminatorAttribute()
+    expires_at = NumberAttribute(null=True)
+    due_shard = UnicodeAttribute(null=True)
+    due_at = NumberAttribute(null=True)
+    by_due = _ByDue()
+
+    @property
+    def job_id(self) -> str:
+        return self.pk.partition("#")[2]
+
+
+class Job(Row, discriminator="job"):
+    """The row that the API reads."""
+
+    SK = "job"
+
+    status = UnicodeAttribute()
+    source_key = UnicodeAttribute()
+    created = UnicodeAttribute()  # created_at and id: unique, and sorts by time
+    created_at = UnicodeAttribute()
+    updated_at = UnicodeAttribute()
+    pipeline: ListAttribute[Any] = ListAttribute(default=list)
+    steps: MapAttribute[str, Any] = MapAttribute(default=dict)
+    etag = UnicodeAttribute(default="")
+    kind = UnicodeAttribute(default="")
+    duration = NumberAttribute(null=True)
+    error = UnicodeAttribute(default="")
+    error_code = UnicodeAttribute(default="")
+    awaits_upload = BooleanAttribute(default=False)
+    deadline_at = NumberAttribute()
+    by_status = _ByStatus()
+    by_key = _ByKey()
+
+    @property
+    def step_states(self) -> dict[str, StepState]:
+        """The steps, in pipeline order."""
+        stored = self.steps.as_dict()
+        return {
+            name: msgspec.convert(stored[name], StepState)
+            for name in self.pipeline
+            if name in stored
+        }
+
+
+class Progress(Row, discriminator="progress"):
+    """How far each task is, in percent; and for each step, the tasks it takes and what they cost."""
+
+    SK = "progress"
+
+    shares = JSONAttribute()
+    percents: MapAttribute[str, Any] = MapAttribute(default=dict)
+
+
+class TaskRow(Row, discriminator="task"):
+    """One task: who works on it until when, how often it was tried, what came of it."""
+
+    queue = UnicodeAttribute(default="")
+    state = UnicodeAttribute()
+    owner = UnicodeAttribute(null=True)
+    lease_until = NumberAttribute(null=True)
+    attempts = NumberAttribute(default=0)
+    result = JSONAttribute(null=True)
+    last_error = UnicodeAttribute(default="")
+
+    @property
+    def task_id(self) -> str:
+        return self.sk.partition("#")[2]
+
+
+class Ended(Row, discriminator="ended"):
+    SK = "ended"
+
+    tasks = UnicodeSetAttribute(null=True)
+
+
+class Ticket(Row, discriminator="ticket"):
+    SK = "ticket"
+
+    ticket_job_id = UnicodeAttribute(null=True)
+
+
+class Identity(Row, discriminator="claim"):
+    SK = "claim"
+
+    claimed_job_id = UnicodeAttribute()
+    fingerprint = UnicodeAttribute(default="")
