@@ -98,6 +98,7 @@ def package(
             "AWS_DEFAULT_REGION": os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
             "SLUICE_AUTH": auth,
             "POWERTOOLS_TRACE_DISABLED": "true",
+            "PYTHONDONTWRITEBYTECODE": "1",  # Chalice imports the app that it then zips
         }
         done = subprocess.run(
             [*command, *arguments],

@@ -11,6 +11,9 @@ is_313() { [[ $(version "$1") == 3.13.* ]]; }
 
 if [ -n "${PYTHON:-}" ] && ! is_313 "$PYTHON"; then fail "PYTHON=$PYTHON is not a Python 3.13 that runs."; fi
 
+mkdir -p .local
+if command -v flock >/dev/null; then exec 9>.local/setup.lock; flock 9; fi # one at a time
+
 # The folder counts too: in a copy of it, the scripts of an environment still start the original's Python.
 pins=$(cat requirements-dev.txt requirements-cloud.txt infra/setup.sh | cksum | tr -d ' ')
 stamp() { echo "$pins $(version .venv/bin/python) $PWD"; }
@@ -18,7 +21,6 @@ if [ -x .local/cloud-venv/bin/python ] && [ "$(cat .local/setup.stamp 2>/dev/nul
   { [ -z "${PYTHON:-}" ] || [ "$(version "$PYTHON")" = "$(version .venv/bin/python)" ]; }; then
   exit 0
 fi
-mkdir -p .local
 # No stamp: the last run was cut short, and what it left is not to be trusted.
 finished=$([ ! -f .local/setup.stamp ] || echo yes)
 rm -f .local/setup.stamp

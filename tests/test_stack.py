@@ -147,6 +147,26 @@ def test_the_description_is_served(client: Client) -> None:
     assert described["servers"] == [{"url": client.stack.api_url}]
 
 
+@pytest.fixture(scope="module")
+def forgotten(client: Client) -> str:
+    """A job whose upload never comes, and whose time is up."""
+    asked = {"filename": "a.png", "content_type": "image/png", "pipeline": ["thumbnail"]}
+    job_id = str(client.post("/uploads/presign", asked).json()["job_id"])
+    client.aws("dynamodb").update_item(
+        TableName=client.stack.jobs_table,
+        Key={"pk": {"S": f"job#{job_id}"}, "sk": {"S": "job"}},
+        UpdateExpression="SET due_at = :past",
+        ExpressionAttributeValues={":past": {"N": "1"}},
+    )
+    return job_id
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_listing_filters_by_status(client: Client) -> None:
+    pending = client.get("/jobs", status="PENDING").json()["jobs"]
+    assert {job["status"] for job in pending} == {"PENDING"}
+
+
 # ── drops ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -429,6 +449,13 @@ def test_a_message_that_always_fails_ends_as_a_failure_with_its_reason(
         s3.delete_bucket_policy(Bucket=bucket)
     assert (job["status"], job["error_code"]) == ("FAILURE", "attempts_exhausted")
     assert "AccessDenied" in job["error"]
+
+
+def test_the_sweep_runs_by_itself_and_ends_what_was_forgotten(
+    client: Client, forgotten: str
+) -> None:
+    job = client.wait(forgotten, 120)
+    assert (job["status"], job["error_code"]) == ("FAILURE", "upload_expired")
 
 
 # ── watching ────────────────────────────────────────────────────────────────────────────────────

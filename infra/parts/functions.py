@@ -92,7 +92,7 @@ def _mapping(queue: str, concurrency: int) -> Json:
 def _environment(function: Function, *, local: bool) -> Json:
     variables: Json = {
         "POWERTOOLS_SERVICE_NAME": function.name,
-        "POWERTOOLS_METRICS_NAMESPACE": "Sluice",
+        "POWERTOOLS_METRICS_NAMESPACE": ref("AWS::StackName"),
         "POWERTOOLS_LOG_LEVEL": "INFO",
         "SLUICE_JOBS_TABLE": ref("JobsTable"),
         "SLUICE_UPLOAD_BUCKET": sub(UPLOAD_BUCKET),
@@ -111,9 +111,6 @@ def _environment(function: Function, *, local: bool) -> Json:
 
 _UPLOADS = f"arn:${{AWS::Partition}}:s3:::{UPLOAD_BUCKET}"
 _OUTPUTS = f"arn:${{AWS::Partition}}:s3:::{OUTPUT_BUCKET}"
-
-_READ_ROWS = ("dynamodb:GetItem",)
-_WRITE_ROWS = ("dynamodb:PutItem", "dynamodb:UpdateItem")
 
 
 def _role(function: Function) -> Json:
@@ -150,41 +147,43 @@ def _own(function: Function) -> list[Json]:
             return [
                 _allow("s3:GetObject", f"{_UPLOADS}/*"),
                 _allow("s3:PutObject", f"{_UPLOADS}/uploads/*"),
-                _allow("s3:ListBucket", _UPLOADS),  # a missing key is a 404, not a 403
                 _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*"),
-                _rows(*_READ_ROWS, "dynamodb:BatchGetItem", *_WRITE_ROWS),
+                _list(_UPLOADS, _OUTPUTS),
+                _rows("GetItem", "BatchGetItem", "PutItem", "UpdateItem"),
                 _query("by_status", "by_key"),
                 _allow("secretsmanager:GetSecretValue", "${HlsSecret.Id}"),
             ]
         case "intake":
             return [
                 _allow("s3:GetObject", f"{_UPLOADS}/*"),
-                _allow("s3:ListBucket", _UPLOADS),
                 _allow(("s3:GetObject", "s3:PutObject"), f"{_OUTPUTS}/work/*"),
-                _rows(*_READ_ROWS, *_WRITE_ROWS),
+                _list(_UPLOADS, _OUTPUTS),
+                _rows("GetItem", "PutItem", "UpdateItem"),
             ]
         case "dead_letters":
             return [
                 _allow("s3:GetObject", f"{_OUTPUTS}/work/*"),
-                _rows(*_READ_ROWS, *_WRITE_ROWS),
+                _list(_OUTPUTS),
+                _rows("GetItem", "PutItem", "UpdateItem"),
             ]
         case "sweep":
-            return [
-                _allow("s3:GetObject", f"{_OUTPUTS}/work/*"),
-                _rows(*_READ_ROWS, "dynamodb:BatchGetItem", *_WRITE_ROWS),
-                _query("by_due"),
-            ]
+            return [_rows("GetItem", "BatchGetItem", "UpdateItem"), _query("by_due")]
         case _:  # a step
             return [
-                _allow("s3:GetObject", f"{_UPLOADS}/*"),
-                _allow("s3:ListBucket", _UPLOADS),
+                _allow("s3:GetObject", f"{_UPLOADS}/*", f"{_OUTPUTS}/work/*"),
                 _allow(
-                    ("s3:GetObject", "s3:PutObject"),
+                    ("s3:PutObject", "s3:AbortMultipartUpload"),
                     f"{_OUTPUTS}/work/*",
                     f"{_OUTPUTS}/outputs/*",
                 ),
-                _rows(*_READ_ROWS, *_WRITE_ROWS),
+                _list(_UPLOADS, _OUTPUTS),
+                _rows("GetItem", "UpdateItem"),
             ]
+
+
+def _list(*buckets: str) -> Json:
+    """Without it, a missing key is a 403 and not a 404."""
+    return _allow("s3:ListBucket", *buckets)
 
 
 def _common(function: Function) -> list[Json]:
@@ -213,7 +212,7 @@ def _common(function: Function) -> list[Json]:
 
 
 def _rows(*actions: str) -> Json:
-    return _allow(actions, "${JobsTable.Arn}")
+    return _allow(tuple(f"dynamodb:{action}" for action in actions), "${JobsTable.Arn}")
 
 
 def _query(*indexes: str) -> Json:

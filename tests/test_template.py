@@ -1,0 +1,245 @@
+"""The stack that is deployed, as packaged: wiring, rights, sizes; also what the emulator does not check."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import app
+from chalicelib.queues import QUEUES
+from chalicelib.steps import STEPS
+from infra.build import build
+from infra.parts.names import FUNCTIONS, queue_id
+from infra.paths import ROOT
+
+MB = 1_000_000
+BY_NAME = {function.name: function for function in FUNCTIONS}
+ELF_MACHINES = {"x86_64": 62, "arm64": 183}
+# AWS lets nobody name a resource for these.
+NAMELESS = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+
+
+@pytest.fixture(scope="module", params=["x86_64", "arm64"])
+def package(request: pytest.FixtureRequest) -> Path:
+    return build("prod", request.param, "api_key").folder
+
+
+@pytest.fixture(scope="module")
+def template() -> Any:
+    folder = build("prod", "x86_64", "api_key").folder
+    return json.loads((folder / "sam.json").read_text())["Resources"]
+
+
+@pytest.mark.parametrize("stage", ["local", "test", "prod"])
+@pytest.mark.parametrize("auth", ["none", "api_key", "iam"])
+@pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
+def test_cfn_lint_finds_nothing(stage: str, auth: str, architecture: str) -> None:
+    if (stage, auth) in {("local", "iam"), ("test", "none")} and architecture == "arm64":
+        architecture = "x86_64"  # built for the stacks of other tests anyway
+    template = build(stage, architecture, auth).folder / "sam.json"
+    linted = subprocess.run(
+        [Path(sys.executable).with_name("cfn-lint"), template],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (linted.stdout, linted.returncode) == ("", 0)
+
+
+def test_every_function_of_the_app_is_in_the_template(template: Any) -> None:
+    handlers = {
+        resource["Properties"]["Handler"]
+        for resource in template.values()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+    assert handlers == {"app.app", *(f"app.{source.name}" for source in app.event_sources)}
+    assert {function.logical_id for function in FUNCTIONS} == {
+        name
+        for name, resource in template.items()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+
+
+def test_every_function_says_its_memory_and_its_timeout() -> None:
+    said = json.loads((ROOT / ".chalice" / "config.json").read_text())["lambda_functions"]
+    assert said.keys() == {function.config_name for function in FUNCTIONS}
+    for settings in said.values():
+        assert settings.keys() == {"lambda_memory_size", "lambda_timeout"}
+
+
+def test_every_step_has_a_function_with_ffmpeg_and_a_queue() -> None:
+    for step in STEPS:
+        assert BY_NAME[step.name].layer == "ffmpeg"
+        assert BY_NAME[step.name].queues == (step.name,)
+    assert {name for name, function in BY_NAME.items() if function.layer == "pyav"} == {"intake"}
+    assert {name for name, function in BY_NAME.items() if function.layer is None} == {
+        "api",
+        "dead_letters",
+        "sweep",
+    }
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+def test_a_queue_outlasts_its_function_and_buries_its_dead(template: Any, queue: str) -> None:
+    properties = template[queue_id(queue)]["Properties"]
+    timeout = template[BY_NAME[queue].logical_id]["Properties"]["Timeout"]
+    assert properties["VisibilityTimeout"] == timeout + 30
+    redrive = properties["RedrivePolicy"]
+    assert redrive["maxReceiveCount"] == 5
+    assert queue_id(f"{queue}_dead") in json.dumps(redrive["deadLetterTargetArn"])
+    mapping = sources(template, queue)[queue_id(queue)]
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["ScalingConfig"]["MaximumConcurrency"] >= 2
+    assert mapping["BatchSize"] == 1
+
+
+def sources(template: Any, function: str) -> dict[str, Any]:
+    """The queues that start a function, and how."""
+    events = template[BY_NAME[function].logical_id]["Properties"]["Events"].values()
+    mappings = [event["Properties"] for event in events if event["Type"] == "SQS"]
+    return {mapping["Queue"]["Fn::Sub"][2:-5]: mapping for mapping in mappings}
+
+
+def test_every_dead_letter_is_consumed(template: Any) -> None:
+    assert sources(template, "dead_letters").keys() == {queue_id(f"{q}_dead") for q in QUEUES}
+
+
+def statements(template: Any, function: str) -> list[Any]:
+    (policy,) = template[BY_NAME[function].role_id]["Properties"]["Policies"]
+    return list(policy["PolicyDocument"]["Statement"])
+
+
+@pytest.mark.parametrize("function", BY_NAME)
+def test_a_role_names_what_it_may_do_and_to_what(template: Any, function: str) -> None:
+    properties = template[BY_NAME[function].logical_id]["Properties"]
+    assert BY_NAME[function].role_id in json.dumps(properties["Role"])
+    for statement in statements(template, function):
+        assert not [action for action in statement["Action"] if "*" in action]
+        if "*" in statement["Resource"]:
+            assert set(statement["Action"]) <= NAMELESS
+
+
+@pytest.mark.parametrize("function", [f.name for f in FUNCTIONS if f.queues])
+def test_a_function_may_take_from_its_queues_and_no_others(template: Any, function: str) -> None:
+    allowed = {
+        action: {resource["Fn::Sub"] for resource in statement["Resource"]}
+        for statement in statements(template, function)
+        for action in statement["Action"]
+        if action.startswith("sqs:")
+    }
+    own = {f"${{{queue_id(queue)}.Arn}}" for queue in BY_NAME[function].queues}
+    taking = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility")
+    for action in taking:
+        assert allowed[f"sqs:{action}"] == own
+    sends = {f"${{{queue_id(queue)}.Arn}}" for queue in BY_NAME[function].sends}
+    assert allowed.get("sqs:SendMessage", set()) == sends
+
+
+def test_only_the_gateway_may_call_the_api(template: Any) -> None:
+    (permission,) = [r for r in template.values() if r["Type"] == "AWS::Lambda::Permission"]
+    assert permission["Properties"]["Action"] == "lambda:InvokeFunction"
+    assert "RestAPIId" in json.dumps(permission["Properties"]["SourceArn"])
+
+
+@pytest.mark.parametrize("bucket", ["UploadBucket", "OutputBucket"])
+def test_buckets_are_private_encrypted_and_tls_only(template: Any, bucket: str) -> None:
+    properties = template[bucket]["Properties"]
+    assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+    assert "BucketEncryption" in properties
+    assert template[bucket]["DeletionPolicy"] == "Retain"
+    policy = json.dumps(template[f"{bucket}Policy"])
+    assert '"aws:SecureTransport": "false"' in policy
+    rules = json.dumps(properties["LifecycleConfiguration"])
+    assert "AbortIncompleteMultipartUpload" in rules
+
+
+def test_a_browser_may_upload_and_watch(template: Any) -> None:
+    (upload,) = template["UploadBucket"]["Properties"]["CorsConfiguration"]["CorsRules"]
+    assert (upload["AllowedMethods"], upload["ExposedHeaders"]) == (["PUT"], ["ETag"])
+    (output,) = template["OutputBucket"]["Properties"]["CorsConfiguration"]["CorsRules"]
+    assert set(output["AllowedMethods"]) == {"GET", "HEAD"}
+    assert output["AllowedOrigins"] == ["*"]
+
+
+def test_the_table_expires_rows_and_survives_its_stack(template: Any) -> None:
+    table = template["JobsTable"]
+    assert table["DeletionPolicy"] == "Retain"
+    assert table["Properties"]["TimeToLiveSpecification"] == {
+        "AttributeName": "expires_at",
+        "Enabled": True,
+    }
+
+
+def test_the_api_asks_for_a_key_everywhere_but_where_a_token_or_a_browser_stands(
+    template: Any,
+) -> None:
+    paths = template["RestAPI"]["Properties"]["DefinitionBody"]["paths"]
+    open_to_all = {
+        (path, method)
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        if "security" not in operation
+    }
+    assert {method for _, method in open_to_all if _ not in OPEN} == {"options"}
+    assert {(path, "get") for path in OPEN} <= open_to_all
+
+
+OPEN = ("/jobs/{job_id}/hls/{token}/{name}", "/openapi.json")
+
+
+def test_something_tells_the_operator(template: Any) -> None:
+    alarms = {
+        json.dumps(resource["Properties"]["Dimensions"]) + resource["Properties"]["MetricName"]
+        for resource in template.values()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+    }
+    text = " ".join(alarms)
+    for queue in QUEUES:
+        assert queue_id(f"{queue}_dead") in text
+    for metric in ("Errors", "Throttles", "ApproximateAgeOfOldestMessage"):
+        assert metric in text
+    groups = [r for r in template.values() if r["Type"] == "AWS::Logs::LogGroup"]
+    assert len(groups) == len(FUNCTIONS)
+    assert {group["Properties"]["RetentionInDays"] for group in groups} == {30}
+
+
+# ── what is in the zips ─────────────────────────────────────────────────────────────────────────
+
+
+def unpacked_bytes(path: Path) -> int:
+    with zipfile.ZipFile(path) as zipped:
+        return sum(entry.file_size for entry in zipped.infolist())
+
+
+def test_functions_fit_into_lambda(package: Path) -> None:
+    code = unpacked_bytes(package / "deployment.zip")
+    assert code < 70 * MB
+    for layer in ("ffmpeg", "pyav"):
+        assert code + unpacked_bytes(package / f"{layer}.zip") < 250 * MB
+
+
+def test_native_libraries_are_of_the_right_machine_and_from_manylinux_wheels(package: Path) -> None:
+    architecture = package.name.split("-")[1]
+    platform = {"x86_64": "x86_64", "arm64": "aarch64"}[architecture]
+    with zipfile.ZipFile(package / "deployment.zip") as code:
+        names = code.namelist()
+        libraries = [name for name in names if ".so" in Path(name).suffixes or name.endswith(".so")]
+        assert libraries
+        for name in libraries:
+            head = code.read(name)[:20]
+            assert int.from_bytes(head[18:20], "little") == ELF_MACHINES[architecture], name
+            assert "cpython-313" in name or "abi3" in name or ".libs/" in name, name
+        for name in names:
+            if name.endswith(".dist-info/WHEEL"):
+                text = code.read(name).decode()
+                tags = [line for line in text.splitlines() if line.startswith("Tag:")]
+                pure = "Root-Is-Purelib: true" in text
+                assert pure or all("manylinux" in t and platform in t for t in tags), name
+        assert not [n for n in names if "__pycache__" in n or n.startswith(("tests/", "infra/"))]
+        assert "chalicelib/assets/watermark.png" in names
