@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import fcntl
 import hashlib
 import json
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from tempfile import TemporaryDirectory
 
 from chalice.cli.factory import CLIFactory
@@ -27,6 +29,9 @@ from infra.template import merge_template
 from layers.build import build as build_layer
 
 _PYTHON_ABI = "cp313"
+# What the functions, and the SDK of X-Ray in them, call: botocore describes four hundred other services,
+# in half of all bytes.
+SERVICES = ("dynamodb", "s3", "secretsmanager", "sqs", "xray")
 _NOT_SHIPPED = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
@@ -135,6 +140,7 @@ def _default_architecture(stage: str) -> str:
 def _copy_project(project: Path, stage: str, architecture: str, auth: str) -> None:
     shutil.copy(ROOT / "app.py", project)
     shutil.copytree(ROOT / "chalicelib", project / "chalicelib", ignore=_NOT_SHIPPED)
+    _compile(project / "chalicelib", "/var/task/chalicelib")
     (project / "requirements.txt").touch()  # dependencies come as vendor/, see _dependencies
     (project / ".chalice").mkdir()
     config = json.loads((ROOT / ".chalice" / "config.json").read_text())
@@ -150,7 +156,7 @@ def _dependencies(architecture: str) -> Path:
     Chalice would fetch them anew for every change of the code, and only warn of one that is missing.
     """
     requirements = ROOT / "requirements.txt"
-    digest = _digest([requirements], architecture, _PYTHON_ABI)
+    digest = _digest([requirements, Path(__file__)], architecture, _PYTHON_ABI)
     cached = LOCAL / "cache" / f"dependencies-{architecture}-{digest[:16]}"
     if not cached.exists():
         print(f"  the packages of requirements.txt for {architecture}", flush=True)
@@ -164,8 +170,25 @@ def _dependencies(architecture: str) -> Path:
             except MissingDependencyError as error:
                 names = ", ".join(sorted(package.identifier for package in error.missing))
                 raise BuildError(f"No wheel for Lambda on {architecture}: {names}.") from None
+            for folder in (unpacked / "botocore" / "data").iterdir():
+                if folder.is_dir() and folder.name not in SERVICES:
+                    shutil.rmtree(folder)
+            _compile(unpacked, "/var/task")
             unpacked.rename(cached)
     return cached
+
+
+def _compile(folder: Path, at: str) -> None:
+    """Add bytecode: Lambda cannot keep what it compiles, and would do so at every cold start."""
+    compiled = compileall.compile_dir(
+        folder,
+        quiet=2,
+        stripdir=str(folder),
+        prependdir=at,
+        invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
+    )
+    if not compiled:
+        raise BuildError(f"Something in {folder} is not Python {_PYTHON_ABI}.")
 
 
 def _sources() -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 
 from app import app
+from benchmarks import imports
 from chalicelib.queues import QUEUES
 from chalicelib.steps import STEPS
-from infra.build import build
+from infra.build import SERVICES, build
 from infra.parts.names import FUNCTIONS, queue_id
 from infra.paths import ROOT
 
@@ -241,5 +243,35 @@ def test_native_libraries_are_of_the_right_machine_and_from_manylinux_wheels(pac
                 tags = [line for line in text.splitlines() if line.startswith("Tag:")]
                 pure = "Root-Is-Purelib: true" in text
                 assert pure or all("manylinux" in t and platform in t for t in tags), name
-        assert not [n for n in names if "__pycache__" in n or n.startswith(("tests/", "infra/"))]
+        assert not [n for n in names if n.startswith(("tests/", "infra/"))]
         assert "chalicelib/assets/watermark.png" in names
+
+
+def test_modules_are_compiled_for_the_runtime(package: Path) -> None:
+    with zipfile.ZipFile(package / "deployment.zip") as code:
+        names = set(code.namelist())
+        for module in ("boto3/session", "pynamodb/models", "chalicelib/ledger"):
+            folder, _, name = module.rpartition("/")
+            compiled = f"{folder}/__pycache__/{name}.cpython-313.pyc"
+            assert compiled in names
+            # PEP 552: the magic number of this Python, then the flag of an unchecked hash.
+            assert code.read(compiled)[:8] == importlib.util.MAGIC_NUMBER + b"\1\0\0\0"
+            assert f"/var/task/{module}.py".encode() in code.read(compiled)
+
+
+def test_botocore_describes_what_the_functions_call_and_nothing_else(package: Path) -> None:
+    with zipfile.ZipFile(package / "deployment.zip") as code:
+        described = {
+            Path(name).parts[2]
+            for name in code.namelist()
+            if name.startswith("botocore/data/") and len(Path(name).parts) > 3
+        }
+    assert described == set(SERVICES)
+
+
+@pytest.mark.parametrize("function", BY_NAME)
+def test_a_function_starts_with_what_is_packaged_for_it_and_traced_as_on_aws(function: str) -> None:
+    chosen = BY_NAME[function]
+    assert float(
+        imports.in_function(imports.unpacked(), chosen, imports.TIMED, imports.modules_of(chosen))
+    )

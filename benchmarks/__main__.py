@@ -1,0 +1,49 @@
+"""`make bench`: every figure beside its baseline, as a table and as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from benchmarks import films, images, imports, requests
+from benchmarks.figures import Figure, table
+from benchmarks.machine import describe
+
+BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
+    "imports": imports.measure,
+    "requests": requests.measure,
+    "images": images.measure,
+    "films": films.measure,
+}
+RESULTS = Path(__file__).parent / "results.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--json", type=Path, default=RESULTS, help="where the JSON goes")
+    chosen = parser.parse_args()
+    unknown = set(chosen.names) - BENCHMARKS.keys()
+    if unknown:
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
+    figures: list[Figure] = []
+    for name in chosen.names or BENCHMARKS:
+        print(f"Measuring {name}", file=sys.stderr, flush=True)
+        figures += BENCHMARKS[name]()
+    said = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": describe(),
+        "figures": msgspec.to_builtins(figures),
+    }
+    chosen.json.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n")
+    print(table(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""What a benchmark finds: a figure beside its baseline, both measured in one run."""
+
+from __future__ import annotations
+
+from statistics import median
+
+import msgspec
+
+
+class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Values of several runs, each paired with the baseline's value of the same run.
+
+    `reduced` says how the values become one: the ratio is the same of the ratios of the pairs.
+    """
+
+    name: str
+    unit: str
+    values: list[float]
+    baseline: str = ""
+    baselines: list[float] = []
+    reduced: str = "median"
+
+    def row(self) -> tuple[str, str, str, str]:
+        """Name, value, baseline, ratio; as people read them."""
+        value = f"{_round(self.reduce(self.values))} {self.unit}"
+        if not self.baselines:
+            return self.name, value, "", ""
+        baseline = f"{self.baseline}: {_round(median(self.baselines))} {self.unit}"
+        pairs = zip(self.values, self.baselines, strict=True)
+        return self.name, value, baseline, f"{self.reduce([v / b for v, b in pairs]):.2f} ×"
+
+    def reduce(self, values: list[float]) -> float:
+        return p95(values) if self.reduced == "p95" else median(values)
+
+
+def p95(values: list[float]) -> float:
+    """The value that nineteen of twenty do not exceed (nearest rank)."""
+    return sorted(values)[-(-len(values) * 95 // 100) - 1]
+
+
+def table(figures: list[Figure]) -> str:
+    """Markdown."""
+    rows = [("figure", "value", "baseline", "ratio"), *(figure.row() for figure in figures)]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    head, *rest = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([head, rule, *rest])
+
+
+def _round(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,0 +1,97 @@
+"""A film job, MP4 and HLS, beside one bare FFmpeg encode with the same flags."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from benchmarks.figures import Figure
+from benchmarks.machine import Taken, cpu_of, cpu_of_tree, run
+from chalicelib import probe, renditions
+from chalicelib.plan import Video
+from chalicelib.settings import Settings
+from infra import cloud, samples
+from infra.client import Client
+from infra.paths import LOCAL, ROOT
+
+RUNS = 3
+_CORPUS_FILM = ROOT.parent / "shared" / "corpus" / "long" / "agent327_720p_dash_full.mp4"
+
+
+def measure() -> list[Figure]:
+    with cloud.running("local") as stack, Client(stack) as client:
+        client.wait(client.upload(samples.sample("small.mp4", LOCAL / "samples"), *_PIPELINE))
+        return [figure for film in _films() for figure in _measure(client, film)]
+
+
+_PIPELINE = ("transcode_720p", "hls_720p")
+
+
+def _films() -> Iterator[Path]:
+    made = LOCAL / "benchmarks" / "minute_1080p25.mp4"
+    made.parent.mkdir(parents=True, exist_ok=True)
+    if not made.exists():
+        samples.film(made, size="1920x1080", seconds=60)
+    yield made
+    if _CORPUS_FILM.exists():
+        yield _CORPUS_FILM
+    else:
+        print(
+            f"SKIPPED: there is no corpus, so {_CORPUS_FILM.name} is not measured", file=sys.stderr
+        )
+
+
+class _Run(msgspec.Struct):
+    """One job, and its baseline straight after it."""
+
+    job: Taken
+    emulator_cpu: float
+    bare: Taken
+
+
+def _measure(client: Client, film: Path) -> list[Figure]:
+    runs = [_Run(*_job(client, film), _bare_encode(film)) for _ in range(RUNS)]
+    name = f"film job, {film.stem}, {' + '.join(_PIPELINE)}"
+    bare = "one bare FFmpeg encode"
+    walls, cpus = [r.bare.wall for r in runs], [r.bare.cpu for r in runs]
+    return [
+        Figure(f"{name}, PUT to SUCCESS", "s", [r.job.wall for r in runs], bare, walls),
+        Figure(f"{name}, CPU of everything", "s", [r.job.cpu for r in runs], bare, cpus),
+        Figure(
+            f"{name}, the emulator's part of it", "s", [r.emulator_cpu for r in runs], bare, cpus
+        ),
+    ]
+
+
+def _job(client: Client, film: Path) -> tuple[Taken, float]:
+    """What a job takes from the start of the PUT on; and the CPU of the emulator's own process."""
+    assert client.stack.pid is not None
+    before, emulator = cpu_of_tree(client.stack.pid), cpu_of(client.stack.pid)
+    started = time.time()
+    job = client.wait(client.upload(film, *_PIPELINE), 1200)
+    if job["status"] != "SUCCESS":
+        raise RuntimeError(f"The job failed: {job['error']}")
+    wall = datetime.fromisoformat(job["updated_at"]).timestamp() - started
+    cpu = cpu_of_tree(client.stack.pid) - before
+    return Taken(wall, cpu), cpu_of(client.stack.pid) - emulator
+
+
+def _bare_encode(film: Path) -> Taken:
+    """One MP4 with its index first, by the flags of the rendition, on all cores."""
+    with film.open("rb") as file:
+        facts = probe.probe_video(file, "mov", film.stat().st_size, Settings().max_video_pixels)
+    work, _ = renditions.encode(facts, renditions.rendition_720p(facts))
+    assert isinstance(work, Video)
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        shutil.copy(film, folder / "source")
+        (folder / "out").mkdir()
+        args = (*work.args[:-1], "-movflags", "+faststart", work.args[-1])
+        return run((samples.ffmpeg(), "-v", "error", "-nostdin", "-y", *args), folder)

@@ -1,0 +1,71 @@
+"""An image job, from the PUT to SUCCESS on the warm local cloud, beside bare Pillow."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.figures import Figure
+from chalicelib.works import asset
+from infra import cloud, samples
+from infra.client import Client
+from infra.paths import LOCAL
+
+RUNS = 60
+_WARM_UP = 5
+_MEGAPIXELS = (4000, 3000)
+
+
+def measure() -> list[Figure]:
+    source = LOCAL / "benchmarks" / "twelve_megapixels.jpg"
+    source.parent.mkdir(parents=True, exist_ok=True)
+    if not source.exists():
+        samples.photo(source, *_MEGAPIXELS)
+    jobs: list[float] = []
+    bare: list[float] = []
+    with cloud.running("local") as stack, Client(stack) as client:
+        for number in range(_WARM_UP + RUNS):
+            took, pillow = _job(client, source), _bare_pillow(source, source.parent)
+            if number >= _WARM_UP:
+                jobs.append(took)
+                bare.append(pillow)
+    name = "image job, 12 megapixels, thumbnail + watermark, PUT to SUCCESS"
+    return [
+        Figure(f"{name}, {reduced}", "s", jobs, "bare Pillow, one core", bare, reduced)
+        for reduced in ("median", "p95")
+    ]
+
+
+def _job(client: Client, source: Path) -> float:
+    """Seconds from the start of the PUT to the write of SUCCESS."""
+    asked = {
+        "filename": source.name,
+        "content_type": "image/jpeg",
+        "pipeline": ["thumbnail", "watermark"],
+    }
+    ticket = client.post("/uploads/presign", asked).raise_for_status().json()
+    body = source.read_bytes()
+    started = time.time()
+    client.http.put(ticket["url"], content=body, headers=ticket["headers"]).raise_for_status()
+    job = client.wait(ticket["job_id"])
+    if job["status"] != "SUCCESS":
+        raise RuntimeError(f"The job failed: {job['error']}")
+    return datetime.fromisoformat(job["updated_at"]).timestamp() - started
+
+
+def _bare_pillow(source: Path, folder: Path) -> float:
+    """Seconds of a script that makes the same two pictures, and does nothing else."""
+    started = time.monotonic()
+    with Image.open(source) as image:
+        image.thumbnail((512, 512), Image.Resampling.LANCZOS)
+        image.save(folder / "bare_thumb.jpg", quality=85, optimize=True, progressive=True)
+    with Image.open(source) as image, Image.open(asset("watermark.png")) as drawn:
+        width = round(image.width * 0.22)
+        mark = drawn.convert("RGBA").resize((width, round(drawn.height * width / drawn.width)))
+        at = image.width - mark.width - 100, image.height - mark.height - 100
+        image.paste(mark, at, mark)
+        image.save(folder / "bare_wm.jpg", quality=90, optimize=True, progressive=True)
+    return time.monotonic() - started

@@ -1,0 +1,115 @@
+"""Cold import of every function, as packaged, beside that of the third-party modules that it loads."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.figures import Figure
+from infra.build import build
+from infra.parts.names import FUNCTIONS, Function
+from infra.paths import LOCAL
+
+RUNS = 7
+
+_STEP = ("chalicelib.handlers", "chalicelib.worker")
+# What a function's handler in app.py imports on its first call, of whatever kind its message is.
+_FIRST_CALL = {
+    "api": ("chalicelib.api",),
+    "intake": (
+        "chalicelib.handlers",
+        "chalicelib.intake",
+        "chalicelib.pictures",
+        "chalicelib.probe",
+    ),
+    "thumbnail": (*_STEP, "chalicelib.child", "chalicelib.ffmpeg", "chalicelib.pictures"),
+    "watermark": (*_STEP, "chalicelib.child", "chalicelib.ffmpeg", "chalicelib.pictures"),
+    "encode": (*_STEP, "chalicelib.ffmpeg"),
+    "transcode_720p": (*_STEP, "chalicelib.ffmpeg"),
+    "hls_720p": (*_STEP, "chalicelib.ffmpeg", "chalicelib.playlists"),
+    "dead_letters": ("chalicelib.aftercare", "chalicelib.handlers"),
+    "sweep": ("chalicelib.aftercare",),
+}
+TIMED = """\
+import sys, time
+started = time.perf_counter()
+for name in sys.argv[1:]:
+    __import__(name)
+print(time.perf_counter() - started)
+"""
+_LOADED = """\
+import json, sys
+before = set(sys.modules)
+for name in sys.argv[1:]:
+    __import__(name)
+found = [name for name, module in sys.modules.items() if name not in before
+         and "/packages/" in (getattr(module, "__file__", "") or "")
+         and not name.startswith(("app", "chalicelib"))]
+print(json.dumps(found))
+"""
+
+
+def measure() -> list[Figure]:
+    folder = unpacked()
+    return [_measure(function, folder) for function in FUNCTIONS]
+
+
+def modules_of(function: Function) -> list[str]:
+    """What a cold function imports until its first call is done."""
+    return ["app", *_FIRST_CALL[function.name]]
+
+
+def _measure(function: Function, folder: Path) -> Figure:
+    modules = modules_of(function)
+    theirs = json.loads(in_function(folder, function, _LOADED, modules))
+    ours: list[float] = []
+    baselines: list[float] = []
+    for number in range(RUNS + 1):
+        took = float(in_function(folder, function, TIMED, modules))
+        bare = float(in_function(folder, function, TIMED, theirs))
+        if number:  # the first one only warms the disk
+            ours.append(took)
+            baselines.append(bare)
+    return Figure(
+        f"cold import of {function.name}", "s", ours, "its third-party modules", baselines
+    )
+
+
+def unpacked() -> Path:
+    """Code and layers as Lambda unpacks them; read-only there, so that nothing is compiled here either."""
+    built = build("local")
+    folder = LOCAL / "benchmarks" / f"packages-{built.digest[:12]}" / "packages"
+    if not folder.exists():
+        for name in ("deployment", "ffmpeg", "pyav"):
+            with zipfile.ZipFile(built.folder / f"{name}.zip") as zipped:
+                zipped.extractall(folder / name)
+    return folder
+
+
+def in_function(folder: Path, function: Function, script: str, modules: list[str]) -> str:
+    """What a script prints that runs on nothing but what a function has; traced, as on AWS."""
+    path = [folder / "deployment"]
+    if function.layer:
+        path.append(folder / function.layer / "python")
+    environment: Mapping[str, str] = {
+        "PYTHONPATH": ":".join(map(str, path)),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "POWERTOOLS_SERVICE_NAME": function.name,
+        "POWERTOOLS_METRICS_NAMESPACE": "benchmarks",
+        "SLUICE_AUTH": "none",
+    }
+    done = subprocess.run(
+        # Outside of the project's environment: nothing but what is packaged may be found.
+        [Path(sys.executable).resolve(), "-S", "-c", script, *modules],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout

@@ -1,0 +1,59 @@
+"""What a run of a program, or a whole tree of processes, takes of this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+
+class Taken(NamedTuple):
+    """Seconds of the clock, and of all cores."""
+
+    wall: float
+    cpu: float
+
+
+def describe() -> dict[str, object]:
+    return {
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 1024**3),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+    }
+
+
+def run(command: Sequence[str], folder: Path) -> Taken:
+    """Run a program to its end. Raises CalledProcessError."""
+    started = time.monotonic()
+    process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return Taken(time.monotonic() - started, usage.ru_utime + usage.ru_stime)
+
+
+def cpu_of_tree(pid: int) -> float:
+    """Seconds of CPU that a process and everything it started have taken so far.
+
+    What has ended is counted by the one that waited for it.
+    """
+    total = 0.0
+    root = psutil.Process(pid)
+    for process in (root, *root.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            total += sum(process.cpu_times()[:4])
+    return total
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU of one process alone."""
+    return sum(psutil.Process(pid).cpu_times()[:2])
