@@ -75,7 +75,7 @@ def hls_file(_: Request, job_id: str, token: str, name: str) -> Response:
     content_type, found = api.hls_file(job_id, token, name)
     headers: dict[str, Any] = {
         "Content-Type": content_type,
-        "Cache-Control": "private, max-age=300",
+        "Cache-Control": f"private, max-age={min(300, settings().download_url_seconds // 2)}",
     }
     if isinstance(found, bytes):
         return Response(found.decode(), headers, 200)

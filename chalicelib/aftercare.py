@@ -7,11 +7,11 @@ import time
 import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from chalicelib import handlers, intake, jobs, ledger, queues, worker
-from chalicelib.errors import JobError
+from chalicelib import files, handlers, intake, jobs, ledger, queues, worker
+from chalicelib.errors import JobError, Transient
 from chalicelib.handlers import Invocation
-from chalicelib.queues import TaskMessage
-from chalicelib.rows import PENDING, STARTED, Job, TaskRow
+from chalicelib.queues import StartMessage, TaskMessage
+from chalicelib.rows import PENDING, STARTED, TERMINAL, Job, TaskRow
 from chalicelib.settings import settings
 from chalicelib.watch import MetricUnit, logger, metrics
 
@@ -25,26 +25,61 @@ def bury(record: SQSRecord, _: Invocation) -> None:
     if handlers.dead_queue(record) != "intake":
         worker.bury_task(msgspec.json.decode(record.body, type=TaskMessage))
         return
-    tries = settings().max_receives
-    error = JobError(
-        "intake_failed", f"The file could not be looked at: {tries} tries were cut short."
-    )
     for job_id in intake.job_ids(intake.decode(record.body)):
         logger.append_keys(job_id=job_id)
+        _end_unstarted(job_id)
+
+
+def _end_unstarted(job_id: str) -> None:
+    """End a job that intake gave up: before it was started, or with none of its tasks sent."""
+    job = ledger.get_job(job_id)
+    if job is None or job.status in TERMINAL:
+        return
+    last = job.last_error or "Every worker that tried it died."
+    tries = settings().max_receives
+    error = JobError("intake_failed", f"The file was looked at {tries} times in vain. {last}")
+    if job.status == PENDING:
         jobs.fail_unstarted(job_id, error)
+        return
+    try:
+        plan = jobs.load_plan(job)
+    except Transient:
+        jobs.fail_open_steps(job, jobs.failure(error))
+    else:
+        jobs.send_first(job_id, plan)
 
 
 def sweep() -> None:
-    """End jobs past their deadline, send tasks again whose worker and message are both gone."""
-    for row in ledger.overdue(time.time()):
-        logger.append_keys(job_id=row.job_id)
-        if isinstance(row, Job):
-            _end_overdue(row)
-        else:
-            _send_again(row)
-    logger.remove_keys(["job_id"])
-    metrics.add_metric("Sweeps", MetricUnit.Count, 1)
-    metrics.flush_metrics()
+    """End jobs past their deadline, send tasks again whose worker and message are both gone.
+
+    What goes wrong with one does not keep it from the others: it is raised in the end.
+    """
+    errors: list[Exception] = []
+    try:
+        for row in ledger.overdue(time.time()):
+            logger.append_keys(job_id=row.job_id)
+            try:
+                _look_after(row)
+            except Exception as error:
+                logger.exception("It could not be looked after")
+                errors.append(error)
+    finally:
+        logger.remove_keys(["job_id"])
+        metrics.add_metric("Sweeps", MetricUnit.Count, 1)
+        metrics.flush_metrics()
+    if errors:
+        raise ExceptionGroup("Some rows could not be looked after", errors)
+
+
+def _look_after(row: Job | TaskRow) -> None:
+    if isinstance(row, TaskRow):
+        _send_again(row)
+    elif row.status == PENDING and row.awaits_upload and files.find_original(row.source_key):
+        # It came, and intake has not yet had its turn. A queue's backlog is no failure.
+        if ledger.await_intake(row.job_id):
+            queues.send("intake", StartMessage(row.job_id))
+    else:
+        _end_overdue(row)
 
 
 def _end_overdue(job: Job) -> None:

@@ -39,7 +39,8 @@ MOST_JOBS = 100
 # An upload that began before its URL expired may end after.
 _UPLOAD_GRACE_SECONDS = 3600
 
-Key = Annotated[str, Meta(min_length=1, max_length=1024)]
+MOST_KEY_BYTES = 1024  # of S3
+Key = Annotated[str, Meta(min_length=1, max_length=MOST_KEY_BYTES)]
 Pipeline = Annotated[list[str], Meta(description="Names of steps; each at most once.")]
 
 
@@ -90,13 +91,14 @@ def _expect(key: str, job_id: str | None, pipeline: Sequence[str]) -> None:
 def from_key(request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
     """The job for a file that is there: the same for the same file and pipeline, unless that one failed."""
     _check_pipeline(request.pipeline)
+    _check_key(request.key)
     fingerprint = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
     if idempotency_key is not None:
         if not 0 < len(idempotency_key) <= 255:
             raise Malformed("malformed_request", "Idempotency-Key has 1 to 255 characters.")
         before = ledger.find_identity(f"idempotency {idempotency_key}")
-        if before:
-            return _same_request(before, fingerprint)
+        if before and ledger.get_job(_same_request(before, fingerprint)):
+            return Accepted(before[0])
     original = files.find_original(request.key)
     if original is None:
         if ledger.get_ticket(request.key)[0]:
@@ -105,24 +107,25 @@ def from_key(request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
         raise NotFound("key_not_found", f"There is no file {request.key} in the upload bucket.")
     asked = ",".join(request.pipeline) if request.pipeline else "default"
     job_id = _claim(f"request {request.key} {original.etag} {asked}")
-    ledger.create_job(job_id, request.key, request.pipeline or [], etag=original.etag)
-    job = ledger.get_job(job_id)
-    if job and job.status == PENDING:
-        queues.send("intake", StartMessage(job_id))
     if idempotency_key is not None:
         claimed = ledger.claim_identity(
             f"idempotency {idempotency_key}", job_id, fingerprint=fingerprint
         )
-        return _same_request(claimed, fingerprint)
+        job_id = _same_request(claimed, fingerprint)
+    ledger.create_job(job_id, request.key, request.pipeline or [], etag=original.etag)
+    job = ledger.get_job(job_id)
+    if job and job.status == PENDING:
+        queues.send("intake", StartMessage(job_id))
     return Accepted(job_id)
 
 
-def _same_request(claimed: tuple[str, str], fingerprint: str) -> Accepted:
+def _same_request(claimed: tuple[str, str], fingerprint: str) -> str:
+    """The job of a claim, if it was for the same request."""
     job_id, before = claimed
     if before != fingerprint:
         detail = "This Idempotency-Key came with another body before: use a new one."
         raise Unprocessable("idempotency_key_reused", detail)
-    return Accepted(job_id)
+    return job_id
 
 
 def _claim(identity: str) -> str:
@@ -158,19 +161,20 @@ def _read_form(body: bytes, boundary: str) -> tuple[str, str, bytes, list[str] |
             BytesIO(body), boundary, content_length=len(body), memory_limit=2 * MOST_FORM_BYTES
         )
         file, named = form.get("file"), form.get("pipeline")
-    except MultipartError as error:
-        raise Malformed("malformed_form", f"The form cannot be read: {error}.") from None
+        pipeline = [name.strip() for name in named.value.split(",")] if named else None
+    except (MultipartError, UnicodeError, LookupError) as error:
+        reason = str(error.args[0]) if error.args else type(error).__name__
+        raise Malformed("malformed_form", f"The form cannot be read: {reason}.") from None
     if file is None or not file.filename:
         raise Malformed("file_missing", "The form has no field `file` with a file in it.")
-    pipeline = [name.strip() for name in named.value.split(",")] if named else None
     return file.filename, file.content_type or "application/octet-stream", file.raw, pipeline
 
 
 def get_job(job_id: str, base_url: str) -> JobView:
     """A job with its progress and its links."""
-    found = ledger.get_job_and_progress(job_id)
+    found = ledger.get_job_and_progress(job_id) if _JOB_ID.fullmatch(job_id) else None
     if found is None:
-        raise NotFound("job_not_found", f"There is no job {job_id}.")
+        raise NotFound("job_not_found", f"There is no job {job_id[:100]}.")
     job, progress = found
     return job_view(job, progress, files.original_url(job.source_key), _links(base_url))
 
@@ -182,12 +186,14 @@ def list_jobs(parameters: dict[str, str], base_url: str) -> JobPage:
     if status is not None and status not in STATUSES:
         allowed = ", ".join(STATUSES)
         raise Unprocessable("unknown_status", f"There is no such status; there are {allowed}.")
-    cursor = parameters.get("cursor")
+    key, cursor = parameters.get("key"), parameters.get("cursor")
+    if key is not None:
+        _check_key(key)
     jobs = ledger.list_jobs(
         limit,
         _from_cursor(cursor) if cursor else None,
         [status] if status else STATUSES,
-        parameters.get("key"),
+        key,
     )
     progress = ledger.get_progress([job.job_id for job in jobs])
     views = [
@@ -213,6 +219,7 @@ class _links:
         return f"{self._base_url}/jobs/{job.job_id}/hls/{token}/{name}"
 
 
+_JOB_ID = re.compile(r"[0-9a-f-]{36}")
 _HLS_FILE = re.compile(r"[a-z0-9_]+\.(m3u8|m4s|mp4)")
 
 
@@ -248,8 +255,13 @@ def _check_pipeline(pipeline: Sequence[str] | None) -> None:
         find_steps(pipeline, Unprocessable)
 
 
+def _check_key(key: str) -> None:
+    if not 0 < len(key.encode()) <= MOST_KEY_BYTES:
+        raise Malformed("malformed_request", f"A key has 1 to {MOST_KEY_BYTES} bytes.")
+
+
 def _limit(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_JOBS:
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= MOST_JOBS:
         raise Malformed("malformed_request", f"`limit` is a number from 1 to {MOST_JOBS}.")
     return int(text)
 

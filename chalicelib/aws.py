@@ -1,4 +1,4 @@
-"""Clients of AWS, made once a process and only where they are used."""
+"""Clients of AWS, made once a process and only where they are used; and what may be told of its errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import boto3
+from boto3.exceptions import Boto3Error
 from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from chalicelib.errors import SluiceError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -40,3 +44,14 @@ def s3() -> S3Client:
 def sqs() -> SQSClient:
     client: SQSClient = boto3.client("sqs", config=_PATIENCE)
     return client
+
+
+def explain(error: BaseException) -> str:
+    """What a user may be told of an error: a sentence of ours, or no more than its kind."""
+    if isinstance(error, SluiceError):
+        return error.detail
+    if isinstance(error, Boto3Error) and error.__context__:  # transfers wrap what S3 answered
+        error = error.__context__
+    if isinstance(error, ClientError):
+        return f"AWS answered {error.response['Error']['Code']} to {error.operation_name}."
+    return f"Something unexpected happened ({type(error).__name__})."

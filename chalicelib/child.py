@@ -10,13 +10,14 @@ import resource
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Buffer, Callable
 from multiprocessing.connection import Connection
 from typing import IO
 
 from chalicelib.errors import JobError, SluiceError, Transient
+from chalicelib.watch import logger
 
-_GIB = 1024**3
 _BLOCK_BYTES = 1024**2
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -44,11 +45,6 @@ def confine(memory_bytes: int) -> Callable[[], None]:
     return first
 
 
-def memory_share(function_memory_bytes: int) -> int:
-    """Address space for a child: all of the function's memory, and what is mapped but never touched."""
-    return function_memory_bytes + _GIB
-
-
 def call(
     job: Callable[[], bytes],
     *,
@@ -60,7 +56,7 @@ def call(
     Raises the SluiceError that `job` raises, as a JobError; JobError `decoder_crashed` or `decoder_timeout`
     where the child died of the input; Transient where somebody else killed it.
     """
-    return _talk(lambda _: job(), None, seconds, memory_bytes)
+    return _talk(lambda _: job(), None, seconds, seconds, memory_bytes)
 
 
 def call_with_source(
@@ -69,16 +65,19 @@ def call_with_source(
     size: int,
     *,
     seconds: float,
+    most_seconds: float,
     memory_bytes: int,
 ) -> bytes:
     """Like `call`, for a `job` that reads a remote file of `size` bytes.
 
-    The child has no credentials: it asks for blocks, and `read(start, length)` fetches them here.
+    The child has no credentials: it asks for blocks, and `read(start, length)` fetches them here. What that
+    takes is not the file's fault, and not counted in `seconds`. Transient where it all takes `most_seconds`.
     """
     return _talk(
         lambda pipe: job(io.BufferedReader(_Remote(pipe, size), _BLOCK_BYTES)),
         read,
         seconds,
+        most_seconds,
         memory_bytes,
     )
 
@@ -87,6 +86,7 @@ def _talk(
     job: Callable[[Connection], bytes],
     read: Callable[[int, int], bytes] | None,
     seconds: float,
+    most_seconds: float,
     memory_bytes: int,
 ) -> bytes:
     ours, theirs = multiprocessing.Pipe()
@@ -98,9 +98,12 @@ def _talk(
     process.start()
     theirs.close()
     deadline = time.monotonic() + seconds
+    end = time.monotonic() + most_seconds
     try:
         while True:
-            if not ours.poll(max(0.0, deadline - time.monotonic())):
+            if not ours.poll(max(0.0, min(deadline, end) - time.monotonic())):
+                if end < deadline:
+                    raise Transient("slow_storage", "The file could not be read in time.")
                 detail = f"Reading the file took longer than the {seconds:g} s that it may take."
                 raise JobError("decoder_timeout", detail)
             verdict, first, rest = ours.recv_bytes().split(b"\0", 2)
@@ -108,8 +111,13 @@ def _talk(
                 return rest
             if verdict == b"error":
                 raise JobError(first.decode(), rest.decode())
+            if verdict == b"broken":
+                raise _broken(int(first), rest.decode())
             assert read is not None
-            ours.send_bytes(read(int(first), int(rest)))
+            asked = time.monotonic()
+            block = read(int(first), int(rest))
+            deadline += time.monotonic() - asked
+            ours.send_bytes(block)
     except (EOFError, ConnectionError):
         process.join()
         raise _died(process.exitcode) from None
@@ -132,6 +140,9 @@ def _child(first: Callable[[], None], job: Callable[[Connection], bytes], pipe: 
         message = f"error\0{error.code}\0{error.detail}".encode()
     except MemoryError:
         message = b"error\0decoder_memory\0The file needs more memory than a decoder may take."
+    except Exception as error:
+        number = (error.errno or 0) if isinstance(error, OSError) else 0
+        message = f"broken\0{number}\0{traceback.format_exc()}".encode()
     pipe.send_bytes(message)
     os._exit(0)
 
@@ -167,9 +178,21 @@ class _Remote(io.RawIOBase):
         return len(block)
 
 
+def _broken(errno: int, trace: str) -> SluiceError:
+    """Of an exception that the job did not expect: the system's are its own fault, others the file's."""
+    logger.error("A decoder failed in a way that it should not", trace=trace)
+    if errno:
+        return Transient("decoder_broken", f"The decoder could not work: {os.strerror(errno)}.")
+    return _crashed()
+
+
 def _died(exitcode: int | None) -> SluiceError:
     if exitcode == -signal.SIGKILL:
         return Transient("killed", "The decoder was killed from outside.")
+    return _crashed()
+
+
+def _crashed() -> JobError:
     return JobError(
         "decoder_crashed",
         "The file makes its decoder crash: it is damaged, or made to harm.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import tempfile
@@ -18,6 +19,8 @@ from chalicelib.errors import JobError, SluiceError, Transient
 from chalicelib.watch import logger
 
 _STDERR_TAIL = 2000
+# Address space that is mapped and never touched, the stacks of its threads above all.
+_UNTOUCHED_BYTES = 1024**3
 
 
 class Delivered(NamedTuple):
@@ -61,7 +64,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            preexec_fn=confine(memory_bytes),
+            preexec_fn=confine(memory_bytes + _UNTOUCHED_BYTES),
         )
 
         def expire() -> None:
@@ -124,9 +127,18 @@ def _follow(lines: Iterable[str], on_seconds: Callable[[float], None]) -> Delive
     return Delivered(frames, seconds) if ended else None
 
 
+# FFmpeg exits with the lowest byte of what AVERROR() makes of an errno.
+_DISK_FULL = -errno.ENOSPC & 0xFF
+_NO_MEMORY = -errno.ENOMEM & 0xFF
+
+
 def _failure(status: int) -> SluiceError:
     if status == -signal.SIGKILL:
         return Transient("killed", "FFmpeg was killed from outside.")
+    if status == _DISK_FULL:
+        return Transient("disk_full", "The function's temporary disk is full.")
+    if status == _NO_MEMORY:
+        return JobError("decoder_memory", "The video needs more memory than a decoder may take.")
     if status < 0:
         return JobError(
             "decoder_crashed",

@@ -63,15 +63,15 @@ def _open_original(key: str, etag: str, **options: Any) -> StreamingBody:
         ]
     except ClientError as error:
         if _status(error) == 412:
-            detail = f"The file {key} was overwritten while it was being worked on."
+            detail = "The file was overwritten while it was being worked on."
             raise JobError("source_changed", detail) from error
         if _status(error) == 404:
-            raise missing(key) from error
+            raise missing() from error
         raise
 
 
-def missing(key: str) -> JobError:
-    return JobError("source_missing", f"The file {key} is not there any more.")
+def missing() -> JobError:
+    return JobError("source_missing", "The file is not there any more.")
 
 
 def put_original(key: str, body: bytes, content_type: str, metadata: dict[str, str]) -> None:
@@ -100,8 +100,15 @@ def publish(path: Path, key: str) -> int:
     return path.stat().st_size
 
 
-def put_work(key: str, body: bytes) -> None:
-    s3().put_object(Bucket=settings().output_bucket, Key=key, Body=body)
+def put_new_work(key: str, body: bytes) -> bool:
+    """Store a small object, unless there is one; False where there is."""
+    try:
+        s3().put_object(Bucket=settings().output_bucket, Key=key, Body=body, IfNoneMatch="*")
+    except ClientError as error:
+        if _status(error) != 412:
+            raise
+        return False
+    return True
 
 
 def get_output(key: str) -> bytes | None:

@@ -14,7 +14,6 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from chalicelib import queues
-from chalicelib.child import memory_share
 from chalicelib.settings import queue_url
 from chalicelib.watch import MetricUnit, logger, metrics
 
@@ -35,7 +34,7 @@ class Invocation:
         self.request_id: str = context.aws_request_id
         # Kept back for publishing and for saying what came of it.
         self._reserve = min(20.0, 0.15 * self.remaining_seconds())
-        self.child_memory_bytes = memory_share(int(context.memory_limit_in_mb) * 1024**2)
+        self.memory_bytes = int(context.memory_limit_in_mb) * 1024**2
 
     def remaining_seconds(self) -> float:
         return float(self._context.get_remaining_time_in_millis()) / 1000

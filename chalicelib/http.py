@@ -110,7 +110,9 @@ def query(request: Request) -> dict[str, str]:
 
 def base_url(request: Request) -> str:
     """The public base of the API: as it was set, or as API Gateway tells it."""
-    context, path = request.context, request.path.rstrip("/")
     if settings().api_url:
-        return settings().api_url
-    return f"https://{context['domainName']}{context['path'].rstrip('/').removesuffix(path)}"
+        return settings().api_url.rstrip("/")
+    # The route as it is declared ends the path as it was called: /jobs/{job_id}, /api/jobs/1b2c….
+    depth = request.path.strip("/").count("/") + 1
+    path = request.context["path"].rstrip("/").rsplit("/", depth)[0]
+    return f"https://{request.context['domainName']}{path}"

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import uuid
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO
 from urllib.parse import unquote_plus
 
 import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from chalicelib import child, files, jobs, ledger, renditions
+from chalicelib import aws, child, files, jobs, ledger, renditions
 from chalicelib.errors import JobError
 from chalicelib.files import Original
 from chalicelib.handlers import Invocation
@@ -20,6 +18,7 @@ from chalicelib.media import Facts, ImageFacts, VideoFacts
 from chalicelib.plan import make_plan
 from chalicelib.queues import StartMessage
 from chalicelib.rows import PENDING, STARTED, Job
+from chalicelib.scratch import scratch_folder
 from chalicelib.settings import settings
 from chalicelib.sniff import HEAD_BYTES, Sniffed, sniff
 from chalicelib.steps import DEFAULT_PIPELINES, find_steps
@@ -67,8 +66,11 @@ def take_in(record: SQSRecord, invocation: Invocation) -> None:
     """Start the jobs that a message speaks of."""
     for job_id in job_ids(decode(record.body)):
         logger.append_keys(job_id=job_id)
-        tracer.put_annotation("job_id", job_id)
-        begin(job_id, invocation)
+        try:
+            begin(job_id, invocation)
+        except Exception as error:
+            ledger.note_failed_try(job_id, aws.explain(error))
+            raise
 
 
 def job_ids(message: StartMessage | S3Event) -> list[str]:
@@ -92,8 +94,10 @@ def _job_of(created: _Object) -> str | None:
     return job_id
 
 
+@tracer.capture_method(capture_response=False)
 def begin(job_id: str, invocation: Invocation) -> None:
     """Plan a job and send its first messages; again, if that was done before."""
+    tracer.put_annotation("job_id", job_id)
     job = ledger.get_job(job_id)
     if job is None:
         logger.warning("There is no such job")
@@ -105,25 +109,25 @@ def begin(job_id: str, invocation: Invocation) -> None:
             logger.info("Refused", error_code=error.code, error=error.detail)
             jobs.fail_unstarted(job_id, error)
             return
-    elif job.status != STARTED:
-        return
-    # The plan is read back: of two intakes at once, the first one's counts.
-    jobs.send_first(job_id, jobs.load_plan(job_id))
+        # Of two intakes at once, with a source overwritten between them, one has started the job.
+        job = ledger.get_job(job_id)
+    if job is not None and job.status == STARTED:
+        jobs.send_first(job_id, jobs.load_plan(job))
 
 
 def _plan(job: Job, invocation: Invocation) -> None:
     original = files.find_original(job.source_key)
     if original is None:
-        raise files.missing(job.source_key)
+        raise files.missing()
     if job.etag and job.etag != original.etag:
-        detail = f"The file {job.source_key} was overwritten before it could be worked on."
+        detail = "The file was overwritten before it could be worked on."
         raise JobError("source_changed", detail)
     sniffed, facts = inspect(job.source_key, original, invocation)
     asked = list(job.pipeline) or _from_metadata(original) or DEFAULT_PIPELINES[sniffed.kind]
     steps = find_steps(asked, JobError)
-    plan = make_plan(job.job_id, job.source_key, facts, steps, renditions.encode)
+    made = make_plan(job.job_id, job.source_key, facts, steps, renditions.encode)
+    plan = jobs.store_plan(job.job_id, original.etag, made)
     logger.info("Planned", kind=sniffed.kind, tasks=[task.id for task in plan.tasks])
-    jobs.store_plan(job.job_id, plan)
     ledger.start_job(
         job.job_id,
         kind=sniffed.kind,
@@ -162,17 +166,15 @@ def _inspect_image(
 ) -> ImageFacts:
     from chalicelib import pictures
 
-    with TemporaryDirectory(prefix="sluice-") as scratch:
-        path = Path(scratch) / "source"
+    with scratch_folder() as folder:
+        path = folder / "source"
         files.fetch_original(key, original.etag, path)
 
         def look() -> bytes:
             facts = pictures.probe_image(path, sniffed.format, settings().max_image_pixels)
             return msgspec.json.encode(facts)
 
-        found = child.call(
-            look, seconds=_seconds(invocation), memory_bytes=invocation.child_memory_bytes
-        )
+        found = child.call(look, seconds=_seconds(invocation), memory_bytes=invocation.memory_bytes)
     return msgspec.json.decode(found, type=ImageFacts)
 
 
@@ -191,7 +193,8 @@ def _inspect_video(
         partial(files.read_original, key, original.etag),
         original.size,
         seconds=_seconds(invocation),
-        memory_bytes=invocation.child_memory_bytes,
+        most_seconds=invocation.work_seconds(),
+        memory_bytes=invocation.memory_bytes,
     )
     facts = msgspec.json.decode(found, type=VideoFacts)
     longest = settings().max_video_seconds

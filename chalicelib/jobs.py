@@ -12,17 +12,26 @@ from chalicelib.rows import FAILED, FAILURE, SUCCESS, TERMINAL, Job, Output, Ste
 from chalicelib.watch import MetricUnit, logger, metrics
 
 
-def _plan_key(job_id: str) -> str:
-    return f"work/{job_id}/plan.json"
+def _plan_key(job_id: str, etag: str) -> str:
+    """A plan is of one version of the source."""
+    return f"work/{job_id}/plan-{etag}.json"
 
 
-def store_plan(job_id: str, plan: Plan) -> None:
-    files.put_work(_plan_key(job_id), msgspec.json.encode(plan))
+def store_plan(job_id: str, etag: str, plan: Plan) -> Plan:
+    """Keep a plan; of two that are stored for the same source, the first counts, and is what is returned."""
+    key = _plan_key(job_id, etag)
+    if files.put_new_work(key, msgspec.json.encode(plan)):
+        return plan
+    return _load(key)
 
 
-def load_plan(job_id: str) -> Plan:
-    """The plan that intake stored."""
-    body = files.get_output(_plan_key(job_id))
+def load_plan(job: Job) -> Plan:
+    """The plan that intake stored. Raises Transient where it is not there."""
+    return _load(_plan_key(job.job_id, job.etag))
+
+
+def _load(key: str) -> Plan:
+    body = files.get_output(key)
     if body is None:
         raise Transient("plan_missing", "The job's plan is not there.")
     return msgspec.json.decode(body, type=Plan)

@@ -42,8 +42,6 @@ from chalicelib.rows import (
 from chalicelib.settings import settings
 
 _DAY = 86400
-# Longer than SQS keeps a message: a duplicate that comes later than this cannot come.
-_CLAIM_SECONDS = 15 * _DAY
 # SQS makes a dead worker's message visible again soon after the lease; after that long it is lost.
 _REDELIVERY_SECONDS = 60
 _LOST = "ConditionalCheckFailedException"
@@ -150,6 +148,23 @@ def start_job(
             Job.updated_at.set(now_iso()),
         ],
         still_pending,
+    )
+
+
+def note_failed_try(job_id: str, reason: str) -> None:
+    """Keep why a job could not be started, for the day when it has been tried once too often."""
+    never_started = Job.status == PENDING
+    _update(Job(_job_key(job_id), Job.SK), [Job.last_error.set(reason)], never_started)
+
+
+def await_intake(job_id: str) -> bool:
+    """Give a job whose upload has come as long as any other; False where it has started or ended."""
+    deadline = int(time.time()) + settings().job_deadline_seconds
+    waits_for_upload = (Job.status == PENDING) & (Job.awaits_upload == True)  # noqa: E712
+    return _update(
+        Job(_job_key(job_id), Job.SK),
+        [Job.awaits_upload.set(False), Job.deadline_at.set(deadline), Job.due_at.set(deadline)],
+        waits_for_upload,
     )
 
 
@@ -299,6 +314,9 @@ def claim_task(
     if claimed:
         return Claim.FREE, row
     row.refresh(consistent_read=True)
+    # Ours: the answer to this very claim was lost on its way, and it was sent again.
+    if row.state == RUNNING and row.owner == owner:
+        return Claim.FREE, row
     return (Claim.ENDED if row.state in (DONE, FAILED) else Claim.LEASED), row
 
 
@@ -310,15 +328,15 @@ def get_task(job_id: str, task_id: str) -> TaskRow | None:
 
 
 def finish_task(job_id: str, task_id: str, owner: str, output: Output | None) -> TaskRow | None:
-    """Write that a task is done; the row then, or None where its lease was lost to another."""
+    """Write that a task is done; the row once it has ended, or None where its lease was lost to another."""
     result = msgspec.to_builtins(output) if output else None
     return _end_task(job_id, task_id, DONE, TaskRow.owner == owner, TaskRow.result.set(result))
 
 
 def fail_task(job_id: str, task_id: str, owner: str | None, state: StepState) -> TaskRow | None:
-    """Write that a task cannot be done; the row then.
+    """Write that a task cannot be done; the row once it has ended, or None where another is at it.
 
-    Without an `owner`: unless somebody is at it. None where it has ended, or is another's.
+    Without an `owner`: unless somebody is at it.
     """
     if owner:
         ours = TaskRow.owner == owner
@@ -348,7 +366,11 @@ def _end_task(
         ],
         not_ended & ours,
     )
-    return row if ended else None
+    if ended:
+        return row
+    # The answer to our own write may have been lost: who finds a task ended does what follows.
+    current = get_task(job_id, task_id)
+    return current if current and current.state in (DONE, FAILED) else None
 
 
 def release_task(job_id: str, task_id: str, owner: str, reason: str) -> None:
@@ -406,11 +428,13 @@ def claim_identity(
         Identity.SK,
         claimed_job_id=job_id,
         fingerprint=fingerprint,
-        expires_at=int(time.time()) + _CLAIM_SECONDS,
+        # Before the row of a job that it may have started, which lives as long from its end on.
+        expires_at=int(time.time()) + settings().retention_days * _DAY,
     )
-    unclaimed = Identity.pk.does_not_exist()
-    replaceable = Identity.claimed_job_id == instead_of if instead_of else None
-    if _put(row, unclaimed | replaceable if replaceable is not None else unclaimed):
+    free = Identity.pk.does_not_exist() | (Identity.expires_at < int(time.time()))
+    if instead_of:
+        free |= Identity.claimed_job_id == instead_of
+    if _put(row, free):
         return job_id, fingerprint
     row.refresh(consistent_read=True)
     return row.claimed_job_id, row.fingerprint
@@ -449,7 +473,8 @@ def postpone(row: TaskRow, seconds: int) -> bool:
 
 def forget(row: TaskRow) -> None:
     """Look at this task no more: its job has ended."""
-    row.update([TaskRow.due_shard.remove(), TaskRow.due_at.remove()], TaskRow.state.exists())
+    still_there = TaskRow.state.exists()
+    _update(row, [TaskRow.due_shard.remove(), TaskRow.due_at.remove()], still_there)
 
 
 # ── conditional writes ──────────────────────────────────────────────────────────────────────────

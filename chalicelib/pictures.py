@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from PIL import Image, ImageCms, ImageOps, ImageStat, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageStat, UnidentifiedImageError
 
 from chalicelib.errors import JobError
 from chalicelib.media import ImageFacts, fit_box
@@ -17,6 +17,16 @@ from chalicelib.renditions import margin_of, mark_width
 
 _ORIENTATION = 0x0112
 _SIDEWAYS = frozenset({5, 6, 7, 8})
+_TURNED_BY_PILLOW = frozenset({"TIFF"})
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _SRGB = ImageCms.createProfile("sRGB")
 # Our own limit is checked against the header before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
@@ -30,21 +40,18 @@ def probe_image(path: Path, image_format: str, max_pixels: int) -> ImageFacts:
                 "too_many_pixels",
                 f"The image is {image.width} × {image.height}; at most {max_pixels} pixels are taken.",
             )
-        width, height = image.size
-        if image.getexif().get(_ORIENTATION) in _SIDEWAYS:
-            width, height = height, width
+        width, height = _upright_size(image)
     return ImageFacts(image_format, width, height)
 
 
 def thumbnail(source: Path, image_format: str, box: int, target: Path) -> tuple[int, int]:
     """A JPEG that fits in box × box; its size in pixels."""
     with _open(source, image_format) as image:
-        size = fit_box(*image.size, box)
+        size = fit_box(*_upright_size(image), box)
         # A JPEG is decoded at the smallest scale that still has twice the pixels that are needed.
-        image.draft("RGB", (2 * size[0], 2 * size[1]))
-        picture = _decoded(image)
-    picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return _save(ImageOps.exif_transpose(picture), target, quality=85)
+        image.draft("RGB", (2 * max(size), 2 * max(size)))
+        picture = _decoded(image, at_least=2 * max(size))
+    return _save(picture.resize(size, Image.Resampling.LANCZOS), target, quality=85)
 
 
 def watermark(
@@ -52,7 +59,7 @@ def watermark(
 ) -> tuple[int, int]:
     """A full-size JPEG with the mark on it; its size in pixels."""
     with _open(source, image_format) as image:
-        picture = ImageOps.exif_transpose(_decoded(image))
+        picture = _decoded(image)
     with Image.open(mark_image) as drawn:
         layer = drawn.convert("RGBA")
     width = mark_width(mark, picture.width)
@@ -82,36 +89,62 @@ def _open(path: Path, image_format: str) -> Image.Image:
         raise _damaged() from error
 
 
-def _decoded(image: Image.Image) -> Image.Image:
-    """8-bit sRGB, on white where it was transparent; the orientation still to be applied."""
-    orientation = image.getexif().get(_ORIENTATION, 1)
+def _decoded(image: Image.Image, at_least: int | None = None) -> Image.Image:
+    """Upright, 8-bit sRGB, on white where it was transparent.
+
+    With `at_least`, made smaller at once where the longer side is a multiple of that. A large picture
+    takes 4 bytes a pixel at each stage, so no stage holds on to the one before.
+    """
     profile = image.info.get("icc_profile")
+    orientation = _orientation(image)
     try:
         image.load()
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:
         raise _damaged() from error
-    image = _eight_bit(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image).convert("RGB")
-    image = _in_srgb(image, profile)
-    image.getexif()[_ORIENTATION] = orientation
-    return image
+    picture = _eight_bit(image)
+    if at_least and (factor := max(picture.size) // at_least) > 1:
+        picture = picture.reduce(factor)
+    if orientation in _TURNS:
+        picture = picture.transpose(_TURNS[orientation])
+    if "A" in picture.getbands():
+        alpha = picture.getchannel("A")
+        picture = _in_srgb(picture.convert("L" if picture.mode == "LA" else "RGB"), profile)
+        white = Image.new("RGB", picture.size, "white")
+        white.paste(picture, mask=alpha)
+        return white
+    return _in_srgb(picture, profile)
+
+
+def _orientation(image: Image.Image) -> int:
+    """As EXIF tells it (TIFF 6.0, Orientation), and Pillow has not applied by itself."""
+    if image.format in _TURNED_BY_PILLOW:
+        return 1
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except (
+        Exception
+    ):  # whatever is wrong with the header, the picture can still be shown as it lies
+        return 1
+    return found if isinstance(found, int) else 1
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Sixteen bits and more, scaled down to eight: Pillow's own conversion would clip them."""
+    """Samples of eight bits, without a palette; more are scaled down, for Pillow would clip them."""
     if image.mode.startswith("I;16") or image.mode == "I":
         return image.convert("I").point(lambda value: value / 256).convert("L")
     if image.mode == "F":
         return image.convert("L")
-    return image
+    if image.mode in ("P", "PA") or "transparency" in image.info:
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return image.convert("L") if image.mode == "1" else image
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    if image.mode in ("P", "PA", "1"):
-        image = image.convert("RGB")
     if profile:
         try:
             converted = ImageCms.profileToProfile(

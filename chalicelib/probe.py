@@ -34,17 +34,14 @@ def probe_video(source: IO[bytes], demuxer: str, size: int, max_pixels: int) -> 
 
 def _facts(container: InputContainer, demuxer: str, max_pixels: int) -> VideoFacts:
     video = _first_picture(container)
-    if video.width * video.height > max_pixels:
-        raise JobError(
-            "too_many_pixels",
-            f"The video is {video.width} × {video.height}; at most {max_pixels} pixels are taken.",
-        )
+    _check_pixels(video.width, video.height, max_pixels)
     video.codec_context.thread_count = 1
     frame = next(container.decode(video), None)
     if frame is None:
         raise _damaged()
     sar = video.sample_aspect_ratio or Fraction(1)
     width, height = _upright(frame.width * float(sar), frame.height, frame.rotation)
+    _check_pixels(width, height, max_pixels)  # of what is shown: pixels may be wide
     audio = next((s.index for s in container.streams.audio if s.codec_context is not None), None)
     rate = _fraction(video.average_rate or video.guessed_rate) or Fraction(25)
     time_base = _fraction(video.time_base) or Fraction(1, 90000)
@@ -75,6 +72,14 @@ def _first_picture(container: InputContainer) -> VideoStream:
         if not stream.disposition & cover and stream.codec_context is not None:
             return stream
     raise JobError("no_video_stream", "The file has no video stream; the steps need one.")
+
+
+def _check_pixels(width: int, height: int, most: int) -> None:
+    if width * height > most:
+        raise JobError(
+            "too_many_pixels",
+            f"The video is {width} × {height}; at most {most} pixels are taken.",
+        )
 
 
 def _upright(width: float, height: float, rotation: int) -> tuple[int, int]:

@@ -40,5 +40,7 @@ def hide(url: str, receipt: str, seconds: float) -> None:
 
 
 def backoff(receives: int) -> int:
-    """Seconds before the next try, after this many."""
+    """Seconds before the next try, after this many; none before the dead-letter queue."""
+    if receives >= settings().max_receives:
+        return 0
     return int(settings().retry_seconds * 3 ** (receives - 1))

@@ -123,6 +123,7 @@ class Job(Row, discriminator="job"):
     duration = NumberAttribute(null=True)
     error = UnicodeAttribute(default="")
     error_code = UnicodeAttribute(default="")
+    last_error = UnicodeAttribute(default="")  # of intake
     awaits_upload = BooleanAttribute(default=False)
     deadline_at = NumberAttribute()
     by_status = _ByStatus()

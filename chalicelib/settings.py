@@ -31,8 +31,9 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     # Who may call the API. `iam` unless a stage says otherwise, so that forgetting is safe.
     auth: Literal["none", "api_key", "iam"] = "iam"
 
-    upload_url_seconds: Annotated[int, Meta(ge=60, le=604800)] = 3600
-    download_url_seconds: Annotated[int, Meta(ge=60, le=604800)] = 3600
+    # A URL ends with the credentials of the role that signed it, which Lambda renews within twelve hours.
+    upload_url_seconds: Annotated[int, Meta(ge=60, le=43200)] = 3600
+    download_url_seconds: Annotated[int, Meta(ge=60, le=43200)] = 3600
     # An AWS stage can insist that the client announces `size`, which is then signed.
     require_size: bool = False
 
@@ -49,7 +50,8 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     retry_seconds: Positive = 10
     # SQS keeps a message for four days: a task still waiting after that was lost with it.
     job_deadline_seconds: Positive = 4 * 86400 + 3600
-    retention_days: Positive = 30
+    # Not less than an event can be late.
+    retention_days: Annotated[int, Meta(ge=15)] = 30
 
     watermark_image: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+\.png$")] = "watermark.png"
     watermark_position: Literal[

@@ -14,6 +14,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from chalicelib.errors import Forbidden
 from chalicelib.settings import settings
 
+_STAGES = ("AWSPREVIOUS", "AWSCURRENT")  # the last one signs, each verifies
 _LEAST_SECONDS = 6 * 3600
 # How long a process may not know of a key that was put in a moment ago, unless it meets a token of it.
 _KEY_SECONDS = 300
@@ -31,9 +32,10 @@ class Grant(NamedTuple):
 class Tokens:
     """Signs with the current key; verifies with that and its predecessor."""
 
-    def __init__(self, secret_id: str, provider: SecretsProvider | None = None) -> None:
+    def __init__(self, secret_id: str) -> None:
         self._secret_id = secret_id
-        self._provider = provider or SecretsProvider()
+        # One for each stage: a provider caches by the secret's name alone.
+        self._providers = {stage: SecretsProvider() for stage in _STAGES}
         self._refreshed_at = 0.0
 
     def issue(self, job_id: str, folder: str, duration: float) -> str:
@@ -69,12 +71,12 @@ class Tokens:
         return payload
 
     def _serializer(self, *, refresh: bool) -> URLSafeSerializer:
-        keys = [self._key("AWSPREVIOUS", refresh), self._key("AWSCURRENT", refresh)]
+        keys = [self._key(stage, refresh) for stage in _STAGES]
         return URLSafeSerializer([key for key in keys if key], salt="hls")
 
     def _key(self, stage: str, refresh: bool) -> str:
         try:
-            found = self._provider.get(
+            found = self._providers[stage].get(
                 self._secret_id, max_age=_KEY_SECONDS, force_fetch=refresh, VersionStage=stage
             )
         except Exception as error:

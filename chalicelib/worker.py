@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
-from boto3.exceptions import Boto3Error
-from botocore.exceptions import ClientError
 from pynamodb.exceptions import PynamoDBException
 
-from chalicelib import files, jobs, ledger, works
-from chalicelib.errors import JobError, SluiceError, Transient
+from chalicelib import aws, files, jobs, ledger, works
+from chalicelib.errors import JobError, Transient
 from chalicelib.handlers import Invocation, Later
 from chalicelib.ledger import Claim
 from chalicelib.plan import Plan, Task, Video
 from chalicelib.queues import TaskMessage
-from chalicelib.rows import RUNNING, STARTED, Job, Output, TaskRow
+from chalicelib.rows import STARTED, Job, Output, TaskRow
+from chalicelib.scratch import scratch_folder
 from chalicelib.settings import settings
 from chalicelib.watch import MetricUnit, logger, metrics, tracer
 
@@ -28,12 +26,11 @@ def run_task(record: SQSRecord, invocation: Invocation) -> None:
     message = msgspec.json.decode(record.body, type=TaskMessage)
     job_id, task_id = message.job_id, message.task_id
     logger.append_keys(job_id=job_id, task_id=task_id)
-    tracer.put_annotation("job_id", job_id)
     job = ledger.get_job(job_id)
     if job is None or job.status != STARTED:
         logger.info("Nothing to do: the job has ended")
         return
-    plan = jobs.load_plan(job_id)
+    plan = jobs.load_plan(job)
     task = plan.task(task_id)
     claim, row = ledger.claim_task(
         job_id, task_id, task.queue, invocation.request_id, invocation.remaining_seconds()
@@ -67,7 +64,7 @@ def _run_claimed(
         return ledger.fail_task(job.job_id, task.id, owner, jobs.failure(error))
     except Exception as error:
         # Broken world, or our own mistake: tried again soon, and dead-lettered with this reason.
-        ledger.release_task(job.job_id, task.id, owner, _reason(error))
+        ledger.release_task(job.job_id, task.id, owner, aws.explain(error))
         raise
     seconds = round(time.monotonic() - started, 3)
     logger.info("Done", s3_key=output.s3_key, seconds=seconds)
@@ -79,9 +76,9 @@ def _run_claimed(
 @tracer.capture_method(capture_response=False)
 def _perform(job: Job, task: Task, invocation: Invocation) -> Output:
     """Fetch, work, publish: outputs under deterministic keys, the one that is listed last."""
-    budget = works.Budget(invocation.work_seconds, invocation.child_memory_bytes)
-    with TemporaryDirectory(prefix="sluice-") as scratch:
-        folder = Path(scratch)
+    tracer.put_annotation("job_id", job.job_id)
+    budget = works.Budget(invocation.work_seconds, invocation.memory_bytes)
+    with scratch_folder() as folder:
         (folder / "out").mkdir()
         if task.source:
             files.fetch_original(job.source_key, job.etag, folder / "source")
@@ -135,11 +132,9 @@ def bury_task(message: TaskMessage) -> None:
     row = ledger.get_task(job_id, task_id)
     ended = ledger.fail_task(job_id, task_id, None, jobs.failure(exhausted(task_id, row)))
     if ended is None:
-        ended = ledger.get_task(job_id, task_id)
-        if ended is None or ended.state == RUNNING:
-            raise Later(60)
+        raise Later(60)
     try:
-        plan = jobs.load_plan(job_id)
+        plan = jobs.load_plan(job)
     except Transient:  # without it nobody can tell what the task was for, and nothing else can run
         jobs.fail_open_steps(job, jobs.failure(exhausted(task_id, row)))
     else:
@@ -151,14 +146,3 @@ def exhausted(task_id: str, row: TaskRow | None) -> JobError:
     last = (row and row.last_error) or "Every worker that tried it died."
     tries = settings().max_receives
     return JobError("attempts_exhausted", f"{task_id} was tried {tries} times. {last}")
-
-
-def _reason(error: BaseException) -> str:
-    """What may be told of an error: a sentence of ours, or no more than its kind."""
-    if isinstance(error, SluiceError):
-        return error.detail
-    if isinstance(error, Boto3Error) and error.__context__:  # transfers wrap what S3 answered
-        error = error.__context__
-    if isinstance(error, ClientError):
-        return f"AWS answered {error.response['Error']['Code']} to {error.operation_name}."
-    return f"Something unexpected happened ({type(error).__name__})."

@@ -19,7 +19,7 @@ _ENOUGH = 0.9
 
 @dataclass(frozen=True)
 class Budget:
-    """What a task may take: seconds until it must have stopped, bytes of address space of a child."""
+    """What a task may take: seconds until it must have stopped, bytes of memory."""
 
     seconds: Callable[[], float]
     memory_bytes: int

@@ -16,12 +16,18 @@ os.environ.update(
     AWS_SECRET_ACCESS_KEY="testing",
     POWERTOOLS_SERVICE_NAME="tests",
     POWERTOOLS_METRICS_NAMESPACE="Sluice",
-    POWERTOOLS_TRACE_DISABLED="true",
     SLUICE_API_URL="https://api.test/api",
     SLUICE_AUTH="none",
     SLUICE_HLS_SECRET_ARN="hls",
     SLUICE_RETRY_SECONDS="1",
 )
+
+os.environ.setdefault("POWERTOOLS_TRACE_DISABLED", "true")
+# Not that of a shell that works with a cloud: moto would not stand in for it.
+for _variable in ("AWS_PROFILE", *(name for name in os.environ if "AWS_ENDPOINT_URL" in name)):
+    os.environ.pop(_variable, None)
+if _endpoint_url := os.environ.get("SLUICE_TEST_ENDPOINT_URL"):
+    os.environ["AWS_ENDPOINT_URL"] = _endpoint_url
 
 ROOT = Path(__file__).parent.parent
 LOCAL = ROOT / ".local"

@@ -12,15 +12,18 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 import httpx
 import pytest
+from chalice.app import Request
 from chalice.test import Client
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app import app
 from chalicelib import api, ledger
+from chalicelib.errors import Forbidden
+from chalicelib.http import base_url
 from chalicelib.openapi import document
 from chalicelib.rows import SUCCESS, Output, StepState
-from chalicelib.settings import settings
+from chalicelib.settings import Settings, settings
 from chalicelib.tokens import Tokens, tokens
 from tests.pump import take
 
@@ -400,12 +403,48 @@ def test_a_key_has_a_successor(client: Client) -> None:
     first = tokens().issue("job", "outputs/x", 1)
     secrets = boto3.client("secretsmanager")
     secrets.put_secret_value(SecretId="hls", SecretString="second" * 8)
-    of_new_process = Tokens("hls").issue("job", "outputs/x", 1)
-    assert tokens().check(of_new_process, "job").folder == "outputs/x"
-    assert Tokens("hls").check(first, "job").folder == "outputs/x"
+    second = Tokens("hls").issue("job", "outputs/x", 1)
+    for old_or_new in (tokens(), Tokens("hls")):
+        assert old_or_new.check(second, "job").folder == "outputs/x"
+        assert old_or_new.check(first, "job").folder == "outputs/x"
     secrets.put_secret_value(SecretId="hls", SecretString="third " * 8)
-    with pytest.raises(Exception, match="not valid"):
+    assert Tokens("hls").check(second, "job").folder == "outputs/x"
+    with pytest.raises(Forbidden, match="not valid"):
         Tokens("hls").check(first, "job")
+
+
+# ── where the API is ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("route", "path", "base"),
+    [
+        ("/jobs/{job_id}", "/api/jobs/1b2c", "https://x.execute-api.test/api"),
+        ("/jobs/{job_id}", "/api/jobs/1b2c/", "https://x.execute-api.test/api"),
+        ("/jobs", "/api/jobs/", "https://x.execute-api.test/api"),
+        ("/openapi.json", "/openapi.json", "https://x.execute-api.test"),
+        ("/jobs", "/media/v1/jobs", "https://x.execute-api.test/media/v1"),
+    ],
+)
+def test_the_base_is_told_by_api_gateway(
+    monkeypatch: pytest.MonkeyPatch, route: str, path: str, base: str
+) -> None:
+    monkeypatch.setattr("chalicelib.http.settings", lambda: Settings(api_url=""))
+    event = {
+        "multiValueQueryStringParameters": None,
+        "headers": {},
+        "pathParameters": {"job_id": "1b2c"},
+        "requestContext": {
+            "httpMethod": "GET",
+            "resourcePath": route,
+            "path": path,
+            "domainName": "x.execute-api.test",
+        },
+        "body": None,
+        "stageVariables": None,
+        "isBase64Encoded": False,
+    }
+    assert base_url(Request(event)) == base
 
 
 # ── all of it ───────────────────────────────────────────────────────────────────────────────────

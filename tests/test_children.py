@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 import psutil
 import pytest
@@ -16,6 +19,7 @@ import pytest
 from chalicelib import child, ffmpeg
 from chalicelib.errors import JobError, Transient
 from chalicelib.ffmpeg import Delivered
+from chalicelib.scratch import scratch_folder
 
 GIB = 1024**3
 ENDLESS = ("-f", "lavfi", "-i", "testsrc2=size=64x64", "-f", "null", "-")
@@ -92,9 +96,68 @@ def test_a_remote_file_is_read_in_blocks_from_here() -> None:
         source.seek(5)  # type: ignore[attr-defined]
         return bytes(tail + source.read(10))  # type: ignore[attr-defined]
 
-    found = child.call_with_source(look, read, len(content), seconds=5, memory_bytes=2 * GIB)
+    found = child.call_with_source(
+        look, read, len(content), seconds=5, most_seconds=5, memory_bytes=2 * GIB
+    )
     assert found == content[-10:] + content[5:15]
     assert max(asked) <= 1024**2
+
+
+def read_slowly(_: int, length: int) -> bytes:
+    time.sleep(0.4)
+    return bytes(length)
+
+
+def test_slow_storage_is_not_the_files_fault() -> None:
+    def look(source: IO[bytes]) -> bytes:
+        return b"%d" % sum(len(source.read(1024**2)) for _ in range(4))
+
+    def call_slow(most_seconds: float) -> bytes:
+        return child.call_with_source(
+            look,
+            read_slowly,
+            4 * 1024**2,
+            seconds=1,
+            most_seconds=most_seconds,
+            memory_bytes=2 * GIB,
+        )
+
+    assert call_slow(60) == b"4194304"
+    with pytest.raises(Transient, match="in time"):
+        call_slow(0.6)
+
+
+def fail(error: Exception) -> Callable[[], bytes]:
+    def job() -> bytes:
+        raise error
+
+    return job
+
+
+def test_what_a_decoder_did_not_expect_is_the_systems_fault_or_the_files() -> None:
+    with pytest.raises(Transient, match="No space left"):
+        call(fail(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(JobError) as refusal:
+        call(fail(ZeroDivisionError()))
+    assert refusal.value.code == "decoder_crashed"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is full")
+def test_a_full_disk_is_not_the_films_fault(tmp_path: Path) -> None:
+    args = ("-f", "lavfi", "-i", "testsrc2=duration=1", "-f", "rawvideo", "/dev/full")
+    with pytest.raises(Transient, match="disk"):
+        ffmpeg.run(args, folder=tmp_path, seconds=20, memory_bytes=2 * GIB)
+
+
+def test_what_a_killed_worker_left_is_removed(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    dead, alive = tmp_path / "sluice-4194305-x", tmp_path / f"sluice-{os.getppid()}-x"
+    for folder in (dead, alive):
+        folder.mkdir()
+    with scratch_folder() as folder:
+        assert folder.parent == tmp_path
+        assert sorted(tmp_path.iterdir()) == sorted([alive, folder])
+    assert list(tmp_path.iterdir()) == [alive]
 
 
 def test_ffmpeg_says_what_it_delivered(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra import cloud
+from infra import cloud, emulator
 from infra.client import Client, until
 from infra.emulator import EmulatorError, start
 from infra.paths import LOCAL
@@ -35,6 +35,14 @@ def test_a_busy_port_is_named_with_the_remedy(busy_port: int, tmp_path: Path) ->
     assert not (tmp_path / "emulator.json").exists()
 
 
+def alive(process: psutil.Process) -> bool:
+    """Whether it runs: not gone, nor dead with nobody who waits for it."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_what_goes_down_takes_everything_along(sample: Callable[[str], Path]) -> None:
     with cloud.running("test") as stack, Client(stack) as client:
         assert stack.pid is not None
@@ -43,10 +51,10 @@ def test_what_goes_down_takes_everything_along(sample: Callable[[str], Path]) ->
         assert secrets == 0o600
         client.upload(sample("anamorphic.mp4"), "watermark")
         until(lambda: ffmpegs(stack), 60)
-        emulator = psutil.Process(stack.pid)
-        everything = [emulator, *emulator.children(recursive=True)]
+        ministack = psutil.Process(stack.pid)
+        everything = [ministack, *ministack.children(recursive=True)]
         assert len(everything) > 3
-    assert [process for process in everything if process.is_running()] == []
+    assert [process for process in everything if alive(process)] == []
     assert not folder.exists()
 
 
@@ -56,8 +64,6 @@ def elsewhere(tmp_path: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    from infra import emulator
-
     emulator.start(tmp_path, port)
     yield f"http://127.0.0.1:{port}"
     emulator.stop(tmp_path)
@@ -74,3 +80,15 @@ def test_the_same_deploy_works_on_an_emulator_that_is_there(elsewhere: str) -> N
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "UploadBucket: sluice-test-upload-" in done.stdout
+
+
+def test_the_ledger_keeps_its_contract_here_too(elsewhere: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", Path(__file__).with_name("test_ledger.py")],
+        env={**os.environ, "SLUICE_TEST_ENDPOINT_URL": elsewhere},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "skipped" not in done.stdout

@@ -1,12 +1,17 @@
-"""State transitions, under moto: every verb once, twice, and against a rival."""
+"""State transitions: every verb once, twice, and against a rival.
+
+Under moto; tests/test_cloud.py runs them all again on the DynamoDB of the local cloud.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Iterator
 from itertools import pairwise
 
+import boto3
 import pytest
 from moto import mock_aws
 
@@ -23,8 +28,10 @@ from chalicelib.rows import (
     StepState,
     TaskRow,
 )
+from chalicelib.settings import settings
 from tests.cloud import make_table
 
+ON_A_CLOUD = "SLUICE_TEST_ENDPOINT_URL" in os.environ
 OUTPUT = Output("thumbnail", "outputs/x_thumb.jpg", 10, "image/jpeg", 5, 4)
 DONE = StepState(SUCCESS, output=OUTPUT)
 BROKEN = StepState(FAILURE, error="It is damaged.", error_code="source_damaged")
@@ -32,9 +39,14 @@ BROKEN = StepState(FAILURE, error="It is damaged.", error_code="source_damaged")
 
 @pytest.fixture(autouse=True)
 def table() -> Iterator[None]:
-    with mock_aws():
+    if ON_A_CLOUD:
         make_table()
         yield
+        boto3.client("dynamodb").delete_table(TableName=settings().jobs_table)
+    else:
+        with mock_aws():
+            make_table()
+            yield
 
 
 def new_job(*pipeline: str, key: str = "uploads/a.png", start: bool = True) -> str:
@@ -155,8 +167,11 @@ def test_a_buried_task_fails_unless_somebody_works_on_it_or_it_has_ended() -> No
     ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)
     assert ledger.fail_task(job_id, "thumbnail", None, BROKEN) is None
     ledger.release_task(job_id, "thumbnail", "me", "No luck.")
-    assert ledger.fail_task(job_id, "thumbnail", None, BROKEN) is not None
-    assert ledger.fail_task(job_id, "thumbnail", None, BROKEN) is None
+    ended = ledger.fail_task(job_id, "thumbnail", None, BROKEN)
+    assert ended is not None
+    again = ledger.fail_task(job_id, "thumbnail", None, StepState(FAILURE, error="Once more."))
+    assert again is not None
+    assert again.to_dynamodb_dict() == ended.to_dynamodb_dict()
     assert ledger.fail_task(job_id, "never-received", None, BROKEN) is not None
 
 

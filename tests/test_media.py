@@ -11,12 +11,12 @@ import av
 import msgspec
 import numpy
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from chalicelib import child, pictures, probe, renditions, works
 from chalicelib.errors import JobError
-from chalicelib.media import Facts, VideoFacts
-from chalicelib.plan import make_plan
+from chalicelib.media import Facts, ImageFacts, VideoFacts
+from chalicelib.plan import Thumbnail, make_plan
 from chalicelib.sniff import HEAD_BYTES, sniff
 from chalicelib.steps import find_steps
 from infra import samples
@@ -39,6 +39,7 @@ def facts_of(path: Path) -> Facts:
         lambda start, length: content[start : start + length],
         len(content),
         seconds=20,
+        most_seconds=20,
         memory_bytes=3 * GIB,
     )
     return msgspec.json.decode(found, type=VideoFacts)
@@ -131,6 +132,72 @@ def test_every_exif_orientation_comes_out_upright(
         assert image.size == size == (results[step].made.width, results[step].made.height)
         for pixel, colour in zip(corners(image), (RED, GREEN, BLUE, WHITE), strict=True):
             assert near(pixel, colour), (number, step, pixel, colour)
+
+
+SIDEWAYS = {"ROTATE_90": 6, "ROTATE_180": 3, "FLIP_TOP_BOTTOM": 4, "TRANSPOSE": 5}
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.mark.parametrize("stored", SIDEWAYS)
+@pytest.mark.parametrize(
+    ("mode", "name", "options"),
+    [
+        ("RGB", "profile.jpg", {"icc_profile": SRGB}),
+        ("CMYK", "cmyk.jpg", {}),
+        ("RGBA", "alpha.png", {}),
+        ("RGBA", "profile.png", {"icc_profile": SRGB}),
+        ("RGB", "lossless.webp", {"lossless": True, "icc_profile": SRGB}),
+        ("RGB", "picture.tiff", {}),
+        ("RGB", "picture.avif", {"icc_profile": SRGB}),
+    ],
+)
+def test_orientation_holds_in_every_format(
+    tmp_path: Path, mode: str, name: str, options: dict[str, Any], stored: str
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = SIDEWAYS[stored]
+    lying = samples.scene(800, 600).transpose(Image.Transpose[stored]).convert(mode)
+    lying.save(tmp_path / name, exif=exif, **options)
+    results = run(tmp_path / name, tmp_path, "thumbnail", "watermark")
+    for step, size in (("thumbnail", (512, 384)), ("watermark", (800, 600))):
+        image = opened(results[step].path)
+        assert image.size == size
+        for pixel, colour in zip(corners(image), (RED, GREEN, BLUE, WHITE), strict=True):
+            assert near(pixel, colour, 60), (step, pixel, colour)
+    assert facts_of(tmp_path / name) == ImageFacts(name_of(name), 800, 600)
+
+
+def name_of(name: str) -> str:
+    return {"jpg": "JPEG"}.get(name.rsplit(".", 1)[1], name.rsplit(".", 1)[1].upper())
+
+
+def test_a_broken_exif_header_breaks_no_picture(sample: Sample, tmp_path: Path) -> None:
+    content = sample("orientation_1.jpg").read_bytes()
+    broken = content.replace(b"Exif\0\0II*\0", b"Exif\0\0XX*\0").replace(
+        b"Exif\0\0MM\0*", b"Exif\0\0XX\0*"
+    )
+    assert broken != content
+    (tmp_path / "a.jpg").write_bytes(broken)
+    results = run(tmp_path / "a.jpg", tmp_path, "thumbnail")
+    assert opened(results["thumbnail"].path).size == (512, 384)
+
+
+def test_the_largest_picture_fits_in_its_functions_memory(tmp_path: Path) -> None:
+    source = tmp_path / "large.png"
+    Image.new("RGBA", (12_000, 9_990), (255, 0, 0, 128)).save(source, compress_level=1)
+    work = Thumbnail("PNG", 512, "thumb.jpg")
+    (tmp_path / "out").mkdir()
+    shutil.move(source, tmp_path / "source")
+    made = works.perform(work, tmp_path, works.Budget(lambda: 60.0, 1769 * 1024**2), lambda _: None)
+    assert (made.width, made.height) == (512, 426)
+    assert near(opened(tmp_path / "out" / "thumb.jpg").getpixel((200, 200)), (255, 127, 127), 4)
+
+
+def test_pixels_are_counted_as_they_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "wide.mp4"
+    samples.film(path, size="640x360", filters="setsar=60/1", seconds=0.2, sound=False)
+    with path.open("rb") as file, pytest.raises(JobError, match="38400 × 360"):
+        probe.probe_video(file, "mov", path.stat().st_size, 10_000_000)
 
 
 @pytest.mark.parametrize("name", samples.IMAGES)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +19,7 @@ import pytest
 from chalicelib import aftercare, api, files, intake, jobs, ledger
 from chalicelib.api import FromKeyRequest, PresignRequest
 from chalicelib.ledger import Claim
+from chalicelib.plan import Plan
 from chalicelib.queues import StartMessage
 from chalicelib.rows import FAILURE, STARTED, SUCCESS, Job, Output
 from chalicelib.settings import settings
@@ -263,15 +267,26 @@ def test_a_source_that_is_deleted_is_said_to_be(sample: Sample) -> None:
     assert only_job().error_code == "source_missing"
 
 
+def hide_plan(job_id: str) -> tuple[str, bytes]:
+    """Take a job's plan away; its key and content."""
+    s3, bucket = boto3.client("s3"), settings().output_bucket
+    (found,) = s3.list_objects_v2(Bucket=bucket, Prefix=f"work/{job_id}/plan")["Contents"]
+    body = s3.get_object(Bucket=bucket, Key=found["Key"])["Body"].read()
+    s3.delete_object(Bucket=bucket, Key=found["Key"])
+    return found["Key"], body
+
+
+def put_back(plan: tuple[str, bytes]) -> None:
+    key, body = plan
+    boto3.client("s3").put_object(Bucket=settings().output_bucket, Key=key, Body=body)
+
+
 def test_a_broken_world_is_retried_and_then_dead_lettered_with_its_reason(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
-    plan = jobs.load_plan(job_id)
     body = message(job_id, "thumbnail")
-    s3 = boto3.client("s3")
-    bucket = settings().output_bucket
-    s3.delete_object(Bucket=bucket, Key=f"work/{job_id}/plan.json")
+    plan = hide_plan(job_id)
     assert deliver("thumbnail", body) == [body]
-    jobs.store_plan(job_id, plan)
+    put_back(plan)
     claim, _ = ledger.claim_task(job_id, "thumbnail", "thumbnail", "unlucky", 60)
     assert claim is Claim.FREE
     ledger.release_task(job_id, "thumbnail", "unlucky", "AWS answered SlowDown to PutObject.")
@@ -283,13 +298,68 @@ def test_a_broken_world_is_retried_and_then_dead_lettered_with_its_reason(sample
 
 def test_a_job_whose_plan_is_lost_still_ends(sample: Sample) -> None:
     job_id = started(sample, "thumbnail", "watermark")
-    key = f"work/{job_id}/plan.json"
-    boto3.client("s3").delete_object(Bucket=settings().output_bucket, Key=key)
+    hide_plan(job_id)
     body = message(job_id, "thumbnail")
     assert deliver("thumbnail", body) == [body]
     assert deliver("thumbnail_dead", body) == []
     job = only_job()
     assert [step.error_code for step in job.steps] == ["attempts_exhausted"] * 2
+
+
+def test_a_job_that_was_started_but_whose_messages_never_went_out_is_taken_up_again(
+    sample: Sample,
+) -> None:
+    event = drop("photo.jpg", sample("photo.jpg").read_bytes(), pipeline="thumbnail")
+    deliver("intake", event)
+    take("thumbnail")  # as if it had never been sent
+    assert deliver("intake_dead", event) == []
+    drain()
+    assert only_job().status == SUCCESS
+
+
+def test_a_job_whose_intake_always_fails_says_why(sample: Sample) -> None:
+    event = drop("photo.jpg", sample("photo.jpg").read_bytes(), pipeline="thumbnail")
+    output = settings().output_bucket
+    s3 = boto3.client("s3")
+    s3.delete_bucket(Bucket=output)
+    for receives in range(1, 6):
+        assert deliver("intake", event, receives=receives) == [event]
+    s3.create_bucket(Bucket=output)
+    assert deliver("intake_dead", event) == []
+    job = only_job()
+    assert (job.status, job.error_code) == (FAILURE, "intake_failed")
+    assert "NoSuchBucket" in job.error
+
+
+def test_a_worker_whose_write_was_made_but_not_answered_still_does_what_follows(
+    sample: Sample,
+) -> None:
+    job_id = started(sample, "thumbnail")
+    claim, _ = ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)
+    assert (claim, ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)[0]) == (
+        Claim.FREE,
+        Claim.FREE,
+    )
+    output = Output("thumbnail", "outputs/x", 1, "image/jpeg", 1, 1)
+    first = ledger.finish_task(job_id, "thumbnail", "me", output)
+    again = ledger.finish_task(job_id, "thumbnail", "me", output)
+    assert first is not None
+    assert again is not None
+    assert again.to_dynamodb_dict() == first.to_dynamodb_dict()
+    assert ledger.finish_task(job_id, "watermark", "another", output) is None
+
+
+def test_of_two_plans_for_one_source_the_first_counts_and_another_source_has_its_own(
+    sample: Sample,
+) -> None:
+    job_id = started(sample, "thumbnail")
+    row = ledger.get_job(job_id)
+    assert row is not None
+    kept = jobs.load_plan(row)
+    other = Plan((), {})
+    assert jobs.store_plan(job_id, row.etag, other) == kept
+    assert jobs.store_plan(job_id, "another", other) == other
+    assert jobs.load_plan(row) == kept
 
 
 def test_a_task_whose_workers_all_died_fails_once_it_is_dead_lettered(sample: Sample) -> None:
@@ -334,6 +404,40 @@ def test_an_upload_that_never_comes_expires() -> None:
     row.update([Job.due_at.set(int(time.time()) - 1)])
     aftercare.sweep()
     assert (only_job().status, only_job().error_code) == (FAILURE, "upload_expired")
+
+
+def test_an_upload_that_came_and_waits_for_intake_has_not_expired(sample: Sample) -> None:
+    upload = api.presign(PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
+    drop(upload.key, sample("photo.jpg").read_bytes())  # its event is far back in the queue
+    row = ledger.get_job(str(upload.job_id))
+    assert row is not None
+    row.update([Job.due_at.set(int(time.time()) - 1)])
+    aftercare.sweep()
+    assert only_job().status == "PENDING"
+    aftercare.sweep()
+    assert len(take("intake")) == 1
+    deliver("intake", json.dumps({"job_id": upload.job_id}))
+    drain()
+    assert only_job().status == SUCCESS
+
+
+def test_one_row_that_cannot_be_looked_after_does_not_keep_the_sweep_from_others() -> None:
+    uploads = [api.presign(PresignRequest("a.jpg", "image/jpeg", ["thumbnail"])) for _ in range(3)]
+    job_ids = [upload.job_id for upload in uploads]
+    for job_id in job_ids:
+        row = ledger.get_job(str(job_id))
+        assert row is not None
+        row.update([Job.due_at.set(int(time.time()) - 1)])
+    boto3.client("dynamodb").update_item(
+        TableName=settings().jobs_table,
+        Key={"pk": {"S": f"job#{min(map(str, job_ids))}"}, "sk": {"S": "job"}},
+        UpdateExpression="REMOVE source_key",
+    )
+    with pytest.raises(ExceptionGroup) as raised:
+        aftercare.sweep()
+    assert len(raised.value.exceptions) == 1
+    ended = [ledger.get_job(str(job_id)).status for job_id in job_ids]  # type: ignore[union-attr]
+    assert sorted(ended) == [FAILURE, FAILURE, "PENDING"]
 
 
 def test_a_job_past_its_deadline_ends_and_keeps_what_is_good(sample: Sample) -> None:
@@ -403,3 +507,25 @@ def test_a_message_of_intake_is_ours_or_s3s() -> None:
     assert intake.decode('{"job_id": "a"}') == StartMessage("a")
     event: Any = intake.decode(event_of("ü+ .jpg", size=1, etag="e"))
     assert [created.key for created in event.created()] == ["ü+ .jpg"]
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "small.mp4"])
+def test_the_functions_are_traced_where_lambda_traces_them(name: str) -> None:
+    """As on AWS, for the sampled ones: in a process of its own, for a tracer is set up once."""
+    test = "test_a_dropped_picture_gets_the_default_steps"
+    if name == "small.mp4":
+        test = "test_a_dropped_film_gets_the_default_steps_and_is_encoded_once"
+    sampled = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", f"{__file__}::{test}"],
+        env=os.environ
+        | {
+            "POWERTOOLS_TRACE_DISABLED": "false",
+            "LAMBDA_TASK_ROOT": "/var/task",
+            "_X_AMZN_TRACE_ID": sampled,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "1 passed" in done.stdout, done.stdout
