@@ -8,6 +8,8 @@ import shlex
 import signal
 import sys
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from chalicelib.settings import InvalidSetting
 from infra import cloud
 from infra.build import BuildError, build
@@ -26,6 +28,10 @@ def main() -> int:
     except (BuildError, DeployError, EmulatorError, InvalidSetting, LayerError) as error:
         print(error, file=sys.stderr)
         return 1
+    except (BotoCoreError, ClientError) as error:
+        where = os.environ.get("AWS_ENDPOINT_URL") or "AWS, for AWS_ENDPOINT_URL is not set"
+        print(f"{error}\n(This spoke to {where}.)", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0
@@ -33,9 +39,10 @@ def main() -> int:
 
 def _run(chosen: argparse.Namespace) -> None:
     endpoint_url = os.environ.get("AWS_ENDPOINT_URL") or None
+    ours = endpoint_url == os.environ.get("SLUICE_LOCAL_ENDPOINT_URL")
     match chosen.command:
-        # A shell that was told of our own cloud by `env` still means that one.
-        case "up" if endpoint_url and not cloud.is_ours(endpoint_url):
+        # A shell that was told of our own cloud by `env` still means that one, also when it is down.
+        case "up" if endpoint_url and not ours:
             cloud.up_elsewhere(chosen.stage, endpoint_url, chosen.auth)
         case "up":
             cloud.up(chosen.stage, chosen.port, chosen.auth)
@@ -70,6 +77,10 @@ def _print_environment() -> None:
         "AWS_ACCESS_KEY_ID": stack.access_key_id,
         "AWS_SECRET_ACCESS_KEY": stack.secret_access_key,
     }
+    if stack.pid is not None:
+        variables["SLUICE_LOCAL_ENDPOINT_URL"] = stack.aws_endpoint_url
+    if stack.api_key:
+        variables["API_KEY"] = stack.api_key
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
     # The AWS CLI is in the project's environment.

@@ -23,7 +23,7 @@ class Client:
         self.stack = stack
         headers = {"x-api-key": stack.api_key} if stack.api_key else {}
         # The first call starts a Lambda; on a busy laptop that takes its time.
-        self.http = httpx.Client(timeout=60, headers=headers)
+        self.http = httpx.Client(timeout=60, headers=headers, trust_env=False)
 
     def __enter__(self) -> Client:
         return self

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from infra import emulator
 from infra.build import Build, build
-from infra.deploy import Account, delete, deploy, stack_name
+from infra.deploy import Account, delete, deploy, local_api_url, stack_name
 from infra.dropped import set_by_call
 from infra.emulator import EmulatorError
-from infra.parts.gateway import LOCAL_API_ID
 from infra.paths import LOCAL
 
 DEFAULT_PORT = 4566
@@ -50,40 +53,53 @@ class Stack:
 def up(stage: str, port: int, auth: str | None = None) -> Stack:
     """The local cloud with the stack on it, left running; harmless if it is already there."""
     built = build(stage, auth=auth)
-    running_here = emulator.find(LOCAL)
+    running_here, stack = emulator.find(LOCAL), read(LOCAL)
     if running_here:
         if running_here.port != port:
             raise EmulatorError(
                 f"The local cloud is already up on port {running_here.port}: "
                 f"stop it with `make down`, or leave PORT={port} away."
             )
-        stack = read(LOCAL)
         if stack and stack.build == built.digest:
             print(f"Already up: {stack.api_url}")
             return stack
         print("The sources have changed: starting anew")
     # An update that changes routes is rolled back by MiniStack, so that a change means another start.
     emulator.stop(LOCAL)
+    if stack and stack.pid is not None:
+        _file(LOCAL).unlink()
     try:
         return _start(built, LOCAL, port)
     except BaseException:
-        down()
+        emulator.stop(LOCAL)
         raise
 
 
 def up_elsewhere(stage: str, endpoint_url: str, auth: str | None = None) -> Stack:
-    """The stack on an emulator that somebody else has started."""
+    """The stack on an emulator that somebody else has started; harmless if it is already there.
+
+    Never with the caller's own credentials, for they would be written down.
+    """
     built = build(stage, auth=auth)
     region = os.environ.get("AWS_DEFAULT_REGION", _REGION)
-    key = os.environ.get("AWS_ACCESS_KEY_ID", _ROOT[0])
-    secret = os.environ.get("AWS_SECRET_ACCESS_KEY", _ROOT[1])
-    account = Account(endpoint_url.rstrip("/"), region, key, secret)
+    account = Account(endpoint_url.rstrip("/"), region, *_ROOT)
+    stack = read(LOCAL)
+    if stack and (stack.aws_endpoint_url, stack.build) == (account.endpoint_url, built.digest):
+        print(f"Already up: {stack.api_url}")
+        return stack
     delete(stage, account)
     return _deploy(built, account, LOCAL)
 
 
 def down() -> bool:
-    """Stop what `up` started and remove its files; False if there was nothing."""
+    """Stop what `up` started and remove its files; False if there was nothing.
+
+    With it what a demo or a test left that was killed.
+    """
+    for folder in (LOCAL / "run").glob("*"):
+        if not _owned(folder):
+            emulator.stop(folder)
+            shutil.rmtree(folder, ignore_errors=True)
     stack = read(LOCAL)
     ran = emulator.stop(LOCAL)
     if stack and stack.pid is None and not ran:
@@ -106,11 +122,24 @@ def running(
     built = build(stage, auth=auth)
     port = port or _free_port()
     folder = LOCAL / "run" / str(port)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "owner").write_text(str(os.getpid()))
+    # Stopped from outside, we still clean up.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         yield _start(built, folder, port)
     finally:
         emulator.stop(folder)
         shutil.rmtree(folder, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _owned(folder: Path) -> bool:
+    """Whether the process still lives that uses the cloud of this folder."""
+    try:
+        return psutil.pid_exists(int((folder / "owner").read_text()))
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def read(folder: Path = LOCAL) -> Stack | None:
@@ -120,12 +149,6 @@ def read(folder: Path = LOCAL) -> Stack | None:
     except FileNotFoundError:
         return None
     return Stack(**{field.name: said.get(field.name) for field in fields(Stack)})
-
-
-def is_ours(endpoint_url: str) -> bool:
-    """Whether this is the address of the cloud that `up` started."""
-    running_here = emulator.find(LOCAL)
-    return running_here is not None and endpoint_url.rstrip("/").endswith(f":{running_here.port}")
 
 
 def _start(built: Build, folder: Path, port: int) -> Stack:
@@ -138,9 +161,7 @@ def _start(built: Build, folder: Path, port: int) -> Stack:
 def _deploy(built: Build, account: Account, folder: Path, pid: int | None = None) -> Stack:
     assert account.endpoint_url
     assert account.region
-    # An emulator that is not ours may name the API as it likes, and tells the functions by the request.
-    api_url = f"{account.endpoint_url}/_aws/execute-api/{LOCAL_API_ID}/api" if pid else ""
-    outputs = deploy(built, account, api_url=api_url)
+    outputs = deploy(built, account)
     if pid:
         set_by_call(built.folder, account, outputs)
     key, secret = _developer(account) if pid else (account.access_key_id, account.secret_access_key)
@@ -148,7 +169,7 @@ def _deploy(built: Build, account: Account, folder: Path, pid: int | None = None
     assert secret
     stack = Stack(
         stage=built.stage,
-        api_url=api_url or f"{account.endpoint_url}/_aws/execute-api/{outputs['RestAPIId']}/api",
+        api_url=local_api_url(built.stage, account),
         aws_endpoint_url=account.endpoint_url,
         region=account.region,
         access_key_id=key,

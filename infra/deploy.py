@@ -14,6 +14,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from infra.build import Build, chosen_auth
+from infra.parts.gateway import LOCAL_API_ID
 from infra.parts.names import LOCAL_STAGES
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ class Account:
     def cloudformation(self) -> CloudFormationClient:
         return self.session().client("cloudformation", endpoint_url=self.endpoint_url)
 
+    def number(self) -> str:
+        """The twelve digits."""
+        identity: Any = self.session().client("sts", endpoint_url=self.endpoint_url)
+        number: str = identity.get_caller_identity()["Account"]
+        return number
+
     def s3(self) -> S3Client:
         return self.session().client("s3", endpoint_url=self.endpoint_url)
 
@@ -57,6 +64,7 @@ def stack_name(stage: str) -> str:
 
 def refuse_unchosen(stage: str, auth: str | None, account: Account) -> None:
     """Nothing goes to AWS before somebody has said who may call it; raises DeployError."""
+    refuse_local(stage, account)
     if account.endpoint_url or auth or chosen_auth(stage):
         return
     raise DeployError(
@@ -67,7 +75,23 @@ def refuse_unchosen(stage: str, auth: str | None, account: Account) -> None:
     )
 
 
-def deploy(build: Build, account: Account, *, api_url: str = "") -> dict[str, str]:
+def refuse_local(stage: str, account: Account) -> None:
+    """What is open to all, and deleted with all that is in it, stays off AWS; raises DeployError."""
+    if stage in LOCAL_STAGES and not account.endpoint_url:
+        raise DeployError(
+            f"The stage {stage} is made for an emulator, and AWS_ENDPOINT_URL is not set. "
+            "For AWS, choose another one, as in STAGE=prod."
+        )
+
+
+def local_api_url(stage: str, account: Account) -> str:
+    """The API's address on an emulator; "" on AWS, where requests tell it."""
+    if stage not in LOCAL_STAGES:
+        return ""
+    return f"{account.endpoint_url}/_aws/execute-api/{LOCAL_API_ID}/api"
+
+
+def deploy(build: Build, account: Account) -> dict[str, str]:
     """Create or update the stack; its outputs. Raises DeployError."""
     name = stack_name(build.stage)
     print(f"Deploying {name}: artefacts", flush=True)
@@ -81,13 +105,19 @@ def deploy(build: Build, account: Account, *, api_url: str = "") -> dict[str, st
     request: dict[str, Any] = {
         "StackName": name,
         "TemplateURL": template_url,
-        "Parameters": [{"ParameterKey": "ApiUrl", "ParameterValue": api_url}],
+        "Parameters": [
+            {
+                "ParameterKey": "ApiUrl",
+                "ParameterValue": local_api_url(build.stage, account),
+            }
+        ],
         "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
     }
     try:
         if stack:
             cloudformation.update_stack(**request)
         else:
+            _refuse_left_buckets(name, account)
             cloudformation.create_stack(**request)
     except ClientError as error:
         if "No updates are to be performed" not in str(error):
@@ -102,6 +132,7 @@ def deploy(build: Build, account: Account, *, api_url: str = "") -> dict[str, st
 
 def delete(stage: str, account: Account) -> None:
     """Delete the stack. Buckets and table are kept, but for stages of a local cloud."""
+    refuse_local(stage, account)
     name = stack_name(stage)
     cloudformation = account.cloudformation()
     stack = _find(cloudformation, name)
@@ -116,12 +147,23 @@ def delete(stage: str, account: Account) -> None:
     _wait(cloudformation, stack["StackId"])
 
 
+def _refuse_left_buckets(name: str, account: Account) -> None:
+    """A new stack cannot take over what an old one has left; raises DeployError."""
+    s3, number = account.s3(), account.number()
+    for kind in ("upload", "output"):
+        bucket = f"{name}-{kind}-{number}-{s3.meta.region_name}"
+        if _exists(s3, bucket, number):
+            raise DeployError(
+                f"The bucket {bucket} is still there, of a stack {name} that was deleted: empty and "
+                f"delete it, as in `aws s3 rb --force s3://{bucket}`, or deploy another stage."
+            )
+
+
 def _upload(folder: Path, account: Account) -> str:
     """The artefacts, each under its content's hash; the address of the template that names them."""
     s3 = account.s3()
-    identity = account.session().client("sts", endpoint_url=account.endpoint_url)
-    bucket = f"sluice-artifacts-{identity.get_caller_identity()['Account']}-{s3.meta.region_name}"
-    _make_private_bucket(s3, bucket)
+    bucket = f"sluice-artifacts-{account.number()}-{s3.meta.region_name}"
+    _make_private_bucket(s3, bucket, account.number())
     template = json.loads((folder / "sam.json").read_text())
     for resource in template["Resources"].values():
         for uri in ("CodeUri", "ContentUri"):
@@ -132,13 +174,20 @@ def _upload(folder: Path, account: Account) -> str:
     return f"{s3.meta.endpoint_url}/{bucket}/{key}"
 
 
-def _make_private_bucket(s3: S3Client, bucket: str) -> None:
+def _exists(s3: S3Client, bucket: str, owner: str) -> bool:
+    """Whether we have this bucket; raises DeployError where somebody else does."""
     try:
-        s3.head_bucket(Bucket=bucket)
-        return
+        s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=owner)
     except ClientError as error:
         if error.response["Error"]["Code"] != "404":
             raise DeployError(f"The bucket {bucket} cannot be used: {error}") from None
+        return False
+    return True
+
+
+def _make_private_bucket(s3: S3Client, bucket: str, owner: str) -> None:
+    if _exists(s3, bucket, owner):
+        return
     if s3.meta.region_name == "us-east-1":
         s3.create_bucket(Bucket=bucket)
     else:

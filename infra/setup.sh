@@ -52,7 +52,7 @@ install_uv() {
   fail "No python3 here has a 'venv' or 'pip' that works: install one (on Debian: apt-get install python3-venv)."
 }
 if [ "$(.local/uv/bin/uv --version 2>/dev/null | cut -d' ' -f2)" != "$UV_VERSION" ]; then
-  echo "Installing uv $UV_VERSION"
+  echo >&2 "Installing uv $UV_VERSION"
   install_uv
 fi
 uv() { env -u PYTHONDONTWRITEBYTECODE .local/uv/bin/uv --quiet "$@"; }
@@ -64,7 +64,7 @@ fits() {
 }
 for venv in .venv .local/cloud-venv; do
   if fits "$venv"; then continue; fi
-  echo "Making $venv with ${python:-a Python 3.13 from uv}"
+  echo >&2 "Making $venv with ${python:-a Python 3.13 from uv}"
   if [ -n "$python" ]; then
     uv venv --clear --python "$python" "$venv"
   else
@@ -72,7 +72,7 @@ for venv in .venv .local/cloud-venv; do
       fail "There is no Python 3.13 here, and uv could not download one: install it, or say where it is with PYTHON=."
   fi
 done
-echo "Installing the packages"
+echo >&2 "Installing the packages"
 uv pip sync --require-hashes --compile-bytecode --python .venv/bin/python requirements-dev.txt
 uv pip sync --require-hashes --compile-bytecode --python .local/cloud-venv/bin/python requirements-cloud.txt
 stamp > .local/setup.stamp

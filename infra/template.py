@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from chalicelib.settings import InvalidSetting, load
+from chalicelib.settings import InvalidSetting, Settings, load
 from infra.parts import functions, gateway, storage, watching
 from infra.parts.gateway import Limits
 from infra.parts.names import FUNCTIONS, LOCAL_STAGES, SOURCE_QUEUES, Json, ref, sub
@@ -82,13 +82,17 @@ def merge_template(config: ChaliceConfig) -> Json:
 
 
 def _parameters(variables: Mapping[str, str], *, local: bool) -> Parameters:
+    known = {f"SLUICE_{field.upper()}" for field in Settings.__struct_fields__}
+    unknown = {name for name in variables if name.startswith("SLUICE_")} - known
+
     def number(name: str, default: int, least: int) -> int:
+        unknown.discard(name)
         text = variables.get(name, str(default))
         if not text.isdecimal() or int(text) < least:
             raise InvalidSetting(f"{name} is {text!r}; it must be a whole number from {least} on.")
         return int(text)
 
-    return Parameters(
+    chosen = Parameters(
         Limits(
             number("SLUICE_RATE_LIMIT", 100, 1),
             number("SLUICE_BURST_LIMIT", 200, 1),
@@ -103,3 +107,6 @@ def _parameters(variables: Mapping[str, str], *, local: bool) -> Parameters:
             for queue in SOURCE_QUEUES
         },
     )
+    if unknown:
+        raise InvalidSetting(f"There is no setting {', '.join(sorted(unknown))}.")
+    return chosen

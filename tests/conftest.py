@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +14,8 @@ from layers.build import unpacked
 # Before anything of ours is imported: the table's name is read when its model is.
 os.environ.update(
     AWS_DEFAULT_REGION="us-east-1",
-    AWS_ACCESS_KEY_ID="testing",
-    AWS_SECRET_ACCESS_KEY="testing",
+    AWS_ACCESS_KEY_ID="test",
+    AWS_SECRET_ACCESS_KEY="test",
     POWERTOOLS_SERVICE_NAME="tests",
     POWERTOOLS_METRICS_NAMESPACE="Sluice",
     SLUICE_API_URL="https://api.test/api",
@@ -43,6 +45,30 @@ def sample() -> Callable[[str], Path]:
     from infra.samples import sample
 
     return lambda name: sample(name, LOCAL / "samples")
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project that is set up, with a local cloud of its own still to be started."""
+    project = tmp_path / "project"
+    (project / ".local").mkdir(parents=True)
+    for name in ("infra", "layers", "chalicelib", ".chalice"):
+        shutil.copytree(ROOT / name, project / name)
+    for name in ("Makefile", "app.py", "requirements.txt"):
+        shutil.copy(ROOT / name, project / name)
+    for name in (".venv", ".local/layers", ".local/cache", ".local/cloud-venv"):
+        (ROOT / name).mkdir(parents=True, exist_ok=True)
+        (project / name).symlink_to(ROOT / name)
+    (project / "infra" / "setup.sh").write_text("exit 0\n")
+    return project
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -58,14 +60,49 @@ def test_what_goes_down_takes_everything_along(sample: Callable[[str], Path]) ->
     assert not folder.exists()
 
 
+def make(project: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", "-s", *words],
+        cwd=project,
+        env={"PATH": os.environ["PATH"], "HOME": str(project), **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_up_twice_is_harmless_a_busy_port_is_refused_and_down_leaves_nothing(
+    project: Path, free_port: int, busy_port: int
+) -> None:
+    refused = make(project, "up", f"PORT={busy_port}")
+    assert refused.returncode != 0
+    assert f"Port {busy_port} of 127.0.0.1 cannot be used" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert "Nothing is up" in make(project, "env").stderr
+    try:
+        first = make(project, "up", f"PORT={free_port}")
+        assert first.returncode == 0, first.stderr
+        said = json.loads((project / ".local" / "stack.json").read_text())
+        again = make(project, "up", f"PORT={free_port}", AWS_ENDPOINT_URL="", SLUICE_X="")
+        assert (again.returncode, "Already up" in again.stdout) == (0, True)
+        assert json.loads((project / ".local" / "stack.json").read_text()) == said
+        assert httpx.get(f"{said['api_url']}/jobs/", timeout=60).json()["jobs"] == []
+        ministack = psutil.Process(said["pid"])
+        everything = [ministack, *ministack.children(recursive=True)]
+    finally:
+        down = make(project, "down")
+    assert (down.returncode, down.stdout.splitlines()[-1]) == (0, "Stopped")
+    assert [process for process in everything if alive(process)] == []
+    left = {path.name for path in (project / ".local").iterdir()}
+    assert left == {"layers", "cache", "cloud-venv", "build", "cloud.log"}
+
+
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[str]:
+def elsewhere(tmp_path: Path, free_port: int) -> Iterator[str]:
     """An emulator that is not ours."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    emulator.start(tmp_path, port)
-    yield f"http://127.0.0.1:{port}"
+    emulator.start(tmp_path, free_port)
+    yield f"http://127.0.0.1:{free_port}"
     emulator.stop(tmp_path)
 
 
@@ -80,6 +117,35 @@ def test_the_same_deploy_works_on_an_emulator_that_is_there(elsewhere: str) -> N
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "UploadBucket: sluice-test-upload-" in done.stdout
+    base = f"{elsewhere}/_aws/execute-api/sluice/api"
+    described = httpx.get(f"{base}/openapi.json", timeout=60).json()
+    assert described["servers"] == [{"url": base}]
+
+
+def test_up_on_an_emulator_that_is_there_never_writes_the_callers_secret_down(
+    project: Path, elsewhere: str
+) -> None:
+    variables = {"AWS_ENDPOINT_URL": elsewhere, "AWS_SECRET_ACCESS_KEY": "my own"}
+    first = make(project, "up", **variables)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "Already up" in make(project, "up", **variables).stdout
+    assert "my own" not in (project / ".local" / "stack.json").read_text()
+    assert make(project, "down").returncode == 0
+    assert httpx.get(f"{elsewhere}/_ministack/health").status_code == 200
+
+
+def test_a_cloud_that_is_not_there_is_a_sentence(project: Path, free_port: int) -> None:
+    nowhere = make(
+        project,
+        *("deploy", "STAGE=local"),
+        AWS_ENDPOINT_URL=f"http://127.0.0.1:{free_port}",
+        AWS_DEFAULT_REGION="us-east-1",
+        AWS_ACCESS_KEY_ID="test",
+        AWS_SECRET_ACCESS_KEY="test",
+    )
+    assert nowhere.returncode != 0
+    assert "Could not connect" in nowhere.stderr
+    assert "Traceback" not in nowhere.stderr
 
 
 def test_the_ledger_keeps_its_contract_here_too(elsewhere: str) -> None:

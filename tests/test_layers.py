@@ -59,6 +59,12 @@ def test_everything_compiled_is_for_the_machine(layer: str, arch: str) -> None:
     assert machines == {ELF_MACHINES[arch]}
 
 
+def test_the_licences_go_with_the_program() -> None:
+    with zipfile.ZipFile(build("ffmpeg", "arm64", BUILT)) as zipped:
+        assert b"GNU General Public" in zipped.read("NOTICE")
+        assert b"BSD" in zipped.read("LICENSE.imageio-ffmpeg")
+
+
 @every_build
 def test_a_layer_leaves_room_for_the_code(layer: str, arch: str) -> None:
     with zipfile.ZipFile(build(layer, arch, BUILT)) as zipped:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
 
 from app import app
 from benchmarks import imports
 from chalicelib.queues import QUEUES
+from chalicelib.settings import InvalidSetting
 from chalicelib.steps import STEPS
 from infra.build import SERVICES, build
 from infra.parts.names import FUNCTIONS, queue_id
 from infra.paths import ROOT
+from infra.template import merge_template
 
 MB = 1_000_000
 BY_NAME = {function.name: function for function in FUNCTIONS}
@@ -154,8 +160,9 @@ def test_buckets_are_private_encrypted_and_tls_only(template: Any, bucket: str) 
     properties = template[bucket]["Properties"]
     assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
     assert "BucketEncryption" in properties
-    assert template[bucket]["DeletionPolicy"] == "Retain"
+    assert template[bucket]["DeletionPolicy"] == "RetainExceptOnCreate"
     policy = json.dumps(template[f"{bucket}Policy"])
+    assert template[f"{bucket}Policy"]["DeletionPolicy"] == "RetainExceptOnCreate"
     assert '"aws:SecureTransport": "false"' in policy
     rules = json.dumps(properties["LifecycleConfiguration"])
     assert "AbortIncompleteMultipartUpload" in rules
@@ -171,7 +178,7 @@ def test_a_browser_may_upload_and_watch(template: Any) -> None:
 
 def test_the_table_expires_rows_and_survives_its_stack(template: Any) -> None:
     table = template["JobsTable"]
-    assert table["DeletionPolicy"] == "Retain"
+    assert table["DeletionPolicy"] == "RetainExceptOnCreate"
     assert table["Properties"]["TimeToLiveSpecification"] == {
         "AttributeName": "expires_at",
         "Enabled": True,
@@ -195,20 +202,90 @@ def test_the_api_asks_for_a_key_everywhere_but_where_a_token_or_a_browser_stands
 OPEN = ("/jobs/{job_id}/hls/{token}/{name}", "/openapi.json")
 
 
+def test_the_only_stage_is_throttled_and_keys_have_a_plan(template: Any) -> None:
+    """As SAM makes it of the template; by itself it would add a stage named Stage."""
+    resources = copy.deepcopy(template)
+    for resource in resources.values():
+        for uri in {"CodeUri", "ContentUri"} & resource["Properties"].keys():
+            resource["Properties"][uri] = "s3://bucket/key"
+    source = {"Transform": "AWS::Serverless-2016-10-31", "Resources": resources}
+    made = Translator({}, Parser()).translate(source, {})["Resources"].values()
+    stages = [r["Properties"] for r in made if r["Type"] == "AWS::ApiGateway::Stage"]
+    (methods,) = [stage["MethodSettings"] for stage in stages]
+    assert methods[0]["ThrottlingRateLimit"] == 100
+    deployments = [r["Properties"] for r in made if r["Type"] == "AWS::ApiGateway::Deployment"]
+    assert [deployment.get("StageName") for deployment in deployments] == [None]
+    plan = template["UsagePlan"]["Properties"]
+    assert (plan["Throttle"]["RateLimit"], plan["Quota"]["Limit"]) == (100, 1_000_000)
+
+
+Alarm = tuple[str, str]
+
+
 def test_something_tells_the_operator(template: Any) -> None:
-    alarms = {
-        json.dumps(resource["Properties"]["Dimensions"]) + resource["Properties"]["MetricName"]
-        for resource in template.values()
-        if resource["Type"] == "AWS::CloudWatch::Alarm"
-    }
-    text = " ".join(alarms)
+    said: set[Alarm] = set()
+    for resource in template.values():
+        if resource["Type"] == "AWS::CloudWatch::Alarm":
+            properties = resource["Properties"]
+            of = [json.dumps(dimension["Value"]) for dimension in properties["Dimensions"]]
+            said.add((properties["MetricName"], of[0] if of else ""))
+            assert properties["AlarmActions"] == [{"Ref": "Alarms"}]
+    wanted: set[Alarm] = {("Throttles", ""), ("5XXError", json.dumps({"Ref": "AWS::StackName"}))}
+    wanted |= {("Errors", json.dumps({"Ref": function.logical_id})) for function in FUNCTIONS}
+    wanted.add(("Invocations", json.dumps({"Ref": "Sweep"})))
     for queue in QUEUES:
-        assert queue_id(f"{queue}_dead") in text
-    for metric in ("Errors", "Throttles", "ApproximateAgeOfOldestMessage"):
-        assert metric in text
+        dead, alive = (
+            json.dumps({"Fn::GetAtt": [queue_id(name), "QueueName"]})
+            for name in (f"{queue}_dead", queue)
+        )
+        wanted |= {
+            ("NumberOfMessagesReceived", dead),
+            ("ApproximateAgeOfOldestMessage", dead),
+            ("ApproximateAgeOfOldestMessage", alive),
+        }
+    assert said == wanted
+    dashboard = json.dumps(template["Dashboard"]["Properties"])
+    for name in (*(function.name for function in FUNCTIONS), *QUEUES):
+        assert f"AWS::StackName}}-{name.replace('_', '-')}" in dashboard
     groups = [r for r in template.values() if r["Type"] == "AWS::Logs::LogGroup"]
     assert len(groups) == len(FUNCTIONS)
     assert {group["Properties"]["RetentionInDays"] for group in groups} == {30}
+
+
+@dataclass
+class Config:
+    """What Chalice would say of a stage with these variables."""
+
+    environment_variables: dict[str, str]
+    chalice_stage: str = "prod"
+    lambda_architecture: str = "x86_64"
+    lambda_timeout: int = 60
+
+    def scope(self, chalice_stage: str, function_name: str) -> Config:
+        return self
+
+
+def test_a_stage_chooses_of_its_stack() -> None:
+    chosen = {"SLUICE_OUTPUT_DAYS": "9", "SLUICE_CONCURRENCY_ENCODE": "7", "SLUICE_AUTH": "iam"}
+    resources: Any = merge_template(Config(chosen))["Resources"]
+    rules = resources["OutputBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert [rule["ExpirationInDays"] for rule in rules if rule["Id"] == "outputs"] == [9]
+    (event,) = resources["Encode"]["Properties"]["Events"].values()
+    assert event["Properties"]["ScalingConfig"] == {"MaximumConcurrency": 7}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SLUICE_OUTPUT_DAY", "9"),
+        ("SLUICE_OUTPUT_DAYS", "soon"),
+        ("SLUICE_WATERMARK_SCALE", "2"),
+        ("SLUICE_CONCURRENCY_ENCODE", "1"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_named(name: str, value: str) -> None:
+    with pytest.raises(InvalidSetting, match=name):
+        merge_template(Config({name: value}))
 
 
 # ── what is in the zips ─────────────────────────────────────────────────────────────────────────
@@ -241,6 +318,7 @@ def test_native_libraries_are_of_the_right_machine_and_from_manylinux_wheels(pac
             if name.endswith(".dist-info/WHEEL"):
                 text = code.read(name).decode()
                 tags = [line for line in text.splitlines() if line.startswith("Tag:")]
+                assert tags, name
                 pure = "Root-Is-Purelib: true" in text
                 assert pure or all("manylinux" in t and platform in t for t in tags), name
         assert not [n for n in names if n.startswith(("tests/", "infra/"))]

@@ -149,7 +149,7 @@ def _own(function: Function) -> list[Json]:
                 _allow("s3:PutObject", f"{_UPLOADS}/uploads/*"),
                 _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*"),
                 _list(_UPLOADS, _OUTPUTS),
-                _rows("GetItem", "BatchGetItem", "PutItem", "UpdateItem"),
+                _rows("GetItem", "BatchGetItem", "PutItem"),
                 _query("by_status", "by_key"),
                 _allow("secretsmanager:GetSecretValue", "${HlsSecret.Id}"),
             ]
@@ -167,18 +167,28 @@ def _own(function: Function) -> list[Json]:
                 _rows("GetItem", "PutItem", "UpdateItem"),
             ]
         case "sweep":
-            return [_rows("GetItem", "BatchGetItem", "UpdateItem"), _query("by_due")]
-        case _:  # a step
             return [
-                _allow("s3:GetObject", f"{_UPLOADS}/*", f"{_OUTPUTS}/work/*"),
-                _allow(
-                    ("s3:PutObject", "s3:AbortMultipartUpload"),
-                    f"{_OUTPUTS}/work/*",
-                    f"{_OUTPUTS}/outputs/*",
-                ),
-                _list(_UPLOADS, _OUTPUTS),
-                _rows("GetItem", "UpdateItem"),
+                _allow("s3:GetObject", f"{_UPLOADS}/*"),
+                _list(_UPLOADS),
+                _rows("GetItem", "BatchGetItem", "UpdateItem"),
+                _query("by_due"),
             ]
+        case "encode":
+            return [_allow("s3:GetObject", f"{_UPLOADS}/*"), *_step(f"{_OUTPUTS}/work/*")]
+        case "transcode_720p" | "hls_720p":  # they see renditions only
+            return _step(f"{_OUTPUTS}/outputs/*")
+        case _:  # a step
+            return [_allow("s3:GetObject", f"{_UPLOADS}/*"), *_step(f"{_OUTPUTS}/outputs/*")]
+
+
+def _step(published: str) -> list[Json]:
+    """What works on a task: it reads plan and inputs, and publishes in one place."""
+    return [
+        _allow("s3:GetObject", f"{_OUTPUTS}/work/*"),
+        _allow(("s3:PutObject", "s3:AbortMultipartUpload"), published),
+        _list(_UPLOADS, _OUTPUTS),
+        _rows("GetItem", "UpdateItem"),
+    ]
 
 
 def _list(*buckets: str) -> Json:

@@ -98,6 +98,8 @@ _REFUSALS = {
 
 def rest_api(auth: str, limits: Limits, *, local: bool) -> Json:
     properties: Json = {
+        "Name": ref("AWS::StackName"),
+        "OpenApiVersion": "2.0",  # else SAM adds a stage named "Stage", without any limit
         "EndpointConfiguration": "REGIONAL",
         "BinaryMediaTypes": ["multipart/form-data"],
         "GatewayResponses": _responses(auth),
@@ -113,8 +115,9 @@ def rest_api(auth: str, limits: Limits, *, local: bool) -> Json:
         ],
     }
     if local:
-        # MiniStack then gives the API this id, so that its address stays the same.
-        properties |= {"Tags": {"ms-custom-id": LOCAL_API_ID}, "PropagateTags": True}
+        # MiniStack and LocalStack then give the API this id, so that its address is known before.
+        tags = dict.fromkeys(("ms-custom-id", "_custom_id_"), LOCAL_API_ID)
+        properties |= {"Tags": tags, "PropagateTags": True}
     resources: Json = {"RestAPI": {"Properties": properties}}
     if auth == "api_key":
         resources |= _api_key(limits)

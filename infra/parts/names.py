@@ -70,6 +70,8 @@ _CONCURRENCY = {
 
 SOURCE_QUEUES = tuple(Queue(name, _CONCURRENCY[name]) for name in QUEUES)
 
+# The queues of tasks that need no other, and of those that need a rendition.
+_FIRST = ("thumbnail", "watermark", "encode")
 _PACKAGING = ("watermark", "transcode_720p", "hls_720p")
 
 
@@ -79,13 +81,17 @@ def _step(name: str, sends: tuple[str, ...] = ()) -> Function:
 
 FUNCTIONS = (
     Function("api", sends=("intake",)),
-    Function("intake", ("intake",), ("thumbnail", "watermark", "encode"), layer="pyav"),
+    Function("intake", ("intake",), _FIRST, layer="pyav"),
     _step("thumbnail"),
     _step("watermark"),
     _step("encode", _PACKAGING),
     _step("transcode_720p"),
     _step("hls_720p"),
-    Function("dead_letters", tuple(f"{name}_dead" for name in QUEUES), _PACKAGING),
+    Function(
+        "dead_letters",
+        tuple(f"{name}_dead" for name in QUEUES),
+        tuple(dict.fromkeys(_FIRST + _PACKAGING)),
+    ),
     Function("sweep", sends=QUEUES),
 )
 

@@ -66,7 +66,10 @@ def buckets(*, local: bool, output_days: int) -> Json:
     )
     resources: Json = {"UploadBucket": upload, "OutputBucket": output}
     if not local:
-        resources |= {f"{name}Policy": _tls_only(name) for name in ("UploadBucket", "OutputBucket")}
+        resources |= {
+            f"{name}Policy": _kept(local) | _tls_only(name)
+            for name in ("UploadBucket", "OutputBucket")
+        }
     return resources
 
 
@@ -125,9 +128,11 @@ def _tls_only(bucket: str) -> Json:
 
 
 def _kept(local: bool) -> Json:
-    """What a user uploaded outlives the stack, except on a laptop."""
-    policy = "Delete" if local else "Retain"
-    return {"DeletionPolicy": policy, "UpdateReplacePolicy": policy}
+    """What a user uploaded outlives the stack, except on a laptop; what a failed creation made does not."""
+    return {
+        "DeletionPolicy": "Delete" if local else "RetainExceptOnCreate",
+        "UpdateReplacePolicy": "Delete" if local else "Retain",
+    }
 
 
 _INDEXES = {

@@ -26,6 +26,10 @@ def alarms() -> Json:
             "Lambda starts no more functions: the concurrency of the account is used up.",
             _metric("AWS/Lambda", "Throttles"),
         ),
+        "ApiErrorsAlarm": _alarm(
+            "The API answered a request with a 5xx: its log tells the reason by the request id.",
+            _metric("AWS/ApiGateway", "5XXError", ApiName=ref("AWS::StackName")),
+        ),
     }
     for function in FUNCTIONS:
         resources[f"{function.logical_id}ErrorsAlarm"] = _alarm(
@@ -109,7 +113,7 @@ def dashboard() -> Json:
         _widget(
             "API",
             [
-                ["AWS/ApiGateway", name, "ApiName", "sluice"]
+                ["AWS/ApiGateway", name, "ApiName", "${AWS::StackName}"]
                 for name in ("Count", "4XXError", "5XXError")
             ],
         ),
