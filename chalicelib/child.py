@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Buffer, Callable
+from functools import lru_cache
 from multiprocessing.connection import Connection
 from typing import IO
 
@@ -19,6 +20,8 @@ from chalicelib.errors import JobError, SluiceError, Transient
 from chalicelib.watch import logger
 
 _BLOCK_BYTES = 1024**2
+# Demuxers go to and fro, in fragmented files between every two packets.
+_BLOCKS_KEPT = 32
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
@@ -74,7 +77,7 @@ def call_with_source(
     takes is not the file's fault, and not counted in `seconds`. Transient where it all takes `most_seconds`.
     """
     return _talk(
-        lambda pipe: job(io.BufferedReader(_Remote(pipe, size), _BLOCK_BYTES)),
+        lambda pipe: job(io.BufferedReader(_Remote(pipe, size))),
         read,
         seconds,
         most_seconds,
@@ -148,12 +151,13 @@ def _child(first: Callable[[], None], job: Callable[[Connection], bytes], pipe: 
 
 
 class _Remote(io.RawIOBase):
-    """A file whose blocks the parent fetches."""
+    """A file whose blocks the parent fetches; those that were used last are kept."""
 
     def __init__(self, pipe: Connection, size: int) -> None:
         self._pipe = pipe
         self._size = size
         self._position = 0
+        self._block = lru_cache(_BLOCKS_KEPT)(self._fetch)
 
     def readable(self) -> bool:
         return True
@@ -167,15 +171,20 @@ class _Remote(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Buffer) -> int:
-        view = memoryview(buffer)
-        length = min(len(view), self._size - self._position)
-        if length <= 0:
+        if self._position >= self._size:
             return 0
-        self._pipe.send_bytes(b"read\0%d\0%d" % (self._position, length))
-        block = self._pipe.recv_bytes()
-        view[: len(block)] = block
-        self._position += len(block)
-        return len(block)
+        view = memoryview(buffer)
+        number, start = divmod(self._position, _BLOCK_BYTES)
+        part = memoryview(self._block(number))[start : start + len(view)]
+        view[: len(part)] = part
+        self._position += len(part)
+        return len(part)
+
+    def _fetch(self, number: int) -> bytes:
+        start = number * _BLOCK_BYTES
+        length = min(_BLOCK_BYTES, self._size - start)
+        self._pipe.send_bytes(b"read\0%d\0%d" % (start, length))
+        return self._pipe.recv_bytes()
 
 
 def _broken(errno: int, trace: str) -> SluiceError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import httpx
+import msgspec
 import pytest
 from chalice.app import Request
 from chalice.test import Client
@@ -208,6 +210,30 @@ def test_an_idempotency_key_gives_the_same_job_and_refuses_another_body(client: 
     refused(other, 422, "idempotency_key_reused")
 
 
+def test_of_two_bodies_with_one_idempotency_key_only_one_starts_a_job(client: Client) -> None:
+    put("a.png")
+    ledger.claim_identity("idempotency k", "of-another-body", fingerprint="another body")
+    answer = call(client, "POST", "/jobs/from-key", {"key": "a.png"}, Idempotency_Key="k")
+    refused(answer, 422, "idempotency_key_reused")
+    assert call(client, "GET", "/jobs").body["jobs"] == []
+    assert take("intake") == []
+
+
+def test_a_call_that_died_before_its_job_was_written_can_be_repeated(client: Client) -> None:
+    put("a.png")
+    body = {"key": "a.png"}
+    fingerprint = hashlib.sha256(msgspec.json.encode(api.FromKeyRequest("a.png"))).hexdigest()
+    ledger.claim_identity("idempotency k", "00000000", fingerprint=fingerprint)
+    first = call(client, "POST", "/jobs/from-key", body, Idempotency_Key="k")
+    assert call(client, "POST", "/jobs/from-key", body, Idempotency_Key="k").body == first.body
+    assert ledger.get_job(first.body["job_id"]) is not None
+
+
+def test_a_key_that_s3_could_not_have_is_refused(client: Client) -> None:
+    answer = call(client, "POST", "/jobs/from-key", {"key": 600 * "ü"})
+    assert "1024 bytes" in refused(answer, 400, "malformed_request")
+
+
 def test_from_key_refuses_what_is_not_there(client: Client) -> None:
     answer = call(client, "POST", "/jobs/from-key", {"key": "nothing.png"})
     assert "nothing.png" in refused(answer, 404, "key_not_found")
@@ -251,6 +277,22 @@ def test_a_form_is_refused_with_a_remedy(client: Client) -> None:
     body, content_type = form({"file": ("a.png", b"x")}, pipeline="thumbnale")
     answer = call(client, "POST", "/jobs/upload", body, Content_Type=content_type)
     assert "thumbnale" in refused(answer, 422, "unknown_step")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b'name="pipeline"\r\n\r\n\xff\xfe',
+        b'name="pipeline"\r\nContent-Type: text/plain; charset=nonsense\r\n\r\nthumbnail',
+        b'name="file"; filename="\xff\xfe"\r\n\r\nx',
+    ],
+)
+def test_a_form_in_no_known_alphabet_is_refused(client: Client, part: bytes) -> None:
+    whole = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\nx\r\n'
+    whole += b"--b\r\nContent-Disposition: form-data; " + part + b"\r\n--b--\r\n"
+    content_type = "multipart/form-data; boundary=b"
+    answer = call(client, "POST", "/jobs/upload", whole, Content_Type=content_type)
+    assert "(" not in refused(answer, 400, "malformed_form")
 
 
 # ── jobs ────────────────────────────────────────────────────────────────────────────────────────
@@ -318,8 +360,8 @@ def test_progress_weighs_tasks_and_stays_under_100_until_the_end(client: Client)
 
 
 def test_there_is_no_other_job(client: Client) -> None:
-    answer = call(client, "GET", "/jobs/d7b8f4bf-5809-4c62-97a4-c008686e881d")
-    refused(answer, 404, "job_not_found")
+    for job_id in ("d7b8f4bf-5809-4c62-97a4-c008686e881d", "x", 3000 * "a"):
+        refused(call(client, "GET", f"/jobs/{job_id}"), 404, "job_not_found")
 
 
 def test_jobs_are_listed_page_by_page(client: Client) -> None:
@@ -345,6 +387,9 @@ def test_jobs_are_listed_page_by_page(client: Client) -> None:
         ("limit=101", 400, "malformed_request"),
         ("limit=ten", 400, "malformed_request"),
         ("limit=%C2%B2", 400, "malformed_request"),
+        ("limit=" + 5000 * "1", 400, "malformed_request"),
+        ("key=", 400, "malformed_request"),
+        ("key=" + 513 * "%C3%BC", 400, "malformed_request"),
         ("cursor=AAAA", 400, "malformed_cursor"),
         ("cursor=%21%21", 400, "malformed_cursor"),
         ("status=DONE", 422, "unknown_status"),

@@ -44,12 +44,20 @@ def template() -> Any:
     return json.loads((folder / "sam.json").read_text())["Resources"]
 
 
-@pytest.mark.parametrize("stage", ["local", "test", "prod"])
-@pytest.mark.parametrize("auth", ["none", "api_key", "iam"])
-@pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
-def test_cfn_lint_finds_nothing(stage: str, auth: str, architecture: str) -> None:
-    if (stage, auth) in {("local", "iam"), ("test", "none")} and architecture == "arm64":
-        architecture = "x86_64"  # built for the stacks of other tests anyway
+# The architecture changes one word of each function and layer: to see it once is enough.
+LINTED = (
+    ("local", "none", None),
+    ("local", "iam", None),
+    ("test", "api_key", None),
+    ("prod", "none", "x86_64"),
+    ("prod", "iam", "x86_64"),
+    ("prod", "api_key", "x86_64"),
+    ("prod", "api_key", "arm64"),
+)
+
+
+@pytest.mark.parametrize(("stage", "auth", "architecture"), LINTED)
+def test_cfn_lint_finds_nothing(stage: str, auth: str, architecture: str | None) -> None:
     template = build(stage, architecture, auth).folder / "sam.json"
     linted = subprocess.run(
         [Path(sys.executable).with_name("cfn-lint"), template],
