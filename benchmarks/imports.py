@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -84,6 +85,8 @@ def unpacked() -> Path:
     built = build("local")
     folder = LOCAL / "benchmarks" / f"packages-{built.digest[:12]}" / "packages"
     if not folder.exists():
+        for old in (LOCAL / "benchmarks").glob("packages-*"):
+            shutil.rmtree(old)
         for name in ("deployment", "ffmpeg", "pyav"):
             with zipfile.ZipFile(built.folder / f"{name}.zip") as zipped:
                 zipped.extractall(folder / name)
