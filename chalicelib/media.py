@@ -28,6 +28,9 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     video_stream: int  # index in the container
     audio_stream: int | None
     interlaced: bool = False
+    steady: bool = True  # every frame lasts as long as any other
+    matrix: str = "bt709"  # FFmpeg's name of how its colours are coded; "" where they are RGB
+    transfer: str = ""  # FFmpeg's name of an HDR transfer function; "" for SDR
 
 
 Facts = ImageFacts | VideoFacts

@@ -17,7 +17,7 @@ from chalicelib.renditions import margin_of, mark_width
 
 _ORIENTATION = 0x0112
 _SIDEWAYS = frozenset({5, 6, 7, 8})
-_TURNED_BY_PILLOW = frozenset({"TIFF"})
+_TURNED_BY_PILLOW = frozenset({"TIFF", "HEIF"})
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -83,6 +83,10 @@ def interest(candidate: Path) -> float:
 
 
 def _open(path: Path, image_format: str) -> Image.Image:
+    if image_format == "HEIF":
+        import pi_heif  # decodes only: no encoder, and none of its licence
+
+        pi_heif.register_heif_opener()
     try:
         return Image.open(path, formats=[image_format])
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from typing import IO
 
 import av
 import msgspec
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.rational import AVRational
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
 
+_MOST_STREAMS = 64
 # Files without an index of samples are read whole to count frames, if they are no larger than this.
 COUNT_BYTES = 256 * 1024**2
 
@@ -33,6 +37,11 @@ def probe_video(source: IO[bytes], demuxer: str, size: int, max_pixels: int) -> 
 
 
 def _facts(container: InputContainer, demuxer: str, max_pixels: int) -> VideoFacts:
+    if len(container.streams) > _MOST_STREAMS:
+        raise JobError(
+            "too_many_streams",
+            f"The file has {len(container.streams)} streams; at most {_MOST_STREAMS} are taken.",
+        )
     video = _first_picture(container)
     _check_pixels(video.width, video.height, max_pixels)
     video.codec_context.thread_count = 1
@@ -42,7 +51,7 @@ def _facts(container: InputContainer, demuxer: str, max_pixels: int) -> VideoFac
     sar = video.sample_aspect_ratio or Fraction(1)
     width, height = _upright(frame.width * float(sar), frame.height, frame.rotation)
     _check_pixels(width, height, max_pixels)  # of what is shown: pixels may be wide
-    audio = next((s.index for s in container.streams.audio if s.codec_context is not None), None)
+    audio = next((s.index for s in container.streams.audio if _can_be_heard(s)), None)
     rate = _fraction(video.average_rate or video.guessed_rate) or Fraction(25)
     time_base = _fraction(video.time_base) or Fraction(1, 90000)
     seconds = _seconds(container, video)
@@ -63,7 +72,26 @@ def _facts(container: InputContainer, demuxer: str, max_pixels: int) -> VideoFac
         video_stream=video.index,
         audio_stream=audio,
         interlaced=frame.interlaced_frame,
+        steady=video.average_rate == video.base_rate
+        and (frames is None or abs(seconds * rate - frames) < 2),
+        matrix=_matrix(frame),
+        transfer=_HDR_TRANSFERS.get(int(frame.color_trc), ""),
     )
+
+
+# ITU-T H.273, in the order of its tables.
+_HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}
+_RGB = 0
+_MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
+_HD_LINES = 720
+
+
+def _matrix(frame: VideoFrame) -> str:
+    if frame.format.is_rgb or int(frame.colorspace) == _RGB:
+        return ""
+    # Where a film does not say, players take HD for BT.709 and the rest for BT.601.
+    untold = "bt709" if min(frame.width, frame.height) >= _HD_LINES else "smpte170m"
+    return _MATRICES.get(int(frame.colorspace), untold)
 
 
 def _first_picture(container: InputContainer) -> VideoStream:
@@ -72,6 +100,11 @@ def _first_picture(container: InputContainer) -> VideoStream:
         if not stream.disposition & cover and stream.codec_context is not None:
             return stream
     raise JobError("no_video_stream", "The file has no video stream; the steps need one.")
+
+
+def _can_be_heard(stream: AudioStream) -> bool:
+    context = stream.codec_context
+    return context is not None and context.sample_rate > 0 and context.channels > 0
 
 
 def _check_pixels(width: int, height: int, most: int) -> None:
@@ -102,10 +135,15 @@ def _counted(container: InputContainer, facts: VideoFacts) -> VideoFacts:
     if not times:
         raise _damaged()
     seconds = (max(times) - min(times)) * time_base + 1 / Fraction(facts.frame_rate)
+    gaps = [later - earlier for earlier, later in pairwise(sorted(times))]
     # Elsewhere a packet can be half a frame, or one that is never shown.
     exact = video.codec_context.name in ("h264", "hevc", "vp9", "av1") and not facts.interlaced
     return msgspec.structs.replace(
-        facts, seconds=float(seconds), frames=len(times) if exact else None
+        facts,
+        seconds=float(seconds),
+        frames=len(times) if exact else None,
+        # Containers that count in milliseconds round.
+        steady=facts.steady and max(gaps, default=0) < 2 * min(gaps, default=1),
     )
 
 

@@ -5,6 +5,8 @@ Names of files are local to the task's folder: the original is `source`, results
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from chalicelib.media import VideoFacts, fit_box, fit_short_side, fps
 from chalicelib.plan import Hls, Mark, Poster, Rendition, Video, Work
 
@@ -37,7 +39,29 @@ def _shape(facts: VideoFacts, width: int, height: int) -> str:
     """Filters from a decoded frame, which FFmpeg has turned upright already, to square pixels."""
     # The whole frame at the field rate's half: the default would double the frames.
     deinterlace = "bwdif=mode=send_frame," if facts.interlaced else ""
-    return f"{deinterlace}scale={width}:{height}:flags=bicubic,setsar=1"
+    return f"{deinterlace}{_scale(facts, width, height)},setsar=1,{_BT709}"
+
+
+# As every player expects it, and takes it for where nothing is said (ITU-R BT.709).
+_BT709 = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
+
+
+def _scale(facts: VideoFacts, width: int, height: int) -> str:
+    """To the size, and to the colours of BT.709."""
+    size = f"scale={width}:{height}:flags=bicubic"
+    if facts.transfer:
+        # Scaled first: the rest works on 32-bit samples.
+        return (
+            f"{size},zscale=pin=bt2020:tin={facts.transfer}:min=bt2020nc:t=linear:npl={_HDR_WHITE},"
+            "format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=hable:desat=0,"
+            "zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
+        )
+    matrix = f"in_color_matrix={facts.matrix}:" if facts.matrix else ""
+    return f"{size}:{matrix}out_color_matrix=bt709:out_range=tv,format=yuv420p"
+
+
+# Nits that become the white of SDR.
+_HDR_WHITE = 100
 
 
 def _overlay(mark: Mark, width: int) -> str:
@@ -88,7 +112,7 @@ def encode(facts: VideoFacts, rendition: Rendition) -> tuple[Work, float]:
         "-maxrate", str(ceiling),
         "-bufsize", str(2 * ceiling),
         "-profile:v", "high",
-        "-force_key_frames", f"expr:gte(t,n_forced*{KEYFRAME_SECONDS})",
+        *_keyframes(facts),
         "-sc_threshold", "0",
         "-fps_mode", "passthrough",  # a variable frame rate keeps its timestamps
         "-enc_time_base", f"1/{facts.timescale}",
@@ -126,6 +150,31 @@ def encode(facts: VideoFacts, rendition: Rendition) -> tuple[Work, float]:
     return work, max(1.0, pixels / 250e6)
 
 
+def _keyframes(facts: VideoFacts) -> tuple[str, ...]:
+    """Closed groups of pictures of at most two seconds, or one frame where that lasts longer."""
+    if facts.steady:
+        return ("-g", str(_group_frames(facts)))
+    # Nobody knows how long the next frame lasts: room for half a second.
+    return (
+        "-g", "100000",
+        "-force_key_frames",
+        f"expr:if(isnan(prev_forced_t),1,gte(t,prev_forced_t+{KEYFRAME_SECONDS - 0.5}))",
+    )  # fmt: skip
+
+
+def _group_frames(facts: VideoFacts) -> int:
+    return max(1, int(KEYFRAME_SECONDS * Fraction(facts.frame_rate)))
+
+
+def segment_seconds(facts: VideoFacts) -> float:
+    """How long a segment must be at least to end before its six seconds are over, at the next keyframe."""
+    if not facts.steady:
+        return SEGMENT_SECONDS - KEYFRAME_SECONDS + 0.5
+    group = _group_frames(facts) / Fraction(facts.frame_rate)
+    groups = max(1, int(SEGMENT_SECONDS / group))
+    return float(groups * group - Fraction(1, 2) / Fraction(facts.frame_rate))
+
+
 def progressive_mp4(facts: VideoFacts, rendition: Rendition, output: str) -> Work:
     """An MP4 that plays while it downloads: the same bytes, with the index first."""
     return Video(
@@ -161,7 +210,7 @@ def hls(facts: VideoFacts, rendition: Rendition) -> Work:
             "-map", "0",
             "-c", "copy",
             "-f", "hls",
-            "-hls_time", str(SEGMENT_SECONDS),
+            "-hls_time", f"{segment_seconds(facts):.6f}",
             "-hls_playlist_type", "vod",
             "-hls_segment_type", "fmp4",
             "-hls_flags", "independent_segments",

@@ -88,9 +88,7 @@ def _iso(head: bytes) -> Sniffed:
         # A generic brand says HEIF; what is inside is told by the compatible ones.
         if b"avif" in head[16:64]:
             return Sniffed("image", "AVIF")
-        raise _unsupported(
-            "is a HEIC image, which Sluice cannot read yet: convert it to JPEG or AVIF"
-        )
+        return Sniffed("image", "HEIF")
     return Sniffed("video", "mov")
 
 

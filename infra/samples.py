@@ -209,6 +209,52 @@ def webm(path: Path) -> None:
     )  # fmt: skip
 
 
+def ntsc(path: Path) -> None:
+    """No whole number of frames in two seconds."""
+    film(path, size="640x360", rate="30000/1001", seconds=5)
+
+
+def colours(width: int, height: int, *output: str) -> Maker:
+    """A film of the landscape, whose colours are coded as `output` says."""
+
+    def make(path: Path) -> None:
+        still = path.with_suffix(".still.png")
+        scene(width, height).save(still)
+        run_ffmpeg(
+            "-loop", "1", "-i", str(still),
+            "-t", "1", "-r", "25",
+            "-c:v", "libx264", "-preset", "ultrafast", "-crf", "12",
+            *output,
+            str(path),
+        )  # fmt: skip
+        still.unlink()
+
+    return make
+
+
+_TAGS = "setparams=color_primaries={0}:color_trc={1}:colorspace={2}"
+bt601 = colours(
+    640, 480,
+    "-vf", "scale=out_color_matrix=smpte170m,format=yuv420p,"
+    + _TAGS.format("smpte170m", "smpte170m", "smpte170m"),
+)  # fmt: skip
+full_range = colours(
+    640, 480,
+    "-vf", "scale=out_color_matrix=smpte170m:out_range=pc,format=yuvj420p,"
+    + _TAGS.format("smpte170m", "smpte170m", "smpte170m"),
+)  # fmt: skip
+hd_untold = colours(
+    1280, 720,
+    "-vf", "scale=out_color_matrix=bt709,format=yuv420p,"
+    + _TAGS.format("unknown", "unknown", "unknown"),
+)  # fmt: skip
+_HDR = (
+    "zscale=pin=bt709:tin=bt709:min=gbr:p=bt2020:t={0}:m=bt2020nc:r=tv:npl=203,format=yuv420p10le"
+)
+hlg = colours(640, 480, "-vf", _HDR.format("arib-std-b67"), "-profile:v", "high10")
+pq = colours(640, 480, "-vf", _HDR.format("smpte2084"), "-profile:v", "high10")
+
+
 VIDEOS: dict[str, Maker] = {
     "plain.mp4": plain,
     "rotated.mp4": rotated,
@@ -219,6 +265,12 @@ VIDEOS: dict[str, Maker] = {
     "variable_rate.mp4": variable_rate,
     "small.mp4": small,
     "webm.webm": webm,
+    "ntsc.mp4": ntsc,
+    "bt601.mp4": bt601,
+    "full_range.mp4": full_range,
+    "hd_untold.mp4": hd_untold,
+    "hlg.mp4": hlg,
+    "pq.mp4": pq,
 }
 
 
