@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import films, images, imports, requests
+from benchmarks import films, images, imports, quality, requests
 from benchmarks.figures import Figure, table
 from benchmarks.machine import describe
 
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "requests": requests.measure,
     "images": images.measure,
     "films": films.measure,
+    "quality": quality.measure,
 }
 RESULTS = Path(__file__).parent / "results.json"
 

@@ -141,8 +141,11 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     """Samples of eight bits, without a palette; more are scaled down, for Pillow would clip them."""
     if image.mode.startswith("I;16") or image.mode == "I":
         return image.convert("I").point(lambda value: value / 256).convert("L")
-    if image.mode == "F":
-        return image.convert("L")
+    if image.mode == "F":  # white is 1, or whatever is brightest
+        low, high = ImageStat.Stat(image).extrema[0]
+        scale = 255 / (max(1.0, high) - min(0.0, low))
+        offset = -min(0.0, low) * scale
+        return image.point(lambda value: value * scale + offset).convert("L")
     if image.mode in ("P", "PA") or "transparency" in image.info:
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
     return image.convert("L") if image.mode == "1" else image

