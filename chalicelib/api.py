@@ -220,13 +220,13 @@ class _links:
 
 
 _JOB_ID = re.compile(r"[0-9a-f-]{36}")
-_HLS_FILE = re.compile(r"[a-z0-9_]+\.(m3u8|m4s|mp4)")
+HLS_FILE = re.compile(r"[a-z0-9_]+\.(m3u8|m4s|mp4)")
 
 
 def hls_file(job_id: str, token: str, name: str) -> tuple[str, bytes | str]:
     """A playlist as bytes, or the signed address of a segment; with its content type."""
     grant = tokens().check(token, job_id)
-    if not _HLS_FILE.fullmatch(name):
+    if not HLS_FILE.fullmatch(name):
         raise NotFound("file_not_found", "There is no such file in this rendition.")
     key = f"{grant.folder}/{name}"
     content_type = files.CONTENT_TYPES[name[name.rindex(".") :]]

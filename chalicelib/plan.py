@@ -76,7 +76,6 @@ class Hls(msgspec.Struct, frozen=True, tag="hls"):
     height: int
     seconds: float
     frames: int | None
-    frame_rate: float
 
 
 Work = Thumbnail | Watermark | Poster | Video | Hls

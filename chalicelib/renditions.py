@@ -199,9 +199,11 @@ def progressive_mp4(facts: VideoFacts, rendition: Rendition, output: str) -> Wor
 
 def hls(facts: VideoFacts, rendition: Rendition) -> Work:
     """CMAF segments of six seconds, video and audio apart, with their playlists."""
-    streams = "v:0,name:video"
+    # Where there is one stream only, FFmpeg takes %v in the name of its header to the letter.
+    streams, header = "v:0,name:video", "video_init.mp4"
     if facts.audio_stream is not None:
         streams = "v:0,agroup:audio,name:video a:0,agroup:audio,name:audio,default:yes"
+        header = "%v_init.mp4"
     return Hls(
         args=(
             "-f", "mov",
@@ -214,7 +216,7 @@ def hls(facts: VideoFacts, rendition: Rendition) -> Work:
             "-hls_playlist_type", "vod",
             "-hls_segment_type", "fmp4",
             "-hls_flags", "independent_segments",
-            "-hls_fmp4_init_filename", "%v_init.mp4",
+            "-hls_fmp4_init_filename", header,
             "-hls_segment_filename", "out/%v_%05d.m4s",
             "-master_pl_name", "master.m3u8",
             "-var_stream_map", streams,
@@ -225,7 +227,6 @@ def hls(facts: VideoFacts, rendition: Rendition) -> Work:
         height=rendition.height,
         seconds=facts.seconds,
         frames=facts.frames,
-        frame_rate=fps(facts),
     )  # fmt: skip
 
 

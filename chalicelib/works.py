@@ -116,10 +116,10 @@ def _hls(work: Hls, folder: Path, budget: Budget, on_seconds: Callable[[float], 
         memory_bytes=budget.memory_bytes,
         on_seconds=on_seconds,
     )
-    playlists.complete_master(folder / "out", work.frame_rate)
     measured = ffmpeg.measure(
         folder / work.rendition, seconds=budget.seconds(), memory_bytes=budget.memory_bytes
     )
+    playlists.complete_master(folder / "out", measured.frames / measured.seconds)
     warning = shortfall(work.frames, work.seconds, measured.frames, measured.seconds)
     return Made("master.m3u8", work.width, work.height, round(measured.seconds, 3), warning)
 

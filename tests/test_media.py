@@ -13,7 +13,7 @@ import numpy
 import pytest
 from PIL import Image, ImageCms
 
-from chalicelib import child, pictures, probe, renditions, works
+from chalicelib import api, child, pictures, probe, renditions, works
 from chalicelib.errors import JobError
 from chalicelib.media import Facts, ImageFacts, VideoFacts
 from chalicelib.plan import Thumbnail, make_plan
@@ -289,6 +289,8 @@ def test_mp4_and_hls_hold_every_frame_at_its_time(
     drift = numpy.subtract(mp4.times, mp4.times[0]) - numpy.subtract(source.times, source.times[0])
     assert abs(drift).max() < 0.001
     hls = decode(results["hls_720p"].path)
+    for file in results["hls_720p"].path.parent.iterdir():
+        assert api.HLS_FILE.fullmatch(file.name)
     assert hls.frames == mp4.frames
     assert numpy.allclose(
         numpy.subtract(hls.times, hls.times[0]), numpy.subtract(mp4.times, mp4.times[0]), atol=0.001

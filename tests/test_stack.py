@@ -249,6 +249,7 @@ def test_hls_plays_in_a_browsers_way(client: Client, sample: Sample) -> None:
     job = client.wait(client.upload(sample("no_audio.mp4"), "hls_720p"))
     with httpx.Client(headers={"Origin": "https://app.example"}) as browser:
         _plays(browser, job["outputs"][0]["url"])
+    assert frames(job["outputs"][0]["url"]) == 75
 
 
 def _plays(browser: httpx.Client, url: str) -> None:
