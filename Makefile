@@ -3,13 +3,14 @@ PORT  ?= 4566
 STAGE ?= prod
 ARCH  ?=
 AUTH  ?=
+DIR   ?= ../shared/corpus
 
 PYTHON_ENV := .venv/bin/python
 INFRA      := $(PYTHON_ENV) -m infra
 CHOSEN     := --stage $(STAGE) $(if $(ARCH),--arch $(ARCH)) $(if $(AUTH),--auth $(AUTH))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down env test check format package deploy delete bench
+.PHONY: help setup demo up down env test check format package deploy delete bench corpus
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -52,3 +53,6 @@ delete: setup ## delete the stack of STAGE; its buckets and its table stay
 
 bench: setup ## figures, beside their baselines
 	@$(PYTHON_ENV) -m benchmarks
+
+corpus: setup ## every file of DIR= through the local stack, judged, in .local/corpus/report.html
+	@$(PYTHON_ENV) -m corpus "$(DIR)"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from PIL import Image, ImageCms, ImageStat, UnidentifiedImageError
 
@@ -76,10 +77,18 @@ def poster(candidate: Path, target: Path) -> tuple[int, int]:
         return _save(image.convert("RGB"), target, quality=85)
 
 
-def interest(candidate: Path) -> float:
-    """How much there is to see in a frame, by the spread of its brightness: 0 for a black one."""
+class Interest(NamedTuple):
+    """What there is to see in a frame: how much its brightness varies, and how bright it is, of 255."""
+
+    spread: float
+    brightness: float
+
+
+def interest(candidate: Path) -> Interest:
+    """Of two frames, the one that compares higher shows more."""
     with Image.open(candidate) as image:
-        return float(ImageStat.Stat(image.convert("L")).stddev[0])
+        seen = ImageStat.Stat(image.convert("L"))
+        return Interest(round(seen.stddev[0]), seen.mean[0])
 
 
 def _open(path: Path, image_format: str) -> Image.Image:
@@ -142,10 +151,10 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode == "I":
         return image.convert("I").point(lambda value: value / 256).convert("L")
     if image.mode == "F":  # white is 1, or whatever is brightest
-        low, high = ImageStat.Stat(image).extrema[0]
-        scale = 255 / (max(1.0, high) - min(0.0, low))
-        offset = -min(0.0, low) * scale
-        return image.point(lambda value: value * scale + offset).convert("L")
+        extrema: Any = image.getextrema()
+        low, high = min(0.0, extrema[0]), max(1.0, extrema[1])
+        scale = 255 / (high - low)
+        return image.point(lambda value: value * scale + -low * scale).convert("L")
     if image.mode in ("P", "PA") or "transparency" in image.info:
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
     return image.convert("L") if image.mode == "1" else image

@@ -31,6 +31,7 @@ def open_source(facts: VideoFacts) -> tuple[str, ...]:
     return (
         "-f", facts.demuxer,
         "-protocol_whitelist", "file",
+        "-apply_cropping", "codec",  # the container's would be news to the facts
         "-i", "source",
     )  # fmt: skip
 
@@ -153,13 +154,13 @@ def encode(facts: VideoFacts, rendition: Rendition) -> tuple[Work, float]:
 def _keyframes(facts: VideoFacts) -> tuple[str, ...]:
     """Closed groups of pictures of at most two seconds, or one frame where that lasts longer."""
     if facts.steady:
-        return ("-g", str(_group_frames(facts)))
-    # Nobody knows how long the next frame lasts: room for half a second.
-    return (
-        "-g", "100000",
-        "-force_key_frames",
-        f"expr:if(isnan(prev_forced_t),1,gte(t,prev_forced_t+{KEYFRAME_SECONDS - 0.5}))",
-    )  # fmt: skip
+        # By number; by time where one is missing.
+        latest = KEYFRAME_SECONDS - 0.5 / fps(facts)
+        due = f"gte(n,prev_forced_n+{_group_frames(facts)})+gte(t,prev_forced_t+{latest:.6f})"
+    else:
+        # Nobody knows how long the next frame lasts: room for half a second.
+        due = f"gte(t,prev_forced_t+{KEYFRAME_SECONDS - 0.5})"
+    return ("-g", "100000", "-force_key_frames", f"expr:if(isnan(prev_forced_t),1,{due})")
 
 
 def _group_frames(facts: VideoFacts) -> int:
@@ -218,7 +219,6 @@ def hls(facts: VideoFacts, rendition: Rendition) -> Work:
             "-hls_flags", "independent_segments",
             "-hls_fmp4_init_filename", header,
             "-hls_segment_filename", "out/%v_%05d.m4s",
-            "-master_pl_name", "master.m3u8",
             "-var_stream_map", streams,
             "out/%v.m3u8",
         ),

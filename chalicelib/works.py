@@ -70,7 +70,7 @@ def _picture(work: Thumbnail | Watermark, folder: Path, budget: Budget) -> Made:
 def _poster(work: Poster, folder: Path, budget: Budget) -> Made:
     from chalicelib import ffmpeg, pictures
 
-    best: tuple[float, Path] | None = None
+    best: tuple[pictures.Interest, Path] | None = None
     for args in work.commands:
         candidate = folder / args[-1]
         ffmpeg.run(args, folder=folder, seconds=budget.seconds(), memory_bytes=budget.memory_bytes)
@@ -79,7 +79,7 @@ def _poster(work: Poster, folder: Path, budget: Budget) -> Made:
         interest = pictures.interest(candidate)
         if best is None or interest > best[0]:
             best = interest, candidate
-        if interest > _DULL:
+        if interest.spread > _DULL:
             break
     if best is None:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
@@ -119,7 +119,8 @@ def _hls(work: Hls, folder: Path, budget: Budget, on_seconds: Callable[[float], 
     measured = ffmpeg.measure(
         folder / work.rendition, seconds=budget.seconds(), memory_bytes=budget.memory_bytes
     )
-    playlists.complete_master(folder / "out", measured.frames / measured.seconds)
+    size = work.width, work.height
+    playlists.complete(folder / "out", size, measured.frames, measured.seconds)
     warning = shortfall(work.frames, work.seconds, measured.frames, measured.seconds)
     return Made("master.m3u8", work.width, work.height, round(measured.seconds, 3), warning)
 

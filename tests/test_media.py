@@ -367,7 +367,7 @@ def test_hls_says_what_it_is(sample: Sample, tmp_path: Path) -> None:
     for attribute in (
         'CODECS="avc1.64001f,mp4a.40.2"',
         "RESOLUTION=1280x720",
-        "FRAME-RATE=25,",
+        "FRAME-RATE=25.000,",
         "#EXT-X-INDEPENDENT-SEGMENTS",
     ):
         assert attribute in text

@@ -1,0 +1,93 @@
+"""`make corpus`: every file of a folder through the deployed local stack, judged, as a report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from corpus import memory, report
+from corpus.judging import judge
+from corpus.manifest import Entry, NoFiles, entries
+from corpus.report import Line, Taken
+from corpus.sending import length, send
+from infra import cloud
+from infra.client import Client
+from infra.paths import LOCAL
+
+_IN_FLIGHT = 2
+_LONG_SECONDS = 20
+_MIB = 1024**2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m corpus", description=__doc__)
+    parser.add_argument("folder", type=Path, help="with a MANIFEST.tsv, or just files")
+    parser.add_argument("--only", default="", help="files whose path contains this")
+    parser.add_argument("--report", type=Path, default=LOCAL / "corpus", help="where it goes")
+    chosen = parser.parse_args()
+    try:
+        found = [e for e in entries(chosen.folder) if chosen.only in e.name]
+    except NoFiles as error:
+        sys.exit(str(error))
+    lines, taken = run(chosen.folder, found)
+    report.write(chosen.report, lines, taken)
+    print(f"{report.summary(lines, taken)} {chosen.report / 'report.html'}")
+    sys.exit(not (all(line.passed for line in lines) and all(t.passed for t in taken)))
+
+
+def run(folder: Path, found: list[Entry]) -> tuple[list[Line], list[Taken]]:
+    """Every file through a cloud of its own, a few at a time."""
+    with cloud.running("local") as stack, Client(stack) as client:
+        assert stack.pid is not None
+        with memory.Watch(stack.pid, stack.stage) as watch:
+            lines = _all(client, folder, found)
+    limits = memory.limits()
+    taken = [
+        Taken(name, peak / _MIB, limits[name] / _MIB if name in limits else None)
+        for name, peak in sorted(watch.peaks.items())
+    ]
+    return lines, taken
+
+
+def _all(client: Client, folder: Path, found: list[Entry]) -> list[Line]:
+    """A few at a time; then the long films, each alone, for the emulator encodes one after another."""
+    told: dict[int, Line] = {}
+    long = {n for n, e in enumerate(found) if length(e, folder / e.name) > _LONG_SECONDS}
+    for numbers, in_flight in ((set(range(len(found))) - long, _IN_FLIGHT), (long, 1)):
+        with ThreadPoolExecutor(in_flight) as pool:
+            ended = pool.map(lambda n: (n, _one(client, folder, found[n], n)), sorted(numbers))
+            for number, line in ended:
+                told[number] = _shown(line)
+    return [told[number] for number in range(len(found))]
+
+
+def _one(client: Client, folder: Path, entry: Entry, number: int) -> Line:
+    path = folder / entry.name
+    ran = send(client, entry, path, number)
+    judged = judge(entry, path, ran, client.http)
+    job = ran.job or {"status": "", "error": "", "error_code": "", "warnings": []}
+    return Line(
+        entry=entry,
+        status=job["status"],
+        error_code=job["error_code"],
+        error=job["error"],
+        warnings=tuple(job["warnings"]),
+        seconds=ran.seconds,
+        failures=judged.failures,
+        pictures={name: report.data_uri(image) for name, image in judged.pictures.items()},
+    )
+
+
+def _shown(line: Line) -> Line:
+    wrong = "; ".join(f"[{failure.check}] {failure.says}" for failure in line.failures)
+    print(
+        f"{'PASS' if line.passed else 'FAIL'} {line.seconds:6.1f} s  {line.entry.name}  {wrong}",
+        flush=True,
+    )
+    return line
+
+
+if __name__ == "__main__":
+    main()

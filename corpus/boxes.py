@@ -1,0 +1,104 @@
+"""Boxes of MP4 (ISO/IEC 14496-12), as far as they are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+# How far into a box that has others inside those begin.
+_INSIDE = {
+    "moov": 0, "trak": 0, "mdia": 0, "minf": 0, "stbl": 0, "stsd": 8, "avc1": 78, "mp4a": 28,
+    "mvex": 0, "moof": 0, "traf": 0,
+}  # fmt: skip
+
+
+def top_level(path: Path) -> list[tuple[str, int, int]]:
+    """Type, offset and size of each box that is in no other."""
+    found, offset, end = [], 0, path.stat().st_size
+    with path.open("rb") as file:
+        while offset + 8 <= end:
+            file.seek(offset)
+            head = file.read(16)
+            size = int.from_bytes(head[:4])
+            size = int.from_bytes(head[8:]) if size == 1 else size or end - offset
+            found.append((head[4:8].decode("latin-1"), offset, size))
+            offset += max(size, 8)
+    return found
+
+
+def payloads(content: bytes, wanted: str) -> Iterator[bytes]:
+    """What is in each box of type `wanted`, wherever it is."""
+    offset = 0
+    while offset + 8 <= len(content):
+        size = int.from_bytes(content[offset : offset + 4]) or len(content) - offset
+        kind = content[offset + 4 : offset + 8].decode("latin-1")
+        payload = content[offset + 8 : offset + size]
+        if kind == wanted:
+            yield payload
+        if kind in _INSIDE:
+            yield from payloads(payload[_INSIDE[kind] :], wanted)
+        offset += max(size, 8)
+
+
+def moov(path: Path) -> bytes:
+    """The index, as a box; nothing if there is none."""
+    found = next(((o, s) for kind, o, s in top_level(path) if kind == "moov"), None)
+    if found is None:
+        return b""
+    with path.open("rb") as file:
+        file.seek(found[0])
+        return file.read(found[1])
+
+
+def span(initialisation: bytes, segment: bytes) -> tuple[float, float]:
+    """When the first sample of a segment is shown, and the last one has been; seconds of its track."""
+    header = next(payloads(initialisation, "mdhd"))
+    scale = int.from_bytes(header[20:24] if header[0] else header[12:16])
+    default = int.from_bytes(next(payloads(initialisation, "trex"))[12:16])
+    shown = []
+    for fragment in payloads(segment, "traf"):
+        time = int.from_bytes(next(payloads(fragment, "tfdt"))[4:])
+        usual = _usual_duration(next(payloads(fragment, "tfhd")), default)
+        for run in payloads(fragment, "trun"):
+            for lasts, offset in _samples(run, usual):
+                shown.append((time + offset, time + offset + lasts))
+                time += lasts
+    return min(shown)[0] / scale, max(end for _, end in shown) / scale
+
+
+def _usual_duration(tfhd: bytes, default: int) -> int:
+    flags = int.from_bytes(tfhd[1:4])
+    offset = 8 + 8 * bool(flags & 0x1) + 4 * bool(flags & 0x2)
+    return int.from_bytes(tfhd[offset : offset + 4]) if flags & 0x8 else default
+
+
+def _samples(trun: bytes, usual: int) -> Iterator[tuple[int, int]]:
+    """How long each sample of a run lasts, and how long after it is decoded it is shown."""
+    flags, samples = int.from_bytes(trun[1:4]), int.from_bytes(trun[4:8])
+    offset = 8 + 4 * bool(flags & 0x1) + 4 * bool(flags & 0x4)
+    each = 4 * (flags >> 8 & 0xF).bit_count()
+    for at in range(offset, offset + samples * each, each) if each else [0] * samples:
+        lasts = int.from_bytes(trun[at : at + 4]) if flags & 0x100 else usual
+        last = int.from_bytes(trun[at + each - 4 : at + each], signed=True)
+        yield lasts, last if flags & 0x800 else 0
+
+
+def codecs(content: bytes) -> list[str]:
+    """RFC 6381's names of what an initialisation or a whole file holds."""
+    video = ["avc1." + box[1:4].hex() for box in payloads(content, "avcC")]
+    return video + [f"mp4a.{_object_type(box)}" for box in payloads(content, "esds")]
+
+
+def _object_type(esds: bytes) -> str:
+    """The object type of MPEG-4, and the audio object type within: "40.2" is AAC-LC."""
+    config = esds.index(b"\x04")  # DecoderConfigDescriptor, after the four bytes of the version
+    start = _after_length(esds, config + 1)
+    specific = esds.index(b"\x05", start + 13)
+    first = esds[_after_length(esds, specific + 1)]
+    return f"{esds[start]:x}.{first >> 3}"
+
+
+def _after_length(content: bytes, offset: int) -> int:
+    while content[offset] & 0x80:
+        offset += 1
+    return offset + 1

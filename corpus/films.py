@@ -1,0 +1,295 @@
+"""Films: what an MP4 must be beside the reference decode of its original."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import av
+import numpy as np
+
+from corpus import stills
+from corpus.boxes import moov, payloads, top_level
+from corpus.colour import Rgb, differences, lightness
+from corpus.decode import Film, first_film
+from corpus.failures import Failure
+from corpus.sound import check_sound
+
+SHORT_SIDE = 720
+GOP_SECONDS = 2.0
+_MOST_DIFFERENCE = 6.0
+_DELIVERED = 0.9  # of a damaged source
+_HARMLESS_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder"}
+
+# H.264, table A-1: level, macroblocks a second, macroblocks a frame.
+_LEVELS = (
+    (10, 1485, 99), (11, 3000, 396), (12, 6000, 396), (13, 11880, 396), (20, 11880, 396),
+    (21, 19800, 792), (22, 20250, 1620), (30, 40500, 1620), (31, 108000, 3600), (32, 216000, 5120),
+    (40, 245760, 8192), (41, 245760, 8192), (42, 522240, 8704), (50, 589824, 22080),
+    (51, 983040, 36864), (52, 2073600, 36864),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A frame as it is stored; time in seconds from the first one shown on, kinds of its NAL units."""
+
+    time: float
+    lasts: float
+    key: bool
+    units: frozenset[int]
+
+
+def packets(path: Path) -> list[Packet]:
+    """In the order of decoding."""
+    with av.open(str(path), "r") as container:
+        stream = first_film(container)
+        tick = float(stream.time_base or 0)
+        found = [
+            (p.pts * tick, (p.duration or 0) * tick, p.is_keyframe, _units(bytes(p)))
+            for p in container.demux(stream)
+            if p.pts is not None and p.size
+        ]
+    zero = min(time for time, *_ in found)
+    return [Packet(time - zero, lasts, key, units) for time, lasts, key, units in found]
+
+
+def _units(content: bytes) -> frozenset[int]:
+    """Types of NAL units, each of which four bytes of length come before."""
+    kinds, offset = set(), 0
+    while offset + 4 < len(content):
+        kinds.add(content[offset + 4] & 0x1F)
+        offset += 4 + int.from_bytes(content[offset : offset + 4])
+    return frozenset(kinds)
+
+
+def check_film(
+    name: str,
+    path: Path,
+    made: Film,
+    original: Film,
+    *,
+    marked: bool = False,
+    warned: bool = False,
+) -> Iterator[Failure]:
+    """All that is asked of an MP4. A watermarked one keeps its full size."""
+    largest = min(original.shown) if marked else SHORT_SIDE
+    yield from check_size(name, made.shown, original.shown, largest)
+    yield from check_stream(name, path, made)
+    yield from check_times(name, made, original, warned)
+    yield from check_pictures(name, made, original, marked)
+    yield from check_sound(name, made.sound, original.sound, made.end, original.frame)
+    yield from check_audio_stream(name, path, wanted=original.sound is not None)
+    yield from check_groups(name, packets(path))
+    yield from check_index_first(name, path)
+
+
+def check_size(
+    name: str, made: tuple[int, int], original: tuple[int, int], short_side: int
+) -> Iterator[Failure]:
+    """The original's shape, at most so large, and even."""
+    scale = min(1.0, short_side / min(original))
+    wanted = [side * scale for side in original]
+    if any(side % 2 for side in made):
+        yield Failure("size", f"{name}: {made[0]} × {made[1]} is not even")
+    if any(abs(m - w) > 2 for m, w in zip(made, wanted, strict=True)):
+        yield Failure(
+            "size",
+            f"{name}: it is {made[0]} × {made[1]}, not {wanted[0]:.0f} × {wanted[1]:.0f} "
+            f"as of {original[0]} × {original[1]}",
+        )
+
+
+def check_stream(name: str, path: Path, made: Film) -> Iterator[Failure]:
+    """H.264 High, 8 bit, 4:2:0, progressive, square pixels, tagged BT.709; nothing else said."""
+    with av.open(str(path), "r") as container:
+        stream = first_film(container)
+        context = stream.codec_context
+        frame = next(container.decode(stream))
+        found = (context.name, context.profile, context.pix_fmt)
+        tags = (
+            frame.color_primaries,
+            frame.color_trc,
+            frame.colorspace,
+            frame.color_range,
+        )
+        sar = stream.sample_aspect_ratio
+        interlaced = frame.interlaced_frame
+        said = {**container.metadata, **stream.metadata}
+        others = len(container.streams) - len(container.streams.audio) - 1
+    if found != ("h264", "High", "yuv420p"):
+        yield Failure("codec", f"{name}: it is {' '.join(map(str, found))}, not H.264 High yuv420p")
+    if tags != (1, 1, 1, 1):
+        yield Failure(
+            "tags",
+            f"{name}: primaries, transfer, matrix and range are tagged {tags}, not as BT.709 (1, 1, 1, 1)",
+        )
+    if sar and (sar.numerator != sar.denominator):
+        yield Failure("size", f"{name}: its pixels are not square ({sar})")
+    if interlaced:
+        yield Failure("interlaced", f"{name}: it is interlaced")
+    if others:
+        yield Failure("streams", f"{name}: it has {others} streams besides film and sound")
+    leaked = {
+        key: value
+        for key, value in said.items()
+        if key not in {*_HARMLESS_METADATA, "language", "handler_name", "vendor_id"}
+    }
+    if leaked:
+        yield Failure("metadata", f"{name}: it says {leaked}")
+    yield from _check_level(name, path, made)
+
+
+def _check_level(name: str, path: Path, made: Film) -> Iterator[Failure]:
+    (box, *_) = payloads(moov(path), "avcC")
+    level = box[3]
+    blocks = math.ceil(made.shown[0] / 16) * math.ceil(made.shown[1] / 16)
+    known = next((row for row in _LEVELS if row[0] == level), None)
+    if known is None or blocks > known[2] or blocks / made.frame > known[1] * 1.05:
+        yield Failure("level", f"{name}: level {level / 10} is not enough for its size and rate")
+
+
+def check_times(name: str, made: Film, original: Film, warned: bool) -> Iterator[Failure]:
+    """Every frame of the original, at its time; of a damaged one, most of them and a warning."""
+    tolerance = 0.001 + made.tick
+    if original.damaged or warned:
+        known = sorted(original.times)
+        strange = [t for t in made.times if not _is_near(t, known, tolerance)]
+        share = len(made.times) / len(original.times)
+        if share < _DELIVERED:
+            yield Failure("frames", f"{name}: only {share:.0%} of the frames are there")
+        if len(made.times) < len(original.times) and not warned:
+            yield Failure("warning", f"{name}: frames are missing, and the job does not say so")
+        if strange:
+            yield Failure("times", f"{name}: {len(strange)} frames are at times of their own")
+        return
+    if len(made.times) != len(original.times):
+        yield Failure(
+            "frames",
+            f"{name}: {len(made.times)} frames, the original has {len(original.times)}",
+        )
+        return
+    off = np.abs(np.array(made.times) - np.array(original.times))
+    if (off > tolerance).any():
+        worst = int(off.argmax())
+        yield Failure(
+            "times",
+            f"{name}: {int((off > tolerance).sum())} of {len(off)} frames are not at their time; "
+            f"frame {worst} is at {made.times[worst]:.4f} s, not {original.times[worst]:.4f} s",
+        )
+
+
+def _is_near(time: float, known: list[float], tolerance: float) -> bool:
+    at = bisect_left(known, time - tolerance)
+    return at < len(known) and known[at] <= time + tolerance
+
+
+def check_pictures(name: str, made: Film, original: Film, marked: bool) -> Iterator[Failure]:
+    """The same pictures at the same times; of HDR, as light and as varied as a plain tone mapping."""
+    pairs = [
+        (made.pictures[near], picture)
+        for time, picture in original.pictures.items()
+        if (near := min(made.pictures, key=lambda t: abs(t - time), default=None)) is not None
+        and abs(near - time) < 0.003
+    ]
+    if not pairs:
+        yield Failure("picture", f"{name}: no frame of it is where the original has one")
+        return
+    deltas = [_delta(one, other, marked) for one, other in pairs]
+    if original.hdr:
+        yield from _check_tones(name, pairs)
+    elif max(deltas) > _MOST_DIFFERENCE:
+        yield Failure(
+            "picture",
+            f"{name}: pictures differ from the original's: mean ΔE up to {max(deltas):.1f}, "
+            f"{median(deltas):.1f} in the middle"
+            + (" (the original does not say by which matrix)" if original.untagged else ""),
+        )
+    # Tones of HDR are mapped in ways so different that a mark cannot be told from them.
+    seen = sum(stills.shows_mark(*pair) for pair in pairs)
+    if marked and not original.hdr and min(made.shown) >= 64 and seen < len(pairs) / 2:
+        yield Failure("mark", f"{name}: there is no mark in its lower right corner")
+
+
+def _delta(one: Rgb, other: Rgb, marked: bool) -> float:
+    delta = differences(one, other)
+    kept = delta[~stills.mark_region(one)] if marked else delta
+    return float(kept.mean()) if kept.size else 0.0
+
+
+def _check_tones(name: str, pairs: list[tuple[Rgb, Rgb]]) -> Iterator[Failure]:
+    one, other = (np.concatenate([lightness(p[n]).ravel() for p in pairs]) for n in (0, 1))
+    if not 0.6 < (one.mean() + 3) / (other.mean() + 3) < 1.6:
+        yield Failure(
+            "tones",
+            f"{name}: its lightness is {one.mean():.0f}, a plain tone mapping's {other.mean():.0f}",
+        )
+    if one.std() < 0.6 * other.std():
+        yield Failure(
+            "tones",
+            f"{name}: it is washed out: lightness varies by {one.std():.0f}, "
+            f"a plain tone mapping's by {other.std():.0f}",
+        )
+
+
+def check_audio_stream(name: str, path: Path, wanted: bool) -> Iterator[Failure]:
+    """AAC, stereo, 48 kHz, where the original has sound; else none."""
+    with av.open(str(path), "r") as container:
+        found = [
+            (s.codec_context.name, s.codec_context.layout.name, s.codec_context.sample_rate)
+            for s in container.streams.audio
+        ]
+    if found != [("aac", "stereo", 48000)] * wanted:
+        said = "; ".join(" ".join(map(str, stream)) for stream in found) or "none"
+        yield Failure(
+            "audio", f"{name}: its sound is {said}, not {'AAC stereo 48 kHz' if wanted else 'none'}"
+        )
+
+
+def check_groups(name: str, found: list[Packet]) -> Iterator[Failure]:
+    """Closed groups of at most two seconds, or of one frame where that lasts longer."""
+    keys = [packet for packet in found if packet.key]
+    if not found[0].key:
+        yield Failure("groups", f"{name}: the first frame is no key frame")
+    if any(5 not in packet.units for packet in keys):
+        yield Failure("groups", f"{name}: key frames are not all IDR")
+    since = 0.0
+    for packet in found:
+        since = packet.time if packet.key else since
+        if packet.time < since - 1e-6:
+            yield Failure(
+                "groups",
+                f"{name}: an open group: the frame at {packet.time:.3f} s needs the key frame after it",
+            )
+            break
+    end = max(packet.time + packet.lasts for packet in found)
+    starts = sorted(packet.time for packet in found)
+    edges = [*(packet.time for packet in keys), end]
+    for start, stop in pairwise(edges):
+        frames = bisect_left(starts, stop - 1e-6) - bisect_left(starts, start - 1e-6)
+        if stop - start > GOP_SECONDS + 0.0015 and frames > 1:
+            yield Failure(
+                "groups",
+                f"{name}: {frames} frames from {start:.3f} s on, {stop - start:.3f} s, are one group",
+            )
+            break
+
+
+def check_index_first(name: str, path: Path) -> Iterator[Failure]:
+    kinds = [kind for kind, _, _ in top_level(path)]
+    if kinds.index("moov") > kinds.index("mdat"):
+        yield Failure("index", f"{name}: its index comes after the film")
+
+
+def check_same_keys(name: str, one: list[Packet], other: list[Packet]) -> Iterator[Failure]:
+    """Key frames at the same instants in two renditions."""
+    a, b = ([p.time for p in found if p.key] for found in (one, other))
+    if len(a) != len(b) or any(abs(x - y) > 0.002 for x, y in zip(a, b, strict=True)):
+        yield Failure(
+            "keys", f"{name}: its {len(a)} key frames are not where the MP4's {len(b)} are"
+        )

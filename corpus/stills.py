@@ -1,0 +1,225 @@
+"""Pictures: a reference decode of the original by Pillow, and what the JPEGs must be beside it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pi_heif
+from PIL import Image, ImageCms, ImageOps
+
+from corpus.colour import Rgb, difference, differences, lightness, resized
+from corpus.failures import Failure
+
+BOX = 512
+
+# Mean ΔE of a whole picture, besides what JPEG costs; another rendering intent costs CMYK up to 5.
+MOST_DIFFERENCE = 3.0
+MOST_DIFFERENCE_CMYK = 7.0
+_MARK_DIFFERENCE = 3.0
+_COMPARED = 128
+_MARKED = 64  # pixels that a picture has where its mark is to be seen
+
+# Where the mark is, in parts of the picture's width: measured from the right and from below.
+_MARK_RIGHT, _MARK_BELOW = 0.27, 0.13
+
+_SRGB = ImageCms.createProfile("sRGB")
+_MODE_OF_SPACE = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+# JPEG: SOF, DHT, DQT, DRI, SOS, EOI, JFIF's APP0 and Adobe's APP14 say nothing of where it was taken.
+_HARMLESS = {0xC0, 0xC1, 0xC2, 0xC4, 0xDB, 0xDD, 0xE0, 0xEE}
+
+
+def reference(path: Path) -> Image.Image:
+    """The original as it is meant to be seen: upright, sRGB, on white, its first frame."""
+    pi_heif.register_heif_opener()
+    with Image.open(path) as image:
+        image.load()
+        profile = image.info.get("icc_profile")
+        upright = ImageOps.exif_transpose(image)
+    picture = _eight_bit(upright)
+    alpha = picture.getchannel("A") if "A" in picture.getbands() else None
+    opaque = picture.convert({"RGBA": "RGB", "LA": "L"}.get(picture.mode, picture.mode))
+    seen = _in_srgb(opaque, profile)
+    if alpha is None:
+        return seen
+    white = Image.new("RGB", seen.size, "white")
+    white.paste(seen, mask=alpha)
+    return white
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        samples = np.asarray(image, dtype=np.float64) / 257
+        return Image.fromarray(np.clip(np.round(samples), 0, 255).astype(np.uint8))
+    if image.mode == "F":
+        floats = np.asarray(image, dtype=np.float64)
+        low, high = min(0.0, floats.min()), max(1.0, floats.max())
+        return Image.fromarray(np.round((floats - low) / (high - low) * 255).astype(np.uint8))
+    if image.mode in ("P", "PA") or "transparency" in image.info:
+        return image.convert("RGBA")
+    return image.convert("L") if image.mode == "1" else image
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            mode = _MODE_OF_SPACE[source.profile.xcolor_space.strip()]
+            if mode == "L" or mode == image.mode:
+                converted = ImageCms.profileToProfile(
+                    image.convert(mode), source, _SRGB, outputMode="RGB"
+                )
+                assert converted is not None
+                return converted
+        except (ImageCms.PyCMSError, OSError, KeyError):
+            pass  # a broken profile says nothing
+    return image.convert("RGB")
+
+
+def is_cmyk(path: Path) -> bool:
+    with Image.open(path) as image:
+        return image.mode == "CMYK"
+
+
+def check_jpeg(name: str, content: bytes) -> Iterator[Failure]:
+    """A JPEG, RGB, and nothing in it but the picture."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            found = (image.format, image.mode)
+    except OSError as error:
+        yield Failure("jpeg", f"{name}: it cannot be decoded ({error})")
+        return
+    if found != ("JPEG", "RGB"):
+        yield Failure("jpeg", f"{name}: it is {found[0]}, {found[1]}, not a JPEG in RGB")
+    for marker, start in _segments(content):
+        if marker not in _HARMLESS:
+            yield Failure("metadata", f"{name}: segment {marker:#x} is left in it: {start!r}")
+
+
+def _segments(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Markers before the first scan, with the start of what they carry."""
+    offset = 2
+    while content[offset] == 0xFF and content[offset + 1] != 0xDA:
+        length = int.from_bytes(content[offset + 2 : offset + 4])
+        yield content[offset + 1], content[offset + 4 : offset + 24]
+        offset += 2 + length
+
+
+def opened(content: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(content)) as image:
+        return image.convert("RGB")
+
+
+def check_thumbnail(
+    content: bytes, original: Image.Image, most: float = MOST_DIFFERENCE
+) -> Iterator[Failure]:
+    """Fits in 512 × 512 in the same shape, not enlarged, the same picture."""
+    yield from check_jpeg("thumbnail", content)
+    made = opened(content)
+    yield from check_fit("thumbnail", made.size, original.size)
+    yield from _check_same("thumbnail", made, original, most, marked=False)
+
+
+def check_fit(name: str, made: tuple[int, int], original: tuple[int, int]) -> Iterator[Failure]:
+    """As large as fits in the box without being enlarged, give or take the rounding."""
+    scale = min(1.0, BOX / max(original))
+    wanted = [max(1.0, side * scale) for side in original]
+    if max(made) > BOX or any(abs(m - w) > 1 for m, w in zip(made, wanted, strict=True)):
+        yield Failure(
+            "size",
+            f"{name}: it is {made[0]} × {made[1]}, not {wanted[0]:.0f} × {wanted[1]:.0f} "
+            f"as of {original[0]} × {original[1]}",
+        )
+
+
+def check_watermark(
+    content: bytes, original: Image.Image, most: float = MOST_DIFFERENCE
+) -> Iterator[Failure]:
+    """Full size, the same picture but for the mark, and the mark."""
+    yield from check_jpeg("watermark", content)
+    made = opened(content)
+    if made.size != original.size:
+        yield Failure(
+            "size",
+            f"watermark: it is {made.width} × {made.height}, "
+            f"not {original.width} × {original.height}",
+        )
+    yield from _check_same("watermark", made, original, most, marked=True)
+
+
+def _check_same(
+    name: str, made: Image.Image, original: Image.Image, most: float, marked: bool
+) -> Iterator[Failure]:
+    one, other = small(made, _COMPARED), small(original, _COMPARED)
+    allowed = most + _cost_of_jpeg(original.resize(made.size), other)
+    delta = differences(one, other)
+    kept = delta[~mark_region(one)] if marked else delta
+    if kept.size and kept.mean() > allowed:
+        yield Failure(
+            "picture",
+            f"{name}: its colours or its orientation differ from the original's: "
+            f"mean ΔE {kept.mean():.1f}, at most {allowed:.1f}",
+        )
+    if marked and min(made.size) >= _MARKED and not shows_mark(one, other):
+        yield Failure("mark", f"{name}: there is no mark in its lower right corner")
+
+
+def _cost_of_jpeg(image: Image.Image, seen: Rgb) -> float:
+    """Mean ΔE that JPEG makes by itself: much, where dots are few and colourful."""
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=85)
+    return difference(small(opened(content.getvalue()), _COMPARED), seen)
+
+
+def shows_mark(one: Rgb, other: Rgb) -> bool:
+    """Whether the corner differs by more than the rest of the picture does."""
+    delta = differences(one, other)
+    inside = mark_region(one)
+    if not inside.any() or inside.all():
+        return False
+    corner, rest = (np.percentile(delta[region], 90) for region in (inside, ~inside))
+    return bool(corner > rest + _MARK_DIFFERENCE)
+
+
+def mark_region(picture: Rgb) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    height, width = picture.shape[:2]
+    region = np.zeros((height, width), dtype=bool)
+    below = min(height, int(np.ceil(width * _MARK_BELOW)) + 1)
+    region[height - below :, width - int(np.ceil(width * _MARK_RIGHT)) - 1 :] = True
+    return region
+
+
+def small(image: Image.Image, box: int) -> Rgb:
+    """At most `box` on the long side."""
+    scale = min(1.0, box / max(image.size))
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return resized(np.asarray(image), width, height)
+
+
+def check_poster(content: bytes, shown: tuple[int, int], frames: list[Rgb]) -> Iterator[Failure]:
+    """A film's thumbnail: its shape, upright, and not black where the film is not."""
+    yield from check_jpeg("thumbnail", content)
+    made = opened(content)
+    yield from check_fit("thumbnail", made.size, shown)
+    picture = small(made, _COMPARED)
+    empty = lightness(picture).std() < 3 and any(lightness(frame).std() > 10 for frame in frames)
+    black = lightness(picture).max() < 5 and any(lightness(frame).max() > 20 for frame in frames)
+    if empty or black:
+        yield Failure("poster", "thumbnail: there is nothing to be seen in it")
+    upright = _nearest(picture, frames)
+    turned = min(
+        _nearest(np.ascontiguousarray(other), frames)
+        for other in (picture[::-1], picture[:, ::-1], picture[::-1, ::-1])
+    )
+    if upright > 3 and turned < 0.7 * upright:
+        yield Failure(
+            "poster",
+            f"thumbnail: it is not upright: mean ΔE {upright:.1f}, turned or mirrored {turned:.1f}",
+        )
+
+
+def _nearest(picture: Rgb, frames: list[Rgb]) -> float:
+    return min((float(differences(picture, frame).mean()) for frame in frames), default=0.0)

@@ -1,0 +1,524 @@
+"""The checks of `make corpus`: what is right passes, and each thing that is wrong fails its own check."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageDraw
+
+from corpus import __main__ as runner
+from corpus import films, hls, judging, stills
+from corpus.boxes import codecs
+from corpus.colour import difference
+from corpus.decode import Film, decode, hear
+from corpus.failures import Failure
+from corpus.manifest import Entry, NoFiles, entries
+from corpus.sending import Ran
+from corpus.sound import check_sound
+from infra import samples
+from infra.samples import run_ffmpeg
+
+pytestmark = pytest.mark.media
+
+
+def checks(found: Iterable[Failure]) -> set[str]:
+    return {failure.check for failure in found}
+
+
+# ── pictures ────────────────────────────────────────────────────────────────────────────────────
+
+
+def jpeg(image: Image.Image, **options: Any) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=90, **options)
+    return content.getvalue()
+
+
+@pytest.fixture(scope="module")
+def scene() -> Image.Image:
+    return samples.scene(800, 600)
+
+
+def small(image: Image.Image) -> Image.Image:
+    return image.resize((512, 384))
+
+
+def with_mark(image: Image.Image) -> Image.Image:
+    marked = image.copy()
+    width, height = image.size
+    box = (width * 0.76, height * 0.87, width * 0.97, height * 0.97)
+    ImageDraw.Draw(marked).rectangle(box, fill="orange")
+    return marked
+
+
+def test_a_right_thumbnail_and_watermark_pass(scene: Image.Image) -> None:
+    assert not checks(stills.check_thumbnail(jpeg(small(scene)), scene))
+    assert not checks(stills.check_watermark(jpeg(with_mark(scene)), scene))
+
+
+def _exif() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x010E] = "secret place"
+    return exif
+
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "check"),
+    [
+        (lambda s: jpeg(small(s).rotate(180)), "picture"),
+        (lambda s: jpeg(small(s).transpose(Image.Transpose.FLIP_LEFT_RIGHT)), "picture"),
+        (lambda s: jpeg(small(s).rotate(90, expand=True)), "size"),
+        (lambda s: jpeg(s), "size"),
+        (lambda s: jpeg(s.resize((256, 192))), "size"),
+        (lambda s: jpeg(small(s), exif=_exif()), "metadata"),
+        (lambda s: jpeg(small(s), icc_profile=PROFILE), "metadata"),
+        (lambda s: jpeg(small(s), comment=b"secret place"), "metadata"),
+        (lambda s: jpeg(small(s).convert("CMYK")), "jpeg"),
+        (lambda s: jpeg(small(s).convert("L")), "jpeg"),
+        (lambda s: jpeg(Image.merge("RGB", small(s).split()[::-1])), "picture"),
+        (lambda s: jpeg(small(s).point(lambda v: round(255 * (v / 255) ** 1.4))), "picture"),
+    ],
+)
+def test_a_wrong_thumbnail_fails(
+    scene: Image.Image, wrong: Callable[[Image.Image], bytes], check: str
+) -> None:
+    assert check in checks(stills.check_thumbnail(wrong(scene), scene))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "check"),
+    [
+        (lambda s: jpeg(s), "mark"),
+        (lambda s: jpeg(with_mark(s).resize((512, 384))), "size"),
+        (lambda s: jpeg(with_mark(s.rotate(180))), "picture"),
+        (lambda s: jpeg(with_mark(s), exif=_exif()), "metadata"),
+    ],
+)
+def test_a_wrong_watermark_fails(
+    scene: Image.Image, wrong: Callable[[Image.Image], bytes], check: str
+) -> None:
+    assert check in checks(stills.check_watermark(wrong(scene), scene))
+
+
+def test_a_small_picture_may_not_be_enlarged() -> None:
+    tiny = samples.scene(100, 80)
+    assert not checks(stills.check_thumbnail(jpeg(tiny), tiny))
+    assert "size" in checks(stills.check_thumbnail(jpeg(tiny.resize((512, 410))), tiny))
+
+
+def test_the_reference_of_a_picture_is_as_it_is_meant_to_be_seen(
+    sample: Callable[[str], Path], scene: Image.Image
+) -> None:
+    upright = np.asarray(scene)
+    for number in range(1, 9):
+        turned = stills.reference(sample(f"orientation_{number}.jpg"))
+        assert difference(np.asarray(turned), upright) < 2
+    deep = np.asarray(stills.reference(sample("sixteen_bit.png")))
+    assert (deep[0, 0, 0], deep[-1, 0, 0]) == (0, 255)
+    clear = stills.reference(sample("transparent.png")).getpixel((0, 0))
+    assert clear == (255, 255, 255)
+
+
+def test_a_wrong_poster_fails(scene: Image.Image) -> None:
+    shown, frames = (800, 600), [stills.small(scene, 160)]
+    assert not checks(stills.check_poster(jpeg(small(scene)), shown, frames))
+    upside_down = jpeg(small(scene).rotate(180))
+    assert checks(stills.check_poster(upside_down, shown, frames)) == {"poster"}
+    black = jpeg(Image.new("RGB", (512, 384)))
+    assert "poster" in checks(stills.check_poster(black, shown, frames))
+    flat = np.full((120, 160, 3), 90, np.uint8)
+    assert "poster" in checks(stills.check_poster(black, shown, [flat]))
+    assert "size" in checks(stills.check_poster(jpeg(scene.resize((384, 512))), shown, frames))
+
+
+# ── films ───────────────────────────────────────────────────────────────────────────────────────
+
+CHIRP = "aevalsrc='0.4*sin(2*PI*(300*t+150*t*t))':s=44100:d=3"
+TO_709 = "scale=in_color_matrix=bt601:out_color_matrix=bt709:out_range=tv"
+TAGS = "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=tv"
+VIDEO = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-profile:v", "high", "-g", "25")
+SOUND = ("-c:a", "aac", "-ac", "2", "-ar", "48000")
+FIRST = ("-movflags", "+faststart", "-map_metadata", "-1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("films")
+
+
+@pytest.fixture(scope="module")
+def source(folder: Path) -> Path:
+    """A film whose pictures and tones never come again, by the matrix of its size."""
+    path = folder / "source.mkv"
+    run_ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=size=384x216:rate=25:duration=3",
+        "-f", "lavfi", "-i", CHIRP,
+        "-c:v", "libx264", "-preset", "ultrafast", "-crf", "10", "-pix_fmt", "yuv420p",
+        "-c:a", "flac",
+        str(path),
+    )  # fmt: skip
+    return path
+
+
+@pytest.fixture(scope="module")
+def original(source: Path) -> Film:
+    return decode(source)
+
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def make(source: Path, folder: Path) -> Make:
+    """An MP4 of the source: right, but for what is said otherwise."""
+
+    def make(
+        name: str,
+        vf: str = "null",
+        matrix: str = TO_709,
+        pixels: str = "yuv420p",
+        tags: str = TAGS,
+        video: tuple[str, ...] = (),
+        sound: tuple[str, ...] = SOUND,
+        first: tuple[str, ...] = FIRST,
+        before: tuple[str, ...] = (),
+    ) -> Path:
+        path = folder / f"{name}.mp4"
+        if not path.exists():
+            run_ffmpeg(
+                "-i", str(source), *before, "-vf", f"{matrix},{vf},format={pixels},{tags}",
+                "-fps_mode", "passthrough", "-enc_time_base", "1/12800",
+                *VIDEO, *video, *sound, *first,
+                str(path),
+            )  # fmt: skip
+        return path
+
+    return make
+
+
+def judged(path: Path, original: Film, **options: bool) -> set[str]:
+    made = decode(path, tuple(sorted(original.pictures)))
+    return checks(films.check_film("film", path, made, original, **options))
+
+
+def test_a_right_film_passes(make: Make, original: Film) -> None:
+    assert judged(make("right"), original) == set()
+    marked = make("marked", "drawbox=x=iw*0.76:y=ih*0.83:w=iw*0.21:h=ih*0.12:color=white:t=fill")
+    assert judged(marked, original, marked=True) == set()
+
+
+@pytest.mark.parametrize(
+    ("check", "wrong"),
+    [
+        ("picture", {"vf": "hflip"}),
+        ("picture", {"vf": "hflip,vflip"}),
+        ("picture", {"vf": "hue=h=30"}),
+        ("picture", {"matrix": "null"}),  # BT.601, said to be BT.709
+        ("picture", {"vf": "lutyuv=y=16+(val-16)*0.8"}),
+        ("size", {"vf": "transpose=1"}),
+        ("size", {"vf": "scale=480:270"}),
+        ("size", {"vf": "scale=256:144"}),
+        ("size", {"vf": "setsar=4/3"}),
+        ("frames", {"vf": "select='not(eq(n,30))'"}),
+        ("times", {"vf": "setpts='PTS+gte(N,30)*0.02/TB'"}),
+        ("sync", {"sound": ("-af", "adelay=100:all=1", *SOUND)}),
+        ("sync", {"sound": ("-af", "asetpts=PTS+0.1/TB", *SOUND)}),
+        ("sync", {"sound": ("-af", "asetrate=46305,aresample=48000", *SOUND)}),
+        ("sync", {"sound": ("-af", "atrim=end=2.5", *SOUND)}),
+        ("groups", {"video": ("-g", "250", "-sc_threshold", "0")}),
+        ("groups", {"video": ("-x264-params", "open-gop=1:bframes=3:b-adapt=0:scenecut=0")}),
+        ("codec", {"video": ("-profile:v", "baseline")}),
+        ("codec", {"pixels": "yuv444p", "video": ("-profile:v", "high444")}),
+        ("tags", {"tags": TAGS.replace("trc=bt709", "trc=smpte170m")}),
+        ("level", {"video": ("-level", "1.0")}),
+        ("index", {"first": ("-map_metadata", "-1")}),
+        ("metadata", {"first": (*FIRST, "-metadata", "comment=secret place")}),
+        ("audio", {"sound": ("-an",)}),
+        ("audio", {"sound": (*SOUND, "-ac", "1")}),
+        ("audio", {"sound": (*SOUND, "-ar", "44100")}),
+    ],
+)
+def test_a_wrong_film_fails(
+    request: pytest.FixtureRequest, make: Make, original: Film, check: str, wrong: dict[str, Any]
+) -> None:
+    path = make(request.node.name.replace("/", "_"), **wrong)
+    assert check in judged(path, original)
+
+
+def test_a_film_without_its_mark_fails(make: Make, original: Film) -> None:
+    assert judged(make("right"), original, marked=True) == {"mark"}
+
+
+def test_sound_that_the_original_has_not_fails(make: Make, original: Film) -> None:
+    assert "audio" in judged(make("right"), replace(original, sound=None))
+
+
+def test_most_of_a_damaged_film_passes_if_the_job_says_so(original: Film) -> None:
+    damaged = replace(original, damaged=True)
+    most, half = (replace(original, times=original.times[:n]) for n in (70, 40))
+    assert checks(films.check_times("film", most, damaged, warned=True)) == set()
+    assert checks(films.check_times("film", most, damaged, warned=False)) == {"warning"}
+    assert checks(films.check_times("film", half, damaged, warned=True)) == {"frames"}
+    late = replace(most, times=tuple(time * 1.01 for time in most.times))
+    assert checks(films.check_times("film", late, damaged, warned=True)) == {"times"}
+
+
+def test_tones_of_hdr_are_neither_dark_nor_washed_out(original: Film) -> None:
+    hdr = replace(original, hdr=True)
+
+    def as_light_as(change: Callable[[Any], Any]) -> set[str]:
+        pictures = {t: change(p / 255.0) * 255 for t, p in original.pictures.items()}
+        made = replace(original, pictures={t: p.astype(np.uint8) for t, p in pictures.items()})
+        return checks(films.check_pictures("film", made, hdr, marked=False))
+
+    assert as_light_as(lambda p: p**1.1) == set()
+    assert as_light_as(lambda p: p * 0.3) == {"tones"}
+    assert as_light_as(lambda p: 0.45 + p / 4) == {"tones"}
+
+
+def test_frames_in_the_order_of_decoding_are_told_in_that_of_showing(folder: Path) -> None:
+    """AVI knows no other order than that of decoding."""
+    path = folder / "packed.avi"
+    run_ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25:duration=1",
+        "-c:v", "mpeg4", "-bf", "2",
+        str(path),
+    )  # fmt: skip
+    gaps = np.diff(decode(path).times)
+    assert (gaps > 0).all()
+
+
+def test_a_turned_film_is_seen_upright(sample: Callable[[str], Path]) -> None:
+    upright = decode(sample("rotated.mp4"))
+    assert upright.shown == (360, 640)
+    assert all(picture.shape[:2] == (160, 90) for picture in upright.pictures.values())
+
+
+# ── HTTP Live Streaming ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def cut(make: Make, folder: Path) -> Path:
+    """A right stream of the right film, by FFmpeg's muxer and a multivariant playlist of our own."""
+    out = folder / "hls"
+    out.mkdir()
+    package(make("right"), out)
+    (out / "master.m3u8").write_text(master(out))
+    return out
+
+
+def package(film: Path, out: Path, flags: str = "independent_segments") -> None:
+    run_ffmpeg(
+        "-i", str(film), "-map", "0", "-c", "copy",
+        "-f", "hls", "-hls_time", "1", "-hls_playlist_type", "vod",
+        "-hls_segment_type", "fmp4", "-hls_flags", flags,
+        "-hls_fmp4_init_filename", "%v.mp4",
+        "-hls_segment_filename", f"{out}/%v_%d.m4s",
+        "-var_stream_map", "v:0,agroup:a,name:video a:0,agroup:a,name:audio",
+        f"{out}/%v.m3u8",
+    )  # fmt: skip
+
+
+def master(out: Path) -> str:
+    named = ",".join(
+        name for part in ("video", "audio") for name in codecs((out / f"{part}.mp4").read_bytes())
+    )
+    return "\n".join(
+        (
+            "#EXTM3U",
+            "#EXT-X-VERSION:7",
+            "#EXT-X-INDEPENDENT-SEGMENTS",
+            '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="a",DEFAULT=YES,URI="audio.m3u8"',
+            "#EXT-X-STREAM-INF:BANDWIDTH=9000000,RESOLUTION=384x216,FRAME-RATE=25.000,"
+            f'CODECS="{named}",AUDIO="a"',
+            "video.m3u8",
+            "",
+        )
+    )
+
+
+def fetched(out: Path) -> hls.Stream:
+    def answer(request: httpx.Request) -> httpx.Response:
+        path = out / unquote(request.url.path.rsplit("/", 1)[-1])
+        return (
+            httpx.Response(200, content=path.read_bytes()) if path.exists() else httpx.Response(404)
+        )
+
+    into = out / "fetched"
+    into.mkdir(exist_ok=True)
+    with httpx.Client(transport=httpx.MockTransport(answer)) as http:
+        return hls.fetch("http://cloud.test/token/master.m3u8", http, into)
+
+
+def check_cut(out: Path) -> set[str]:
+    return checks(hls.check_stream(fetched(out), (384, 216), (25.0,)))
+
+
+def test_a_right_stream_passes(cut: Path, make: Make, original: Film) -> None:
+    assert check_cut(cut) == set()
+    stream = fetched(cut)
+    assert len(stream.video.segments) == 3
+    wanted = tuple(sorted(original.pictures))
+    film, mp4 = decode(stream.video.joined, wanted), decode(make("right"), wanted)
+    assert film.sums == mp4.sums
+    found = films.packets(stream.video.joined)
+    assert not checks(films.check_same_keys("hls", found, films.packets(make("right"))))
+    assert stream.audio
+    heard = hear(stream.audio.joined, film.zero)
+    assert not checks(check_sound("hls", heard, original.sound, film.end, original.frame))
+
+
+@pytest.mark.parametrize(
+    ("check", "file", "old", "new"),
+    [
+        ("bandwidth", "master", "BANDWIDTH=9000000", "BANDWIDTH=100000"),
+        ("bandwidth", "master", "RESOLUTION", "AVERAGE-BANDWIDTH=100000,RESOLUTION"),
+        ("codecs", "master", "mp4a.40.2", "mp4a.40.5"),
+        ("codecs", "master", "avc1.64", "avc1.42"),
+        ("resolution", "master", "384x216", "216x384"),
+        ("rate", "master", "25.000", "30.000"),
+        ("rate", "master", "FRAME-RATE=25.000,", ""),
+        ("independent", "master", "#EXT-X-INDEPENDENT-SEGMENTS\n", ""),
+        ("version", "video", "EXT-X-VERSION:7", "EXT-X-VERSION:3"),
+        ("target", "video", "TARGETDURATION:1", "TARGETDURATION:0"),
+        ("extinf", "video", "EXTINF:1.000000", "EXTINF:1.040000"),
+        ("extinf", "audio", "EXTINF:1.0", "EXTINF:1.1"),
+        ("playlist", "video", "#EXT-X-ENDLIST", ""),
+    ],
+)
+def test_a_wrong_playlist_fails(
+    cut: Path, tmp_path: Path, check: str, file: str, old: str, new: str
+) -> None:
+    out = Path(shutil.copytree(cut, tmp_path / "hls"))
+    playlist = out / f"{file}.m3u8"
+    assert old in playlist.read_text()
+    playlist.write_text(playlist.read_text().replace(old, new))
+    assert check in check_cut(out)
+
+
+def test_segments_that_need_the_one_before_fail(make: Make, tmp_path: Path) -> None:
+    long_groups = make("groups of two seconds", video=("-g", "50", "-sc_threshold", "0"))
+    package(long_groups, tmp_path, "split_by_time")
+    (tmp_path / "master.m3u8").write_text(master(tmp_path))
+    assert "independent" in check_cut(tmp_path)
+    one, other = (films.packets(make(name)) for name in ("right", "groups of two seconds"))
+    assert checks(films.check_same_keys("film", one, other)) == {"keys"}
+
+
+def test_a_missing_file_is_no_stream(cut: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(cut, tmp_path / "hls"))
+    (out / "video_1.m4s").unlink()
+    with pytest.raises(httpx.HTTPStatusError):
+        fetched(out)
+
+
+# ── how a job ended ─────────────────────────────────────────────────────────────────────────────
+
+
+def job(status: str, code: str = "", error: str = "") -> dict[str, Any]:
+    step = {"name": "thumbnail", "status": status, "error_code": code, "error": error}
+    return {
+        "status": status,
+        "error_code": code,
+        "error": error,
+        "pipeline": ["thumbnail"],
+        "steps": [step],
+        "outputs": [{"type": "thumbnail"}] if status == "SUCCESS" else [],
+    }
+
+
+DAMAGED = partial(job, "FAILURE", "source_damaged")
+SENTENCE = "The image cannot be read: it is damaged."
+
+
+@pytest.mark.parametrize(
+    ("expectation", "ended", "seconds", "wanted"),
+    [
+        ("ok", job("SUCCESS"), 50, set()),
+        ("ok", DAMAGED(SENTENCE), 1, {"status"}),
+        ("clear-error", DAMAGED(SENTENCE), 1, set()),
+        ("clear-error", DAMAGED(f"thumbnail: {SENTENCE}"), 1, set()),
+        ("clear-error", DAMAGED(SENTENCE), 21, {"slow"}),
+        ("clear-error", job("SUCCESS"), 1, {"status"}),
+        ("either", job("SUCCESS"), 1, set()),
+        ("either", DAMAGED(SENTENCE), 1, set()),
+        ("either", job("FAILURE", "internal_error", "Something went wrong."), 1, {"error"}),
+        ("either", job("FAILURE", "attempts_exhausted", SENTENCE), 1, {"error"}),
+        ("either", DAMAGED("oops"), 1, {"error"}),
+        ("either", DAMAGED("It failed: [mov @ 0x55d] moov atom not found."), 1, {"error"}),
+        ("either", DAMAGED("Traceback (most recent call last): OSError."), 1, {"error"}),
+    ],
+)
+def test_how_a_job_may_end(
+    expectation: Any, ended: dict[str, Any], seconds: float, wanted: set[str]
+) -> None:
+    assert checks(judging.check_ending(expectation, ended, seconds)) == wanted
+
+
+def test_a_step_that_did_not_end_well_is_no_success() -> None:
+    ended = job("SUCCESS") | {"steps": [{"name": "thumbnail", "status": "PENDING"}]}
+    assert checks(judging.check_ending("ok", ended, 1)) == {"status"}
+    ended = job("SUCCESS") | {"outputs": []}
+    assert checks(judging.check_ending("ok", ended, 1)) == {"status"}
+
+
+def test_a_job_that_does_not_end_is_a_hang() -> None:
+    entry = Entry("a.jpg", "image", "", "either")
+    with httpx.Client() as http:
+        assert checks(judging.judge(entry, Path("a.jpg"), Ran(None, 120), http).failures) == {
+            "hang"
+        }
+
+
+# ── the folder, and the run ─────────────────────────────────────────────────────────────────────
+
+
+def test_a_folder_without_a_manifest_is_taken_whole(tmp_path: Path) -> None:
+    with pytest.raises(NoFiles, match=r"There is no file in .*\."):
+        entries(tmp_path)
+    with pytest.raises(NoFiles, match=r"There is no folder .*\."):
+        entries(tmp_path / "missing")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.bin").write_bytes(b"")
+    assert entries(tmp_path) == [Entry("deep/a.bin", "unknown", "", "either")]
+
+
+@pytest.mark.stack
+def test_a_folder_of_two_files_from_end_to_end(
+    sample: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("orientation_6.jpg", "text.jpg"):
+        shutil.copy(sample(name), tmp_path / name)
+    rows = (
+        ("path", "kind", "trait", "expectation"),
+        ("orientation_6.jpg", "image", "lies on its side", "ok"),
+        ("text.jpg", "hostile", "text", "ok"),
+    )
+    (tmp_path / "MANIFEST.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    report = tmp_path / "report"
+    monkeypatch.setattr("sys.argv", ["corpus", str(tmp_path), "--report", str(report)])
+    with pytest.raises(SystemExit) as ended:
+        runner.main()
+    assert ended.value.code == 1
+    said = json.loads((report / "report.json").read_text())
+    good, bad = said["files"]
+    assert (good["passed"], good["failures"], good["status"]) == (True, [], "SUCCESS")
+    assert (bad["passed"], [f["check"] for f in bad["failures"]]) == (False, ["status"])
+    assert {"intake", "thumbnail"} <= {taken["function"] for taken in said["memory"]}
+    page = (report / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 3
+    assert page.index("text.jpg") < page.index("orientation_6.jpg")
