@@ -22,6 +22,7 @@ from infra.client import Client
 from infra.paths import LOCAL, ROOT
 
 RUNS = 3
+_LIMITS = Settings().max_video_pixels, Settings().max_streams
 _CORPUS_FILM = ROOT.parent / "shared" / "corpus" / "long" / "agent327_720p_dash_full.mp4"
 
 
@@ -86,7 +87,7 @@ def _job(client: Client, film: Path) -> tuple[Taken, float]:
 def _bare_encode(film: Path) -> Taken:
     """One MP4 with its index first, by the flags of the rendition, on all cores."""
     with film.open("rb") as file:
-        facts = probe.probe_video(file, "mov", film.stat().st_size, Settings().max_video_pixels)
+        facts = probe.probe_video(file, "mov", film.stat().st_size, *_LIMITS)
     work, _ = renditions.encode(facts, renditions.rendition_720p(facts))
     assert isinstance(work, Video)
     with TemporaryDirectory() as scratch:

@@ -21,6 +21,7 @@ from infra import samples
 from infra.paths import ROOT
 
 _CORPUS = ROOT.parent / "shared" / "corpus" / "videos"
+_LIMITS = Settings().max_video_pixels, Settings().max_streams
 _FILMS = (
     "DVR-Scan__traffic_camera.mp4",
     "DVR-Scan__traffic_camera_vfr.mp4",
@@ -50,7 +51,7 @@ class _Quality(NamedTuple):
 def _measure(film: Path) -> list[Figure]:
     demuxer = sniff(film.read_bytes()[:HEAD_BYTES]).format
     with film.open("rb") as file:
-        facts = probe.probe_video(file, demuxer, film.stat().st_size, Settings().max_video_pixels)
+        facts = probe.probe_video(file, demuxer, film.stat().st_size, *_LIMITS)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "source").symlink_to(film)

@@ -185,7 +185,13 @@ def _inspect_video(
 
     def look(source: IO[bytes]) -> bytes:
         return msgspec.json.encode(
-            probe.probe_video(source, sniffed.format, original.size, settings().max_video_pixels)
+            probe.probe_video(
+                source,
+                sniffed.format,
+                original.size,
+                settings().max_video_pixels,
+                settings().max_streams,
+            )
         )
 
     found = child.call_with_source(

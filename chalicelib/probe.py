@@ -17,15 +17,17 @@ from av.video.stream import VideoStream
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
 
-_MOST_STREAMS = 64
 # Files without an index of samples are read whole to count frames, if they are no larger than this.
 COUNT_BYTES = 256 * 1024**2
 
 
-def probe_video(source: IO[bytes], demuxer: str, size: int, max_pixels: int) -> VideoFacts:
+def probe_video(
+    source: IO[bytes], demuxer: str, size: int, max_pixels: int, max_streams: int
+) -> VideoFacts:
     """Facts of a film. Raises JobError where it has no picture, is damaged, or is too large to decode."""
     try:
         with av.open(source, format=demuxer, mode="r") as container:
+            _check_streams(len(container.streams), max_streams)
             facts = _facts(container, demuxer, max_pixels)
         if facts.frames is None and size <= COUNT_BYTES:
             source.seek(0)
@@ -37,11 +39,6 @@ def probe_video(source: IO[bytes], demuxer: str, size: int, max_pixels: int) -> 
 
 
 def _facts(container: InputContainer, demuxer: str, max_pixels: int) -> VideoFacts:
-    if len(container.streams) > _MOST_STREAMS:
-        raise JobError(
-            "too_many_streams",
-            f"The file has {len(container.streams)} streams; at most {_MOST_STREAMS} are taken.",
-        )
     video = _first_picture(container)
     _check_pixels(video.width, video.height, max_pixels)
     video.codec_context.thread_count = 1
@@ -100,6 +97,13 @@ def _first_picture(container: InputContainer) -> VideoStream:
         if not stream.disposition & cover and stream.codec_context is not None:
             return stream
     raise JobError("no_video_stream", "The file has no video stream; the steps need one.")
+
+
+def _check_streams(number: int, most: int) -> None:
+    if number > most:
+        raise JobError(
+            "too_many_streams", f"The file has {number} streams; at most {most} are taken."
+        )
 
 
 def _can_be_heard(stream: AudioStream) -> bool:

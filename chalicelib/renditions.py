@@ -29,9 +29,9 @@ _COORDINATES = {
 def open_source(facts: VideoFacts) -> tuple[str, ...]:
     """Input options that let the file open nothing but itself, as what it was sniffed to be."""
     return (
+        "-apply_cropping", "codec",  # the container's would be news to the facts
         "-f", facts.demuxer,
         "-protocol_whitelist", "file",
-        "-apply_cropping", "codec",  # the container's would be news to the facts
         "-i", "source",
     )  # fmt: skip
 

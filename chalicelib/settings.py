@@ -41,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     max_image_bytes: Positive = 200 * 1024**2
     max_image_pixels: Positive = 120_000_000
     max_video_pixels: Positive = 8192 * 4320
+    max_streams: Positive = 64
     max_video_seconds: Positive = 12 * 3600
     probe_seconds: Positive = 15
 

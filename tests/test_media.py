@@ -34,7 +34,7 @@ def facts_of(path: Path) -> Facts:
     content = path.read_bytes()
     found = child.call_with_source(
         lambda source: msgspec.json.encode(
-            probe.probe_video(source, sniffed.format, len(content), 10**8)
+            probe.probe_video(source, sniffed.format, len(content), 10**8, 64)
         ),
         lambda start, length: content[start : start + length],
         len(content),
@@ -197,7 +197,13 @@ def test_pixels_are_counted_as_they_are_shown(tmp_path: Path) -> None:
     path = tmp_path / "wide.mp4"
     samples.film(path, size="640x360", filters="setsar=60/1", seconds=0.2, sound=False)
     with path.open("rb") as file, pytest.raises(JobError, match="38400 × 360"):
-        probe.probe_video(file, "mov", path.stat().st_size, 10_000_000)
+        probe.probe_video(file, "mov", path.stat().st_size, 10_000_000, 64)
+
+
+def test_too_many_streams_are_refused(sample: Sample) -> None:
+    path = sample("plain.mp4")
+    with path.open("rb") as file, pytest.raises(JobError, match="2 streams; at most 1"):
+        probe.probe_video(file, "mov", path.stat().st_size, 10**8, 1)
 
 
 @pytest.mark.parametrize("name", samples.IMAGES)

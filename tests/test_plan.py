@@ -91,7 +91,7 @@ def test_a_pipeline_is_refused_with_what_it_may_name() -> None:
 def test_ffmpeg_may_open_its_file_as_what_it_was_sniffed_to_be_and_nothing_else() -> None:
     (task,) = [t for t in plan(FILM, "transcode_720p").tasks if t.queue == "encode"]
     args = task.work.args  # type: ignore[union-attr]
-    assert args[:6] == ("-f", "mov", "-protocol_whitelist", "file", "-i", "source")
+    assert args[2:8] == ("-f", "mov", "-protocol_whitelist", "file", "-i", "source")
     for made in plan(FILM, "thumbnail", "watermark", "transcode_720p", "hls_720p").tasks:
         text = msgspec.json.encode(made.work).decode()
         assert text.count('"-i"') == text.count('"-f","png_pipe","-i"') + text.count(
