@@ -9,13 +9,15 @@ import io
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image, ImageCms, ImageStat, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageStat
 
 from chalicelib.errors import JobError
 from chalicelib.media import ImageFacts, fit_box
 from chalicelib.plan import Mark
 from chalicelib.renditions import margin_of, mark_width
 
+# What Pillow's decoders raise where a file is damaged.
+_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError)
 _ORIENTATION = 0x0112
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 _TURNED_BY_PILLOW = frozenset({"TIFF", "HEIF"})
@@ -98,7 +100,7 @@ def _open(path: Path, image_format: str) -> Image.Image:
         pi_heif.register_heif_opener()
     try:
         return Image.open(path, formats=[image_format])
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except _DAMAGE as error:
         raise _damaged() from error
 
 
@@ -112,7 +114,7 @@ def _decoded(image: Image.Image, at_least: int | None = None) -> Image.Image:
     orientation = _orientation(image)
     try:
         image.load()
-    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:
+    except _DAMAGE as error:
         raise _damaged() from error
     picture = _eight_bit(image)
     if at_least and (factor := max(picture.size) // at_least) > 1:
