@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Buffer, Callable
 from functools import lru_cache
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import IO
 
 from chalicelib.errors import JobError, SluiceError, Transient
@@ -94,7 +95,9 @@ def _talk(
 ) -> bytes:
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(
-        target=_child, args=(confine(memory_bytes), job, theirs), daemon=True
+        target=_child,
+        args=(confine(memory_bytes + _untouched_bytes()), job, theirs),
+        daemon=True,
     )
     sys.stdout.flush()
     sys.stderr.flush()
@@ -128,6 +131,12 @@ def _talk(
         process.kill()
         process.join()
         ours.close()
+
+
+def _untouched_bytes() -> int:
+    """Address space that a fork takes over from us, and that holds no memory."""
+    size, resident = Path("/proc/self/statm").read_text().split()[:2]
+    return (int(size) - int(resident)) * resource.getpagesize()
 
 
 def _child(first: Callable[[], None], job: Callable[[Connection], bytes], pipe: Connection) -> None:

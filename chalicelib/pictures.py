@@ -16,8 +16,8 @@ from chalicelib.media import ImageFacts, fit_box
 from chalicelib.plan import Mark
 from chalicelib.renditions import margin_of, mark_width
 
-# What Pillow's decoders raise where a file is damaged.
-_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError)
+# What Pillow's decoders raise where a file is damaged; TypeError where an interlaced PNG is loaded again.
+_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, TypeError)
 _ORIENTATION = 0x0112
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 _TURNED_BY_PILLOW = frozenset({"TIFF", "HEIF"})

@@ -79,7 +79,7 @@ def test_a_hang_ends_at_its_deadline() -> None:
 
 def test_a_child_gets_no_more_memory_than_its_share() -> None:
     with pytest.raises(JobError, match="memory"):
-        call(lambda: bytes(3 * GIB))
+        call(lambda: bytes(16 * GIB))
 
 
 def test_a_remote_file_is_read_in_blocks_from_here() -> None:
