@@ -33,10 +33,30 @@ if _endpoint_url := os.environ.get("SLUICE_TEST_ENDPOINT_URL"):
 
 ROOT = Path(__file__).parent.parent
 LOCAL = ROOT / ".local"
+CORPUS = ROOT.parent / "shared" / "corpus"
+HAS_CORPUS = CORPUS.exists() and "CI" not in os.environ
 
 
 # The FFmpeg of the layer, as in Lambda.
 sys.path.insert(0, str(unpacked("ffmpeg", LOCAL / "layers") / "python"))
+
+
+# Marks of tests that need what a machine may not have: left out there, which the header says.
+ABSENT = {
+    "corpus": not HAS_CORPUS,
+    "strace": shutil.which("strace") is None,
+}
+
+
+def pytest_report_header() -> list[str]:
+    return [f"NOT RUN: the tests that need {name}" for name, absent in ABSENT.items() if absent]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    absent = [name for name in ABSENT if ABSENT[name]]
+    left_out = [item for item in items if any(map(item.get_closest_marker, absent))]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")

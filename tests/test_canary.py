@@ -42,7 +42,7 @@ from chalicelib.watch import logger
 from tests import attacks
 from tests.attacks import Bait
 from tests.cloud import make_cloud
-from tests.conftest import ROOT
+from tests.conftest import CORPUS, HAS_CORPUS, ROOT
 from tests.pump import deliver, drain, drop
 
 pytestmark = [
@@ -50,8 +50,7 @@ pytestmark = [
     # They are errors in tests, which children inherit, but not in Lambda.
     pytest.mark.filterwarnings("ignore:::PIL"),
 ]
-HOSTILE = ROOT.parent / "shared" / "corpus" / "hostile"
-FOREIGN = sorted(HOSTILE.iterdir()) if HOSTILE.exists() else []
+HOSTILE = sorted((CORPUS / "hostile").iterdir()) if HAS_CORPUS else []
 STRACE = shutil.which("strace")
 # CI takes every fourth of those that are many, or take long.
 _LONG = ("bomb/", "film/", "lie/", "picture/", "told/")
@@ -357,7 +356,8 @@ def test_no_attack_gets_out(canary: Canary, tmp_path: Path, name: str) -> None:
         assert job.status == FAILURE
 
 
-@pytest.mark.parametrize("path", FOREIGN, ids=lambda path: path.name)
+@pytest.mark.corpus
+@pytest.mark.parametrize("path", HOSTILE, ids=lambda path: path.name)
 def test_no_hostile_file_of_the_corpus_gets_out(canary: Canary, tmp_path: Path, path: Path) -> None:
     with traced(canary, tmp_path, TRACE_ALL):
         job = send(f"corpus/{path.name}", path.read_bytes())
@@ -388,9 +388,8 @@ def test_a_decoder_that_is_not_held_back_goes_into_each_trap(
         assert canary.sings() != [], scheme
 
 
+@pytest.mark.strace
 def test_strace_sees_what_a_decoder_opens(canary: Canary, tmp_path: Path) -> None:
-    if not can_trace():
-        pytest.skip("strace cannot be had here: only the traps have watched")
     source = tmp_path / "list.txt"
     source.write_text(f"file '{canary.bait.secret}'\n")
     trace = Trace(tmp_path)

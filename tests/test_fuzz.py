@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 
@@ -11,7 +10,7 @@ import pytest
 from chalicelib import child
 from chalicelib.errors import JobError, Transient
 from tests import fuzz
-from tests.conftest import ROOT
+from tests.conftest import CORPUS
 
 pytestmark = [
     pytest.mark.media,
@@ -19,13 +18,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:::PIL"),
 ]
 SEED = 1
-CORPUS = ROOT.parent / "shared" / "corpus"
-FOREIGN = CORPUS.exists() and "CI" not in os.environ
 
 
-@pytest.fixture(scope="module", params=["own", pytest.param("corpus", marks=pytest.mark.skipif(
-    not FOREIGN, reason="the corpus is not at hand"
-))])  # fmt: skip
+@pytest.fixture(scope="module", params=["own", pytest.param("corpus", marks=pytest.mark.corpus)])
 def originals(request: pytest.FixtureRequest) -> list[fuzz.Base]:
     return fuzz.own_bases() if request.param == "own" else fuzz.bases(CORPUS)
 
