@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from benchmarks.figures import Figure
+from benchmarks.films import bare_args
 from chalicelib import probe, renditions
 from chalicelib.media import VideoFacts
-from chalicelib.plan import Video
 from chalicelib.settings import Settings
 from chalicelib.sniff import HEAD_BYTES, sniff
 from infra import samples
@@ -63,12 +63,10 @@ def _measure(film: Path) -> list[Figure]:
 
 
 def _ours(facts: VideoFacts, folder: Path) -> _Quality:
-    work, _ = renditions.encode(facts, renditions.rendition_720p(facts))
-    assert isinstance(work, Video)
-    (folder / "out").mkdir()
-    args = [str(folder / "source") if arg == "source" else arg for arg in work.args]
-    samples.run_ffmpeg(*args[:-1], str(folder / args[-1]))
-    return _quality(folder / args[-1], "bt709", facts, folder)
+    target = folder / "ours.mp4"
+    args = bare_args(facts, str(target))
+    samples.run_ffmpeg(*(str(folder / "source") if arg == "source" else arg for arg in args))
+    return _quality(target, "bt709", facts, folder)
 
 
 def _plain(facts: VideoFacts, folder: Path) -> _Quality:

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 from multipart import MultipartError, MultipartParser, parse_options_header
 
-from chalicelib import files, ledger, queues
+from chalicelib import files, jobs, ledger, playlists, queues
 from chalicelib.errors import (
     Conflict,
     Malformed,
@@ -25,8 +25,10 @@ from chalicelib.errors import (
     Unprocessable,
     UnsupportedType,
 )
+from chalicelib.ledger import Standing
+from chalicelib.plan import Hls, Parts
 from chalicelib.queues import StartMessage
-from chalicelib.rows import FAILURE, PENDING, STATUSES, Job, Output
+from chalicelib.rows import FAILURE, PENDING, STARTED, STATUSES, Job, Output
 from chalicelib.settings import settings
 from chalicelib.steps import find_steps
 from chalicelib.tokens import tokens
@@ -175,8 +177,12 @@ def get_job(job_id: str, base_url: str) -> JobView:
     found = ledger.get_job_and_progress(job_id) if _JOB_ID.fullmatch(job_id) else None
     if found is None:
         raise NotFound("job_not_found", f"There is no job {job_id[:100]}.")
-    job, progress = found
-    return job_view(job, progress, files.original_url(job.source_key), _links(base_url))
+    return _view(*found, base_url)
+
+
+def _view(job: Job, standing: Standing, base_url: str) -> JobView:
+    input_url = files.original_url(job.source_key)
+    return job_view(job, standing, time.time(), input_url, _links(base_url))
 
 
 def list_jobs(parameters: dict[str, str], base_url: str) -> JobPage:
@@ -189,20 +195,15 @@ def list_jobs(parameters: dict[str, str], base_url: str) -> JobPage:
     key, cursor = parameters.get("key"), parameters.get("cursor")
     if key is not None:
         _check_key(key)
-    jobs = ledger.list_jobs(
+    found = ledger.list_jobs(
         limit,
         _from_cursor(cursor) if cursor else None,
         [status] if status else STATUSES,
         key,
     )
-    progress = ledger.get_progress([job.job_id for job in jobs])
-    views = [
-        job_view(
-            job, progress.get(job.job_id), files.original_url(job.source_key), _links(base_url)
-        )
-        for job in jobs
-    ]
-    return JobPage(views, _to_cursor(jobs[-1].created) if len(jobs) == limit else None)
+    progress = ledger.get_progress([job.job_id for job in found])
+    views = [_view(job, progress[job.job_id], base_url) for job in found]
+    return JobPage(views, _to_cursor(found[-1].created) if len(found) == limit else None)
 
 
 class _links:
@@ -232,10 +233,29 @@ def hls_file(job_id: str, token: str, name: str) -> tuple[str, bytes | str]:
     content_type = files.CONTENT_TYPES[name[name.rindex(".") :]]
     if not name.endswith(".m3u8"):
         return content_type, files.output_url(key)
-    playlist = files.get_output(key)
+    playlist = files.get_output(key) or _growing(job_id, grant.folder, name)
     if playlist is None:
         raise NotFound("file_not_found", "There is no such file in this rendition.")
     return content_type, playlist
+
+
+def _growing(job_id: str, folder: str, name: str) -> bytes | None:
+    """The playlist of a track so far, while its job is at work."""
+    track = name.removesuffix(".m3u8")
+    job, ended = ledger.get_ended(job_id)
+    if job is None or job.status != STARTED or track not in (playlists.VIDEO, playlists.AUDIO):
+        return None
+    plan = jobs.load_plan(job)
+    task = next(t for t in plan.tasks if isinstance(t.work, Hls) and t.destination == f"{folder}/")
+    pictures, sound = plan.parts(task)
+    told = [p.id for p in (*pictures, *sound) if p.id in ended and not playlists.planned(p)]
+    made = {
+        task_id: msgspec.convert(row.result, Parts)
+        for task_id, row in ledger.get_tasks(job_id, told).items()
+    }
+    segments = playlists.so_far(pictures, sound, ended, made)[track]
+    longest = playlists.longest(pictures) if track == playlists.VIDEO else 0.0
+    return playlists.media(track, segments, longest, complete=False).encode()
 
 
 def new_key(filename: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -21,6 +23,7 @@ CONTENT_TYPES = {
     ".m4s": "video/mp4",
     ".m3u8": "application/vnd.apple.mpegurl",
 }
+PART_BYTES = 8 * 1024**2
 _TRANSFER = TransferConfig(multipart_threshold=64 * 1024**2, multipart_chunksize=32 * 1024**2)
 
 
@@ -56,6 +59,19 @@ def fetch_original(key: str, etag: str, target: Path) -> None:
         shutil.copyfileobj(_open_original(key, etag), file, 1024**2)
 
 
+def fetch_ranges(key: str, etag: str, ranges: Sequence[tuple[int, int]], target: Path) -> int:
+    """Write parts of the object to where they belong in `target`; how many bytes that were.
+
+    What is between them are holes, which read as zeros and take no disk.
+    """
+    with target.open("wb") as file:
+        for begin, end in ranges:
+            file.seek(begin)
+            body = _open_original(key, etag, Range=f"bytes={begin}-{end - 1}")
+            shutil.copyfileobj(body, file, 1024**2)
+    return sum(end - begin for begin, end in ranges)
+
+
 def _open_original(key: str, etag: str, **options: Any) -> StreamingBody:
     try:
         return s3().get_object(Bucket=settings().upload_bucket, Key=key, IfMatch=etag, **options)[
@@ -84,10 +100,6 @@ def put_original(key: str, body: bytes, content_type: str, metadata: dict[str, s
     )
 
 
-def fetch_output(key: str, target: Path) -> None:
-    s3().download_file(settings().output_bucket, key, str(target), Config=_TRANSFER)
-
-
 def publish(path: Path, key: str) -> int:
     """Store a file in the output bucket; its size in bytes."""
     s3().upload_file(
@@ -98,6 +110,49 @@ def publish(path: Path, key: str) -> int:
         Config=_TRANSFER,
     )
     return path.stat().st_size
+
+
+def put_output(key: str, body: bytes) -> int:
+    """Store a small file in the output bucket; its size in bytes."""
+    s3().put_object(
+        Bucket=settings().output_bucket,
+        Key=key,
+        Body=body,
+        ContentType=CONTENT_TYPES[Path(key).suffix],
+    )
+    return len(body)
+
+
+@contextmanager
+def multipart(key: str) -> Iterator[Callable[[int, bytes], None]]:
+    """An object made of parts: call with a part's number, from 1 on, and its bytes, in any order.
+
+    Every part but the last has at least PART_BYTES. On an exception nothing is left of it.
+    """
+    bucket = settings().output_bucket
+    upload = s3().create_multipart_upload(
+        Bucket=bucket, Key=key, ContentType=CONTENT_TYPES[Path(key).suffix]
+    )["UploadId"]
+    etags: dict[int, str] = {}
+
+    def put(number: int, body: bytes) -> None:
+        etags[number] = s3().upload_part(
+            Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, Body=body
+        )["ETag"]
+
+    try:
+        yield put
+        s3().complete_multipart_upload(
+            Bucket=bucket,
+            Key=key,
+            UploadId=upload,
+            MultipartUpload={
+                "Parts": [{"PartNumber": n, "ETag": etag} for n, etag in sorted(etags.items())]
+            },
+        )
+    except BaseException:
+        s3().abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+        raise
 
 
 def put_new_work(key: str, body: bytes) -> bool:

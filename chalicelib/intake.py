@@ -10,12 +10,12 @@ from urllib.parse import unquote_plus
 import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from chalicelib import aws, child, files, jobs, ledger, renditions
+from chalicelib import aws, child, files, jobs, ledger
 from chalicelib.errors import JobError
 from chalicelib.files import Original
 from chalicelib.handlers import Invocation
 from chalicelib.media import Facts, ImageFacts, VideoFacts
-from chalicelib.plan import make_plan
+from chalicelib.planning import make_plan
 from chalicelib.queues import StartMessage
 from chalicelib.rows import PENDING, STARTED, Job
 from chalicelib.scratch import scratch_folder
@@ -125,16 +125,16 @@ def _plan(job: Job, invocation: Invocation) -> None:
     sniffed, facts = inspect(job.source_key, original, invocation)
     asked = list(job.pipeline) or _from_metadata(original) or DEFAULT_PIPELINES[sniffed.kind]
     steps = find_steps(asked, JobError)
-    made = make_plan(job.job_id, job.source_key, facts, steps, renditions.encode)
+    made = make_plan(job.job_id, job.source_key, facts, steps)
     plan = jobs.store_plan(job.job_id, original.etag, made)
-    logger.info("Planned", kind=sniffed.kind, tasks=[task.id for task in plan.tasks])
+    logger.info("Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding)
     ledger.start_job(
         job.job_id,
         kind=sniffed.kind,
         duration=facts.seconds if isinstance(facts, VideoFacts) else None,
         pipeline=[step.name for step in steps],
         etag=original.etag,
-        shares=plan.shares(),
+        plan=plan,
     )
 
 
@@ -181,18 +181,18 @@ def _inspect_image(
 def _inspect_video(
     key: str, original: Original, sniffed: Sniffed, invocation: Invocation
 ) -> VideoFacts:
-    from chalicelib import probe
+    from chalicelib import index, probe
 
     def look(source: IO[bytes]) -> bytes:
-        return msgspec.json.encode(
-            probe.probe_video(
-                source,
-                sniffed.format,
-                original.size,
-                settings().max_video_pixels,
-                settings().max_streams,
-            )
+        chosen = settings()
+        facts = probe.probe_video(
+            source,
+            sniffed.format,
+            original.size,
+            chosen.max_video_pixels,
+            chosen.max_streams,
         )
+        return msgspec.json.encode(index.with_index(source, original.size, facts))
 
     found = child.call_with_source(
         look,

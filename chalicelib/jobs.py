@@ -6,7 +6,7 @@ import msgspec
 
 from chalicelib import files, ledger, queues
 from chalicelib.errors import SluiceError, Transient
-from chalicelib.plan import Plan
+from chalicelib.plan import Hls, Plan, Task
 from chalicelib.queues import TaskMessage
 from chalicelib.rows import FAILED, FAILURE, SUCCESS, TERMINAL, Job, Output, StepState, TaskRow
 from chalicelib.watch import MetricUnit, logger, metrics
@@ -39,8 +39,7 @@ def _load(key: str) -> Plan:
 
 def send_first(job_id: str, plan: Plan) -> None:
     """Send every task that needs no other."""
-    for task in plan.first():
-        queues.send(task.queue, TaskMessage(job_id, task.id))
+    queues.send_all([(task.queue, TaskMessage(job_id, task.id)) for task in plan.first()])
 
 
 def failure(error: SluiceError) -> StepState:
@@ -52,16 +51,33 @@ def after_task(job_id: str, plan: Plan, row: TaskRow) -> None:
     task_id = row.task_id
     if row.state == FAILED:
         state = msgspec.convert(row.result, StepState)
-        for step in plan.steps_needing(task_id):
-            _end_step(job_id, step, state)
+        for failed in plan.steps_needing(task_id):
+            _end_step(job_id, failed, state)
         return
     if plan.has_dependents(task_id):
-        ledger.advance(job_id, task_id, 100)
-        for task in plan.ready_after(task_id, ledger.add_ended(job_id, task_id)):
-            queues.send(task.queue, TaskMessage(job_id, task.id))
-    ended = plan.ended_by(task_id)
-    if ended:
-        _end_step(job_id, ended, StepState(SUCCESS, output=msgspec.convert(row.result, Output)))
+        ended = ledger.add_ended(job_id, task_id)
+        for task in plan.watchable_from(task_id, ended):
+            ledger.list_early(job_id, task.id, _so_far(task))
+        ready = plan.ready_after(task_id, ended)
+        queues.send_all([(task.queue, TaskMessage(job_id, task.id)) for task in ready])
+    step = plan.ended_by(task_id)
+    if step:
+        _end_step(job_id, step, StepState(SUCCESS, output=msgspec.convert(row.result, Output)))
+
+
+def _so_far(task: Task) -> Output:
+    """An HLS output that plays before it is complete."""
+    assert isinstance(task.work, Hls)
+    return Output(
+        type=task.id,
+        s3_key=f"{task.destination}master.m3u8",
+        size=0,
+        content_type=files.CONTENT_TYPES[".m3u8"],
+        width=task.work.width,
+        height=task.work.height,
+        duration=round(task.work.seconds, 3),
+        complete=False,
+    )
 
 
 def fail_open_steps(job: Job, state: StepState) -> None:

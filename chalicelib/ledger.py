@@ -9,16 +9,18 @@ from __future__ import annotations
 import hashlib
 import heapq
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from itertools import groupby, islice
+from typing import NamedTuple
 
 import msgspec
 from pynamodb.exceptions import DoesNotExist, PutError, UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
+from chalicelib.plan import Parts, Plan
 from chalicelib.rows import (
     DONE,
     FAILED,
@@ -55,6 +57,13 @@ class Claim(Enum):
     FREE = "run it"
     ENDED = "repeat the fan-in and the next sends, then acknowledge"
     LEASED = "make the message visible again when the lease ends; do not acknowledge"
+
+
+class Standing(NamedTuple):
+    """How far a job is: as its tasks say, and those of them that have ended well."""
+
+    progress: Progress | None
+    ended: set[str]
 
 
 def now_iso() -> str:
@@ -119,14 +128,16 @@ def start_job(
     duration: float | None,
     pipeline: Sequence[str],
     etag: str,
-    shares: dict[str, dict[str, float]],
+    plan: Plan,
 ) -> None:
     """PENDING → STARTED, once; the progress item is there before."""
     _put(
         Progress(
             _job_key(job_id),
             Progress.SK,
-            shares=shares,
+            started_at=time.time(),
+            shares=plan.shares(),
+            sizes=plan.sizes(),
             percents={},
             expires_at=_subitem_expiry(),
         ),
@@ -143,6 +154,7 @@ def start_job(
             Job.pipeline.set(list(pipeline)),
             Job.steps.set({name: {"status": PENDING} for name in pipeline}),
             Job.etag.set(etag),
+            Job.encoding.set(plan.encoding),
             Job.deadline_at.set(deadline),
             Job.due_at.set(deadline),
             Job.updated_at.set(now_iso()),
@@ -179,6 +191,17 @@ def end_step(job_id: str, step: str, state: StepState) -> Job | None:
         return row
     current = get_job(job_id)
     return current if current and current.status == STARTED else None
+
+
+def list_early(job_id: str, step: str, output: Output) -> None:
+    """List an output that grows, while its step has not ended."""
+    path = Job.steps[step]["output"]
+    step_open = ~Job.steps[step]["status"].is_in(SUCCESS, FAILURE)
+    _update(
+        Job(_job_key(job_id), Job.SK),
+        [path.set(msgspec.to_builtins(output)), Job.updated_at.set(now_iso())],
+        (Job.status == STARTED) & step_open & path.does_not_exist(),
+    )
 
 
 def end_job(row: Job) -> str | None:
@@ -258,22 +281,40 @@ def _newest_first(
 # ── progress ────────────────────────────────────────────────────────────────────────────────────
 
 
-def get_job_and_progress(job_id: str) -> tuple[Job, Progress | None] | None:
+def get_job_and_progress(job_id: str) -> tuple[Job, Standing] | None:
     """Both in one request."""
-    job, progress = None, None
-    keys = [(_job_key(job_id), Job.SK), (_job_key(job_id), Progress.SK)]
-    for row in Row.batch_get(keys, consistent_read=True):
-        if isinstance(row, Job):
-            job = row
-        elif isinstance(row, Progress):
-            progress = row
-    return (job, progress) if job else None
+    rows = _by_kind(job_id, (Job.SK, Progress.SK, Ended.SK))
+    job = rows.get(Job.SK)
+    return (job, _standing(rows)) if isinstance(job, Job) else None
 
 
-def get_progress(job_ids: Collection[str]) -> dict[str, Progress]:
+def get_progress(job_ids: Collection[str]) -> dict[str, Standing]:
     """The progress of many jobs."""
-    keys = [(_job_key(job_id), Progress.SK) for job_id in job_ids]
-    return {row.job_id: row for row in Progress.batch_get(keys)}
+    keys = [(_job_key(job_id), sk) for job_id in job_ids for sk in (Progress.SK, Ended.SK)]
+    found: dict[str, dict[str, Row]] = {job_id: {} for job_id in job_ids}
+    for row in Row.batch_get(keys):
+        found[row.job_id][row.sk] = row
+    return {job_id: _standing(rows) for job_id, rows in found.items()}
+
+
+def get_ended(job_id: str) -> tuple[Job | None, set[str]]:
+    """A job and those of its tasks that have ended well, in one request."""
+    rows = _by_kind(job_id, (Job.SK, Ended.SK))
+    job = rows.get(Job.SK)
+    return job if isinstance(job, Job) else None, _standing(rows).ended
+
+
+def _by_kind(job_id: str, kinds: Sequence[str]) -> dict[str, Row]:
+    keys = [(_job_key(job_id), kind) for kind in kinds]
+    return {row.sk: row for row in Row.batch_get(keys, consistent_read=True)}
+
+
+def _standing(rows: Mapping[str, Row]) -> Standing:
+    progress, ended = rows.get(Progress.SK), rows.get(Ended.SK)
+    return Standing(
+        progress if isinstance(progress, Progress) else None,
+        set(ended.tasks or ()) if isinstance(ended, Ended) else set(),
+    )
 
 
 def advance(job_id: str, task_id: str, percent: int) -> None:
@@ -327,10 +368,16 @@ def get_task(job_id: str, task_id: str) -> TaskRow | None:
         return None
 
 
-def finish_task(job_id: str, task_id: str, owner: str, output: Output | None) -> TaskRow | None:
+def get_tasks(job_id: str, task_ids: Collection[str]) -> dict[str, TaskRow]:
+    """Rows of many tasks, by their ids; those that are there."""
+    keys = [(_job_key(job_id), f"task#{task_id}") for task_id in task_ids]
+    return {row.task_id: row for row in TaskRow.batch_get(keys, consistent_read=True)}
+
+
+def finish_task(job_id: str, task_id: str, owner: str, made: Output | Parts) -> TaskRow | None:
     """Write that a task is done; the row once it has ended, or None where its lease was lost to another."""
-    result = msgspec.to_builtins(output) if output else None
-    return _end_task(job_id, task_id, DONE, TaskRow.owner == owner, TaskRow.result.set(result))
+    result = TaskRow.result.set(msgspec.to_builtins(made))
+    return _end_task(job_id, task_id, DONE, TaskRow.owner == owner, result)
 
 
 def fail_task(job_id: str, task_id: str, owner: str | None, state: StepState) -> TaskRow | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from fractions import Fraction
+from itertools import accumulate, chain, repeat
 
 import msgspec
 
@@ -13,6 +15,42 @@ class ImageFacts(msgspec.Struct, frozen=True, tag="image"):
     format: str  # Pillow's name: JPEG, PNG, …
     width: int
     height: int
+
+
+class Cut(msgspec.Struct, frozen=True, array_like=True):
+    """A key frame at which decoding can start and lose nothing: a place where a film can be cut."""
+
+    time: int  # when it is shown, in ticks of the container
+    frame: int  # how many are shown before it
+    begin: int  # bytes of the source from here to `end` hold all that is coded up to the next cut
+    end: int
+    tail: int  # so far must be read to show everything before it
+
+
+class Index(msgspec.Struct, frozen=True):
+    """Where every frame of a film lies and when it is shown, as its container tells.
+
+    Times are ticks of 1/`timescale` second, as the container counts, whose start is at `start`.
+    """
+
+    size: int  # of the source, in bytes
+    header: tuple[tuple[int, int], ...]  # what is needed to open it: offset and end
+    timescale: int
+    start: int
+    start_us: int  # the same, in FFmpeg's microseconds
+    steps: tuple[
+        tuple[int, int], ...
+    ]  # frames in a row that last equally long: how many, and how long
+    cuts: tuple[Cut, ...]  # the first one is the first frame
+    sound: tuple[tuple[int, int], ...] = ()  # bytes that hold each ten seconds of sound, from 0 on
+
+    def times(self) -> array[int]:
+        """When each frame is shown, in that order; and when the last one ends."""
+        durations = chain.from_iterable(repeat(ticks, count) for count, ticks in self.steps)
+        return array("q", accumulate(durations, initial=self.cuts[0].time))
+
+
+SOUND_SECONDS = 10  # of each part of Index.sound
 
 
 class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
@@ -27,10 +65,13 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     timescale: int  # ticks a second in which every timestamp of the source is whole
     video_stream: int  # index in the container
     audio_stream: int | None
+    audio_rate: int = 48000  # samples a second
     interlaced: bool = False
     steady: bool = True  # every frame lasts as long as any other
     matrix: str = "bt709"  # FFmpeg's name of how its colours are coded; "" where they are RGB
     transfer: str = ""  # FFmpeg's name of an HDR transfer function; "" for SDR
+    index: Index | None = None
+    uncut: str = ""  # why there is no index: a sentence
 
 
 Facts = ImageFacts | VideoFacts

@@ -6,16 +6,14 @@ what it makes goes. A step is ended by one task; a rendition is made by tasks th
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import unquote
 
 import msgspec
 
-from chalicelib.errors import JobError
-from chalicelib.media import Facts, ImageFacts, VideoFacts
+from chalicelib.media import ImageFacts, VideoFacts
 
 Position = Literal["top_left", "top_right", "center", "bottom_left", "bottom_right"]
 
@@ -55,45 +53,107 @@ class Poster(msgspec.Struct, frozen=True, tag="poster"):
     output: str
 
 
-class Video(msgspec.Struct, frozen=True, tag="video"):
-    """One FFmpeg run that makes one file with video in it, checked against what was promised."""
+class Segment(msgspec.Struct, frozen=True):
+    """A file of an HLS rendition: fragments that follow each other. `size` in bytes, 0 before it is made."""
+
+    name: str
+    seconds: float
+    size: int = 0
+
+
+class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a task that makes a part of a film has made of it, as it stands in the task's row."""
+
+    segments: tuple[Segment, ...]
+    seconds: float
+    header: str  # digest of the initialisation, which is the same for every part
+    frames: int = 0
+    codec: str = ""  # of pictures, as playlists name it
+
+
+class Exact(msgspec.Struct, frozen=True):
+    """What a chunk must come out as: its frames by number and by time, and the segments they fill."""
+
+    frames: int
+    times: str  # digest of their times, as chalicelib/chunks.py computes it
+    starts: tuple[int, ...]  # of each segment, in ticks of the output
+    segments: tuple[Segment, ...]
+    # Again with a run-up, where what comes out is not exact; empty where it had one already.
+    again: tuple[str, ...] = ()
+
+
+class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
+    """A part of a rendition's pictures, or all of them: one FFmpeg run that makes one file of fragments."""
 
     args: tuple[str, ...]
+    output: str  # local name of that file
+    prefix: str  # of the names of its segments
+    delay: int  # ticks from decoding a frame to showing it, at most
+    seconds: float
+    exact: Exact | None = None  # None where nobody can tell before it is decoded
+    extra: tuple[str, ...] = ()  # files of this package that the run reads
+    # The multivariant playlist until the whole is measured, made by the first chunk; {codec} is filled in.
+    master: str = ""
+
+
+class Sound(msgspec.Struct, frozen=True, tag="sound"):
+    """A part of the sound, or all of it: AAC packets of 1,024 samples at 48 kHz.
+
+    Packet `first` of the whole is packet `skip` of this run; the first of all is the encoder's own.
+    """
+
+    args: tuple[str, ...]
+    output: str
+    prefix: str
+    first: int
+    skip: int
+    packets: int | None  # None: to the end
+    seconds: float
+
+
+class Join(msgspec.Struct, frozen=True, tag="join"):
+    """The parts of a rendition and its sound in one MP4 with its index first, by copying."""
+
     output: str
     width: int
     height: int
     seconds: float
     frames: int | None
-    extra: tuple[str, ...] = ()  # files of this package that the run reads
 
 
 class Hls(msgspec.Struct, frozen=True, tag="hls"):
-    """A rendition cut into CMAF segments and playlists, by stream copy."""
+    """The playlists of a rendition whose segments are there."""
 
-    args: tuple[str, ...]
-    rendition: str  # local name of what is cut
     width: int
     height: int
     seconds: float
     frames: int | None
 
 
-Work = Thumbnail | Watermark | Poster | Video | Hls
+Work = Thumbnail | Watermark | Poster | Chunk | Sound | Join | Hls
+Ranges = tuple[tuple[int, int], ...]
 
 
 class Task(msgspec.Struct, frozen=True):
     """One message to one step Lambda."""
 
-    id: str
+    id: str  # of a part: what it is a part of, a point, its number
     queue: str
     work: Work
     destination: str  # key prefix in the output bucket; file names are appended
-    inputs: dict[
-        str, str
-    ] = {}  # local name -> key in the output bucket; the source is always there
     source: bool = True  # whether the original is needed
+    ranges: Ranges = ()  # bytes of it, from and to, that are enough; none: all
     needs: tuple[str, ...] = ()  # tasks that must have ended well before this one is sent
     cost: float = 1.0  # estimated seconds of work, for weighing progress
+
+    @property
+    def group(self) -> str:
+        return group_of(self.id)
+
+
+def group_of(task_id: str) -> str:
+    """What a task is a part of: itself, if of nothing else."""
+    return task_id.partition(".")[0]
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -101,9 +161,16 @@ class Plan(msgspec.Struct, frozen=True):
 
     tasks: tuple[Task, ...]
     steps: dict[str, str]
+    encoding: str = ""  # how a film is encoded, and why: a sentence
 
     def task(self, task_id: str) -> Task:
         return next(task for task in self.tasks if task.id == task_id)
+
+    def parts(self, task: Task) -> tuple[list[Task], list[Task]]:
+        """What `task` packages, in order: pictures, and sound."""
+        needed = [self.task(task_id) for task_id in task.needs]
+        pictures = [part for part in needed if isinstance(part.work, Chunk)]
+        return pictures, [part for part in needed if isinstance(part.work, Sound)]
 
     def first(self) -> list[Task]:
         """The tasks that need no other."""
@@ -116,6 +183,16 @@ class Plan(msgspec.Struct, frozen=True):
     def has_dependents(self, task_id: str) -> bool:
         return any(task_id in task.needs for task in self.tasks)
 
+    def watchable_from(self, task_id: str, ended: Collection[str]) -> list[Task]:
+        """The HLS packagings that can be watched so far, now that of their first parts this is the last."""
+        found = []
+        for task in self.tasks:
+            if isinstance(task.work, Hls):
+                first = {parts[0].id for parts in self.parts(task) if parts}
+                if task_id in first and first <= set(ended):
+                    found.append(task)
+        return found
+
     def ended_by(self, task_id: str) -> str | None:
         """The step that `task_id` ends, if it ends one."""
         return next((step for step, last in self.steps.items() if last == task_id), None)
@@ -125,14 +202,21 @@ class Plan(msgspec.Struct, frozen=True):
         return [step for step in self.steps if task_id in self._closure(step)]
 
     def shares(self) -> dict[str, dict[str, float]]:
-        """For each step, the tasks that it takes and what each costs."""
-        return {step: {t: self.task(t).cost for t in self._closure(step)} for step in self.steps}
+        """For each step, the groups of tasks that it takes and what each costs."""
+        shares: dict[str, dict[str, float]] = {}
+        for step in self.steps:
+            costs = shares[step] = {}
+            for task in map(self.task, self._closure(step)):
+                costs[task.group] = round(costs.get(task.group, 0.0) + task.cost, 3)
+        return shares
+
+    def sizes(self) -> dict[str, int]:
+        """How many tasks are in each group."""
+        return dict(Counter(task.group for task in self.tasks))
 
     def _closure(self, step: str) -> list[str]:
-        found = [self.steps[step]]
-        for task_id in found:
-            found.extend(t for t in self.task(task_id).needs if t not in found)
-        return found
+        last = self.task(self.steps[step])
+        return [last.id, *last.needs]
 
 
 class Rendition(msgspec.Struct, frozen=True):
@@ -143,16 +227,12 @@ class Rendition(msgspec.Struct, frozen=True):
     height: int
     mark: Mark | None = None
 
-    @property
-    def file(self) -> str:
-        return f"{self.name}.mp4"
-
 
 class Packaging(msgspec.Struct, frozen=True):
     """Work on a rendition instead of on the source."""
 
     rendition: Rendition
-    work: Work
+    work: Join | Hls
 
 
 @dataclass(frozen=True)
@@ -160,69 +240,14 @@ class Step:
     """One name in a pipeline: what it makes of a film, and of an image if it can."""
 
     name: str
-    video: Callable[[VideoFacts], Work | Packaging]
+    video: Callable[[VideoFacts], Poster | Packaging]
     image: Callable[[ImageFacts], Work] | None = None
     folder: str = ""  # for a step that makes many files: what their keys share, with a slash
 
 
-# What a picture task costs beside a second of encoding hardly matters; that it is not nothing does.
-PICTURE_COST = 1.0
-PACKAGING_COST = 0.5
+class Part(msgspec.Struct, frozen=True):
+    """One of the tasks that a rendition, or the sound, is made by."""
 
-
-def make_plan(
-    job_id: str,
-    source_key: str,
-    facts: Facts,
-    steps: Sequence[Step],
-    encode: Callable[[VideoFacts, Rendition], tuple[Work, float]],
-) -> Plan:
-    """Tasks for `steps` on a source; `encode` gives a rendition's work and cost.
-
-    Raises JobError where a step cannot work on this kind of source.
-    """
-    prefix = f"outputs/{job_id.replace('-', '')}_{stem(source_key)}_"
-    tasks: list[Task] = []
-    encodes: dict[Rendition, Task] = {}
-    for step in steps:
-        made = _make(step, facts)
-        if not isinstance(made, Packaging):
-            tasks.append(Task(step.name, step.name, made, prefix + step.folder, cost=PICTURE_COST))
-            continue
-        assert isinstance(facts, VideoFacts)
-        rendition = made.rendition
-        if rendition not in encodes:
-            work, cost = encode(facts, rendition)
-            task_id = f"encode-{rendition.name}"
-            encodes[rendition] = Task(task_id, "encode", work, f"work/{job_id}/", cost=cost)
-            tasks.append(encodes[rendition])
-        tasks.append(
-            Task(
-                step.name,
-                step.name,
-                made.work,
-                prefix + step.folder,
-                inputs={rendition.file: f"work/{job_id}/{rendition.file}"},
-                source=False,
-                needs=(encodes[rendition].id,),
-                cost=PACKAGING_COST,
-            )
-        )
-    return Plan(tuple(tasks), {step.name: step.name for step in steps})
-
-
-def _make(step: Step, facts: Facts) -> Work | Packaging:
-    if isinstance(facts, VideoFacts):
-        return step.video(facts)
-    if step.image is None:
-        detail = f"The step {step.name} needs a video, but the file is an image."
-        raise JobError("step_needs_video", detail)
-    return step.image(facts)
-
-
-def stem(key: str) -> str:
-    """What is left of a client's file name in the keys of outputs: harmless, and at most 60 characters."""
-    name = key.rsplit("/", 1)[-1]
-    name = re.sub(r"^[0-9a-f]{32}_", "", name)
-    name = name.rsplit(".", 1)[0] if "." in name[1:] else name
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", unquote(name)).strip("._")[:60] or "file"
+    work: Chunk | Sound
+    cost: float
+    ranges: Ranges = ()

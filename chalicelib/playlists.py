@@ -1,71 +1,110 @@
-"""HLS playlists as files: what FFmpeg's own leave out of them, filled in from the segments."""
+"""HLS playlists (RFC 8216) as text, purely: of a film that is complete, and of one that still grows."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import NamedTuple
+from bisect import bisect_right
+from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate, takewhile
 
-import m3u8
+from chalicelib.chunks import SEGMENT_SECONDS
+from chalicelib.plan import Chunk, Parts, Segment, Task
 
 # The least that knows EXT-X-MAP outside of I-frame playlists (RFC 8216, 7).
 _VERSION = 7
+VIDEO, AUDIO = "video", "audio"
+CODEC = "{codec}"
 
 
-def complete(folder: Path, size: tuple[int, int], frames: int, seconds: float) -> None:
-    """Write master.m3u8 beside FFmpeg's media playlists, and mend the length of the last segment of video.
+def master(
+    size: tuple[int, int],
+    frame_rate: float,
+    video_bits: float,
+    audio_bits: float,
+    average_bits: float | None = None,
+) -> str:
+    """The multivariant playlist, with CODEC where the codec of the video belongs.
 
-    FFmpeg guesses bit rates, leaves a film out whose rate it cannot guess, and ends the last segment when
-    its last frame is decoded. `seconds` are those of the `frames` of the film.
+    `video_bits` and `audio_bits` are those of the fullest second, and no sound has none.
     """
-    _mend_last(folder / "video.m3u8", seconds)
-    media = {path.stem: _measure(path) for path in folder.glob("*.m3u8")}
-    codecs = [_avc(folder / "video_init.mp4")]
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{_VERSION}", "#EXT-X-INDEPENDENT-SEGMENTS"]
-    group = ""
-    if "audio" in media:
-        codecs.append("mp4a.40.2")
-        group = ',AUDIO="audio"'
+    codecs, group = CODEC, ""
+    if audio_bits:
+        codecs, group = f"{CODEC},mp4a.40.2", ',AUDIO="audio"'
         lines.append(
             '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio",DEFAULT=YES,AUTOSELECT=YES,'
-            'CHANNELS="2",URI="audio.m3u8"'
+            f'CHANNELS="2",URI="{AUDIO}.m3u8"'
         )
+    average = f"AVERAGE-BANDWIDTH={round(average_bits)}," if average_bits else ""
     lines += [
-        f"#EXT-X-STREAM-INF:BANDWIDTH={sum(round(each.peak) for each in media.values())},"
-        f"AVERAGE-BANDWIDTH={sum(round(each.average) for each in media.values())},"
-        f'CODECS="{",".join(codecs)}",RESOLUTION={size[0]}x{size[1]},'
-        f"FRAME-RATE={frames / seconds:.3f}{group}",
-        "video.m3u8",
+        f"#EXT-X-STREAM-INF:BANDWIDTH={round(video_bits + audio_bits)},{average}"
+        f'CODECS="{codecs}",RESOLUTION={size[0]}x{size[1]},FRAME-RATE={frame_rate:.3f}{group}',
+        f"{VIDEO}.m3u8",
     ]
-    (folder / "master.m3u8").write_text("\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
-def _mend_last(media_playlist: Path, seconds: float) -> None:
-    playlist = m3u8.load(str(media_playlist))
-    *others, last = playlist.segments
-    last.duration = max(0.001, round(seconds - sum(float(s.duration) for s in others), 6))
-    longest = max(float(segment.duration) for segment in playlist.segments)
-    playlist.target_duration = max(1, int(longest + 0.5))
-    media_playlist.write_text(playlist.dumps())
+def media(name: str, segments: Sequence[Segment], longest: float, *, complete: bool) -> str:
+    """The playlist of one track: whole, or so far. What was once in it stays in it, line by line.
 
-
-def _avc(header: Path) -> str:
-    """The codec's name (RFC 6381, 3.3) by the profile and level in avcC (ISO/IEC 14496-15, 5.3.3)."""
-    content = header.read_bytes()
-    start = content.index(b"avcC") + 5
-    return f"avc1.{content[start : start + 3].hex()}"
-
-
-class _Bits(NamedTuple):
-    """A second, in the fullest segment and over all."""
-
-    peak: float
-    average: float
-
-
-def _measure(media_playlist: Path) -> _Bits:
-    segments = [
-        (8 * (media_playlist.parent / str(segment.uri)).stat().st_size, float(segment.duration))
-        for segment in m3u8.load(str(media_playlist)).segments
+    `longest` are the seconds of the longest segment of the whole.
+    """
+    lines = [
+        "#EXTM3U",
+        f"#EXT-X-VERSION:{_VERSION}",
+        f"#EXT-X-TARGETDURATION:{max(SEGMENT_SECONDS, int(longest + 0.5))}",
+        "#EXT-X-MEDIA-SEQUENCE:0",
+        f"#EXT-X-PLAYLIST-TYPE:{'VOD' if complete else 'EVENT'}",
+        "#EXT-X-INDEPENDENT-SEGMENTS",
+        f'#EXT-X-MAP:URI="{name}_init.mp4"',
     ]
-    bits, seconds = (sum(column) for column in zip(*segments, strict=True))
-    return _Bits(max(size / duration for size, duration in segments), bits / seconds)
+    for segment in segments:
+        lines += [f"#EXTINF:{max(0.001, segment.seconds):.6f},", segment.name]
+    if complete:
+        lines.append("#EXT-X-ENDLIST")
+    return "\n".join(lines) + "\n"
+
+
+def so_far(
+    pictures: Sequence[Task],
+    sound: Sequence[Task],
+    ended: Collection[str],
+    made: Mapping[str, Parts],
+) -> dict[str, list[Segment]]:
+    """Of each track, the segments that follow each other from the start on, and that the other has too.
+
+    `made` says what has become of tasks that nobody could plan.
+    """
+    tracks = {VIDEO: pictures, AUDIO: sound}
+    found, most = {}, float("inf")
+    for name, parts in tracks.items():
+        there = list(takewhile(lambda part: part.id in ended, parts))
+        found[name] = [segment for part in there for segment in _segments(part, made)]
+        if len(there) < len(parts):
+            most = min(most, sum(segment.seconds for segment in found[name]))
+    for segments in found.values():
+        ends = list(accumulate(segment.seconds for segment in segments))
+        del segments[bisect_right(ends, most + 0.01) :]
+    return found
+
+
+def _segments(part: Task, made: Mapping[str, Parts]) -> Sequence[Segment]:
+    return planned(part) or made[part.id].segments
+
+
+def planned(part: Task) -> Sequence[Segment]:
+    """The segments that a task will make; none where only its end will tell."""
+    return part.work.exact.segments if isinstance(part.work, Chunk) and part.work.exact else ()
+
+
+def longest(pictures: Sequence[Task]) -> float:
+    """Seconds of the longest segment that is planned."""
+    return max((s.seconds for part in pictures for s in planned(part)), default=0.0)
+
+
+def bits(segments: Sequence[Segment]) -> tuple[float, float]:
+    """Bits a second, in the fullest segment and over all; none where there is no segment."""
+    if not segments:
+        return 0.0, 0.0
+    each = [8 * segment.size / max(0.001, segment.seconds) for segment in segments]
+    total = sum(segment.seconds for segment in segments)
+    return max(each), 8 * sum(segment.size for segment in segments) / max(0.001, total)

@@ -48,9 +48,9 @@ def _facts(container: InputContainer, demuxer: str, max_pixels: int) -> VideoFac
     sar = video.sample_aspect_ratio or Fraction(1)
     width, height = _upright(frame.width * float(sar), frame.height, frame.rotation)
     _check_pixels(width, height, max_pixels)  # of what is shown: pixels may be wide
-    audio = next((s.index for s in container.streams.audio if _can_be_heard(s)), None)
-    rate = _fraction(video.average_rate or video.guessed_rate) or Fraction(25)
-    time_base = _fraction(video.time_base) or Fraction(1, 90000)
+    audio = next((s for s in container.streams.audio if _can_be_heard(s)), None)
+    rate = to_fraction(video.average_rate or video.guessed_rate) or Fraction(25)
+    time_base = to_fraction(video.time_base) or Fraction(1, 90000)
     seconds = _seconds(container, video)
     frames = video.frames or None
     if frames and video.index_entries:
@@ -67,7 +67,8 @@ def _facts(container: InputContainer, demuxer: str, max_pixels: int) -> VideoFac
         frame_rate=str(rate),
         timescale=_timescale(time_base),
         video_stream=video.index,
-        audio_stream=audio,
+        audio_stream=audio.index if audio else None,
+        audio_rate=audio.sample_rate if audio else 48000,
         interlaced=frame.interlaced_frame,
         steady=video.average_rate == video.base_rate
         and (frames is None or abs(seconds * rate - frames) < 2),
@@ -134,7 +135,7 @@ def _seconds(container: InputContainer, video: VideoStream) -> float | None:
 def _counted(container: InputContainer, facts: VideoFacts) -> VideoFacts:
     """The facts of a file without an index of samples, by reading every packet of it."""
     video = container.streams[facts.video_stream]
-    time_base = _fraction(video.time_base) or Fraction(1, 90000)
+    time_base = to_fraction(video.time_base) or Fraction(1, 90000)
     times = [packet.pts for packet in container.demux(video) if packet.pts is not None]
     if not times:
         raise _damaged()
@@ -151,7 +152,7 @@ def _counted(container: InputContainer, facts: VideoFacts) -> VideoFacts:
     )
 
 
-def _fraction(rational: AVRational | Fraction | None) -> Fraction | None:
+def to_fraction(rational: AVRational | Fraction | None) -> Fraction | None:
     return Fraction(rational.numerator, rational.denominator) if rational else None
 
 

@@ -5,14 +5,38 @@ Names of files are local to the task's folder: the original is `source`, results
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
-from chalicelib.media import VideoFacts, fit_box, fit_short_side, fps
-from chalicelib.plan import Hls, Mark, Poster, Rendition, Video, Work
+from chalicelib import chunks, playlists
+from chalicelib.media import SOUND_SECONDS, Index, VideoFacts, fit_box, fit_short_side, fps
+from chalicelib.plan import (
+    Chunk,
+    Exact,
+    Hls,
+    Join,
+    Mark,
+    Part,
+    Poster,
+    Ranges,
+    Rendition,
+    Segment,
+    Sound,
+)
 
-KEYFRAME_SECONDS = 2
-SEGMENT_SECONDS = 6
 POSTER_BOX = 512
+# A chunk takes about so long on two cores, and the first one less: its end is what a viewer waits for.
+CHUNK_WORK_SECONDS = 6.0
+FIRST_WORK_SECONDS = 2.0
+# But no chunk is shorter than a segment.
+_LEAST_CHUNK_SECONDS = float(chunks.SEGMENT_SECONDS)
+_FIRST_SOUND_SECONDS = 60
+_SOUND_PIECE_SECONDS = 300
+# Bits a second, of video as a ceiling and of sound.
+_SOUND_BITS = 128_000
+# Pixels decoded and encoded in a second, by two cores.
+_PIXELS_A_SECOND = 250e6
+_SOUND_SPEED = 50
 
 # Where to look for a poster, as parts of the length. The start comes last: films begin black.
 POSTER_AT = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
@@ -26,9 +50,14 @@ _COORDINATES = {
 }
 
 
-def open_source(facts: VideoFacts) -> tuple[str, ...]:
-    """Input options that let the file open nothing but itself, as what it was sniffed to be."""
+def open_source(facts: VideoFacts, seek_us: int | None = None) -> tuple[str, ...]:
+    """Input options that let the file open nothing but itself, as what it was sniffed to be.
+
+    With `seek_us`, from so many microseconds after its start on.
+    """
+    seek = ("-ss", f"{seek_us}us") if seek_us is not None else ()
     return (
+        *seek,
         "-apply_cropping", "codec",  # the container's would be news to the facts
         "-f", facts.demuxer,
         "-protocol_whitelist", "file",
@@ -36,11 +65,11 @@ def open_source(facts: VideoFacts) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _shape(facts: VideoFacts, width: int, height: int) -> str:
+def _shape(facts: VideoFacts, width: int, height: int, trim: str = "") -> str:
     """Filters from a decoded frame, which FFmpeg has turned upright already, to square pixels."""
     # The whole frame at the field rate's half: the default would double the frames.
     deinterlace = "bwdif=mode=send_frame," if facts.interlaced else ""
-    return f"{deinterlace}{_scale(facts, width, height)},setsar=1,{_BT709}"
+    return f"{deinterlace}{trim}{_scale(facts, width, height)},setsar=1,{_BT709}"
 
 
 # As every player expects it, and takes it for where nothing is said (ITU-R BT.709).
@@ -97,15 +126,82 @@ def rendition_720p(facts: VideoFacts) -> Rendition:
     return Rendition("720p", *fit_short_side(facts.width, facts.height, 720))
 
 
-def encode(facts: VideoFacts, rendition: Rendition) -> tuple[Work, float]:
-    """H.264 and AAC, as they will be in every package; and the cost in seconds, roughly."""
-    graph = f"[0:{facts.video_stream}]{_shape(facts, rendition.width, rendition.height)}"
+def pictures(facts: VideoFacts, rendition: Rendition, *, watched: bool) -> list[Part]:
+    """A rendition as chunks, or as one where the source cannot be cut: H.264 as fragments (CMAF).
+
+    Where it is `watched` before it is complete, its first part makes the multivariant playlist.
+    """
+    master = _master(facts, rendition) if watched else ""
+    if facts.index is None:
+        return [_whole(facts, rendition, master)]
+    pixels_a_second = fps(facts) * _pixels(facts, rendition)
+    speed = _PIXELS_A_SECOND / pixels_a_second  # seconds of film in a second of work
+    spans = chunks.spans(
+        facts.index,
+        max(_LEAST_CHUNK_SECONDS, CHUNK_WORK_SECONDS * speed),
+        max(_LEAST_CHUNK_SECONDS, FIRST_WORK_SECONDS * speed),
+    )
+    times = facts.index.times()
+    delay = _delay(facts, max(ticks for _, ticks in facts.index.steps) / facts.index.timescale)
+    return [
+        _chunk(facts, facts.index, times, rendition, number, span, delay, "" if number else master)
+        for number, span in enumerate(spans)
+    ]
+
+
+def _delay(facts: VideoFacts, longest: float) -> int:
+    """How much earlier than shown frames are decoded, in ticks: x264's B-frames are out of order by two."""
+    return round(min(2 * longest, chunks.START_SECONDS) * facts.timescale)
+
+
+def _pixels(facts: VideoFacts, rendition: Rendition) -> int:
+    """Work for a frame: what is decoded, and what is encoded."""
+    return facts.width * facts.height + 2 * rendition.width * rendition.height
+
+
+def _whole(facts: VideoFacts, rendition: Rendition, master: str) -> Part:
+    args = _encode(facts, rendition, open_source(facts), "", _keyframes(facts), 0)
+    work = Chunk(
+        args,
+        output=_PICTURES,
+        prefix="video_00000_",
+        delay=_delay(facts, 1 / fps(facts) if facts.steady else float("inf")),
+        seconds=facts.seconds,
+        extra=(rendition.mark.image,) if rendition.mark else (),
+        master=master,
+    )
+    pixels = facts.seconds * fps(facts) * _pixels(facts, rendition)
+    return Part(work, max(1.0, pixels / _PIXELS_A_SECOND))
+
+
+_PICTURES = "pictures.mp4"
+_PACKETS = "packets.mp4"
+# Fragments that carry the film's own times, behind a header that is the same for every chunk.
+_FRAGMENTS = (
+    "-movflags",
+    "+frag_keyframe+empty_moov+default_base_moof+frag_discont+skip_trailer+cmaf",
+    "-use_editlist", "0",
+)  # fmt: skip
+
+
+def _encode(
+    facts: VideoFacts,
+    rendition: Rendition,
+    source: Sequence[str],
+    trim: str,
+    keyframes: Sequence[str],
+    offset_us: int,
+) -> tuple[str, ...]:
+    graph = f"[0:{facts.video_stream}]{_shape(facts, rendition.width, rendition.height, trim)}"
     if rendition.mark:
         graph += f"[base];{_overlay(rendition.mark, rendition.width)}"
     graph += ",format=yuv420p[video]"
     mark = ("-f", "png_pipe", "-i", rendition.mark.image) if rendition.mark else ()
     ceiling = max_bits_per_second(facts, rendition)
-    video = (
+    return (
+        *source,
+        *mark,
+        "-filter_complex", graph,
         "-map", "[video]",
         "-c:v", "libx264",
         "-preset", "veryfast",
@@ -113,131 +209,206 @@ def encode(facts: VideoFacts, rendition: Rendition) -> tuple[Work, float]:
         "-maxrate", str(ceiling),
         "-bufsize", str(2 * ceiling),
         "-profile:v", "high",
-        *_keyframes(facts),
+        "-g", "100000",
+        "-force_key_frames", *keyframes,
         "-sc_threshold", "0",
         "-fps_mode", "passthrough",  # a variable frame rate keeps its timestamps
         "-enc_time_base", f"1/{facts.timescale}",
         "-video_track_timescale", str(facts.timescale),
+        "-map_metadata", "-1",
+        "-map_chapters", "-1",
+        "-output_ts_offset", f"{offset_us + chunks.START_SECONDS * 1_000_000}us",
+        *_FRAGMENTS,
+        "-f", "mp4",
+        _PICTURES,
     )  # fmt: skip
-    audio = (
-        "-map", f"0:{facts.audio_stream}",
-        "-c:a", "aac",
-        "-b:a", "128k",
-        "-ac", "2",
-        "-ar", "48000",
-    ) if facts.audio_stream is not None else ()  # fmt: skip
-    work = Video(
-        args=(
-            *open_source(facts),
-            *mark,
-            "-filter_complex", graph,
-            *video,
-            *audio,
-            "-map_metadata", "-1",
-            "-map_chapters", "-1",
-            "-f", "mp4",
-            f"out/{rendition.file}",
+
+
+def _chunk(
+    facts: VideoFacts,
+    index: Index,
+    times: Sequence[int],
+    rendition: Rendition,
+    number: int,
+    span: chunks.Span,
+    delay: int,
+    master: str,
+) -> Part:
+    first = index.cuts[span.first].frame
+    is_last = span.behind == len(index.cuts)
+    behind = len(times) - 1 if is_last else index.cuts[span.behind].frame
+    starts = chunks.groups(times, first, behind, index.timescale)
+    finer = facts.timescale // index.timescale
+
+    def out(time: int) -> int:
+        return (time - index.start) * finer + chunks.START_SECONDS * facts.timescale
+
+    ticks = [out(time) for time in times[first:behind]]
+    parts = chunks.segments(times, starts, behind, index.timescale)
+    prefix = f"video_{number:05d}_"
+
+    def run(run_up: int) -> tuple[str, ...]:
+        origin = times[index.cuts[span.first - run_up].frame]
+
+        def before(frame: int) -> float:
+            """Seconds of the run, half way between a frame and the one before."""
+            moment = (times[frame] + times[frame - 1]) / 2 if frame else times[0]
+            return max(0.0, (moment - origin) / index.timescale)
+
+        begin = f"start={before(first):.6f}:" if run_up else ""
+        end = "" if is_last else f"end={before(behind):.6f}:"
+        shift = round((origin - index.start) * 1_000_000 / index.timescale)
+        seek = round(origin * 1_000_000 / index.timescale) - index.start_us
+        return _encode(
+            facts,
+            rendition,
+            open_source(facts, seek if span.first else None),
+            f"trim={begin}{end}"[:-1] + "," if begin or end else "",
+            (",".join(f"{before(start):.6f}" for start in starts),),
+            shift if span.first else 0,
+        )
+
+    can_run_up = span.first > 0
+    # A deinterlacer looks at the frames before and after.
+    run_up = int(can_run_up and facts.interlaced)
+    work = Chunk(
+        run(run_up),
+        output=_PICTURES,
+        prefix=prefix,
+        delay=delay,
+        seconds=(times[behind] - times[first]) / index.timescale,
+        exact=Exact(
+            frames=len(ticks),
+            times=chunks.digest(ticks),
+            starts=tuple(out(times[begin]) for begin, _ in parts),
+            segments=tuple(
+                Segment(
+                    f"{prefix}{number}.m4s",
+                    round((times[end] - times[begin]) / index.timescale, 6),
+                )
+                for number, (begin, end) in enumerate(parts)
+            ),
+            again=run(1) if can_run_up and not run_up else (),
         ),
-        output=rendition.file,
-        width=rendition.width,
-        height=rendition.height,
-        seconds=facts.seconds,
-        frames=facts.frames,
         extra=(rendition.mark.image,) if rendition.mark else (),
-    )  # fmt: skip
-    decoded = facts.width * facts.height
-    encoded = rendition.width * rendition.height
-    pixels = facts.seconds * fps(facts) * (decoded + 2 * encoded)
-    return work, max(1.0, pixels / 250e6)
+        master=master,
+    )
+    cost = max(0.1, (behind - first) * _pixels(facts, rendition) / _PIXELS_A_SECOND)
+    return Part(work, cost, _ranges(index, span, run_up))
+
+
+def _ranges(index: Index, span: chunks.Span, run_up: int) -> Ranges:
+    inside = index.cuts[span.first - run_up : span.behind]
+    begin, end = min(cut.begin for cut in inside), max(cut.end for cut in inside)
+    if span.behind < len(index.cuts):
+        end = max(end, index.cuts[span.behind].tail)
+    return _joined((*index.header, (begin, end)))
+
+
+def _joined(ranges: Sequence[tuple[int, int]]) -> Ranges:
+    """In order, without what overlaps or touches."""
+    found: list[tuple[int, int]] = []
+    for begin, end in sorted(ranges):
+        if found and begin <= found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((begin, end))
+    return tuple(found)
+
+
+def sound(facts: VideoFacts) -> list[Part]:
+    """The sound as AAC, in parts where it is long; nothing where there is none."""
+    if facts.audio_stream is None:
+        return []
+    index = facts.index
+    seconds = len(index.sound) * SOUND_SECONDS if index else 0.0
+    second = chunks.SAMPLE_RATE / chunks.PACKET_SAMPLES
+    parts = []
+    for number, piece in enumerate(
+        chunks.pieces(seconds, facts.audio_rate, _FIRST_SOUND_SECONDS, _SOUND_PIECE_SECONDS)
+    ):
+        begin, end = piece.start / second, (piece.behind or 0) / second
+        packets = piece.behind - piece.first if piece.behind else None
+        # A packet more than is wanted: the last one of a run is cut short.
+        limit = ("-t", f"{end - begin:.6f}") if piece.behind else ()
+        work = Sound(
+            args=(
+                *open_source(facts, round(begin * 1_000_000) if piece.start else None),
+                "-map", f"0:{facts.audio_stream}",
+                "-af", "aresample=48000:async=1:first_pts=0" + (",apad" if limit else ""),
+                "-c:a", "aac",
+                "-b:a", str(_SOUND_BITS),
+                "-ac", "2",
+                "-ar", str(chunks.SAMPLE_RATE),
+                *limit,
+                "-map_metadata", "-1",
+                "-map_chapters", "-1",
+                "-movflags", "+frag_every_frame+empty_moov+default_base_moof+skip_trailer",
+                "-use_editlist", "0",
+                "-f", "mp4",
+                _PACKETS,
+            ),
+            output=_PACKETS,
+            prefix=f"audio_{number:03d}_",
+            first=piece.first,
+            skip=piece.first - piece.start,
+            packets=packets,
+            seconds=(end or seconds or facts.seconds) - begin,
+        )  # fmt: skip
+        parts.append(Part(work, max(0.1, work.seconds / _SOUND_SPEED), _heard(index, begin, end)))
+    return parts
+
+
+def _heard(index: Index | None, begin: float, end: float) -> Ranges:
+    """What of the source is needed to hear it from `begin` to `end` seconds; all of it where nobody knows."""
+    if index is None or not (begin or end):
+        return ()
+    last = int(end / SOUND_SECONDS) + 2 if end else len(index.sound)
+    parts = index.sound[max(0, int(begin / SOUND_SECONDS) - 1) : last]
+    told = [part for part in parts if part[1]]
+    media = (min(part[0] for part in told), max(part[1] for part in told))
+    return _joined((*index.header, media))
 
 
 def _keyframes(facts: VideoFacts) -> tuple[str, ...]:
     """Closed groups of pictures of at most two seconds, or one frame where that lasts longer."""
     if facts.steady:
         # By number; by time where one is missing.
-        latest = KEYFRAME_SECONDS - 0.5 / fps(facts)
-        due = f"gte(n,prev_forced_n+{_group_frames(facts)})+gte(t,prev_forced_t+{latest:.6f})"
+        group = max(1, int(chunks.GROUP_SECONDS * Fraction(facts.frame_rate)))
+        latest = chunks.GROUP_SECONDS - 0.5 / fps(facts)
+        due = f"gte(n,prev_forced_n+{group})+gte(t,prev_forced_t+{latest:.6f})"
     else:
         # Nobody knows how long the next frame lasts: room for half a second.
-        due = f"gte(t,prev_forced_t+{KEYFRAME_SECONDS - 0.5})"
-    return ("-g", "100000", "-force_key_frames", f"expr:if(isnan(prev_forced_t),1,{due})")
+        due = f"gte(t,prev_forced_t+{chunks.GROUP_SECONDS - 0.5})"
+    return (f"expr:if(isnan(prev_forced_t),1,{due})",)
 
 
-def _group_frames(facts: VideoFacts) -> int:
-    return max(1, int(KEYFRAME_SECONDS * Fraction(facts.frame_rate)))
+def _master(facts: VideoFacts, rendition: Rendition) -> str:
+    return playlists.master(
+        (rendition.width, rendition.height),
+        fps(facts),
+        max_bits_per_second(facts, rendition),
+        _SOUND_BITS if facts.audio_stream is not None else 0,
+    )
 
 
-def segment_seconds(facts: VideoFacts) -> float:
-    """How long a segment must be at least to end before its six seconds are over, at the next keyframe."""
-    if not facts.steady:
-        return SEGMENT_SECONDS - KEYFRAME_SECONDS + 0.5
-    group = _group_frames(facts) / Fraction(facts.frame_rate)
-    groups = max(1, int(SEGMENT_SECONDS / group))
-    return float(groups * group - Fraction(1, 2) / Fraction(facts.frame_rate))
+def mp4(facts: VideoFacts, rendition: Rendition, output: str) -> Join:
+    """An MP4 that plays while it downloads."""
+    return Join(output, rendition.width, rendition.height, facts.seconds, facts.frames)
 
 
-def progressive_mp4(facts: VideoFacts, rendition: Rendition, output: str) -> Work:
-    """An MP4 that plays while it downloads: the same bytes, with the index first."""
-    return Video(
-        args=(
-            "-f", "mov",
-            "-protocol_whitelist", "file",
-            "-i", rendition.file,
-            "-map", "0",
-            "-c", "copy",
-            "-movflags", "+faststart",
-            "-video_track_timescale", str(facts.timescale),
-            "-f", "mp4",
-            f"out/{output}",
-        ),
-        output=output,
-        width=rendition.width,
-        height=rendition.height,
-        seconds=facts.seconds,
-        frames=facts.frames,
-    )  # fmt: skip
+def hls(facts: VideoFacts, rendition: Rendition) -> Hls:
+    """The same bytes as segments, pictures and sound apart."""
+    return Hls(rendition.width, rendition.height, facts.seconds, facts.frames)
 
 
-def hls(facts: VideoFacts, rendition: Rendition) -> Work:
-    """CMAF segments of six seconds, video and audio apart, with their playlists."""
-    # Where there is one stream only, FFmpeg takes %v in the name of its header to the letter.
-    streams, header = "v:0,name:video", "video_init.mp4"
-    if facts.audio_stream is not None:
-        streams = "v:0,agroup:audio,name:video a:0,agroup:audio,name:audio,default:yes"
-        header = "%v_init.mp4"
-    return Hls(
-        args=(
-            "-f", "mov",
-            "-protocol_whitelist", "file",
-            "-i", rendition.file,
-            "-map", "0",
-            "-c", "copy",
-            "-f", "hls",
-            "-hls_time", f"{segment_seconds(facts):.6f}",
-            "-hls_playlist_type", "vod",
-            "-hls_segment_type", "fmp4",
-            "-hls_flags", "independent_segments",
-            "-hls_fmp4_init_filename", header,
-            "-hls_segment_filename", "out/%v_%05d.m4s",
-            "-var_stream_map", streams,
-            "out/%v.m3u8",
-        ),
-        rendition=rendition.file,
-        width=rendition.width,
-        height=rendition.height,
-        seconds=facts.seconds,
-        frames=facts.frames,
-    )  # fmt: skip
-
-
-def poster(facts: VideoFacts, output: str) -> Work:
+def poster(facts: VideoFacts, output: str) -> Poster:
     """Frames to choose a poster from, scaled before they are compared: 4K frames fill a memory otherwise."""
     width, height = fit_box(facts.width, facts.height, POSTER_BOX)
     return Poster(
         tuple(
             (
-                "-ss", f"{facts.seconds * part:.3f}",
-                *open_source(facts),
+                *open_source(facts, round(facts.seconds * part * 1_000_000)),
                 "-map", f"0:{facts.video_stream}",
                 "-vf", f"{_shape(facts, width, height)},thumbnail=12",
                 "-frames:v", "1",
@@ -250,3 +421,18 @@ def poster(facts: VideoFacts, output: str) -> Work:
         ),
         output,
     )  # fmt: skip
+
+
+def poster_ranges(facts: VideoFacts) -> Ranges:
+    """The bytes of the source that a poster is chosen from; all where nobody knows."""
+    index = facts.index
+    if index is None:
+        return ()
+    cuts = index.cuts
+    found = []
+    for part in POSTER_AT:
+        time = index.start + facts.seconds * part * index.timescale
+        number = max(0, sum(cut.time <= time for cut in cuts) - 1)
+        end = cuts[number + 1].tail if number + 1 < len(cuts) else cuts[number].end
+        found.append((cuts[number].begin, max(end, cuts[number].end)))
+    return _joined((*index.header, *found))

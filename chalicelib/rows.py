@@ -2,8 +2,8 @@
 
 pk               sk            what it is
 job#<id>         job           the row that the API reads (small: at most 4 KB)
-job#<id>         progress      how far each task is; what each step weighs
-job#<id>         ended         the tasks that have ended well: a set that only grows
+job#<id>         progress      how far tasks are; what each step weighs
+job#<id>         ended         the tasks that others wait for and that have ended well: a set that grows
 job#<id>         task#<id>     lease, attempts, result of one task
 upload#<key>     ticket        a presigned URL was handed out for this key
 claim#<hash>     claim         which job an event, a request or an Idempotency-Key stands for
@@ -46,6 +46,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     height: int
     duration: float | None = None
     warning: str = ""
+    complete: bool = True
 
 
 class StepState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -121,6 +122,7 @@ class Job(Row, discriminator="job"):
     etag = UnicodeAttribute(default="")
     kind = UnicodeAttribute(default="")
     duration = NumberAttribute(null=True)
+    encoding = UnicodeAttribute(default="")
     error = UnicodeAttribute(default="")
     error_code = UnicodeAttribute(default="")
     last_error = UnicodeAttribute(default="")  # of intake
@@ -141,11 +143,13 @@ class Job(Row, discriminator="job"):
 
 
 class Progress(Row, discriminator="progress"):
-    """How far each task is, in percent; and for each step, the tasks it takes and what they cost."""
+    """How far tasks are that have not ended, in percent; what each step's groups of tasks cost."""
 
     SK = "progress"
 
-    shares = JSONAttribute()
+    started_at = NumberAttribute()
+    shares = JSONAttribute()  # of each step, the groups that it takes and what each costs
+    sizes = JSONAttribute()  # of each group, how many tasks are in it
     percents: MapAttribute[str, Any] = MapAttribute(default=dict)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import ceil
 
 import msgspec
 
-from chalicelib.rows import PENDING, STARTED, SUCCESS, TERMINAL, Job, Output, Progress, StepState
+from chalicelib.ledger import Standing
+from chalicelib.plan import group_of
+from chalicelib.rows import PENDING, STARTED, SUCCESS, TERMINAL, Job, Output, StepState
 
 
 class Presigned(msgspec.Struct, omit_defaults=True):
@@ -25,7 +28,10 @@ class Accepted(msgspec.Struct):
 
 
 class OutputView(msgspec.Struct):
-    """A result. `size` in bytes, of all files for HLS; `duration` in seconds, null for pictures."""
+    """A result. `size` in bytes, of all files for HLS; `duration` in seconds, null for pictures.
+
+    What is not `complete` plays and grows: HLS, from its first seconds on.
+    """
 
     type: str
     s3_key: str
@@ -35,6 +41,7 @@ class OutputView(msgspec.Struct):
     width: int
     height: int
     duration: float | None
+    complete: bool
 
 
 class StepView(msgspec.Struct):
@@ -48,17 +55,23 @@ class StepView(msgspec.Struct):
 
 
 class JobView(msgspec.Struct):
-    """A job. Times in UTC; progress in percent, at most 99 before SUCCESS."""
+    """A job. Times in UTC; progress in percent, at most 99 before SUCCESS.
+
+    `eta_seconds` is how long it will still take at the speed it has had, once that can be told;
+    `encoding` says how a film is encoded, and why so.
+    """
 
     id: str
     status: str
     progress: int
+    eta_seconds: int | None
     outputs: list[OutputView]
     error: str
     error_code: str
     pipeline: list[str]
     steps: list[StepView]
     warnings: list[str]
+    encoding: str
     key: str
     created_at: str
     updated_at: str
@@ -74,19 +87,27 @@ class JobPage(msgspec.Struct):
 
 def job_view(
     job: Job,
-    progress: Progress | None,
+    standing: Standing,
+    now: float,
     input_url: str,
     output_url: Callable[[Job, Output], str],
 ) -> JobView:
-    """A job as the API shows it."""
+    """A job as the API shows it at `now`, in Unix seconds."""
     states = job.step_states
+    progress = standing.progress
     shares = progress.shares if progress else {}
-    done = tasks_done(states, shares, progress.percents.as_dict() if progress else {})
+    done = groups_done(states, standing)
+    part = _all_done(shares, done)
     outputs = [state.output for state in states.values() if state.output]
     return JobView(
         id=job.job_id,
         status=job.status,
-        progress=job_percent(job.status, shares, done),
+        progress=100 if job.status == SUCCESS else min(99, int(part)),
+        eta_seconds=(
+            eta(part, now - float(progress.started_at))
+            if progress and job.status == STARTED
+            else None
+        ),
         outputs=[
             OutputView(
                 type=output.type,
@@ -97,6 +118,7 @@ def job_view(
                 width=output.width,
                 height=output.height,
                 duration=output.duration,
+                complete=output.complete,
             )
             for output in outputs
         ],
@@ -108,6 +130,7 @@ def job_view(
             for name, state in states.items()
         ],
         warnings=[f"{output.type}: {output.warning}" for output in outputs if output.warning],
+        encoding=job.encoding,
         key=job.source_key,
         created_at=job.created_at,
         updated_at=job.updated_at,
@@ -118,14 +141,18 @@ def job_view(
 Shares = Mapping[str, Mapping[str, float]]
 
 
-def tasks_done(
-    states: Mapping[str, StepState], shares: Shares, percents: Mapping[str, float]
-) -> dict[str, float]:
-    """How far each task is, in percent; what an ended step took has ended with it."""
-    done = dict(percents)
+def groups_done(states: Mapping[str, StepState], standing: Standing) -> dict[str, float]:
+    """How far each group of tasks is, in percent; what an ended step took has ended with it."""
+    progress, ended = standing
+    if progress is None:
+        return {}
+    percents = progress.percents.as_dict() | dict.fromkeys(ended, 100.0)
+    done = dict.fromkeys(progress.sizes, 0.0)
+    for task, percent in percents.items():
+        done[group_of(task)] += float(percent) / progress.sizes[group_of(task)]
     for name, state in states.items():
         if state.status in TERMINAL:
-            done |= dict.fromkeys(shares.get(name, {}), 100.0)
+            done |= dict.fromkeys(progress.shares.get(name, {}), 100.0)
     return done
 
 
@@ -134,12 +161,16 @@ def step_percent(state: StepState, costs: Mapping[str, float], done: Mapping[str
     return 100 if state.status == SUCCESS else min(99, int(_weighted(costs, done)))
 
 
-def job_percent(status: str, shares: Shares, done: Mapping[str, float]) -> int:
-    """How far a job is; a task that several steps need is counted once."""
-    if status == SUCCESS:
-        return 100
-    costs = {task: cost for tasks in shares.values() for task, cost in tasks.items()}
-    return min(99, int(_weighted(costs, done)))
+def _all_done(shares: Shares, done: Mapping[str, float]) -> float:
+    """How far a job is; what several steps need is counted once."""
+    return _weighted(
+        {task: cost for tasks in shares.values() for task, cost in tasks.items()}, done
+    )
+
+
+def eta(percent: float, elapsed: float) -> int | None:
+    """Seconds until the end of what is `percent` done after `elapsed` seconds; None before that says much."""
+    return ceil(elapsed * (100 - percent) / percent) if percent >= 2 else None
 
 
 def _weighted(costs: Mapping[str, float], done: Mapping[str, float]) -> float:

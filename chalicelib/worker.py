@@ -13,7 +13,7 @@ from chalicelib import aws, files, jobs, ledger, works
 from chalicelib.errors import JobError, Transient
 from chalicelib.handlers import Invocation, Later
 from chalicelib.ledger import Claim
-from chalicelib.plan import Plan, Task, Video
+from chalicelib.plan import Chunk, Hls, Join, Parts, Plan, Sound, Task
 from chalicelib.queues import TaskMessage
 from chalicelib.rows import STARTED, Job, Output, TaskRow
 from chalicelib.scratch import scratch_folder
@@ -58,7 +58,7 @@ def _run_claimed(
     try:
         if row.attempts > settings().max_receives:
             raise exhausted(task.id, row)
-        output = _perform(job, task, invocation)
+        made = _perform(job, plan, task, invocation)
     except JobError as error:
         logger.warning("The task cannot be done", error_code=error.code, error=error.detail)
         return ledger.fail_task(job.job_id, task.id, owner, jobs.failure(error))
@@ -67,57 +67,74 @@ def _run_claimed(
         ledger.release_task(job.job_id, task.id, owner, aws.explain(error))
         raise
     seconds = round(time.monotonic() - started, 3)
-    logger.info("Done", s3_key=output.s3_key, seconds=seconds)
+    logger.info("Done", seconds=seconds)
     metrics.add_metric("TaskSeconds", MetricUnit.Seconds, seconds)
-    listed = output if plan.ended_by(task.id) else None
-    return ledger.finish_task(job.job_id, task.id, owner, listed)
+    return ledger.finish_task(job.job_id, task.id, owner, made)
 
 
 @tracer.capture_method(capture_response=False)
-def _perform(job: Job, task: Task, invocation: Invocation) -> Output:
+def _perform(job: Job, plan: Plan, task: Task, invocation: Invocation) -> Output | Parts:
     """Fetch, work, publish: outputs under deterministic keys, the one that is listed last."""
     tracer.put_annotation("job_id", job.job_id)
+    ticker = _Ticker(job.job_id, task.id, len(plan.tasks))
+    if isinstance(task.work, Join | Hls):
+        return _package(job, plan, task, ticker)
     budget = works.Budget(invocation.work_seconds, invocation.memory_bytes)
     with scratch_folder() as folder:
         (folder / "out").mkdir()
-        if task.source:
+        if task.ranges:
+            files.fetch_ranges(job.source_key, job.etag, task.ranges, folder / "source")
+        else:
             files.fetch_original(job.source_key, job.etag, folder / "source")
-        for local, key in task.inputs.items():
-            files.fetch_output(key, folder / local)
-        length = task.work.seconds if isinstance(task.work, Video) else None
-        made = works.perform(task.work, folder, budget, _Ticker(job.job_id, task.id, length))
-        others = sorted(p for p in (folder / "out").iterdir() if p.name != made.main)
-        size = 0
-        for path in (*others, folder / "out" / made.main):
-            size += files.publish(path, task.destination + path.name)
+        if isinstance(task.work, Chunk | Sound):
+            length = task.work.seconds
+            made = works.encode(task.work, folder, budget, lambda done: ticker(done / length))
+            for path in sorted((folder / "out").iterdir()):
+                files.publish(path, task.destination + path.name)
+            return made
+        picture = works.draw(task.work, folder, budget)
         return Output(
             type=task.id,
-            s3_key=task.destination + made.main,
-            size=size,
-            content_type=files.CONTENT_TYPES[Path(made.main).suffix],
-            width=made.width,
-            height=made.height,
-            duration=made.duration,
-            warning=made.warning,
+            s3_key=task.destination + picture.name,
+            size=files.publish(folder / "out" / picture.name, task.destination + picture.name),
+            content_type=files.CONTENT_TYPES[Path(picture.name).suffix],
+            width=picture.width,
+            height=picture.height,
         )
 
 
-class _Ticker:
-    """Writes how far an encode is, at most once a second; losing such a write loses nothing."""
+def _package(job: Job, plan: Plan, task: Task, ticker: _Ticker) -> Output:
+    from chalicelib import packaging
 
-    def __init__(self, job_id: str, task_id: str, length: float | None) -> None:
+    rows = ledger.get_tasks(job.job_id, task.needs)
+    pictures, sound = (
+        [
+            packaging.Stored(msgspec.convert(rows[part.id].result, Parts), part.destination)
+            for part in parts
+        ]
+        for parts in plan.parts(task)
+    )
+    return packaging.package(task, pictures, sound, ticker)
+
+
+class _Ticker:
+    """Writes how far a task is, at most once a second; losing such a write loses nothing.
+
+    Of many tasks each writes less often: their ends alone tell enough.
+    """
+
+    def __init__(self, job_id: str, task_id: str, tasks: int) -> None:
         self._job_id = job_id
         self._task_id = task_id
-        self._length = length
-        self._next = 0.0
+        self._pause = max(1.0, tasks / 25)
+        self._next = time.monotonic() + self._pause
 
-    def __call__(self, seconds: float) -> None:
-        if self._length is None or time.monotonic() < self._next:
+    def __call__(self, part: float) -> None:
+        if time.monotonic() < self._next:
             return
-        self._next = time.monotonic() + 1.0
-        percent = min(99, int(100 * seconds / self._length))
+        self._next = time.monotonic() + self._pause
         try:
-            ledger.advance(self._job_id, self._task_id, percent)
+            ledger.advance(self._job_id, self._task_id, min(99, int(100 * part)))
         except PynamoDBException:
             logger.warning("Progress was not written", exc_info=True)
 

@@ -1,20 +1,32 @@
-"""Carrying out a task's work on local files: decoders in children, results in `out/`, checked."""
+"""Carrying out work on local files: decoders in children, results in `out/`, checked."""
 
 from __future__ import annotations
 
+import hashlib
+import mmap
 import shutil
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from chalicelib import chunks, mp4, playlists
 from chalicelib.errors import JobError
-from chalicelib.plan import Hls, Poster, Thumbnail, Video, Watermark, Work
+from chalicelib.plan import (
+    Chunk,
+    Exact,
+    Parts,
+    Poster,
+    Segment,
+    Sound,
+    Thumbnail,
+    Watermark,
+)
 
 # A frame whose brightness varies less than this, of 255, shows nothing.
 _DULL = 12.0
-_ENOUGH = 0.9
 
 
 @dataclass(frozen=True)
@@ -26,26 +38,18 @@ class Budget:
 
 
 class Made(msgspec.Struct, frozen=True):
-    """What came of it. `main` is the file in `out/` that the job lists; the others belong to it."""
+    """A picture: the file in `out/`, and its size in pixels."""
 
-    main: str
+    name: str
     width: int
     height: int
-    duration: float | None = None
-    warning: str = ""
 
 
-def perform(work: Work, folder: Path, budget: Budget, on_seconds: Callable[[float], None]) -> Made:
-    """Do the work in `folder`, where its inputs lie. Raises JobError, Transient."""
-    match work:
-        case Thumbnail() | Watermark():
-            return _picture(work, folder, budget)
-        case Poster():
-            return _poster(work, folder, budget)
-        case Video():
-            return _video(work, folder, budget, on_seconds)
-        case Hls():
-            return _hls(work, folder, budget, on_seconds)
+def draw(work: Thumbnail | Watermark | Poster, folder: Path, budget: Budget) -> Made:
+    """Make a picture in `folder`, where the source lies. Raises JobError, Transient."""
+    if isinstance(work, Poster):
+        return _poster(work, folder, budget)
+    return _picture(work, folder, budget)
 
 
 def _picture(work: Thumbnail | Watermark, folder: Path, budget: Budget) -> Made:
@@ -87,64 +91,149 @@ def _poster(work: Poster, folder: Path, budget: Budget) -> Made:
     return Made(work.output, width, height)
 
 
-def _video(work: Video, folder: Path, budget: Budget, on_seconds: Callable[[float], None]) -> Made:
+def encode(
+    work: Chunk | Sound, folder: Path, budget: Budget, on_seconds: Callable[[float], None]
+) -> Parts:
+    """Make a part of a film in `folder`: its segments and its initialisation in `out/`."""
+    for name in work.extra if isinstance(work, Chunk) else ():
+        shutil.copy(asset(name), folder / name)
+    data = _run(work, work.args, folder, budget, on_seconds)
+    if isinstance(work, Sound):
+        return _sound(work, data, folder / "out")
+    if work.exact and work.exact.again and not _is_exact(work.exact, mp4.split(data)[1]):
+        data = _run(work, work.exact.again, folder, budget, on_seconds)
+    return _chunk(work, data, folder / "out")
+
+
+def _run(
+    work: Chunk | Sound,
+    args: tuple[str, ...],
+    folder: Path,
+    budget: Budget,
+    on_seconds: Callable[[float], None],
+) -> mmap.mmap:
     from chalicelib import ffmpeg
 
-    for name in work.extra:
-        shutil.copy(asset(name), folder / name)
     ffmpeg.run(
-        work.args,
+        args,
         folder=folder,
         seconds=budget.seconds(),
         memory_bytes=budget.memory_bytes,
         on_seconds=on_seconds,
     )
-    measured = ffmpeg.measure(
-        folder / "out" / work.output, seconds=budget.seconds(), memory_bytes=budget.memory_bytes
+    with (folder / work.output).open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+
+
+def _is_exact(exact: Exact, fragments: Sequence[mp4.Fragment]) -> bool:
+    times = sorted(time for fragment in fragments for time in fragment.times)
+    return chunks.digest(times) == exact.times
+
+
+def _chunk(work: Chunk, data: mmap.mmap, out: Path) -> Parts:
+    header, fragments = mp4.split(data)
+    if not fragments:
+        raise JobError("source_damaged", "No frame of the video can be decoded.")
+    codec = mp4.codec_of(header)
+    (out / "video_init.mp4").write_bytes(header)
+    if work.master:
+        (out / "master.m3u8").write_text(work.master.replace(playlists.CODEC, codec))
+    groups = _planned(work.exact, fragments) if work.exact else _by_length(work, header, fragments)
+    segments = [_written(segment, inside, data, work.delay, out) for segment, inside in groups]
+    frames = sum(len(fragment.times) for fragment in fragments)
+    return Parts(
+        segments=tuple(segments),
+        seconds=sum(segment.seconds for segment in segments),
+        header=hashlib.sha256(header).hexdigest()[:16],
+        frames=frames,
+        codec=codec,
     )
-    warning = shortfall(work.frames, work.seconds, measured.frames, measured.seconds)
-    return Made(work.output, work.width, work.height, round(measured.seconds, 3), warning)
 
 
-def _hls(work: Hls, folder: Path, budget: Budget, on_seconds: Callable[[float], None]) -> Made:
-    from chalicelib import ffmpeg, playlists
-
-    ffmpeg.run(
-        work.args,
-        folder=folder,
-        seconds=budget.seconds(),
-        memory_bytes=budget.memory_bytes,
-        on_seconds=on_seconds,
-    )
-    measured = ffmpeg.measure(
-        folder / work.rendition, seconds=budget.seconds(), memory_bytes=budget.memory_bytes
-    )
-    size = work.width, work.height
-    playlists.complete(folder / "out", size, measured.frames, measured.seconds)
-    warning = shortfall(work.frames, work.seconds, measured.frames, measured.seconds)
-    return Made("master.m3u8", work.width, work.height, round(measured.seconds, 3), warning)
-
-
-def shortfall(
-    frames: int | None, seconds: float, delivered_frames: int, delivered_seconds: float
-) -> str:
-    """A warning where less came out than the source promised; "" where all did.
-
-    Raises JobError `source_damaged` where it is less than nine tenths. Damaged frames are left out
-    silently by decoders that exit with 0, so both counts matter.
-    """
-    parts = [delivered_seconds / seconds]
-    if frames:
-        parts.append(delivered_frames / frames)
-    part = min(parts)
-    if part < _ENOUGH:
-        raise JobError(
-            "source_damaged", f"Only {part:.0%} of the video can be decoded: the file is damaged."
+def _written(
+    segment: Segment, inside: Sequence[mp4.Fragment], data: mmap.mmap, delay: int, out: Path
+) -> Segment:
+    content = b"".join(
+        mp4.fragment(
+            number,
+            fragment.times,
+            fragment.shown_until - max(fragment.times),
+            fragment.keys,
+            mp4.samples_of(data, fragment),
+            delay,
         )
-    missing = (frames or 0) - delivered_frames
-    if (frames and missing > 1) or seconds - delivered_seconds > max(0.5, 0.01 * seconds):
-        return f"The file is damaged: {part:.1%} of the video could be decoded."
-    return ""
+        for number, fragment in enumerate(inside, 1)
+    )
+    (out / segment.name).write_bytes(content)
+    return msgspec.structs.replace(segment, size=len(content))
+
+
+Grouped = list[tuple[Segment, list[mp4.Fragment]]]
+
+
+def _planned(exact: Exact, fragments: Sequence[mp4.Fragment]) -> Grouped:
+    """The segments as planned. Raises JobError where frames came out that are none of the source's."""
+    if not _is_exact(exact, fragments) and sum(len(f.times) for f in fragments) >= exact.frames:
+        raise JobError(
+            "chunk_not_exact", "A part of the video came out with other frames than it has."
+        )
+    groups: Grouped = [(segment, []) for segment in exact.segments]
+    for fragment in fragments:
+        number = bisect_right(exact.starts, fragment.shown_at) - 1
+        groups[max(0, number)][1].append(fragment)
+    if not all(inside for _, inside in groups):
+        raise JobError("source_damaged", "Seconds of the video cannot be decoded: it is damaged.")
+    return groups
+
+
+def _by_length(work: Chunk, header: bytes, fragments: Sequence[mp4.Fragment]) -> Grouped:
+    """Segments of at most six seconds, as the fragments allow."""
+    scale = mp4.timescale_of(header)
+    ends = [fragment.shown_at for fragment in fragments[1:]] + [fragments[-1].shown_until]
+    groups: list[tuple[int, list[mp4.Fragment]]] = []
+    for fragment, end in zip(fragments, ends, strict=True):
+        begun = groups[-1][1][0].shown_at if groups else 0
+        if groups and end - begun <= chunks.SEGMENT_SECONDS * scale:
+            groups[-1] = end, [*groups[-1][1], fragment]
+        else:
+            groups.append((end, [fragment]))
+    return [
+        (
+            Segment(f"{work.prefix}{number}.m4s", round((end - inside[0].shown_at) / scale, 6)),
+            inside,
+        )
+        for number, (end, inside) in enumerate(groups)
+    ]
+
+
+def _sound(work: Sound, data: mmap.mmap, out: Path) -> Parts:
+    header, fragments = mp4.split(data)
+    packets = [data[fragment.data : fragment.end] for fragment in fragments][work.skip :]
+    if work.packets is not None:
+        packets = packets[: work.packets]
+    if not packets or len(packets) < (work.packets or 0):
+        raise JobError("source_damaged", "The sound cannot be decoded: it is damaged.")
+    (out / "audio_init.mp4").write_bytes(header)
+
+    segments = []
+    for number, (first, count) in enumerate(chunks.sound_segments(work.first, len(packets))):
+        chosen = packets[first - work.first : first - work.first + count]
+        # The first packet of all is the encoder's own: what it decodes to comes before the start.
+        begin = chunks.START_SECONDS * chunks.SAMPLE_RATE + (first - 1) * chunks.PACKET_SAMPLES
+        times = range(begin, begin + count * chunks.PACKET_SAMPLES, chunks.PACKET_SAMPLES)
+        fragment = mp4.fragment(1, times, chunks.PACKET_SAMPLES, [True] * count, chosen, 0)
+        segment = Segment(
+            f"{work.prefix}{number}.m4s",
+            round(count * chunks.PACKET_SAMPLES / chunks.SAMPLE_RATE, 6),
+            len(fragment),
+        )
+        (out / segment.name).write_bytes(fragment)
+        segments.append(segment)
+    return Parts(
+        segments=tuple(segments),
+        seconds=sum(segment.seconds for segment in segments),
+        header=hashlib.sha256(header).hexdigest()[:16],
+    )
 
 
 def asset(name: str) -> Path:

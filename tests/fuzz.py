@@ -13,7 +13,6 @@ import logging
 import math
 import re
 import resource
-import shutil
 import tempfile
 import time
 import zlib
@@ -32,12 +31,14 @@ from PIL import Image, ImageCms
 
 from infra import samples
 from tests.conftest import LOCAL, ROOT  # before chalicelib: its variables, and the layer's FFmpeg
+from tests.local import carry_out
 
 # isort: split
-from chalicelib import child, pictures, probe, renditions, works
+from chalicelib import child, index, pictures, probe, works
 from chalicelib.errors import JobError, SluiceError, Transient
 from chalicelib.media import Facts, ImageFacts, VideoFacts
-from chalicelib.plan import Plan, make_plan
+from chalicelib.plan import Plan, Task
+from chalicelib.planning import make_plan
 from chalicelib.settings import settings
 from chalicelib.sniff import HEAD_BYTES, sniff
 from chalicelib.steps import find_steps
@@ -262,11 +263,10 @@ def inspect(path: Path) -> Facts:
         return msgspec.json.decode(found, type=ImageFacts)
 
     def look(source: IO[bytes]) -> bytes:
-        return msgspec.json.encode(
-            probe.probe_video(
-                source, sniffed.format, len(content), chosen.max_video_pixels, chosen.max_streams
-            )
+        facts = probe.probe_video(
+            source, sniffed.format, len(content), chosen.max_video_pixels, chosen.max_streams
         )
+        return msgspec.json.encode(index.with_index(source, len(content), facts))
 
     found = child.call_with_source(
         look,
@@ -287,7 +287,7 @@ def plan_of(path: Path) -> Plan:
     facts = inspect(path)
     film = isinstance(facts, VideoFacts)
     pipeline = ("thumbnail", "watermark", *(("transcode_720p", "hls_720p") if film else ()))
-    made = make_plan("job", "a.bin", facts, find_steps(pipeline, JobError), renditions.encode)
+    made = make_plan("job", "a.bin", facts, find_steps(pipeline, JobError))
     plan = msgspec.json.decode(msgspec.json.encode(made), type=Plan)
     numbers = [cost for tasks in plan.shares().values() for cost in tasks.values()]
     if isinstance(facts, VideoFacts):
@@ -297,27 +297,10 @@ def plan_of(path: Path) -> Plan:
     return plan
 
 
-def perform(plan: Plan, path: Path, folder: Path) -> Iterator[Callable[[], None]]:
-    """The tasks of a plan, each to be called; those that wait for one that failed are left out."""
-    stored: dict[str, Path] = {}
-
-    def run_task(number: int) -> None:
-        task = plan.tasks[number]
-        place = folder / task.id
-        (place / "out").mkdir(parents=True)
-        shutil.copy(path, place / "source")
-        for local, key in task.inputs.items():
-            shutil.copy(stored[key], place / local)
-        until = time.monotonic() + TASK_SECONDS
-        budget = works.Budget(lambda: until - time.monotonic(), memory_of(task.queue))
-        made = works.perform(task.work, place, budget, lambda _: None)
-        if not (place / "out" / made.main).stat().st_size:
-            raise ValueError("an output is empty")
-        stored.update({task.destination + file.name: file for file in (place / "out").iterdir()})
-
-    for number, task in enumerate(plan.tasks):
-        if stored.keys() >= set(task.inputs.values()):
-            yield partial(run_task, number)
+def budget_of(task: Task) -> works.Budget:
+    """As a Lambda has it that starts now."""
+    until = time.monotonic() + TASK_SECONDS
+    return works.Budget(lambda: until - time.monotonic(), memory_of(task.queue))
 
 
 # ── what came of it ─────────────────────────────────────────────────────────────────────────────
@@ -460,8 +443,11 @@ def fuzz_steps(seed: int, first: int, count: int, originals: Sequence[Base]) -> 
             judge(partial(_collect, plans, path), math.inf)
             for plan in plans:
                 report.trials += 1
-                for task in perform(plan, path, folder):
+
+                def note(task: Callable[[], None], damaged: Variant = damaged) -> None:
                     report.note(" whole", seed, damaged, judge(task, TASK_SECONDS))
+
+                carry_out(plan, path, folder, note, budget_of)
     _grown(before, report)
     return report
 

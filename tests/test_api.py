@@ -27,6 +27,7 @@ from chalicelib.openapi import document
 from chalicelib.rows import SUCCESS, Output, StepState
 from chalicelib.settings import Settings, settings
 from chalicelib.tokens import Tokens, tokens
+from tests.local import a_plan
 from tests.pump import take
 
 pytestmark = pytest.mark.usefixtures("cloud")
@@ -302,9 +303,9 @@ def finished_job(client: Client, output: Output) -> str:
     put("a.mp4")
     body = {"key": "a.mp4", "pipeline": [output.type]}
     job_id = str(call(client, "POST", "/jobs/from-key", body).body["job_id"])
-    shares = {output.type: {"encode-720p": 9.0, output.type: 1.0}}
+    plan = a_plan(output.type)
     ledger.start_job(
-        job_id, kind="video", duration=60.0, pipeline=[output.type], etag="e", shares=shares
+        job_id, kind="video", duration=60.0, pipeline=[output.type], etag="e", plan=plan
     )
     row = ledger.end_step(job_id, output.type, StepState(SUCCESS, output=output))
     assert row is not None
@@ -341,18 +342,20 @@ def test_a_finished_job_lists_its_outputs_with_links(client: Client) -> None:
 def test_progress_weighs_tasks_and_stays_under_100_until_the_end(client: Client) -> None:
     put("a.mp4")
     job_id = call(client, "POST", "/jobs/from-key", {"key": "a.mp4"}).body["job_id"]
-    shares = {
-        "transcode_720p": {"encode-720p": 8.0, "transcode_720p": 1.0},
-        "hls_720p": {"encode-720p": 8.0, "hls_720p": 1.0},
-    }
+    pipeline = ["transcode_720p", "hls_720p"]
     ledger.start_job(
-        job_id, kind="video", duration=1.0, pipeline=list(shares), etag="e", shares=shares
+        job_id, kind="video", duration=1.0, pipeline=pipeline, etag="e", plan=a_plan(*pipeline)
     )
-    ledger.advance(job_id, "encode-720p", 50)
+    job = call(client, "GET", f"/jobs/{job_id}").body
+    assert (job["progress"], job["eta_seconds"]) == (0, None)
+    ledger.add_ended(job_id, "720p.0")
+    ledger.advance(job_id, "720p.1", 50)
     job = call(client, "GET", f"/jobs/{job_id}").body
     assert (job["status"], job["progress"]) == ("STARTED", 40)
     assert [step["progress"] for step in job["steps"]] == [44, 44]
-    ledger.advance(job_id, "encode-720p", 100)
+    assert job["eta_seconds"] in (0, 1, 2)
+    for part in ("720p.1", "720p.2"):
+        ledger.add_ended(job_id, part)
     ledger.advance(job_id, "hls_720p", 100)
     ledger.advance(job_id, "transcode_720p", 100)
     job = call(client, "GET", f"/jobs/{job_id}").body

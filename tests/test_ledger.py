@@ -30,6 +30,7 @@ from chalicelib.rows import (
 )
 from chalicelib.settings import settings
 from tests.cloud import make_table
+from tests.local import a_plan
 
 ON_A_CLOUD = "SLUICE_TEST_ENDPOINT_URL" in os.environ
 OUTPUT = Output("thumbnail", "outputs/x_thumb.jpg", 10, "image/jpeg", 5, 4)
@@ -58,9 +59,8 @@ def new_job(*pipeline: str, key: str = "uploads/a.png", start: bool = True) -> s
 
 
 def start_job(job_id: str, *pipeline: str) -> None:
-    shares = {step: {step: 1.0} for step in pipeline}
     ledger.start_job(
-        job_id, kind="image", duration=None, pipeline=pipeline, etag="e", shares=shares
+        job_id, kind="image", duration=None, pipeline=pipeline, etag="e", plan=a_plan(*pipeline)
     )
 
 
@@ -187,7 +187,7 @@ def test_progress_never_goes_back() -> None:
         ledger.advance(job_id, "thumbnail", percent)
     found = ledger.get_job_and_progress(job_id)
     assert found is not None
-    row, progress = found
+    row, (progress, _) = found
     assert row.job_id == job_id
     assert progress is not None
     assert progress.percents.as_dict() == {"thumbnail": 60}

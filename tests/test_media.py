@@ -8,67 +8,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
-import msgspec
 import numpy
 import pytest
 from PIL import Image, ImageCms
 
-from chalicelib import api, child, pictures, probe, renditions, works
+from chalicelib import api, pictures, probe, works
 from chalicelib.errors import JobError
-from chalicelib.media import Facts, ImageFacts, VideoFacts
-from chalicelib.plan import Thumbnail, make_plan
-from chalicelib.sniff import HEAD_BYTES, sniff
-from chalicelib.steps import find_steps
+from chalicelib.media import ImageFacts
+from chalicelib.plan import Thumbnail
 from infra import samples
+from tests.local import facts_of, run
 
 pytestmark = pytest.mark.media
 Sample = Callable[[str], Path]
 GIB = 1024**3
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 255)
-
-
-def facts_of(path: Path) -> Facts:
-    sniffed = sniff(path.read_bytes()[:HEAD_BYTES])
-    if sniffed.kind == "image":
-        return pictures.probe_image(path, sniffed.format, 10**8)
-    content = path.read_bytes()
-    found = child.call_with_source(
-        lambda source: msgspec.json.encode(
-            probe.probe_video(source, sniffed.format, len(content), 10**8, 64)
-        ),
-        lambda start, length: content[start : start + length],
-        len(content),
-        seconds=20,
-        most_seconds=20,
-        memory_bytes=3 * GIB,
-    )
-    return msgspec.json.decode(found, type=VideoFacts)
-
-
-class Result(NamedTuple):
-    made: works.Made
-    path: Path
-
-
-def run(path: Path, folder: Path, *pipeline: str) -> dict[str, Result]:
-    """What each step of a pipeline makes of a file, by the code that the Lambdas run."""
-    plan = make_plan(
-        "job", path.name, facts_of(path), find_steps(pipeline, JobError), renditions.encode
-    )
-    stored: dict[str, Path] = {}
-    results: dict[str, Result] = {}
-    for task in plan.tasks:
-        place = folder / task.id
-        (place / "out").mkdir(parents=True)
-        shutil.copy(path, place / "source")
-        for local, key in task.inputs.items():
-            shutil.copy(stored[key], place / local)
-        made = works.perform(
-            task.work, place, works.Budget(lambda: 60.0, 4 * GIB), lambda seconds: None
-        )
-        stored |= {task.destination + file.name: file for file in (place / "out").iterdir()}
-        results[task.id] = Result(made, place / "out" / made.main)
-    return results
 
 
 def near(pixel: Any, colour: tuple[int, ...], tolerance: int = 40) -> bool:
@@ -188,7 +142,7 @@ def test_the_largest_picture_fits_in_its_functions_memory(tmp_path: Path) -> Non
     work = Thumbnail("PNG", 512, "thumb.jpg")
     (tmp_path / "out").mkdir()
     shutil.move(source, tmp_path / "source")
-    made = works.perform(work, tmp_path, works.Budget(lambda: 60.0, 1769 * 1024**2), lambda _: None)
+    made = works.draw(work, tmp_path, works.Budget(lambda: 60.0, 1769 * 1024**2))
     assert (made.width, made.height) == (512, 426)
     assert near(opened(tmp_path / "out" / "thumb.jpg").getpixel((200, 200)), (255, 127, 127), 4)
 

@@ -7,11 +7,11 @@ import pytest
 
 from chalicelib.errors import JobError, Unprocessable
 from chalicelib.media import ImageFacts, VideoFacts, fit_box, fit_short_side
-from chalicelib.plan import Plan, make_plan, stem
+from chalicelib.packaging import shortfall
+from chalicelib.plan import Plan
+from chalicelib.planning import make_plan, stem
 from chalicelib.queues import QUEUES
-from chalicelib.renditions import encode
 from chalicelib.steps import DEFAULT_PIPELINES, STEPS, find_steps
-from chalicelib.works import shortfall
 
 JOB = "d7b8f4bf-5809-4c62-97a4-c008686e881d"
 HEX = JOB.replace("-", "")
@@ -31,7 +31,7 @@ PICTURE = ImageFacts("JPEG", 4000, 3000)
 
 def plan(facts: ImageFacts | VideoFacts, *pipeline: str) -> Plan:
     steps = find_steps(pipeline, JobError)
-    return make_plan(JOB, "uploads/" + "0" * 32 + "_a film.mov", facts, steps, encode)
+    return make_plan(JOB, "uploads/" + "0" * 32 + "_a film.mov", facts, steps)
 
 
 def test_a_rendition_that_two_steps_need_is_encoded_once() -> None:

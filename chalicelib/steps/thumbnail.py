@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chalicelib.media import ImageFacts, VideoFacts
-from chalicelib.plan import Step, Thumbnail, Work
+from chalicelib.plan import Poster, Step, Thumbnail, Work
 from chalicelib.renditions import POSTER_BOX, poster
 
 
@@ -11,7 +11,7 @@ def _of_image(facts: ImageFacts) -> Work:
     return Thumbnail(facts.format, POSTER_BOX, "thumb.jpg")
 
 
-def _of_video(facts: VideoFacts) -> Work:
+def _of_video(facts: VideoFacts) -> Poster:
     return poster(facts, "thumb.jpg")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from chalicelib.media import VideoFacts
 from chalicelib.plan import Packaging, Step
-from chalicelib.renditions import progressive_mp4, rendition_720p
+from chalicelib.renditions import mp4, rendition_720p
 
 
 def _of_video(facts: VideoFacts) -> Packaging:
     rendition = rendition_720p(facts)
-    return Packaging(rendition, progressive_mp4(facts, rendition, "720p.mp4"))
+    return Packaging(rendition, mp4(facts, rendition, "720p.mp4"))
 
 
 transcode_720p = Step("transcode_720p", video=_of_video)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chalicelib.media import ImageFacts, VideoFacts, even
 from chalicelib.plan import Mark, Packaging, Rendition, Step, Watermark, Work
-from chalicelib.renditions import progressive_mp4
+from chalicelib.renditions import mp4
 from chalicelib.settings import settings
 
 
@@ -24,7 +24,7 @@ def _of_image(facts: ImageFacts) -> Work:
 
 def _of_video(facts: VideoFacts) -> Packaging:
     full_size = Rendition("watermark", even(facts.width), even(facts.height), _mark())
-    return Packaging(full_size, progressive_mp4(facts, full_size, "wm.mp4"))
+    return Packaging(full_size, mp4(facts, full_size, "wm.mp4"))
 
 
 watermark = Step("watermark", video=_of_video, image=_of_image)

@@ -147,7 +147,7 @@ def _own(function: Function) -> list[Json]:
             return [
                 _allow("s3:GetObject", f"{_UPLOADS}/*"),
                 _allow("s3:PutObject", f"{_UPLOADS}/uploads/*"),
-                _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*"),
+                _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*", f"{_OUTPUTS}/work/*"),
                 _list(_UPLOADS, _OUTPUTS),
                 _rows("GetItem", "BatchGetItem", "PutItem"),
                 _query("by_status", "by_key"),
@@ -174,18 +174,32 @@ def _own(function: Function) -> list[Json]:
                 _query("by_due"),
             ]
         case "encode":
-            return [_allow("s3:GetObject", f"{_UPLOADS}/*"), *_step(f"{_OUTPUTS}/work/*")]
-        case "transcode_720p" | "hls_720p":  # they see renditions only
-            return _step(f"{_OUTPUTS}/outputs/*")
-        case _:  # a step
+            return [
+                _allow("s3:GetObject", f"{_UPLOADS}/*"),
+                *_step(f"{_OUTPUTS}/work/*", f"{_OUTPUTS}/outputs/*"),
+            ]
+        case "thumbnail":
             return [_allow("s3:GetObject", f"{_UPLOADS}/*"), *_step(f"{_OUTPUTS}/outputs/*")]
+        case "watermark":
+            return [_allow("s3:GetObject", f"{_UPLOADS}/*"), *_packaging()]
+        case _:  # they see renditions only
+            return _packaging()
 
 
-def _step(published: str) -> list[Json]:
-    """What works on a task: it reads plan and inputs, and publishes in one place."""
+def _packaging() -> list[Json]:
+    """What works on the parts of a rendition, which may be listed already, and their rows."""
+    return [
+        *_step(f"{_OUTPUTS}/outputs/*"),
+        _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*"),
+        _rows("BatchGetItem"),
+    ]
+
+
+def _step(*published: str) -> list[Json]:
+    """What works on a task: it reads its plan, and publishes where it should."""
     return [
         _allow("s3:GetObject", f"{_OUTPUTS}/work/*"),
-        _allow(("s3:PutObject", "s3:AbortMultipartUpload"), published),
+        _allow(("s3:PutObject", "s3:AbortMultipartUpload"), *published),
         _list(_UPLOADS, _OUTPUTS),
         _rows("GetItem", "UpdateItem"),
     ]

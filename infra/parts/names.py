@@ -75,18 +75,19 @@ _FIRST = ("thumbnail", "watermark", "encode")
 _PACKAGING = ("watermark", "transcode_720p", "hls_720p")
 
 
-def _step(name: str, sends: tuple[str, ...] = ()) -> Function:
+def _decoder(name: str, sends: tuple[str, ...] = ()) -> Function:
+    """What runs FFmpeg on parts of a source; pictures and packages are made without."""
     return Function(name, (name,), sends, layer="ffmpeg", big_disk=True)
 
 
 FUNCTIONS = (
     Function("api", sends=("intake",)),
     Function("intake", ("intake",), _FIRST, layer="pyav"),
-    _step("thumbnail"),
-    _step("watermark"),
-    _step("encode", _PACKAGING),
-    _step("transcode_720p"),
-    _step("hls_720p"),
+    _decoder("thumbnail"),
+    Function("watermark", ("watermark",)),
+    _decoder("encode", _PACKAGING),
+    Function("transcode_720p", ("transcode_720p",)),
+    Function("hls_720p", ("hls_720p",)),
     Function(
         "dead_letters",
         tuple(f"{name}_dead" for name in QUEUES),

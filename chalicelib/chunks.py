@@ -1,0 +1,122 @@
+"""Where a film is cut, purely: chunks at key frames of the source, and segments and groups in them."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from chalicelib.media import Index
+
+GROUP_SECONDS = 2
+SEGMENT_SECONDS = 6
+# Fragments count from here, so that what is decoded before the first frame is shown has a time, too: a time
+# cannot be negative, and offsets from it are read by FFmpeg's players as if they could not either.
+START_SECONDS = 1
+# One rendition is made by no more tasks than fit in its rows and messages.
+MOST_CHUNKS = 900
+# AAC packets of so many samples, at so many a second; as many in a segment as fit in six seconds.
+PACKET_SAMPLES = 1024
+SAMPLE_RATE = 48_000
+SEGMENT_PACKETS = SEGMENT_SECONDS * SAMPLE_RATE // PACKET_SAMPLES
+
+
+class Span(NamedTuple):
+    """A chunk: from one of the index's cuts up to another, or to the end of the film."""
+
+    first: int  # numbers of cuts
+    behind: int
+
+
+def spans(index: Index, seconds: float, first_seconds: float) -> list[Span]:
+    """Chunks of about `seconds` each, but a short one first: its end is what a viewer waits for."""
+    cuts, times = index.cuts, index.times()
+    seconds = max(seconds, (times[-1] - times[0]) / index.timescale / MOST_CHUNKS)
+    found, begin = [], 0
+    while begin < len(cuts):
+        wanted = min(seconds, first_seconds) if begin == 0 else seconds
+        due = cuts[begin].time + wanted * index.timescale
+        end = begin + 1
+        # The cut that is nearest.
+        while end < len(cuts) and cuts[end].time < due:
+            end += 1
+        if end - 1 > begin and end < len(cuts) and cuts[end].time - due > due - cuts[end - 1].time:
+            end -= 1
+        # What is left would be too short to be worth a task.
+        if (
+            times[-1] - (cuts[end].time if end < len(cuts) else times[-1])
+            < wanted / 3 * index.timescale
+        ):
+            end = len(cuts)
+        found.append(Span(begin, end))
+        begin = end
+    return found
+
+
+def groups(times: Sequence[int], first: int, behind: int, timescale: int) -> list[int]:
+    """The frames that begin a closed group, of two seconds or of one frame that lasts longer."""
+    found = [first]
+    while True:
+        latest = times[found[-1]] + GROUP_SECONDS * timescale
+        following = max(found[-1] + 1, bisect_right(times, latest, found[-1]) - 1)
+        # The end of the film is no frame.
+        if following >= behind or times[behind] <= latest:
+            return found
+        found.append(following)
+
+
+def segments(
+    times: Sequence[int], starts: Sequence[int], behind: int, timescale: int
+) -> list[tuple[int, int]]:
+    """Groups put together to segments of at most six seconds: first frame, and the one behind the last."""
+    ends = [*starts[1:], behind]
+    found: list[tuple[int, int]] = []
+    for begin, end in zip(starts, ends, strict=True):
+        if found and times[end] - times[found[-1][0]] <= SEGMENT_SECONDS * timescale:
+            found[-1] = found[-1][0], end
+        else:
+            found.append((begin, end))
+    return found
+
+
+def digest(times: Sequence[int]) -> str:
+    """What tells one list of frame times from another."""
+    return hashlib.sha256(array("q", times).tobytes()).hexdigest()[:16]
+
+
+class Piece(NamedTuple):
+    """A part of the sound: packets from `first` to before `behind`, decoded from `start` on."""
+
+    first: int
+    behind: int | None
+    start: int  # a packet whose beginning is a whole sample of the source's too
+
+
+def pieces(seconds: float, rate: int, first_seconds: int, piece_seconds: int) -> list[Piece]:
+    """Parts of a sound of `rate` samples a second, cut where source and result have a sample at once."""
+    grid = next(n for n in range(1, SAMPLE_RATE) if n * PACKET_SAMPLES * rate % SAMPLE_RATE == 0)
+    second = SAMPLE_RATE / PACKET_SAMPLES
+
+    def on_grid(moment: float) -> int:
+        return int(moment * second / grid) * grid
+
+    cuts = [on_grid(first_seconds)]
+    while cuts[-1] / second + piece_seconds * 1.5 < seconds:
+        cuts.append(on_grid(cuts[-1] / second + piece_seconds))
+    if seconds < 2 * first_seconds:
+        return [Piece(0, None, 0)]
+    # A second ahead, so that decoder and encoder are in full swing where the part begins.
+    return [
+        Piece(first, behind, max(0, first - on_grid(1 + grid / second)))
+        for first, behind in zip([0, *cuts], [*cuts, None], strict=True)
+    ]
+
+
+def sound_segments(first: int, packets: int) -> list[tuple[int, int]]:
+    """Segments of a part that begins with packet `first`: first packet and number."""
+    end = first + packets
+    return [
+        (start, min(SEGMENT_PACKETS, end - start)) for start in range(first, end, SEGMENT_PACKETS)
+    ]

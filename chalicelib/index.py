@@ -1,0 +1,219 @@
+"""The index of a film's frames, read from its container without the media data: PyAV, in a child."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import groupby, pairwise
+from typing import IO, NamedTuple
+
+import av
+import msgspec
+from av.container import InputContainer
+
+from chalicelib.media import SOUND_SECONDS, Cut, Index, VideoFacts
+from chalicelib.probe import to_fraction
+
+# What FFmpeg reads of the media data to open a file.
+_HEAD_BYTES = 64 * 1024
+# A decoder with threads reads on, while the last frames of a part are not out.
+_AHEAD = 12
+# FFmpeg seeks and shifts in microseconds: coarser ticks come out exactly.
+_FINEST_TIMESCALE = 400_000
+# A file has a handful of boxes, and a fragmented one thousands.
+_MOST_BOXES = 64
+_BUFFER_BYTES = 1024**2
+
+
+class Uncut(Exception):
+    """The film has to be encoded as a whole; the message says why."""
+
+
+class _Packet(NamedTuple):
+    time: int
+    begin: int
+    end: int
+    key: bool
+
+
+def with_index(source: IO[bytes], size: int, facts: VideoFacts) -> VideoFacts:
+    """The facts with the index of the film, or with the reason why it has none that can be relied on."""
+    try:
+        return msgspec.structs.replace(facts, index=_read(source, size, facts))
+    except Uncut as reason:
+        return msgspec.structs.replace(facts, uncut=str(reason))
+
+
+def _read(source: IO[bytes], size: int, facts: VideoFacts) -> Index:
+    if facts.demuxer != "mov":
+        raise Uncut("its container has no index of every frame")
+    header, media = _layout(source, size)
+    with av.open(
+        _Hollow(source, size, media),
+        format=facts.demuxer,
+        mode="r",
+        options={"fflags": "noparse"},
+        buffer_size=_BUFFER_BYTES,
+    ) as container:
+        return _index(container, facts, header, size)
+
+
+def _layout(source: IO[bytes], size: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """The byte ranges outside of media data, with the head of it; and those of media data."""
+    header: list[tuple[int, int]] = []
+    media: list[tuple[int, int]] = []
+    offset = 0
+    while offset < size:
+        if len(header) > _MOST_BOXES:
+            raise Uncut("its container is in fragments")
+        source.seek(offset)
+        head = source.read(16).ljust(16, b"\0")
+        length, kind = struct.unpack_from(">I4s", head)
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", head, 8)
+        end = min(offset + length, size) if length else size
+        if kind == b"moof":
+            raise Uncut("its container is in fragments")
+        if kind == b"mdat":
+            media.append((min(end, offset + 16 + _HEAD_BYTES), end))
+            end = media[-1][0]
+            header.append((offset, end))
+            offset = media[-1][1]
+            continue
+        header.append((offset, end))
+        offset += max(8, length or size)
+    return header, media
+
+
+class _Hollow(io.RawIOBase):
+    """A file whose media data reads as zeros, and is not fetched."""
+
+    def __init__(self, source: IO[bytes], size: int, media: list[tuple[int, int]]) -> None:
+        self._source = source
+        self._size = size
+        self._media = media
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def read(self, length: int = -1, /) -> bytes:
+        if length < 0:
+            length = self._size
+        length = max(0, min(length, self._size - self._position))
+        for begin, end in self._media:
+            if begin <= self._position < end:
+                part = bytes(min(length, end - self._position))
+                break
+            if self._position < begin:
+                length = min(length, begin - self._position)
+        else:
+            part = b""
+        if not part and length:
+            self._source.seek(self._position)
+            part = self._source.read(length)
+        self._position += len(part)
+        return part
+
+
+def _index(
+    container: InputContainer, facts: VideoFacts, header: list[tuple[int, int]], size: int
+) -> Index:
+    video = container.streams[facts.video_stream]
+    timescale = 1 / (to_fraction(video.time_base) or Fraction(1))
+    if timescale.denominator != 1 or timescale > _FINEST_TIMESCALE:
+        raise Uncut("its clock is finer than a cut can be")
+    # The key flags of packets would come from the parser, which has only zeros to look at.
+    keys = {entry.pos for entry in video.index_entries if entry.is_keyframe}
+    wanted = [facts.video_stream]
+    if facts.audio_stream is not None:
+        wanted.append(facts.audio_stream)
+    packets: list[_Packet] = []
+    sound: dict[int, tuple[int, int]] = {}
+    last = 0
+    start = Fraction(container.start_time or 0, av.time_base)
+    for packet in container.demux([container.streams[number] for number in wanted]):
+        if packet.pts is None or packet.pos is None:
+            continue
+        begin, end = packet.pos, packet.pos + packet.size
+        if end > size:
+            raise Uncut("it ends before its index does")
+        if packet.stream_index != facts.video_stream:
+            moment = packet.pts * (to_fraction(packet.time_base) or Fraction(0)) - start
+            part = max(0, int(moment / SOUND_SECONDS))
+            before = sound.get(part, (begin, end))
+            sound[part] = min(begin, before[0]), max(end, before[1])
+        elif packet.is_discard and packets:
+            raise Uncut("it has more than one edit")
+        elif not packet.is_discard:
+            packets.append(_Packet(packet.pts, begin, end, begin in keys))
+            last = packet.duration or last
+    if not packets:
+        raise Uncut("its index is empty")
+    return Index(
+        size=size,
+        header=tuple(header),
+        timescale=int(timescale),
+        start=round(start * timescale),
+        start_us=container.start_time or 0,
+        steps=tuple(_steps([packet.time for packet in packets], last)),
+        cuts=tuple(_cuts(packets, int(timescale))),
+        sound=tuple(_without_gaps(sound)),
+    )
+
+
+def _steps(times: list[int], last: int) -> Iterator[tuple[int, int]]:
+    order = sorted(times)
+    gaps = [later - earlier for earlier, later in pairwise(order)]
+    if min(gaps, default=1) <= 0:
+        raise Uncut("two of its frames have the same time")
+    gaps.append(last or (gaps[-1] if gaps else 1))
+    for ticks, group in groupby(gaps):
+        yield sum(1 for _ in group), ticks
+
+
+def _cuts(packets: list[_Packet], second: int) -> Iterator[Cut]:
+    """Key frames, a second apart or more, after which nothing is shown that was coded before.
+
+    Frames that are coded after a key frame and shown before it (ITU-T H.264 and H.265: leading pictures) need
+    what was before it, and are decoded with that: `tail` says how far that reads.
+    """
+    if not packets[0].key or packets[0].time != min(packet.time for packet in packets):
+        raise Uncut("it does not begin with a key frame")
+    places = [0]
+    latest = packets[0].time
+    for number, packet in enumerate(packets):
+        if packet.key and packet.time > latest and packet.time >= packets[places[-1]].time + second:
+            places.append(number)
+        latest = max(latest, packet.time)
+    order = {time: number for number, time in enumerate(sorted(p.time for p in packets))}
+    for place, following in pairwise([*places, len(packets)]):
+        group = packets[place:following]
+        key = group[0]
+        leading = [number for number, packet in enumerate(group) if packet.time < key.time]
+        read = packets[place : place + max(leading, default=0) + 1 + _AHEAD]
+        yield Cut(
+            key.time,
+            order[key.time],
+            min(packet.begin for packet in group),
+            max(packet.end for packet in group),
+            max(packet.end for packet in read),
+        )
+
+
+def _without_gaps(sound: dict[int, tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    for part in range(max(sound, default=-1) + 1):
+        yield sound.get(part, (0, 0))

@@ -1,0 +1,115 @@
+"""From facts and pipeline to a plan, purely."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import zip_longest
+from urllib.parse import unquote
+
+import msgspec
+
+from chalicelib import renditions
+from chalicelib.errors import JobError
+from chalicelib.media import Facts, VideoFacts
+from chalicelib.plan import Hls, Packaging, Part, Plan, Rendition, Step, Task, Work
+
+# What a picture task costs beside a second of encoding hardly matters; that it is not nothing does.
+PICTURE_COST = 1.0
+PACKAGING_COST = 0.5
+
+
+def make_plan(job_id: str, source_key: str, facts: Facts, steps: Sequence[Step]) -> Plan:
+    """Tasks for `steps` on a source. Raises JobError where a step cannot work on this kind of source."""
+    prefix = f"outputs/{job_id.replace('-', '')}_{stem(source_key)}_"
+    made = {step: _make(step, facts) for step in steps}
+    tasks: list[Task] = []
+    last: list[Task] = []
+    # Where a rendition is listed as it is, its parts are made where they are listed.
+    listed = {
+        work.rendition: prefix + step.folder
+        for step, work in made.items()
+        if isinstance(work, Packaging) and isinstance(work.work, Hls)
+    }
+    parts: dict[Rendition, list[Task]] = {}
+    for step, work in made.items():
+        if not isinstance(work, Packaging):
+            ranges = renditions.poster_ranges(facts) if isinstance(facts, VideoFacts) else ()
+            tasks.append(
+                Task(
+                    step.name,
+                    step.name,
+                    work,
+                    prefix + step.folder,
+                    ranges=ranges,
+                    cost=PICTURE_COST,
+                )
+            )
+            continue
+        assert isinstance(facts, VideoFacts)
+        rendition = work.rendition
+        if rendition not in parts:
+            folder = listed.get(rendition, f"work/{job_id}/{rendition.name}/")
+            pictures = renditions.pictures(facts, rendition, watched=rendition in listed)
+            parts[rendition] = _parts(rendition.name, pictures, folder)
+        last.append(
+            Task(
+                step.name,
+                step.name,
+                work.work,
+                prefix + step.folder,
+                source=False,
+                needs=tuple(task.id for task in parts[rendition]),
+                cost=PACKAGING_COST,
+            )
+        )
+    encodes = list(parts.values())
+    encoding = ""
+    if encodes:
+        assert isinstance(facts, VideoFacts)
+        folder = next(iter(listed.values()), f"work/{job_id}/sound/")
+        sound = _parts("sound", renditions.sound(facts), folder)
+        sounds = tuple(task.id for task in sound)
+        last = [msgspec.structs.replace(task, needs=task.needs + sounds) for task in last]
+        encodes.append(sound)
+        encoding = _encoding(facts, len(encodes[0]))
+    # The first part of each before the second of any: with them, a film can be watched.
+    tasks += [task for row in zip_longest(*encodes) for task in row if task is not None]
+    return Plan(tuple(tasks + last), {step.name: step.name for step in steps}, encoding)
+
+
+def _parts(name: str, parts: Sequence[Part], folder: str) -> list[Task]:
+    return [
+        Task(
+            f"{name}.{number}",
+            "encode",
+            part.work,
+            folder,
+            ranges=part.ranges,
+            cost=part.cost,
+        )
+        for number, part in enumerate(parts)
+    ]
+
+
+def _encoding(facts: VideoFacts, chunks: int) -> str:
+    if facts.index is None:
+        return f"As a whole: {facts.uncut}."
+    return "In one piece." if chunks == 1 else f"In {chunks} chunks at once."
+
+
+def _make(step: Step, facts: Facts) -> Work | Packaging:
+    if isinstance(facts, VideoFacts):
+        return step.video(facts)
+    if step.image is None:
+        detail = f"The step {step.name} needs a video, but the file is an image."
+        raise JobError("step_needs_video", detail)
+    return step.image(facts)
+
+
+def stem(key: str) -> str:
+    """What is left of a client's file name in the keys of outputs: harmless, and at most 60 characters."""
+    name = key.rsplit("/", 1)[-1]
+    name = re.sub(r"^[0-9a-f]{32}_", "", name)
+    name = name.rsplit(".", 1)[0] if "." in name[1:] else name
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", unquote(name)).strip("._")[:60] or "file"

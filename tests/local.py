@@ -1,0 +1,147 @@
+"""A plan carried out here, by the code that the Lambdas run, with S3 alone under moto."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import boto3
+import msgspec
+from moto import mock_aws
+
+from chalicelib import aws, child, index, packaging, pictures, probe, works
+from chalicelib.errors import JobError
+from chalicelib.media import Facts, VideoFacts
+from chalicelib.plan import Chunk, Hls, Join, Plan, Sound, Task, Thumbnail
+from chalicelib.planning import make_plan
+from chalicelib.rows import Output
+from chalicelib.settings import settings
+from chalicelib.sniff import HEAD_BYTES, sniff
+from chalicelib.steps import find_steps
+
+GIB = 1024**3
+
+
+def a_plan(*pipeline: str) -> Plan:
+    """A plan for a film that nobody has to have: three chunks that weigh 8, and packages that weigh 1."""
+    chunks = tuple(
+        Task(
+            f"720p.{number}",
+            "encode",
+            Chunk(("-i", "source"), "pictures.mp4", f"video_{number}_", 0, 2.0),
+            "work/",
+            cost=cost,
+        )
+        for number, cost in enumerate((2.0, 4.0, 2.0))
+    )
+    needs = tuple(task.id for task in chunks)
+    works: dict[str, Hls | Join] = {
+        "hls_720p": Hls(2, 2, 6.0, 6),
+        "transcode_720p": Join("720p.mp4", 2, 2, 6.0, 6),
+    }
+    packages = tuple(
+        Task(step, step, works[step], "outputs/", source=False, needs=needs, cost=1.0)
+        if step in works
+        else Task(step, step, Thumbnail("JPEG", 512, "thumb.jpg"), "outputs/", cost=1.0)
+        for step in pipeline
+    )
+    tasks = (*chunks, *packages) if works.keys() & set(pipeline) else packages
+    return Plan(tasks, {step: step for step in pipeline})
+
+
+def facts_of(path: Path) -> Facts:
+    """As intake finds them, in a child."""
+    sniffed = sniff(path.read_bytes()[:HEAD_BYTES])
+    if sniffed.kind == "image":
+        return pictures.probe_image(path, sniffed.format, 10**8)
+    content = path.read_bytes()
+
+    def look(source: IO[bytes]) -> bytes:
+        facts = probe.probe_video(source, sniffed.format, len(content), 10**8, 64)
+        return msgspec.json.encode(index.with_index(source, len(content), facts))
+
+    found = child.call_with_source(
+        look,
+        lambda start, length: content[start : start + length],
+        len(content),
+        seconds=20,
+        most_seconds=20,
+        memory_bytes=3 * GIB,
+    )
+    return msgspec.json.decode(found, type=VideoFacts)
+
+
+class Result(NamedTuple):
+    """An output as it is listed, and the file."""
+
+    made: Output
+    path: Path
+
+
+def run(path: Path, folder: Path, *pipeline: str) -> dict[str, Result]:
+    """What each step of a pipeline makes of a file."""
+    steps = find_steps(pipeline, JobError)
+    return carry_out(make_plan("job", path.name, facts_of(path), steps), path, folder)
+
+
+def carry_out(
+    plan: Plan,
+    path: Path,
+    folder: Path,
+    wrap: Callable[[Callable[[], None]], object] = lambda task: task(),
+    budget_of: Callable[[Task], works.Budget] = lambda _: works.Budget(lambda: 60.0, 4 * GIB),
+) -> dict[str, Result]:
+    """What a plan makes of a file, in `folder`; each of its tasks is run by `wrap`.
+
+    Where that goes on after an exception, those that wait for the task are left out.
+    """
+    results: dict[str, Result] = {}
+    made: dict[str, packaging.Stored] = {}
+    with mock_aws():
+        aws.s3.cache_clear()
+        bucket = boto3.resource("s3").create_bucket(Bucket=settings().output_bucket)
+
+        def perform(task: Task) -> None:
+            if isinstance(task.work, Join | Hls):
+                pictures, sound = ([made[part.id] for part in parts] for parts in plan.parts(task))
+                output = packaging.package(task, pictures, sound, lambda _: None)
+                results[task.id] = Result(output, folder / output.s3_key)
+                return
+            place = folder / "tasks" / task.id
+            (place / "out").mkdir(parents=True)
+            _copy(path, place / "source", task.ranges)
+            if isinstance(task.work, Chunk | Sound):
+                parts = works.encode(task.work, place, budget_of(task), lambda _: None)
+                made[task.id] = packaging.Stored(parts, task.destination)
+            else:
+                picture = works.draw(task.work, place, budget_of(task))
+                key = task.destination + picture.name
+                output = Output(task.id, key, 0, "image/jpeg", picture.width, picture.height)
+                results[task.id] = Result(output, folder / key)
+            for file in (place / "out").iterdir():
+                if not file.stat().st_size:
+                    raise ValueError(f"{file.name} is empty")
+                bucket.upload_file(str(file), task.destination + file.name)
+
+        for task in plan.tasks:
+            if made.keys() >= set(task.needs):
+                wrap(partial(perform, task))
+        for stored in bucket.objects.all():
+            (folder / stored.key).parent.mkdir(parents=True, exist_ok=True)
+            bucket.download_file(stored.key, str(folder / stored.key))
+    aws.s3.cache_clear()
+    return results
+
+
+def _copy(path: Path, target: Path, ranges: tuple[tuple[int, int], ...]) -> None:
+    if not ranges:
+        shutil.copy(path, target)
+        return
+    with path.open("rb") as source, target.open("wb") as file:
+        for begin, end in ranges:
+            source.seek(begin)
+            file.seek(begin)
+            file.write(source.read(end - begin))
