@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, ImageStat
 from chalicelib.errors import JobError
 from chalicelib.media import ImageFacts, fit_box
 from chalicelib.plan import Mark
-from chalicelib.renditions import margin_of, mark_width
+from chalicelib.renditions import margin_of, mark_box
 
 # What Pillow's decoders raise where a file is damaged; TypeError where an interlaced PNG is loaded again.
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, TypeError)
@@ -30,6 +30,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# As libjpeg has it, whatever the format could say.
+_JPEG_SIDE = 65_500
 _SRGB = ImageCms.createProfile("sRGB")
 # Our own limit is checked against the header before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
@@ -60,14 +62,21 @@ def thumbnail(source: Path, image_format: str, box: int, target: Path) -> tuple[
 def watermark(
     source: Path, image_format: str, mark: Mark, mark_image: Path, target: Path
 ) -> tuple[int, int]:
-    """A full-size JPEG with the mark on it; its size in pixels."""
+    """A full-size JPEG with the mark on it; its size in pixels. Raises JobError."""
     with _open(source, image_format) as image:
+        if max(image.size) > _JPEG_SIDE:
+            raise JobError(
+                "side_too_long",
+                f"The image is {image.width} × {image.height}; a JPEG of that size, with the mark on it, "
+                f"can have at most {_JPEG_SIDE} pixels a side. Make it smaller, or ask for the thumbnail.",
+            )
         picture = _decoded(image)
     with Image.open(mark_image) as drawn:
         layer = drawn.convert("RGBA")
-    width = mark_width(mark, picture.width)
-    height = max(1, round(layer.height * width / layer.width))
-    layer = layer.resize((width, height), Image.Resampling.LANCZOS)
+    across, high = mark_box(mark, *picture.size)
+    scale = min(across / layer.width, high / layer.height)
+    size = max(1, round(layer.width * scale)), max(1, round(layer.height * scale))
+    layer = layer.resize(size, Image.Resampling.LANCZOS)
     layer.putalpha(layer.getchannel("A").point(lambda alpha: round(alpha * mark.opacity)))
     picture.paste(layer, _place(mark, picture.size, layer.size), layer)
     return _save(picture, target, quality=90)
@@ -179,7 +188,7 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _place(mark: Mark, image: tuple[int, int], layer: tuple[int, int]) -> tuple[int, int]:
-    margin = margin_of(image[0])
+    margin = margin_of(*image)
     right, bottom = image[0] - layer[0] - margin, image[1] - layer[1] - margin
     return {
         "top_left": (margin, margin),

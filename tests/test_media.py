@@ -256,6 +256,37 @@ def test_the_mark_is_seen_where_it_was_set_and_nowhere_else(sample: Sample, tmp_
     assert difference[: height // 2].max() < 30
 
 
+def test_a_picture_that_is_too_long_for_a_jpeg_still_gets_its_thumbnail(tmp_path: Path) -> None:
+    path = tmp_path / "long.png"
+    Image.new("L", (65_501, 2)).save(path)
+    assert opened(run(path, tmp_path, "thumbnail")["thumbnail"].path).size == (512, 1)
+    with pytest.raises(JobError, match=r"65501 × 2; .* at most 65500 ") as refusal:
+        run(path, tmp_path / "marked", "watermark")
+    assert refusal.value.code == "side_too_long"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 64), (64, 1280), (300, 8), (2, 2)])
+def test_a_mark_lies_within_what_is_long_or_small(tmp_path: Path, width: int, height: int) -> None:
+    Image.new("RGB", (width, height)).save(tmp_path / "black.png")
+    samples.film(
+        tmp_path / "black.mp4",
+        size=f"{width}x{height}",
+        seconds=0.2,
+        sound=False,
+        filters="lutyuv=16:128:128",
+    )
+    picture = opened(run(tmp_path / "black.png", tmp_path, "watermark")["watermark"].path)
+    film = decode(run(tmp_path / "black.mp4", tmp_path / "film", "watermark")["watermark"].path)
+    for marked in (picture, film.first):
+        assert marked.size == (width, height)
+        seen = numpy.asarray(marked.convert("L")) > 100
+        assert seen.any() or max(width, height) < 64
+        # Coding blurs the edges by less than half a margin.
+        edge = round(renditions.margin_of(width, height) / 2)
+        seen[edge : height - edge, edge : width - edge] = False
+        assert not seen.any()
+
+
 # ── films ───────────────────────────────────────────────────────────────────────────────────────
 
 SIZES = {
