@@ -20,6 +20,7 @@ from chalicelib.plan import Thumbnail, make_plan
 from chalicelib.sniff import HEAD_BYTES, sniff
 from chalicelib.steps import find_steps
 from infra import samples
+from tests import attacks
 
 pytestmark = pytest.mark.media
 Sample = Callable[[str], Path]
@@ -165,6 +166,44 @@ def test_orientation_holds_in_every_format(
         for pixel, colour in zip(corners(image), (RED, GREEN, BLUE, WHITE), strict=True):
             assert near(pixel, colour, 60), (step, pixel, colour)
     assert facts_of(tmp_path / name) == ImageFacts(name_of(name), 800, 600)
+
+
+AFTER_HEADER, BEFORE_END = 33, -12
+
+
+def png_with(path: Path, name: bytes, content: bytes, place: int) -> bytes:
+    """A picture with one chunk more."""
+    samples.scene(800, 600).save(path)
+    made = path.read_bytes()
+    made = made[:place] + attacks.png_chunk(name, content) + made[place:]
+    path.write_bytes(made)
+    return made
+
+
+def test_orientation_may_follow_the_pixels_and_is_found_without_them(tmp_path: Path) -> None:
+    path = tmp_path / "late.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = png_with(path, b"eXIf", exif.tobytes()[6:], BEFORE_END)
+    results = run(path, tmp_path, "thumbnail", "watermark")
+    assert opened(results["thumbnail"].path).size == (384, 512)
+    assert opened(results["watermark"].path).size == (600, 800)
+    start = content.index(b"IDAT") + 4
+    path.write_bytes(content[:start] + bytes(64) + content[start + 64 :])
+    assert facts_of(path) == ImageFacts("PNG", 600, 800)
+
+
+@pytest.mark.parametrize("place", [AFTER_HEADER, BEFORE_END])
+@pytest.mark.parametrize("keyword", [b"exif", b"xmp", b"icc_profile", b"transparency"])
+@pytest.mark.parametrize(("chunk", "between"), [(b"tEXt", b"\0"), (b"iTXt", b"\0\0\0\0\0")])
+def test_a_text_may_have_any_name(
+    tmp_path: Path, chunk: bytes, between: bytes, keyword: bytes, place: int
+) -> None:
+    path = tmp_path / "text.png"
+    png_with(path, chunk, keyword + between + b"words", place)
+    thumbnail = opened(run(path, tmp_path, "thumbnail")["thumbnail"].path)
+    for pixel, colour in zip(corners(thumbnail), (RED, GREEN, BLUE, WHITE), strict=True):
+        assert near(pixel, colour)
 
 
 def name_of(name: str) -> str:
