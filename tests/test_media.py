@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -529,3 +530,13 @@ def test_too_many_pixels_are_refused_before_any_is_decoded(tmp_path: Path) -> No
     Image.new("1", (20_000, 20_000)).save(path)
     with pytest.raises(JobError, match="20000 × 20000"):
         pictures.probe_image(path, "PNG", max_pixels=10**8)
+
+
+def test_more_frames_than_a_file_has_room_for_are_not_listed(tmp_path: Path) -> None:
+    path = tmp_path / "lie.mov"
+    path.write_bytes(attacks.movie(samples=40_000_000))
+    started = time.monotonic()
+    with pytest.raises(JobError, match=r"more than it has room for.*\.") as refusal:
+        facts_of(path)
+    assert refusal.value.code == "source_damaged"
+    assert time.monotonic() - started < 0.8  # FFmpeg takes longer to open it
