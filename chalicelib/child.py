@@ -151,7 +151,11 @@ def _child(first: Callable[[], None], job: Callable[[Connection], bytes], pipe: 
     except SluiceError as error:
         message = f"error\0{error.code}\0{error.detail}".encode()
     except MemoryError:
-        message = b"error\0decoder_memory\0The file needs more memory than a decoder may take."
+        # What was asked for is not known: a length that lies, or a picture that is large.
+        message = (
+            b"error\0decoder_memory\0"
+            b"The file asks for more memory than a decoder may take: it is damaged, or too large."
+        )
     except Exception as error:
         number = (error.errno or 0) if isinstance(error, OSError) else 0
         message = f"broken\0{number}\0{traceback.format_exc()}".encode()

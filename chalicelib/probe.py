@@ -39,6 +39,8 @@ def probe_video(
             with av.open(source, format=demuxer, mode="r") as container:
                 facts = _counted(container, facts)
         return facts
+    except MemoryError:  # FFmpeg's too
+        raise
     except (av.error.FFmpegError, EOFError) as error:
         raise _damaged() from error
 
