@@ -194,6 +194,17 @@ def test_orientation_may_follow_the_pixels_and_is_found_without_them(tmp_path: P
     assert facts_of(path) == ImageFacts("PNG", 600, 800)
 
 
+def test_a_png_whose_pixels_are_overwritten_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "overwritten.png"
+    samples.scene(800, 600).save(path)
+    content = path.read_bytes()
+    middle = content.index(b"IDAT") + 2000
+    path.write_bytes(content[:middle] + b"\xff" * 64 + content[middle + 64 :])
+    with pytest.raises(JobError) as refusal:
+        run(path, tmp_path, "thumbnail")
+    assert refusal.value.code == "source_damaged"
+
+
 @pytest.mark.parametrize("place", [AFTER_HEADER, BEFORE_END])
 @pytest.mark.parametrize("keyword", [b"exif", b"xmp", b"icc_profile", b"transparency"])
 @pytest.mark.parametrize(("chunk", "between"), [(b"tEXt", b"\0"), (b"iTXt", b"\0\0\0\0\0")])
