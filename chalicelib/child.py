@@ -96,7 +96,7 @@ def _talk(
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(
         target=_child,
-        args=(confine(memory_bytes + _untouched_bytes()), job, theirs),
+        args=(confine(memory_bytes + _untouched_bytes()), _first_environment(), job, theirs),
         daemon=True,
     )
     sys.stdout.flush()
@@ -139,9 +139,22 @@ def _untouched_bytes() -> int:
     return (int(size) - int(resident)) * resource.getpagesize()
 
 
-def _child(first: Callable[[], None], job: Callable[[Connection], bytes], pipe: Connection) -> None:
+def _first_environment() -> tuple[int, int, int]:
+    """Where to write zeros, and how many: what /proc/self/environ shows, whatever became of it (proc(5))."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[47]), int(fields[48])
+    return start, 0, end - start
+
+
+def _child(
+    first: Callable[[], None],
+    first_environment: tuple[int, int, int],
+    job: Callable[[Connection], bytes],
+    pipe: Connection,
+) -> None:
     first()
     os.environ.clear()  # no credential is within reach of a decoder
+    ctypes.memset(*first_environment)  # in a fork's own copy of it
     # In the local cloud the standard files are the worker's own protocol pipes.
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
@@ -151,7 +164,11 @@ def _child(first: Callable[[], None], job: Callable[[Connection], bytes], pipe: 
     except SluiceError as error:
         message = f"error\0{error.code}\0{error.detail}".encode()
     except MemoryError:
-        message = b"error\0decoder_memory\0The file needs more memory than a decoder may take."
+        # What was asked for is not known: a length that lies, or a picture that is large.
+        message = (
+            b"error\0decoder_memory\0"
+            b"The file asks for more memory than a decoder may take: it is damaged, or too large."
+        )
     except Exception as error:
         number = (error.errno or 0) if isinstance(error, OSError) else 0
         message = f"broken\0{number}\0{traceback.format_exc()}".encode()

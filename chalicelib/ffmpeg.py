@@ -138,7 +138,10 @@ def _failure(status: int) -> SluiceError:
     if status == _DISK_FULL:
         return Transient("disk_full", "The function's temporary disk is full.")
     if status == _NO_MEMORY:
-        return JobError("decoder_memory", "The video needs more memory than a decoder may take.")
+        return JobError(
+            "decoder_memory",
+            "The video asks for more memory than a decoder may take: it is damaged, or too large.",
+        )
     if status < 0:
         return JobError(
             "decoder_crashed",

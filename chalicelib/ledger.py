@@ -438,7 +438,13 @@ def release_task(job_id: str, task_id: str, owner: str, reason: str) -> None:
 def add_ended(job_id: str, task_id: str) -> set[str]:
     """Fan-in: the tasks that have ended well, this one included."""
     row = Ended(_job_key(job_id), Ended.SK)
-    row.update([Ended.tasks.add({task_id}), Ended.expires_at.set(_subitem_expiry())])
+    row.update(
+        [
+            Ended.row.set(Ended),  # an update that creates does not say what it creates
+            Ended.tasks.add({task_id}),
+            Ended.expires_at.set(_subitem_expiry()),
+        ]
+    )
     return set(row.tasks or ())
 
 

@@ -6,6 +6,8 @@ Every result is an upright 8-bit sRGB JPEG without any metadata of the source.
 from __future__ import annotations
 
 import io
+import os
+import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +16,13 @@ from PIL import Image, ImageCms, ImageStat
 from chalicelib.errors import JobError
 from chalicelib.media import ImageFacts, fit_box
 from chalicelib.plan import Mark
-from chalicelib.renditions import margin_of, mark_width
+from chalicelib.renditions import margin_of, mark_box
 
-# What Pillow's decoders raise where a file is damaged; TypeError where an interlaced PNG is loaded again.
-_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, TypeError)
+# What Pillow's decoders raise where a file is damaged.
+_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError)
 _ORIENTATION = 0x0112
+# A JPEG can hold no more.
+_EXIF_BYTES = 65_536
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 _TURNED_BY_PILLOW = frozenset({"TIFF", "HEIF"})
 _TURNS = {
@@ -30,6 +34,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# As libjpeg has it, whatever the format could say.
+_JPEG_SIDE = 65_500
 _SRGB = ImageCms.createProfile("sRGB")
 # Our own limit is checked against the header before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
@@ -60,14 +66,21 @@ def thumbnail(source: Path, image_format: str, box: int, target: Path) -> tuple[
 def watermark(
     source: Path, image_format: str, mark: Mark, mark_image: Path, target: Path
 ) -> tuple[int, int]:
-    """A full-size JPEG with the mark on it; its size in pixels."""
+    """A full-size JPEG with the mark on it; its size in pixels. Raises JobError."""
     with _open(source, image_format) as image:
+        if max(image.size) > _JPEG_SIDE:
+            raise JobError(
+                "side_too_long",
+                f"The image is {image.width} × {image.height}; a JPEG of that size, with the mark on it, "
+                f"can have at most {_JPEG_SIDE} pixels a side. Make it smaller, or ask for the thumbnail.",
+            )
         picture = _decoded(image)
     with Image.open(mark_image) as drawn:
         layer = drawn.convert("RGBA")
-    width = mark_width(mark, picture.width)
-    height = max(1, round(layer.height * width / layer.width))
-    layer = layer.resize((width, height), Image.Resampling.LANCZOS)
+    across, high = mark_box(mark, *picture.size)
+    scale = min(across / layer.width, high / layer.height)
+    size = max(1, round(layer.width * scale)), max(1, round(layer.height * scale))
+    layer = layer.resize(size, Image.Resampling.LANCZOS)
     layer.putalpha(layer.getchannel("A").point(lambda alpha: round(alpha * mark.opacity)))
     picture.paste(layer, _place(mark, picture.size, layer.size), layer)
     return _save(picture, target, quality=90)
@@ -99,9 +112,33 @@ def _open(path: Path, image_format: str) -> Image.Image:
 
         pi_heif.register_heif_opener()
     try:
-        return Image.open(path, formats=[image_format])
+        image = Image.open(path, formats=[image_format])
     except _DAMAGE as error:
         raise _damaged() from error
+    _forget_texts(image)
+    # Pillow would decode the picture to find out what follows it.
+    if image_format == "PNG" and "exif" not in image.info and (exif := _exif_of_png(path)):
+        image.info["exif"] = exif
+    return image
+
+
+def _forget_texts(image: Image.Image) -> None:
+    """A PNG's texts, under whatever names they have, lie among what Pillow itself notes and reads again."""
+    for name in ("exif", "xmp", "icc_profile", "transparency"):
+        if isinstance(image.info.get(name), str):
+            del image.info[name]
+
+
+def _exif_of_png(path: Path) -> bytes:
+    """The chunk eXIf, which may follow the pixels; b"" where there is none."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, name = struct.unpack(">I4s", head)
+            if name == b"eXIf":
+                return file.read(min(length, _EXIF_BYTES))
+            file.seek(length + 4, os.SEEK_CUR)
+    return b""
 
 
 def _decoded(image: Image.Image, at_least: int | None = None) -> Image.Image:
@@ -116,6 +153,7 @@ def _decoded(image: Image.Image, at_least: int | None = None) -> Image.Image:
         image.load()
     except _DAMAGE as error:
         raise _damaged() from error
+    _forget_texts(image)
     picture = _eight_bit(image)
     if at_least and (factor := max(picture.size) // at_least) > 1:
         picture = picture.reduce(factor)
@@ -135,10 +173,9 @@ def _orientation(image: Image.Image) -> int:
     if image.format in _TURNED_BY_PILLOW:
         return 1
     try:
-        found = image.getexif().get(_ORIENTATION, 1)
-    except (
-        Exception
-    ):  # whatever is wrong with the header, the picture can still be shown as it lies
+        # Not PngImageFile's own, which decodes the picture first.
+        found = Image.Image.getexif(image).get(_ORIENTATION, 1)
+    except (*_DAMAGE, struct.error):  # the picture can still be shown as it lies
         return 1
     return found if isinstance(found, int) else 1
 
@@ -179,7 +216,7 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _place(mark: Mark, image: tuple[int, int], layer: tuple[int, int]) -> tuple[int, int]:
-    margin = margin_of(image[0])
+    margin = margin_of(*image)
     right, bottom = image[0] - layer[0] - margin, image[1] - layer[1] - margin
     return {
         "top_left": (margin, margin),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from itertools import pairwise
 from typing import IO
@@ -19,6 +20,8 @@ from chalicelib.media import VideoFacts
 
 # Files without an index of samples are read whole to count frames, if they are no larger than this.
 COUNT_BYTES = 256 * 1024**2
+# Sound that old QuickTime compresses well has more than one sample a byte.
+_SAMPLES_PER_BYTE = 32
 
 
 def probe_video(
@@ -26,20 +29,56 @@ def probe_video(
 ) -> VideoFacts:
     """Facts of a film. Raises JobError where it has no picture, is damaged, or is too large to decode."""
     try:
+        if demuxer == "mov":
+            _check_samples(source, size)
         with av.open(source, format=demuxer, mode="r") as container:
             _check_streams(len(container.streams), max_streams)
-            facts = _facts(container, demuxer, max_pixels)
+            facts = _facts(container, demuxer, size, max_pixels)
         if facts.frames is None and size <= COUNT_BYTES:
             source.seek(0)
             with av.open(source, format=demuxer, mode="r") as container:
                 facts = _counted(container, facts)
         return facts
+    except MemoryError:  # FFmpeg's too
+        raise
     except (av.error.FFmpegError, EOFError) as error:
         raise _damaged() from error
 
 
-def _facts(container: InputContainer, demuxer: str, max_pixels: int) -> VideoFacts:
+# The boxes of ISO/IEC 14496-12 that lead to a table of samples.
+_BOXES = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl"})
+
+
+def _check_samples(source: IO[bytes], size: int) -> None:
+    """Raises JobError where a table claims more samples than a film of this size can have.
+
+    FFmpeg makes a list of them all before anyone can look at it.
+    """
+    spans = [(0, size)]
+    while spans:
+        start, end = spans.pop()
+        if start + 8 > end:
+            continue
+        source.seek(start)
+        head = source.read(28)
+        length, name = struct.unpack(">I4s", head[:8])
+        content = 8
+        if length == 1:
+            length, content = int.from_bytes(head[8:16]), 16
+        following = start + max(length, content) if length else end
+        spans.append((following, end))
+        if name in _BOXES:
+            spans.append((start + content, min(following, end)))
+        samples = int.from_bytes(head[content + 8 : content + 12])
+        if name in (b"stsz", b"stz2") and samples > _SAMPLES_PER_BYTE * size:
+            raise _overstated()
+    source.seek(0)
+
+
+def _facts(container: InputContainer, demuxer: str, size: int, max_pixels: int) -> VideoFacts:
     video = _first_picture(container)
+    if len(video.index_entries) > size:
+        raise _overstated()
     _check_pixels(video.width, video.height, max_pixels)
     video.codec_context.thread_count = 1
     frame = next(container.decode(video), None)
@@ -163,6 +202,11 @@ def _timescale(time_base: Fraction) -> int:
     while scale < 10_000:
         scale *= 2
     return scale
+
+
+def _overstated() -> JobError:
+    detail = "The file claims to hold more than it has room for: it is damaged, or made to harm."
+    return JobError("source_damaged", detail)
 
 
 def _damaged() -> JobError:

@@ -94,23 +94,26 @@ def _scale(facts: VideoFacts, width: int, height: int) -> str:
 _HDR_WHITE = 100
 
 
-def _overlay(mark: Mark, width: int) -> str:
-    margin = margin_of(width)
+def _overlay(mark: Mark, width: int, height: int) -> str:
+    margin = margin_of(width, height)
     x, y = (part.format(m=margin) for part in _COORDINATES[mark.position])
+    across, high = mark_box(mark, width, height)
     return (
-        f"[1:v]scale=w={mark_width(mark, width)}:h='max(1,ow/a)',format=rgba,"
+        f"[1:v]scale=w='max(1,min({across},{high}*a))':h='max(1,min({high},ow/a))',format=rgba,"
         f"colorchannelmixer=aa={mark.opacity:g}[mark];[base][mark]overlay=x={x}:y={y}"
     )
 
 
-def mark_width(mark: Mark, width: int) -> int:
-    """Pixels across for a mark on a picture of this width."""
-    return max(1, round(width * mark.scale))
+def mark_box(mark: Mark, width: int, height: int) -> tuple[int, int]:
+    """What a mark must fit in: a part of the picture's width, but never more than lies within the margins."""
+    around = 2 * margin_of(width, height)
+    across = min(round(width * mark.scale), width - around)
+    return max(1, across), max(1, height - around)
 
 
-def margin_of(width: int) -> int:
-    """Pixels between a mark and the edges of a picture of this width."""
-    return round(width * 0.025)
+def margin_of(width: int, height: int) -> int:
+    """Pixels between a mark and the edges of a picture: of a long one, as its short side allows."""
+    return round(min(width * 0.025, height * 0.1))
 
 
 def max_bits_per_second(facts: VideoFacts, rendition: Rendition) -> int:
@@ -194,7 +197,7 @@ def _encode(
 ) -> tuple[str, ...]:
     graph = f"[0:{facts.video_stream}]{_shape(facts, rendition.width, rendition.height, trim)}"
     if rendition.mark:
-        graph += f"[base];{_overlay(rendition.mark, rendition.width)}"
+        graph += f"[base];{_overlay(rendition.mark, rendition.width, rendition.height)}"
     graph += ",format=yuv420p[video]"
     mark = ("-f", "png_pipe", "-i", rendition.mark.image) if rendition.mark else ()
     ceiling = max_bits_per_second(facts, rendition)

@@ -58,7 +58,7 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     watermark_position: Literal[
         "top_left", "top_right", "center", "bottom_left", "bottom_right"
     ] = "bottom_right"
-    # The mark's width as a part of the picture's width.
+    # The mark's width as a part of the picture's width; in a very long picture it is smaller.
     watermark_scale: Fraction = 0.22
     watermark_opacity: Fraction = 0.85
 

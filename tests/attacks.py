@@ -879,6 +879,7 @@ CARRIERS: dict[str, Make] = {
         )
     ),
     "lie/samples.mov": _same(movie(samples=2_000_000)),
+    "lie/many-samples.mov": _same(movie(samples=40_000_000)),
     "lie/all-samples.mov": _same(movie(samples=2**32 - 1)),
     "lie/aperture.mov": _same(movie(entry=box(b"clap", struct.pack(">8i", *[2**31 - 1] * 8)))),
     # Too large, in few bytes.

@@ -41,6 +41,13 @@ def test_a_child_has_no_environment_and_no_standard_files() -> None:
     assert call(look) == b"{} b''"
 
 
+def test_a_child_cannot_read_what_environment_we_began_with() -> None:
+    ours = Path("/proc/self/environ").read_bytes()
+    assert ours.strip(b"\0")
+    assert call(lambda: Path("/proc/self/environ").read_bytes()).strip(b"\0") == b""
+    assert Path("/proc/self/environ").read_bytes() == ours
+
+
 def test_a_refusal_in_a_child_is_one_here() -> None:
     def refuse() -> bytes:
         raise JobError("unsupported_media", "Not a picture.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from chalicelib.errors import JobError
 from chalicelib.media import ImageFacts
 from chalicelib.plan import Thumbnail
 from infra import samples
+from tests import attacks
 from tests.local import facts_of, run
 
 pytestmark = pytest.mark.media
@@ -121,6 +123,55 @@ def test_orientation_holds_in_every_format(
     assert facts_of(tmp_path / name) == ImageFacts(name_of(name), 800, 600)
 
 
+AFTER_HEADER, BEFORE_END = 33, -12
+
+
+def png_with(path: Path, name: bytes, content: bytes, place: int) -> bytes:
+    """A picture with one chunk more."""
+    samples.scene(800, 600).save(path)
+    made = path.read_bytes()
+    made = made[:place] + attacks.png_chunk(name, content) + made[place:]
+    path.write_bytes(made)
+    return made
+
+
+def test_orientation_may_follow_the_pixels_and_is_found_without_them(tmp_path: Path) -> None:
+    path = tmp_path / "late.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = png_with(path, b"eXIf", exif.tobytes()[6:], BEFORE_END)
+    results = run(path, tmp_path, "thumbnail", "watermark")
+    assert opened(results["thumbnail"].path).size == (384, 512)
+    assert opened(results["watermark"].path).size == (600, 800)
+    start = content.index(b"IDAT") + 4
+    path.write_bytes(content[:start] + bytes(64) + content[start + 64 :])
+    assert facts_of(path) == ImageFacts("PNG", 600, 800)
+
+
+def test_a_png_whose_pixels_are_overwritten_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "overwritten.png"
+    samples.scene(800, 600).save(path)
+    content = path.read_bytes()
+    middle = content.index(b"IDAT") + 2000
+    path.write_bytes(content[:middle] + b"\xff" * 64 + content[middle + 64 :])
+    with pytest.raises(JobError) as refusal:
+        run(path, tmp_path, "thumbnail")
+    assert refusal.value.code == "source_damaged"
+
+
+@pytest.mark.parametrize("place", [AFTER_HEADER, BEFORE_END])
+@pytest.mark.parametrize("keyword", [b"exif", b"xmp", b"icc_profile", b"transparency"])
+@pytest.mark.parametrize(("chunk", "between"), [(b"tEXt", b"\0"), (b"iTXt", b"\0\0\0\0\0")])
+def test_a_text_may_have_any_name(
+    tmp_path: Path, chunk: bytes, between: bytes, keyword: bytes, place: int
+) -> None:
+    path = tmp_path / "text.png"
+    png_with(path, chunk, keyword + between + b"words", place)
+    thumbnail = opened(run(path, tmp_path, "thumbnail")["thumbnail"].path)
+    for pixel, colour in zip(corners(thumbnail), (RED, GREEN, BLUE, WHITE), strict=True):
+        assert near(pixel, colour)
+
+
 def name_of(name: str) -> str:
     return {"jpg": "JPEG"}.get(name.rsplit(".", 1)[1], name.rsplit(".", 1)[1].upper())
 
@@ -208,6 +259,37 @@ def test_the_mark_is_seen_where_it_was_set_and_nowhere_else(sample: Sample, tmp_
     height, width = difference.shape
     assert difference[int(0.9 * height) :, int(0.75 * width) :].max() > 60
     assert difference[: height // 2].max() < 30
+
+
+def test_a_picture_that_is_too_long_for_a_jpeg_still_gets_its_thumbnail(tmp_path: Path) -> None:
+    path = tmp_path / "long.png"
+    Image.new("L", (65_501, 2)).save(path)
+    assert opened(run(path, tmp_path, "thumbnail")["thumbnail"].path).size == (512, 1)
+    with pytest.raises(JobError, match=r"65501 × 2; .* at most 65500 ") as refusal:
+        run(path, tmp_path / "marked", "watermark")
+    assert refusal.value.code == "side_too_long"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 64), (64, 1280), (300, 8), (2, 2)])
+def test_a_mark_lies_within_what_is_long_or_small(tmp_path: Path, width: int, height: int) -> None:
+    Image.new("RGB", (width, height)).save(tmp_path / "black.png")
+    samples.film(
+        tmp_path / "black.mp4",
+        size=f"{width}x{height}",
+        seconds=0.2,
+        sound=False,
+        filters="lutyuv=16:128:128",
+    )
+    picture = opened(run(tmp_path / "black.png", tmp_path, "watermark")["watermark"].path)
+    film = decode(run(tmp_path / "black.mp4", tmp_path / "film", "watermark")["watermark"].path)
+    for marked in (picture, film.first):
+        assert marked.size == (width, height)
+        seen = numpy.asarray(marked.convert("L")) > 100
+        assert seen.any() or max(width, height) < 64
+        # Coding blurs the edges by less than half a margin.
+        edge = round(renditions.margin_of(width, height) / 2)
+        seen[edge : height - edge, edge : width - edge] = False
+        assert not seen.any()
 
 
 # ── films ───────────────────────────────────────────────────────────────────────────────────────
@@ -413,3 +495,20 @@ def test_too_many_pixels_are_refused_before_any_is_decoded(tmp_path: Path) -> No
     Image.new("1", (20_000, 20_000)).save(path)
     with pytest.raises(JobError, match="20000 × 20000"):
         pictures.probe_image(path, "PNG", max_pixels=10**8)
+
+
+def test_more_frames_than_a_file_has_room_for_are_not_listed(tmp_path: Path) -> None:
+    path = tmp_path / "lie.mov"
+    path.write_bytes(attacks.movie(samples=40_000_000))
+    started = time.monotonic()
+    with pytest.raises(JobError, match=r"more than it has room for.*\.") as refusal:
+        facts_of(path)
+    assert refusal.value.code == "source_damaged"
+    assert time.monotonic() - started < 0.8  # FFmpeg takes longer to open it
+
+
+def test_a_length_that_lies_is_not_said_to_be_a_large_film(tmp_path: Path) -> None:
+    path = tmp_path / "licence.mov"
+    path.write_bytes(attacks.movie(more=attacks.box(b"pssh", bytes(20), b"http")))
+    with pytest.raises(JobError, match=r"asks for more memory .* damaged, or too large\.$"):
+        facts_of(path)

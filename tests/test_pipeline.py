@@ -70,7 +70,7 @@ def test_a_dropped_film_gets_the_default_steps_and_is_encoded_once(sample: Sampl
     job = only_job()
     assert (job.status, job.pipeline) == (SUCCESS, ["thumbnail", "transcode_720p", "hls_720p"])
     assert job.outputs[1].duration == pytest.approx(2.0)
-    task = ledger.get_task(job.id, "encode-720p")
+    task = ledger.get_task(job.id, "720p.0")
     assert task is not None
     assert task.attempts == 1
 
@@ -146,7 +146,7 @@ def test_messages_delivered_five_times_give_one_set_of_outputs(sample: Sample) -
     drain(times=2)
     assert ledger.get_job(job.id).to_dynamodb_dict() == row.to_dynamodb_dict()  # type: ignore[union-attr]
     assert outputs() == before
-    for task in ("thumbnail", "encode-720p", "transcode_720p", "hls_720p"):
+    for task in ("thumbnail", "720p.0", "sound.0", "transcode_720p", "hls_720p"):
         assert ledger.get_task(job.id, task).attempts == 1  # type: ignore[union-attr]
 
 

@@ -36,25 +36,19 @@ def plan(facts: ImageFacts | VideoFacts, *pipeline: str) -> Plan:
 
 def test_a_rendition_that_two_steps_need_is_encoded_once() -> None:
     made = plan(FILM, "transcode_720p", "hls_720p")
-    assert [task.id for task in made.tasks] == ["encode-720p", "transcode_720p", "hls_720p"]
-    assert [task.id for task in made.first()] == ["encode-720p"]
-    waiting = made.ready_after("encode-720p", {"encode-720p"})
+    parts = ["720p.0", "sound.0"]
+    assert [task.id for task in made.tasks] == [*parts, "transcode_720p", "hls_720p"]
+    assert [task.id for task in made.first()] == parts
+    assert made.ready_after("720p.0", {"720p.0"}) == []
+    waiting = made.ready_after("sound.0", set(parts))
     assert [task.id for task in waiting] == ["transcode_720p", "hls_720p"]
-    assert made.steps_needing("encode-720p") == ["transcode_720p", "hls_720p"]
-    assert made.shares()["hls_720p"].keys() == {"hls_720p", "encode-720p"}
+    assert made.steps_needing("720p.0") == ["transcode_720p", "hls_720p"]
+    assert made.shares()["hls_720p"].keys() == {"hls_720p", "720p", "sound"}
 
 
-def test_a_watermarked_film_is_a_rendition_of_its_own() -> None:
+def test_a_watermarked_film_is_a_rendition_of_its_own_with_the_same_sound() -> None:
     made = plan(FILM, "watermark", "transcode_720p")
-    assert [task.id for task in made.first()] == ["encode-watermark", "encode-720p"]
-
-
-def test_a_task_waits_for_all_that_it_needs() -> None:
-    made = plan(FILM, "transcode_720p")
-    last = msgspec.structs.replace(made.tasks[1], needs=("encode-720p", "audio"))
-    both = msgspec.structs.replace(made, tasks=(made.tasks[0], last))
-    assert both.ready_after("encode-720p", {"encode-720p"}) == []
-    assert both.ready_after("audio", {"encode-720p", "audio"}) == [last]
+    assert [task.id for task in made.first()] == ["watermark.0", "720p.0", "sound.0"]
 
 
 def test_keys_come_from_the_job_and_the_step_alone() -> None:
@@ -62,7 +56,9 @@ def test_keys_come_from_the_job_and_the_step_alone() -> None:
     keys = {task.id: task.destination for task in made.tasks}
     assert keys["thumbnail"] == f"outputs/{HEX}_a_film_"
     assert keys["hls_720p"] == f"outputs/{HEX}_a_film_hls/"
-    assert keys["encode-720p"] == f"work/{JOB}/"
+    assert keys["watermark.0"] == f"work/{JOB}/watermark/"
+    # What HLS lists is made where it is listed.
+    assert keys["720p.0"] == keys["sound.0"] == keys["hls_720p"]
 
 
 def test_a_plan_survives_being_stored() -> None:
@@ -89,14 +85,11 @@ def test_a_pipeline_is_refused_with_what_it_may_name() -> None:
 
 
 def test_ffmpeg_may_open_its_file_as_what_it_was_sniffed_to_be_and_nothing_else() -> None:
-    (task,) = [t for t in plan(FILM, "transcode_720p").tasks if t.queue == "encode"]
-    args = task.work.args  # type: ignore[union-attr]
-    assert args[2:8] == ("-f", "mov", "-protocol_whitelist", "file", "-i", "source")
     for made in plan(FILM, "thumbnail", "watermark", "transcode_720p", "hls_720p").tasks:
         text = msgspec.json.encode(made.work).decode()
-        assert text.count('"-i"') == text.count('"-f","png_pipe","-i"') + text.count(
-            '"-protocol_whitelist","file","-i"'
-        )
+        opened = text.count('"-f","mov","-protocol_whitelist","file","-i","source"')
+        assert text.count('"-i"') == text.count('"-f","png_pipe","-i"') + opened
+        assert bool(opened) == made.source
 
 
 @pytest.mark.parametrize(
