@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from chalicelib.media import Index
@@ -81,9 +80,10 @@ def segments(
     return found
 
 
-def digest(times: Sequence[int]) -> str:
-    """What tells one list of frame times from another."""
-    return hashlib.sha256(array("q", times).tobytes()).hexdigest()[:16]
+def steps(times: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Gaps between times that are in order, the same ones in a row together: how many, and how long."""
+    for ticks, group in groupby(later - earlier for earlier, later in pairwise(times)):
+        yield sum(1 for _ in group), ticks
 
 
 class Piece(NamedTuple):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import struct
+from bisect import bisect_left
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import IO, NamedTuple
 
 import av
 import msgspec
 from av.container import InputContainer
 
+from chalicelib.chunks import steps
 from chalicelib.media import SOUND_SECONDS, Cut, Index, VideoFacts
 from chalicelib.probe import to_fraction
 
@@ -36,6 +38,7 @@ class _Packet(NamedTuple):
     begin: int
     end: int
     key: bool
+    shown: bool  # what an edit list leaves out is decoded only
 
 
 def with_index(source: IO[bytes], size: int, facts: VideoFacts) -> VideoFacts:
@@ -156,58 +159,56 @@ def _index(
             part = max(0, int(moment / SOUND_SECONDS))
             before = sound.get(part, (begin, end))
             sound[part] = min(begin, before[0]), max(end, before[1])
-        elif packet.is_discard and packets:
-            raise Uncut("it has more than one edit")
-        elif not packet.is_discard:
-            packets.append(_Packet(packet.pts, begin, end, begin in keys))
+        else:
+            packets.append(_Packet(packet.pts, begin, end, begin in keys, not packet.is_discard))
             last = packet.duration or last
-    if not packets:
+    shown = sorted(packet.time for packet in packets if packet.shown)
+    if not shown:
         raise Uncut("its index is empty")
+    if any(packet.time > shown[0] for packet in packets if not packet.shown):
+        raise Uncut("it has more than one edit")
     return Index(
         size=size,
         header=tuple(header),
         timescale=int(timescale),
         start=round(start * timescale),
         start_us=container.start_time or 0,
-        steps=tuple(_steps([packet.time for packet in packets], last)),
-        cuts=tuple(_cuts(packets, int(timescale))),
+        steps=tuple(_steps(shown, last)),
+        cuts=tuple(_cuts(packets, shown, int(timescale))),
         sound=tuple(_without_gaps(sound)),
     )
 
 
-def _steps(times: list[int], last: int) -> Iterator[tuple[int, int]]:
-    order = sorted(times)
-    gaps = [later - earlier for earlier, later in pairwise(order)]
+def _steps(shown: list[int], last: int) -> Iterator[tuple[int, int]]:
+    gaps = [later - earlier for earlier, later in pairwise(shown)]
     if min(gaps, default=1) <= 0:
         raise Uncut("two of its frames have the same time")
-    gaps.append(last or (gaps[-1] if gaps else 1))
-    for ticks, group in groupby(gaps):
-        yield sum(1 for _ in group), ticks
+    return steps([*shown, shown[-1] + (last or (gaps[-1] if gaps else 1))])
 
 
-def _cuts(packets: list[_Packet], second: int) -> Iterator[Cut]:
+def _cuts(packets: list[_Packet], shown: list[int], second: int) -> Iterator[Cut]:
     """Key frames, a second apart or more, after which nothing is shown that was coded before.
 
     Frames that are coded after a key frame and shown before it (ITU-T H.264 and H.265: leading pictures) need
     what was before it, and are decoded with that: `tail` says how far that reads.
     """
-    if not packets[0].key or packets[0].time != min(packet.time for packet in packets):
+    if not packets[0].key or packets[0].time > shown[0]:
         raise Uncut("it does not begin with a key frame")
     places = [0]
-    latest = packets[0].time
+    latest = shown[0]
     for number, packet in enumerate(packets):
-        if packet.key and packet.time > latest and packet.time >= packets[places[-1]].time + second:
+        before = max(packets[places[-1]].time, shown[0])
+        if packet.key and packet.time > latest and packet.time >= before + second:
             places.append(number)
         latest = max(latest, packet.time)
-    order = {time: number for number, time in enumerate(sorted(p.time for p in packets))}
     for place, following in pairwise([*places, len(packets)]):
         group = packets[place:following]
-        key = group[0]
-        leading = [number for number, packet in enumerate(group) if packet.time < key.time]
+        time = max(group[0].time, shown[0])
+        leading = [number for number, packet in enumerate(group) if packet.time < time]
         read = packets[place : place + max(leading, default=0) + 1 + _AHEAD]
         yield Cut(
-            key.time,
-            order[key.time],
+            time,
+            bisect_left(shown, time),
             min(packet.begin for packet in group),
             max(packet.end for packet in group),
             max(packet.end for packet in read),

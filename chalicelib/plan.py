@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import accumulate, chain, repeat
 from typing import Literal
 
 import msgspec
@@ -72,14 +73,19 @@ class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Exact(msgspec.Struct, frozen=True):
-    """What a chunk must come out as: its frames by number and by time, and the segments they fill."""
+    """What a chunk must come out as: its frames by their times, and the segments they fill."""
 
-    frames: int
-    times: str  # digest of their times, as chalicelib/chunks.py computes it
+    first: int  # when the first frame is shown, in ticks of the output
+    steps: tuple[tuple[int, int], ...]  # frames in a row that last equally long: how many, how long
     starts: tuple[int, ...]  # of each segment, in ticks of the output
     segments: tuple[Segment, ...]
     # Again with a run-up, where what comes out is not exact; empty where it had one already.
     again: tuple[str, ...] = ()
+
+    def times(self) -> list[int]:
+        """When each frame is shown."""
+        durations = chain.from_iterable(repeat(ticks, count) for count, ticks in self.steps)
+        return list(accumulate(durations, initial=self.first))[:-1]
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="chunk"):

@@ -23,12 +23,10 @@ from chalicelib.plan import (
     Segment,
     Sound,
 )
+from chalicelib.settings import settings
 
 POSTER_BOX = 512
-# A chunk takes about so long on two cores, and the first one less: its end is what a viewer waits for.
-CHUNK_WORK_SECONDS = 6.0
-FIRST_WORK_SECONDS = 2.0
-# But no chunk is shorter than a segment.
+# No chunk is shorter than a segment.
 _LEAST_CHUNK_SECONDS = float(chunks.SEGMENT_SECONDS)
 _FIRST_SOUND_SECONDS = 60
 _SOUND_PIECE_SECONDS = 300
@@ -139,10 +137,9 @@ def pictures(facts: VideoFacts, rendition: Rendition, *, watched: bool) -> list[
         return [_whole(facts, rendition, master)]
     pixels_a_second = fps(facts) * _pixels(facts, rendition)
     speed = _PIXELS_A_SECOND / pixels_a_second  # seconds of film in a second of work
+    wanted = settings().chunk_work_seconds * speed
     spans = chunks.spans(
-        facts.index,
-        max(_LEAST_CHUNK_SECONDS, CHUNK_WORK_SECONDS * speed),
-        max(_LEAST_CHUNK_SECONDS, FIRST_WORK_SECONDS * speed),
+        facts.index, max(_LEAST_CHUNK_SECONDS, wanted), max(_LEAST_CHUNK_SECONDS, wanted / 3)
     )
     times = facts.index.times()
     delay = _delay(facts, max(ticks for _, ticks in facts.index.steps) / facts.index.timescale)
@@ -246,16 +243,17 @@ def _chunk(
     def out(time: int) -> int:
         return (time - index.start) * finer + chunks.START_SECONDS * facts.timescale
 
-    ticks = [out(time) for time in times[first:behind]]
+    shown = [out(time) for time in times[first : behind + 1]]
     parts = chunks.segments(times, starts, behind, index.timescale)
     prefix = f"video_{number:05d}_"
 
     def run(run_up: int) -> tuple[str, ...]:
-        origin = times[index.cuts[span.first - run_up].frame]
+        cut = span.first - run_up
+        origin = index.cuts[cut].time if cut else index.start
 
         def before(frame: int) -> float:
             """Seconds of the run, half way between a frame and the one before."""
-            moment = (times[frame] + times[frame - 1]) / 2 if frame else times[0]
+            moment = (times[frame] + times[frame - 1]) / 2 if frame else index.start
             return max(0.0, (moment - origin) / index.timescale)
 
         begin = f"start={before(first):.6f}:" if run_up else ""
@@ -265,10 +263,10 @@ def _chunk(
         return _encode(
             facts,
             rendition,
-            open_source(facts, seek if span.first else None),
+            open_source(facts, seek if cut else None),
             f"trim={begin}{end}"[:-1] + "," if begin or end else "",
             (",".join(f"{before(start):.6f}" for start in starts),),
-            shift if span.first else 0,
+            shift,
         )
 
     can_run_up = span.first > 0
@@ -281,8 +279,8 @@ def _chunk(
         delay=delay,
         seconds=(times[behind] - times[first]) / index.timescale,
         exact=Exact(
-            frames=len(ticks),
-            times=chunks.digest(ticks),
+            first=shown[0],
+            steps=tuple(chunks.steps(shown)),
             starts=tuple(out(times[begin]) for begin, _ in parts),
             segments=tuple(
                 Segment(

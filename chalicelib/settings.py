@@ -45,6 +45,10 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     max_video_seconds: Positive = 12 * 3600
     probe_seconds: Positive = 15
 
+    # A film is encoded in chunks that take about so long on two cores, and the first one a third of it, for
+    # that is what a viewer waits for; but none is shorter than a segment.
+    chunk_work_seconds: Annotated[float, Meta(gt=0)] = 6.0
+
     # A task is tried this often before its step fails, the same as a queue's maxReceiveCount.
     max_receives: Annotated[int, Meta(ge=1, le=1000)] = 5
     # The first retry waits this long, each next one three times as long.

@@ -13,7 +13,7 @@ import numpy
 import pytest
 from PIL import Image, ImageCms
 
-from chalicelib import api, pictures, probe, works
+from chalicelib import api, pictures, probe, renditions, works
 from chalicelib.errors import JobError
 from chalicelib.media import ImageFacts
 from chalicelib.plan import Thumbnail

@@ -396,7 +396,7 @@ def test_a_message_delivered_five_times_at_once_is_one_set_of_outputs(
     assert keys(client) == before
     row = client.aws("dynamodb").get_item(
         TableName=client.stack.jobs_table,
-        Key={"pk": {"S": f"job#{job_id}"}, "sk": {"S": "task#encode-720p"}},
+        Key={"pk": {"S": f"job#{job_id}"}, "sk": {"S": "task#720p.0"}},
     )["Item"]
     assert row["attempts"] == {"N": "1"}
 

@@ -41,7 +41,7 @@ def layers(architecture: str) -> Json:
 def functions(*, local: bool, concurrency: dict[str, int]) -> Json:
     resources: Json = {}
     for function in FUNCTIONS:
-        resources[function.role_id] = _role(function)
+        resources[function.role_id] = _role(function, local=local)
         # Chalice's own name for it refers to the API's function by an id that it does not have.
         resources[function.log_group_id] = {
             "Properties": {"LogGroupName": sub(f"/aws/lambda/{_name(function)}")}
@@ -113,7 +113,7 @@ _UPLOADS = f"arn:${{AWS::Partition}}:s3:::{UPLOAD_BUCKET}"
 _OUTPUTS = f"arn:${{AWS::Partition}}:s3:::{OUTPUT_BUCKET}"
 
 
-def _role(function: Function) -> Json:
+def _role(function: Function, *, local: bool) -> Json:
     return {
         "Type": "AWS::IAM::Role",
         "Properties": {
@@ -132,7 +132,7 @@ def _role(function: Function) -> Json:
                     "PolicyName": "least-privilege",
                     "PolicyDocument": {
                         "Version": "2012-10-17",
-                        "Statement": [*_own(function), *_common(function)],
+                        "Statement": [*_own(function), *_common(function, local=local)],
                     },
                 }
             ],
@@ -210,7 +210,7 @@ def _list(*buckets: str) -> Json:
     return _allow("s3:ListBucket", *buckets)
 
 
-def _common(function: Function) -> list[Json]:
+def _common(function: Function, *, local: bool) -> list[Json]:
     logs = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/lambda"
     statements = [
         _allow(("logs:CreateLogStream", "logs:PutLogEvents"), f"{logs}/{_name(function)}:*"),
@@ -231,7 +231,9 @@ def _common(function: Function) -> list[Json]:
         )
     if function.sends:
         targets = (f"${{{queue_id(queue)}.Arn}}" for queue in function.sends)
-        statements.append(_allow("sqs:SendMessage", *targets))
+        # The emulator asks for an action of its own, which AWS does not know.
+        batches = ("sqs:SendMessageBatch",) if local else ()
+        statements.append(_allow(("sqs:SendMessage", *batches), *targets))
     return statements
 
 

@@ -1,0 +1,259 @@
+"""A film encoded in chunks is the film encoded as a whole: same frames, same times, same sound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import msgspec
+import numpy
+import pytest
+
+from chalicelib import chunks, playlists
+from chalicelib.errors import JobError
+from chalicelib.media import VideoFacts
+from chalicelib.plan import Chunk, Parts, Plan, Segment, Sound
+from chalicelib.planning import make_plan
+from chalicelib.settings import settings
+from chalicelib.steps import find_steps
+from infra import samples
+from tests.local import carry_out, facts_of
+
+pytestmark = pytest.mark.media
+BOTH = ("transcode_720p", "hls_720p")
+
+
+def clip(rate: str = "25", *output: str, filters: str = "null") -> Callable[[Path], None]:
+    """Sixteen seconds of a picture in motion, with a tone that rises."""
+    return lambda path: samples.film(
+        path, size="160x96", rate=rate, seconds=16, filters=filters, output=output
+    )
+
+
+def with_edit_list(path: Path) -> None:
+    """Cut by copying, between key frames: what comes before the cut is there, and not to be shown."""
+    whole = path.with_suffix(".whole.mp4")
+    clip("25", "-g", "50", "-bf", "2", "-preset", "medium")(whole)
+    samples.run_ffmpeg("-ss", "3.3", "-i", str(whole), "-c", "copy", str(path))
+
+
+def late(path: Path) -> None:
+    """Its pictures start a second and a half after its sound."""
+    whole = path.with_suffix(".whole.mp4")
+    clip("25", "-g", "75")(whole)
+    samples.run_ffmpeg(
+        "-itsoffset", "1.5", "-i", str(whole), "-i", str(whole),
+        "-map", "0:v", "-map", "1:a", "-c", "copy", str(path),
+    )  # fmt: skip
+
+
+CLIPS: dict[str, Callable[[Path], None]] = {
+    "24 fps": clip("24", "-g", "48"),
+    "25 fps, B-frames": clip("25", "-preset", "medium", "-bf", "3", "-g", "60"),
+    "29.97 fps": clip("30000/1001", "-preset", "medium", "-g", "90"),
+    "59.94 fps": clip("60000/1001", "-g", "250"),
+    "60 fps": clip("60", "-preset", "medium", "-g", "120"),
+    "open groups, H.264": clip(
+        "25", "-preset", "medium", "-bf", "3", "-g", "50", "-x264-params", "open-gop=1"
+    ),
+    "open groups, HEVC": clip(
+        "25", "-c:v", "libx265", "-preset", "fast", "-x265-params",
+        "open-gop=1:keyint=50:min-keyint=50:log-level=error",
+    ),
+    "variable frame rate": clip(
+        "25", "-fps_mode", "passthrough", "-g", "40", "-preset", "medium",
+        filters="select='not(mod(n,3))+gt(random(1),0.6)'",
+    ),
+    "interlaced": clip(
+        "50", "-flags", "+ilme+ildct", "-g", "40", "-x264-params", "tff=1",
+        filters="tinterlace=interleave_top,setfield=tff",
+    ),
+    "edit list": with_edit_list,
+    "late start": late,
+    "one long group": clip("25", "-g", "100000", "-keyint_min", "100000"),
+}  # fmt: skip
+
+
+def decoded(path: Path) -> tuple[list[Any], Any]:
+    """When each frame is shown, and all of them, small and grey."""
+    times, pictures = [], []
+    with av.open(str(path)) as container:
+        for frame in container.decode(container.streams.video[0]):
+            assert frame.pts is not None
+            times.append(frame.pts * frame.time_base)
+            pictures.append(frame.to_ndarray(format="gray")[::2, ::2])
+    return times, numpy.array(pictures, dtype=numpy.int16)
+
+
+@pytest.fixture(autouse=True)
+def short_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """So small pictures would be encoded by the minute."""
+    monkeypatch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
+    settings.cache_clear()
+    yield
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+def plans(facts: VideoFacts, *pipeline: str) -> tuple[Plan, Plan]:
+    """As a whole, and in chunks."""
+    steps = find_steps(pipeline, JobError)
+    whole = make_plan("job", "a.mp4", msgspec.structs.replace(facts, index=None), steps)
+    return whole, make_plan("job", "a.mp4", facts, steps)
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_chunks_give_every_frame_at_its_time(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "source.mp4"
+    CLIPS[name](path)
+    facts = facts_of(path)
+    assert isinstance(facts, VideoFacts)
+    assert facts.index is not None, facts.uncut
+    as_whole, as_chunks = plans(facts, *BOTH)
+    assert (as_chunks.sizes()["720p"] > 1) == (name != "one long group")
+    whole = carry_out(as_whole, path, tmp_path / "whole")
+    parts = carry_out(as_chunks, path, tmp_path / "chunks")
+    whole_times, whole_pictures = decoded(whole["transcode_720p"].path)
+    assert len(whole_times) == sum(count for count, _ in facts.index.steps)
+    for step in BOTH:
+        times, pictures = decoded(parts[step].path)
+        first = times[0] - whole_times[0] if step == "hls_720p" else 0
+        # Playlists are read with the precision of a microsecond.
+        tolerance = 1e-5 if step == "hls_720p" else 0
+        worst = max(abs(one - first - other) for one, other in zip(times, whole_times, strict=True))
+        assert worst <= tolerance
+        # Whoever is a frame off is far off: the picture moves.
+        assert abs(pictures - whole_pictures).mean(axis=(1, 2)).max() < 6
+        assert parts[step].made.warning == ""
+    assert (
+        parts["transcode_720p"].path.stat().st_size
+        < 1.05 * whole["transcode_720p"].path.stat().st_size
+    )
+
+
+def test_a_chunk_reads_its_own_bytes_and_the_index(tmp_path: Path) -> None:
+    path = tmp_path / "source.mp4"
+    clip("25", "-g", "50", "-b:v", "4M", "-minrate", "4M", "-bufsize", "1M", "-nal-hrd", "cbr")(
+        path
+    )
+    facts = facts_of(path)
+    assert isinstance(facts, VideoFacts)
+    assert facts.index is not None
+    _, plan = plans(facts, *BOTH)
+    read = [
+        sum(end - begin for begin, end in task.ranges)
+        for task in plan.tasks
+        if isinstance(task.work, Chunk)
+    ]
+    header = sum(end - begin for begin, end in facts.index.header)
+    assert len(read) > 2
+    assert sum(read) - len(read) * header < 1.15 * path.stat().st_size
+
+
+def test_a_chunk_that_comes_out_wrong_is_repaired_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "source.mp4"
+    clip("25", "-g", "50")(path)
+    facts = facts_of(path)
+    assert isinstance(facts, VideoFacts)
+    _, plan = plans(facts, "transcode_720p")
+    (task,) = [task for task in plan.tasks if task.id == "720p.1"]
+    assert isinstance(task.work, Chunk)
+    assert task.work.exact is not None
+
+    def with_work(work: Chunk) -> Plan:
+        tasks = tuple(
+            msgspec.structs.replace(t, work=work, ranges=()) if t is task else t for t in plan.tasks
+        )
+        return msgspec.structs.replace(plan, tasks=tasks)
+
+    # It starts half a second late, as if the key frame had been missed.
+    late_args = tuple(
+        f"{int(value[:-2]) + 500_000}us" if before == "-ss" else value
+        for before, value in pairwise(("", *task.work.args))
+    )
+    repaired = carry_out(
+        with_work(msgspec.structs.replace(task.work, args=late_args)), path, tmp_path / "repaired"
+    )
+    as_planned = carry_out(plan, path, tmp_path / "planned")
+    times = [decoded(made["transcode_720p"].path)[0] for made in (repaired, as_planned)]
+    assert times[0] == times[1]
+    hopeless = msgspec.structs.replace(task.work.exact, again=late_args)
+    late_work = msgspec.structs.replace(task.work, args=late_args, exact=hopeless)
+    with pytest.raises(JobError, match=r"other frames|cannot be decoded"):
+        carry_out(with_work(late_work), path, tmp_path / "hopeless")
+
+
+# ── sound ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def heard(path: Path) -> Any:
+    """The samples that are played, of one channel, at 48 kHz."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        return numpy.concatenate([frame.to_ndarray()[0] for frame in container.decode(stream)])
+
+
+@pytest.mark.parametrize("rate", [48000, 44100])
+def test_sound_in_parts_is_the_sound_as_a_whole(tmp_path: Path, rate: int) -> None:
+    path = tmp_path / "source.mp4"
+    samples.run_ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=5:duration=130",
+        "-f", "lavfi", "-i",
+        f"aevalsrc=0.4*sin(2*PI*t*(200+t*4))+0.2*sin(2*PI*t*2500):s={rate}:d=130",
+        "-preset", "ultrafast", "-g", "25", "-c:a", "aac", str(path),
+    )  # fmt: skip
+    facts = facts_of(path)
+    assert isinstance(facts, VideoFacts)
+    as_whole, as_parts = plans(facts, "transcode_720p")
+    assert as_parts.sizes()["sound"] == 2
+    whole = heard(carry_out(as_whole, path, tmp_path / "whole")["transcode_720p"].path)
+    parts = heard(carry_out(as_parts, path, tmp_path / "parts")["transcode_720p"].path)
+    assert abs(len(whole) - len(parts)) <= chunks.PACKET_SAMPLES
+    (join,) = [t.work.first for t in as_parts.tasks if isinstance(t.work, Sound) and t.work.first]
+    for second in (5, (join - 1) * chunks.PACKET_SAMPLES // 48000, 125):
+        near = slice((second - 1) * 48000, (second + 2) * 48000)
+        noise = numpy.mean((whole[near] - parts[near]) ** 2)
+        assert 10 * numpy.log10(numpy.mean(whole[near] ** 2) / max(noise, 1e-12)) > 30
+
+
+# ── watched while it grows ──────────────────────────────────────────────────────────────────────
+
+
+def test_a_playlist_only_grows_and_ends_as_it_will_be(tmp_path: Path) -> None:
+    path = tmp_path / "source.mp4"
+    clip("25", "-g", "50")(path)
+    facts = facts_of(path)
+    assert isinstance(facts, VideoFacts)
+    _, plan = plans(facts, *BOTH)
+    final = carry_out(plan, path, tmp_path / "made")["hls_720p"].path.parent
+    pictures, sound = plan.parts(plan.task("hls_720p"))
+    # What became of the sound, whose length nobody planned.
+    lines = (final / "audio.m3u8").read_text().splitlines()
+    said = [
+        (line, float(before.split(":")[1][:-1]))
+        for before, line in pairwise(lines)
+        if before.startswith("#EXTINF")
+    ]
+    made = {sound[0].id: Parts(tuple(Segment(*one) for one in said), 20.0, "")}
+    order = [pictures[2], pictures[0], sound[0], *pictures[3:], pictures[1]]
+    before: dict[str, list[str]] = {"video": [], "audio": []}
+    for number in range(len(order) + 1):
+        ended = {task.id for task in order[:number]}
+        tracks = playlists.so_far(pictures, sound, ended, made)
+        for track, segments in tracks.items():
+            longest = playlists.longest(pictures) if track == "video" else 0.0
+            text = playlists.media(track, segments, longest, complete=False).splitlines()
+            assert text[: len(before[track])] == before[track]
+            before[track] = text
+        lengths = [sum(segment.seconds for segment in track) for track in tracks.values()]
+        if number == 3:
+            assert all(5 < length < 8.1 for length in lengths)
+            assert max(lengths) - min(lengths) < 6.1
+        if number < 3:
+            assert min(lengths) == 0
+    for track, lines in before.items():
+        whole = (final / f"{track}.m3u8").read_text().replace("VOD", "EVENT").splitlines()
+        assert whole == [*lines, "#EXT-X-ENDLIST"]
