@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -25,6 +26,7 @@ from chalicelib.rows import FAILURE, STARTED, SUCCESS, Job, Output
 from chalicelib.settings import settings
 from chalicelib.views import JobView
 from chalicelib.watch import logger
+from infra.samples import film
 from tests.pump import deliver, drain, drop, event_of, take
 
 pytestmark = [pytest.mark.usefixtures("cloud"), pytest.mark.media]
@@ -73,6 +75,46 @@ def test_a_dropped_film_gets_the_default_steps_and_is_encoded_once(sample: Sampl
     task = ledger.get_task(job.id, "720p.0")
     assert task is not None
     assert task.attempts == 1
+
+
+def test_hls_plays_and_grows_before_it_is_complete(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
+    settings.cache_clear()
+    film(tmp_path / "a.mp4", size="160x96", seconds=16, output=("-g", "50"))
+    deliver("intake", drop("a.mp4", (tmp_path / "a.mp4").read_bytes(), pipeline="hls_720p"))
+    messages = {json.loads(body)["task_id"]: body for body in take("encode")}
+    assert set(messages) == {"720p.0", "720p.1", "720p.2", "sound.0"}
+    assert only_job().encoding == "In 3 chunks at once."
+    deliver("encode", messages["720p.0"])
+    assert only_job().outputs == []
+    deliver("encode", messages["sound.0"])
+    job = only_job()
+    (output,) = job.outputs
+    assert (job.status, output.complete, output.duration) == ("STARTED", False, 16.0)
+    assert 0 < job.progress < 99
+    _, _, job_id, _, token, name = urlsplit(output.url).path.rsplit("/", 5)
+
+    def read(file: str) -> str:
+        _, found = api.hls_file(job_id, token, file)
+        return found.decode() if isinstance(found, bytes) else found
+
+    assert 'CODECS="avc1.' in read(name)
+    early = read("video.m3u8").splitlines()
+    assert "#EXT-X-PLAYLIST-TYPE:EVENT" in early
+    assert [line for line in early if line.endswith(".m4s")] == ["video_00000_0.m4s"]
+    assert "#EXT-X-ENDLIST" not in read("audio.m3u8")
+    assert read("video_00000_0.m4s").startswith("https://")
+    for number in (2, 1, 2):  # out of order, and one of them twice
+        deliver("encode", messages[f"720p.{number}"])
+    drain()
+    job = only_job()
+    assert (job.status, job.outputs[0].complete) == (SUCCESS, True)
+    whole = read("video.m3u8").replace("VOD", "EVENT").splitlines()
+    assert whole[: len(early)] == early
+    assert whole[-1] == "#EXT-X-ENDLIST"
+    settings.cache_clear()
 
 
 def test_metadata_of_a_drop_chooses_the_pipeline(sample: Sample) -> None:

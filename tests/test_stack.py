@@ -379,7 +379,7 @@ def test_a_message_delivered_five_times_at_once_is_one_set_of_outputs(
 ) -> None:
     job_id = client.upload(sample("plain.mp4"), "transcode_720p", "hls_720p")
     until(lambda: client.job(job_id)["status"] == "STARTED", 60)
-    body = json.dumps({"job_id": job_id, "task_id": "encode-720p"})
+    body = json.dumps({"job_id": job_id, "task_id": "720p.0"})
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(lambda _: send(client, "encode", body), range(5)))
     job = client.wait(job_id)
