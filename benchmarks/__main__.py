@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import films, images, imports, quality, requests
+from benchmarks import chunks, films, images, imports, quality, requests, simulation
 from benchmarks.figures import Figure, table
 from benchmarks.machine import describe
 
@@ -20,6 +20,8 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "requests": requests.measure,
     "images": images.measure,
     "films": films.measure,
+    "chunks": chunks.measure,
+    "simulation": simulation.measure,
     "quality": quality.measure,
 }
 RESULTS = Path(__file__).parent / "results.json"

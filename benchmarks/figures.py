@@ -10,7 +10,8 @@ import msgspec
 class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
     """Values of several runs, each paired with the baseline's value of the same run.
 
-    `reduced` says how the values become one: the ratio is the same of the ratios of the pairs.
+    `reduced` says how the values become one: the ratio is the same of the ratios of the pairs. Those of a
+    "split" are parts, and stay apart.
     """
 
     name: str
@@ -22,6 +23,8 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def row(self) -> tuple[str, str, str, str]:
         """Name, value, baseline, ratio; as people read them."""
+        if self.reduced == "split":
+            return self.name, f"{' + '.join(map(_round, self.values))} {self.unit}", "", ""
         value = f"{_round(self.reduce(self.values))} {self.unit}"
         if not self.baselines:
             return self.name, value, "", ""

@@ -43,8 +43,9 @@ def measure() -> list[Figure]:
     return [figure for name in _FILMS for figure in _measure(_CORPUS / name)]
 
 
-class _Quality(NamedTuple):
+class Quality(NamedTuple):
     vmaf: float
+    psnr: float  # of brightness, in dB
     kilobits: float  # a second, of video alone
 
 
@@ -62,14 +63,14 @@ def _measure(film: Path) -> list[Figure]:
     ]
 
 
-def _ours(facts: VideoFacts, folder: Path) -> _Quality:
+def _ours(facts: VideoFacts, folder: Path) -> Quality:
     target = folder / "ours.mp4"
     args = bare_args(facts, str(target))
     samples.run_ffmpeg(*(str(folder / "source") if arg == "source" else arg for arg in args))
-    return _quality(target, "bt709", facts, folder)
+    return quality(target, "bt709", facts, folder)
 
 
-def _plain(facts: VideoFacts, folder: Path) -> _Quality:
+def _plain(facts: VideoFacts, folder: Path) -> Quality:
     rendition, target = renditions.rendition_720p(facts), folder / "plain.mp4"
     samples.run_ffmpeg(
         "-i", str(folder / "source"),
@@ -80,10 +81,10 @@ def _plain(facts: VideoFacts, folder: Path) -> _Quality:
         "-fps_mode", "passthrough",
         str(target),
     )  # fmt: skip
-    return _quality(target, facts.matrix, facts, folder)
+    return quality(target, facts.matrix, facts, folder)
 
 
-def _quality(made: Path, matrix: str, facts: VideoFacts, folder: Path) -> _Quality:
+def quality(made: Path, matrix: str, facts: VideoFacts, folder: Path) -> Quality:
     """Every frame against its original, as BT.709; by number, for both have the same ones.
 
     What is not said to be alike, FFmpeg would convert behind our back.
@@ -101,13 +102,15 @@ def _quality(made: Path, matrix: str, facts: VideoFacts, folder: Path) -> _Quali
         "-i", str(folder / "source"),
         "-filter_complex",
         f"[1:{facts.video_stream}]{alike(facts.matrix)}[reference];[0:v]{alike(matrix)}[made];"
-        f"[made][reference]libvmaf=log_fmt=json:log_path={log}:n_threads=2",
+        f"[made][reference]libvmaf=feature=name=psnr:log_fmt=json:log_path={log}:n_threads=2",
         "-fps_mode", "passthrough",
         "-f", "null", "-",
     )  # fmt: skip
     packets = folder / "packets"
     samples.run_ffmpeg("-i", str(made), "-map", "0:v", "-c", "copy", "-f", "data", str(packets))
-    return _Quality(
-        json.loads(log.read_text())["pooled_metrics"]["vmaf"]["mean"],
+    pooled = json.loads(log.read_text())["pooled_metrics"]
+    return Quality(
+        pooled["vmaf"]["mean"],
+        pooled["psnr_y"]["mean"],
         8e-3 * packets.stat().st_size / facts.seconds,
     )

@@ -80,6 +80,11 @@ class Fragment:
     durations: tuple[int, ...]
     keys: tuple[bool, ...]
 
+    def shown_for(self, until: int) -> list[int]:
+        """How long each sample is shown: until the next one is, and the last one `until` then."""
+        following = dict(pairwise([*sorted(self.times), until]))
+        return [following[time] - time for time in self.times]
+
     @property
     def shown_at(self) -> int:
         return min(self.times)
@@ -154,27 +159,27 @@ def _fragment(data: bytes | mmap, moof: Box, mdat: Box) -> Fragment:
 def fragment(
     number: int,
     times: Sequence[int],
-    last: int,
+    durations: Sequence[int],
     keys: Sequence[bool],
     samples: Sequence[bytes],
     delay: int,
 ) -> bytes:
-    """A moof and its mdat of samples in coding order, which are shown at `times` and the last for `last`.
+    """A moof and its mdat of samples in coding order: when each is shown, and for how long.
 
-    They are decoded in the order in which they are shown, `delay` ticks earlier.
+    They are decoded one after the other, the first one `delay` ticks before anything is shown.
     """
-    order = sorted(times)
-    gaps = [later - earlier for earlier, later in pairwise(order)] + [last]
-    shifts = [shown - coded + delay for shown, coded in zip(times, order, strict=True)]
+    first = min(times) - delay
+    coded = accumulate(durations, initial=first)
+    shifts = [shown - at for shown, at in zip(times, coded, strict=False)]
     flags = [0 if key else _NOT_A_KEY for key in keys]
     # What is the same for all is said once, in tfhd.
     defaults, columns = b"", [list(map(len, samples))]
     told, has = 0x20000, 0x201
-    if len(set(gaps)) > 1:
-        columns.insert(0, gaps)
+    if len(set(durations)) > 1:
+        columns.insert(0, list(durations))
         has |= 0x100
     else:
-        defaults += struct.pack(">I", last)
+        defaults += struct.pack(">I", durations[0])
         told |= 0x8
     if len(set(flags)) > 1:
         columns.append(flags)
@@ -195,7 +200,7 @@ def fragment(
             _box(
                 "traf",
                 _full("tfhd", 0, told, struct.pack(">I", 1), defaults),
-                _full("tfdt", 1, 0, struct.pack(">Q", order[0] - delay)),
+                _full("tfdt", 1, 0, struct.pack(">Q", first)),
                 _full("trun", 1, has, struct.pack(">Ii", len(rows), offset), *rows),
             ),
         )

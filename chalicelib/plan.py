@@ -83,9 +83,9 @@ class Exact(msgspec.Struct, frozen=True):
     again: tuple[str, ...] = ()
 
     def times(self) -> list[int]:
-        """When each frame is shown."""
+        """When each frame is shown, and when the last one ends."""
         durations = chain.from_iterable(repeat(ticks, count) for count, ticks in self.steps)
-        return list(accumulate(durations, initial=self.first))[:-1]
+        return list(accumulate(durations, initial=self.first))
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="chunk"):

@@ -5,6 +5,7 @@ Names of files are local to the task's folder: the original is `source`, results
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -26,6 +27,7 @@ from chalicelib.plan import (
 from chalicelib.settings import settings
 
 POSTER_BOX = 512
+_POSTER_FRAMES = 12  # of which each candidate is chosen
 # No chunk is shorter than a segment.
 _LEAST_CHUNK_SECONDS = float(chunks.SEGMENT_SECONDS)
 _FIRST_SOUND_SECONDS = 60
@@ -35,6 +37,8 @@ _SOUND_BITS = 128_000
 # Pixels decoded and encoded in a second, by two cores.
 _PIXELS_A_SECOND = 250e6
 _SOUND_SPEED = 50
+# Sound that begins late, and gaps in it, are silence: packets follow each other without a time of their own.
+_ON_TIME = "aresample=48000:async=1:min_hard_comp=0.03:first_pts=0"
 
 # Where to look for a poster, as parts of the length. The start comes last: films begin black.
 POSTER_AT = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
@@ -336,7 +340,7 @@ def sound(facts: VideoFacts) -> list[Part]:
             args=(
                 *open_source(facts, round(begin * 1_000_000) if piece.start else None),
                 "-map", f"0:{facts.audio_stream}",
-                "-af", "aresample=48000:async=1:first_pts=0" + (",apad" if limit else ""),
+                "-af", _ON_TIME + (",apad" if limit else ""),
                 "-c:a", "aac",
                 "-b:a", str(_SOUND_BITS),
                 "-ac", "2",
@@ -411,7 +415,7 @@ def poster(facts: VideoFacts, output: str) -> Poster:
             (
                 *open_source(facts, round(facts.seconds * part * 1_000_000)),
                 "-map", f"0:{facts.video_stream}",
-                "-vf", f"{_shape(facts, width, height)},thumbnail=12",
+                "-vf", f"{_shape(facts, width, height)},thumbnail={_POSTER_FRAMES}",
                 "-frames:v", "1",
                 "-f", "image2",
                 "-c:v", "png",
@@ -429,11 +433,13 @@ def poster_ranges(facts: VideoFacts) -> Ranges:
     index = facts.index
     if index is None:
         return ()
-    cuts = index.cuts
+    cuts, times = index.cuts, index.times()
     found = []
     for part in POSTER_AT:
         time = index.start + facts.seconds * part * index.timescale
-        number = max(0, sum(cut.time <= time for cut in cuts) - 1)
-        end = cuts[number + 1].tail if number + 1 < len(cuts) else cuts[number].end
-        found.append((cuts[number].begin, max(end, cuts[number].end)))
+        first = max(0, bisect_right(cuts, time, key=lambda cut: cut.time) - 1)
+        last = bisect_right(times, time) + _POSTER_FRAMES
+        behind = bisect_left(cuts, last, key=lambda cut: cut.frame)
+        end = cuts[behind].tail if behind < len(cuts) else 0
+        found.append((cuts[first].begin, max(end, *(cut.end for cut in cuts[first:behind]))))
     return _joined((*index.header, *found))

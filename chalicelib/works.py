@@ -126,7 +126,7 @@ def _run(
 
 
 def _is_exact(exact: Exact, fragments: Sequence[mp4.Fragment]) -> bool:
-    return sorted(time for fragment in fragments for time in fragment.times) == exact.times()
+    return sorted(time for fragment in fragments for time in fragment.times) == exact.times()[:-1]
 
 
 def _chunk(work: Chunk, data: mmap.mmap, out: Path) -> Parts:
@@ -138,7 +138,13 @@ def _chunk(work: Chunk, data: mmap.mmap, out: Path) -> Parts:
     if work.master:
         (out / "master.m3u8").write_text(work.master.replace(playlists.CODEC, codec))
     groups = _planned(work.exact, fragments) if work.exact else _by_length(work, header, fragments)
-    segments = [_written(segment, inside, data, work.delay, out) for segment, inside in groups]
+    # How long the last frame lasts, an encoder can only guess.
+    end = work.exact.times()[-1] if work.exact else fragments[-1].shown_until
+    ends = [*(inside[0].shown_at for _, inside in groups[1:]), end]
+    segments = [
+        _written(segment, inside, until, data, work.delay, out)
+        for (segment, inside), until in zip(groups, ends, strict=True)
+    ]
     frames = sum(len(fragment.times) for fragment in fragments)
     return Parts(
         segments=tuple(segments),
@@ -150,18 +156,24 @@ def _chunk(work: Chunk, data: mmap.mmap, out: Path) -> Parts:
 
 
 def _written(
-    segment: Segment, inside: Sequence[mp4.Fragment], data: mmap.mmap, delay: int, out: Path
+    segment: Segment,
+    inside: Sequence[mp4.Fragment],
+    until: int,
+    data: mmap.mmap,
+    delay: int,
+    out: Path,
 ) -> Segment:
+    ends = [*(fragment.shown_at for fragment in inside[1:]), until]
     content = b"".join(
         mp4.fragment(
             number,
             fragment.times,
-            fragment.shown_until - max(fragment.times),
+            fragment.shown_for(end),
             fragment.keys,
             mp4.samples_of(data, fragment),
             delay,
         )
-        for number, fragment in enumerate(inside, 1)
+        for number, (fragment, end) in enumerate(zip(inside, ends, strict=True), 1)
     )
     (out / segment.name).write_bytes(content)
     return msgspec.structs.replace(segment, size=len(content))
@@ -172,7 +184,7 @@ Grouped = list[tuple[Segment, list[mp4.Fragment]]]
 
 def _planned(exact: Exact, fragments: Sequence[mp4.Fragment]) -> Grouped:
     """The segments as planned. Raises JobError where frames came out that are none of the source's."""
-    if not {time for fragment in fragments for time in fragment.times} <= set(exact.times()):
+    if not {time for fragment in fragments for time in fragment.times} <= set(exact.times()[:-1]):
         raise JobError(
             "chunk_not_exact", "A part of the video came out with other frames than it has."
         )
@@ -220,7 +232,9 @@ def _sound(work: Sound, data: mmap.mmap, out: Path) -> Parts:
         # The first packet of all is the encoder's own: what it decodes to comes before the start.
         begin = chunks.START_SECONDS * chunks.SAMPLE_RATE + (first - 1) * chunks.PACKET_SAMPLES
         times = range(begin, begin + count * chunks.PACKET_SAMPLES, chunks.PACKET_SAMPLES)
-        fragment = mp4.fragment(1, times, chunks.PACKET_SAMPLES, [True] * count, chosen, 0)
+        fragment = mp4.fragment(
+            1, times, [chunks.PACKET_SAMPLES] * count, [True] * count, chosen, 0
+        )
         segment = Segment(
             f"{work.prefix}{number}.m4s",
             round(count * chunks.PACKET_SAMPLES / chunks.SAMPLE_RATE, 6),

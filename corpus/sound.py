@@ -13,6 +13,8 @@ from corpus.failures import Failure
 _HEARD_SECONDS = 4
 _MOST_LAG = SOUND_RATE // 2
 _AAC_FRAME = 1024 / 48000
+_PRE_ECHO = 1024  # samples of an AAC frame, over which what follows is smeared
+_SILENCE = 0.01  # of full scale
 
 
 def check_sound(
@@ -23,7 +25,9 @@ def check_sound(
         return
     # What comes before the first frame of the film may be left out.
     start = max(other.start, min(0.0, one.start))
-    if abs(one.start - start) >= frame + _AAC_FRAME:
+    early = one.samples[: max(0, round((start - one.start) * SOUND_RATE) - _PRE_ECHO)]
+    # What begins earlier with silence begins when the silence ends.
+    if one.start - start >= frame + _AAC_FRAME or (len(early) and abs(early).max() > _SILENCE):
         yield Failure("sync", f"{name}: sound starts at {one.start:.3f} s, not {other.start:.3f} s")
     end = min(other.end, film_end)
     if not end - frame - _AAC_FRAME < one.end < max(other.end, end) + frame + 2 * _AAC_FRAME:

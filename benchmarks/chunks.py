@@ -1,0 +1,101 @@
+"""A film encoded in chunks beside the same film encoded as a whole, by the code that the Lambdas run."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import av
+import msgspec
+
+from benchmarks.figures import Figure
+from benchmarks.films import films
+from benchmarks.quality import Quality, quality
+from chalicelib.errors import JobError
+from chalicelib.media import VideoFacts
+from chalicelib.plan import Chunk, Sound
+from chalicelib.planning import make_plan
+from chalicelib.probe import to_fraction
+from chalicelib.steps import find_steps
+from chalicelib.works import Budget
+
+RUNS = 3
+_BUDGET = Budget(lambda: 900.0, 10 * 1024**3)
+
+
+class _Made(msgspec.Struct):
+    cpu: float
+    size: int
+    times: list[Fraction]
+    quality: Quality
+
+
+def measure() -> list[Figure]:
+    return [figure for film in films() for figure in _measure(film)]
+
+
+def _measure(film: Path) -> list[Figure]:
+    from tests.local import facts_of
+
+    facts = facts_of(film)
+    assert isinstance(facts, VideoFacts)
+    if facts.index is None:
+        raise RuntimeError(f"{film.name} cannot be cut: {facts.uncut}")
+    whole_facts = msgspec.structs.replace(facts, index=None)
+    pairs = [(_encode(film, facts), _encode(film, whole_facts)) for _ in range(RUNS)]
+    chunked, whole = ([pair[side] for pair in pairs] for side in (0, 1))
+    drift = max(
+        (abs(one - other) for a, b in pairs for one, other in zip(a.times, b.times, strict=True)),
+        default=Fraction(0),
+    )
+    steps = find_steps(["transcode_720p"], JobError)
+    plan = make_plan("job", film.name, facts, steps)
+    header = sum(end - begin for begin, end in facts.index.header)
+    read = {
+        kind: sum(
+            sum(end - begin for begin, end in task.ranges) - header
+            for task in plan.tasks
+            if isinstance(task.work, kind) and task.ranges
+        )
+        for kind in (Chunk, Sound)
+    }
+    size = film.stat().st_size / 1e6
+    name = f"{film.stem} in {plan.sizes()['720p']} chunks"
+    return [
+        Figure(f"{name}, CPU", "s", [m.cpu for m in chunked], "whole", [m.cpu for m in whole]),
+        Figure(f"{name}, MP4", "MB", [m.size / 1e6 for m in chunked], "whole", [m.size / 1e6 for m in whole]),
+        Figure(f"{name}, VMAF", "", [chunked[0].quality.vmaf], "whole", [whole[0].quality.vmaf]),
+        Figure(f"{name}, PSNR", "dB", [chunked[0].quality.psnr], "whole", [whole[0].quality.psnr]),
+        Figure(f"{name}, worst difference of a frame's time", "ms", [float(1000 * drift)]),
+        Figure(f"{name}, read for pictures but the index", "MB", [read[Chunk] / 1e6], "source", [size]),
+        Figure(f"{name}, read for sound where it is in parts", "MB", [read[Sound] / 1e6], "source", [size]),
+    ]  # fmt: skip
+
+
+def _encode(film: Path, facts: VideoFacts) -> _Made:
+    from tests.local import carry_out
+
+    plan = make_plan("job", film.name, facts, find_steps(["transcode_720p"], JobError))
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        before = _cpu()
+        output = carry_out(plan, film, folder / "made", budget_of=lambda _: _BUDGET)[
+            "transcode_720p"
+        ]
+        cpu = _cpu() - before
+        with av.open(str(output.path)) as container:
+            base = to_fraction(container.streams.video[0].time_base) or Fraction(1)
+            times = sorted(p.pts * base for p in container.demux(video=0) if p.pts is not None)
+        shutil.copy(film, folder / "source")
+        return _Made(
+            cpu, output.path.stat().st_size, times, quality(output.path, "bt709", facts, folder)
+        )
+
+
+def _cpu() -> float:
+    """Seconds of CPU of what we have started and has ended: FFmpeg and nothing else."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

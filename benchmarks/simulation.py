@@ -1,0 +1,207 @@
+"""What a film would take and cost on AWS: the real plan, replayed at up to a thousand Lambdas at once.
+
+Nothing here was measured on AWS. The assumptions are printed with the result; times of tasks come from the
+CPU that encoding takes on this machine (`films` in results.json), the rest from AWS's published limits.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from benchmarks.figures import Figure
+from chalicelib.errors import JobError
+from chalicelib.media import Cut, Index, VideoFacts
+from chalicelib.plan import Chunk, Plan, Sound, Task
+from chalicelib.planning import make_plan
+from chalicelib.playlists import planned
+from chalicelib.steps import find_steps
+
+HOURS = {"10 min": 1 / 6, "1 h": 1.0, "2 h": 2.0, "6 h": 6.0}
+_RESULTS = Path(__file__).parent / "results.json"
+
+
+class Assumptions(NamedTuple):
+    """Seconds, bytes and US dollars (us-east-1, x86, November 2026 by the project's price notes)."""
+
+    cpu_a_second: float  # of encoding a second of 1080p25 to 720p
+    encode_gb: float = 10.0
+    encode_vcpus: float = 5.8  # of 10,240 MB, at 1,769 MB each
+    parallel: float = 0.75  # of them that x264 and the decoder keep busy
+    light_gb: float = 1.73
+    cold: float = 1.2  # from an invocation to the first line of a handler, in a new sandbox
+    warm: float = 0.02
+    calls: float = 0.15  # claim, plan, fan-in, acknowledge: some ten requests
+    network: float = 75e6  # bytes a second, one way
+    queue: float = 0.05  # from sending a message to an invocation, with a free poller
+    concurrency: int = 1000
+    source_bits: float = 5e6
+    result_bits: float = 1.6e6
+    sound_speed: float = 50.0  # seconds of sound encoded in one
+    gb_second: float = 0.0000166667
+    invocation: float = 0.2e-6
+    dynamodb_write: float = 0.625e-6
+    dynamodb_read: float = 0.125e-6
+    s3_put: float = 5e-6
+    s3_get: float = 0.4e-6
+    sqs: float = 0.4e-6
+    media_convert: float = (
+        2 * 0.015
+    )  # a minute: two HD AVC outputs, basic tier, single pass, up to 30 fps
+
+
+# How many may run at once, so many seconds after the first message.
+Ramp = Callable[[float], float]
+RAMPS: dict[str, Ramp] = {
+    "SQS, 5 and 300 a minute": lambda seconds: 5 + 5 * seconds,
+    "SQS, 20 provisioned pollers": lambda seconds: 200 + 0 * seconds,
+    "direct invocation": lambda seconds: 1000 + 0 * seconds,
+}
+
+
+def measure() -> list[Figure]:
+    told = Assumptions(cpu_a_second=_measured())
+    print(f"Assumed: {told._asdict()}")
+    found: list[Figure] = []
+    for label, hours in HOURS.items():
+        for ramp in RAMPS:
+            found += _figures(f"simulated, {label} of 1080p25, {ramp}", hours, RAMPS[ramp], told)
+    return found
+
+
+def _measured() -> float:
+    """Seconds of CPU for a second of film, by the bare encode of the last `films` benchmark."""
+    figures = json.loads(_RESULTS.read_text())["figures"]
+    (cpu,) = [f for f in figures if "minute_1080p25" in f["name"] and "CPU of every" in f["name"]]
+    return float(median(cpu["baselines"])) / 60
+
+
+def film(hours: float, told: Assumptions) -> VideoFacts:
+    """Key frames every two seconds, 25 frames a second, sound at 48 kHz, index first."""
+    seconds = int(hours * 3600)
+    group = int(told.source_bits / 8 * 2)
+    cuts = tuple(
+        Cut(12800 * 2 * n, 50 * n, group * n, group * (n + 1), group * n + group // 4)
+        for n in range(seconds // 2)
+    )
+    sound = tuple((5 * group * n, 5 * group * (n + 1)) for n in range(seconds // 10))
+    index = Index(
+        group * len(cuts), ((0, 40 * seconds),), 12800, 0, 0, ((25 * seconds, 512),), cuts, sound
+    )
+    return VideoFacts(
+        "mov", 1920, 1080, float(seconds), 25 * seconds, "25", 12800, 0, 1, index=index
+    )  # fmt: skip
+
+
+class Ran(NamedTuple):
+    """One task: when it began and ended, in seconds from the PUT's end, and the memory it had."""
+
+    task: Task
+    begin: float
+    end: float
+    gb: float
+
+
+def simulate(plan: Plan, ramp: Ramp, told: Assumptions, begin: float) -> list[Ran]:
+    """Run the plan's tasks in the order of their messages; those that wait, when all they need is there."""
+    free: list[float] = []  # when each sandbox is
+    started = 0
+    ran: list[Ran] = []
+    for task in plan.first():
+        ready = begin + told.queue
+        if free and (free[0] <= ready or not _may_start(started, free[0] - begin, ramp, told)):
+            at, wait = max(ready, heapq.heappop(free)), told.warm
+        else:
+            at, wait = max(ready, begin + _allowed_at(started, ramp)), told.cold
+            started += 1
+            if free and free[0] < at:
+                at, wait = max(ready, heapq.heappop(free)), told.warm
+                started -= 1
+        end = at + wait + _seconds(task, told)
+        heapq.heappush(free, end)
+        ran.append(Ran(task, at, end, told.encode_gb))
+    last = max(one.end for one in ran)
+    for task in plan.tasks:
+        if task.needs:
+            at = last + told.queue
+            ran.append(Ran(task, at, at + told.cold + _packaging(task, plan, told), told.light_gb))
+    return ran
+
+
+def _may_start(started: int, seconds: float, ramp: Ramp, told: Assumptions) -> bool:
+    return started < min(told.concurrency, ramp(max(0.0, seconds)))
+
+
+def _allowed_at(started: int, ramp: Ramp) -> float:
+    """The first moment at which one more may be running."""
+    moment = 0.0
+    while ramp(moment) <= started and moment < 3600:
+        moment += 0.1
+    return moment
+
+
+def _seconds(task: Task, told: Assumptions) -> float:
+    fetched = sum(end - begin for begin, end in task.ranges) / told.network
+    work = task.work
+    assert isinstance(work, Chunk | Sound)
+    if isinstance(work, Sound):
+        return told.calls + fetched + work.seconds / told.sound_speed
+    encode = work.seconds * told.cpu_a_second / (told.encode_vcpus * told.parallel)
+    return told.calls + fetched + encode + work.seconds * told.result_bits / 8 / told.network
+
+
+def _packaging(task: Task, plan: Plan, told: Assumptions) -> float:
+    """Playlists are small; an MP4 passes through, in and out at once."""
+    seconds = sum(part.work.seconds for part in plan.parts(task)[0] if isinstance(part.work, Chunk))
+    copied = seconds * told.result_bits / 8 / told.network if task.id == "transcode_720p" else 0.0
+    return told.calls + 0.01 * len(task.needs) / 100 + copied
+
+
+def _figures(name: str, hours: float, ramp: Ramp, told: Assumptions) -> Iterator[Figure]:
+    facts = film(hours, told)
+    plan = make_plan("job", "film.mp4", facts, find_steps(["transcode_720p", "hls_720p"], JobError))
+    intake = told.queue + told.cold + 0.6 + hours * 0.3
+    ran = simulate(plan, ramp, told, intake)
+    first = max(one.end for one in ran if one.task.id in ("720p.0", "sound.0"))
+    encoded = max(one.end for one in ran if not one.task.needs)
+    ended = max(one.end for one in ran)
+    money = _money(ran, intake, told)
+    minutes = hours * 60
+    parts = [intake, encoded - intake, ended - encoded]
+    yield Figure(f"{name}, in {plan.sizes()['720p']} chunks: wall", "s", [ended])
+    yield Figure(f"{name}: looked at, encoded, packaged", "s", parts, reduced="split")
+    yield Figure(f"{name}: first frame can be played", "s", [first])
+    yield Figure(
+        f"{name}: cost of a minute",
+        "¢",
+        [100 * sum(money.values()) / minutes],
+        "MediaConvert's list price",
+        [100 * told.media_convert],
+    )
+    cents = [100 * part / minutes for part in money.values()]
+    yield Figure(f"{name}: for {', '.join(money)}", "¢", cents, reduced="split")
+
+
+def _money(ran: list[Ran], intake: float, told: Assumptions) -> dict[str, float]:
+    """US dollars, by what they are paid for."""
+    tasks = len(ran)
+    segments = sum(len(planned(one.task)) for one in ran)
+    encodes = [one for one in ran if isinstance(one.task.work, Chunk)]
+    others = [one for one in ran if not isinstance(one.task.work, Chunk)]
+
+    def lambdas(those: list[Ran]) -> float:
+        return sum((one.end - one.begin) * one.gb * told.gb_second for one in those)
+
+    # A fan-in set of a thousand short names has some ten kilobytes when it is full.
+    fan_in = sum(1 + number * 10 // 1024 for number in range(tasks))
+    return {
+        "pictures": lambdas(encodes),
+        "sound and packages": lambdas(others) + intake * told.light_gb * told.gb_second,
+        "DynamoDB": (2 * tasks + fan_in) * told.dynamodb_write + 3 * tasks * told.dynamodb_read,
+        "S3": 2 * (segments + tasks) * told.s3_put + (segments + 4 * tasks) * told.s3_get,
+        "SQS and invocations": 4 * tasks * told.sqs + tasks * told.invocation,
+    }
