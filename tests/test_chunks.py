@@ -26,10 +26,12 @@ pytestmark = pytest.mark.media
 BOTH = ("transcode_720p", "hls_720p")
 
 
-def clip(rate: str = "25", *output: str, filters: str = "null") -> Callable[[Path], None]:
-    """Sixteen seconds of a picture in motion, with a tone that rises."""
+def clip(
+    rate: str = "25", *output: str, filters: str = "null", sound: bool = False
+) -> Callable[[Path], None]:
+    """Sixteen seconds of a picture in motion."""
     return lambda path: samples.film(
-        path, size="160x96", rate=rate, seconds=16, filters=filters, output=output
+        path, size="160x96", rate=rate, seconds=16, filters=filters, output=output, sound=sound
     )
 
 
@@ -43,7 +45,7 @@ def with_edit_list(path: Path) -> None:
 def late(path: Path) -> None:
     """Its pictures start a second and a half after its sound."""
     whole = path.with_suffix(".whole.mp4")
-    clip("25", "-g", "75")(whole)
+    clip("25", "-g", "75", sound=True)(whole)
     samples.run_ffmpeg(
         "-itsoffset", "1.5", "-i", str(whole), "-i", str(whole),
         "-map", "0:v", "-map", "1:a", "-c", "copy", str(path),
@@ -196,13 +198,12 @@ def heard(path: Path) -> Any:
         return numpy.concatenate([frame.to_ndarray()[0] for frame in container.decode(stream)])
 
 
-@pytest.mark.parametrize("rate", [48000, 44100])
-def test_sound_in_parts_is_the_sound_as_a_whole(tmp_path: Path, rate: int) -> None:
+def test_sound_in_parts_is_the_sound_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
     samples.run_ffmpeg(
         "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=5:duration=130",
         "-f", "lavfi", "-i",
-        f"aevalsrc=0.4*sin(2*PI*t*(200+t*4))+0.2*sin(2*PI*t*2500):s={rate}:d=130",
+        "aevalsrc=0.4*sin(2*PI*t*(200+t*4))+0.2*sin(2*PI*t*2500):s=44100:d=130",
         "-preset", "ultrafast", "-g", "25", "-c:a", "aac", str(path),
     )  # fmt: skip
     facts = facts_of(path)
@@ -224,7 +225,7 @@ def test_sound_in_parts_is_the_sound_as_a_whole(tmp_path: Path, rate: int) -> No
 
 def test_a_playlist_only_grows_and_ends_as_it_will_be(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
-    clip("25", "-g", "50")(path)
+    clip("25", "-g", "50", sound=True)(path)
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     _, plan = plans(facts, *BOTH)
