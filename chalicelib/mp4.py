@@ -285,7 +285,8 @@ def _trak(number: int, track: Track, first: int, movie_scale: int) -> tuple[byte
     delay = max(shown - coded for shown, coded in zip(order, track.times, strict=True))
     length = order[-1] + track.last - order[0]
     begin = max(0, order[0])
-    shown_movie = round((order[-1] + track.last - begin) * movie_scale / scale)
+    # An edit of no length shows nothing.
+    shown_movie = max(1, round((order[-1] + track.last - begin) * movie_scale / scale))
     begin_movie = round(begin * movie_scale / scale)
     edits = [(begin_movie, -1)] if begin_movie else []
     edits.append((shown_movie, delay + begin - order[0]))

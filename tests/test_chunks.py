@@ -20,7 +20,8 @@ from chalicelib.planning import make_plan
 from chalicelib.settings import settings
 from chalicelib.steps import find_steps
 from infra import samples
-from tests.local import carry_out, facts_of
+from tests import attacks
+from tests.local import carry_out, facts_of, run
 
 pytestmark = pytest.mark.media
 BOTH = ("transcode_720p", "hls_720p")
@@ -186,6 +187,13 @@ def test_a_chunk_that_comes_out_wrong_is_repaired_or_refused(tmp_path: Path) -> 
     late_work = msgspec.structs.replace(task.work, args=late_args, exact=hopeless)
     with pytest.raises(JobError, match=r"other frames|cannot be decoded"):
         carry_out(with_work(late_work), path, tmp_path / "hopeless")
+
+
+def test_a_film_shorter_than_a_tick_of_the_movie_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "source.mov"
+    path.write_bytes(attacks.movie(timescale=1_000_000, ticks=1))
+    times, _ = decoded(run(path, tmp_path, "transcode_720p")["transcode_720p"].path)
+    assert len(times) == 2
 
 
 # ── sound ───────────────────────────────────────────────────────────────────────────────────────
