@@ -13,6 +13,7 @@ import msgspec
 
 from benchmarks.figures import Figure
 from benchmarks.films import films
+from benchmarks.machine import stand_in_for_lambda
 from benchmarks.quality import Quality, quality
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
@@ -34,6 +35,7 @@ class _Made(msgspec.Struct):
 
 
 def measure() -> list[Figure]:
+    stand_in_for_lambda()
     return [figure for film in films() for figure in _measure(film)]
 
 

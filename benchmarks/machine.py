@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,12 +14,33 @@ from typing import NamedTuple
 
 import psutil
 
+from infra.paths import LOCAL
+from layers.build import unpacked
+
 
 class Taken(NamedTuple):
     """Seconds of the clock, and of all cores."""
 
     wall: float
     cpu: float
+
+
+def stand_in_for_lambda() -> None:
+    """What the code expects around it, before any of it is imported; moto does the rest."""
+    os.environ.update(
+        AWS_DEFAULT_REGION="us-east-1",
+        AWS_ACCESS_KEY_ID="testing",
+        AWS_SECRET_ACCESS_KEY="testing",
+        POWERTOOLS_SERVICE_NAME="benchmarks",
+        POWERTOOLS_METRICS_NAMESPACE="benchmarks",
+        POWERTOOLS_LOG_LEVEL="ERROR",
+        POWERTOOLS_METRICS_DISABLED="true",
+        POWERTOOLS_TRACE_DISABLED="true",
+        SLUICE_API_URL="https://api.test/api",
+        SLUICE_AUTH="none",
+        SLUICE_HLS_SECRET_ARN="hls",
+    )
+    sys.path.insert(0, str(unpacked("ffmpeg", LOCAL / "layers") / "python"))
 
 
 def describe() -> dict[str, object]:

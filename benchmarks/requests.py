@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import Counter
 from typing import Any
 
@@ -11,26 +9,13 @@ import botocore.handlers
 from moto import mock_aws
 
 from benchmarks.figures import Figure
+from benchmarks.machine import stand_in_for_lambda
 from infra import samples
 from infra.paths import LOCAL
-from layers.build import unpacked
 
 
 def measure() -> list[Figure]:
-    os.environ.update(
-        AWS_DEFAULT_REGION="us-east-1",
-        AWS_ACCESS_KEY_ID="testing",
-        AWS_SECRET_ACCESS_KEY="testing",
-        POWERTOOLS_SERVICE_NAME="benchmarks",
-        POWERTOOLS_METRICS_NAMESPACE="benchmarks",
-        POWERTOOLS_LOG_LEVEL="ERROR",
-        POWERTOOLS_METRICS_DISABLED="true",
-        POWERTOOLS_TRACE_DISABLED="true",
-        SLUICE_API_URL="https://api.test/api",
-        SLUICE_AUTH="none",
-        SLUICE_HLS_SECRET_ARN="hls",
-    )
-    sys.path.insert(0, str(unpacked("ffmpeg", LOCAL / "layers") / "python"))
+    stand_in_for_lambda()
     counted: Counter[str] = Counter()
 
     def count(event_name: str, **_: Any) -> None:

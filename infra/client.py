@@ -71,20 +71,20 @@ class Client:
         found: list[Job] = self.get("/jobs/", key=key).raise_for_status().json()["jobs"]
         return found
 
-    def follow(self, job_id: str, seconds: float = 90) -> Iterator[Job]:
-        """The job, again and again, until it has ended. Raises TimeoutError."""
+    def follow(self, job_id: str, seconds: float = 90, pause: float = 0.1) -> Iterator[Job]:
+        """The job, every `pause` seconds, until it has ended. Raises TimeoutError."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             job = self.job(job_id)
             yield job
             if job["status"] in ENDED:
                 return
-            time.sleep(0.1)
+            time.sleep(pause)
         raise TimeoutError(f"The job {job_id} has not ended after {seconds} s: {job}")
 
-    def wait(self, job_id: str, seconds: float = 90) -> Job:
+    def wait(self, job_id: str, seconds: float = 90, pause: float = 0.1) -> Job:
         """The job, once it has ended."""
-        *_, last = self.follow(job_id, seconds)
+        *_, last = self.follow(job_id, seconds, pause)
         return last
 
     def wait_for_drop(self, key: str, seconds: float = 90) -> Job:
