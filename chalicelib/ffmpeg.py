@@ -8,7 +8,6 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
-from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,23 +92,6 @@ def run(
         logger.warning("FFmpeg failed", status=status, stderr=tail)
         raise _failure(status)
     return delivered
-
-
-def measure(path: Path, *, seconds: float, memory_bytes: int) -> Delivered:
-    """Frames and length of the video in a file that we made, by reading every packet of it."""
-    with tempfile.NamedTemporaryFile("r") as listing:
-        args = ("-i", path.name, "-map", "0:v:0", "-c", "copy", "-f", "framecrc", listing.name)
-        run(args, folder=path.parent, seconds=seconds, memory_bytes=memory_bytes)
-        return _read_framecrc(listing.read())
-
-
-def _read_framecrc(listing: str) -> Delivered:
-    """Add up lines of `stream, dts, pts, duration, size, checksum` in units of the header's time base."""
-    base = Fraction(next(line for line in listing.splitlines() if line.startswith("#tb 0: "))[7:])
-    packets = [line.split(",") for line in listing.splitlines() if not line.startswith("#")]
-    ends = [int(packet[2]) + int(packet[3]) for packet in packets]
-    starts = [int(packet[2]) for packet in packets]
-    return Delivered(len(packets), float((max(ends) - min(starts)) * base) if packets else 0.0)
 
 
 def _follow(lines: Iterable[str], on_seconds: Callable[[float], None]) -> Delivered | None:

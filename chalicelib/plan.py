@@ -91,8 +91,7 @@ class Exact(msgspec.Struct, frozen=True):
 class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
     """A part of a rendition's pictures, or all of them: one FFmpeg run that makes one file of fragments."""
 
-    args: tuple[str, ...]
-    output: str  # local name of that file
+    args: tuple[str, ...]  # the last one names that file
     prefix: str  # of the names of its segments
     delay: int  # ticks from decoding a frame to showing it, at most
     seconds: float
@@ -109,7 +108,6 @@ class Sound(msgspec.Struct, frozen=True, tag="sound"):
     """
 
     args: tuple[str, ...]
-    output: str
     prefix: str
     first: int
     skip: int
@@ -174,7 +172,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     def parts(self, task: Task) -> tuple[list[Task], list[Task]]:
         """What `task` packages, in order: pictures, and sound."""
-        needed = [self.task(task_id) for task_id in task.needs]
+        needed = self._needed(task)
         pictures = [part for part in needed if isinstance(part.work, Chunk)]
         return pictures, [part for part in needed if isinstance(part.work, Sound)]
 
@@ -212,13 +210,19 @@ class Plan(msgspec.Struct, frozen=True):
         shares: dict[str, dict[str, float]] = {}
         for step in self.steps:
             costs = shares[step] = {}
-            for task in map(self.task, self._closure(step)):
+            last = self.task(self.steps[step])
+            for task in (last, *self._needed(last)):
                 costs[task.group] = round(costs.get(task.group, 0.0) + task.cost, 3)
         return shares
 
     def sizes(self) -> dict[str, int]:
         """How many tasks are in each group."""
         return dict(Counter(task.group for task in self.tasks))
+
+    def _needed(self, task: Task) -> list[Task]:
+        """The tasks that `task` needs, in that order; among a thousand others."""
+        by_id = {each.id: each for each in self.tasks}
+        return [by_id[task_id] for task_id in task.needs]
 
     def _closure(self, step: str) -> list[str]:
         last = self.task(self.steps[step])

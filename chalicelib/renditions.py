@@ -1,6 +1,6 @@
-"""FFmpeg arguments, purely from facts: how a rendition is encoded, and packaged without encoding again.
+"""FFmpeg arguments, purely from facts: how a rendition, its sound and a poster are made.
 
-Names of files are local to the task's folder: the original is `source`, results go to `out/`.
+Names of files are local to the task's folder: the original is `source`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _POSTER_FRAMES = 12  # of which each candidate is chosen
 _LEAST_CHUNK_SECONDS = float(chunks.SEGMENT_SECONDS)
 _FIRST_SOUND_SECONDS = 60
 _SOUND_PIECE_SECONDS = 300
-# Bits a second, of video as a ceiling and of sound.
+# Bits a second.
 _SOUND_BITS = 128_000
 # Pixels decoded and encoded in a second, by two cores.
 _PIXELS_A_SECOND = 250e6
@@ -167,7 +167,6 @@ def _whole(facts: VideoFacts, rendition: Rendition, master: str) -> Part:
     args = _encode(facts, rendition, open_source(facts), "", _keyframes(facts), 0)
     work = Chunk(
         args,
-        output=_PICTURES,
         prefix="video_00000_",
         delay=_delay(facts, 1 / fps(facts) if facts.steady else float("inf")),
         seconds=facts.seconds,
@@ -193,7 +192,7 @@ def _encode(
     rendition: Rendition,
     source: Sequence[str],
     trim: str,
-    keyframes: Sequence[str],
+    keyframes: str,
     offset_us: int,
 ) -> tuple[str, ...]:
     graph = f"[0:{facts.video_stream}]{_shape(facts, rendition.width, rendition.height, trim)}"
@@ -214,7 +213,7 @@ def _encode(
         "-bufsize", str(2 * ceiling),
         "-profile:v", "high",
         "-g", "100000",
-        "-force_key_frames", *keyframes,
+        "-force_key_frames", keyframes,
         "-sc_threshold", "0",
         "-fps_mode", "passthrough",  # a variable frame rate keeps its timestamps
         "-enc_time_base", f"1/{facts.timescale}",
@@ -269,7 +268,7 @@ def _chunk(
             rendition,
             open_source(facts, seek if cut else None),
             f"trim={begin}{end}"[:-1] + "," if begin or end else "",
-            (",".join(f"{before(start):.6f}" for start in starts),),
+            ",".join(f"{before(start):.6f}" for start in starts),
             shift,
         )
 
@@ -278,7 +277,6 @@ def _chunk(
     run_up = int(can_run_up and facts.interlaced)
     work = Chunk(
         run(run_up),
-        output=_PICTURES,
         prefix=prefix,
         delay=delay,
         seconds=(times[behind] - times[first]) / index.timescale,
@@ -353,7 +351,6 @@ def sound(facts: VideoFacts) -> list[Part]:
                 "-f", "mp4",
                 _PACKETS,
             ),
-            output=_PACKETS,
             prefix=f"audio_{number:03d}_",
             first=piece.first,
             skip=piece.first - piece.start,
@@ -375,7 +372,7 @@ def _heard(index: Index | None, begin: float, end: float) -> Ranges:
     return _joined((*index.header, media))
 
 
-def _keyframes(facts: VideoFacts) -> tuple[str, ...]:
+def _keyframes(facts: VideoFacts) -> str:
     """Closed groups of pictures of at most two seconds, or one frame where that lasts longer."""
     if facts.steady:
         # By number; by time where one is missing.
@@ -385,7 +382,7 @@ def _keyframes(facts: VideoFacts) -> tuple[str, ...]:
     else:
         # Nobody knows how long the next frame lasts: room for half a second.
         due = f"gte(t,prev_forced_t+{chunks.GROUP_SECONDS - 0.5})"
-    return (f"expr:if(isnan(prev_forced_t),1,{due})",)
+    return f"expr:if(isnan(prev_forced_t),1,{due})"
 
 
 def _master(facts: VideoFacts, rendition: Rendition) -> str:

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -97,21 +98,25 @@ def encode(
     """Make a part of a film in `folder`: its segments and its initialisation in `out/`."""
     for name in work.extra if isinstance(work, Chunk) else ():
         shutil.copy(asset(name), folder / name)
-    data = _run(work, work.args, folder, budget, on_seconds)
+    made = _run(work.args, folder, budget, on_seconds)
     if isinstance(work, Sound):
-        return _sound(work, data, folder / "out")
-    if work.exact and work.exact.again and not _is_exact(work.exact, mp4.split(data)[1]):
-        data = _run(work, work.exact.again, folder, budget, on_seconds)
-    return _chunk(work, data, folder / "out")
+        return _sound(work, made, folder / "out")
+    if work.exact and work.exact.again and not _is_exact(work.exact, made.fragments):
+        made = _run(work.exact.again, folder, budget, on_seconds)
+    return _chunk(work, made, folder / "out")
+
+
+class _Encoded(NamedTuple):
+    """The file that a run has made, and what is in it."""
+
+    data: mmap.mmap
+    header: bytes
+    fragments: list[mp4.Fragment]
 
 
 def _run(
-    work: Chunk | Sound,
-    args: tuple[str, ...],
-    folder: Path,
-    budget: Budget,
-    on_seconds: Callable[[float], None],
-) -> mmap.mmap:
+    args: tuple[str, ...], folder: Path, budget: Budget, on_seconds: Callable[[float], None]
+) -> _Encoded:
     from chalicelib import ffmpeg
 
     ffmpeg.run(
@@ -121,16 +126,17 @@ def _run(
         memory_bytes=budget.memory_bytes,
         on_seconds=on_seconds,
     )
-    with (folder / work.output).open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    with (folder / args[-1]).open("rb") as file:
+        data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    return _Encoded(data, *mp4.split(data))
 
 
 def _is_exact(exact: Exact, fragments: Sequence[mp4.Fragment]) -> bool:
     return sorted(time for fragment in fragments for time in fragment.times) == exact.times()[:-1]
 
 
-def _chunk(work: Chunk, data: mmap.mmap, out: Path) -> Parts:
-    header, fragments = mp4.split(data)
+def _chunk(work: Chunk, made: _Encoded, out: Path) -> Parts:
+    data, header, fragments = made
     if not fragments:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
     codec = mp4.codec_of(header)
@@ -217,8 +223,8 @@ def _by_length(work: Chunk, header: bytes, fragments: Sequence[mp4.Fragment]) ->
     ]
 
 
-def _sound(work: Sound, data: mmap.mmap, out: Path) -> Parts:
-    header, fragments = mp4.split(data)
+def _sound(work: Sound, made: _Encoded, out: Path) -> Parts:
+    data, header, fragments = made
     packets = [data[fragment.data : fragment.end] for fragment in fragments][work.skip :]
     if work.packets is not None:
         packets = packets[: work.packets]

@@ -31,7 +31,7 @@ def a_plan(*pipeline: str) -> Plan:
         Task(
             f"720p.{number}",
             "encode",
-            Chunk(("-i", "source"), "pictures.mp4", f"video_{number}_", 0, 2.0),
+            Chunk(("-i", "source"), f"video_{number}_", 0, 2.0),
             "work/",
             cost=cost,
         )
