@@ -16,6 +16,7 @@ import psutil
 
 from infra.paths import LOCAL
 from layers.build import unpacked
+from tests.environment import ENVIRONMENT
 
 
 class Taken(NamedTuple):
@@ -28,17 +29,10 @@ class Taken(NamedTuple):
 def stand_in_for_lambda() -> None:
     """What the code expects around it, before any of it is imported; moto does the rest."""
     os.environ.update(
-        AWS_DEFAULT_REGION="us-east-1",
-        AWS_ACCESS_KEY_ID="testing",
-        AWS_SECRET_ACCESS_KEY="testing",
-        POWERTOOLS_SERVICE_NAME="benchmarks",
-        POWERTOOLS_METRICS_NAMESPACE="benchmarks",
+        ENVIRONMENT,
         POWERTOOLS_LOG_LEVEL="ERROR",
         POWERTOOLS_METRICS_DISABLED="true",
         POWERTOOLS_TRACE_DISABLED="true",
-        SLUICE_API_URL="https://api.test/api",
-        SLUICE_AUTH="none",
-        SLUICE_HLS_SECRET_ARN="hls",
     )
     sys.path.insert(0, str(unpacked("ffmpeg", LOCAL / "layers") / "python"))
 

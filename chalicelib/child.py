@@ -176,14 +176,12 @@ def _child(
     os._exit(0)
 
 
-class _Remote(io.RawIOBase):
-    """A file whose blocks the parent fetches; those that were used last are kept."""
+class SizedFile(io.RawIOBase):
+    """A file to be read whose bytes come from elsewhere: what is left to say is `readinto`."""
 
-    def __init__(self, pipe: Connection, size: int) -> None:
-        self._pipe = pipe
+    def __init__(self, size: int) -> None:
         self._size = size
         self._position = 0
-        self._block = lru_cache(_BLOCKS_KEPT)(self._fetch)
 
     def readable(self) -> bool:
         return True
@@ -195,6 +193,15 @@ class _Remote(io.RawIOBase):
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         self._position = max(0, base + offset)
         return self._position
+
+
+class _Remote(SizedFile):
+    """A file whose blocks the parent fetches; those that were used last are kept."""
+
+    def __init__(self, pipe: Connection, size: int) -> None:
+        super().__init__(size)
+        self._pipe = pipe
+        self._block = lru_cache(_BLOCKS_KEPT)(self._fetch)
 
     def readinto(self, buffer: Buffer) -> int:
         if self._position >= self._size:

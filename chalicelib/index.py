@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import struct
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Buffer, Iterator
 from fractions import Fraction
 from itertools import pairwise
 from typing import IO, NamedTuple
@@ -14,9 +12,10 @@ import av
 import msgspec
 from av.container import InputContainer
 
+from chalicelib.child import SizedFile
 from chalicelib.chunks import steps
 from chalicelib.media import SOUND_SECONDS, Cut, Index, VideoFacts
-from chalicelib.probe import to_fraction
+from chalicelib.probe import read_box, to_fraction
 
 # What FFmpeg reads of the media data to open a file.
 _HEAD_BYTES = 64 * 1024
@@ -71,65 +70,43 @@ def _layout(source: IO[bytes], size: int) -> tuple[list[tuple[int, int]], list[t
     while offset < size:
         if len(header) > _MOST_BOXES:
             raise Uncut("its container is in fragments")
-        source.seek(offset)
-        head = source.read(16).ljust(16, b"\0")
-        length, kind = struct.unpack_from(">I4s", head)
-        if length == 1:
-            (length,) = struct.unpack_from(">Q", head, 8)
-        end = min(offset + length, size) if length else size
+        kind, _, following = read_box(source, offset, size)
+        end = min(following, size)
         if kind == b"moof":
             raise Uncut("its container is in fragments")
         if kind == b"mdat":
             media.append((min(end, offset + 16 + _HEAD_BYTES), end))
             end = media[-1][0]
-            header.append((offset, end))
-            offset = media[-1][1]
-            continue
         header.append((offset, end))
-        offset += max(8, length or size)
+        offset = following
     return header, media
 
 
-class _Hollow(io.RawIOBase):
+class _Hollow(SizedFile):
     """A file whose media data reads as zeros, and is not fetched."""
 
     def __init__(self, source: IO[bytes], size: int, media: list[tuple[int, int]]) -> None:
+        super().__init__(size)
         self._source = source
-        self._size = size
         self._media = media
-        self._position = 0
 
-    def readable(self) -> bool:
-        return True
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer)
+        part = self._part(max(0, min(len(view), self._size - self._position)))
+        view[: len(part)] = part
+        self._position += len(part)
+        return len(part)
 
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def read(self, length: int = -1, /) -> bytes:
-        if length < 0:
-            length = self._size
-        length = max(0, min(length, self._size - self._position))
+    def _part(self, length: int) -> bytes:
+        """At most so many bytes from here on: of media data, or of what lies between."""
         for begin, end in self._media:
             if begin <= self._position < end:
-                part = bytes(min(length, end - self._position))
-                break
+                return bytes(min(length, end - self._position))
             if self._position < begin:
                 length = min(length, begin - self._position)
-        else:
-            part = b""
-        if not part and length:
-            self._source.seek(self._position)
-            part = self._source.read(length)
-        self._position += len(part)
-        return part
+                break
+        self._source.seek(self._position)
+        return self._source.read(length)
 
 
 def _index(

@@ -59,20 +59,29 @@ def _check_samples(source: IO[bytes], size: int) -> None:
         start, end = spans.pop()
         if start + 8 > end:
             continue
-        source.seek(start)
-        head = source.read(28)
-        length, name = struct.unpack(">I4s", head[:8])
-        content = 8
-        if length == 1:
-            length, content = int.from_bytes(head[8:16]), 16
-        following = start + max(length, content) if length else end
+        name, content, following = read_box(source, start, end)
         spans.append((following, end))
         if name in _BOXES:
-            spans.append((start + content, min(following, end)))
-        samples = int.from_bytes(head[content + 8 : content + 12])
-        if name in (b"stsz", b"stz2") and samples > _SAMPLES_PER_BYTE * size:
-            raise _overstated()
+            spans.append((content, min(following, end)))
+        if name in (b"stsz", b"stz2"):
+            source.seek(content + 8)
+            if int.from_bytes(source.read(4)) > _SAMPLES_PER_BYTE * size:
+                raise _overstated()
     source.seek(0)
+
+
+def read_box(source: IO[bytes], start: int, end: int) -> tuple[bytes, int, int]:
+    """The type of the box at `start`, where its content begins, and where the next box does.
+
+    That may lie behind `end`, up to which a box of no length reaches.
+    """
+    source.seek(start)
+    head = source.read(16).ljust(16, b"\0")
+    length, name = struct.unpack_from(">I4s", head)
+    content = start + 8
+    if length == 1:
+        length, content = int.from_bytes(head[8:]), start + 16
+    return name, content, max(start + length, content) if length else end
 
 
 def _facts(container: InputContainer, demuxer: str, size: int, max_pixels: int) -> VideoFacts:

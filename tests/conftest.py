@@ -10,19 +10,10 @@ from pathlib import Path
 import pytest
 
 from layers.build import unpacked
+from tests.environment import ENVIRONMENT
 
 # Before anything of ours is imported: the table's name is read when its model is.
-os.environ.update(
-    AWS_DEFAULT_REGION="us-east-1",
-    AWS_ACCESS_KEY_ID="test",
-    AWS_SECRET_ACCESS_KEY="test",
-    POWERTOOLS_SERVICE_NAME="tests",
-    POWERTOOLS_METRICS_NAMESPACE="Sluice",
-    SLUICE_API_URL="https://api.test/api",
-    SLUICE_AUTH="none",
-    SLUICE_HLS_SECRET_ARN="hls",
-    SLUICE_RETRY_SECONDS="1",
-)
+os.environ.update(ENVIRONMENT, SLUICE_RETRY_SECONDS="1")
 
 os.environ.setdefault("POWERTOOLS_TRACE_DISABLED", "true")
 # Not that of a shell that works with a cloud: moto would not stand in for it.
