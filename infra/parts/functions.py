@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from infra.parts.names import (
+    BATCH_SIZES,
     FUNCTIONS,
     LAYERS,
     OUTPUT_BUCKET,
@@ -18,8 +19,6 @@ from infra.parts.names import (
 )
 
 DISK_MB = 10240
-
-_BATCH_SIZE = 1
 
 
 def layers(architecture: str) -> Json:
@@ -57,7 +56,9 @@ def functions(*, local: bool, concurrency: dict[str, int]) -> Json:
             properties["EphemeralStorage"] = {"Size": DISK_MB}
         if function.queues:
             properties["Events"] = {
-                _event_name(function, queue): _mapping(queue, concurrency.get(queue, 2))
+                _event_name(function, queue): _mapping(
+                    queue, BATCH_SIZES.get(queue, 1), concurrency.get(queue, 2)
+                )
                 for queue in function.queues
             }
         resources[function.logical_id] = {
@@ -77,12 +78,12 @@ def _event_name(function: Function, queue: str) -> str:
     return f"{prefix}SqsEventSource"
 
 
-def _mapping(queue: str, concurrency: int) -> Json:
+def _mapping(queue: str, batch_size: int, concurrency: int) -> Json:
     return {
         "Type": "SQS",
         "Properties": {
             "Queue": arn(queue_id(queue)),
-            "BatchSize": _BATCH_SIZE,
+            "BatchSize": batch_size,
             "FunctionResponseTypes": ["ReportBatchItemFailures"],
             "ScalingConfig": {"MaximumConcurrency": concurrency},
         },
