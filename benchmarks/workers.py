@@ -49,8 +49,9 @@ print(json.dumps([*peaks, disk]))
 
 def measure() -> list[Figure]:
     stand_in_for_lambda()
-    short, long = _films()
-    pairs = [(_worker(*long), _worker(*short)) for _ in range(RUNS)]
+    short, long = films()
+    planned = {film: _planned(film) for film in (short, long)}
+    pairs = [(_worker(long, *planned[long]), _worker(short, *planned[short])) for _ in range(RUNS)]
     return [
         Figure(
             f"worker of a chunk of two hours, {what}",
@@ -63,8 +64,23 @@ def measure() -> list[Figure]:
     ]
 
 
-def _films() -> tuple[tuple[Path, Path, str], tuple[Path, Path, str]]:
-    """Each with its plan, and the task of a chunk in the middle of the two minutes."""
+def films() -> tuple[Path, Path]:
+    """Two minutes of 1080p25, and two hours of the same."""
+    folder = LOCAL / "benchmarks"
+    short, long = folder / "two_minutes.mp4", folder / "two_hours.mp4"
+    if not short.exists():
+        rate = ("-g", "50", "-b:v", "4M", "-maxrate", "4M", "-bufsize", "4M")
+        samples.film(short, size="1920x1080", seconds=120, output=rate)
+    if not long.exists():
+        samples.run_ffmpeg(
+            "-stream_loop", str(_TIMES - 1), "-i", str(short), "-c", "copy", "-movflags", "+faststart",
+            str(long),
+        )  # fmt: skip
+    return short, long
+
+
+def _planned(film: Path) -> tuple[Path, str]:
+    """Its plan, and the task of a chunk that both films have."""
     import msgspec
 
     from chalicelib.errors import JobError
@@ -72,27 +88,10 @@ def _films() -> tuple[tuple[Path, Path, str], tuple[Path, Path, str]]:
     from chalicelib.steps import find_steps
     from tests.local import facts_of
 
-    folder = LOCAL / "benchmarks"
-    short, long = folder / "two_minutes.mp4", folder / "two_hours.mp4"
-    if not short.exists():
-        samples.film(
-            short,
-            size="1920x1080",
-            seconds=120,
-            output=("-g", "50", "-b:v", "4M", "-maxrate", "4M", "-bufsize", "4M"),
-        )
-    if not long.exists():
-        samples.run_ffmpeg(
-            "-stream_loop", str(_TIMES - 1), "-i", str(short), "-c", "copy", "-movflags", "+faststart",
-            str(long),
-        )  # fmt: skip
-    found = []
-    for film in (short, long):
-        plan = make_plan("job", film.name, facts_of(film), find_steps(["hls_720p"], JobError))
-        stored = film.with_suffix(".plan.json")
-        stored.write_bytes(msgspec.json.encode(plan))
-        found.append((film, stored, "720p.2"))
-    return found[0], found[1]
+    plan = make_plan("job", film.name, facts_of(film), find_steps(["hls_720p"], JobError))
+    stored = film.with_suffix(".plan.json")
+    stored.write_bytes(msgspec.json.encode(plan))
+    return stored, "720p.2"
 
 
 def _worker(film: Path, plan: Path, task: str) -> list[float]:

@@ -32,8 +32,8 @@ POSTER_BOX = 512
 _POSTER_FRAMES = 12  # of which each candidate is chosen
 # No chunk is shorter than a segment.
 _LEAST_CHUNK_SECONDS = float(chunks.SEGMENT_SECONDS)
-_FIRST_SOUND_SECONDS = 60
-_SOUND_PIECE_SECONDS = 300
+_FIRST_SOUND_SECONDS = 30
+_MOST_SOUND_SECONDS = 300
 # Bits a second.
 _SOUND_BITS = 128_000
 # Pixels decoded and encoded in a second, by two cores.
@@ -347,7 +347,7 @@ def sound(facts: VideoFacts) -> list[Part]:
     second = chunks.SAMPLE_RATE / chunks.PACKET_SAMPLES
     parts = []
     for number, piece in enumerate(
-        chunks.pieces(seconds, facts.audio_rate, _FIRST_SOUND_SECONDS, _SOUND_PIECE_SECONDS)
+        chunks.pieces(seconds, facts.audio_rate, _FIRST_SOUND_SECONDS, _MOST_SOUND_SECONDS)
     ):
         begin, end = piece.start / second, (piece.behind or 0) / second
         packets = piece.behind - piece.first if piece.behind else None

@@ -1,0 +1,61 @@
+"""How soon a film can be watched: the first frame through the HLS URL, and what its first chunk took."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import av
+
+from benchmarks.figures import Figure
+from benchmarks.machine import stand_in_for_lambda
+from benchmarks.workers import films
+from infra import cloud, samples
+from infra.client import Client, Job, until
+from infra.paths import LOCAL
+
+
+def measure() -> list[Figure]:
+    stand_in_for_lambda()
+    found = []
+    for film in films():
+        # The rest of two hours is not waited for: it goes with its cloud.
+        with cloud.running("local") as stack, Client(stack) as client:
+            client.wait(client.upload(samples.sample("small.mp4", LOCAL / "samples"), "hls_720p"))
+            first, chunk = _watch(client, film)
+        found.append(
+            Figure(
+                f"first frame through the HLS URL, {film.stem}, from the PUT's end",
+                "s",
+                [first],
+                "its first chunk",
+                [chunk],
+            )
+        )
+    return found
+
+
+def _watch(client: Client, film: Path) -> tuple[float, float]:
+    """Seconds until the first frame is decoded, and those that the first chunk's task took."""
+    client.drop(film, film.name, pipeline="hls_720p")
+    started = time.monotonic()
+    with av.open(until(lambda: _url(client.jobs_of(film.name)), 120)) as container:
+        next(container.decode(video=0))
+    first = time.monotonic() - started
+    return first, until(lambda: _seconds_of_first_chunk(client), 10)
+
+
+def _url(jobs: list[Job]) -> str:
+    urls = [output["url"] for job in jobs for output in job["outputs"]]
+    return str(urls[0]) if urls else ""
+
+
+def _seconds_of_first_chunk(client: Client) -> float:
+    """As the worker logs it; of the last job."""
+    events = client.aws("logs").filter_log_events(
+        logGroupName="/aws/lambda/sluice-local-encode", filterPattern='"720p.0"'
+    )["events"]
+    lines = [json.loads(event["message"]) for event in events if "seconds" in event["message"]]
+    done = [line["seconds"] for line in lines if line.get("task_id") == "720p.0"]
+    return float(done[-1]) if len(done) == 2 else 0.0
