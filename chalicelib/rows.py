@@ -127,6 +127,9 @@ class Job(Row, discriminator="job"):
     error_code = UnicodeAttribute(default="")
     last_error = UnicodeAttribute(default="")  # of intake
     awaits_upload = BooleanAttribute(default=False)
+    used: ListAttribute[str] = ListAttribute(
+        null=True
+    )  # by intake; once it has ended, by all of it
     deadline_at = NumberAttribute()
     by_status = _ByStatus()
     by_key = _ByKey()
@@ -163,6 +166,7 @@ class TaskRow(Row, discriminator="task"):
     attempts = NumberAttribute(default=0)
     result = JSONAttribute(null=True)
     last_error = UnicodeAttribute(default="")
+    used: ListAttribute[str] = ListAttribute(null=True)  # by each try, as JSON of usage.Used
 
     @property
     def task_id(self) -> str:
