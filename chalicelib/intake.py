@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from functools import partial
 from typing import IO
 from urllib.parse import unquote_plus
@@ -15,6 +16,7 @@ from chalicelib.errors import JobError
 from chalicelib.files import Original
 from chalicelib.handlers import Invocation
 from chalicelib.media import Facts, ImageFacts, VideoFacts
+from chalicelib.plan import Step
 from chalicelib.planning import make_plan
 from chalicelib.queues import StartMessage
 from chalicelib.rows import PENDING, STARTED, Job
@@ -123,8 +125,7 @@ def _plan(job: Job, invocation: Invocation) -> None:
         detail = "The file was overwritten before it could be worked on."
         raise JobError("source_changed", detail)
     sniffed, facts = inspect(job.source_key, original, invocation)
-    asked = list(job.pipeline) or _from_metadata(original) or DEFAULT_PIPELINES[sniffed.kind]
-    steps = find_steps(asked, JobError)
+    steps = steps_for(list(job.pipeline), original, sniffed.kind)
     made = make_plan(job.job_id, job.source_key, facts, steps)
     plan = jobs.store_plan(job.job_id, original.etag, made)
     logger.info("Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding)
@@ -136,6 +137,12 @@ def _plan(job: Job, invocation: Invocation) -> None:
         etag=original.etag,
         plan=plan,
     )
+
+
+def steps_for(pipeline: Sequence[str], original: Original, kind: str) -> tuple[Step, ...]:
+    """What was asked for; else by the object's metadata; else what is the default of its kind."""
+    asked = pipeline or _from_metadata(original) or DEFAULT_PIPELINES[kind]
+    return find_steps(asked, JobError)
 
 
 def _from_metadata(original: Original) -> list[str]:

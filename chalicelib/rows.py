@@ -28,6 +28,7 @@ from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
 
 from chalicelib.settings import settings
+from chalicelib.usage import Used, total
 
 PENDING, STARTED, SUCCESS, FAILURE = "PENDING", "STARTED", "SUCCESS", "FAILURE"
 STATUSES = (PENDING, STARTED, SUCCESS, FAILURE)
@@ -133,6 +134,13 @@ class Job(Row, discriminator="job"):
     deadline_at = NumberAttribute()
     by_status = _ByStatus()
     by_key = _ByKey()
+
+    @property
+    def usage(self) -> list[Used] | None:
+        """What it used, by function; None before it has ended."""
+        if self.status not in TERMINAL or self.used is None:
+            return None
+        return total(msgspec.json.decode(entry, type=Used) for entry in self.used)
 
     @property
     def step_states(self) -> dict[str, StepState]:
