@@ -146,7 +146,7 @@ def estimate(request: FromKeyRequest, context: Any) -> EstimateView:
     meter.lap()  # so far it was this call's, and intake will not have it
     try:
         original = _original(request.key)
-        sniffed, facts = intake.inspect(request.key, original, invocation)
+        sniffed, facts = intake.inspect_original(request.key, original, invocation)
         steps = intake.steps_for(request.pipeline or (), original, sniffed.kind)
         plan = make_plan(str(uuid.uuid4()), request.key, facts, steps)
         (looked,) = meter.lap()

@@ -20,7 +20,7 @@ from typing import IO
 from chalicelib.errors import JobError, SluiceError, Transient
 from chalicelib.watch import logger
 
-_BLOCK_BYTES = 1024**2
+BLOCK_BYTES = 1024**2
 # Demuxers go to and fro, in fragmented files between every two packets.
 _BLOCKS_KEPT = 32
 _PR_SET_PDEATHSIG = 1
@@ -207,15 +207,15 @@ class _Remote(SizedFile):
         if self._position >= self._size:
             return 0
         view = memoryview(buffer)
-        number, start = divmod(self._position, _BLOCK_BYTES)
+        number, start = divmod(self._position, BLOCK_BYTES)
         part = memoryview(self._block(number))[start : start + len(view)]
         view[: len(part)] = part
         self._position += len(part)
         return len(part)
 
     def _fetch(self, number: int) -> bytes:
-        start = number * _BLOCK_BYTES
-        length = min(_BLOCK_BYTES, self._size - start)
+        start = number * BLOCK_BYTES
+        length = min(BLOCK_BYTES, self._size - start)
         self._pipe.send_bytes(b"read\0%d\0%d" % (start, length))
         return self._pipe.recv_bytes()
 

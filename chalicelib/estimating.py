@@ -4,7 +4,7 @@ AWS requests of a job for a key, with n first messages in q queues; of a drop, D
 
 function      DynamoDB                 S3                                        SQS
 intake        4                        2 + those of looking at the source        2 + ⌈n/10⌉ for each of q
-image step    4                        3                                         2
+image, k steps  3 + k                  2 + k                                     2
 poster        4                        2 + ranges                                2
 chunk, sound  4                        2 + ranges + segments                     2
 MP4           4 + ⌈parts/100⌉          3 + tracks + segments + ⌈bytes/8 MiB⌉     2
@@ -26,7 +26,18 @@ from chalicelib import playlists
 from chalicelib.chunks import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, sound_segments
 from chalicelib.files import PART_BYTES
 from chalicelib.media import Facts, ImageFacts, VideoFacts, fps
-from chalicelib.plan import Chunk, Hls, Join, Plan, Poster, Sound, Task, Thumbnail, Watermark
+from chalicelib.plan import (
+    Chunk,
+    Hls,
+    Join,
+    Pictures,
+    Plan,
+    Poster,
+    Sound,
+    Task,
+    Thumbnail,
+    Watermark,
+)
 from chalicelib.renditions import SOUND_BITS
 from chalicelib.settings import FunctionSize
 from chalicelib.usage import POLLER_REQUESTS, Used, total
@@ -144,11 +155,14 @@ def _of_task(
                 gets, puts = 1, tracks + 1
         case Poster():
             busy = _POSTER_SECONDS / one_core
-        case Thumbnail() | Watermark():
+        case Pictures(made=pictures_made):
             assert isinstance(facts, ImageFacts)
+            puts = len(pictures_made)
+            megapixel = sum(_MEGAPIXEL_SECONDS[type(each)] for each in pictures_made.values())
             pixels = facts.width * facts.height / 1e6
-            busy = (_DECODER_SECONDS + _MEGAPIXEL_SECONDS[type(work)] * pixels) / one_core
-    asked = 4 + ceil(parts / 100)
+            busy = (_DECODER_SECONDS + megapixel * pixels) / one_core
+    ends = sum(last == task.id for last in plan.steps.values())
+    asked = 3 + max(1, ends) + ceil(parts / 100)
     fetched += stored_plan
     waited = asked + (gets + puts) / (_READERS if isinstance(work, Join) else 1)
     seconds = busy + waited * _REQUEST_SECONDS + (fetched + made) / _NETWORK
@@ -159,7 +173,7 @@ def _of_task(
         gb_seconds=seconds * given.memory_mb / 1024,
         dynamodb=asked,
         reads=1 + parts,
-        writes=2 + _INDEX_WRITES + (_ROW_WRITES if plan.ended_by(task.id) else 0),
+        writes=2 + _INDEX_WRITES + _ROW_WRITES * ends,
         s3_gets=gets,
         s3_puts=puts,
         sqs=POLLER_REQUESTS,
@@ -215,10 +229,12 @@ def _stored(task: Task, facts: Facts, bits: Mapping[str, float]) -> int:
         case Join(seconds=seconds) | Hls(seconds=seconds):
             groups = {need.partition(".")[0] for need in task.needs}
             return round(seconds * sum(bits[group] for group in groups) / 8)
-        case Watermark():
+        case Pictures(made=made):
             assert isinstance(facts, ImageFacts)
-            return round(facts.width * facts.height * _JPEG_BYTES)
-        case Thumbnail() | Poster():
+            large = sum(isinstance(each, Watermark) for each in made.values())
+            pixels = facts.width * facts.height
+            return round(large * pixels * _JPEG_BYTES) + (len(made) - large) * _SMALL_JPEG_BYTES
+        case Poster():
             return _SMALL_JPEG_BYTES
         case _:
             return 0

@@ -14,7 +14,7 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from chalicelib import queues
-from chalicelib.settings import queue_url
+from chalicelib.settings import queue_url, settings
 from chalicelib.usage import meter
 from chalicelib.watch import MetricUnit, logger, metrics
 
@@ -33,12 +33,17 @@ class Invocation:
     def __init__(self, context: Any) -> None:
         self._context = context
         self.request_id: str = context.aws_request_id
+        self._whole = self.remaining_seconds()
         # Kept back for publishing and for saying what came of it.
-        self._reserve = min(20.0, 0.15 * self.remaining_seconds())
+        self._reserve = min(20.0, 0.15 * self._whole)
         self.memory_bytes = int(context.memory_limit_in_mb) * 1024**2
 
     def remaining_seconds(self) -> float:
         return float(self._context.get_remaining_time_in_millis()) / 1000
+
+    def is_half_over(self) -> bool:
+        """Whether those before in its batch have left a message too little time to begin."""
+        return self.remaining_seconds() < self._whole / 2
 
     def work_seconds(self) -> float:
         """Seconds after which a child must have been stopped, before Lambda stops us."""
@@ -59,6 +64,9 @@ def consume(event: dict[str, Any], context: Any, queue: str, handle: Handle) -> 
         logger.append_keys(message_id=record.message_id, receives=receives)
         metrics.add_metric("QueueWait", MetricUnit.Seconds, max(0.0, time.time() - sent))
         try:
+            # On its last try a message takes what time there is.
+            if invocation.is_half_over() and receives < settings().max_receives:
+                raise Later(0)
             handle(record, invocation)
         except Later as later:
             logger.info("Not now", seconds=later.seconds)

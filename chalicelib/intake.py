@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import IO
 from urllib.parse import unquote_plus
@@ -20,11 +20,11 @@ from chalicelib.plan import Step
 from chalicelib.planning import make_plan
 from chalicelib.queues import StartMessage
 from chalicelib.rows import PENDING, STARTED, Job
-from chalicelib.scratch import scratch_folder
 from chalicelib.settings import settings
 from chalicelib.sniff import HEAD_BYTES, Sniffed, sniff
 from chalicelib.steps import DEFAULT_PIPELINES, find_steps
 from chalicelib.watch import logger, tracer
+from chalicelib.works import Budget
 
 
 class _Object(msgspec.Struct, rename="camel"):
@@ -124,7 +124,7 @@ def _plan(job: Job, invocation: Invocation) -> None:
     if job.etag and job.etag != original.etag:
         detail = "The file was overwritten before it could be worked on."
         raise JobError("source_changed", detail)
-    sniffed, facts = inspect(job.source_key, original, invocation)
+    sniffed, facts = inspect_original(job.source_key, original, invocation)
     steps = steps_for(list(job.pipeline), original, sniffed.kind)
     made = make_plan(job.job_id, job.source_key, facts, steps)
     plan = jobs.store_plan(job.job_id, original.etag, made)
@@ -150,68 +150,57 @@ def _from_metadata(original: Original) -> list[str]:
     return [name.strip() for name in named.split(",") if name.strip()]
 
 
-def inspect(key: str, original: Original, invocation: Invocation) -> tuple[Sniffed, Facts]:
-    """What the object is, by its content. Raises JobError where it is nothing we can work on."""
-    if original.size == 0:
-        raise JobError("empty_file", "The file is empty.")
-    head = files.read_original(key, original.etag, 0, min(HEAD_BYTES, original.size))
-    sniffed = sniff(head)
-    limit = settings().max_image_bytes if sniffed.kind == "image" else settings().max_source_bytes
-    if original.size > limit:
-        detail = f"The {sniffed.kind} has {original.size} bytes; at most {limit} are taken."
-        raise JobError("source_too_large", detail)
-    look = _inspect_image if sniffed.kind == "image" else _inspect_video
-    return sniffed, look(key, original, sniffed, invocation)
-
-
-def _seconds(invocation: Invocation) -> float:
-    return min(float(settings().probe_seconds), invocation.work_seconds())
-
-
-def _inspect_image(
-    key: str, original: Original, sniffed: Sniffed, invocation: Invocation
-) -> ImageFacts:
-    from chalicelib import pictures
-
-    with scratch_folder() as folder:
-        path = folder / "source"
-        files.fetch_original(key, original.etag, path)
-
-        def look() -> bytes:
-            facts = pictures.probe_image(path, sniffed.format, settings().max_image_pixels)
-            return msgspec.json.encode(facts)
-
-        found = child.call(look, seconds=_seconds(invocation), memory_bytes=invocation.memory_bytes)
-    return msgspec.json.decode(found, type=ImageFacts)
-
-
-def _inspect_video(
-    key: str, original: Original, sniffed: Sniffed, invocation: Invocation
-) -> VideoFacts:
-    from chalicelib import index, probe
-
-    def look(source: IO[bytes]) -> bytes:
-        chosen = settings()
-        facts = probe.probe_video(
-            source,
-            sniffed.format,
-            original.size,
-            chosen.max_video_pixels,
-            chosen.max_streams,
-        )
-        return msgspec.json.encode(index.with_index(source, original.size, facts))
-
-    found = child.call_with_source(
-        look,
+def inspect_original(key: str, original: Original, invocation: Invocation) -> tuple[Sniffed, Facts]:
+    """What an object of the upload bucket is; as `inspect`."""
+    return inspect(
         partial(files.read_original, key, original.etag),
         original.size,
-        seconds=_seconds(invocation),
-        most_seconds=invocation.work_seconds(),
-        memory_bytes=invocation.memory_bytes,
+        Budget(invocation.work_seconds, invocation.memory_bytes),
     )
-    facts = msgspec.json.decode(found, type=VideoFacts)
+
+
+def inspect(read: Callable[[int, int], bytes], size: int, budget: Budget) -> tuple[Sniffed, Facts]:
+    """What a file of `size` bytes is, by its content: `read(start, length)` gives it, fewer at its end.
+
+    Raises JobError where it is nothing we can work on, Transient.
+    """
+    if size == 0:
+        raise JobError("empty_file", "The file is empty.")
+    head = read(0, min(child.BLOCK_BYTES, size))
+    sniffed = sniff(head[:HEAD_BYTES])
+    limit = settings().max_image_bytes if sniffed.kind == "image" else settings().max_source_bytes
+    if size > limit:
+        detail = f"The {sniffed.kind} has {size} bytes; at most {limit} are taken."
+        raise JobError("source_too_large", detail)
+    most = budget.seconds()
+    found = child.call_with_source(
+        partial(_look_at_image if sniffed.kind == "image" else _look_at_video, sniffed, size),
+        lambda start, length: read(start, length) if start else head[:length],
+        size,
+        seconds=min(float(settings().probe_seconds), most),
+        most_seconds=most,
+        memory_bytes=budget.memory_bytes,
+    )
+    facts: Facts = msgspec.json.decode(found, type=ImageFacts | VideoFacts)
     longest = settings().max_video_seconds
-    if facts.seconds > longest:
+    if isinstance(facts, VideoFacts) and facts.seconds > longest:
         detail = f"The video is {facts.seconds:.0f} s long; at most {longest} s are taken."
         raise JobError("too_long", detail)
-    return facts
+    return sniffed, facts
+
+
+def _look_at_image(sniffed: Sniffed, _: int, source: IO[bytes]) -> bytes:
+    from chalicelib import pictures
+
+    facts = pictures.probe_image(source, sniffed.format, settings().max_image_pixels)
+    return msgspec.json.encode(facts)
+
+
+def _look_at_video(sniffed: Sniffed, size: int, source: IO[bytes]) -> bytes:
+    from chalicelib import index, probe
+
+    chosen = settings()
+    facts = probe.probe_video(
+        source, sniffed.format, size, chosen.max_video_pixels, chosen.max_streams
+    )
+    return msgspec.json.encode(index.with_index(source, size, facts))

@@ -8,7 +8,7 @@ from chalicelib import files, ledger, queues
 from chalicelib.errors import SluiceError, Transient
 from chalicelib.plan import Hls, Plan, Task
 from chalicelib.queues import TaskMessage
-from chalicelib.rows import FAILED, FAILURE, SUCCESS, TERMINAL, Job, Output, StepState, TaskRow
+from chalicelib.rows import FAILED, FAILURE, TERMINAL, Job, Output, StepState, TaskRow
 from chalicelib.watch import MetricUnit, logger, metrics
 
 
@@ -47,7 +47,7 @@ def failure(error: SluiceError) -> StepState:
 
 
 def after_task(job_id: str, plan: Plan, row: TaskRow) -> None:
-    """What follows from an ended task: its step's end, the tasks that waited for it, the job's end."""
+    """What follows from an ended task: the ends of its steps, the tasks that waited for it, the job's end."""
     task_id = row.task_id
     if row.state == FAILED:
         state = msgspec.convert(row.result, StepState)
@@ -60,9 +60,9 @@ def after_task(job_id: str, plan: Plan, row: TaskRow) -> None:
             ledger.list_early(job_id, task.id, _so_far(task))
         ready = plan.ready_after(task_id, ended)
         queues.send_all([(task.queue, TaskMessage(job_id, task.id)) for task in ready])
-    step = plan.ended_by(task_id)
-    if step:
-        _end_step(job_id, step, StepState(SUCCESS, output=msgspec.convert(row.result, Output)))
+        return
+    for step, state in msgspec.convert(row.result, dict[str, StepState]).items():
+        _end_step(job_id, step, state)
 
 
 def _so_far(task: Task) -> Output:

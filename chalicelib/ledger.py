@@ -392,7 +392,9 @@ def get_tasks(job_id: str, task_ids: Collection[str]) -> dict[str, TaskRow]:
     return {row.task_id: row for row in TaskRow.batch_get(keys, consistent_read=True)}
 
 
-def finish_task(job_id: str, task_id: str, owner: str, made: Output | Parts) -> TaskRow | None:
+def finish_task(
+    job_id: str, task_id: str, owner: str, made: Parts | dict[str, StepState]
+) -> TaskRow | None:
     """Write that a task is done; the row once it has ended, or None where its lease was lost to another."""
     result = TaskRow.result.set(msgspec.to_builtins(made))
     return _end_task(job_id, task_id, DONE, TaskRow.owner == owner, result)

@@ -8,14 +8,15 @@ from __future__ import annotations
 import io
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from PIL import Image, ImageCms, ImageStat
 
 from chalicelib.errors import JobError
 from chalicelib.media import ImageFacts, fit_box
-from chalicelib.plan import Mark
+from chalicelib.plan import Drawn, Made, Mark, Pictures, Refused, Thumbnail, Watermark
 from chalicelib.renditions import margin_of, mark_box
 
 # What Pillow's decoders raise where a file is damaged.
@@ -41,9 +42,9 @@ _SRGB = ImageCms.createProfile("sRGB")
 Image.MAX_IMAGE_PIXELS = None
 
 
-def probe_image(path: Path, image_format: str, max_pixels: int) -> ImageFacts:
+def probe_image(file: IO[bytes], image_format: str, max_pixels: int) -> ImageFacts:
     """Facts of an image, from its header. Raises JobError where it is damaged or too large."""
-    with _open(path, image_format) as image:
+    with _open(file, image_format) as image:
         if image.width * image.height > max_pixels:
             raise JobError(
                 "too_many_pixels",
@@ -53,28 +54,46 @@ def probe_image(path: Path, image_format: str, max_pixels: int) -> ImageFacts:
     return ImageFacts(image_format, width, height)
 
 
-def thumbnail(source: Path, image_format: str, box: int, target: Path) -> tuple[int, int]:
-    """A JPEG that fits in box × box; its size in pixels."""
-    with _open(source, image_format) as image:
-        size = fit_box(*_upright_size(image), box)
-        # A JPEG is decoded at the smallest scale that still has twice the pixels that are needed.
-        image.draft("RGB", (2 * max(size), 2 * max(size)))
-        picture = _decoded(image, at_least=2 * max(size))
-    return _save(picture.resize(size, Image.Resampling.LANCZOS), target, quality=85)
-
-
-def watermark(
-    source: Path, image_format: str, mark: Mark, mark_image: Path, target: Path
-) -> tuple[int, int]:
-    """A full-size JPEG with the mark on it; its size in pixels. Raises JobError."""
-    with _open(source, image_format) as image:
+def draw(
+    source: Path, work: Pictures, asset: Callable[[str], Path], folder: Path
+) -> dict[str, Drawn]:
+    """What each step makes of an image, as JPEGs in `folder`. Raises JobError where it cannot be decoded."""
+    drawn: dict[str, Drawn] = {}
+    # The mark comes last: it is drawn on the decoded picture itself.
+    wanted = sorted(work.made.items(), key=lambda item: isinstance(item[1], Watermark))
+    with source.open("rb") as file, _open(file, work.format) as image:
         if max(image.size) > _JPEG_SIDE:
-            raise JobError(
-                "side_too_long",
-                f"The image is {image.width} × {image.height}; a JPEG of that size, with the mark on it, "
-                f"can have at most {_JPEG_SIDE} pixels a side. Make it smaller, or ask for the thumbnail.",
+            too_long = _too_long(*image.size)
+            drawn |= {name: too_long for name, made in wanted if isinstance(made, Watermark)}
+            wanted = [(name, made) for name, made in wanted if name not in drawn]
+            if not wanted:
+                return drawn
+        size = _upright_size(image)
+        boxes = [made.box for _, made in wanted if isinstance(made, Thumbnail)]
+        # Of a thumbnail's longer side, twice the pixels are enough.
+        enough = 2 * max(boxes) if len(boxes) == len(wanted) else None
+        picture = _decoded(image, enough)
+    for name, made in wanted:
+        if isinstance(made, Thumbnail):
+            small = picture.resize(
+                fit_box(*size, made.box), Image.Resampling.LANCZOS, reducing_gap=2.0
             )
-        picture = _decoded(image)
+            drawn[name] = _save(small, folder / made.output, quality=85)
+        else:
+            _put_on(picture, made.mark, asset(made.mark.image))
+            drawn[name] = _save(picture, folder / made.output, quality=90)
+    return drawn
+
+
+def _too_long(width: int, height: int) -> Refused:
+    return Refused(
+        "side_too_long",
+        f"The image is {width} × {height}; a JPEG of that size, with the mark on it, "
+        f"can have at most {_JPEG_SIDE} pixels a side. Make it smaller, or ask for the thumbnail.",
+    )
+
+
+def _put_on(picture: Image.Image, mark: Mark, mark_image: Path) -> None:
     with Image.open(mark_image) as drawn:
         layer = drawn.convert("RGBA")
     across, high = mark_box(mark, *picture.size)
@@ -83,11 +102,10 @@ def watermark(
     layer = layer.resize(size, Image.Resampling.LANCZOS)
     layer.putalpha(layer.getchannel("A").point(lambda alpha: round(alpha * mark.opacity)))
     picture.paste(layer, _place(mark, picture.size, layer.size), layer)
-    return _save(picture, target, quality=90)
 
 
-def poster(candidate: Path, target: Path) -> tuple[int, int]:
-    """A film's frame, as written by FFmpeg at its final size, as a JPEG; its size in pixels."""
+def poster(candidate: Path, target: Path) -> Made:
+    """A film's frame, as written by FFmpeg at its final size, as a JPEG."""
     with Image.open(candidate) as image:
         return _save(image.convert("RGB"), target, quality=85)
 
@@ -106,18 +124,18 @@ def interest(candidate: Path) -> Interest:
         return Interest(round(seen.stddev[0]), seen.mean[0])
 
 
-def _open(path: Path, image_format: str) -> Image.Image:
+def _open(file: IO[bytes], image_format: str) -> Image.Image:
     if image_format == "HEIF":
         import pi_heif  # decodes only: no encoder, and none of its licence
 
         pi_heif.register_heif_opener()
     try:
-        image = Image.open(path, formats=[image_format])
+        image = Image.open(file, formats=[image_format])
     except _DAMAGE as error:
         raise _damaged() from error
     _forget_texts(image)
     # Pillow would decode the picture to find out what follows it.
-    if image_format == "PNG" and "exif" not in image.info and (exif := _exif_of_png(path)):
+    if image_format == "PNG" and "exif" not in image.info and (exif := _exif_of_png(file)):
         image.info["exif"] = exif
     return image
 
@@ -129,24 +147,31 @@ def _forget_texts(image: Image.Image) -> None:
             del image.info[name]
 
 
-def _exif_of_png(path: Path) -> bytes:
+def _exif_of_png(file: IO[bytes]) -> bytes:
     """The chunk eXIf, which may follow the pixels; b"" where there is none."""
-    with path.open("rb") as file:
+    position = file.tell()
+    try:
         file.seek(8)
         while len(head := file.read(8)) == 8:
             length, name = struct.unpack(">I4s", head)
             if name == b"eXIf":
                 return file.read(min(length, _EXIF_BYTES))
             file.seek(length + 4, os.SEEK_CUR)
-    return b""
+        return b""
+    finally:
+        file.seek(position)
 
 
-def _decoded(image: Image.Image, at_least: int | None = None) -> Image.Image:
+def _decoded(image: Image.Image, enough: int | None = None) -> Image.Image:
     """Upright, 8-bit sRGB, on white where it was transparent.
 
-    With `at_least`, made smaller at once where the longer side is a multiple of that. A large picture
-    takes 4 bytes a pixel at each stage, so no stage holds on to the one before.
+    Where so many pixels are `enough` for the longer side, a JPEG is decoded at the smallest scale that has
+    them, and others are made smaller at once. A large picture takes 4 bytes a pixel at each stage, so no
+    stage holds on to the one before.
     """
+    if enough and (longer := max(image.size)) > enough:
+        width, height = image.size
+        image.draft("RGB", (-(-width * enough // longer), -(-height * enough // longer)))
     profile = image.info.get("icc_profile")
     orientation = _orientation(image)
     try:
@@ -155,7 +180,7 @@ def _decoded(image: Image.Image, at_least: int | None = None) -> Image.Image:
         raise _damaged() from error
     _forget_texts(image)
     picture = _eight_bit(image)
-    if at_least and (factor := max(picture.size) // at_least) > 1:
+    if enough and (factor := max(picture.size) // enough) > 1:
         picture = picture.reduce(factor)
     if orientation in _TURNS:
         picture = picture.transpose(_TURNS[orientation])
@@ -212,7 +237,7 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
             converted = None  # a broken profile says nothing: the colours are taken as they stand
         if converted is not None:
             return converted
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _place(mark: Mark, image: tuple[int, int], layer: tuple[int, int]) -> tuple[int, int]:
@@ -227,10 +252,10 @@ def _place(mark: Mark, image: tuple[int, int], layer: tuple[int, int]) -> tuple[
     }[mark.position]
 
 
-def _save(image: Image.Image, target: Path, quality: int) -> tuple[int, int]:
+def _save(image: Image.Image, target: Path, quality: int) -> Made:
     image.info.clear()
     image.save(target, "JPEG", quality=quality, optimize=True, progressive=True, exif=b"")
-    return image.size
+    return Made(target.name, *image.size)
 
 
 def _damaged() -> JobError:

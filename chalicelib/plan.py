@@ -1,7 +1,8 @@
 """The plan of a job: frozen data, computed purely from facts and pipeline, stored before anything runs.
 
 A task is one message to one step Lambda. It names its inputs, says what to run on them, and where
-what it makes goes. A step is ended by one task; a rendition is made by tasks that several steps may need.
+what it makes goes. A step is ended by one task, which may end others, too; a rendition is made by tasks that
+several steps may need.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from chalicelib.media import ImageFacts, VideoFacts
+from chalicelib.media import VideoFacts
 
 Position = Literal["top_left", "top_right", "center", "bottom_left", "bottom_right"]
 
@@ -31,7 +32,6 @@ class Mark(msgspec.Struct, frozen=True):
 class Thumbnail(msgspec.Struct, frozen=True, tag="thumbnail"):
     """A JPEG of an image that fits in box × box."""
 
-    format: str  # Pillow's name of what the source is
     box: int
     output: str
 
@@ -39,9 +39,15 @@ class Thumbnail(msgspec.Struct, frozen=True, tag="thumbnail"):
 class Watermark(msgspec.Struct, frozen=True, tag="watermark"):
     """A full-size JPEG of an image, with the mark on it."""
 
-    format: str
     mark: Mark
     output: str
+
+
+class Pictures(msgspec.Struct, frozen=True, tag="pictures"):
+    """What steps make of an image, by their names; it is decoded once for all of them."""
+
+    format: str  # Pillow's name of what the source is
+    made: dict[str, Thumbnail | Watermark]
 
 
 class Poster(msgspec.Struct, frozen=True, tag="poster"):
@@ -52,6 +58,24 @@ class Poster(msgspec.Struct, frozen=True, tag="poster"):
 
     commands: tuple[tuple[str, ...], ...]
     output: str
+
+
+class Made(msgspec.Struct, frozen=True, tag="made"):
+    """A picture that was made: its file's name, and its size in pixels."""
+
+    name: str
+    width: int
+    height: int
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """Why one of several pictures cannot be made; as in a JobError."""
+
+    code: str
+    detail: str
+
+
+Drawn = Made | Refused
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -134,7 +158,7 @@ class Hls(msgspec.Struct, frozen=True, tag="hls"):
     frames: int | None
 
 
-Work = Thumbnail | Watermark | Poster | Chunk | Sound | Join | Hls
+Work = Pictures | Poster | Chunk | Sound | Join | Hls
 Ranges = tuple[tuple[int, int], ...]
 
 
@@ -197,10 +221,6 @@ class Plan(msgspec.Struct, frozen=True):
                     found.append(task)
         return found
 
-    def ended_by(self, task_id: str) -> str | None:
-        """The step that `task_id` ends, if it ends one."""
-        return next((step for step, last in self.steps.items() if last == task_id), None)
-
     def steps_needing(self, task_id: str) -> list[str]:
         """The steps that cannot end well if `task_id` does not."""
         return [step for step in self.steps if task_id in self._closure(step)]
@@ -251,7 +271,7 @@ class Step:
 
     name: str
     video: Callable[[VideoFacts], Poster | Packaging]
-    image: Callable[[ImageFacts], Work] | None = None
+    image: Callable[[], Thumbnail | Watermark] | None = None
     folder: str = ""  # for a step that makes many files: what their keys share, with a slash
 
 

@@ -11,8 +11,20 @@ import msgspec
 
 from chalicelib import renditions
 from chalicelib.errors import JobError
-from chalicelib.media import Facts, VideoFacts
-from chalicelib.plan import Hls, Packaging, Part, Plan, Rendition, Step, Task, Work
+from chalicelib.media import Facts, ImageFacts, VideoFacts
+from chalicelib.plan import (
+    Hls,
+    Packaging,
+    Part,
+    Pictures,
+    Plan,
+    Poster,
+    Rendition,
+    Step,
+    Task,
+    Thumbnail,
+    Watermark,
+)
 
 # What a picture task costs beside a second of encoding hardly matters; that it is not nothing does.
 PICTURE_COST = 1.0
@@ -22,7 +34,33 @@ PACKAGING_COST = 0.5
 def make_plan(job_id: str, source_key: str, facts: Facts, steps: Sequence[Step]) -> Plan:
     """Tasks for `steps` on a source. Raises JobError where a step cannot work on this kind of source."""
     prefix = f"outputs/{job_id.replace('-', '')}_{stem(source_key)}_"
-    made = {step: _make(step, facts) for step in steps}
+    if isinstance(facts, ImageFacts):
+        return _of_image(prefix, facts, steps)
+    return _of_film(job_id, prefix, facts, steps)
+
+
+def _of_image(prefix: str, facts: ImageFacts, steps: Sequence[Step]) -> Plan:
+    """One task: decoding once costs less than a second message, claim and fetch, and a second decoding."""
+    made: dict[str, Thumbnail | Watermark] = {}
+    for step in steps:
+        if step.image is None:
+            detail = f"The step {step.name} needs a video, but the file is an image."
+            raise JobError("step_needs_video", detail)
+        made[step.name] = step.image()
+    # A picture at full size needs the larger function's memory.
+    large = any(isinstance(work, Watermark) for work in made.values())
+    task = Task(
+        "+".join(made),
+        "watermark" if large else "thumbnail",
+        Pictures(facts.format, made),
+        prefix,
+        cost=PICTURE_COST,
+    )
+    return Plan((task,), dict.fromkeys(made, task.id))
+
+
+def _of_film(job_id: str, prefix: str, facts: VideoFacts, steps: Sequence[Step]) -> Plan:
+    made = {step: step.video(facts) for step in steps}
     tasks: list[Task] = []
     last: list[Task] = []
     # Where a rendition is listed as it is, its parts are made where they are listed.
@@ -33,20 +71,18 @@ def make_plan(job_id: str, source_key: str, facts: Facts, steps: Sequence[Step])
     }
     parts: dict[Rendition, list[Task]] = {}
     for step, work in made.items():
-        if not isinstance(work, Packaging):
-            ranges = renditions.poster_ranges(facts) if isinstance(facts, VideoFacts) else ()
+        if isinstance(work, Poster):
             tasks.append(
                 Task(
                     step.name,
                     step.name,
                     work,
                     prefix + step.folder,
-                    ranges=ranges,
+                    ranges=renditions.poster_ranges(facts),
                     cost=PICTURE_COST,
                 )
             )
             continue
-        assert isinstance(facts, VideoFacts)
         rendition = work.rendition
         if rendition not in parts:
             folder = listed.get(rendition, f"work/{job_id}/{rendition.name}/")
@@ -66,7 +102,6 @@ def make_plan(job_id: str, source_key: str, facts: Facts, steps: Sequence[Step])
     encodes = list(parts.values())
     encoding = ""
     if encodes:
-        assert isinstance(facts, VideoFacts)
         folder = next(iter(listed.values()), f"work/{job_id}/sound/")
         sound = _parts("sound", renditions.sound(facts), folder)
         sounds = tuple(task.id for task in sound)
@@ -96,15 +131,6 @@ def _encoding(facts: VideoFacts, chunks: int) -> str:
     if facts.index is None:
         return f"As a whole: {facts.uncut}."
     return "In one piece." if chunks == 1 else f"In {chunks} chunks at once."
-
-
-def _make(step: Step, facts: Facts) -> Work | Packaging:
-    if isinstance(facts, VideoFacts):
-        return step.video(facts)
-    if step.image is None:
-        detail = f"The step {step.name} needs a video, but the file is an image."
-        raise JobError("step_needs_video", detail)
-    return step.image(facts)
 
 
 def stem(key: str) -> str:

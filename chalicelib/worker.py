@@ -13,9 +13,9 @@ from chalicelib import aws, files, jobs, ledger, works
 from chalicelib.errors import JobError, Transient
 from chalicelib.handlers import Invocation, Later
 from chalicelib.ledger import Claim
-from chalicelib.plan import Chunk, Hls, Join, Parts, Plan, Sound, Task
+from chalicelib.plan import Chunk, Drawn, Hls, Join, Parts, Pictures, Plan, Refused, Sound, Task
 from chalicelib.queues import TaskMessage
-from chalicelib.rows import STARTED, Job, Output, TaskRow
+from chalicelib.rows import STARTED, SUCCESS, Job, Output, StepState, TaskRow
 from chalicelib.scratch import scratch_folder
 from chalicelib.settings import settings
 from chalicelib.watch import MetricUnit, logger, metrics, tracer
@@ -73,12 +73,14 @@ def _run_claimed(
 
 
 @tracer.capture_method(capture_response=False)
-def _perform(job: Job, plan: Plan, task: Task, invocation: Invocation) -> Output | Parts:
-    """Fetch, work, publish: outputs under deterministic keys, the one that is listed last."""
+def _perform(
+    job: Job, plan: Plan, task: Task, invocation: Invocation
+) -> Parts | dict[str, StepState]:
+    """Fetch, work, publish under deterministic keys; a part, or what the steps that end here came to."""
     tracer.put_annotation("job_id", job.job_id)
     ticker = _Ticker(job.job_id, task.id, len(plan.tasks))
     if isinstance(task.work, Join | Hls):
-        return _package(job, plan, task, ticker)
+        return {task.id: StepState(SUCCESS, output=_package(job, plan, task, ticker))}
     budget = works.Budget(invocation.work_seconds, invocation.memory_bytes)
     with scratch_folder() as folder:
         (folder / "out").mkdir()
@@ -92,15 +94,29 @@ def _perform(job: Job, plan: Plan, task: Task, invocation: Invocation) -> Output
             for path in sorted((folder / "out").iterdir()):
                 files.publish(path, task.destination + path.name)
             return made
-        picture = works.draw(task.work, folder, budget)
-        return Output(
-            type=task.id,
-            s3_key=task.destination + picture.name,
-            size=files.publish(folder / "out" / picture.name, task.destination + picture.name),
-            content_type=files.CONTENT_TYPES[Path(picture.name).suffix],
-            width=picture.width,
-            height=picture.height,
-        )
+        if isinstance(task.work, Pictures):
+            drawn = works.draw(task.work, folder, budget)
+        else:
+            drawn = {task.id: works.poster(task.work, folder, budget)}
+        return {
+            step: _picture(step, picture, folder / "out", task.destination)
+            for step, picture in drawn.items()
+        }
+
+
+def _picture(step: str, picture: Drawn, folder: Path, destination: str) -> StepState:
+    if isinstance(picture, Refused):
+        return jobs.failure(JobError(picture.code, picture.detail))
+    key = destination + picture.name
+    output = Output(
+        type=step,
+        s3_key=key,
+        size=files.publish(folder / picture.name, key),
+        content_type=files.CONTENT_TYPES[Path(key).suffix],
+        width=picture.width,
+        height=picture.height,
+    )
+    return StepState(SUCCESS, output=output)
 
 
 def _package(job: Job, plan: Plan, task: Task, ticker: _Ticker) -> Output:

@@ -17,13 +17,14 @@ from chalicelib import chunks, mp4, playlists
 from chalicelib.errors import JobError
 from chalicelib.plan import (
     Chunk,
+    Drawn,
     Exact,
+    Made,
     Parts,
+    Pictures,
     Poster,
     Segment,
     Sound,
-    Thumbnail,
-    Watermark,
 )
 
 # A frame whose brightness varies less than this, of 255, shows nothing.
@@ -38,41 +39,19 @@ class Budget:
     memory_bytes: int
 
 
-class Made(msgspec.Struct, frozen=True):
-    """A picture: the file in `out/`, and its size in pixels."""
-
-    name: str
-    width: int
-    height: int
-
-
-def draw(work: Thumbnail | Watermark | Poster, folder: Path, budget: Budget) -> Made:
-    """Make a picture in `folder`, where the source lies. Raises JobError, Transient."""
-    if isinstance(work, Poster):
-        return _poster(work, folder, budget)
-    return _picture(work, folder, budget)
-
-
-def _picture(work: Thumbnail | Watermark, folder: Path, budget: Budget) -> Made:
+def draw(work: Pictures, folder: Path, budget: Budget) -> dict[str, Drawn]:
+    """What each step makes of the image in `folder`. Raises JobError where none can, Transient."""
     from chalicelib import child, pictures
 
-    source, target = folder / "source", folder / "out" / work.output
+    def drawn() -> bytes:
+        return msgspec.json.encode(pictures.draw(folder / "source", work, asset, folder / "out"))
 
-    def draw() -> bytes:
-        if isinstance(work, Thumbnail):
-            size = pictures.thumbnail(source, work.format, work.box, target)
-        else:
-            size = pictures.watermark(
-                source, work.format, work.mark, asset(work.mark.image), target
-            )
-        return msgspec.json.encode(size)
-
-    drawn = child.call(draw, seconds=budget.seconds(), memory_bytes=budget.memory_bytes)
-    width, height = msgspec.json.decode(drawn, type=tuple[int, int])
-    return Made(work.output, width, height)
+    made = child.call(drawn, seconds=budget.seconds(), memory_bytes=budget.memory_bytes)
+    return msgspec.json.decode(made, type=dict[str, Drawn])
 
 
-def _poster(work: Poster, folder: Path, budget: Budget) -> Made:
+def poster(work: Poster, folder: Path, budget: Budget) -> Made:
+    """Make a film's poster in `folder`, where the source lies. Raises JobError, Transient."""
     from chalicelib import ffmpeg, pictures
 
     best: tuple[pictures.Interest, Path] | None = None
@@ -88,8 +67,7 @@ def _poster(work: Poster, folder: Path, budget: Budget) -> Made:
             break
     if best is None:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
-    width, height = pictures.poster(best[1], folder / "out" / work.output)
-    return Made(work.output, width, height)
+    return pictures.poster(best[1], folder / "out" / work.output)
 
 
 def encode(

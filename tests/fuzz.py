@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from random import Random
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import psutil
@@ -31,16 +31,15 @@ from PIL import Image, ImageCms
 
 from infra import samples
 from tests.conftest import LOCAL, ROOT  # before chalicelib: its variables, and the layer's FFmpeg
-from tests.local import carry_out
+from tests.local import carry_out, facts_of
 
 # isort: split
-from chalicelib import child, index, pictures, probe, works
+from chalicelib import works
 from chalicelib.errors import JobError, SluiceError, Transient
-from chalicelib.media import Facts, ImageFacts, VideoFacts
+from chalicelib.media import Facts, VideoFacts
 from chalicelib.plan import Plan, Task
 from chalicelib.planning import make_plan
 from chalicelib.settings import settings
-from chalicelib.sniff import HEAD_BYTES, sniff
 from chalicelib.steps import find_steps
 from chalicelib.watch import logger
 
@@ -249,37 +248,7 @@ def memory_of(queue: str) -> int:
 
 def inspect(path: Path) -> Facts:
     """Facts of a file as intake finds them, read from here instead of from S3."""
-    content = path.read_bytes()
-    sniffed = sniff(content[:HEAD_BYTES])
-    chosen = settings()
-    if sniffed.kind == "image":
-        found = child.call(
-            lambda: msgspec.json.encode(
-                pictures.probe_image(path, sniffed.format, chosen.max_image_pixels)
-            ),
-            seconds=chosen.probe_seconds,
-            memory_bytes=memory_of("intake"),
-        )
-        return msgspec.json.decode(found, type=ImageFacts)
-
-    def look(source: IO[bytes]) -> bytes:
-        facts = probe.probe_video(
-            source, sniffed.format, len(content), chosen.max_video_pixels, chosen.max_streams
-        )
-        return msgspec.json.encode(index.with_index(source, len(content), facts))
-
-    found = child.call_with_source(
-        look,
-        lambda start, length: content[start : start + length],
-        len(content),
-        seconds=chosen.probe_seconds,
-        most_seconds=TASK_SECONDS,
-        memory_bytes=memory_of("intake"),
-    )
-    facts = msgspec.json.decode(found, type=VideoFacts)
-    if facts.seconds > chosen.max_video_seconds:
-        raise JobError("too_long", f"The video is {facts.seconds:.0f} s long.")
-    return facts
+    return facts_of(path, works.Budget(lambda: TASK_SECONDS, memory_of("intake")))
 
 
 def plan_of(path: Path) -> Plan:

@@ -6,23 +6,33 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import boto3
-import msgspec
 from moto import mock_aws
 
-from chalicelib import aws, child, index, packaging, pictures, probe, works
+from chalicelib import aws, intake, packaging, works
 from chalicelib.errors import JobError
-from chalicelib.media import Facts, VideoFacts
-from chalicelib.plan import Chunk, Hls, Join, Plan, Sound, Task, Thumbnail
+from chalicelib.media import Facts
+from chalicelib.plan import (
+    Chunk,
+    Drawn,
+    Hls,
+    Join,
+    Pictures,
+    Plan,
+    Refused,
+    Sound,
+    Task,
+    Thumbnail,
+)
 from chalicelib.planning import make_plan
 from chalicelib.rows import Output
 from chalicelib.settings import settings
-from chalicelib.sniff import HEAD_BYTES, sniff
 from chalicelib.steps import find_steps
 
 GIB = 1024**3
+_ROOMY = works.Budget(lambda: 20.0, 3 * GIB)
 
 
 def a_plan(*pipeline: str) -> Plan:
@@ -45,33 +55,22 @@ def a_plan(*pipeline: str) -> Plan:
     packages = tuple(
         Task(step, step, works[step], "outputs/", source=False, needs=needs, cost=1.0)
         if step in works
-        else Task(step, step, Thumbnail("JPEG", 512, "thumb.jpg"), "outputs/", cost=1.0)
+        else Task(
+            step, step, Pictures("JPEG", {step: Thumbnail(512, "thumb.jpg")}), "outputs/", cost=1.0
+        )
         for step in pipeline
     )
     tasks = (*chunks, *packages) if works.keys() & set(pipeline) else packages
     return Plan(tasks, {step: step for step in pipeline})
 
 
-def facts_of(path: Path) -> Facts:
+def facts_of(path: Path, budget: works.Budget = _ROOMY) -> Facts:
     """As intake finds them, in a child."""
-    sniffed = sniff(path.read_bytes()[:HEAD_BYTES])
-    if sniffed.kind == "image":
-        return pictures.probe_image(path, sniffed.format, 10**8)
     content = path.read_bytes()
-
-    def look(source: IO[bytes]) -> bytes:
-        facts = probe.probe_video(source, sniffed.format, len(content), 10**8, 64)
-        return msgspec.json.encode(index.with_index(source, len(content), facts))
-
-    found = child.call_with_source(
-        look,
-        lambda start, length: content[start : start + length],
-        len(content),
-        seconds=20,
-        most_seconds=20,
-        memory_bytes=3 * GIB,
+    _, facts = intake.inspect(
+        lambda start, length: content[start : start + length], len(content), budget
     )
-    return msgspec.json.decode(found, type=VideoFacts)
+    return facts
 
 
 class Result(NamedTuple):
@@ -104,6 +103,13 @@ def carry_out(
         aws.s3.cache_clear()
         bucket = boto3.resource("s3").create_bucket(Bucket=settings().output_bucket)
 
+        def listed(step: str, drawn: Drawn, task: Task) -> None:
+            if isinstance(drawn, Refused):
+                raise JobError(drawn.code, drawn.detail)
+            key = task.destination + drawn.name
+            output = Output(step, key, 0, "image/jpeg", drawn.width, drawn.height)
+            results[step] = Result(output, folder / key)
+
         def perform(task: Task) -> None:
             if isinstance(task.work, Join | Hls):
                 pictures, sound = ([made[part.id] for part in parts] for parts in plan.parts(task))
@@ -116,11 +122,11 @@ def carry_out(
             if isinstance(task.work, Chunk | Sound):
                 parts = works.encode(task.work, place, budget_of(task), lambda _: None)
                 made[task.id] = packaging.Stored(parts, task.destination)
+            elif isinstance(task.work, Pictures):
+                for step, drawn in works.draw(task.work, place, budget_of(task)).items():
+                    listed(step, drawn, task)
             else:
-                picture = works.draw(task.work, place, budget_of(task))
-                key = task.destination + picture.name
-                output = Output(task.id, key, 0, "image/jpeg", picture.width, picture.height)
-                results[task.id] = Result(output, folder / key)
+                listed(task.id, works.poster(task.work, place, budget_of(task)), task)
             for file in (place / "out").iterdir():
                 if not file.stat().st_size:
                     raise ValueError(f"{file.name} is empty")

@@ -26,6 +26,9 @@ class Context:
         self.aws_request_id = str(uuid.uuid4())
         self._deadline = time.monotonic() + seconds
 
+    def pass_time(self, seconds: float) -> None:
+        self._deadline -= seconds
+
     def get_remaining_time_in_millis(self) -> int:
         return max(0, int((self._deadline - time.monotonic()) * 1000))
 
@@ -35,14 +38,15 @@ def deliver(queue: str, *bodies: str, receives: int = 1, seconds: float = 60) ->
     name = queue.removesuffix("_dead")
     handler = getattr(app, "dead_letters" if queue.endswith("_dead") else name)
     event = {
-        "Records": [_record(queue, number, body, receives) for number, body in enumerate(bodies)]
+        "Records": [record_of(queue, number, body, receives) for number, body in enumerate(bodies)]
     }
     answer = handler(event, Context(seconds))
     failed = {item["itemIdentifier"] for item in answer["batchItemFailures"]}
     return [body for number, body in enumerate(bodies) if str(number) in failed]
 
 
-def _record(queue: str, number: int, body: str, receives: int) -> dict[str, Any]:
+def record_of(queue: str, number: int, body: str, receives: int) -> dict[str, Any]:
+    """A message as a Lambda gets it."""
     url = os.environ[f"SLUICE_QUEUE_URL_{queue.upper()}"]
     sqs = boto3.client("sqs")
     sqs.send_message(QueueUrl=url, MessageBody="stands for the one that is delivered")

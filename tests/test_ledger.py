@@ -38,6 +38,7 @@ from tests.local import a_plan
 ON_A_CLOUD = "SLUICE_TEST_ENDPOINT_URL" in os.environ
 OUTPUT = Output("thumbnail", "outputs/x_thumb.jpg", 10, "image/jpeg", 5, 4)
 DONE = StepState(SUCCESS, output=OUTPUT)
+ENDS = {"thumbnail": DONE}
 BROKEN = StepState(FAILURE, error="It is damaged.", error_code="source_damaged")
 
 
@@ -140,12 +141,12 @@ def test_a_task_is_free_then_leased_then_ended() -> None:
     assert claim is Claim.LEASED
     assert row.lease_until is not None
     assert time.time() + 50 < row.lease_until < time.time() + 70
-    assert ledger.finish_task(job_id, "thumbnail", "rival", OUTPUT) is None
-    ended = ledger.finish_task(job_id, "thumbnail", "me", OUTPUT)
+    assert ledger.finish_task(job_id, "thumbnail", "rival", ENDS) is None
+    ended = ledger.finish_task(job_id, "thumbnail", "me", ENDS)
     assert ended is not None
     claim, row = ledger.claim_task(job_id, "thumbnail", "thumbnail", "rival", 60)
     assert claim is Claim.ENDED
-    assert row.result["s3_key"] == OUTPUT.s3_key
+    assert row.result["thumbnail"]["output"]["s3_key"] == OUTPUT.s3_key
 
 
 def test_a_dead_workers_task_is_free_again_and_the_dead_cannot_end_it() -> None:
@@ -153,8 +154,8 @@ def test_a_dead_workers_task_is_free_again_and_the_dead_cannot_end_it() -> None:
     ledger.claim_task(job_id, "thumbnail", "thumbnail", "dead", -5)
     claim, row = ledger.claim_task(job_id, "thumbnail", "thumbnail", "heir", 60)
     assert (claim, row.attempts) == (Claim.FREE, 2)
-    assert ledger.finish_task(job_id, "thumbnail", "dead", OUTPUT) is None
-    assert ledger.finish_task(job_id, "thumbnail", "heir", OUTPUT) is not None
+    assert ledger.finish_task(job_id, "thumbnail", "dead", ENDS) is None
+    assert ledger.finish_task(job_id, "thumbnail", "heir", ENDS) is not None
 
 
 def test_a_task_given_back_is_free_at_once_and_remembers_why() -> None:
@@ -291,7 +292,7 @@ def test_each_try_of_a_task_is_added_and_the_jobs_end_sums_them(
         ledger.release_task(job_id, "thumbnail", "me", "No luck.")
     invoked("thumbnail")
     ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)
-    ended = ledger.finish_task(job_id, "thumbnail", "me", OUTPUT)
+    ended = ledger.finish_task(job_id, "thumbnail", "me", ENDS)
     thumbnail = used(ended)["thumbnail"]
     # Of each: the claim, and the write that tells it.
     assert (thumbnail.invocations, thumbnail.dynamodb, thumbnail.sqs) == (3, 6, 6)
@@ -323,8 +324,8 @@ def test_what_is_tried_again_and_what_comes_twice_is_not_told_twice(
     assert used(job(job_id))["intake"].invocations == 2
     invoked("thumbnail")
     ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)
-    ledger.finish_task(job_id, "thumbnail", "me", OUTPUT)
-    again = ledger.finish_task(job_id, "thumbnail", "me", OUTPUT)
+    ledger.finish_task(job_id, "thumbnail", "me", ENDS)
+    again = ledger.finish_task(job_id, "thumbnail", "me", ENDS)
     assert used(again)["thumbnail"].invocations == 1
 
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 from chalicelib import api, pictures, probe, renditions, works
 from chalicelib.errors import JobError
 from chalicelib.media import ImageFacts
-from chalicelib.plan import Thumbnail
+from chalicelib.plan import Made, Pictures, Thumbnail
 from infra import samples
 from tests import attacks
 from tests.local import facts_of, run
@@ -190,11 +190,11 @@ def test_a_broken_exif_header_breaks_no_picture(sample: Sample, tmp_path: Path) 
 def test_the_largest_picture_fits_in_its_functions_memory(tmp_path: Path) -> None:
     source = tmp_path / "large.png"
     Image.new("RGBA", (12_000, 9_990), (255, 0, 0, 128)).save(source, compress_level=1)
-    work = Thumbnail("PNG", 512, "thumb.jpg")
+    work = Pictures("PNG", {"thumbnail": Thumbnail(512, "thumb.jpg")})
     (tmp_path / "out").mkdir()
     shutil.move(source, tmp_path / "source")
     made = works.draw(work, tmp_path, works.Budget(lambda: 60.0, 1769 * 1024**2))
-    assert (made.width, made.height) == (512, 426)
+    assert made == {"thumbnail": Made("thumb.jpg", 512, 426)}
     assert near(opened(tmp_path / "out" / "thumb.jpg").getpixel((200, 200)), (255, 127, 127), 4)
 
 
@@ -493,8 +493,8 @@ def test_what_is_broken_is_refused_with_its_own_code(
 def test_too_many_pixels_are_refused_before_any_is_decoded(tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     Image.new("1", (20_000, 20_000)).save(path)
-    with pytest.raises(JobError, match="20000 × 20000"):
-        pictures.probe_image(path, "PNG", max_pixels=10**8)
+    with path.open("rb") as file, pytest.raises(JobError, match="20000 × 20000"):
+        pictures.probe_image(file, "PNG", max_pixels=10**8)
 
 
 def test_more_frames_than_a_file_has_room_for_are_not_listed(tmp_path: Path) -> None:

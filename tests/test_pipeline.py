@@ -16,18 +16,20 @@ from urllib.parse import urlsplit
 
 import boto3
 import pytest
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from PIL import Image
 
-from chalicelib import aftercare, api, files, intake, jobs, ledger
+from chalicelib import aftercare, api, files, handlers, intake, jobs, ledger
 from chalicelib.api import FromKeyRequest, PresignRequest
 from chalicelib.ledger import Claim
 from chalicelib.plan import Plan
 from chalicelib.queues import StartMessage
-from chalicelib.rows import FAILURE, STARTED, SUCCESS, Job, Output
+from chalicelib.rows import FAILURE, STARTED, SUCCESS, Job, Output, StepState
 from chalicelib.settings import settings
 from chalicelib.views import JobView
 from chalicelib.watch import logger
 from infra.samples import film
-from tests.pump import deliver, drain, drop, event_of, take
+from tests.pump import Context, deliver, drain, drop, event_of, record_of, take
 
 pytestmark = [pytest.mark.usefixtures("cloud"), pytest.mark.media]
 Sample = Callable[[str], Path]
@@ -202,6 +204,11 @@ def test_the_same_key_dropped_again_is_another_job(sample: Sample) -> None:
     assert len(outputs()) == 4
 
 
+ENDS = {
+    "thumbnail": StepState(SUCCESS, output=Output("thumbnail", "outputs/x", 1, "image/jpeg", 1, 1))
+}
+
+
 def started(sample: Sample, *pipeline: str, name: str = "photo.jpg") -> str:
     """A job whose first messages are sent, and taken off their queues."""
     deliver("intake", drop(name, sample(name).read_bytes(), pipeline=",".join(pipeline)))
@@ -227,8 +234,7 @@ def test_a_worker_that_died_before_its_fan_in_is_finished_by_the_next(sample: Sa
     job_id = started(sample, "thumbnail")
     claim, _ = ledger.claim_task(job_id, "thumbnail", "thumbnail", "dead", 60)
     assert claim is Claim.FREE
-    output = Output("thumbnail", "outputs/x", 1, "image/jpeg", 1, 1)
-    ledger.finish_task(job_id, "thumbnail", "dead", output)
+    ledger.finish_task(job_id, "thumbnail", "dead", ENDS)
     assert only_job().status == STARTED
     assert deliver("thumbnail", message(job_id, "thumbnail")) == []
     assert only_job().status == SUCCESS
@@ -282,6 +288,16 @@ def test_a_damaged_picture_fails_each_step_and_a_good_step_stays_listed(sample: 
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "source_damaged")
     assert [step.status for step in job.steps] == [FAILURE, FAILURE]
+
+
+def test_of_two_pictures_of_one_task_each_ends_as_it_can(tmp_path: Path) -> None:
+    Image.new("L", (65_501, 2)).save(tmp_path / "long.png")
+    deliver("intake", drop("long.png", (tmp_path / "long.png").read_bytes()))
+    drain()
+    job = only_job()
+    assert (job.status, job.error_code) == (FAILURE, "side_too_long")
+    assert [step.status for step in job.steps] == [SUCCESS, FAILURE]
+    assert [(o.type, o.width, o.height) for o in job.outputs] == [("thumbnail", 512, 1)]
 
 
 def test_a_rendition_that_fails_ends_every_step_that_needs_it(sample: Sample) -> None:
@@ -341,9 +357,9 @@ def test_a_broken_world_is_retried_and_then_dead_lettered_with_its_reason(sample
 def test_a_job_whose_plan_is_lost_still_ends(sample: Sample) -> None:
     job_id = started(sample, "thumbnail", "watermark")
     hide_plan(job_id)
-    body = message(job_id, "thumbnail")
-    assert deliver("thumbnail", body) == [body]
-    assert deliver("thumbnail_dead", body) == []
+    body = message(job_id, "thumbnail+watermark")
+    assert deliver("watermark", body) == [body]
+    assert deliver("watermark_dead", body) == []
     job = only_job()
     assert [step.error_code for step in job.steps] == ["attempts_exhausted"] * 2
 
@@ -382,13 +398,12 @@ def test_a_worker_whose_write_was_made_but_not_answered_still_does_what_follows(
         Claim.FREE,
         Claim.FREE,
     )
-    output = Output("thumbnail", "outputs/x", 1, "image/jpeg", 1, 1)
-    first = ledger.finish_task(job_id, "thumbnail", "me", output)
-    again = ledger.finish_task(job_id, "thumbnail", "me", output)
+    first = ledger.finish_task(job_id, "thumbnail", "me", ENDS)
+    again = ledger.finish_task(job_id, "thumbnail", "me", ENDS)
     assert first is not None
     assert again is not None
     assert again.to_dynamodb_dict() == first.to_dynamodb_dict()
-    assert ledger.finish_task(job_id, "watermark", "another", output) is None
+    assert ledger.finish_task(job_id, "watermark", "another", ENDS) is None
 
 
 def test_of_two_plans_for_one_source_the_first_counts_and_another_source_has_its_own(
@@ -420,6 +435,37 @@ def test_a_dead_letter_leaves_a_living_worker_alone(sample: Sample) -> None:
     body = message(job_id, "thumbnail")
     assert deliver("thumbnail_dead", body) == [body]
     assert only_job().status == STARTED
+
+
+def test_of_a_batch_only_what_failed_comes_again(sample: Sample) -> None:
+    body = sample("photo.jpg").read_bytes()
+    events = [drop(f"{number}.jpg", body, pipeline="thumbnail") for number in range(3)]
+    assert deliver("intake", *events) == []
+    bodies = take("thumbnail")
+    job_id = json.loads(bodies[1])["job_id"]
+    ledger.claim_task(job_id, "thumbnail", "thumbnail", "somebody", 60)
+    assert deliver("thumbnail", *bodies) == [bodies[1]]
+    statuses = {job.id: job.status for job in api.list_jobs({}, "https://x/api").jobs}
+    assert statuses.pop(job_id) == STARTED
+    assert list(statuses.values()) == [SUCCESS] * 2
+
+
+@pytest.mark.parametrize(("receives", "begun"), [(1, 2), (5, 3)])
+def test_who_comes_late_in_a_batch_has_half_of_the_time_or_another_turn(
+    receives: int, begun: int
+) -> None:
+    context = Context(60)
+    seen: list[str] = []
+
+    def handle(record: SQSRecord, _: handlers.Invocation) -> None:
+        seen.append(record.message_id)
+        context.pass_time(20)
+
+    records = [record_of("thumbnail", number, "{}", receives) for number in range(3)]
+    answer = handlers.consume({"Records": records}, context, "thumbnail", handle)
+    assert seen == ["0", "1", "2"][:begun]
+    late = [item["itemIdentifier"] for item in answer["batchItemFailures"]]
+    assert late == ["0", "1", "2"][begun:]
 
 
 def test_a_sixth_try_is_not_made(sample: Sample) -> None:
@@ -483,7 +529,7 @@ def test_one_row_that_cannot_be_looked_after_does_not_keep_the_sweep_from_others
 
 
 def test_a_job_past_its_deadline_ends_and_keeps_what_is_good(sample: Sample) -> None:
-    job_id = started(sample, "thumbnail", "watermark")
+    job_id = started(sample, "thumbnail", "transcode_720p", name="small.mp4")
     deliver("thumbnail", message(job_id, "thumbnail"))
     row = ledger.get_job(job_id)
     assert row is not None

@@ -140,3 +140,10 @@ def test_what_is_missing_of_a_film_is_a_warning_and_much_of_it_a_failure() -> No
         shortfall(1500, 60.0, 750, 60.0)
     with pytest.raises(JobError, match="Only 80%"):
         shortfall(None, 60.0, 1500, 48.0)
+
+
+def test_an_image_is_decoded_once_for_all_of_its_steps() -> None:
+    (both,) = plan(PICTURE, "watermark", "thumbnail").tasks
+    (small,) = plan(PICTURE, "thumbnail").tasks
+    assert (both.id, both.queue) == ("watermark+thumbnail", "watermark")
+    assert (small.id, small.queue) == ("thumbnail", "thumbnail")

@@ -93,17 +93,12 @@ def test_an_image_job_makes_the_requests_that_were_estimated(
     drop("a.jpg", sample("photo.jpg").read_bytes())
     estimated = api.estimate(FromKeyRequest("a.jpg", list(pipeline) or None), Context())
     job, counted = run("a.jpg", *pipeline)
-    assert (job.status, estimated.tasks) == (SUCCESS, len(job.pipeline))
+    assert (job.status, estimated.tasks) == (SUCCESS, 1)
     assert requests_of(estimated.usage) == counted
-    # What follows a task's end is not in it, but for the last: intake's last look at the row and the plan
-    # and its messages, and of each step but one its end.
+    # What follows a task's end is not in it, but for the last: intake's last look at the row and the plan,
+    # and its message.
     missing = counted - requests_of(job.usage)
-    assert missing == {
-        ("intake", "dynamodb"): 1,
-        ("intake", "s3"): 1,
-        ("intake", "sqs"): len(job.pipeline),
-        **({("thumbnail", "dynamodb"): 1} if len(job.pipeline) > 1 else {}),
-    }
+    assert missing == {("intake", "dynamodb"): 1, ("intake", "s3"): 1, ("intake", "sqs"): 1}
 
 
 @pytest.mark.media
@@ -143,11 +138,11 @@ def test_a_job_tells_what_it_used_once_it_has_ended(sample: Sample) -> None:
     drain()
     told = only_job().usage
     assert told is not None
-    assert told.functions.keys() == {"intake", "thumbnail", "watermark"}
-    assert [used.invocations for used in told.functions.values()] == [1, 1, 1]
+    assert told.functions.keys() == {"intake", "watermark"}
+    assert [used.invocations for used in told.functions.values()] == [1, 1]
     assert all(used.gb_seconds > 0 for used in told.functions.values())
-    # intake reads the head, all of it, and each step all of it again, and the plan.
-    assert 3 * len(body) < told.bytes_read < 3 * len(body) + 20_000
+    # intake reads its first megabyte, and the task all of it and the plan.
+    assert 2 * len(body) < told.bytes_read < 2 * len(body) + 20_000
     assert told.bytes_stored == sum(output.size for output in only_job().outputs)
     assert told.bytes_stored < told.bytes_written < told.bytes_stored + 5_000
     assert 0 < told.cost_usd < 0.001
@@ -174,7 +169,7 @@ def test_jobs_that_fail_tell_too(sample: Sample) -> None:
     damaged, refused = only_job("damaged.jpg"), only_job("text.jpg")
     assert (damaged.status, refused.status) == (FAILURE, FAILURE)
     assert damaged.usage is not None
-    assert damaged.usage.functions.keys() == {"intake", "thumbnail", "watermark"}
+    assert damaged.usage.functions.keys() == {"intake", "watermark"}
     assert damaged.usage.bytes_stored == 0
     assert refused.usage is not None
     assert refused.usage.functions.keys() == {"intake"}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from chalicelib.media import ImageFacts, VideoFacts
-from chalicelib.plan import Poster, Step, Thumbnail, Work
+from chalicelib.media import VideoFacts
+from chalicelib.plan import Poster, Step, Thumbnail
 from chalicelib.renditions import POSTER_BOX, poster
 
 
-def _of_image(facts: ImageFacts) -> Work:
-    return Thumbnail(facts.format, POSTER_BOX, "thumb.jpg")
+def _of_image() -> Thumbnail:
+    return Thumbnail(POSTER_BOX, "thumb.jpg")
 
 
 def _of_video(facts: VideoFacts) -> Poster:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from chalicelib.media import ImageFacts, VideoFacts, even
-from chalicelib.plan import Mark, Packaging, Rendition, Step, Watermark, Work
+from chalicelib.media import VideoFacts, even
+from chalicelib.plan import Mark, Packaging, Rendition, Step, Watermark
 from chalicelib.renditions import mp4
 from chalicelib.settings import settings
 
@@ -18,8 +18,8 @@ def _mark() -> Mark:
     )
 
 
-def _of_image(facts: ImageFacts) -> Work:
-    return Watermark(facts.format, _mark(), "wm.jpg")
+def _of_image() -> Watermark:
+    return Watermark(_mark(), "wm.jpg")
 
 
 def _of_video(facts: VideoFacts) -> Packaging:

@@ -8,6 +8,7 @@ import msgspec
 
 from chalicelib.settings import FunctionSize
 from infra.parts.names import (
+    BATCH_SIZES,
     FUNCTIONS,
     LAYERS,
     OUTPUT_BUCKET,
@@ -29,8 +30,6 @@ _MB_A_CORE = 1769
 _BUSY = 0.75
 # On the machine of the local cloud, whatever it has: chunks are planned for as many.
 _LOCAL_CORES = 2.0
-
-_BATCH_SIZE = 1
 
 
 def layers(architecture: str) -> Json:
@@ -87,7 +86,9 @@ def functions(
             properties["EphemeralStorage"] = {"Size": DISK_MB}
         if function.queues:
             properties["Events"] = {
-                _event_name(function, queue): _mapping(queue, concurrency.get(queue, 2))
+                _event_name(function, queue): _mapping(
+                    queue, BATCH_SIZES.get(queue, 1), concurrency.get(queue, 2)
+                )
                 for queue in function.queues
             }
         resources[function.logical_id] = {
@@ -107,12 +108,12 @@ def _event_name(function: Function, queue: str) -> str:
     return f"{prefix}SqsEventSource"
 
 
-def _mapping(queue: str, concurrency: int) -> Json:
+def _mapping(queue: str, batch_size: int, concurrency: int) -> Json:
     return {
         "Type": "SQS",
         "Properties": {
             "Queue": arn(queue_id(queue)),
-            "BatchSize": _BATCH_SIZE,
+            "BatchSize": batch_size,
             "FunctionResponseTypes": ["ReportBatchItemFailures"],
             "ScalingConfig": {"MaximumConcurrency": concurrency},
         },

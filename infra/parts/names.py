@@ -70,6 +70,10 @@ _CONCURRENCY = {
 
 SOURCE_QUEUES = tuple(Queue(name, _CONCURRENCY[name]) for name in QUEUES)
 
+# Messages of one invocation, where each takes a moment. Of what can take minutes, one: whoever comes second
+# would have less time.
+BATCH_SIZES = {"intake": 5, "thumbnail": 5, "watermark": 5}
+
 # The queues of tasks that need no other, and of those that need a rendition.
 _FIRST = ("thumbnail", "watermark", "encode")
 _PACKAGING = ("watermark", "transcode_720p", "hls_720p")
