@@ -2,14 +2,14 @@
 
 AWS requests of a job for a key, with n first messages in q queues; of a drop, DynamoDB has 3 more:
 
-function      DynamoDB                 S3                                        SQS
-intake        4                        2 + those of looking at the source        2 + ⌈n/10⌉ for each of q
-image, k steps  3 + k                  2 + k                                     2
-poster        4                        2 + ranges                                2
-chunk, sound  4                        2 + ranges + segments                     2
-MP4           4 + ⌈parts/100⌉          3 + tracks + segments + ⌈bytes/8 MiB⌉     2
-HLS           4 + ⌈parts/100⌉          2 + tracks                                2
-a job         2, and 1 with HLS        1 with HLS                                1 for each package
+function         DynamoDB           S3                                       SQS
+intake           4                  2 + those of looking at the source       2 + ⌈n/10⌉ for each of q
+image, k steps   3 + k              2 + k                                    2
+poster           4                  2 + ranges                               2
+chunk, sound     4                  2 + ranges + segments                    2
+MP4              4 + ⌈parts/100⌉    3 + tracks + segments + ⌈bytes/8 MiB⌉    2
+HLS              4 + ⌈parts/100⌉    2 + tracks                               2
+a job            2, and 1 with HLS  1 with HLS                               1 for each package
 
 Progress adds one to DynamoDB for each second of encoding; an estimate leaves it out.
 """
