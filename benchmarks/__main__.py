@@ -11,7 +11,17 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import burst, chunks, films, images, imports, quality, requests, simulation
+from benchmarks import (
+    burst,
+    chunks,
+    films,
+    images,
+    imports,
+    quality,
+    requests,
+    simulation,
+    thumbnails,
+)
 from benchmarks.figures import Figure, table
 from benchmarks.machine import describe
 
@@ -19,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "imports": imports.measure,
     "requests": requests.measure,
     "images": images.measure,
+    "thumbnails": thumbnails.measure,
     "burst": burst.measure,
     "films": films.measure,
     "chunks": chunks.measure,
