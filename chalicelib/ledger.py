@@ -168,12 +168,13 @@ def start_job(
 def note_failed_try(job_id: str, reason: str) -> None:
     """Keep why a job could not be started, for the day when it has been tried once too often."""
     used = _lap()
-    never_started = Job.status == PENDING
-    not_told_before = ~Job.used.contains(used[0]) if used else Job.pk.exists()
+    condition = Job.status == PENDING
+    for entry in used:  # of a write whose answer was lost, and that is sent again
+        condition &= ~Job.used.contains(entry)
     _update(
         Job(_job_key(job_id), Job.SK),
         [Job.last_error.set(reason), *_add_used(Job, used)],
-        never_started & not_told_before,
+        condition,
     )
 
 

@@ -26,7 +26,7 @@ class Used(msgspec.Struct, frozen=True, array_like=True):
     """What invocations of one function took; an array in JSON, for that is how rows keep it.
 
     `seconds` and `gb_seconds` as Lambda bills them. `reads` and `writes` are DynamoDB's request units,
-    `dynamodb` its requests. S3's requests are told apart by their price; bytes went from it, and to it.
+    `dynamodb` its requests. S3's requests are told apart by their price, its bytes by their way.
     """
 
     function: str

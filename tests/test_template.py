@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -395,3 +396,11 @@ def test_a_function_starts_with_what_is_packaged_for_it_and_traced_as_on_aws(fun
     assert float(
         imports.in_function(imports.unpacked(), chosen, imports.TIMED, imports.modules_of(chosen))
     )
+
+
+def test_the_api_loads_what_looks_into_files_only_to_estimate() -> None:
+    looking = ["av", *(f"chalicelib.{name}" for name in ("estimating", "intake", "pictures"))]
+    script = "import app, chalicelib.api, sys; print([m for m in sys.argv[1:] if m in sys.modules])"
+    in_api = partial(imports.in_function, imports.unpacked(), BY_NAME["api"])
+    assert in_api(script, looking) == "[]\n"
+    assert float(in_api(imports.TIMED, ["app", "chalicelib.api", *looking]))
