@@ -4,7 +4,7 @@ pk               sk            what it is
 job#<id>         job           the row that the API reads (small: at most 4 KB)
 job#<id>         progress      how far tasks are; what each step weighs
 job#<id>         ended         the tasks that others wait for and that have ended well: a set that grows
-job#<id>         task#<id>     lease, attempts, result of one task
+job#<id>         task#<id>     lease, attempts, result of one task, and what each try used
 upload#<key>     ticket        a presigned URL was handed out for this key
 claim#<hash>     claim         which job an event, a request or an Idempotency-Key stands for
 """
