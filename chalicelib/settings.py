@@ -78,7 +78,7 @@ class Prices(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_PRICE_{f
     AWS changes them and other regions have others: check them, and set `SLUICE_PRICES_OF` to the day.
     """
 
-    # The day on which they were looked up last.
+    # The day that the table is of; nobody has compared it with AWS's pages since.
     of: date = msgspec.field(default=date(2026, 11, 24), name="SLUICE_PRICES_OF")
     lambda_gb_second_x86_64: Price = 0.0000166667
     lambda_gb_second_arm64: Price = 0.0000133334
