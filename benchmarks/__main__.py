@@ -21,6 +21,7 @@ from benchmarks import (
     requests,
     simulation,
     thumbnails,
+    workers,
 )
 from benchmarks.figures import Figure, table
 from benchmarks.machine import describe
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "burst": burst.measure,
     "films": films.measure,
     "chunks": chunks.measure,
+    "workers": workers.measure,
     "simulation": simulation.measure,
     "quality": quality.measure,
 }

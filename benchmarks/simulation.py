@@ -85,7 +85,16 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
     )
     sound = tuple((5 * group * n, 5 * group * (n + 1)) for n in range(seconds // 10))
     index = Index(
-        group * len(cuts), ((0, 40 * seconds),), 12800, 0, 0, ((25 * seconds, 512),), cuts, sound
+        group * len(cuts),
+        ((0, 40 * seconds),),
+        12800,
+        0,
+        0,
+        0,
+        0,
+        ((25 * seconds, 512),),
+        cuts,
+        sound,
     )
     return VideoFacts(
         "mov", 1920, 1080, float(seconds), 25 * seconds, "25", 12800, 0, 1, index=index

@@ -51,7 +51,7 @@ def with_index(source: IO[bytes], size: int, facts: VideoFacts) -> VideoFacts:
 def _read(source: IO[bytes], size: int, facts: VideoFacts) -> Index:
     if facts.demuxer != "mov":
         raise Uncut("its container has no index of every frame")
-    header, media = _layout(source, size)
+    header, media, tracks = _layout(source, size)
     with av.open(
         _Hollow(source, size, media),
         format=facts.demuxer,
@@ -59,27 +59,48 @@ def _read(source: IO[bytes], size: int, facts: VideoFacts) -> Index:
         options={"fflags": "noparse"},
         buffer_size=_BUFFER_BYTES,
     ) as container:
-        return _index(container, facts, header, size)
+        return _index(container, facts, header, tracks, size)
 
 
-def _layout(source: IO[bytes], size: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """The byte ranges outside of media data, with the head of it; and those of media data."""
+class _Layout(NamedTuple):
+    """Byte ranges: what is outside of media data, with the head of it; media data; boxes of tracks."""
+
+    header: list[tuple[int, int]]
+    media: list[tuple[int, int]]
+    tracks: list[tuple[int, int]]
+
+
+def _layout(source: IO[bytes], size: int) -> _Layout:
     header: list[tuple[int, int]] = []
     media: list[tuple[int, int]] = []
+    tracks: list[tuple[int, int]] = []
     offset = 0
     while offset < size:
         if len(header) > _MOST_BOXES:
             raise Uncut("its container is in fragments")
-        kind, _, following = read_box(source, offset, size)
+        kind, content, following = read_box(source, offset, size)
         end = min(following, size)
         if kind == b"moof":
             raise Uncut("its container is in fragments")
         if kind == b"mdat":
             media.append((min(end, offset + 16 + _HEAD_BYTES), end))
             end = media[-1][0]
+        if kind == b"moov":
+            tracks += _tracks(source, content, end)
         header.append((offset, end))
         offset = following
-    return header, media
+    return _Layout(header, media, tracks)
+
+
+def _tracks(source: IO[bytes], offset: int, end: int) -> Iterator[tuple[int, int]]:
+    """The boxes of tracks in a movie's box (ISO/IEC 14496-12, 8.3)."""
+    for _ in range(_MOST_BOXES):
+        if offset >= end:
+            return
+        kind, _, following = read_box(source, offset, end)
+        if kind == b"trak":
+            yield offset, min(following, end)
+        offset = following
 
 
 class _Hollow(SizedFile):
@@ -110,7 +131,11 @@ class _Hollow(SizedFile):
 
 
 def _index(
-    container: InputContainer, facts: VideoFacts, header: list[tuple[int, int]], size: int
+    container: InputContainer,
+    facts: VideoFacts,
+    header: list[tuple[int, int]],
+    tracks: list[tuple[int, int]],
+    size: int,
 ) -> Index:
     video = container.streams[facts.video_stream]
     timescale = 1 / (to_fraction(video.time_base) or Fraction(1))
@@ -144,15 +169,21 @@ def _index(
         raise Uncut("its index is empty")
     if any(packet.time > shown[0] for packet in packets if not packet.shown):
         raise Uncut("it has more than one edit")
+    # FFmpeg numbers streams as their tracks come; where one is no stream, nobody knows which.
+    apart = len(tracks) == len(container.streams) and video.start_time is not None
+    video_start = Fraction(video.start_time or 0) / timescale if apart else start
     return Index(
         size=size,
         header=tuple(header),
         timescale=int(timescale),
         start=round(start * timescale),
         start_us=container.start_time or 0,
+        video_start=round(video_start * timescale),
+        video_start_us=round(video_start * av.time_base),
         steps=tuple(_steps(shown, last)),
         cuts=tuple(_cuts(packets, shown, int(timescale))),
         sound=tuple(_without_gaps(sound)),
+        others=tuple(track for n, track in enumerate(tracks) if apart and n != facts.video_stream),
     )
 
 

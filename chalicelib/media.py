@@ -38,11 +38,15 @@ class Index(msgspec.Struct, frozen=True):
     timescale: int
     start: int
     start_us: int  # the same, in FFmpeg's microseconds
+    video_start: int  # of the pictures alone, as FFmpeg has it where there is nothing else
+    video_start_us: int
     steps: tuple[
         tuple[int, int], ...
     ]  # frames in a row that last equally long: how many, and how long
     cuts: tuple[Cut, ...]  # the first one is the first frame
     sound: tuple[tuple[int, int], ...] = ()  # bytes that hold each ten seconds of sound, from 0 on
+    # Boxes in the header, from and to, that describe other tracks than the pictures'.
+    others: tuple[tuple[int, int], ...] = ()
 
     def times(self) -> array[int]:
         """When each frame is shown, in that order; and when the last one ends."""

@@ -121,6 +121,7 @@ class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
     seconds: float
     exact: Exact | None = None  # None where nobody can tell before it is decoded
     extra: tuple[str, ...] = ()  # files of this package that the run reads
+    hidden: tuple[int, ...] = ()  # where in the source boxes begin that FFmpeg shall not see
     # The multivariant playlist until the whole is measured, made by the first chunk; {codec} is filled in.
     master: str = ""
 

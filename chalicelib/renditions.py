@@ -9,6 +9,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
 
+import msgspec
+
 from chalicelib import chunks, playlists
 from chalicelib.media import SOUND_SECONDS, Index, VideoFacts, fit_box, fit_short_side, fps
 from chalicelib.plan import (
@@ -37,6 +39,8 @@ SOUND_BITS = 128_000
 # Pixels decoded and encoded in a second, by two cores.
 _PIXELS_A_SECOND = 250e6
 _SOUND_SPEED = 50
+# Bytes that a second request costs more than to read.
+_WORTH_A_REQUEST = 256 * 1024
 # Sound that begins late, and gaps in it, are silence: packets follow each other without a time of their own.
 _ON_TIME = "aresample=48000:async=1:min_hard_comp=0.03:first_pts=0"
 
@@ -252,17 +256,17 @@ def _chunk(
 
     def run(run_up: int) -> tuple[str, ...]:
         cut = span.first - run_up
-        origin = index.cuts[cut].time if cut else index.start
+        origin = index.cuts[cut].time if cut else index.video_start
 
         def before(frame: int) -> float:
             """Seconds of the run, half way between a frame and the one before."""
-            moment = (times[frame] + times[frame - 1]) / 2 if frame else index.start
+            moment = (times[frame] + times[frame - 1]) / 2 if frame else index.video_start
             return max(0.0, (moment - origin) / index.timescale)
 
         begin = f"start={before(first):.6f}:" if run_up else ""
         end = "" if is_last else f"end={before(behind):.6f}:"
         shift = round((origin - index.start) * 1_000_000 / index.timescale)
-        seek = round(origin * 1_000_000 / index.timescale) - index.start_us
+        seek = round(origin * 1_000_000 / index.timescale) - index.video_start_us
         return _encode(
             facts,
             rendition,
@@ -272,6 +276,8 @@ def _chunk(
             shift,
         )
 
+    if index.others:  # they are hidden
+        facts = msgspec.structs.replace(facts, video_stream=0)
     can_run_up = span.first > 0
     # A deinterlacer looks at the frames before and after.
     run_up = int(can_run_up and facts.interlaced)
@@ -294,6 +300,7 @@ def _chunk(
             again=run(1) if can_run_up and not run_up else (),
         ),
         extra=(rendition.mark.image,) if rendition.mark else (),
+        hidden=tuple(begin for begin, _ in index.others),
         master=master,
     )
     cost = max(0.1, (behind - first) * _pixels(facts, rendition) / _PIXELS_A_SECOND)
@@ -301,11 +308,23 @@ def _chunk(
 
 
 def _ranges(index: Index, span: chunks.Span, run_up: int) -> Ranges:
+    header = list(index.header)
+    for other in index.others:
+        # Its head must be there, so that it can be told to be free space.
+        header = [part for whole in header for part in _without(whole, (other[0] + 16, other[1]))]
     inside = index.cuts[span.first - run_up : span.behind]
     begin, end = min(cut.begin for cut in inside), max(cut.end for cut in inside)
     if span.behind < len(index.cuts):
         end = max(end, index.cuts[span.behind].tail)
-    return _joined((*index.header, (begin, end)))
+    return _joined((*header, (begin, end)))
+
+
+def _without(whole: tuple[int, int], part: tuple[int, int]) -> Ranges:
+    """What is left of a range without a part of it, where that is worth a request of its own."""
+    begin, end = max(whole[0], part[0]), min(whole[1], part[1])
+    if end - begin < _WORTH_A_REQUEST:
+        return (whole,)
+    return tuple(left for left in ((whole[0], begin), (end, whole[1])) if left[0] < left[1])
 
 
 def _joined(ranges: Sequence[tuple[int, int]]) -> Ranges:

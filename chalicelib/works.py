@@ -74,14 +74,24 @@ def encode(
     work: Chunk | Sound, folder: Path, budget: Budget, on_seconds: Callable[[float], None]
 ) -> Parts:
     """Make a part of a film in `folder`: its segments and its initialisation in `out/`."""
-    for name in work.extra if isinstance(work, Chunk) else ():
-        shutil.copy(asset(name), folder / name)
+    if isinstance(work, Chunk):
+        for name in work.extra:
+            shutil.copy(asset(name), folder / name)
+        _hide(work.hidden, folder / "source")
     made = _run(work.args, folder, budget, on_seconds)
     if isinstance(work, Sound):
         return _sound(work, made, folder / "out")
     if work.exact and work.exact.again and not _is_exact(work.exact, made.fragments):
         made = _run(work.exact.again, folder, budget, on_seconds)
     return _chunk(work, made, folder / "out")
+
+
+def _hide(boxes: Sequence[int], source: Path) -> None:
+    """Make boxes of a file free space (ISO/IEC 14496-12, 8.1.2): in a long film they are megabytes."""
+    with source.open("r+b") as file:
+        for begin in boxes:
+            file.seek(begin + 4)
+            file.write(b"free")
 
 
 class _Encoded(NamedTuple):

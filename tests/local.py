@@ -66,11 +66,13 @@ def a_plan(*pipeline: str) -> Plan:
 
 def facts_of(path: Path, budget: works.Budget = _ROOMY) -> Facts:
     """As intake finds them, in a child."""
-    content = path.read_bytes()
-    _, facts = intake.inspect(
-        lambda start, length: content[start : start + length], len(content), budget
-    )
-    return facts
+    with path.open("rb") as file:
+
+        def read(start: int, length: int) -> bytes:
+            file.seek(start)
+            return file.read(length)
+
+        return intake.inspect(read, path.stat().st_size, budget)[1]
 
 
 class Result(NamedTuple):

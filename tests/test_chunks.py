@@ -43,14 +43,18 @@ def with_edit_list(path: Path) -> None:
     samples.run_ffmpeg("-ss", "3.3", "-i", str(whole), "-c", "copy", str(path))
 
 
-def late(path: Path) -> None:
-    """Its pictures start a second and a half after its sound."""
-    whole = path.with_suffix(".whole.mp4")
-    clip("25", "-g", "75", sound=True)(whole)
-    samples.run_ffmpeg(
-        "-itsoffset", "1.5", "-i", str(whole), "-i", str(whole),
-        "-map", "0:v", "-map", "1:a", "-c", "copy", str(path),
-    )  # fmt: skip
+def late(first: str, second: str) -> Callable[[Path], None]:
+    """The second of its streams starts a second and a half after the first."""
+
+    def make(path: Path) -> None:
+        whole = path.with_suffix(".whole.mp4")
+        clip("25", "-g", "75", "-preset", "medium", "-bf", "2", sound=True)(whole)
+        samples.run_ffmpeg(
+            "-i", str(whole), "-itsoffset", "1.5", "-i", str(whole),
+            "-map", f"0:{first}", "-map", f"1:{second}", "-c", "copy", str(path),
+        )  # fmt: skip
+
+    return make
 
 
 CLIPS: dict[str, Callable[[Path], None]] = {
@@ -75,7 +79,8 @@ CLIPS: dict[str, Callable[[Path], None]] = {
         filters="tinterlace=interleave_top,setfield=tff",
     ),
     "edit list": with_edit_list,
-    "late start": late,
+    "late pictures": late("a", "v"),
+    "late sound": late("v", "a"),
     "one long group": clip("25", "-g", "100000", "-keyint_min", "100000"),
 }  # fmt: skip
 
@@ -139,18 +144,16 @@ def test_chunks_give_every_frame_at_its_time(tmp_path: Path, name: str) -> None:
 
 def test_a_chunk_reads_its_own_bytes_and_the_index(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
-    clip("25", "-g", "50", "-b:v", "4M", "-minrate", "4M", "-bufsize", "1M", "-nal-hrd", "cbr")(
-        path
-    )
+    rate = ("-b:v", "4M", "-minrate", "4M", "-bufsize", "1M", "-nal-hrd", "cbr")
+    clip("25", "-g", "50", *rate, sound=True)(path)
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     assert facts.index is not None
     _, plan = plans(facts, *BOTH)
-    read = [
-        sum(end - begin for begin, end in task.ranges)
-        for task in plan.tasks
-        if isinstance(task.work, Chunk)
-    ]
+    of_chunks = [task for task in plan.tasks if isinstance(task.work, Chunk)]
+    read = [sum(end - begin for begin, end in task.ranges) for task in of_chunks]
+    ((sound, _),) = facts.index.others
+    assert {task.work.hidden for task in of_chunks if isinstance(task.work, Chunk)} == {(sound,)}
     header = sum(end - begin for begin, end in facts.index.header)
     assert len(read) > 2
     assert sum(read) - len(read) * header < 1.15 * path.stat().st_size

@@ -1,0 +1,108 @@
+"""What a chunk's worker takes of memory and disk for a film of two hours, beside one of two minutes.
+
+The long film is the short one, sixty times over. A worker is a fresh process that loads the plan, writes the
+chunk's bytes into its file of holes and encodes them, as the encode function does; both chunks show the same.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.figures import Figure
+from benchmarks.machine import stand_in_for_lambda
+from infra import samples
+from infra.paths import LOCAL, ROOT
+
+RUNS = 3
+_TIMES = 60
+
+_WORKER = """\
+import sys
+from benchmarks.machine import stand_in_for_lambda
+stand_in_for_lambda()
+import json, resource
+from pathlib import Path
+from tempfile import TemporaryDirectory
+import msgspec
+from chalicelib import handlers, worker, works
+from chalicelib.plan import Plan
+film, stored, task_id = sys.argv[1:]
+plan = msgspec.json.decode(Path(stored).read_bytes(), type=Plan)
+task = plan.task(task_id)
+with TemporaryDirectory() as scratch:
+    folder = Path(scratch)
+    (folder / "out").mkdir()
+    with Path(film).open("rb") as source, (folder / "source").open("wb") as file:
+        for begin, end in task.ranges:
+            source.seek(begin)
+            file.seek(begin)
+            file.write(source.read(end - begin))
+    works.encode(task.work, folder, works.Budget(lambda: 900.0, 10 * 1024**3), lambda _: None)
+    disk = sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
+peaks = [resource.getrusage(who).ru_maxrss * 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+print(json.dumps([*peaks, disk]))
+"""
+
+
+def measure() -> list[Figure]:
+    stand_in_for_lambda()
+    short, long = _films()
+    pairs = [(_worker(*long), _worker(*short)) for _ in range(RUNS)]
+    return [
+        Figure(
+            f"worker of a chunk of two hours, {what}",
+            "MB",
+            [pair[0][number] / 1e6 for pair in pairs],
+            "of two minutes",
+            [pair[1][number] / 1e6 for pair in pairs],
+        )
+        for number, what in enumerate(("our process", "FFmpeg", "disk"))
+    ]
+
+
+def _films() -> tuple[tuple[Path, Path, str], tuple[Path, Path, str]]:
+    """Each with its plan, and the task of a chunk in the middle of the two minutes."""
+    import msgspec
+
+    from chalicelib.errors import JobError
+    from chalicelib.planning import make_plan
+    from chalicelib.steps import find_steps
+    from tests.local import facts_of
+
+    folder = LOCAL / "benchmarks"
+    short, long = folder / "two_minutes.mp4", folder / "two_hours.mp4"
+    if not short.exists():
+        samples.film(
+            short,
+            size="1920x1080",
+            seconds=120,
+            output=("-g", "50", "-b:v", "4M", "-maxrate", "4M", "-bufsize", "4M"),
+        )
+    if not long.exists():
+        samples.run_ffmpeg(
+            "-stream_loop", str(_TIMES - 1), "-i", str(short), "-c", "copy", "-movflags", "+faststart",
+            str(long),
+        )  # fmt: skip
+    found = []
+    for film in (short, long):
+        plan = make_plan("job", film.name, facts_of(film), find_steps(["hls_720p"], JobError))
+        stored = film.with_suffix(".plan.json")
+        stored.write_bytes(msgspec.json.encode(plan))
+        found.append((film, stored, "720p.2"))
+    return found[0], found[1]
+
+
+def _worker(film: Path, plan: Path, task: str) -> list[float]:
+    """Peak of our process, of FFmpeg, and of the disk; bytes."""
+    done = subprocess.run(
+        [sys.executable, "-c", _WORKER, str(film), str(plan), task],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    said: list[float] = json.loads(done.stdout.splitlines()[-1])
+    return said
