@@ -43,6 +43,14 @@ def from_key(request: Request) -> Response:
     return json(api.from_key(wanted, request.headers.get("idempotency-key")), 202)
 
 
+@app.route("/jobs/estimate", **JSON_BODY)
+@view
+def estimate(request: Request) -> Response:
+    from chalicelib import api
+
+    return json(api.estimate(read(request, api.FromKeyRequest), app.lambda_context))
+
+
 @app.route("/jobs/upload", **JSON_BODY)
 @view
 def upload(request: Request) -> Response:

@@ -19,6 +19,7 @@ from chalicelib.media import Cut, Index, VideoFacts
 from chalicelib.plan import Chunk, Plan, Sound, Task
 from chalicelib.planning import make_plan
 from chalicelib.playlists import planned
+from chalicelib.settings import Prices
 from chalicelib.steps import find_steps
 
 HOURS = {"10 min": 1 / 6, "1 h": 1.0, "2 h": 2.0, "6 h": 6.0}
@@ -26,7 +27,7 @@ _RESULTS = Path(__file__).parent / "results.json"
 
 
 class Assumptions(NamedTuple):
-    """Seconds, bytes and US dollars (us-east-1, x86, November 2026 by the project's price notes)."""
+    """Seconds, bytes and US dollars (us-east-1, x86)."""
 
     cpu_a_second: float  # of encoding a second of 1080p25 to 720p
     encode_gb: float = 10.0
@@ -42,13 +43,7 @@ class Assumptions(NamedTuple):
     source_bits: float = 5e6
     result_bits: float = 1.6e6
     sound_speed: float = 50.0  # seconds of sound encoded in one
-    gb_second: float = 0.0000166667
-    invocation: float = 0.2e-6
-    dynamodb_write: float = 0.625e-6
-    dynamodb_read: float = 0.125e-6
-    s3_put: float = 5e-6
-    s3_get: float = 0.4e-6
-    sqs: float = 0.4e-6
+    prices: Prices = Prices()
     media_convert: float = (
         2 * 0.015
     )  # a minute: two HD AVC outputs, basic tier, single pass, up to 30 fps
@@ -202,15 +197,21 @@ def _money(ran: list[Ran], intake: float, told: Assumptions) -> dict[str, float]
     encodes = [one for one in ran if isinstance(one.task.work, Chunk)]
     others = [one for one in ran if not isinstance(one.task.work, Chunk)]
 
+    prices = told.prices
+
     def lambdas(those: list[Ran]) -> float:
-        return sum((one.end - one.begin) * one.gb * told.gb_second for one in those)
+        return sum((one.end - one.begin) * one.gb * prices.lambda_gb_second_x86_64 for one in those)
 
     # A fan-in set of a thousand short names has some ten kilobytes when it is full.
     fan_in = sum(1 + number * 10 // 1024 for number in range(tasks))
     return {
         "pictures": lambdas(encodes),
-        "sound and packages": lambdas(others) + intake * told.light_gb * told.gb_second,
-        "DynamoDB": (2 * tasks + fan_in) * told.dynamodb_write + 3 * tasks * told.dynamodb_read,
-        "S3": 2 * (segments + tasks) * told.s3_put + (segments + 4 * tasks) * told.s3_get,
-        "SQS and invocations": 4 * tasks * told.sqs + tasks * told.invocation,
+        "sound and packages": lambdas(others)
+        + intake * told.light_gb * prices.lambda_gb_second_x86_64,
+        "DynamoDB": (2 * tasks + fan_in) * prices.dynamodb_million_writes / 1e6
+        + 3 * tasks * prices.dynamodb_million_reads / 1e6,
+        "S3": 2 * (segments + tasks) * prices.s3_thousand_puts / 1e3
+        + (segments + 4 * tasks) * prices.s3_thousand_gets / 1e3,
+        "SQS and invocations": 4 * tasks * prices.sqs_million_requests / 1e6
+        + tasks * prices.lambda_million_requests / 1e6,
     }

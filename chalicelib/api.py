@@ -5,34 +5,41 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import platform
 import re
 import time
 import uuid
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 from multipart import MultipartError, MultipartParser, parse_options_header
 
 from chalicelib import files, jobs, ledger, playlists, queues
+from chalicelib.costs import Usage, usage
 from chalicelib.errors import (
     Conflict,
+    JobError,
     Malformed,
     NotFound,
     TooLarge,
+    Transient,
     Unprocessable,
     UnsupportedType,
 )
+from chalicelib.files import Original
 from chalicelib.ledger import Standing
+from chalicelib.media import VideoFacts
 from chalicelib.plan import Hls, Parts
 from chalicelib.queues import StartMessage
 from chalicelib.rows import FAILURE, PENDING, STARTED, STATUSES, Job, Output
-from chalicelib.settings import settings
+from chalicelib.settings import function_sizes, prices, settings
 from chalicelib.steps import find_steps
 from chalicelib.tokens import tokens
-from chalicelib.views import Accepted, JobPage, JobView, Presigned, job_view
+from chalicelib.usage import Used, meter
+from chalicelib.views import Accepted, EstimateView, JobPage, JobView, Presigned, job_view
 
 # A single PUT to S3 takes no more; neither does API Gateway through Lambda, of the other.
 MOST_PUT_BYTES = 5 * 1024**3
@@ -101,12 +108,7 @@ def from_key(request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
         before = ledger.find_identity(f"idempotency {idempotency_key}")
         if before and ledger.get_job(_same_request(before, fingerprint)):
             return Accepted(before[0])
-    original = files.find_original(request.key)
-    if original is None:
-        if ledger.get_ticket(request.key)[0]:
-            detail = f"The file {request.key} has not been uploaded yet: PUT it first."
-            raise Conflict("upload_incomplete", detail)
-        raise NotFound("key_not_found", f"There is no file {request.key} in the upload bucket.")
+    original = _original(request.key)
     asked = ",".join(request.pipeline) if request.pipeline else "default"
     job_id = _claim(f"request {request.key} {original.etag} {asked}")
     if idempotency_key is not None:
@@ -119,6 +121,56 @@ def from_key(request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
     if job and job.status == PENDING:
         queues.send("intake", StartMessage(job_id))
     return Accepted(job_id)
+
+
+def _original(key: str) -> Original:
+    original = files.find_original(key)
+    if original is None:
+        if ledger.get_ticket(key)[0]:
+            detail = f"The file {key} has not been uploaded yet: PUT it first."
+            raise Conflict("upload_incomplete", detail)
+        raise NotFound("key_not_found", f"There is no file {key} in the upload bucket.")
+    return original
+
+
+def estimate(request: FromKeyRequest, context: Any) -> EstimateView:
+    """What a job for a file that is there would use and cost: looked at and planned, and nothing written."""
+    from chalicelib import estimating, intake
+    from chalicelib.handlers import Invocation
+    from chalicelib.planning import make_plan
+
+    _check_pipeline(request.pipeline)
+    _check_key(request.key)
+    invocation = Invocation(context)
+    meter.begin("intake", invocation.memory_bytes)
+    meter.lap()  # so far it was this call's, and intake will not have it
+    try:
+        original = _original(request.key)
+        sniffed, facts = intake.inspect_original(request.key, original, invocation)
+        steps = intake.steps_for(request.pipeline or (), original, sniffed.kind)
+        plan = make_plan(str(uuid.uuid4()), request.key, facts, steps)
+        (looked,) = meter.lap()
+    except JobError as error:
+        raise Unprocessable(error.code, error.detail) from error
+    except Transient as error:
+        detail = f"The file could not be looked at within this call: {error.detail}"
+        raise Unprocessable("not_looked_at", detail) from error
+    finally:
+        meter.end()
+    estimated = estimating.estimate(plan, facts, original.size, looked, function_sizes())
+    return EstimateView(
+        key=request.key,
+        kind=sniffed.kind,
+        duration=facts.seconds if isinstance(facts, VideoFacts) else None,
+        pipeline=[step.name for step in steps],
+        tasks=len(plan.tasks),
+        encoding=plan.encoding,
+        usage=_cost(estimated.used, estimated.bytes_stored),
+    )
+
+
+def _cost(used: Sequence[Used], stored: int) -> Usage:
+    return usage(used, stored, prices(), function_sizes(), platform.machine())
 
 
 def _same_request(claimed: tuple[str, str], fingerprint: str) -> str:
@@ -182,7 +234,16 @@ def get_job(job_id: str, base_url: str) -> JobView:
 
 def _view(job: Job, standing: Standing, base_url: str) -> JobView:
     input_url = files.original_url(job.source_key)
-    return job_view(job, standing, time.time(), input_url, _links(base_url))
+    used = job.usage
+    stored = sum(state.output.size for state in job.step_states.values() if state.output)
+    return job_view(
+        job,
+        standing,
+        time.time(),
+        input_url,
+        _links(base_url),
+        None if used is None else _cost(used, stored),
+    )
 
 
 def list_jobs(parameters: dict[str, str], base_url: str) -> JobPage:

@@ -10,6 +10,7 @@ from boto3.exceptions import Boto3Error
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+import chalicelib.usage  # noqa: F401  # it meters every client that is made after it
 from chalicelib.errors import SluiceError
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from chalicelib import queues
 from chalicelib.settings import queue_url, settings
+from chalicelib.usage import meter
 from chalicelib.watch import MetricUnit, logger, metrics
 
 
@@ -55,6 +56,7 @@ Handle = Callable[[SQSRecord, Invocation], None]
 def consume(event: dict[str, Any], context: Any, queue: str, handle: Handle) -> Any:
     """Hand each message to `handle`; what raises comes again, the rest is acknowledged."""
     invocation = Invocation(context)
+    meter.begin(queue, invocation.memory_bytes)
 
     def record_handler(record: SQSRecord) -> None:
         receives = int(record.attributes.approximate_receive_count)
@@ -81,6 +83,7 @@ def consume(event: dict[str, Any], context: Any, queue: str, handle: Handle) -> 
     try:
         return process_partial_response(event, record_handler, processor, context)
     finally:
+        meter.end()
         metrics.flush_metrics()
 
 

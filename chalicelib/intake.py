@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import IO
 from urllib.parse import unquote_plus
@@ -16,6 +16,7 @@ from chalicelib.errors import JobError
 from chalicelib.files import Original
 from chalicelib.handlers import Invocation
 from chalicelib.media import Facts, ImageFacts, VideoFacts
+from chalicelib.plan import Step
 from chalicelib.planning import make_plan
 from chalicelib.queues import StartMessage
 from chalicelib.rows import PENDING, STARTED, Job
@@ -123,13 +124,8 @@ def _plan(job: Job, invocation: Invocation) -> None:
     if job.etag and job.etag != original.etag:
         detail = "The file was overwritten before it could be worked on."
         raise JobError("source_changed", detail)
-    sniffed, facts = inspect(
-        partial(files.read_original, job.source_key, original.etag),
-        original.size,
-        Budget(invocation.work_seconds, invocation.memory_bytes),
-    )
-    asked = list(job.pipeline) or _from_metadata(original) or DEFAULT_PIPELINES[sniffed.kind]
-    steps = find_steps(asked, JobError)
+    sniffed, facts = inspect_original(job.source_key, original, invocation)
+    steps = steps_for(list(job.pipeline), original, sniffed.kind)
     made = make_plan(job.job_id, job.source_key, facts, steps)
     plan = jobs.store_plan(job.job_id, original.etag, made)
     logger.info("Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding)
@@ -143,9 +139,24 @@ def _plan(job: Job, invocation: Invocation) -> None:
     )
 
 
+def steps_for(pipeline: Sequence[str], original: Original, kind: str) -> tuple[Step, ...]:
+    """What was asked for; else by the object's metadata; else what is the default of its kind."""
+    asked = pipeline or _from_metadata(original) or DEFAULT_PIPELINES[kind]
+    return find_steps(asked, JobError)
+
+
 def _from_metadata(original: Original) -> list[str]:
     named = original.metadata.get("pipeline", "")
     return [name.strip() for name in named.split(",") if name.strip()]
+
+
+def inspect_original(key: str, original: Original, invocation: Invocation) -> tuple[Sniffed, Facts]:
+    """What an object of the upload bucket is; as `inspect`."""
+    return inspect(
+        partial(files.read_original, key, original.etag),
+        original.size,
+        Budget(invocation.work_seconds, invocation.memory_bytes),
+    )
 
 
 def inspect(read: Callable[[int, int], bytes], size: int, budget: Budget) -> tuple[Sniffed, Facts]:

@@ -42,6 +42,7 @@ from chalicelib.rows import (
     Ticket,
 )
 from chalicelib.settings import settings
+from chalicelib.usage import Used, meter, total
 
 _DAY = 86400
 # SQS makes a dead worker's message visible again soon after the lease; after that long it is lost.
@@ -158,6 +159,7 @@ def start_job(
             Job.deadline_at.set(deadline),
             Job.due_at.set(deadline),
             Job.updated_at.set(now_iso()),
+            *_add_used(Job, _lap()),
         ],
         still_pending,
     )
@@ -165,8 +167,15 @@ def start_job(
 
 def note_failed_try(job_id: str, reason: str) -> None:
     """Keep why a job could not be started, for the day when it has been tried once too often."""
-    never_started = Job.status == PENDING
-    _update(Job(_job_key(job_id), Job.SK), [Job.last_error.set(reason)], never_started)
+    used = _lap()
+    condition = Job.status == PENDING
+    for entry in used:  # of a write whose answer was lost, and that is sent again
+        condition &= ~Job.used.contains(entry)
+    _update(
+        Job(_job_key(job_id), Job.SK),
+        [Job.last_error.set(reason), *_add_used(Job, used)],
+        condition,
+    )
 
 
 def await_intake(job_id: str) -> bool:
@@ -205,7 +214,10 @@ def list_early(job_id: str, step: str, output: Output) -> None:
 
 
 def end_job(row: Job) -> str | None:
-    """The terminal status, if every step of this row has ended and nobody wrote it before."""
+    """The terminal status, if every step of this row has ended and nobody wrote it before.
+
+    With it goes what the whole job has used; the tasks are read for that only now.
+    """
     states = row.step_states
     if not states or any(state.status not in TERMINAL for state in states.values()):
         return None
@@ -215,17 +227,23 @@ def end_job(row: Job) -> str | None:
         name, first = next(iter(failed.items()))
         error, code = f"{name}: {first.error}", first.error_code
     status = FAILURE if failed else SUCCESS
+    entries = [*(row.used or ()), *_used_by_tasks(row.job_id), *_lap()]
+    used = total(msgspec.json.decode(entry, type=Used) for entry in entries)
     every_step_ended = Job.status == STARTED
-    return status if _end(row.job_id, status, error, code, every_step_ended) else None
+    told = Job.used.set(_entries(used))
+    return status if _end(row.job_id, status, error, code, told, every_step_ended) else None
 
 
 def fail_job(job_id: str, code: str, error: str) -> bool:
     """End a job that never started, with its reason; False where it has started or ended."""
     never_started = Job.status == PENDING
-    return _end(job_id, FAILURE, error, code, never_started)
+    told = Job.used.set((Job.used | []).append(_lap()))
+    return _end(job_id, FAILURE, error, code, told, never_started)
 
 
-def _end(job_id: str, status: str, error: str, code: str, condition: Condition) -> bool:
+def _end(
+    job_id: str, status: str, error: str, code: str, told: Action, condition: Condition
+) -> bool:
     expires = int(time.time()) + settings().retention_days * _DAY
     return _update(
         Job(_job_key(job_id), Job.SK),
@@ -233,6 +251,7 @@ def _end(job_id: str, status: str, error: str, code: str, condition: Condition) 
             Job.status.set(status),
             Job.error.set(error),
             Job.error_code.set(code),
+            told,
             Job.updated_at.set(now_iso()),
             Job.expires_at.set(expires),
             Job.due_shard.remove(),
@@ -408,6 +427,7 @@ def _end_task(
             TaskRow.row.set(TaskRow),
             TaskRow.state.set(state),
             result,
+            *_add_used(TaskRow, _lap()),
             TaskRow.expires_at.set(_subitem_expiry()),
             TaskRow.lease_until.remove(),
             TaskRow.due_shard.remove(),
@@ -429,6 +449,7 @@ def release_task(job_id: str, task_id: str, owner: str, reason: str) -> None:
         [
             TaskRow.state.set(FREE),
             TaskRow.last_error.set(reason),
+            *_add_used(TaskRow, _lap()),
             TaskRow.lease_until.remove(),
             TaskRow.due_shard.remove(),
             TaskRow.due_at.remove(),
@@ -448,6 +469,33 @@ def add_ended(job_id: str, task_id: str) -> set[str]:
         ]
     )
     return set(row.tasks or ())
+
+
+# ── usage ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _lap() -> list[str]:
+    """What was used up to the write that tells it; nothing where nobody is billed for a message."""
+    return _entries(meter.lap(writes=1))
+
+
+def _entries(used: Sequence[Used]) -> list[str]:
+    return [msgspec.json.encode(one).decode() for one in used]
+
+
+def _add_used(kind: type[Job | TaskRow], entries: list[str]) -> list[Action]:
+    return [kind.used.set((kind.used | []).append(entries))] if entries else []
+
+
+def _used_by_tasks(job_id: str) -> Iterator[str]:
+    rows = TaskRow.query(
+        _job_key(job_id),
+        TaskRow.sk.startswith("task#"),
+        consistent_read=True,
+        attributes_to_get=["row", "used"],
+    )
+    for row in rows:
+        yield from row.used or ()
 
 
 # ── identities ──────────────────────────────────────────────────────────────────────────────────

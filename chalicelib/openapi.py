@@ -11,9 +11,18 @@ from chalicelib.http import Problem
 from chalicelib.rows import STATUSES
 from chalicelib.settings import settings
 from chalicelib.steps import STEPS
-from chalicelib.views import Accepted, JobPage, JobView, Presigned
+from chalicelib.views import Accepted, EstimateView, JobPage, JobView, Presigned
 
-_SHAPES = (PresignRequest, FromKeyRequest, Presigned, Accepted, JobView, JobPage, Problem)
+_SHAPES = (
+    PresignRequest,
+    FromKeyRequest,
+    Presigned,
+    Accepted,
+    EstimateView,
+    JobView,
+    JobPage,
+    Problem,
+)
 _TITLES = {
     "400": "The request cannot be read",
     "401": "No credentials",
@@ -88,6 +97,15 @@ def _paths() -> dict[str, Any]:
                         "Idempotency-Key", "header", {"type": "string", "maxLength": 255}, False
                     )
                 ],
+            )
+        },
+        "/jobs/estimate": {
+            "post": _operation(
+                "estimate",
+                "What a job for a file that is there would use and cost; nothing is started",
+                {"200": _answer("About so much", "EstimateView")},
+                ("400", "404", "409", "422"),
+                body=_json("FromKeyRequest"),
             )
         },
         "/jobs/upload": {

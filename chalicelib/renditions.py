@@ -35,7 +35,7 @@ _LEAST_CHUNK_SECONDS = float(chunks.SEGMENT_SECONDS)
 _FIRST_SOUND_SECONDS = 30
 _MOST_SOUND_SECONDS = 300
 # Bits a second.
-_SOUND_BITS = 128_000
+SOUND_BITS = 128_000
 # Pixels decoded and encoded in a second, by two cores.
 _PIXELS_A_SECOND = 250e6
 _SOUND_SPEED = 50
@@ -359,7 +359,7 @@ def sound(facts: VideoFacts) -> list[Part]:
                 "-map", f"0:{facts.audio_stream}",
                 "-af", _ON_TIME + (",apad" if limit else ""),
                 "-c:a", "aac",
-                "-b:a", str(_SOUND_BITS),
+                "-b:a", str(SOUND_BITS),
                 "-ac", "2",
                 "-ar", str(chunks.SAMPLE_RATE),
                 *limit,
@@ -409,7 +409,7 @@ def _master(facts: VideoFacts, rendition: Rendition) -> str:
         (rendition.width, rendition.height),
         fps(facts),
         max_bits_per_second(facts, rendition),
-        _SOUND_BITS if facts.audio_stream is not None else 0,
+        SOUND_BITS if facts.audio_stream is not None else 0,
     )
 
 

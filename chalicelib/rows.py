@@ -4,7 +4,7 @@ pk               sk            what it is
 job#<id>         job           the row that the API reads (small: at most 4 KB)
 job#<id>         progress      how far tasks are; what each step weighs
 job#<id>         ended         the tasks that others wait for and that have ended well: a set that grows
-job#<id>         task#<id>     lease, attempts, result of one task
+job#<id>         task#<id>     lease, attempts, result of one task, and what each try used
 upload#<key>     ticket        a presigned URL was handed out for this key
 claim#<hash>     claim         which job an event, a request or an Idempotency-Key stands for
 """
@@ -28,6 +28,7 @@ from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
 
 from chalicelib.settings import settings
+from chalicelib.usage import Used, total
 
 PENDING, STARTED, SUCCESS, FAILURE = "PENDING", "STARTED", "SUCCESS", "FAILURE"
 STATUSES = (PENDING, STARTED, SUCCESS, FAILURE)
@@ -127,9 +128,19 @@ class Job(Row, discriminator="job"):
     error_code = UnicodeAttribute(default="")
     last_error = UnicodeAttribute(default="")  # of intake
     awaits_upload = BooleanAttribute(default=False)
+    used: ListAttribute[str] = ListAttribute(
+        null=True
+    )  # by intake; once it has ended, by all of it
     deadline_at = NumberAttribute()
     by_status = _ByStatus()
     by_key = _ByKey()
+
+    @property
+    def usage(self) -> list[Used] | None:
+        """What it used, by function; None before it has ended."""
+        if self.status not in TERMINAL or self.used is None:
+            return None
+        return total(msgspec.json.decode(entry, type=Used) for entry in self.used)
 
     @property
     def step_states(self) -> dict[str, StepState]:
@@ -163,6 +174,7 @@ class TaskRow(Row, discriminator="task"):
     attempts = NumberAttribute(default=0)
     result = JSONAttribute(null=True)
     last_error = UnicodeAttribute(default="")
+    used: ListAttribute[str] = ListAttribute(null=True)  # by each try, as JSON of usage.Used
 
     @property
     def task_id(self) -> str:

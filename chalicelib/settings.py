@@ -1,12 +1,14 @@
-"""What an operator can set: one frozen object, read from the environment, validated once.
+"""What an operator can set: frozen objects, read from the environment, validated once.
 
-The only place that reads the environment. Each field is set by SLUICE_<FIELD IN CAPITALS>.
+The only place that reads the environment. Each field is set by SLUICE_<FIELD IN CAPITALS>, a price by
+SLUICE_PRICE_<FIELD IN CAPITALS>.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import date
 from functools import cache
 from typing import Annotated, Literal
 
@@ -67,14 +69,48 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     watermark_opacity: Fraction = 0.85
 
 
+Price = Annotated[float, Meta(ge=0)]
+
+
+class Prices(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_PRICE_{field.upper()}"):
+    """US dollars, as AWS lists them in public for us-east-1, without free tier, discount or tax.
+
+    AWS changes them and other regions have others: check them, and set `SLUICE_PRICES_OF` to the day.
+    """
+
+    # The day that the table is of; nobody has compared it with AWS's pages since.
+    of: date = msgspec.field(default=date(2026, 11, 24), name="SLUICE_PRICES_OF")
+    lambda_gb_second_x86_64: Price = 0.0000166667
+    lambda_gb_second_arm64: Price = 0.0000133334
+    lambda_million_requests: Price = 0.20
+    # Of /tmp, beyond the first 512 MB.
+    lambda_disk_gb_second: Price = 0.0000000309
+    # On demand, in request units.
+    dynamodb_million_writes: Price = 0.625
+    dynamodb_million_reads: Price = 0.125
+    # PUT, COPY, POST and LIST; GET and all others, but for DELETE, which costs nothing.
+    s3_thousand_puts: Price = 0.005
+    s3_thousand_gets: Price = 0.0004
+    s3_gb_month: Price = 0.023
+    sqs_million_requests: Price = 0.40
+
+
+class FunctionSize(msgspec.Struct, frozen=True):
+    """What a Lambda is given, and how many cores it keeps busy if its work can be shared among them."""
+
+    memory_mb: int
+    disk_mb: int
+    cores: float
+
+
 class InvalidSetting(ValueError):
     """A variable of the environment has a value that cannot be used; the message names it."""
 
 
-def load(environment: Mapping[str, str]) -> Settings:
-    """Settings from `environment`; raises InvalidSetting, which names the variable."""
+def load[T: (Settings, Prices)](environment: Mapping[str, str], shape: type[T]) -> T:
+    """Settings or prices from `environment`; raises InvalidSetting, which names the variable."""
     try:
-        return msgspec.convert(dict(environment), Settings, strict=False)
+        return msgspec.convert(dict(environment), shape, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidSetting(f"{error}. See chalicelib/settings.py for what it may be.") from None
 
@@ -82,7 +118,23 @@ def load(environment: Mapping[str, str]) -> Settings:
 @cache
 def settings() -> Settings:
     """The settings of this process."""
-    return load(os.environ)
+    return load(os.environ, Settings)
+
+
+@cache
+def prices() -> Prices:
+    """What AWS costs, as far as this process knows."""
+    return load(os.environ, Prices)
+
+
+@cache
+def function_sizes() -> dict[str, FunctionSize]:
+    """Every Lambda of the stack by its name, as infra/template.py tells the API's."""
+    try:
+        told = os.environ["SLUICE_FUNCTION_SIZES"]
+    except KeyError:
+        raise InvalidSetting("SLUICE_FUNCTION_SIZES is not set: only the API knows them") from None
+    return msgspec.json.decode(told, type=dict[str, FunctionSize])
 
 
 def queue_url(queue: str) -> str:

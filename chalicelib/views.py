@@ -7,6 +7,7 @@ from math import ceil
 
 import msgspec
 
+from chalicelib.costs import Usage
 from chalicelib.ledger import Standing
 from chalicelib.plan import group_of
 from chalicelib.rows import PENDING, STARTED, SUCCESS, TERMINAL, Job, Output, StepState
@@ -58,7 +59,7 @@ class JobView(msgspec.Struct):
     """A job. Times in UTC; progress in percent, at most 99 before SUCCESS.
 
     `eta_seconds` is how long it will still take at the speed it has had, once that can be told;
-    `encoding` says how a film is encoded, and why so.
+    `encoding` says how a film is encoded, and why so. `usage` is null until it has ended.
     """
 
     id: str
@@ -72,10 +73,26 @@ class JobView(msgspec.Struct):
     steps: list[StepView]
     warnings: list[str]
     encoding: str
+    usage: Usage | None
     key: str
     created_at: str
     updated_at: str
     input_url: str
+
+
+class EstimateView(msgspec.Struct):
+    """What a job would be, use and cost: about so much. `duration` in seconds, null for pictures.
+
+    Each function is taken to be warm once, and every request to be made once.
+    """
+
+    key: str
+    kind: str
+    duration: float | None
+    pipeline: list[str]
+    tasks: int
+    encoding: str
+    usage: Usage
 
 
 class JobPage(msgspec.Struct):
@@ -91,6 +108,7 @@ def job_view(
     now: float,
     input_url: str,
     output_url: Callable[[Job, Output], str],
+    usage: Usage | None,
 ) -> JobView:
     """A job as the API shows it at `now`, in Unix seconds."""
     states = job.step_states
@@ -131,6 +149,7 @@ def job_view(
         ],
         warnings=[f"{output.type}: {output.warning}" for output in outputs if output.warning],
         encoding=job.encoding,
+        usage=usage,
         key=job.source_key,
         created_at=job.created_at,
         updated_at=job.updated_at,

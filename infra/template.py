@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from chalicelib.settings import InvalidSetting, Settings, load
+import msgspec
+
+from chalicelib.settings import InvalidSetting, Prices, Settings, load
 from infra.parts import functions, gateway, storage, watching
 from infra.parts.gateway import Limits
 from infra.parts.names import FUNCTIONS, LOCAL_STAGES, SOURCE_QUEUES, Json, ref, sub
@@ -21,6 +23,8 @@ class ChaliceConfig(Protocol):
     def lambda_architecture(self) -> str: ...
     @property
     def lambda_timeout(self) -> int: ...
+    @property
+    def lambda_memory_size(self) -> int: ...
     @property
     def environment_variables(self) -> dict[str, str]: ...
     def scope(self, chalice_stage: str, function_name: str) -> ChaliceConfig: ...
@@ -39,12 +43,12 @@ def merge_template(config: ChaliceConfig) -> Json:
     """The template to merge; raises InvalidSetting where a variable of the stage cannot be used."""
     stage = config.chalice_stage
     local = stage in LOCAL_STAGES
-    settings = load(config.environment_variables)
+    settings = load(config.environment_variables, Settings)
+    load(config.environment_variables, Prices)
     chosen = _parameters(config.environment_variables, local=local)
-    timeouts = {
-        function.name: config.scope(stage, function.config_name).lambda_timeout
-        for function in FUNCTIONS
-    }
+    scopes = {function.name: config.scope(stage, function.config_name) for function in FUNCTIONS}
+    timeouts = {name: scope.lambda_timeout for name, scope in scopes.items()}
+    memory = {name: scope.lambda_memory_size for name, scope in scopes.items()}
     return {
         "Description": f"Sluice, a serverless media pipeline: stage {stage}",
         "Parameters": {
@@ -60,7 +64,11 @@ def merge_template(config: ChaliceConfig) -> Json:
             **storage.queues(timeouts, settings.max_receives),
             **storage.secret(),
             **functions.layers(config.lambda_architecture),
-            **functions.functions(local=local, concurrency=chosen.concurrency),
+            **functions.functions(
+                local=local,
+                concurrency=chosen.concurrency,
+                sizes=functions.sizes(memory, local=local),
+            ),
             **gateway.rest_api(settings.auth, chosen.limits, local=local),
             **watching.alarms(),
             **watching.dashboard(),
@@ -82,7 +90,9 @@ def merge_template(config: ChaliceConfig) -> Json:
 
 
 def _parameters(variables: Mapping[str, str], *, local: bool) -> Parameters:
-    known = {f"SLUICE_{field.upper()}" for field in Settings.__struct_fields__}
+    known = {
+        field.encode_name for shape in (Settings, Prices) for field in msgspec.structs.fields(shape)
+    }
     unknown = {name for name in variables if name.startswith("SLUICE_")} - known
 
     def number(name: str, default: int, least: int) -> int:

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
+import msgspec
+
+from infra.parts import functions
+from infra.parts.names import FUNCTIONS
+from infra.paths import ROOT
+
+_configured = json.loads((ROOT / ".chalice" / "config.json").read_text())["lambda_functions"]
+_memory = {f.name: _configured[f.config_name]["lambda_memory_size"] for f in FUNCTIONS}
+
 ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "test",
@@ -10,5 +21,6 @@ ENVIRONMENT = {
     "POWERTOOLS_METRICS_NAMESPACE": "Sluice",
     "SLUICE_API_URL": "https://api.test/api",
     "SLUICE_AUTH": "none",
+    "SLUICE_FUNCTION_SIZES": msgspec.json.encode(functions.sizes(_memory, local=True)).decode(),
     "SLUICE_HLS_SECRET_ARN": "hls",
 }

@@ -6,7 +6,8 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -362,6 +363,81 @@ def test_progress_weighs_tasks_and_stays_under_100_until_the_end(client: Client)
     assert (job["progress"], [step["progress"] for step in job["steps"]]) == (99, [99, 99])
 
 
+def test_an_estimate_tells_what_a_job_would_be_and_writes_nothing(
+    client: Client, sample: Callable[[str], Path]
+) -> None:
+    put("a.mp4", sample("small.mp4").read_bytes())
+    answer = call(client, "POST", "/jobs/estimate", {"key": "a.mp4"})
+    assert answer.status == 200
+    told = {name: answer.body[name] for name in answer.body if name != "usage"}
+    assert told == {
+        "key": "a.mp4",
+        "kind": "video",
+        "duration": pytest.approx(2.0),
+        "pipeline": ["thumbnail", "transcode_720p", "hls_720p"],
+        "tasks": 5,
+        "encoding": "In one piece.",
+    }
+    used = answer.body["usage"]
+    assert used["functions"]["encode"]["gb_seconds"] > used["functions"]["hls_720p"]["gb_seconds"]
+    services = ("lambda", "dynamodb", "s3", "sqs")
+    assert list(used["cost_usd_by_service"]) == list(services)
+    assert used["cost_usd"] == pytest.approx(sum(used["cost_usd_by_service"].values()), abs=1e-8)
+    table = boto3.client("dynamodb").scan(TableName=settings().jobs_table)
+    assert table["Count"] == 0
+    assert "Contents" not in boto3.client("s3").list_objects_v2(Bucket=settings().output_bucket)
+
+
+def test_an_estimate_follows_the_pipeline_asked_for_in_body_or_metadata(
+    client: Client, sample: Callable[[str], Path]
+) -> None:
+    body = sample("photo.jpg").read_bytes()
+    boto3.client("s3").put_object(
+        Bucket=settings().upload_bucket,
+        Key="a.jpg",
+        Body=body,
+        Metadata={"pipeline": "watermark"},
+    )
+    by_metadata = call(client, "POST", "/jobs/estimate", {"key": "a.jpg"}).body
+    assert (by_metadata["kind"], by_metadata["duration"]) == ("image", None)
+    assert (by_metadata["pipeline"], by_metadata["tasks"]) == (["watermark"], 1)
+    asked = {"key": "a.jpg", "pipeline": ["thumbnail", "watermark"]}
+    more = call(client, "POST", "/jobs/estimate", asked).body
+    assert more["tasks"] == 1
+    assert more["usage"]["cost_usd"] > by_metadata["usage"]["cost_usd"]
+
+
+@pytest.mark.parametrize(
+    ("name", "pipeline", "code"),
+    [
+        ("text.jpg", None, "unsupported_media"),
+        ("empty.png", None, "empty_file"),
+        ("sound_only.m4a", None, "no_video_stream"),
+        ("photo.jpg", ["hls_720p"], "step_needs_video"),
+        ("photo.jpg", ["sepia"], "unknown_step"),
+    ],
+)
+def test_an_estimate_refuses_what_a_job_would_fail_for(
+    client: Client,
+    sample: Callable[[str], Path],
+    name: str,
+    pipeline: list[str] | None,
+    code: str,
+) -> None:
+    put("a", sample(name).read_bytes())
+    body = {"key": "a", "pipeline": pipeline}
+    assert refused(call(client, "POST", "/jobs/estimate", body), 422, code).endswith(".")
+
+
+def test_an_estimate_needs_a_file_that_is_there(client: Client) -> None:
+    body = {"filename": "a.png", "content_type": "image/png"}
+    key = call(client, "POST", "/uploads/presign", body).body["key"]
+    early = call(client, "POST", "/jobs/estimate", {"key": key})
+    assert "PUT it first" in refused(early, 409, "upload_incomplete")
+    refused(call(client, "POST", "/jobs/estimate", {"key": "nowhere"}), 404, "key_not_found")
+    refused(call(client, "POST", "/jobs/estimate", {}), 400, "malformed_request")
+
+
 def test_there_is_no_other_job(client: Client) -> None:
     for job_id in ("d7b8f4bf-5809-4c62-97a4-c008686e881d", "x", 3000 * "a"):
         refused(call(client, "GET", f"/jobs/{job_id}"), 404, "job_not_found")
@@ -518,7 +594,9 @@ def test_openapi_is_valid_and_true_to_the_routes(client: Client) -> None:
     assert {(path, m) for path, item in described["paths"].items() for m in item} == routes
 
 
-def test_answers_have_the_shapes_that_openapi_says(client: Client) -> None:
+def test_answers_have_the_shapes_that_openapi_says(
+    client: Client, sample: Callable[[str], Path]
+) -> None:
     described = document("http://127.0.0.1/api")
 
     def check(answer: Answer, shape: str) -> None:
@@ -532,6 +610,8 @@ def test_answers_have_the_shapes_that_openapi_says(client: Client) -> None:
     body = {"filename": "a.png", "content_type": "image/png", "pipeline": ["thumbnail"]}
     check(call(client, "POST", "/uploads/presign", body), "Presigned")
     check(call(client, "POST", "/jobs/from-key", {"key": "a.mp4"}), "Accepted")
+    put("b.jpg", sample("tiny.png").read_bytes())
+    check(call(client, "POST", "/jobs/estimate", {"key": "b.jpg"}), "EstimateView")
 
 
 def test_something_unexpected_is_a_problem_too_and_tells_nothing(client: Client) -> None:

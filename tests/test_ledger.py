@@ -8,15 +8,17 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import boto3
+import msgspec
 import pytest
 from moto import mock_aws
 
 from chalicelib import ledger
 from chalicelib.ledger import Claim
+from chalicelib.queues import QUEUES
 from chalicelib.rows import (
     FAILURE,
     PENDING,
@@ -29,6 +31,7 @@ from chalicelib.rows import (
     TaskRow,
 )
 from chalicelib.settings import settings
+from chalicelib.usage import Used, meter, total
 from tests.cloud import make_table
 from tests.local import a_plan
 
@@ -248,6 +251,8 @@ def test_the_row_of_a_job_with_every_step_stays_under_4_kb() -> None:
     long = Output("x" * 14, "o" * 140, 10**12, "application/vnd.apple.mpegurl", 9999, 9999, 43200.1)
     for step in steps:
         ledger.end_step(job_id, step, StepState(SUCCESS, output=long))
+    use_much(job_id)
+    assert ledger.end_job(job(job_id)) == SUCCESS
     assert size_of(job(job_id)) < 4096
 
 
@@ -258,8 +263,93 @@ def test_the_row_of_a_job_that_failed_in_every_step_stays_under_4_kb() -> None:
     long = StepState(FAILURE, error="x" * 200, error_code="attempts_exhausted")
     for step in steps:
         ledger.end_step(job_id, step, long)
+    use_much(job_id)
     assert ledger.end_job(job(job_id)) == FAILURE
     assert size_of(job(job_id)) < 4096
+
+
+@pytest.fixture
+def invoked() -> Iterator[Callable[[str], None]]:
+    """Begins an invocation of a function with a gibibyte."""
+    yield lambda function: meter.begin(function, 1024**3)
+    meter.end()
+
+
+def used(row: Job | TaskRow | None) -> dict[str, Used]:
+    assert row is not None
+    told = [msgspec.json.decode(entry, type=Used) for entry in row.used or ()]
+    return {each.function: each for each in total(told)}
+
+
+def test_each_try_of_a_task_is_added_and_the_jobs_end_sums_them(
+    invoked: Callable[[str], None],
+) -> None:
+    invoked("intake")
+    job_id = new_job("thumbnail", "watermark")
+    for _ in range(2):
+        invoked("thumbnail")
+        ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)
+        ledger.release_task(job_id, "thumbnail", "me", "No luck.")
+    invoked("thumbnail")
+    ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)
+    ended = ledger.finish_task(job_id, "thumbnail", "me", ENDS)
+    thumbnail = used(ended)["thumbnail"]
+    # Of each: the claim, and the write that tells it.
+    assert (thumbnail.invocations, thumbnail.dynamodb, thumbnail.sqs) == (3, 6, 6)
+    assert thumbnail.gb_seconds == pytest.approx(thumbnail.seconds, abs=0.001)
+    assert thumbnail.seconds > 0
+    ledger.end_step(job_id, "thumbnail", DONE)
+    invoked("dead_letters")
+    ledger.fail_task(job_id, "watermark", None, BROKEN)
+    row = ledger.end_step(job_id, "watermark", BROKEN)
+    assert row is not None
+    assert ledger.end_job(row) == FAILURE
+    whole = used(job(job_id))
+    assert whole.keys() == {"intake", "thumbnail", "dead_letters"}
+    assert whole["thumbnail"] == thumbnail
+    # The task's end, the step's, the query for what all tasks used, the job's.
+    assert (whole["dead_letters"].invocations, whole["dead_letters"].dynamodb) == (1, 4)
+
+
+def test_what_is_tried_again_and_what_comes_twice_is_not_told_twice(
+    invoked: Callable[[str], None],
+) -> None:
+    invoked("intake")
+    job_id = new_job("thumbnail", start=False)
+    ledger.note_failed_try(job_id, "No luck.")
+    invoked("intake")
+    start_job(job_id, "thumbnail")
+    invoked("intake")
+    start_job(job_id, "thumbnail")
+    assert used(job(job_id))["intake"].invocations == 2
+    invoked("thumbnail")
+    ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)
+    ledger.finish_task(job_id, "thumbnail", "me", ENDS)
+    again = ledger.finish_task(job_id, "thumbnail", "me", ENDS)
+    assert used(again)["thumbnail"].invocations == 1
+
+
+def test_a_refused_job_tells_what_it_used_and_the_sweep_is_nobodys(
+    invoked: Callable[[str], None],
+) -> None:
+    expired = new_job("thumbnail", start=False)
+    assert ledger.fail_job(expired, "upload_expired", "Too late.")
+    assert used(job(expired)) == {}
+    invoked("intake")
+    refused = new_job("thumbnail", start=False)
+    assert ledger.fail_job(refused, "empty_file", "The file is empty.")
+    assert used(job(refused))["intake"].invocations == 1
+
+
+def use_much(job_id: str) -> None:
+    """Let every function have used what only a very long film takes."""
+    for number, queue in enumerate((*QUEUES, "dead_letters")):
+        much = Used(
+            queue, 999, 9e3 + 0.1234, 9e4 + 0.1234, 9999, 9999.5, 9999.5, 9999, 9999, 9999, 10**11, 10**11
+        )  # fmt: skip
+        row = TaskRow(f"job#{job_id}", f"task#{number}")
+        entry = msgspec.json.encode(much).decode()
+        row.update([TaskRow.row.set(TaskRow), TaskRow.state.set("done"), TaskRow.used.set([entry])])
 
 
 def size_of(row: Job) -> int:

@@ -188,6 +188,26 @@ def test_a_dropped_film_is_found_and_every_output_is_good(client: Client, sample
     assert mp4["duration"] == hls["duration"] == 3.0
 
 
+def test_a_job_tells_what_it_cost_and_the_estimate_knew_it_before(
+    client: Client, sample: Sample
+) -> None:
+    client.drop(sample("plain.mp4"), "films/costs.mp4")
+    answer = client.post("/jobs/estimate/", {"key": "films/costs.mp4"})
+    assert answer.status_code == 200
+    estimated, used = answer.json()["usage"], client.wait_for_drop("films/costs.mp4")["usage"]
+    assert used["functions"].keys() == estimated["functions"].keys()
+    for name, function in used["functions"].items():
+        assert function["gb_seconds"] > 0
+        assert function["invocations"] == estimated["functions"][name]["invocations"]
+    # Seconds vary with what else this machine does; requests and bytes do not.
+    assert used["cost_usd_by_service"]["s3"] == pytest.approx(
+        estimated["cost_usd_by_service"]["s3"], rel=0.05
+    )
+    assert 0.5 < used["bytes_read"] / estimated["bytes_read"] < 2
+    assert 0.5 < used["bytes_stored"] / estimated["bytes_stored"] < 2
+    assert used["cost_usd"] > sum(used["cost_usd_by_service"][name] for name in ("s3", "sqs"))
+
+
 def test_metadata_chooses_and_a_multipart_upload_counts(client: Client, sample: Sample) -> None:
     client.drop(sample("small.mp4"), "meta.mp4", pipeline="watermark")
     s3, bucket = client.aws("s3"), client.stack.upload_bucket

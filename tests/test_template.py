@@ -9,9 +9,11 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
@@ -19,7 +21,7 @@ from samtranslator.translator.translator import Translator
 from app import app
 from benchmarks import imports
 from chalicelib.queues import QUEUES
-from chalicelib.settings import InvalidSetting
+from chalicelib.settings import FunctionSize, InvalidSetting
 from chalicelib.steps import STEPS
 from infra.build import SERVICES, build
 from infra.parts.names import FUNCTIONS, queue_id
@@ -92,7 +94,10 @@ def test_every_function_says_its_memory_and_its_timeout() -> None:
 def test_every_step_has_a_function_and_a_queue_and_ffmpeg_is_where_it_runs() -> None:
     for step in STEPS:
         assert BY_NAME[step.name].queues == (step.name,)
-    assert {name for name, function in BY_NAME.items() if function.layer == "pyav"} == {"intake"}
+    assert {name for name, function in BY_NAME.items() if function.layer == "pyav"} == {
+        "api",
+        "intake",
+    }
     with_ffmpeg = {name for name, function in BY_NAME.items() if function.layer == "ffmpeg"}
     assert with_ffmpeg == {"thumbnail", "encode"}
 
@@ -136,6 +141,29 @@ def test_a_role_names_what_it_may_do_and_to_what(template: Any, function: str) -
         assert not [action for action in statement["Action"] if "*" in action]
         if "*" in statement["Resource"]:
             assert set(statement["Action"]) <= NAMELESS
+
+
+def test_who_may_end_a_job_may_sum_up_its_tasks_and_nobody_else(template: Any) -> None:
+    summing = {
+        function
+        for function in BY_NAME
+        for statement in statements(template, function)
+        if "dynamodb:Query" in statement["Action"]
+        and {"Fn::Sub": "${JobsTable.Arn}"} in statement["Resource"]
+    }
+    assert summing == BY_NAME.keys() - {"api", "intake"}
+
+
+def test_the_api_knows_what_each_function_is_given(template: Any) -> None:
+    variables = template["APIHandler"]["Properties"]["Environment"]["Variables"]
+    told = msgspec.json.decode(variables["SLUICE_FUNCTION_SIZES"], type=dict[str, FunctionSize])
+    assert told.keys() == BY_NAME.keys()
+    assert told["encode"] == FunctionSize(10240, 10240, 4.34)
+    assert told["hls_720p"] == FunctionSize(512, 512, 0.29)
+    for name, size in told.items():
+        properties = template[BY_NAME[name].logical_id]["Properties"]
+        disk = properties.get("EphemeralStorage", {"Size": 512})["Size"]
+        assert (size.memory_mb, size.disk_mb) == (properties["MemorySize"], disk)
 
 
 @pytest.mark.parametrize("function", [f.name for f in FUNCTIONS if f.queues])
@@ -265,13 +293,20 @@ class Config:
     chalice_stage: str = "prod"
     lambda_architecture: str = "x86_64"
     lambda_timeout: int = 60
+    lambda_memory_size: int = 1024
 
     def scope(self, chalice_stage: str, function_name: str) -> Config:
         return self
 
 
 def test_a_stage_chooses_of_its_stack() -> None:
-    chosen = {"SLUICE_OUTPUT_DAYS": "9", "SLUICE_CONCURRENCY_ENCODE": "7", "SLUICE_AUTH": "iam"}
+    chosen = {
+        "SLUICE_OUTPUT_DAYS": "9",
+        "SLUICE_CONCURRENCY_ENCODE": "7",
+        "SLUICE_AUTH": "iam",
+        "SLUICE_PRICES_OF": "2027-01-01",
+        "SLUICE_PRICE_S3_GB_MONTH": "0.03",
+    }
     resources: Any = merge_template(Config(chosen))["Resources"]
     rules = resources["OutputBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
     assert [rule["ExpirationInDays"] for rule in rules if rule["Id"] == "outputs"] == [9]
@@ -285,6 +320,9 @@ def test_a_stage_chooses_of_its_stack() -> None:
         ("SLUICE_OUTPUT_DAY", "9"),
         ("SLUICE_OUTPUT_DAYS", "soon"),
         ("SLUICE_WATERMARK_SCALE", "2"),
+        ("SLUICE_PRICE_S3_GB_MONTH", "cheap"),
+        ("SLUICE_PRICE_S3_GB_YEAR", "1"),
+        ("SLUICE_PRICES_OF", "yesterday"),
         ("SLUICE_CONCURRENCY_ENCODE", "1"),
     ],
 )
@@ -358,3 +396,11 @@ def test_a_function_starts_with_what_is_packaged_for_it_and_traced_as_on_aws(fun
     assert float(
         imports.in_function(imports.unpacked(), chosen, imports.TIMED, imports.modules_of(chosen))
     )
+
+
+def test_the_api_loads_what_looks_into_files_only_to_estimate() -> None:
+    looking = ["av", *(f"chalicelib.{name}" for name in ("estimating", "intake", "pictures"))]
+    script = "import app, chalicelib.api, sys; print([m for m in sys.argv[1:] if m in sys.modules])"
+    in_api = partial(imports.in_function, imports.unpacked(), BY_NAME["api"])
+    assert in_api(script, looking) == "[]\n"
+    assert float(in_api(imports.TIMED, ["app", "chalicelib.api", *looking]))

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import msgspec
+
+from chalicelib.settings import FunctionSize
 from infra.parts.names import (
     BATCH_SIZES,
     FUNCTIONS,
@@ -19,6 +24,12 @@ from infra.parts.names import (
 )
 
 DISK_MB = 10240
+_LEAST_DISK_MB = 512
+# One core, as AWS documents it; of several, FFmpeg keeps about so much busy.
+_MB_A_CORE = 1769
+_BUSY = 0.75
+# On the machine of the local cloud, whatever it has: chunks are planned for as many.
+_LOCAL_CORES = 2.0
 
 
 def layers(architecture: str) -> Json:
@@ -37,7 +48,26 @@ def layers(architecture: str) -> Json:
     }
 
 
-def functions(*, local: bool, concurrency: dict[str, int]) -> Json:
+def sizes(memory: Mapping[str, int], *, local: bool) -> dict[str, FunctionSize]:
+    """What each function is given, by its megabytes of memory."""
+    return {
+        function.name: FunctionSize(
+            memory[function.name],
+            DISK_MB if function.big_disk else _LEAST_DISK_MB,
+            _LOCAL_CORES if local else _cores(memory[function.name]),
+        )
+        for function in FUNCTIONS
+    }
+
+
+def _cores(memory_mb: int) -> float:
+    cores = memory_mb / _MB_A_CORE
+    return round(cores if cores <= 1 else max(1.0, _BUSY * cores), 2)
+
+
+def functions(
+    *, local: bool, concurrency: dict[str, int], sizes: Mapping[str, FunctionSize]
+) -> Json:
     resources: Json = {}
     for function in FUNCTIONS:
         resources[function.role_id] = _role(function, local=local)
@@ -48,7 +78,7 @@ def functions(*, local: bool, concurrency: dict[str, int]) -> Json:
         properties: Json = {
             "FunctionName": sub(_name(function)),
             "Role": arn(function.role_id),
-            "Environment": {"Variables": _environment(function, local=local)},
+            "Environment": {"Variables": _environment(function, sizes, local=local)},
         }
         if function.layer:
             properties["Layers"] = [ref(layer_id(function.layer))]
@@ -90,7 +120,7 @@ def _mapping(queue: str, batch_size: int, concurrency: int) -> Json:
     }
 
 
-def _environment(function: Function, *, local: bool) -> Json:
+def _environment(function: Function, sizes: Mapping[str, FunctionSize], *, local: bool) -> Json:
     variables: Json = {
         "POWERTOOLS_SERVICE_NAME": function.name,
         "POWERTOOLS_METRICS_NAMESPACE": ref("AWS::StackName"),
@@ -105,6 +135,7 @@ def _environment(function: Function, *, local: bool) -> Json:
         # On AWS a Ref would do; the emulator answers it with the name.
         variables["SLUICE_HLS_SECRET_ARN"] = sub("${HlsSecret.Id}")
         variables["SLUICE_API_URL"] = ref("ApiUrl")
+        variables["SLUICE_FUNCTION_SIZES"] = msgspec.json.encode(sizes).decode()
     if local:
         variables["POWERTOOLS_TRACE_DISABLED"] = "true"  # there is no X-Ray daemon to send to
     return variables
@@ -165,13 +196,13 @@ def _own(function: Function) -> list[Json]:
             return [
                 _allow("s3:GetObject", f"{_OUTPUTS}/work/*"),
                 _list(_OUTPUTS),
-                _rows("GetItem", "PutItem", "UpdateItem"),
+                _rows("GetItem", "PutItem", "UpdateItem", "Query"),
             ]
         case "sweep":
             return [
                 _allow("s3:GetObject", f"{_UPLOADS}/*"),
                 _list(_UPLOADS),
-                _rows("GetItem", "BatchGetItem", "UpdateItem"),
+                _rows("GetItem", "BatchGetItem", "UpdateItem", "Query"),
                 _query("by_due"),
             ]
         case "encode":
@@ -197,12 +228,12 @@ def _packaging() -> list[Json]:
 
 
 def _step(*published: str) -> list[Json]:
-    """What works on a task: it reads its plan, and publishes where it should."""
+    """What works on a task: it reads its plan, publishes where it should, and may be what ends the job."""
     return [
         _allow("s3:GetObject", f"{_OUTPUTS}/work/*"),
         _allow(("s3:PutObject", "s3:AbortMultipartUpload"), *published),
         _list(_UPLOADS, _OUTPUTS),
-        _rows("GetItem", "UpdateItem"),
+        _rows("GetItem", "UpdateItem", "Query"),
     ]
 
 

@@ -85,7 +85,7 @@ def _decoder(name: str, sends: tuple[str, ...] = ()) -> Function:
 
 
 FUNCTIONS = (
-    Function("api", sends=("intake",)),
+    Function("api", sends=("intake",), layer="pyav"),
     Function("intake", ("intake",), _FIRST, layer="pyav"),
     _decoder("thumbnail"),
     Function("watermark", ("watermark",)),

@@ -1,0 +1,238 @@
+"""What jobs use and cost: metered, estimated, and counted by somebody else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import botocore.handlers
+import msgspec
+import pytest
+
+from chalicelib import api, costs
+from chalicelib.api import FromKeyRequest
+from chalicelib.costs import Usage
+from chalicelib.queues import QUEUES
+from chalicelib.rows import FAILURE, SUCCESS
+from chalicelib.settings import FunctionSize, Prices, load, settings
+from chalicelib.usage import Meter, Used, total
+from chalicelib.views import JobView
+from infra.samples import film
+from tests.pump import Context, deliver, drain, drop, take
+
+Sample = Callable[[str], Path]
+Counted = Counter[tuple[str, str]]
+
+_sent: Counter[str] = Counter()
+
+
+def count(event_name: str, request: Any, **_: Any) -> None:
+    is_progress = (
+        b'"sk": {"S": "progress"}' in request.body if "UpdateItem" in event_name else False
+    )
+    _sent["progress" if is_progress else event_name.split(".")[1]] += 1
+
+
+# PynamoDB keeps its session: so for all of them, and before the first.
+botocore.handlers.BUILTIN_HANDLERS.append(("before-send", count, botocore.handlers.REGISTER_FIRST))
+
+
+@pytest.fixture
+def short_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+def run(key: str, *pipeline: str) -> tuple[JobView, Counted]:
+    """A job for what is there, each of its messages delivered once; its requests by function and service."""
+    job_id = api.from_key(FromKeyRequest(key, list(pipeline) or None), None).job_id
+    counted: Counted = Counter()
+    while waiting := [(queue, body) for queue in QUEUES for body in take(queue)]:
+        for queue, body in waiting:
+            before = _sent.copy()
+            # The pump sends and receives a message, as often as Lambda's poller receives and deletes it.
+            assert deliver(queue, body) == []
+            counted.update({(queue, service): n for service, n in (_sent - before).items()})
+    return api.get_job(job_id, "https://x/api"), counted
+
+
+def requests_of(told: Usage | None) -> Counted:
+    assert told is not None
+    return Counter(
+        {
+            (function, service): number
+            for function, used in told.functions.items()
+            for service, number in (
+                ("dynamodb", used.requests.dynamodb),
+                ("s3", used.requests.s3),
+                ("sqs", used.requests.sqs),
+            )
+        }
+    )
+
+
+@pytest.fixture
+def long_film(tmp_path: Path) -> bytes:
+    film(tmp_path / "a.mp4", size="160x96", seconds=16, output=("-g", "50"))
+    return (tmp_path / "a.mp4").read_bytes()
+
+
+# ── counted ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.usefixtures("cloud")
+@pytest.mark.parametrize("pipeline", [(), ("thumbnail",)])
+def test_an_image_job_makes_the_requests_that_were_estimated(
+    sample: Sample, pipeline: tuple[str, ...]
+) -> None:
+    drop("a.jpg", sample("photo.jpg").read_bytes())
+    estimated = api.estimate(FromKeyRequest("a.jpg", list(pipeline) or None), Context())
+    job, counted = run("a.jpg", *pipeline)
+    assert (job.status, estimated.tasks) == (SUCCESS, 1)
+    assert requests_of(estimated.usage) == counted
+    # What follows a task's end is not in it, but for the last: intake's last look at the row and the plan,
+    # and its message.
+    missing = counted - requests_of(job.usage)
+    assert missing == {("intake", "dynamodb"): 1, ("intake", "s3"): 1, ("intake", "sqs"): 1}
+
+
+@pytest.mark.media
+@pytest.mark.usefixtures("cloud", "short_chunks")
+@pytest.mark.parametrize("pipeline", [(), ("hls_720p",), ("thumbnail", "transcode_720p")])
+def test_a_film_in_chunks_makes_the_requests_that_were_estimated(
+    long_film: bytes, pipeline: tuple[str, ...]
+) -> None:
+    drop("a.mp4", long_film)
+    estimated = api.estimate(FromKeyRequest("a.mp4", list(pipeline) or None), Context())
+    job, counted = run("a.mp4", *pipeline)
+    assert (job.status, job.encoding) == (SUCCESS, "In 3 chunks at once.")
+    assert estimated.encoding == job.encoding
+    progress = counted.pop(("encode", "progress"), 0)  # as often as this machine is slow
+    assert requests_of(estimated.usage) == counted
+    counted["encode", "dynamodb"] += progress
+    # Of each part the set of what has ended, of HLS the first listing, of each step but one its end.
+    parts, packages = 4, len({"transcode_720p", "hls_720p"} & set(job.pipeline))
+    missing: Counter[str] = Counter()
+    for (_, service), number in (counted - requests_of(job.usage)).items():
+        missing[service] += number
+    assert missing == {
+        "dynamodb": 1 + parts + ("hls_720p" in job.pipeline) + len(job.pipeline) - 1,
+        "s3": 1,
+        "sqs": 1 + ("thumbnail" in job.pipeline) + packages,
+    }
+
+
+# ── metered ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.usefixtures("cloud")
+def test_a_job_tells_what_it_used_once_it_has_ended(sample: Sample) -> None:
+    body = sample("photo.jpg").read_bytes()
+    deliver("intake", drop("a.jpg", body))
+    assert only_job().usage is None
+    drain()
+    told = only_job().usage
+    assert told is not None
+    assert told.functions.keys() == {"intake", "watermark"}
+    assert [used.invocations for used in told.functions.values()] == [1, 1]
+    assert all(used.gb_seconds > 0 for used in told.functions.values())
+    # intake reads its first megabyte, and the task all of it and the plan.
+    assert 2 * len(body) < told.bytes_read < 2 * len(body) + 20_000
+    assert told.bytes_stored == sum(output.size for output in only_job().outputs)
+    assert told.bytes_stored < told.bytes_written < told.bytes_stored + 5_000
+    assert 0 < told.cost_usd < 0.001
+    assert told.prices_of == Prices().of
+
+
+@pytest.mark.usefixtures("cloud")
+def test_what_comes_twice_changes_nothing_of_what_a_job_has_used(sample: Sample) -> None:
+    event = drop("a.jpg", sample("photo.jpg").read_bytes(), pipeline="thumbnail")
+    deliver("intake", event)
+    (body,) = take("thumbnail")
+    deliver("thumbnail", body)
+    before = only_job().usage
+    deliver("intake", event)
+    deliver("thumbnail", body)
+    assert only_job().usage == before
+
+
+@pytest.mark.usefixtures("cloud")
+def test_jobs_that_fail_tell_too(sample: Sample) -> None:
+    deliver("intake", drop("damaged.jpg", sample("truncated.jpg").read_bytes()))
+    deliver("intake", drop("text.jpg", sample("text.jpg").read_bytes()))
+    drain()
+    damaged, refused = only_job("damaged.jpg"), only_job("text.jpg")
+    assert (damaged.status, refused.status) == (FAILURE, FAILURE)
+    assert damaged.usage is not None
+    assert damaged.usage.functions.keys() == {"intake", "watermark"}
+    assert damaged.usage.bytes_stored == 0
+    assert refused.usage is not None
+    assert refused.usage.functions.keys() == {"intake"}
+
+
+@pytest.mark.usefixtures("cloud")
+def test_an_invocation_for_several_messages_is_one(sample: Sample) -> None:
+    body = sample("text.jpg").read_bytes()
+    deliver("intake", *(drop(key, body) for key in ("a.jpg", "b.jpg")))
+    told = [only_job(key).usage for key in ("a.jpg", "b.jpg")]
+    assert [usage.functions["intake"].invocations for usage in told if usage] == [1, 0]
+
+
+def only_job(key: str = "a.jpg") -> JobView:
+    (job,) = api.list_jobs({"key": key}, "https://x/api").jobs
+    return job
+
+
+def test_the_first_invocation_of_a_process_has_its_start_in_it() -> None:
+    meter = Meter()
+    assert meter.lap() == []
+    meter.begin("encode", 2 * 1024**3)
+    (cold,) = meter.lap()
+    assert (cold.function, cold.invocations) == ("encode", 1)
+    assert 0.1 < cold.seconds < 11
+    assert cold.gb_seconds == pytest.approx(2 * cold.seconds, abs=0.01)
+    meter.begin("encode", 2 * 1024**3)
+    (warm,) = meter.lap()
+    assert warm.seconds < 0.1
+    meter.end()
+    assert meter.lap() == []
+
+
+# ── priced ──────────────────────────────────────────────────────────────────────────────────────
+
+ENCODES = Used("encode", 10, 100.0, 1000.0, 70, 40.0, 80.0, 500, 300, 20, 10**9, 10**8)
+SIZES = {"encode": FunctionSize(10240, 10240, 4.34)}
+
+
+def test_what_was_used_is_priced_by_service() -> None:
+    told = costs.usage([ENCODES], 2 * 1024**3, Prices(), SIZES, "x86_64")
+    assert told.cost_usd_by_service.lambda_ == pytest.approx(
+        1000 * 0.0000166667 + 100 * 9.5 * 0.0000000309 + 10 * 0.0000002, abs=1e-8
+    )
+    assert told.cost_usd_by_service.dynamodb == pytest.approx(40 * 0.125e-6 + 80 * 0.625e-6)
+    assert told.cost_usd_by_service.s3 == pytest.approx(500 * 0.4e-6 + 300 * 5e-6)
+    assert told.cost_usd_by_service.sqs == pytest.approx(20 * 0.4e-6)
+    by_service = msgspec.structs.astuple(told.cost_usd_by_service)
+    assert told.cost_usd == pytest.approx(sum(by_service), abs=1e-8)
+    assert told.storage_usd_a_month == pytest.approx(2 * 0.023)
+    arm = costs.usage([ENCODES], 0, Prices(), SIZES, "aarch64")
+    assert arm.cost_usd < told.cost_usd
+
+
+def test_prices_are_settings_with_a_date() -> None:
+    chosen = load({"SLUICE_PRICES_OF": "2027-01-31", "SLUICE_PRICE_S3_GB_MONTH": "1"}, Prices)
+    told = costs.usage([ENCODES], 1024**3, chosen, SIZES, "x86_64")
+    assert (told.prices_of, told.storage_usd_a_month) == (date(2027, 1, 31), 1.0)
+
+
+def test_parts_are_added_up_by_function() -> None:
+    other = Used("intake", 1, 0.5, 0.8, 6)
+    assert total([ENCODES, other, ENCODES]) == [
+        Used("encode", 20, 200.0, 2000.0, 140, 80.0, 160.0, 1000, 600, 40, 2 * 10**9, 2 * 10**8),
+        other,
+    ]
