@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from functools import partial
 from typing import IO
 from urllib.parse import unquote_plus
@@ -10,14 +11,15 @@ from urllib.parse import unquote_plus
 import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from chalicelib import aws, child, files, jobs, ledger
+from chalicelib import aws, child, files, jobs, ledger, remux
 from chalicelib.errors import JobError
 from chalicelib.files import Original
 from chalicelib.handlers import Invocation
 from chalicelib.media import Facts, ImageFacts, VideoFacts
+from chalicelib.plan import REMUX, Source, Step
 from chalicelib.planning import make_plan
 from chalicelib.queues import StartMessage
-from chalicelib.rows import PENDING, STARTED, Job
+from chalicelib.rows import DONE, FAILED, PENDING, STARTED, Job, StepState
 from chalicelib.scratch import scratch_folder
 from chalicelib.settings import settings
 from chalicelib.sniff import HEAD_BYTES, Sniffed, sniff
@@ -122,10 +124,17 @@ def _plan(job: Job, invocation: Invocation) -> None:
     if job.etag and job.etag != original.etag:
         detail = "The file was overwritten before it could be worked on."
         raise JobError("source_changed", detail)
-    sniffed, facts = inspect(job.source_key, original, invocation)
+    source = Source(job.source_key, original.etag, size=original.size)
+    sniffed, facts = inspect(source, invocation)
     asked = list(job.pipeline) or _from_metadata(original) or DEFAULT_PIPELINES[sniffed.kind]
     steps = find_steps(asked, JobError)
-    made = make_plan(job.job_id, job.source_key, facts, steps)
+    copy = None
+    if isinstance(facts, VideoFacts):
+        looked = _with_copy(job.job_id, facts, source, steps, invocation)
+        if looked is None:
+            return
+        facts, copy = looked
+    made = make_plan(job.job_id, job.source_key, facts, steps, copy)
     plan = jobs.store_plan(job.job_id, original.etag, made)
     logger.info("Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding)
     ledger.start_job(
@@ -138,66 +147,102 @@ def _plan(job: Job, invocation: Invocation) -> None:
     )
 
 
+def _with_copy(
+    job_id: str,
+    facts: VideoFacts,
+    source: Source,
+    steps: Sequence[Step],
+    invocation: Invocation,
+) -> tuple[VideoFacts, Source | None] | None:
+    """The facts to plan with, and the copy to be read instead of the source; None while it is being made."""
+    encoded = remux.wanted(facts, steps)
+    copy, why = None, ""
+    if remux.is_worth_it(facts, encoded):
+        why = remux.obstacle(facts, source.size)
+        if not why:
+            row = ledger.get_task(job_id, REMUX)
+            if row is None or row.state not in (DONE, FAILED):
+                logger.info("A copy is made", uncut=facts.uncut)
+                jobs.begin_remux(job_id, source.etag, remux.plan(job_id, source.etag, facts))
+                return None
+            if row.state == DONE:
+                copy = msgspec.convert(row.result, Source)
+                facts, why = _from_copy(facts, copy, invocation)
+            else:
+                error = msgspec.convert(row.result, StepState).error
+                why = f"copying it failed: {error.rstrip('.')}"
+    if why:
+        copy, facts = None, remux.as_a_whole(facts, why)
+    remux.check_length(facts, encoded)
+    return facts, copy
+
+
+def _from_copy(facts: VideoFacts, copy: Source, invocation: Invocation) -> tuple[VideoFacts, str]:
+    """The facts of a film as its copy has it, or as they were and why it cannot be used."""
+    try:
+        copied = _inspect_video(copy, "mov", invocation)
+    except JobError as error:
+        return facts, f"its copy cannot be read: {error.detail.rstrip('.')}"
+    why = remux.difference(facts, copied)
+    return (facts, why) if why else (remux.as_copied(facts, copied), "")
+
+
 def _from_metadata(original: Original) -> list[str]:
     named = original.metadata.get("pipeline", "")
     return [name.strip() for name in named.split(",") if name.strip()]
 
 
-def inspect(key: str, original: Original, invocation: Invocation) -> tuple[Sniffed, Facts]:
+def inspect(source: Source, invocation: Invocation) -> tuple[Sniffed, Facts]:
     """What the object is, by its content. Raises JobError where it is nothing we can work on."""
-    if original.size == 0:
+    if source.size == 0:
         raise JobError("empty_file", "The file is empty.")
-    head = files.read_original(key, original.etag, 0, min(HEAD_BYTES, original.size))
+    head = files.read(source, 0, min(HEAD_BYTES, source.size))
     sniffed = sniff(head)
     limit = settings().max_image_bytes if sniffed.kind == "image" else settings().max_source_bytes
-    if original.size > limit:
-        detail = f"The {sniffed.kind} has {original.size} bytes; at most {limit} are taken."
+    if source.size > limit:
+        detail = f"The {sniffed.kind} has {source.size} bytes; at most {limit} are taken."
         raise JobError("source_too_large", detail)
     look = _inspect_image if sniffed.kind == "image" else _inspect_video
-    return sniffed, look(key, original, sniffed, invocation)
+    return sniffed, look(source, sniffed.format, invocation)
 
 
 def _seconds(invocation: Invocation) -> float:
     return min(float(settings().probe_seconds), invocation.work_seconds())
 
 
-def _inspect_image(
-    key: str, original: Original, sniffed: Sniffed, invocation: Invocation
-) -> ImageFacts:
+def _inspect_image(source: Source, format: str, invocation: Invocation) -> ImageFacts:
     from chalicelib import pictures
 
     with scratch_folder() as folder:
         path = folder / "source"
-        files.fetch_original(key, original.etag, path)
+        files.fetch(source, path)
 
         def look() -> bytes:
-            facts = pictures.probe_image(path, sniffed.format, settings().max_image_pixels)
+            facts = pictures.probe_image(path, format, settings().max_image_pixels)
             return msgspec.json.encode(facts)
 
         found = child.call(look, seconds=_seconds(invocation), memory_bytes=invocation.memory_bytes)
     return msgspec.json.decode(found, type=ImageFacts)
 
 
-def _inspect_video(
-    key: str, original: Original, sniffed: Sniffed, invocation: Invocation
-) -> VideoFacts:
+def _inspect_video(source: Source, demuxer: str, invocation: Invocation) -> VideoFacts:
     from chalicelib import index, probe
 
-    def look(source: IO[bytes]) -> bytes:
+    def look(file: IO[bytes]) -> bytes:
         chosen = settings()
         facts = probe.probe_video(
-            source,
-            sniffed.format,
-            original.size,
+            file,
+            demuxer,
+            source.size,
             chosen.max_video_pixels,
             chosen.max_streams,
         )
-        return msgspec.json.encode(index.with_index(source, original.size, facts))
+        return msgspec.json.encode(index.with_index(file, source.size, facts))
 
     found = child.call_with_source(
         look,
-        partial(files.read_original, key, original.etag),
-        original.size,
+        partial(files.read, source),
+        source.size,
         seconds=_seconds(invocation),
         most_seconds=invocation.work_seconds(),
         memory_bytes=invocation.memory_bytes,

@@ -51,6 +51,8 @@ class Index(msgspec.Struct, frozen=True):
 
 
 SOUND_SECONDS = 10  # of each part of Index.sound
+# FFmpeg seeks and shifts in microseconds: coarser ticks come out exactly.
+FINEST_TIMESCALE = 400_000
 
 
 class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
@@ -71,7 +73,12 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     matrix: str = "bt709"  # FFmpeg's name of how its colours are coded; "" where they are RGB
     transfer: str = ""  # FFmpeg's name of an HDR transfer function; "" for SDR
     index: Index | None = None
-    uncut: str = ""  # why there is no index: a sentence
+    uncut: str = ""  # why there is no index in the source itself: a clause
+    unindexed: bool = False  # a copy in another container could have one
+    # FFmpeg's names.
+    video_codec: str = ""
+    audio_codec: str = ""
+    looks: str = ""  # how its first frame is coded and to be shown, to compare
 
 
 Facts = ImageFacts | VideoFacts

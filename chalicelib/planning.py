@@ -12,15 +12,20 @@ import msgspec
 from chalicelib import renditions
 from chalicelib.errors import JobError
 from chalicelib.media import Facts, VideoFacts
-from chalicelib.plan import Hls, Packaging, Part, Plan, Rendition, Step, Task, Work
+from chalicelib.plan import Hls, Packaging, Part, Plan, Rendition, Source, Step, Task, Work
 
 # What a picture task costs beside a second of encoding hardly matters; that it is not nothing does.
 PICTURE_COST = 1.0
 PACKAGING_COST = 0.5
 
 
-def make_plan(job_id: str, source_key: str, facts: Facts, steps: Sequence[Step]) -> Plan:
-    """Tasks for `steps` on a source. Raises JobError where a step cannot work on this kind of source."""
+def make_plan(
+    job_id: str, source_key: str, facts: Facts, steps: Sequence[Step], copy: Source | None = None
+) -> Plan:
+    """Tasks for `steps` on a source, or on a copy of it that the facts are of.
+
+    Raises JobError where a step cannot work on this kind of source.
+    """
     prefix = f"outputs/{job_id.replace('-', '')}_{stem(source_key)}_"
     made = {step: _make(step, facts) for step in steps}
     tasks: list[Task] = []
@@ -75,7 +80,7 @@ def make_plan(job_id: str, source_key: str, facts: Facts, steps: Sequence[Step])
         encoding = _encoding(facts, len(encodes[0]))
     # The first part of each before the second of any: with them, a film can be watched.
     tasks += [task for row in zip_longest(*encodes) for task in row if task is not None]
-    return Plan(tuple(tasks + last), {step.name: step.name for step in steps}, encoding)
+    return Plan(tuple(tasks + last), {step.name: step.name for step in steps}, encoding, copy)
 
 
 def _parts(name: str, parts: Sequence[Part], folder: str) -> list[Task]:
@@ -95,7 +100,11 @@ def _parts(name: str, parts: Sequence[Part], folder: str) -> list[Task]:
 def _encoding(facts: VideoFacts, chunks: int) -> str:
     if facts.index is None:
         return f"As a whole: {facts.uncut}."
-    return "In one piece." if chunks == 1 else f"In {chunks} chunks at once."
+    if chunks == 1:
+        return "In one piece."
+    # The source itself has no index.
+    copied = f", from a copy: {facts.uncut}" if facts.uncut else ""
+    return f"In {chunks} chunks at once{copied}."
 
 
 def _make(step: Step, facts: Facts) -> Work | Packaging:

@@ -12,6 +12,7 @@ import msgspec
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.rational import AVRational
+from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -122,6 +123,24 @@ def _facts(container: InputContainer, demuxer: str, size: int, max_pixels: int) 
         and (frames is None or abs(seconds * rate - frames) < 2),
         matrix=_matrix(frame),
         transfer=_HDR_TRANSFERS.get(int(frame.color_trc), ""),
+        video_codec=video.codec_context.codec.canonical_name,
+        audio_codec=audio.codec_context.codec.canonical_name if audio else "",
+        looks=_looks(frame, sar),
+    )
+
+
+def _looks(frame: VideoFrame, sar: AVRational | Fraction) -> str:
+    turned = frame.side_data.get(Type.DISPLAYMATRIX)
+    colours = (frame.color_range, frame.color_primaries, frame.color_trc, frame.colorspace)
+    return " ".join(
+        (
+            f"{frame.width}x{frame.height}",
+            frame.format.name,
+            f"{sar.numerator}:{sar.denominator}",
+            "interlaced" if frame.interlaced_frame else "progressive",
+            *(str(int(value)) for value in colours),
+            bytes(turned).hex() if turned else "upright",
+        )
     )
 
 

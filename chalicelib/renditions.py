@@ -139,18 +139,26 @@ def pictures(facts: VideoFacts, rendition: Rendition, *, watched: bool) -> list[
     master = _master(facts, rendition) if watched else ""
     if facts.index is None:
         return [_whole(facts, rendition, master)]
-    pixels_a_second = fps(facts) * _pixels(facts, rendition)
-    speed = _PIXELS_A_SECOND / pixels_a_second  # seconds of film in a second of work
-    wanted = settings().chunk_work_seconds * speed
-    spans = chunks.spans(
-        facts.index, max(_LEAST_CHUNK_SECONDS, wanted), max(_LEAST_CHUNK_SECONDS, wanted / 3)
-    )
+    wanted = chunk_seconds(facts, rendition)
+    spans = chunks.spans(facts.index, wanted, max(_LEAST_CHUNK_SECONDS, wanted / 3))
     times = facts.index.times()
     delay = _delay(facts, max(ticks for _, ticks in facts.index.steps) / facts.index.timescale)
     return [
         _chunk(facts, facts.index, times, rendition, number, span, delay, "" if number else master)
         for number, span in enumerate(spans)
     ]
+
+
+def chunk_seconds(facts: VideoFacts, rendition: Rendition) -> float:
+    """How long a chunk of this film should be."""
+    # Seconds of film in a second of work.
+    speed = _PIXELS_A_SECOND / (fps(facts) * _pixels(facts, rendition))
+    return max(_LEAST_CHUNK_SECONDS, settings().chunk_work_seconds * speed)
+
+
+def work_seconds(facts: VideoFacts, rendition: Rendition) -> float:
+    """How long two cores take for the whole film, about."""
+    return facts.seconds * fps(facts) * _pixels(facts, rendition) / _PIXELS_A_SECOND
 
 
 def _delay(facts: VideoFacts, longest: float) -> int:
@@ -173,8 +181,7 @@ def _whole(facts: VideoFacts, rendition: Rendition, master: str) -> Part:
         extra=(rendition.mark.image,) if rendition.mark else (),
         master=master,
     )
-    pixels = facts.seconds * fps(facts) * _pixels(facts, rendition)
-    return Part(work, max(1.0, pixels / _PIXELS_A_SECOND))
+    return Part(work, max(1.0, work_seconds(facts, rendition)))
 
 
 _PICTURES = "pictures.mp4"

@@ -127,6 +127,7 @@ class Job(Row, discriminator="job"):
     error_code = UnicodeAttribute(default="")
     last_error = UnicodeAttribute(default="")  # of intake
     awaits_upload = BooleanAttribute(default=False)
+    awaits_copy = BooleanAttribute(default=False)  # before it is started
     deadline_at = NumberAttribute()
     by_status = _ByStatus()
     by_key = _ByKey()

@@ -12,10 +12,10 @@ import boto3
 import msgspec
 from moto import mock_aws
 
-from chalicelib import aws, child, index, packaging, pictures, probe, works
+from chalicelib import aws, child, index, packaging, pictures, probe, remux, works
 from chalicelib.errors import JobError
 from chalicelib.media import Facts, VideoFacts
-from chalicelib.plan import Chunk, Hls, Join, Plan, Sound, Task, Thumbnail
+from chalicelib.plan import Chunk, Hls, Join, Plan, Remux, Sound, Task, Thumbnail
 from chalicelib.planning import make_plan
 from chalicelib.rows import Output
 from chalicelib.settings import settings
@@ -74,6 +74,21 @@ def facts_of(path: Path) -> Facts:
     return msgspec.json.decode(found, type=VideoFacts)
 
 
+def copy_of(path: Path, folder: Path) -> tuple[VideoFacts, VideoFacts, Path]:
+    """The facts of a film, those of its copy, and the copy, made in `folder`."""
+    facts = facts_of(path)
+    assert isinstance(facts, VideoFacts)
+    assert remux.obstacle(facts, path.stat().st_size) == ""
+    (task,) = remux.plan("job", "etag", facts).tasks
+    assert isinstance(task.work, Remux)
+    folder.mkdir(exist_ok=True)
+    shutil.copy(path, folder / "source")
+    copy = works.remux(task.work, folder, works.Budget(lambda: 60.0, 4 * GIB))
+    copied = facts_of(copy)
+    assert isinstance(copied, VideoFacts)
+    return facts, copied, copy
+
+
 class Result(NamedTuple):
     """An output as it is listed, and the file."""
 
@@ -116,7 +131,7 @@ def carry_out(
             if isinstance(task.work, Chunk | Sound):
                 parts = works.encode(task.work, place, budget_of(task), lambda _: None)
                 made[task.id] = packaging.Stored(parts, task.destination)
-            else:
+            elif not isinstance(task.work, Remux):
                 picture = works.draw(task.work, place, budget_of(task))
                 key = task.destination + picture.name
                 output = Output(task.id, key, 0, "image/jpeg", picture.width, picture.height)

@@ -1,0 +1,120 @@
+"""A film that is encoded in chunks from a copy of it is the film encoded as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import msgspec
+import numpy
+import pytest
+
+from chalicelib import remux
+from chalicelib.errors import JobError
+from chalicelib.media import VideoFacts
+from chalicelib.planning import make_plan
+from chalicelib.settings import settings
+from chalicelib.steps import find_steps
+from infra.samples import run_ffmpeg
+from tests.local import carry_out, copy_of
+from tests.test_chunks import decoded, heard
+
+pytestmark = pytest.mark.media
+
+# A second of a chirp and one of silence, so that a lag has one place only.
+_CHIRP = "aevalsrc=0.4*sin(2*PI*t*(200+t*40))*lt(mod(t\\,2)\\,1):s=48000:d=14"
+_H264 = ("-c:v", "libx264", "-preset", "veryfast", "-bf", "3", "-g", "60", "-pix_fmt", "yuv420p")
+
+
+def film(
+    *output: str,
+    picture_at: float = 0,
+    sound_at: float = 0,
+    rate: str = "25",
+    filters: str = "null",
+) -> Callable[[Path], None]:
+    """Fourteen seconds of a picture in motion, with sound."""
+    return lambda path: run_ffmpeg(
+        "-itsoffset", str(picture_at),
+        "-f", "lavfi", "-i", f"testsrc2=size=128x96:rate={rate}:duration=14",
+        "-itsoffset", str(sound_at),
+        "-f", "lavfi", "-i", _CHIRP,
+        "-vf", filters,
+        *output,
+        str(path),
+    )  # fmt: skip
+
+
+def that_starts_late(path: Path) -> None:
+    """Its first frame is at 1.483 s."""
+    whole = path.with_suffix(".whole.mkv")
+    film(*_H264, "-c:a", "aac")(whole)
+    run_ffmpeg("-copyts", "-i", str(whole), "-c", "copy", "-output_ts_offset", "1.483", str(path))
+
+
+FILMS: dict[str, Callable[[Path], None]] = {
+    "plain.mkv": film(*_H264, "-c:a", "aac"),
+    "starts_late.mkv": that_starts_late,
+    "sound_is_late.mkv": film(*_H264, "-c:a", "aac", sound_at=0.7),
+    "picture_is_late.mkv": film(*_H264, "-c:a", "flac", picture_at=0.7),
+    "ntsc.mkv": film(*_H264, "-c:a", "ac3", rate="30000/1001"),
+    "vp9.webm": film("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "60"),
+    "h264.ts": film(*_H264, "-c:a", "aac"),
+    "interlaced.ts": film(
+        "-c:v", "mpeg2video", "-flags", "+ilme+ildct", "-bf", "2", "-g", "15", "-c:a", "mp2",
+        rate="50", filters="tinterlace=interleave_top,setfield=tff",
+    ),
+    "fragments.mp4": film(*_H264, "-movflags", "+frag_keyframe+empty_moov+default_base_moof"),
+    "mpeg4.avi": film("-c:v", "mpeg4", "-bf", "0", "-g", "50", "-c:a", "mp3"),
+    "h264.flv": film(*_H264, "-c:a", "aac"),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def short_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
+    settings.cache_clear()
+    yield
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+def lag(one: Any, other: Any) -> float:
+    """How much later, in seconds, the second of two sounds at 48 kHz is."""
+    size = 1 << (len(one) + len(other)).bit_length()
+    product = numpy.fft.rfft(other, size) * numpy.conj(numpy.fft.rfft(one, size))
+    best = int(numpy.argmax(numpy.fft.irfft(product, size)))
+    return (best - size if best > size // 2 else best) / 48000
+
+
+def sound_starts(path: Path) -> float:
+    """When the first sample is heard, in seconds."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(container.streams.audio[0]))
+        assert frame.pts is not None
+        return float(frame.pts * frame.time_base)
+
+
+@pytest.mark.parametrize("name", FILMS)
+def test_chunks_of_a_copy_give_every_frame_and_sound_at_its_time(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    FILMS[name](path)
+    facts, copied, copy = copy_of(path, tmp_path / "copy")
+    assert facts.unindexed
+    assert remux.difference(facts, copied) == ""
+    steps = find_steps(["transcode_720p"], JobError)
+    as_whole = make_plan("job", name, facts, steps)
+    as_chunks = make_plan("job", name, remux.as_copied(facts, copied), steps)
+    assert as_chunks.sizes()["720p"] > 1
+    whole = carry_out(as_whole, path, tmp_path / "whole")["transcode_720p"]
+    parts = carry_out(as_chunks, copy, tmp_path / "chunks")["transcode_720p"]
+    whole_times, whole_pictures = decoded(whole.path)
+    times, pictures = decoded(parts.path)
+    assert times == whole_times
+    # Whoever is a frame off is far off: the picture moves.
+    assert abs(pictures - whole_pictures).mean(axis=(1, 2)).max() < 6
+    assert parts.made.warning == ""
+    assert sound_starts(parts.path) == sound_starts(whole.path)
+    assert abs(lag(heard(whole.path), heard(parts.path))) < 0.002
