@@ -131,13 +131,14 @@ def _facts(container: InputContainer, demuxer: str, size: int, max_pixels: int) 
 
 def _looks(frame: VideoFrame, sar: AVRational | Fraction) -> str:
     turned = frame.side_data.get(Type.DISPLAYMATRIX)
-    colours = (frame.color_range, frame.color_primaries, frame.color_trc, frame.colorspace)
+    colours = (frame.color_primaries, frame.color_trc, frame.colorspace)
     return " ".join(
         (
             f"{frame.width}x{frame.height}",
             frame.format.name,
             f"{sar.numerator}:{sar.denominator}",
             "interlaced" if frame.interlaced_frame else "progressive",
+            "full" if int(frame.color_range) == _FULL_RANGE else "limited",  # also where untold
             *(str(int(value)) for value in colours),
             bytes(turned).hex() if turned else "upright",
         )
@@ -147,6 +148,7 @@ def _looks(frame: VideoFrame, sar: AVRational | Fraction) -> str:
 # ITU-T H.273, in the order of its tables.
 _HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}
 _RGB = 0
+_FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
 _HD_LINES = 720
 

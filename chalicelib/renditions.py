@@ -67,6 +67,17 @@ def open_source(facts: VideoFacts, seek_us: int | None = None) -> tuple[str, ...
     )  # fmt: skip
 
 
+# Containers that FFmpeg takes to start when the streams do that are used (AVFMT_TS_DISCONT).
+_RESTARTING = frozenset({"mpegts", "mpeg", "ogg"})
+
+
+def _beside(facts: VideoFacts, stream: int | None) -> tuple[str, ...]:
+    """An output that goes nowhere, so that pictures and sound, each read alone, start at the same moment."""
+    if facts.demuxer not in _RESTARTING or stream is None:
+        return ()
+    return ("-map", f"0:{stream}", "-c", "copy", "-f", "null", "-")
+
+
 def _shape(facts: VideoFacts, width: int, height: int, trim: str = "") -> str:
     """Filters from a decoded frame, which FFmpeg has turned upright already, to square pixels."""
     # The whole frame at the field rate's half: the default would double the frames.
@@ -212,6 +223,7 @@ def _encode(
         *source,
         *mark,
         "-filter_complex", graph,
+        *_beside(facts, facts.audio_stream),
         "-map", "[video]",
         "-c:v", "libx264",
         "-preset", "veryfast",
@@ -344,6 +356,7 @@ def sound(facts: VideoFacts) -> list[Part]:
         work = Sound(
             args=(
                 *open_source(facts, round(begin * 1_000_000) if piece.start else None),
+                *_beside(facts, facts.video_stream),
                 "-map", f"0:{facts.audio_stream}",
                 "-af", _ON_TIME + (",apad" if limit else ""),
                 "-c:a", "aac",

@@ -94,7 +94,7 @@ def _poster(work: Poster, folder: Path, budget: Budget) -> Made:
     return Made(work.output, width, height)
 
 
-# What FFmpeg warns of and does not concern a copy's times: streams that are not used, what it finds otherwise.
+# What FFmpeg warns of and does not concern a copy's times: streams that are not used, what it finds out.
 _HARMLESS = (
     "codec frame size is not set",
     "Guessed Channel Layout",

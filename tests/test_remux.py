@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import av
-import msgspec
 import numpy
 import pytest
 
 from chalicelib import remux
 from chalicelib.errors import JobError
-from chalicelib.media import VideoFacts
 from chalicelib.planning import make_plan
 from chalicelib.settings import settings
 from chalicelib.steps import find_steps
