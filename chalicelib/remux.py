@@ -17,7 +17,9 @@ from chalicelib.plan import REMUX, Packaging, Plan, Remux, Rendition, Step, Task
 
 # What FFmpeg's MP4 muxer takes by stream copy, and its demuxer gives back at the same times.
 PICTURES = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg"})
-SOUND = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "opus", "vorbis", "flac", "alac"})
+SOUND = frozenset(
+    {"aac", "mp3", "mp2", "ac3", "eac3", "opus", "vorbis", "flac", "alac", "pcm_s16le"}
+)
 # H.264 and HEVC can code each field as a picture of its own, which would be two frames of the copy.
 _WHOLE_FRAMES = frozenset({"mpeg2video", "mpeg1video", "mpeg4", "mjpeg"})
 # So few chunks are not worth a copy.
