@@ -24,6 +24,7 @@ from PIL import Image
 from infra import cloud
 from infra.client import Client, until
 from infra.cloud import Stack
+from infra.samples import film
 from tests.pump import event_of
 
 pytestmark = [pytest.mark.stack, pytest.mark.media]
@@ -186,6 +187,16 @@ def test_a_dropped_film_is_found_and_every_output_is_good(client: Client, sample
     assert frames(io.BytesIO(client.http.get(mp4["url"]).content)) == 75
     assert frames(hls["url"]) == 75
     assert mp4["duration"] == hls["duration"] == 3.0
+
+
+def test_a_film_without_an_index_is_copied_and_cut(client: Client, tmp_path: Path) -> None:
+    film(tmp_path / "a.mkv", size="160x96", rate="10", seconds=20, output=("-g", "20"))
+    client.drop(tmp_path / "a.mkv", "films/a.mkv")
+    job = client.wait_for_drop("films/a.mkv")
+    assert job["encoding"].startswith("In 4 chunks at once, from a copy")
+    thumbnail, mp4, hls = job["outputs"]
+    opened(client, thumbnail)
+    assert frames(io.BytesIO(client.http.get(mp4["url"]).content)) == frames(hls["url"]) == 200
 
 
 def test_metadata_chooses_and_a_multipart_upload_counts(client: Client, sample: Sample) -> None:
@@ -417,8 +428,6 @@ def _name(process: psutil.Process) -> str:
 def test_a_worker_killed_in_the_middle_takes_ffmpeg_along_and_the_job_succeeds(
     client: Client, sample: Sample, tmp_path: Path
 ) -> None:
-    from infra.samples import film
-
     long = tmp_path / "long.mp4"
     film(long, size="1920x1080", rate="50", seconds=12)
     job_id = client.upload(long, "transcode_720p")
