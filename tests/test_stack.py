@@ -431,7 +431,7 @@ def test_a_worker_killed_in_the_middle_takes_ffmpeg_along_and_the_job_succeeds(
     long = tmp_path / "long.mp4"
     film(long, size="1920x1080", rate="50", seconds=12)
     job_id = client.upload(long, "transcode_720p")
-    (running,) = until(lambda: ffmpegs(client.stack), 60)
+    running, *_ = until(lambda: ffmpegs(client.stack), 60)
     worker = running.parent()
     assert worker is not None
     worker.kill()
