@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from array import array
+from collections.abc import Iterable
 from fractions import Fraction
 from itertools import accumulate, chain, repeat
 
@@ -78,10 +80,19 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     # FFmpeg's names.
     video_codec: str = ""
     audio_codec: str = ""
-    looks: str = ""  # how its first frame is coded and to be shown, to compare
+    # To compare with a copy: how its first frame is coded and to be shown; when frames are, if anyone looked.
+    looks: str = ""
+    rhythm: str = ""
 
 
 Facts = ImageFacts | VideoFacts
+
+
+def rhythm(times: Iterable[int]) -> str:
+    """A digest of when frames are shown, in ticks from the first one on; `times` are in order."""
+    ticks = array("q", times)
+    first = ticks[0]
+    return hashlib.sha256(array("q", (time - first for time in ticks))).hexdigest()[:16]
 
 
 def even(pixels: float) -> int:

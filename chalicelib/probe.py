@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from chalicelib.errors import JobError
-from chalicelib.media import VideoFacts
+from chalicelib.media import VideoFacts, rhythm
 
 # Files without an index of samples are read whole to count frames, if they are no larger than this.
 COUNT_BYTES = 256 * 1024**2
@@ -205,19 +205,21 @@ def _counted(container: InputContainer, facts: VideoFacts) -> VideoFacts:
     """The facts of a file without an index of samples, by reading every packet of it."""
     video = container.streams[facts.video_stream]
     time_base = to_fraction(video.time_base) or Fraction(1, 90000)
-    times = [packet.pts for packet in container.demux(video) if packet.pts is not None]
+    times = sorted(packet.pts for packet in container.demux(video) if packet.pts is not None)
     if not times:
         raise _damaged()
-    seconds = (max(times) - min(times)) * time_base + 1 / Fraction(facts.frame_rate)
-    gaps = [later - earlier for earlier, later in pairwise(sorted(times))]
+    seconds = (times[-1] - times[0]) * time_base + 1 / Fraction(facts.frame_rate)
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     # Elsewhere a packet can be half a frame, or one that is never shown.
-    exact = video.codec_context.name in ("h264", "hevc", "vp9", "av1") and not facts.interlaced
+    exact = facts.video_codec in ("h264", "hevc", "vp9", "av1") and not facts.interlaced
+    finer = time_base * facts.timescale
     return msgspec.structs.replace(
         facts,
         seconds=float(seconds),
         frames=len(times) if exact else None,
         # Containers that count in milliseconds round.
         steady=facts.steady and max(gaps, default=0) < 2 * min(gaps, default=1),
+        rhythm=rhythm(int(time * finer) for time in times),
     )
 
 

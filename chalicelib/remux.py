@@ -12,7 +12,7 @@ import msgspec
 
 from chalicelib import renditions
 from chalicelib.errors import JobError
-from chalicelib.media import FINEST_TIMESCALE, VideoFacts, fps
+from chalicelib.media import FINEST_TIMESCALE, VideoFacts, fps, rhythm
 from chalicelib.plan import REMUX, Packaging, Plan, Remux, Rendition, Step, Task
 
 # What FFmpeg's MP4 muxer takes by stream copy, and its demuxer gives back at the same times.
@@ -107,7 +107,7 @@ def difference(facts: VideoFacts, copy: VideoFacts) -> str:
         return "its copy starts at another time"
     if (copy.looks, copy.width, copy.height) != (facts.looks, facts.width, facts.height):
         return "its copy would look different"
-    if copy.timescale != facts.timescale or abs(fps(copy) / fps(facts) - 1) > _NEARLY:
+    if copy.timescale != facts.timescale:
         return "its copy has another clock"
     if (copy.audio_stream is None) != (facts.audio_stream is None):
         return "its copy has lost its sound"
@@ -116,6 +116,8 @@ def difference(facts: VideoFacts, copy: VideoFacts) -> str:
     counted = facts.frames is not None
     if counted and copy.frames != facts.frames:
         return f"its copy has {copy.frames} frames of {facts.frames}"
+    if facts.rhythm and facts.rhythm != rhythm(copy.index.times()[:-1]):
+        return "its copy shows frames at other times"
     near = 1.5 / fps(facts) if counted else max(1.0, _NEARLY * facts.seconds)
     if abs(copy.seconds - facts.seconds) > near:
         return f"its copy is {copy.seconds:.3f} s long, and it {facts.seconds:.3f} s"
