@@ -186,7 +186,7 @@ def await_copy(job_id: str, etag: str) -> bool:
     False where it has another source, has started or ended.
     """
     deadline = int(time.time()) + settings().job_deadline_seconds
-    had_no_copy_in_mind = (Job.status == PENDING) & (Job.awaits_copy == False)  # noqa: E712
+    had_no_copy_in_mind = (Job.status == PENDING) & ~(Job.awaits_copy == True)  # noqa: E712
     changes: list[Action] = [
         Job.etag.set(etag),
         Job.awaits_copy.set(True),
