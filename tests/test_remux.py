@@ -53,9 +53,8 @@ _H264 = ("-c:v", "libx264", "-preset", "veryfast", "-bf", "3", "-g", "20", "-pix
 _FRAGMENTS = ("-movflags", "+frag_keyframe+empty_moov+default_base_moof")
 FILMS = {
     "starts_late.mkv": Film((*_H264, "-c:a", "aac"), again=("-output_ts_offset", "1.483")),
-    "sound_is_late.mkv": Film((*_H264, "-c:a", "aac"), sound_at=0.7),
+    "sound_is_late.mkv": Film((*_H264, "-c:a", "ac3"), sound_at=0.7, rate="30000/1001"),
     "picture_is_late.mkv": Film((*_H264, "-c:a", "flac"), picture_at=0.7),
-    "ntsc.mkv": Film((*_H264, "-c:a", "ac3"), rate="30000/1001"),
     "vp9.webm": Film(("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "20")),
     "picture_is_late.ts": Film((*_H264, "-c:a", "aac"), picture_at=0.7),
     "interlaced.ts": Film(
