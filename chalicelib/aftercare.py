@@ -11,7 +11,7 @@ from chalicelib import files, handlers, intake, jobs, ledger, queues, worker
 from chalicelib.errors import JobError, Transient
 from chalicelib.handlers import Invocation
 from chalicelib.queues import StartMessage, TaskMessage
-from chalicelib.rows import PENDING, STARTED, TERMINAL, Job, TaskRow
+from chalicelib.rows import PENDING, TERMINAL, Job, TaskRow
 from chalicelib.settings import settings
 from chalicelib.watch import MetricUnit, logger, metrics
 
@@ -96,7 +96,7 @@ def _end_overdue(job: Job) -> None:
 
 def _send_again(task: TaskRow) -> None:
     job = ledger.get_job(task.job_id)
-    if job is None or job.status != STARTED:
+    if job is None or not jobs.may_run(job, task.task_id):
         ledger.forget(task)
     elif ledger.postpone(task, _PATIENCE_SECONDS):
         logger.warning("The worker of a task is gone: sent again", task_id=task.task_id)

@@ -135,8 +135,9 @@ def _original(key: str) -> Original:
 
 def estimate(request: FromKeyRequest, context: Any) -> EstimateView:
     """What a job for a file that is there would use and cost: looked at and planned, and nothing written."""
-    from chalicelib import estimating, intake
+    from chalicelib import estimating, intake, remux
     from chalicelib.handlers import Invocation
+    from chalicelib.plan import Source
     from chalicelib.planning import make_plan
 
     _check_pipeline(request.pipeline)
@@ -146,9 +147,12 @@ def estimate(request: FromKeyRequest, context: Any) -> EstimateView:
     meter.lap()  # so far it was this call's, and intake will not have it
     try:
         original = _original(request.key)
-        sniffed, facts = intake.inspect_original(request.key, original, invocation)
+        source = Source(request.key, original.etag, size=original.size)
+        sniffed, facts = intake.inspect_source(source, invocation)
         steps = intake.steps_for(request.pipeline or (), original, sniffed.kind)
         plan = make_plan(str(uuid.uuid4()), request.key, facts, steps)
+        if isinstance(facts, VideoFacts):
+            plan = remux.foreseen(plan, source, facts, steps)
         (looked,) = meter.lap()
     except JobError as error:
         raise Unprocessable(error.code, error.detail) from error

@@ -33,6 +33,7 @@ from chalicelib.plan import (
     Pictures,
     Plan,
     Poster,
+    Remux,
     Sound,
     Task,
     Thumbnail,
@@ -87,6 +88,7 @@ def estimate(
         total(
             [
                 _of_intake(plan, looked, stored_plan, sizes["intake"]),
+                *(looked for task in plan.tasks if isinstance(task.work, Remux)),
                 *tasks,
                 *_of_cold_starts(plan, sizes),
                 *_of_fan_in(plan),
@@ -153,6 +155,8 @@ def _of_task(
             else:
                 fetched, made, busy = 0, 0, 0.0
                 gets, puts = 1, tracks + 1
+        case Remux():
+            gets, puts, made, busy = 2, 1, size, _DECODER_SECONDS
         case Poster():
             busy = _POSTER_SECONDS / one_core
         case Pictures(made=pictures_made):

@@ -27,6 +27,9 @@ class Delivered(NamedTuple):
 
     frames: int
     seconds: float
+    said: str = (
+        ""  # the end of what it told as errors; as warnings too, where the arguments ask for them
+    )
 
 
 def run(
@@ -91,7 +94,7 @@ def run(
     if delivered is None or status != 0:
         logger.warning("FFmpeg failed", status=status, stderr=tail)
         raise _failure(status)
-    return delivered
+    return delivered._replace(said=tail)
 
 
 def _follow(lines: Iterable[str], on_seconds: Callable[[float], None]) -> Delivered | None:

@@ -15,6 +15,7 @@ from botocore.response import StreamingBody
 
 from chalicelib.aws import s3
 from chalicelib.errors import JobError
+from chalicelib.plan import Source
 from chalicelib.settings import settings
 
 CONTENT_TYPES = {
@@ -46,20 +47,20 @@ def find_original(key: str) -> Original | None:
     return Original(head["ETag"].strip('"'), head["ContentLength"], head["Metadata"])
 
 
-def read_original(key: str, etag: str, start: int, length: int) -> bytes:
+def read(source: Source, start: int, length: int) -> bytes:
     """Bytes of the object, fewer at its end. Raises JobError where it is no longer that of this ETag."""
     if length <= 0:
         return b""
-    return _open_original(key, etag, Range=f"bytes={start}-{start + length - 1}").read()
+    return _open(source, Range=f"bytes={start}-{start + length - 1}").read()
 
 
-def fetch_original(key: str, etag: str, target: Path) -> None:
+def fetch(source: Source, target: Path) -> None:
     """Write the object to `target`. Raises JobError where it is no longer that of this ETag."""
     with target.open("wb") as file:
-        shutil.copyfileobj(_open_original(key, etag), file, 1024**2)
+        shutil.copyfileobj(_open(source), file, 1024**2)
 
 
-def fetch_ranges(key: str, etag: str, ranges: Sequence[tuple[int, int]], target: Path) -> int:
+def fetch_ranges(source: Source, ranges: Sequence[tuple[int, int]], target: Path) -> int:
     """Write parts of the object to where they belong in `target`; how many bytes that were.
 
     What is between them are holes, which read as zeros and take no disk.
@@ -67,14 +68,15 @@ def fetch_ranges(key: str, etag: str, ranges: Sequence[tuple[int, int]], target:
     with target.open("wb") as file:
         for begin, end in ranges:
             file.seek(begin)
-            body = _open_original(key, etag, Range=f"bytes={begin}-{end - 1}")
+            body = _open(source, Range=f"bytes={begin}-{end - 1}")
             shutil.copyfileobj(body, file, 1024**2)
     return sum(end - begin for begin, end in ranges)
 
 
-def _open_original(key: str, etag: str, **options: Any) -> StreamingBody:
+def _open(source: Source, **options: Any) -> StreamingBody:
+    bucket = settings().output_bucket if source.is_copy else settings().upload_bucket
     try:
-        return s3().get_object(Bucket=settings().upload_bucket, Key=key, IfMatch=etag, **options)[
+        return s3().get_object(Bucket=bucket, Key=source.key, IfMatch=source.etag, **options)[
             "Body"
         ]
     except ClientError as error:
@@ -110,6 +112,13 @@ def publish(path: Path, key: str) -> int:
         Config=_TRANSFER,
     )
     return path.stat().st_size
+
+
+def publish_copy(path: Path, key: str) -> Source:
+    """Store the copy of a film, to be read as it is now."""
+    size = publish(path, key)
+    head = s3().head_object(Bucket=settings().output_bucket, Key=key)
+    return Source(key, head["ETag"].strip('"'), is_copy=True, size=size)
 
 
 def put_output(key: str, body: bytes) -> int:

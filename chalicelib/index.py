@@ -14,15 +14,13 @@ from av.container import InputContainer
 
 from chalicelib.child import SizedFile
 from chalicelib.chunks import steps
-from chalicelib.media import SOUND_SECONDS, Cut, Index, VideoFacts
+from chalicelib.media import FINEST_TIMESCALE, SOUND_SECONDS, Cut, Index, VideoFacts
 from chalicelib.probe import read_box, to_fraction
 
 # What FFmpeg reads of the media data to open a file.
 _HEAD_BYTES = 64 * 1024
 # A decoder with threads reads on, while the last frames of a part are not out.
 _AHEAD = 12
-# FFmpeg seeks and shifts in microseconds: coarser ticks come out exactly.
-_FINEST_TIMESCALE = 400_000
 # A file has a handful of boxes, and a fragmented one thousands.
 _MOST_BOXES = 64
 _BUFFER_BYTES = 1024**2
@@ -30,6 +28,10 @@ _BUFFER_BYTES = 1024**2
 
 class Uncut(Exception):
     """The film has to be encoded as a whole; the message says why."""
+
+
+class _Unindexed(Uncut):
+    """Its container has no index."""
 
 
 class _Packet(NamedTuple):
@@ -45,12 +47,13 @@ def with_index(source: IO[bytes], size: int, facts: VideoFacts) -> VideoFacts:
     try:
         return msgspec.structs.replace(facts, index=_read(source, size, facts))
     except Uncut as reason:
-        return msgspec.structs.replace(facts, uncut=str(reason))
+        unindexed = isinstance(reason, _Unindexed)
+        return msgspec.structs.replace(facts, uncut=str(reason), unindexed=unindexed)
 
 
 def _read(source: IO[bytes], size: int, facts: VideoFacts) -> Index:
     if facts.demuxer != "mov":
-        raise Uncut("its container has no index of every frame")
+        raise _Unindexed("its container has no index of every frame")
     header, media, tracks = _layout(source, size)
     with av.open(
         _Hollow(source, size, media),
@@ -77,11 +80,11 @@ def _layout(source: IO[bytes], size: int) -> _Layout:
     offset = 0
     while offset < size:
         if len(header) > _MOST_BOXES:
-            raise Uncut("its container is in fragments")
+            raise _Unindexed("its container is in fragments")
         kind, content, following = read_box(source, offset, size)
         end = min(following, size)
         if kind == b"moof":
-            raise Uncut("its container is in fragments")
+            raise _Unindexed("its container is in fragments")
         if kind == b"mdat":
             media.append((min(end, offset + 16 + _HEAD_BYTES), end))
             end = media[-1][0]
@@ -139,7 +142,7 @@ def _index(
 ) -> Index:
     video = container.streams[facts.video_stream]
     timescale = 1 / (to_fraction(video.time_base) or Fraction(1))
-    if timescale.denominator != 1 or timescale > _FINEST_TIMESCALE:
+    if timescale.denominator != 1 or timescale > FINEST_TIMESCALE:
         raise Uncut("its clock is finer than a cut can be")
     # The key flags of packets would come from the parser, which has only zeros to look at.
     keys = {entry.pos for entry in video.index_entries if entry.is_keyframe}

@@ -11,15 +11,15 @@ from urllib.parse import unquote_plus
 import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from chalicelib import aws, child, files, jobs, ledger
+from chalicelib import aws, child, files, jobs, ledger, remux
 from chalicelib.errors import JobError
 from chalicelib.files import Original
 from chalicelib.handlers import Invocation
 from chalicelib.media import Facts, ImageFacts, VideoFacts
-from chalicelib.plan import Step
+from chalicelib.plan import REMUX, Source, Step
 from chalicelib.planning import make_plan
 from chalicelib.queues import StartMessage
-from chalicelib.rows import PENDING, STARTED, Job
+from chalicelib.rows import DONE, FAILED, PENDING, STARTED, Job, StepState
 from chalicelib.settings import settings
 from chalicelib.sniff import HEAD_BYTES, Sniffed, sniff
 from chalicelib.steps import DEFAULT_PIPELINES, find_steps
@@ -124,9 +124,16 @@ def _plan(job: Job, invocation: Invocation) -> None:
     if job.etag and job.etag != original.etag:
         detail = "The file was overwritten before it could be worked on."
         raise JobError("source_changed", detail)
-    sniffed, facts = inspect_original(job.source_key, original, invocation)
+    source = Source(job.source_key, original.etag, size=original.size)
+    sniffed, facts = inspect_source(source, invocation)
     steps = steps_for(list(job.pipeline), original, sniffed.kind)
-    made = make_plan(job.job_id, job.source_key, facts, steps)
+    copy = None
+    if isinstance(facts, VideoFacts):
+        looked = _with_copy(job.job_id, facts, source, steps, invocation)
+        if looked is None:
+            return
+        facts, copy = looked
+    made = make_plan(job.job_id, job.source_key, facts, steps, copy)
     plan = jobs.store_plan(job.job_id, original.etag, made)
     logger.info("Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding)
     ledger.start_job(
@@ -145,16 +152,57 @@ def steps_for(pipeline: Sequence[str], original: Original, kind: str) -> tuple[S
     return find_steps(asked, JobError)
 
 
+def _with_copy(
+    job_id: str,
+    facts: VideoFacts,
+    source: Source,
+    steps: Sequence[Step],
+    invocation: Invocation,
+) -> tuple[VideoFacts, Source | None] | None:
+    """The facts to plan with, and the copy to be read instead of the source; None while it is being made."""
+    encoded = remux.wanted(facts, steps)
+    copy, why = None, ""
+    if remux.is_worth_it(facts, encoded):
+        why = remux.obstacle(facts, source.size)
+        if not why:
+            row = ledger.get_task(job_id, REMUX)
+            if row is None or row.state not in (DONE, FAILED):
+                logger.info("A copy is made", uncut=facts.uncut)
+                jobs.begin_remux(job_id, source.etag, remux.copying(job_id, source.etag, facts))
+                return None
+            if row.state == DONE:
+                copy = msgspec.convert(row.result, Source)
+                facts, why = _from_copy(facts, copy, invocation)
+            else:
+                error = msgspec.convert(row.result, StepState).error
+                why = f"copying it failed: {error.rstrip('.')}"
+    if why:
+        copy, facts = None, remux.as_a_whole(facts, why)
+    remux.check_length(facts, encoded)
+    return facts, copy
+
+
+def _from_copy(facts: VideoFacts, copy: Source, invocation: Invocation) -> tuple[VideoFacts, str]:
+    """The facts of a film as its copy has it, or as they were and why it cannot be used."""
+    try:
+        _, copied = inspect_source(copy, invocation)
+    except JobError as error:
+        return facts, f"its copy cannot be read: {error.detail.rstrip('.')}"
+    assert isinstance(copied, VideoFacts)
+    why = remux.difference(facts, copied)
+    return (facts, why) if why else (remux.as_copied(facts, copied), "")
+
+
 def _from_metadata(original: Original) -> list[str]:
     named = original.metadata.get("pipeline", "")
     return [name.strip() for name in named.split(",") if name.strip()]
 
 
-def inspect_original(key: str, original: Original, invocation: Invocation) -> tuple[Sniffed, Facts]:
-    """What an object of the upload bucket is; as `inspect`."""
+def inspect_source(source: Source, invocation: Invocation) -> tuple[Sniffed, Facts]:
+    """What an object is; as `inspect`."""
     return inspect(
-        partial(files.read_original, key, original.etag),
-        original.size,
+        partial(files.read, source),
+        source.size,
         Budget(invocation.work_seconds, invocation.memory_bytes),
     )
 

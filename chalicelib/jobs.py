@@ -6,9 +6,19 @@ import msgspec
 
 from chalicelib import files, ledger, queues
 from chalicelib.errors import SluiceError, Transient
-from chalicelib.plan import Hls, Plan, Task
-from chalicelib.queues import TaskMessage
-from chalicelib.rows import FAILED, FAILURE, TERMINAL, Job, Output, StepState, TaskRow
+from chalicelib.plan import REMUX, Hls, Plan, Task
+from chalicelib.queues import StartMessage, TaskMessage
+from chalicelib.rows import (
+    FAILED,
+    FAILURE,
+    PENDING,
+    STARTED,
+    TERMINAL,
+    Job,
+    Output,
+    StepState,
+    TaskRow,
+)
 from chalicelib.watch import MetricUnit, logger, metrics
 
 
@@ -30,6 +40,32 @@ def load_plan(job: Job) -> Plan:
     return _load(_plan_key(job.job_id, job.etag))
 
 
+def may_run(job: Job, task_id: str) -> bool:
+    """Whether it is a task's time: a copy is made before the job starts, all else after."""
+    return job.status == (PENDING if task_id == REMUX else STARTED)
+
+
+def plan_of(job: Job, task_id: str) -> Plan:
+    """The plan that a task is in. Raises Transient where it is not there."""
+    return _load(_remux_key(job.job_id, job.etag)) if task_id == REMUX else load_plan(job)
+
+
+def _remux_key(job_id: str, etag: str) -> str:
+    return f"work/{job_id}/remux-{etag}.json"
+
+
+def begin_remux(job_id: str, etag: str, plan: Plan) -> None:
+    """Have a copy of the source made; its end starts the job. Again, if that was done before."""
+    files.put_new_work(_remux_key(job_id, etag), msgspec.json.encode(plan))
+    if ledger.await_copy(job_id, etag):
+        send_first(job_id, plan)
+
+
+def after_remux(job_id: str) -> None:
+    """What follows from a copy, or from there being none: intake plans."""
+    queues.send("intake", StartMessage(job_id))
+
+
 def _load(key: str) -> Plan:
     body = files.get_output(key)
     if body is None:
@@ -49,6 +85,9 @@ def failure(error: SluiceError) -> StepState:
 def after_task(job_id: str, plan: Plan, row: TaskRow) -> None:
     """What follows from an ended task: the ends of its steps, the tasks that waited for it, the job's end."""
     task_id = row.task_id
+    if task_id == REMUX:
+        after_remux(job_id)
+        return
     if row.state == FAILED:
         state = msgspec.convert(row.result, StepState)
         for failed in plan.steps_needing(task_id):

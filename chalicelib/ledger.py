@@ -20,7 +20,7 @@ from pynamodb.exceptions import DoesNotExist, PutError, UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
-from chalicelib.plan import Parts, Plan
+from chalicelib.plan import Parts, Plan, Source
 from chalicelib.rows import (
     DONE,
     FAILED,
@@ -187,6 +187,26 @@ def await_intake(job_id: str) -> bool:
         [Job.awaits_upload.set(False), Job.deadline_at.set(deadline), Job.due_at.set(deadline)],
         waits_for_upload,
     )
+
+
+def await_copy(job_id: str, etag: str) -> bool:
+    """Pin the source that a job is to have a copy of, and give it as long as any other, once.
+
+    False where it has another source, has started or ended.
+    """
+    deadline = int(time.time()) + settings().job_deadline_seconds
+    had_no_copy_in_mind = (Job.status == PENDING) & ~(Job.awaits_copy == True)  # noqa: E712
+    changes: list[Action] = [
+        Job.etag.set(etag),
+        Job.awaits_copy.set(True),
+        Job.awaits_upload.set(False),
+        Job.deadline_at.set(deadline),
+        Job.due_at.set(deadline),
+    ]
+    if _update(Job(_job_key(job_id), Job.SK), changes, had_no_copy_in_mind):
+        return True
+    current = get_job(job_id)
+    return current is not None and current.status == PENDING and current.etag == etag
 
 
 def end_step(job_id: str, step: str, state: StepState) -> Job | None:
@@ -394,7 +414,7 @@ def get_tasks(job_id: str, task_ids: Collection[str]) -> dict[str, TaskRow]:
 
 
 def finish_task(
-    job_id: str, task_id: str, owner: str, made: Parts | dict[str, StepState]
+    job_id: str, task_id: str, owner: str, made: Parts | Source | dict[str, StepState]
 ) -> TaskRow | None:
     """Write that a task is done; the row once it has ended, or None where its lease was lost to another."""
     result = TaskRow.result.set(msgspec.to_builtins(made))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from array import array
+from collections.abc import Iterable
 from fractions import Fraction
 from itertools import accumulate, chain, repeat
 
@@ -55,6 +57,8 @@ class Index(msgspec.Struct, frozen=True):
 
 
 SOUND_SECONDS = 10  # of each part of Index.sound
+# FFmpeg seeks and shifts in microseconds: coarser ticks come out exactly.
+FINEST_TIMESCALE = 400_000
 
 
 class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
@@ -75,10 +79,24 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     matrix: str = "bt709"  # FFmpeg's name of how its colours are coded; "" where they are RGB
     transfer: str = ""  # FFmpeg's name of an HDR transfer function; "" for SDR
     index: Index | None = None
-    uncut: str = ""  # why there is no index: a sentence
+    uncut: str = ""  # why there is no index in the source itself: a clause
+    unindexed: bool = False  # a copy in another container could have one
+    # FFmpeg's names.
+    video_codec: str = ""
+    audio_codec: str = ""
+    # To compare with a copy: how its first frame is coded and to be shown; when frames are, if anyone looked.
+    looks: str = ""
+    rhythm: str = ""
 
 
 Facts = ImageFacts | VideoFacts
+
+
+def rhythm(times: Iterable[int]) -> str:
+    """A digest of when frames are shown, in ticks from the first one on; `times` are in order."""
+    ticks = array("q", times)
+    first = ticks[0]
+    return hashlib.sha256(array("q", (time - first for time in ticks))).hexdigest()[:16]
 
 
 def even(pixels: float) -> int:

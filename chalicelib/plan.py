@@ -17,6 +17,8 @@ import msgspec
 
 from chalicelib.media import VideoFacts
 
+REMUX = "remux"  # the task that makes a copy, before there is a plan of all others
+
 Position = Literal["top_left", "top_right", "center", "bottom_left", "bottom_right"]
 
 
@@ -140,6 +142,21 @@ class Sound(msgspec.Struct, frozen=True, tag="sound"):
     seconds: float
 
 
+class Remux(msgspec.Struct, frozen=True, tag="remux"):
+    """A copy of a film in a container with an index: one FFmpeg run that makes the file it names last."""
+
+    args: tuple[str, ...]
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A file that tasks read: an original, or the copy of one; always the version of this ETag."""
+
+    key: str
+    etag: str
+    is_copy: bool = False  # in the output bucket
+    size: int = 0  # in bytes; 0 where it does not matter
+
+
 class Join(msgspec.Struct, frozen=True, tag="join"):
     """The parts of a rendition and its sound in one MP4 with its index first, by copying."""
 
@@ -159,7 +176,7 @@ class Hls(msgspec.Struct, frozen=True, tag="hls"):
     frames: int | None
 
 
-Work = Pictures | Poster | Chunk | Sound | Join | Hls
+Work = Pictures | Poster | Chunk | Sound | Remux | Join | Hls
 Ranges = tuple[tuple[int, int], ...]
 
 
@@ -170,7 +187,7 @@ class Task(msgspec.Struct, frozen=True):
     queue: str
     work: Work
     destination: str  # key prefix in the output bucket; file names are appended
-    source: bool = True  # whether the original is needed
+    source: bool = True  # whether the source is needed
     ranges: Ranges = ()  # bytes of it, from and to, that are enough; none: all
     needs: tuple[str, ...] = ()  # tasks that must have ended well before this one is sent
     cost: float = 1.0  # estimated seconds of work, for weighing progress
@@ -191,6 +208,7 @@ class Plan(msgspec.Struct, frozen=True):
     tasks: tuple[Task, ...]
     steps: dict[str, str]
     encoding: str = ""  # how a film is encoded, and why: a sentence
+    copy: Source | None = None  # what is read instead of the original
 
     def task(self, task_id: str) -> Task:
         return next(task for task in self.tasks if task.id == task_id)

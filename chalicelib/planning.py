@@ -20,6 +20,7 @@ from chalicelib.plan import (
     Plan,
     Poster,
     Rendition,
+    Source,
     Step,
     Task,
     Thumbnail,
@@ -31,12 +32,17 @@ PICTURE_COST = 1.0
 PACKAGING_COST = 0.5
 
 
-def make_plan(job_id: str, source_key: str, facts: Facts, steps: Sequence[Step]) -> Plan:
-    """Tasks for `steps` on a source. Raises JobError where a step cannot work on this kind of source."""
+def make_plan(
+    job_id: str, source_key: str, facts: Facts, steps: Sequence[Step], copy: Source | None = None
+) -> Plan:
+    """Tasks for `steps` on a source, or on a copy of it that the facts are of.
+
+    Raises JobError where a step cannot work on this kind of source.
+    """
     prefix = f"outputs/{job_id.replace('-', '')}_{stem(source_key)}_"
     if isinstance(facts, ImageFacts):
         return _of_image(prefix, facts, steps)
-    return _of_film(job_id, prefix, facts, steps)
+    return _of_film(job_id, prefix, facts, steps, copy)
 
 
 def _of_image(prefix: str, facts: ImageFacts, steps: Sequence[Step]) -> Plan:
@@ -59,7 +65,9 @@ def _of_image(prefix: str, facts: ImageFacts, steps: Sequence[Step]) -> Plan:
     return Plan((task,), dict.fromkeys(made, task.id))
 
 
-def _of_film(job_id: str, prefix: str, facts: VideoFacts, steps: Sequence[Step]) -> Plan:
+def _of_film(
+    job_id: str, prefix: str, facts: VideoFacts, steps: Sequence[Step], copy: Source | None
+) -> Plan:
     made = {step: step.video(facts) for step in steps}
     tasks: list[Task] = []
     last: list[Task] = []
@@ -110,7 +118,7 @@ def _of_film(job_id: str, prefix: str, facts: VideoFacts, steps: Sequence[Step])
         encoding = _encoding(facts, len(encodes[0]))
     # The first part of each before the second of any: with them, a film can be watched.
     tasks += [task for row in zip_longest(*encodes) for task in row if task is not None]
-    return Plan(tuple(tasks + last), {step.name: step.name for step in steps}, encoding)
+    return Plan(tuple(tasks + last), {step.name: step.name for step in steps}, encoding, copy)
 
 
 def _parts(name: str, parts: Sequence[Part], folder: str) -> list[Task]:
@@ -130,7 +138,11 @@ def _parts(name: str, parts: Sequence[Part], folder: str) -> list[Task]:
 def _encoding(facts: VideoFacts, chunks: int) -> str:
     if facts.index is None:
         return f"As a whole: {facts.uncut}."
-    return "In one piece." if chunks == 1 else f"In {chunks} chunks at once."
+    if chunks == 1:
+        return "In one piece."
+    # The source itself has no index.
+    copied = f", from a copy: {facts.uncut}" if facts.uncut else ""
+    return f"In {chunks} chunks at once{copied}."
 
 
 def stem(key: str) -> str:

@@ -12,11 +12,12 @@ import msgspec
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.rational import AVRational
+from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from chalicelib.errors import JobError
-from chalicelib.media import VideoFacts
+from chalicelib.media import VideoFacts, rhythm
 
 # Files without an index of samples are read whole to count frames, if they are no larger than this.
 COUNT_BYTES = 256 * 1024**2
@@ -122,12 +123,32 @@ def _facts(container: InputContainer, demuxer: str, size: int, max_pixels: int) 
         and (frames is None or abs(seconds * rate - frames) < 2),
         matrix=_matrix(frame),
         transfer=_HDR_TRANSFERS.get(int(frame.color_trc), ""),
+        video_codec=video.codec_context.codec.canonical_name,
+        audio_codec=audio.codec_context.codec.canonical_name if audio else "",
+        looks=_looks(frame, sar),
+    )
+
+
+def _looks(frame: VideoFrame, sar: AVRational | Fraction) -> str:
+    turned = frame.side_data.get(Type.DISPLAYMATRIX)
+    colours = (frame.color_primaries, frame.color_trc, frame.colorspace)
+    return " ".join(
+        (
+            f"{frame.width}x{frame.height}",
+            frame.format.name,
+            f"{sar.numerator}:{sar.denominator}",
+            "interlaced" if frame.interlaced_frame else "progressive",
+            "full" if int(frame.color_range) == _FULL_RANGE else "limited",  # also where untold
+            *(str(int(value)) for value in colours),
+            bytes(turned).hex() if turned else "upright",
+        )
     )
 
 
 # ITU-T H.273, in the order of its tables.
 _HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}
 _RGB = 0
+_FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
 _HD_LINES = 720
 
@@ -184,19 +205,21 @@ def _counted(container: InputContainer, facts: VideoFacts) -> VideoFacts:
     """The facts of a file without an index of samples, by reading every packet of it."""
     video = container.streams[facts.video_stream]
     time_base = to_fraction(video.time_base) or Fraction(1, 90000)
-    times = [packet.pts for packet in container.demux(video) if packet.pts is not None]
+    times = sorted(packet.pts for packet in container.demux(video) if packet.pts is not None)
     if not times:
         raise _damaged()
-    seconds = (max(times) - min(times)) * time_base + 1 / Fraction(facts.frame_rate)
-    gaps = [later - earlier for earlier, later in pairwise(sorted(times))]
+    seconds = (times[-1] - times[0]) * time_base + 1 / Fraction(facts.frame_rate)
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     # Elsewhere a packet can be half a frame, or one that is never shown.
-    exact = video.codec_context.name in ("h264", "hevc", "vp9", "av1") and not facts.interlaced
+    exact = facts.video_codec in ("h264", "hevc", "vp9", "av1") and not facts.interlaced
+    finer = time_base * facts.timescale
     return msgspec.structs.replace(
         facts,
         seconds=float(seconds),
         frames=len(times) if exact else None,
         # Containers that count in milliseconds round.
         steady=facts.steady and max(gaps, default=0) < 2 * min(gaps, default=1),
+        rhythm=rhythm(int(time * finer) for time in times),
     )
 
 

@@ -71,6 +71,17 @@ def open_source(facts: VideoFacts, seek_us: int | None = None) -> tuple[str, ...
     )  # fmt: skip
 
 
+# Containers that FFmpeg takes to start when the streams do that are used (AVFMT_TS_DISCONT).
+_RESTARTING = frozenset({"mpegts", "mpeg", "ogg"})
+
+
+def _beside(facts: VideoFacts, stream: int | None) -> tuple[str, ...]:
+    """An output that goes nowhere, so that pictures and sound, each read alone, start at the same moment."""
+    if facts.demuxer not in _RESTARTING or stream is None:
+        return ()
+    return ("-map", f"0:{stream}", "-c", "copy", "-f", "null", "-")
+
+
 def _shape(facts: VideoFacts, width: int, height: int, trim: str = "") -> str:
     """Filters from a decoded frame, which FFmpeg has turned upright already, to square pixels."""
     # The whole frame at the field rate's half: the default would double the frames.
@@ -143,18 +154,26 @@ def pictures(facts: VideoFacts, rendition: Rendition, *, watched: bool) -> list[
     master = _master(facts, rendition) if watched else ""
     if facts.index is None:
         return [_whole(facts, rendition, master)]
-    pixels_a_second = fps(facts) * _pixels(facts, rendition)
-    speed = _PIXELS_A_SECOND / pixels_a_second  # seconds of film in a second of work
-    wanted = settings().chunk_work_seconds * speed
-    spans = chunks.spans(
-        facts.index, max(_LEAST_CHUNK_SECONDS, wanted), max(_LEAST_CHUNK_SECONDS, wanted / 3)
-    )
+    wanted = chunk_seconds(facts, rendition)
+    spans = chunks.spans(facts.index, wanted, max(_LEAST_CHUNK_SECONDS, wanted / 3))
     times = facts.index.times()
     delay = _delay(facts, max(ticks for _, ticks in facts.index.steps) / facts.index.timescale)
     return [
         _chunk(facts, facts.index, times, rendition, number, span, delay, "" if number else master)
         for number, span in enumerate(spans)
     ]
+
+
+def chunk_seconds(facts: VideoFacts, rendition: Rendition) -> float:
+    """How long a chunk of this film should be."""
+    # Seconds of film in a second of work.
+    speed = _PIXELS_A_SECOND / (fps(facts) * _pixels(facts, rendition))
+    return max(_LEAST_CHUNK_SECONDS, settings().chunk_work_seconds * speed)
+
+
+def work_seconds(facts: VideoFacts, rendition: Rendition) -> float:
+    """How long two cores take for the whole film, about."""
+    return facts.seconds * fps(facts) * _pixels(facts, rendition) / _PIXELS_A_SECOND
 
 
 def _delay(facts: VideoFacts, longest: float) -> int:
@@ -177,8 +196,7 @@ def _whole(facts: VideoFacts, rendition: Rendition, master: str) -> Part:
         extra=(rendition.mark.image,) if rendition.mark else (),
         master=master,
     )
-    pixels = facts.seconds * fps(facts) * _pixels(facts, rendition)
-    return Part(work, max(1.0, pixels / _PIXELS_A_SECOND))
+    return Part(work, max(1.0, work_seconds(facts, rendition)))
 
 
 _PICTURES = "pictures.mp4"
@@ -209,6 +227,7 @@ def _encode(
         *source,
         *mark,
         "-filter_complex", graph,
+        *_beside(facts, facts.audio_stream),
         "-map", "[video]",
         "-c:v", "libx264",
         "-preset", "veryfast",
@@ -356,6 +375,7 @@ def sound(facts: VideoFacts) -> list[Part]:
         work = Sound(
             args=(
                 *open_source(facts, round(begin * 1_000_000) if piece.start else None),
+                *_beside(facts, facts.video_stream),
                 "-map", f"0:{facts.audio_stream}",
                 "-af", _ON_TIME + (",apad" if limit else ""),
                 "-c:a", "aac",

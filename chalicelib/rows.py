@@ -128,9 +128,9 @@ class Job(Row, discriminator="job"):
     error_code = UnicodeAttribute(default="")
     last_error = UnicodeAttribute(default="")  # of intake
     awaits_upload = BooleanAttribute(default=False)
-    used: ListAttribute[str] = ListAttribute(
-        null=True
-    )  # by intake; once it has ended, by all of it
+    awaits_copy = BooleanAttribute(default=False)  # before it is started
+    # By intake; once it has ended, by all of it.
+    used: ListAttribute[str] = ListAttribute(null=True)
     deadline_at = NumberAttribute()
     by_status = _ByStatus()
     by_key = _ByKey()

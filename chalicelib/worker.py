@@ -13,9 +13,23 @@ from chalicelib import aws, files, jobs, ledger, works
 from chalicelib.errors import JobError, Transient
 from chalicelib.handlers import Invocation, Later
 from chalicelib.ledger import Claim
-from chalicelib.plan import Chunk, Drawn, Hls, Join, Parts, Pictures, Plan, Refused, Sound, Task
+from chalicelib.plan import (
+    REMUX,
+    Chunk,
+    Drawn,
+    Hls,
+    Join,
+    Parts,
+    Pictures,
+    Plan,
+    Refused,
+    Remux,
+    Sound,
+    Source,
+    Task,
+)
 from chalicelib.queues import TaskMessage
-from chalicelib.rows import STARTED, SUCCESS, Job, Output, StepState, TaskRow
+from chalicelib.rows import SUCCESS, Job, Output, StepState, TaskRow
 from chalicelib.scratch import scratch_folder
 from chalicelib.settings import settings
 from chalicelib.watch import MetricUnit, logger, metrics, tracer
@@ -27,10 +41,10 @@ def run_task(record: SQSRecord, invocation: Invocation) -> None:
     job_id, task_id = message.job_id, message.task_id
     logger.append_keys(job_id=job_id, task_id=task_id)
     job = ledger.get_job(job_id)
-    if job is None or job.status != STARTED:
-        logger.info("Nothing to do: the job has ended")
+    if job is None or not jobs.may_run(job, task_id):
+        logger.info("Nothing to do: the task's time is over")
         return
-    plan = jobs.load_plan(job)
+    plan = jobs.plan_of(job, task_id)
     task = plan.task(task_id)
     claim, row = ledger.claim_task(
         job_id, task_id, task.queue, invocation.request_id, invocation.remaining_seconds()
@@ -75,7 +89,7 @@ def _run_claimed(
 @tracer.capture_method(capture_response=False)
 def _perform(
     job: Job, plan: Plan, task: Task, invocation: Invocation
-) -> Parts | dict[str, StepState]:
+) -> Parts | Source | dict[str, StepState]:
     """Fetch, work, publish under deterministic keys; a part, or what the steps that end here came to."""
     tracer.put_annotation("job_id", job.job_id)
     ticker = _Ticker(job.job_id, task.id, len(plan.tasks))
@@ -84,10 +98,14 @@ def _perform(
     budget = works.Budget(invocation.work_seconds, invocation.memory_bytes)
     with scratch_folder() as folder:
         (folder / "out").mkdir()
+        source = plan.copy or Source(job.source_key, job.etag)
         if task.ranges:
-            files.fetch_ranges(job.source_key, job.etag, task.ranges, folder / "source")
+            files.fetch_ranges(source, task.ranges, folder / "source")
         else:
-            files.fetch_original(job.source_key, job.etag, folder / "source")
+            files.fetch(source, folder / "source")
+        if isinstance(task.work, Remux):
+            copy = works.remux(task.work, folder, budget)
+            return files.publish_copy(copy, task.destination + copy.name)
         if isinstance(task.work, Chunk | Sound):
             length = task.work.seconds
             made = works.encode(task.work, folder, budget, lambda done: ticker(done / length))
@@ -160,12 +178,15 @@ def bury_task(message: TaskMessage) -> None:
     job_id, task_id = message.job_id, message.task_id
     logger.append_keys(job_id=job_id, task_id=task_id)
     job = ledger.get_job(job_id)
-    if job is None or job.status != STARTED:
+    if job is None or not jobs.may_run(job, task_id):
         return
     row = ledger.get_task(job_id, task_id)
     ended = ledger.fail_task(job_id, task_id, None, jobs.failure(exhausted(task_id, row)))
     if ended is None:
         raise Later(60)
+    if task_id == REMUX:
+        jobs.after_remux(job_id)
+        return
     try:
         plan = jobs.load_plan(job)
     except Transient:  # without it nobody can tell what the task was for, and nothing else can run

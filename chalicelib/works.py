@@ -23,9 +23,11 @@ from chalicelib.plan import (
     Parts,
     Pictures,
     Poster,
+    Remux,
     Segment,
     Sound,
 )
+from chalicelib.watch import logger
 
 # A frame whose brightness varies less than this, of 255, shows nothing.
 _DULL = 12.0
@@ -68,6 +70,37 @@ def poster(work: Poster, folder: Path, budget: Budget) -> Made:
     if best is None:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
     return pictures.poster(best[1], folder / "out" / work.output)
+
+
+# What FFmpeg warns of and does not concern a copy's times: streams that are not used, what it finds out.
+_HARMLESS = (
+    "codec frame size is not set",
+    "Guessed Channel Layout",
+    "Could not find codec parameters for stream",
+    "Consider increasing the value for the",
+    "not enough frames to estimate rate",
+)
+
+
+def remux(work: Remux, folder: Path, budget: Budget) -> Path:
+    """Copy the film in `folder`; the file. Raises JobError where its frames may not be at their times."""
+    from chalicelib import ffmpeg
+
+    delivered = ffmpeg.run(
+        work.args,
+        folder=folder,
+        seconds=budget.seconds(),
+        memory_bytes=budget.memory_bytes,
+    )
+    doubts = [
+        line
+        for line in delivered.said.splitlines()
+        if not any(harmless in line for harmless in _HARMLESS)
+    ]
+    if doubts:
+        logger.warning("The copy is not to be trusted", stderr=doubts)
+        raise JobError("copy_not_exact", "FFmpeg has doubts about its times.")
+    return folder / work.args[-1]
 
 
 def encode(

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import boto3
 from moto import mock_aws
 
-from chalicelib import aws, intake, packaging, works
+from chalicelib import aws, intake, packaging, remux, works
 from chalicelib.errors import JobError
-from chalicelib.media import Facts
+from chalicelib.media import Facts, VideoFacts
 from chalicelib.plan import (
     Chunk,
     Drawn,
@@ -21,7 +21,9 @@ from chalicelib.plan import (
     Join,
     Pictures,
     Plan,
+    Poster,
     Refused,
+    Remux,
     Sound,
     Task,
     Thumbnail,
@@ -73,6 +75,21 @@ def facts_of(path: Path, budget: works.Budget = _ROOMY) -> Facts:
             return file.read(length)
 
         return intake.inspect(read, path.stat().st_size, budget)[1]
+
+
+def copy_of(path: Path, folder: Path) -> tuple[VideoFacts, VideoFacts, Path]:
+    """The facts of a film, those of its copy, and the copy, made in `folder`."""
+    facts = facts_of(path)
+    assert isinstance(facts, VideoFacts)
+    assert remux.obstacle(facts, path.stat().st_size) == ""
+    (task,) = remux.copying("job", "etag", facts).tasks
+    assert isinstance(task.work, Remux)
+    folder.mkdir(exist_ok=True)
+    shutil.copy(path, folder / "source")
+    copy = works.remux(task.work, folder, works.Budget(lambda: 60.0, 4 * GIB))
+    copied = facts_of(copy)
+    assert isinstance(copied, VideoFacts)
+    return facts, copied, copy
 
 
 class Result(NamedTuple):
@@ -127,7 +144,7 @@ def carry_out(
             elif isinstance(task.work, Pictures):
                 for step, drawn in works.draw(task.work, place, budget_of(task)).items():
                     listed(step, drawn, task)
-            else:
+            elif isinstance(task.work, Poster):
                 listed(task.id, works.poster(task.work, place, budget_of(task)), task)
             for file in (place / "out").iterdir():
                 if not file.stat().st_size:

@@ -21,6 +21,7 @@ from PIL import Image
 
 from chalicelib import aftercare, api, files, handlers, intake, jobs, ledger
 from chalicelib.api import FromKeyRequest, PresignRequest
+from chalicelib.errors import JobError
 from chalicelib.ledger import Claim
 from chalicelib.plan import Plan
 from chalicelib.queues import StartMessage
@@ -617,3 +618,169 @@ def test_the_functions_are_traced_where_lambda_traces_them(name: str) -> None:
         check=False,
     )
     assert "1 passed" in done.stdout, done.stdout
+
+
+# ── films without an index ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def mkv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[bytes]:
+    """A film without an index that is worth a copy."""
+    monkeypatch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
+    settings.cache_clear()
+    film(tmp_path / "a.mkv", size="160x96", rate="10", seconds=20, output=("-g", "20"))
+    yield (tmp_path / "a.mkv").read_bytes()
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+def copying(mkv: bytes) -> tuple[str, str, str]:
+    """A job whose copy was sent for: its id, the event that started it, the message of the copy."""
+    event = drop("a.mkv", mkv, pipeline="transcode_720p")
+    assert deliver("intake", event) == []
+    (body,) = take("encode")
+    job = only_job()
+    assert json.loads(body) == {"job_id": job.id, "task_id": "remux"}
+    assert (job.status, job.progress, job.steps) == ("PENDING", 0, [])
+    return job.id, event, body
+
+
+WITHOUT_INDEX = "its container has no index of every frame"
+
+
+def as_a_whole_because(job: JobView, why: str) -> bool:
+    return job.status == SUCCESS and job.encoding == f"As a whole: {WITHOUT_INDEX}, and {why}."
+
+
+def test_a_film_without_an_index_is_encoded_in_chunks_of_a_copy(mkv: bytes) -> None:
+    copying(mkv)
+    deliver("intake", json.dumps({"job_id": only_job().id}))  # sends for the copy again
+    drain()
+    job = only_job()
+    assert (job.status, job.encoding) == (
+        SUCCESS,
+        f"In 4 chunks at once, from a copy: {WITHOUT_INDEX}.",
+    )
+    assert job.outputs[0].duration == pytest.approx(20.0)
+
+
+def test_everything_about_a_copy_arrives_twice(mkv: bytes) -> None:
+    job_id, event, body = copying(mkv)
+    deliver("intake", event)
+    assert take("encode") == [body]
+    for _ in range(2):
+        assert deliver("encode", body) == []
+    (start, again) = take("intake")
+    assert start == again
+    for _ in range(2):
+        deliver("intake", start)
+    drain()
+    assert only_job().status == SUCCESS
+    before, row = outputs(), ledger.get_job(job_id)
+    assert deliver("encode", body) == []
+    assert deliver("encode_dead", body) == []
+    deliver("intake", event)
+    assert take("intake") == take("encode") == []
+    assert ledger.get_job(job_id).to_dynamodb_dict() == row.to_dynamodb_dict()  # type: ignore[union-attr]
+    assert outputs() == before
+    for task in ("remux", "720p.0", "720p.3", "sound.0", "transcode_720p"):
+        assert ledger.get_task(job_id, task).attempts == 1  # type: ignore[union-attr]
+
+
+def test_a_film_that_cannot_be_copied_is_encoded_as_a_whole(mkv: bytes) -> None:
+    job_id, _, body = copying(mkv)
+    ledger.claim_task(job_id, "remux", "encode", "me", 60)
+    state = jobs.failure(JobError("copy_not_exact", "FFmpeg has doubts about its times."))
+    ledger.fail_task(job_id, "remux", "me", state)
+    assert deliver("encode", body) == []
+    drain()
+    assert as_a_whole_because(only_job(), "copying it failed: FFmpeg has doubts about its times")
+
+
+def test_a_copy_that_is_another_film_is_not_used(mkv: bytes, tmp_path: Path) -> None:
+    job_id, _, body = copying(mkv)
+    film(
+        tmp_path / "b.mp4",
+        size="160x96",
+        rate="10",
+        seconds=19,
+        output=("-g", "20", "-video_track_timescale", "16000"),
+    )
+    copy = files.publish_copy(tmp_path / "b.mp4", f"work/{job_id}/copy.mp4")
+    ledger.claim_task(job_id, "remux", "encode", "me", 60)
+    ledger.finish_task(job_id, "remux", "me", copy)
+    assert deliver("encode", body) == []
+    drain()
+    assert as_a_whole_because(only_job(), "its copy has 190 frames of 200")
+
+
+def test_a_copy_that_cannot_be_read_is_not_used(mkv: bytes, tmp_path: Path) -> None:
+    job_id, _, body = copying(mkv)
+    (tmp_path / "b.mp4").write_bytes(b"no film")
+    copy = files.publish_copy(tmp_path / "b.mp4", f"work/{job_id}/copy.mp4")
+    ledger.claim_task(job_id, "remux", "encode", "me", 60)
+    ledger.finish_task(job_id, "remux", "me", copy)
+    deliver("encode", body)
+    drain()
+    assert only_job().status == SUCCESS
+    assert "its copy cannot be read" in only_job().encoding
+
+
+def test_a_copy_whose_worker_died_is_sent_for_again_by_the_sweep(mkv: bytes) -> None:
+    job_id, _, body = copying(mkv)
+    ledger.claim_task(job_id, "remux", "encode", "dead", -3600)
+    aftercare.sweep()
+    assert take("encode") == [body]
+    aftercare.sweep()
+    assert deliver("encode", body) == []
+    drain()
+    assert only_job().encoding.startswith("In 4 chunks")
+
+
+def test_a_copy_whose_workers_all_died_leaves_the_whole_to_be_encoded(mkv: bytes) -> None:
+    job_id, _, body = copying(mkv)
+    for number in range(5):
+        ledger.claim_task(job_id, "remux", "encode", f"dead {number}", -5)
+    assert deliver("encode_dead", body) == []
+    drain()
+    job = only_job()
+    assert job.status == SUCCESS
+    assert "copying it failed: remux was tried 5 times" in job.encoding
+
+
+def test_a_copy_that_nobody_could_start_leaves_the_whole_to_be_encoded(mkv: bytes) -> None:
+    _, _, body = copying(mkv)
+    assert deliver("encode_dead", body) == []
+    drain()
+    assert only_job().encoding.startswith("As a whole")
+
+
+def test_a_source_that_is_overwritten_while_it_is_copied_ends_the_job(mkv: bytes) -> None:
+    job_id, _, body = copying(mkv)
+    drop("a.mkv", mkv + b"\0")
+    assert deliver("encode", body) == []
+    (start,) = take("intake")
+    assert json.loads(start) == {"job_id": job_id}
+    deliver("intake", start)
+    assert only_job().error_code == "source_changed"
+
+
+def test_a_job_whose_copy_never_comes_ends_at_its_deadline(mkv: bytes) -> None:
+    job_id, _, body = copying(mkv)
+    row = ledger.get_job(job_id)
+    assert row is not None
+    row.update([Job.due_at.set(int(time.time()) - 1)])
+    aftercare.sweep()
+    assert only_job().error_code == "deadline_exceeded"
+    assert deliver("encode", body) == []
+    assert deliver("encode_dead", body) == []
+    assert take("intake") == []
+
+
+def test_a_job_that_is_sent_for_its_copy_again_does_not_get_more_time(mkv: bytes) -> None:
+    job_id, event, _ = copying(mkv)
+    row = ledger.get_job(job_id)
+    assert row is not None
+    row.update([Job.due_at.set(int(time.time()) + 9)])
+    deliver("intake", event)
+    assert ledger.get_job(job_id).due_at == row.due_at  # type: ignore[union-attr]

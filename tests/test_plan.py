@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
+from chalicelib import remux
 from chalicelib.errors import JobError, Unprocessable
-from chalicelib.media import ImageFacts, VideoFacts, fit_box, fit_short_side
+from chalicelib.media import Cut, ImageFacts, Index, VideoFacts, fit_box, fit_short_side, rhythm
 from chalicelib.packaging import shortfall
-from chalicelib.plan import Plan
+from chalicelib.plan import Plan, Remux
 from chalicelib.planning import make_plan, stem
 from chalicelib.queues import QUEUES
 from chalicelib.steps import DEFAULT_PIPELINES, STEPS, find_steps
@@ -25,6 +28,17 @@ FILM = VideoFacts(
     timescale=12800,
     video_stream=0,
     audio_stream=1,
+)
+INDEX = Index(
+    size=1,
+    header=((0, 1),),
+    timescale=12800,
+    start=0,
+    start_us=0,
+    video_start=0,
+    video_start_us=0,
+    steps=((3000, 512),),
+    cuts=(Cut(0, 0, 0, 1, 1),),
 )
 PICTURE = ImageFacts("JPEG", 4000, 3000)
 
@@ -147,3 +161,126 @@ def test_an_image_is_decoded_once_for_all_of_its_steps() -> None:
     (small,) = plan(PICTURE, "thumbnail").tasks
     assert (both.id, both.queue) == ("watermark+thumbnail", "watermark")
     assert (small.id, small.queue) == ("thumbnail", "thumbnail")
+
+
+# ── copies of films without an index ────────────────────────────────────────────────────────────
+
+MKV = msgspec.structs.replace(
+    FILM,
+    demuxer="matroska",
+    seconds=120.0,
+    frames=3000,
+    video_codec="h264",
+    audio_codec="aac",
+    looks="upright",
+    rhythm=rhythm(range(0, 3000 * 512, 512)),
+    uncut="its container has no index of every frame",
+    unindexed=True,
+)
+GB = 1000**3
+WANTED = remux.wanted(MKV, find_steps(["thumbnail", "transcode_720p", "hls_720p"], JobError))
+
+
+@pytest.mark.parametrize(
+    ("change", "worth_it"),
+    [
+        ({}, True),
+        ({"seconds": 30.0}, False),
+        # Chunks are no shorter than a segment, however small the picture.
+        ({"width": 64, "height": 48}, False),
+        ({"width": 3840, "height": 2160, "seconds": 30.0}, True),
+        ({"unindexed": False}, False),
+    ],
+)
+def test_a_copy_is_made_where_it_makes_many_chunks(
+    change: dict[str, float], worth_it: bool
+) -> None:
+    facts = msgspec.structs.replace(MKV, **change)
+    wanted = remux.wanted(facts, find_steps(["transcode_720p"], JobError))
+    assert remux.is_worth_it(facts, wanted) == worth_it
+
+
+def test_a_picture_of_a_film_is_not_worth_a_copy() -> None:
+    assert not remux.is_worth_it(MKV, remux.wanted(MKV, find_steps(["thumbnail"], JobError)))
+
+
+@pytest.mark.parametrize(
+    ("change", "size", "why"),
+    [
+        ({}, 4 * GB, ""),
+        ({}, 5 * 1024**3, "too large"),
+        ({"video_codec": "vp8"}, GB, "vp8 cannot be copied"),
+        ({"audio_codec": "wmav2"}, GB, "wmav2 sound cannot be copied"),
+        ({"audio_codec": "", "audio_stream": None}, GB, ""),
+        ({"interlaced": True}, GB, "fields for frames"),
+        ({"interlaced": True, "video_codec": "mpeg2video"}, GB, ""),
+        ({"timescale": 10_000_000}, GB, "clock"),
+    ],
+)
+def test_what_cannot_be_copied_says_why(change: dict[str, Any], size: int, why: str) -> None:
+    said = remux.obstacle(msgspec.structs.replace(MKV, **change), size)
+    assert (why in said) if why else not said
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({}, ""),
+        ({"looks": "upside down"}, "look different"),
+        ({"width": 1440}, "look different"),
+        ({"timescale": 90000}, "another clock"),
+        ({"frame_rate": "3000/121"}, ""),
+        ({"audio_stream": None}, "lost its sound"),
+        ({"audio_rate": 24000}, "sounds different"),
+        ({"frames": 2999}, "2999 frames of 3000"),
+        ({"seconds": 122.0}, "122 s long, and it 120 s"),
+        ({"seconds": 120.5}, ""),
+        ({"index": msgspec.structs.replace(INDEX, steps=((3000, 513),))}, "other times"),
+        ({"index": None, "uncut": "it has more than one edit"}, "more than one edit"),
+        ({"index": msgspec.structs.replace(INDEX, start_us=20_000)}, "another time"),
+    ],
+)
+def test_a_copy_that_differs_is_not_taken_for_the_film(change: dict[str, Any], why: str) -> None:
+    copy = msgspec.structs.replace(MKV, demuxer="mov", index=INDEX)
+    said = remux.difference(MKV, msgspec.structs.replace(copy, **change))
+    assert (why in said) if why else not said
+
+
+def test_a_copy_of_a_film_that_nobody_read_whole_is_compared_by_its_length() -> None:
+    unread = msgspec.structs.replace(MKV, frames=None, rhythm="")
+    copy = msgspec.structs.replace(MKV, index=INDEX, frames=2999)
+    assert remux.difference(unread, copy) == ""
+    assert remux.difference(unread, msgspec.structs.replace(copy, seconds=110.0))
+
+
+def test_what_is_read_from_a_copy_is_planned_as_the_film_that_it_is() -> None:
+    copy = msgspec.structs.replace(
+        MKV, demuxer="mov", index=INDEX, video_stream=0, audio_stream=None, frame_rate="24.9"
+    )
+    facts = remux.as_copied(MKV, copy)
+    assert (facts.demuxer, facts.index, facts.audio_stream) == ("mov", INDEX, None)
+    assert (facts.frame_rate, facts.seconds) == (MKV.frame_rate, MKV.seconds)
+
+
+def test_the_copy_has_the_streams_that_are_used() -> None:
+    chosen = msgspec.structs.replace(MKV, video_stream=2, audio_stream=5)
+    (task,) = remux.copying(JOB, "abc", chosen).tasks
+    assert isinstance(task.work, Remux)
+    text = " ".join(task.work.args)
+    assert "-f matroska -protocol_whitelist file -i source -map 0:2 -map 0:5 -c copy" in text
+    assert (task.queue, task.destination, text.split()[-1]) == (
+        "encode",
+        f"work/{JOB}/",
+        "copy-abc.mp4",
+    )
+
+
+def test_only_what_surely_takes_too_long_as_a_whole_is_refused() -> None:
+    for hours, refused in ((0.1, False), (5.0, False), (6.0, True)):
+        facts = msgspec.structs.replace(MKV, seconds=hours * 3600)
+        if refused:
+            with pytest.raises(JobError, match=r"encoded as a whole.*21600 s"):
+                remux.check_length(facts, WANTED)
+        else:
+            remux.check_length(facts, WANTED)
+        remux.check_length(msgspec.structs.replace(facts, index=INDEX), WANTED)

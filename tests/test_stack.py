@@ -24,6 +24,7 @@ from PIL import Image
 from infra import cloud
 from infra.client import Client, until
 from infra.cloud import Stack
+from infra.samples import film
 from tests.pump import event_of
 
 pytestmark = [pytest.mark.stack, pytest.mark.media]
@@ -206,6 +207,16 @@ def test_a_job_tells_what_it_cost_and_the_estimate_knew_it_before(
     assert 0.5 < used["bytes_read"] / estimated["bytes_read"] < 2
     assert 0.5 < used["bytes_stored"] / estimated["bytes_stored"] < 2
     assert used["cost_usd"] > sum(used["cost_usd_by_service"][name] for name in ("s3", "sqs"))
+
+
+def test_a_film_without_an_index_is_copied_and_cut(client: Client, tmp_path: Path) -> None:
+    film(tmp_path / "a.mkv", size="160x96", rate="10", seconds=20, output=("-g", "20"))
+    client.drop(tmp_path / "a.mkv", "films/a.mkv")
+    job = client.wait_for_drop("films/a.mkv")
+    assert job["encoding"].startswith("In 4 chunks at once, from a copy")
+    thumbnail, mp4, hls = job["outputs"]
+    opened(client, thumbnail)
+    assert frames(io.BytesIO(client.http.get(mp4["url"]).content)) == frames(hls["url"]) == 200
 
 
 def test_metadata_chooses_and_a_multipart_upload_counts(client: Client, sample: Sample) -> None:
@@ -437,12 +448,10 @@ def _name(process: psutil.Process) -> str:
 def test_a_worker_killed_in_the_middle_takes_ffmpeg_along_and_the_job_succeeds(
     client: Client, sample: Sample, tmp_path: Path
 ) -> None:
-    from infra.samples import film
-
     long = tmp_path / "long.mp4"
     film(long, size="1920x1080", rate="50", seconds=12)
     job_id = client.upload(long, "transcode_720p")
-    (running,) = until(lambda: ffmpegs(client.stack), 60)
+    running, *_ = until(lambda: ffmpegs(client.stack), 60)
     worker = running.parent()
     assert worker is not None
     worker.kill()

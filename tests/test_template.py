@@ -20,6 +20,7 @@ from samtranslator.translator.translator import Translator
 
 from app import app
 from benchmarks import imports
+from chalicelib import remux
 from chalicelib.queues import QUEUES
 from chalicelib.settings import FunctionSize, InvalidSetting
 from chalicelib.steps import STEPS
@@ -115,6 +116,12 @@ def test_a_queue_outlasts_its_function_and_buries_its_dead(template: Any, queue:
     assert mapping["ScalingConfig"]["MaximumConcurrency"] >= 2
     # What can take minutes comes alone; of what takes a moment, a few share a start.
     assert mapping["BatchSize"] == (5 if queue in ("intake", "thumbnail", "watermark") else 1)
+
+
+def test_a_copy_has_the_time_and_the_disk_that_it_is_thought_to_have(template: Any) -> None:
+    properties = template["Encode"]["Properties"]
+    assert properties["Timeout"] == remux.ENCODE_SECONDS
+    assert properties["EphemeralStorage"]["Size"] * 1024**2 == remux.DISK_BYTES
 
 
 def sources(template: Any, function: str) -> dict[str, Any]:

@@ -89,13 +89,13 @@ FUNCTIONS = (
     Function("intake", ("intake",), _FIRST, layer="pyav"),
     _decoder("thumbnail"),
     Function("watermark", ("watermark",)),
-    _decoder("encode", _PACKAGING),
+    _decoder("encode", (*_PACKAGING, "intake")),
     Function("transcode_720p", ("transcode_720p",)),
     Function("hls_720p", ("hls_720p",)),
     Function(
         "dead_letters",
         tuple(f"{name}_dead" for name in QUEUES),
-        tuple(dict.fromkeys(_FIRST + _PACKAGING)),
+        tuple(dict.fromkeys((*_FIRST, *_PACKAGING, "intake"))),
     ),
     Function("sweep", sends=QUEUES),
 )

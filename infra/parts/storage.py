@@ -41,7 +41,7 @@ def buckets(*, local: bool, output_days: int) -> Json:
     }
     rules: list[Json] = [
         _ABANDONED_UPLOADS,
-        {"Id": "work", "Status": "Enabled", "Prefix": "work/", "ExpirationInDays": 7},
+        {"Id": "work", "Status": "Enabled", "Prefix": "work/", "ExpirationInDays": 14},
     ]
     if output_days:
         rules.append(
