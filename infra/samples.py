@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 from collections.abc import Callable
 from functools import cache
@@ -316,7 +317,7 @@ def sample(name: str, folder: Path) -> Path:
     path = folder / name
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f"part-{name}"
+        part = folder / f"part-{os.getpid()}-{name}"  # another process may make it, too
         ALL[name](part)
         part.rename(path)
     return path

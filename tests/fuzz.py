@@ -83,32 +83,37 @@ def own_bases(folder: Path = LOCAL / "samples" / "fuzz") -> list[Base]:
     """A small file of every format that is taken, made unless it is there."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in _PICTURES:
-        _make(folder / f"picture.{name.lower()}", name)
+        _make(folder / f"picture.{name.lower()}", partial(_picture, name))
     for name, codecs in _FILMS.items():
-        _film(folder / name, codecs)
+        _make(folder / name, partial(_film, codecs))
     return bases(folder)
 
 
-def _make(path: Path, image_format: str) -> None:
+def _make(path: Path, write: Callable[[Path], None]) -> None:
+    """Whole or not at all: tests in another process may want it, too."""
     if not path.exists():
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-        options = {} if image_format in ("BMP", "GIF") else {"exif": exif, "icc_profile": profile}
-        samples.scene(64, 48).save(path, image_format, **options)
+        with tempfile.TemporaryDirectory(dir=path.parent.parent) as scratch:
+            part = Path(scratch) / path.name
+            write(part)
+            part.rename(path)
 
 
-def _film(path: Path, codecs: tuple[str, ...]) -> None:
-    if not path.exists():
-        part = path.with_stem("part")
-        samples.run_ffmpeg(
-            "-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=0.48",
-            "-f", "lavfi", "-i", "sine=440:sample_rate=44100:duration=0.48",
-            "-pix_fmt", "yuv420p",
-            *codecs,
-            str(part),
-        )  # fmt: skip
-        part.rename(path)
+def _picture(image_format: str, path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    options = {} if image_format in ("BMP", "GIF") else {"exif": exif, "icc_profile": profile}
+    samples.scene(64, 48).save(path, image_format, **options)
+
+
+def _film(codecs: tuple[str, ...], path: Path) -> None:
+    samples.run_ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=0.48",
+        "-f", "lavfi", "-i", "sine=440:sample_rate=44100:duration=0.48",
+        "-pix_fmt", "yuv420p",
+        *codecs,
+        str(path),
+    )  # fmt: skip
 
 
 def bases(folder: Path, most_bytes: int = MOST_BYTES) -> list[Base]:

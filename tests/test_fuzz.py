@@ -35,7 +35,7 @@ def test_no_damage_breaks_intake(originals: list[fuzz.Base]) -> None:
 def test_no_damage_breaks_a_step(originals: list[fuzz.Base]) -> None:
     report = fuzz.fuzz_steps(SEED, 0, 8, originals)
     assert not report.defects, report.text()
-    assert report.codes["ok"] > 4
+    assert report.codes["ok"] > 2
 
 
 def test_a_variant_is_repeated_by_its_numbers() -> None:

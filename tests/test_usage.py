@@ -127,6 +127,16 @@ def test_a_film_in_chunks_makes_the_requests_that_were_estimated(
     }
 
 
+@pytest.mark.media
+@pytest.mark.usefixtures("cloud", "short_chunks")
+def test_an_estimate_foresees_a_copy(tmp_path: Path) -> None:
+    film(tmp_path / "a.mkv", size="160x96", seconds=20, output=("-g", "50"))
+    drop("a.mkv", (tmp_path / "a.mkv").read_bytes())
+    estimated = api.estimate(FromKeyRequest("a.mkv", ["transcode_720p"]), Context())
+    assert estimated.encoding.startswith("In chunks at once, from a copy: its container has no")
+    assert estimated.usage.functions["encode"].invocations == 3  # the copy, pictures, sound
+
+
 # ── metered ─────────────────────────────────────────────────────────────────────────────────────
 
 
