@@ -29,7 +29,6 @@ from chalicelib.errors import (
     Unprocessable,
     UnsupportedType,
 )
-from chalicelib.files import Original
 from chalicelib.ledger import Standing
 from chalicelib.media import VideoFacts
 from chalicelib.plan import Hls, Parts
@@ -108,7 +107,9 @@ def from_key(request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
         before = ledger.find_identity(f"idempotency {idempotency_key}")
         if before and ledger.get_job(_same_request(before, fingerprint)):
             return Accepted(before[0])
-    original = _original(request.key)
+    original = files.find_original(request.key)
+    if original is None:
+        raise _not_there(request.key)
     asked = ",".join(request.pipeline) if request.pipeline else "default"
     job_id = _claim(f"request {request.key} {original.etag} {asked}")
     if idempotency_key is not None:
@@ -123,19 +124,17 @@ def from_key(request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
     return Accepted(job_id)
 
 
-def _original(key: str) -> Original:
-    original = files.find_original(key)
-    if original is None:
-        if ledger.get_ticket(key)[0]:
-            detail = f"The file {key} has not been uploaded yet: PUT it first."
-            raise Conflict("upload_incomplete", detail)
-        raise NotFound("key_not_found", f"There is no file {key} in the upload bucket.")
-    return original
+def _not_there(key: str) -> Conflict | NotFound:
+    if ledger.get_ticket(key)[0]:
+        detail = f"The file {key} has not been uploaded yet: PUT it first."
+        return Conflict("upload_incomplete", detail)
+    return NotFound("key_not_found", f"There is no file {key} in the upload bucket.")
 
 
 def estimate(request: FromKeyRequest, context: Any) -> EstimateView:
     """What a job for a file that is there would use and cost: looked at and planned, and nothing written."""
     from chalicelib import estimating, intake, remux
+    from chalicelib.child import BLOCK_BYTES
     from chalicelib.handlers import Invocation
     from chalicelib.plan import Source
     from chalicelib.planning import make_plan
@@ -146,9 +145,12 @@ def estimate(request: FromKeyRequest, context: Any) -> EstimateView:
     meter.begin("intake", invocation.memory_bytes)
     meter.lap()  # so far it was this call's, and intake will not have it
     try:
-        original = _original(request.key)
+        opened = files.open_original(request.key, BLOCK_BYTES)
+        if opened is None:
+            raise _not_there(request.key)
+        original, head = opened
         source = Source(request.key, original.etag, size=original.size)
-        sniffed, facts = intake.inspect_source(source, invocation)
+        sniffed, facts = intake.inspect_source(source, invocation, head)
         steps = intake.steps_for(request.pipeline or (), original, sniffed.kind)
         plan = make_plan(str(uuid.uuid4()), request.key, facts, steps)
         if isinstance(facts, VideoFacts):

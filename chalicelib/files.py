@@ -47,6 +47,23 @@ def find_original(key: str) -> Original | None:
     return Original(head["ETag"].strip('"'), head["ContentLength"], head["Metadata"])
 
 
+def open_original(key: str, length: int) -> tuple[Original, bytes] | None:
+    """The same with its first bytes, at most so many, by one request."""
+    try:
+        answer = s3().get_object(
+            Bucket=settings().upload_bucket, Key=key, Range=f"bytes=0-{length - 1}"
+        )
+    except ClientError as error:
+        if _status(error) == 404:
+            return None
+        if _status(error) != 416:
+            raise
+        empty = find_original(key)  # it has no first byte
+        return (empty, b"") if empty else None
+    size = int(answer["ContentRange"].rpartition("/")[2])
+    return Original(answer["ETag"].strip('"'), size, answer["Metadata"]), answer["Body"].read()
+
+
 def read(source: Source, start: int, length: int) -> bytes:
     """Bytes of the object, fewer at its end. Raises JobError where it is no longer that of this ETag."""
     if length <= 0:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import IO
 from urllib.parse import unquote_plus
 
@@ -118,14 +117,15 @@ def begin(job_id: str, invocation: Invocation) -> None:
 
 
 def _plan(job: Job, invocation: Invocation) -> None:
-    original = files.find_original(job.source_key)
-    if original is None:
+    opened = files.open_original(job.source_key, child.BLOCK_BYTES)
+    if opened is None:
         raise files.missing()
+    original, head = opened
     if job.etag and job.etag != original.etag:
         detail = "The file was overwritten before it could be worked on."
         raise JobError("source_changed", detail)
     source = Source(job.source_key, original.etag, size=original.size)
-    sniffed, facts = inspect_source(source, invocation)
+    sniffed, facts = inspect_source(source, invocation, head)
     steps = steps_for(list(job.pipeline), original, sniffed.kind)
     copy = None
     if isinstance(facts, VideoFacts):
@@ -198,10 +198,18 @@ def _from_metadata(original: Original) -> list[str]:
     return [name.strip() for name in named.split(",") if name.strip()]
 
 
-def inspect_source(source: Source, invocation: Invocation) -> tuple[Sniffed, Facts]:
-    """What an object is; as `inspect`."""
+def inspect_source(
+    source: Source, invocation: Invocation, head: bytes = b""
+) -> tuple[Sniffed, Facts]:
+    """What an object is, of which the `head` has been read; as `inspect`."""
+
+    def read(start: int, length: int) -> bytes:
+        if start + length <= len(head):
+            return head[start : start + length]
+        return files.read(source, start, length)
+
     return inspect(
-        partial(files.read, source),
+        read,
         source.size,
         Budget(invocation.work_seconds, invocation.memory_bytes),
     )
@@ -222,7 +230,7 @@ def inspect(read: Callable[[int, int], bytes], size: int, budget: Budget) -> tup
         raise JobError("source_too_large", detail)
     most = budget.seconds()
     found = child.call_with_source(
-        partial(_look_at_image if sniffed.kind == "image" else _look_at_video, sniffed, size),
+        _looker(sniffed, size),
         lambda start, length: read(start, length) if start else head[:length],
         size,
         seconds=min(float(settings().probe_seconds), most),
@@ -237,18 +245,21 @@ def inspect(read: Callable[[int, int], bytes], size: int, budget: Budget) -> tup
     return sniffed, facts
 
 
-def _look_at_image(sniffed: Sniffed, _: int, source: IO[bytes]) -> bytes:
-    from chalicelib import pictures
+def _looker(sniffed: Sniffed, size: int) -> Callable[[IO[bytes]], bytes]:
+    """What finds the facts, to be run in a child; what it needs is imported before that is forked."""
+    chosen = settings()
+    if sniffed.kind == "image":
+        from chalicelib import pictures
 
-    facts = pictures.probe_image(source, sniffed.format, settings().max_image_pixels)
-    return msgspec.json.encode(facts)
-
-
-def _look_at_video(sniffed: Sniffed, size: int, source: IO[bytes]) -> bytes:
+        return lambda source: msgspec.json.encode(
+            pictures.probe_image(source, sniffed.format, chosen.max_image_pixels)
+        )
     from chalicelib import index, probe
 
-    chosen = settings()
-    facts = probe.probe_video(
-        source, sniffed.format, size, chosen.max_video_pixels, chosen.max_streams
-    )
-    return msgspec.json.encode(index.with_index(source, size, facts))
+    def look_at_video(source: IO[bytes]) -> bytes:
+        facts = probe.probe_video(
+            source, sniffed.format, size, chosen.max_video_pixels, chosen.max_streams
+        )
+        return msgspec.json.encode(index.with_index(source, size, facts))
+
+    return look_at_video
