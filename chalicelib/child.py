@@ -177,7 +177,7 @@ def _child(
 
 
 class SizedFile(io.RawIOBase):
-    """A file to be read whose bytes come from elsewhere: what is left to say is `readinto`."""
+    """A file to be read whose bytes come from elsewhere: what is left to say is `readinto`, or `read`."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -32,7 +32,7 @@ POSTER_BOX = 512
 _POSTER_FRAMES = 12  # of which each candidate is chosen
 # No chunk is shorter than a segment.
 _LEAST_CHUNK_SECONDS = float(chunks.SEGMENT_SECONDS)
-_FIRST_SOUND_SECONDS = 30
+_FIRST_SOUND_SECONDS = 12
 _MOST_SOUND_SECONDS = 300
 # Bits a second.
 SOUND_BITS = 128_000
