@@ -16,7 +16,7 @@ from infra import cloud
 from infra.client import Client, Job
 
 FILES = 500
-RUNS = 3
+RUNS = 2
 _MEGAPIXELS = (4000, 3000)
 _CORES = 2
 

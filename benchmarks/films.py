@@ -21,7 +21,7 @@ from infra import cloud, samples
 from infra.client import Client
 from infra.paths import LOCAL, ROOT
 
-RUNS = 5
+RUNS = 3
 _LIMITS = Settings().max_video_pixels, Settings().max_streams
 _CORPUS_FILM = ROOT.parent / "shared" / "corpus" / "long" / "agent327_720p_dash_full.mp4"
 
