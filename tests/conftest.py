@@ -59,6 +59,18 @@ def sample() -> Callable[[str], Path]:
 
 
 @pytest.fixture
+def short_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As short as can be: small pictures would be encoded by the minute."""
+    from chalicelib.settings import settings
+
+    monkeypatch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
+    settings.cache_clear()
+    yield
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+@pytest.fixture
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,12 @@ from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
 from chalicelib.plan import Chunk, Parts, Plan, Segment, Sound
 from chalicelib.planning import make_plan
-from chalicelib.settings import settings
 from chalicelib.steps import find_steps
 from infra import samples
 from tests import attacks
 from tests.local import carry_out, facts_of, run
 
-pytestmark = pytest.mark.media
+pytestmark = [pytest.mark.media, pytest.mark.usefixtures("short_chunks")]
 BOTH = ("transcode_720p", "hls_720p")
 
 
@@ -94,16 +93,6 @@ def decoded(path: Path) -> tuple[list[Any], Any]:
             times.append(frame.pts * frame.time_base)
             pictures.append(frame.to_ndarray(format="gray")[::2, ::2])
     return times, numpy.array(pictures, dtype=numpy.int16)
-
-
-@pytest.fixture(autouse=True)
-def short_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """So small pictures would be encoded by the minute."""
-    monkeypatch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
 
 
 def plans(facts: VideoFacts, *pipeline: str) -> tuple[Plan, Plan]:

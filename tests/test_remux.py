@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +12,12 @@ import pytest
 from chalicelib import remux
 from chalicelib.errors import JobError
 from chalicelib.planning import make_plan
-from chalicelib.settings import settings
 from chalicelib.steps import find_steps
 from infra.samples import run_ffmpeg
 from tests.local import carry_out, copy_of
 from tests.test_chunks import decoded, heard
 
-pytestmark = pytest.mark.media
+pytestmark = [pytest.mark.media, pytest.mark.usefixtures("short_chunks")]
 
 # A second of a chirp and one of silence, so that a lag has one place only.
 _CHIRP = "aevalsrc=0.4*sin(2*PI*t*(200+t*40))*lt(mod(t\\,2)\\,1):s=48000:d=13"
@@ -66,15 +64,6 @@ FILMS = {
     "mpeg4.avi": Film(("-c:v", "mpeg4", "-bf", "0", "-g", "20", "-c:a", "pcm_s16le")),
     "h264.flv": Film((*_H264, "-c:a", "aac")),
 }
-
-
-@pytest.fixture(autouse=True)
-def short_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
 
 
 def chirp() -> Any:

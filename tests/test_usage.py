@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from chalicelib.api import FromKeyRequest
 from chalicelib.costs import Usage
 from chalicelib.queues import QUEUES
 from chalicelib.rows import FAILURE, SUCCESS
-from chalicelib.settings import FunctionSize, Prices, load, settings
+from chalicelib.settings import FunctionSize, Prices, load
 from chalicelib.usage import Meter, Used, total
 from chalicelib.views import JobView
 from infra.samples import film
@@ -38,14 +38,6 @@ def count(event_name: str, request: Any, **_: Any) -> None:
 
 # PynamoDB keeps its session: so for all of them, and before the first.
 botocore.handlers.BUILTIN_HANDLERS.append(("before-send", count, botocore.handlers.REGISTER_FIRST))
-
-
-@pytest.fixture
-def short_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
 
 
 def run(key: str, *pipeline: str) -> tuple[JobView, Counted]:
