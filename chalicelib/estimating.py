@@ -38,15 +38,15 @@ from chalicelib.plan import (
     Task,
     Thumbnail,
     Watermark,
+    group_of,
 )
+from chalicelib.remux import BYTES_A_SECOND
 from chalicelib.renditions import SOUND_BITS
 from chalicelib.settings import FunctionSize
 from chalicelib.usage import POLLER_REQUESTS, Used, total
 
 # One request, of those that are made one after the other.
 _REQUEST_SECONDS = 0.01
-# Bytes a second, one way.
-_NETWORK = 75e6
 # Imports take half of it here; AWS bills its own start of Python as well.
 _INIT_SECONDS = 0.6
 # Of one core, for a megapixel of JPEG; and to start a decoder.
@@ -169,7 +169,7 @@ def _of_task(
     asked = 3 + max(1, ends) + ceil(parts / 100)
     fetched += stored_plan
     waited = asked + (gets + puts) / (_READERS if isinstance(work, Join) else 1)
-    seconds = busy + waited * _REQUEST_SECONDS + (fetched + made) / _NETWORK
+    seconds = busy + waited * _REQUEST_SECONDS + (fetched + made) / BYTES_A_SECOND
     return Used(
         task.queue,
         invocations=1,
@@ -231,7 +231,7 @@ def _stored(task: Task, facts: Facts, bits: Mapping[str, float]) -> int:
     """Bytes of an output; parts of a film are listed as HLS, or expire."""
     match task.work:
         case Join(seconds=seconds) | Hls(seconds=seconds):
-            groups = {need.partition(".")[0] for need in task.needs}
+            groups = {group_of(need) for need in task.needs}
             return round(seconds * sum(bits[group] for group in groups) / 8)
         case Pictures(made=made):
             assert isinstance(facts, ImageFacts)

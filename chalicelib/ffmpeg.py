@@ -27,9 +27,8 @@ class Delivered(NamedTuple):
 
     frames: int
     seconds: float
-    said: str = (
-        ""  # the end of what it told as errors; as warnings too, where the arguments ask for them
-    )
+    # The end of what it told as errors; as warnings too, where the arguments ask for them.
+    said: str = ""
 
 
 def run(

@@ -77,8 +77,8 @@ def fetch(source: Source, target: Path) -> None:
         shutil.copyfileobj(_open(source), file, 1024**2)
 
 
-def fetch_ranges(source: Source, ranges: Sequence[tuple[int, int]], target: Path) -> int:
-    """Write parts of the object to where they belong in `target`; how many bytes that were.
+def fetch_ranges(source: Source, ranges: Sequence[tuple[int, int]], target: Path) -> None:
+    """Write parts of the object to where they belong in `target`.
 
     What is between them are holes, which read as zeros and take no disk.
     """
@@ -87,7 +87,6 @@ def fetch_ranges(source: Source, ranges: Sequence[tuple[int, int]], target: Path
             file.seek(begin)
             body = _open(source, Range=f"bytes={begin}-{end - 1}")
             shutil.copyfileobj(body, file, 1024**2)
-    return sum(end - begin for begin, end in ranges)
 
 
 def _open(source: Source, **options: Any) -> StreamingBody:

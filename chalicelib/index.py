@@ -56,15 +56,15 @@ def with_index(source: IO[bytes], size: int, facts: VideoFacts) -> VideoFacts:
 def _read(source: IO[bytes], size: int, facts: VideoFacts) -> Index:
     if facts.demuxer != "mov":
         raise _Unindexed("its container has no index of every frame")
-    header, media, tracks = _layout(source, size)
+    layout = _layout(source, size)
     with av.open(
-        _Hollow(source, size, media),
+        _Hollow(source, size, layout.media),
         format=facts.demuxer,
         mode="r",
         options={"fflags": "noparse"},
         buffer_size=_BUFFER_BYTES,
     ) as container:
-        return _index(container, facts, header, tracks, size)
+        return _index(container, facts, layout, size)
 
 
 class _Layout(NamedTuple):
@@ -135,13 +135,7 @@ class _Hollow(SizedFile):
         return self._source.read(length)
 
 
-def _index(
-    container: InputContainer,
-    facts: VideoFacts,
-    header: list[tuple[int, int]],
-    tracks: list[tuple[int, int]],
-    size: int,
-) -> Index:
+def _index(container: InputContainer, facts: VideoFacts, layout: _Layout, size: int) -> Index:
     video = container.streams[facts.video_stream]
     timescale = 1 / (to_fraction(video.time_base) or Fraction(1))
     if timescale.denominator != 1 or timescale > FINEST_TIMESCALE:
@@ -165,11 +159,11 @@ def _index(
     if any(packet.time > shown[0] for packet in packets if not packet.shown):
         raise Uncut("it has more than one edit")
     # FFmpeg numbers streams as their tracks come; where one is no stream, nobody knows which.
-    apart = len(tracks) == len(container.streams) and video.start_time is not None
+    apart = len(layout.tracks) == len(container.streams) and video.start_time is not None
     video_start = Fraction(video.start_time or 0) / timescale if apart else start
     return Index(
         size=size,
-        header=tuple(header),
+        header=tuple(layout.header),
         timescale=int(timescale),
         start=round(start * timescale),
         start_us=container.start_time or 0,
@@ -182,7 +176,9 @@ def _index(
             if facts.audio_stream is None
             else tuple(_sound(container.streams[facts.audio_stream], start, size))
         ),
-        others=tuple(track for n, track in enumerate(tracks) if apart and n != facts.video_stream),
+        others=tuple(
+            track for n, track in enumerate(layout.tracks) if apart and n != facts.video_stream
+        ),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import IO
 from urllib.parse import unquote_plus
 
@@ -202,27 +203,21 @@ def inspect_source(
     source: Source, invocation: Invocation, head: bytes = b""
 ) -> tuple[Sniffed, Facts]:
     """What an object is, of which the `head` has been read; as `inspect`."""
-
-    def read(start: int, length: int) -> bytes:
-        if start + length <= len(head):
-            return head[start : start + length]
-        return files.read(source, start, length)
-
-    return inspect(
-        read,
-        source.size,
-        Budget(invocation.work_seconds, invocation.memory_bytes),
-    )
+    budget = Budget(invocation.work_seconds, invocation.memory_bytes)
+    return inspect(partial(files.read, source), source.size, budget, head)
 
 
-def inspect(read: Callable[[int, int], bytes], size: int, budget: Budget) -> tuple[Sniffed, Facts]:
+def inspect(
+    read: Callable[[int, int], bytes], size: int, budget: Budget, head: bytes = b""
+) -> tuple[Sniffed, Facts]:
     """What a file of `size` bytes is, by its content: `read(start, length)` gives it, fewer at its end.
 
-    Raises JobError where it is nothing we can work on, Transient.
+    The `head` is its first block, where that has been read. Raises JobError where it is nothing we can work
+    on, Transient.
     """
     if size == 0:
         raise JobError("empty_file", "The file is empty.")
-    head = read(0, min(child.BLOCK_BYTES, size))
+    head = head or read(0, min(child.BLOCK_BYTES, size))
     sniffed = sniff(head[:HEAD_BYTES])
     limit = settings().max_image_bytes if sniffed.kind == "image" else settings().max_source_bytes
     if size > limit:
