@@ -68,6 +68,7 @@ def measure() -> list[Figure]:
 def films() -> tuple[Path, Path]:
     """Two minutes of 1080p25, and two hours of the same."""
     folder = LOCAL / "benchmarks"
+    folder.mkdir(parents=True, exist_ok=True)
     short, long = folder / "two_minutes.mp4", folder / "two_hours.mp4"
     if not short.exists():
         rate = ("-g", "50", "-b:v", "4M", "-maxrate", "4M", "-bufsize", "4M")

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import accumulate, compress, groupby, islice, pairwise
+from operator import add, attrgetter, not_, sub
 from typing import IO, NamedTuple
 
 import av
 import msgspec
 from av.container import InputContainer
-from av.stream import Stream
+from av.stream import Discard, Stream
 
 from chalicelib.child import SizedFile
 from chalicelib.chunks import steps
 from chalicelib.media import FINEST_TIMESCALE, SOUND_SECONDS, Cut, Index, VideoFacts
-from chalicelib.probe import read_box, to_fraction
+from chalicelib.probe import to_fraction
+from chalicelib.tables import boxes, presentation_times, read_box
 
 # What FFmpeg reads of the media data to open a file.
 _HEAD_BYTES = 64 * 1024
@@ -26,6 +28,10 @@ _AHEAD = 12
 _MOST_BOXES = 64
 _BUFFER_BYTES = 1024**2
 _ZEROS = bytes(_BUFFER_BYTES)
+# Packets at each end of a film.
+_ASKED = 32
+_SOUND = attrgetter("timestamp", "pos", "size")
+_PICTURE = attrgetter("timestamp", "pos", "size", "is_keyframe", "is_discard")
 
 
 class Uncut(Exception):
@@ -36,12 +42,15 @@ class _Unindexed(Uncut):
     """Its container has no index."""
 
 
-class _Packet(NamedTuple):
-    time: int
-    begin: int
-    end: int
-    key: bool
-    shown: bool  # what an edit list leaves out is decoded only
+class _Packets(NamedTuple):
+    """The packets of the pictures in coding order, in columns: of a long film there are a million."""
+
+    times: Sequence[int]  # when each is shown, in ticks
+    begins: Sequence[int]
+    ends: Sequence[int]
+    keys: Sequence[bool]
+    dropped: Sequence[bool]  # what an edit list leaves out is decoded only
+    last: int  # how long the last one lasts
 
 
 def with_index(source: IO[bytes], size: int, facts: VideoFacts) -> VideoFacts:
@@ -64,7 +73,7 @@ def _read(source: IO[bytes], size: int, facts: VideoFacts) -> Index:
         options={"fflags": "noparse"},
         buffer_size=_BUFFER_BYTES,
     ) as container:
-        return _index(container, facts, layout, size)
+        return _index(container, facts, layout, source, size)
 
 
 class _Layout(NamedTuple):
@@ -91,21 +100,11 @@ def _layout(source: IO[bytes], size: int) -> _Layout:
             media.append((min(end, offset + 16 + _HEAD_BYTES), end))
             end = media[-1][0]
         if kind == b"moov":
-            tracks += _tracks(source, content, end)
+            inside = boxes(source, content, end)
+            tracks += [(box.begin, box.end) for box in inside if box.kind == b"trak"]
         header.append((offset, end))
         offset = following
     return _Layout(header, media, tracks)
-
-
-def _tracks(source: IO[bytes], offset: int, end: int) -> Iterator[tuple[int, int]]:
-    """The boxes of tracks in a movie's box (ISO/IEC 14496-12, 8.3)."""
-    for _ in range(_MOST_BOXES):
-        if offset >= end:
-            return
-        kind, _, following = read_box(source, offset, end)
-        if kind == b"trak":
-            yield offset, min(following, end)
-        offset = following
 
 
 class _Hollow(SizedFile):
@@ -135,31 +134,23 @@ class _Hollow(SizedFile):
         return self._source.read(length)
 
 
-def _index(container: InputContainer, facts: VideoFacts, layout: _Layout, size: int) -> Index:
+def _index(
+    container: InputContainer, facts: VideoFacts, layout: _Layout, source: IO[bytes], size: int
+) -> Index:
     video = container.streams[facts.video_stream]
     timescale = 1 / (to_fraction(video.time_base) or Fraction(1))
     if timescale.denominator != 1 or timescale > FINEST_TIMESCALE:
         raise Uncut("its clock is finer than a cut can be")
-    # The key flags of packets would come from the parser, which has only zeros to look at.
-    keys = {entry.pos for entry in video.index_entries if entry.is_keyframe}
     start = Fraction(container.start_time or 0, av.time_base)
-    packets: list[_Packet] = []
-    last = 0
-    for packet in container.demux(video):
-        if packet.pts is None or packet.pos is None:
-            continue
-        begin, end = packet.pos, packet.pos + packet.size
-        if end > size:
-            raise Uncut("it ends before its index does")
-        packets.append(_Packet(packet.pts, begin, end, begin in keys, not packet.is_discard))
-        last = packet.duration or last
-    shown = sorted(packet.time for packet in packets if packet.shown)
-    if not shown:
-        raise Uncut("its index is empty")
-    if any(packet.time > shown[0] for packet in packets if not packet.shown):
-        raise Uncut("it has more than one edit")
     # FFmpeg numbers streams as their tracks come; where one is no stream, nobody knows which.
     apart = len(layout.tracks) == len(container.streams) and video.start_time is not None
+    track = layout.tracks[facts.video_stream] if apart else None
+    packets = _packets(container, video, track, source, size)
+    shown = sorted(compress(packets.times, map(not_, packets.dropped)))
+    if not shown:
+        raise Uncut("its index is empty")
+    if max(compress(packets.times, packets.dropped), default=shown[0]) > shown[0]:
+        raise Uncut("it has more than one edit")
     video_start = Fraction(video.start_time or 0) / timescale if apart else start
     return Index(
         size=size,
@@ -169,7 +160,7 @@ def _index(container: InputContainer, facts: VideoFacts, layout: _Layout, size: 
         start_us=container.start_time or 0,
         video_start=round(video_start * timescale),
         video_start_us=round(video_start * av.time_base),
-        steps=tuple(_steps(shown, last)),
+        steps=tuple(_steps(shown, packets.last)),
         cuts=tuple(_cuts(packets, shown, int(timescale))),
         sound=(
             ()
@@ -182,6 +173,70 @@ def _index(container: InputContainer, facts: VideoFacts, layout: _Layout, size: 
     )
 
 
+def _packets(
+    container: InputContainer,
+    video: Stream,
+    track: tuple[int, int] | None,
+    source: IO[bytes],
+    size: int,
+) -> _Packets:
+    entries = video.index_entries
+    if not len(entries):
+        raise Uncut("its index is empty")
+    decoded, begins, sizes, keys, dropped = zip(*map(_PICTURE, entries), strict=True)
+    ends = list(map(add, begins, sizes))
+    if max(ends) > size:
+        raise Uncut("it ends before its index does")
+    for stream in container.streams:
+        if stream is not video:
+            stream.discard = Discard.all
+    times, last = _times(container, video, decoded, track, source)
+    return _Packets(times, begins, ends, keys, dropped, last)
+
+
+def _times(
+    container: InputContainer,
+    video: Stream,
+    decoded: Sequence[int],
+    track: tuple[int, int] | None,
+    source: IO[bytes],
+) -> tuple[list[int], int]:
+    """When each packet is shown, and how long the last one lasts.
+
+    FFmpeg, which knows about edit lists, tells that packet by packet, of which a film has hundreds of
+    thousands. Where all it does is to shift what the tables say, it is asked for those at both ends.
+    """
+    demuxed = _demuxed(container, video)
+    head = list(islice(demuxed, _ASKED))
+    tables = track and presentation_times(source, track, len(decoded))
+    if head and tables and len(set(map(sub, decoded, tables.decoded))) == 1:
+        shift = head[0].time - tables.shown[0]
+        times = [time + shift for time in tables.shown]
+        if [asked.time for asked in head] == times[: len(head)]:
+            container.seek(decoded[-_ASKED:][0], stream=video, any_frame=True)
+            tail = list(_demuxed(container, video))
+            if not tail or [asked.time for asked in tail] != times[-len(tail) :]:
+                raise Uncut("its times cannot be told from its index")
+            return times, tail[-1].duration
+    told = [*head, *demuxed]
+    if len(told) != len(decoded):
+        raise Uncut("its index is not that of its packets")
+    return [asked.time for asked in told], told[-1].duration
+
+
+class _Told(NamedTuple):
+    """What FFmpeg says of a packet, in ticks."""
+
+    time: int
+    duration: int
+
+
+def _demuxed(container: InputContainer, video: Stream) -> Iterator[_Told]:
+    for packet in container.demux(video):
+        if packet.pts is not None:
+            yield _Told(packet.pts, packet.duration or 0)
+
+
 def _steps(shown: list[int], last: int) -> Iterator[tuple[int, int]]:
     gaps = [later - earlier for earlier, later in pairwise(shown)]
     if min(gaps, default=1) <= 0:
@@ -189,32 +244,31 @@ def _steps(shown: list[int], last: int) -> Iterator[tuple[int, int]]:
     return steps([*shown, shown[-1] + (last or (gaps[-1] if gaps else 1))])
 
 
-def _cuts(packets: list[_Packet], shown: list[int], second: int) -> Iterator[Cut]:
+def _cuts(packets: _Packets, shown: list[int], second: int) -> Iterator[Cut]:
     """Key frames, a second apart or more, after which nothing is shown that was coded before.
 
     Frames that are coded after a key frame and shown before it (ITU-T H.264 and H.265: leading pictures) need
     what was before it, and are decoded with that: `tail` says how far that reads.
     """
-    if not packets[0].key or packets[0].time > shown[0]:
+    times = packets.times
+    if not packets.keys[0] or times[0] > shown[0]:
         raise Uncut("it does not begin with a key frame")
     places = [0]
-    latest = shown[0]
-    for number, packet in enumerate(packets):
-        before = max(packets[places[-1]].time, shown[0])
-        if packet.key and packet.time > latest and packet.time >= before + second:
-            places.append(number)
-        latest = max(latest, packet.time)
-    for place, following in pairwise([*places, len(packets)]):
-        group = packets[place:following]
-        time = max(group[0].time, shown[0])
-        leading = [number for number, packet in enumerate(group) if packet.time < time]
-        read = packets[place : place + max(leading, default=0) + 1 + _AHEAD]
+    latest = list(accumulate(times, max, initial=shown[0]))  # before each packet
+    for place in compress(range(len(times)), packets.keys):
+        before = max(times[places[-1]], shown[0])
+        if times[place] > latest[place] and times[place] >= before + second:
+            places.append(place)
+    for place, following in pairwise([*places, len(times)]):
+        time = max(times[place], shown[0])
+        leading = [number for number in range(place, following) if times[number] < time]
+        read = max(leading, default=place) + 1 + _AHEAD
         yield Cut(
             time,
             bisect_left(shown, time),
-            min(packet.begin for packet in group),
-            max(packet.end for packet in group),
-            max(packet.end for packet in read),
+            min(packets.begins[place:following]),
+            max(packets.ends[place:following]),
+            max(packets.ends[place:read]),
         )
 
 
@@ -226,12 +280,18 @@ def _sound(stream: Stream, start: Fraction, size: int) -> Iterator[tuple[int, in
     clock = to_fraction(stream.time_base) or Fraction(1)
     begins, lasts = round(start / clock), max(1, round(SOUND_SECONDS / clock))
     found: dict[int, tuple[int, int]] = {}
-    for entry in stream.index_entries:
-        begin, end = entry.pos, entry.pos + entry.size
-        if end > size:
-            raise Uncut("it ends before its index does")
-        part = max(0, (entry.timestamp - begins) // lasts)
+    if not len(stream.index_entries):
+        return
+    times, places, sizes = zip(*map(_SOUND, stream.index_entries), strict=True)
+    ends = list(map(add, places, sizes))
+    if max(ends) > size:
+        raise Uncut("it ends before its index does")
+    at = 0
+    for part, group in groupby(max(0, (time - begins) // lasts) for time in times):
+        behind = at + sum(1 for _ in group)
+        begin, end = min(places[at:behind]), max(ends[at:behind])
         before = found.get(part, (begin, end))
         found[part] = min(begin, before[0]), max(end, before[1])
+        at = behind
     for part in range(max(found, default=-1) + 1):
         yield found.get(part, (0, 0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from fractions import Fraction
 from itertools import pairwise
 from typing import IO
@@ -18,6 +17,7 @@ from av.video.stream import VideoStream
 
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts, rhythm
+from chalicelib.tables import read_box
 
 # Files without an index of samples are read whole to count frames, if they are no larger than this.
 COUNT_BYTES = 256 * 1024**2
@@ -69,20 +69,6 @@ def _check_samples(source: IO[bytes], size: int) -> None:
             if int.from_bytes(source.read(4)) > _SAMPLES_PER_BYTE * size:
                 raise _overstated()
     source.seek(0)
-
-
-def read_box(source: IO[bytes], start: int, end: int) -> tuple[bytes, int, int]:
-    """The type of the box at `start`, where its content begins, and where the next box does.
-
-    That may lie behind `end`, up to which a box of no length reaches.
-    """
-    source.seek(start)
-    head = source.read(16).ljust(16, b"\0")
-    length, name = struct.unpack_from(">I4s", head)
-    content = start + 8
-    if length == 1:
-        length, content = int.from_bytes(head[8:]), start + 16
-    return name, content, max(start + length, content) if length else end
 
 
 def _facts(container: InputContainer, demuxer: str, size: int, max_pixels: int) -> VideoFacts:

@@ -95,6 +95,13 @@ def decoded(path: Path) -> tuple[list[Any], Any]:
     return times, numpy.array(pictures, dtype=numpy.int16)
 
 
+def shown_packets(path: Path) -> list[int]:
+    """When each packet of pictures is shown, in ticks, as FFmpeg's demuxer says."""
+    with av.open(str(path)) as container:
+        packets = container.demux(container.streams.video[0])
+        return sorted(p.pts for p in packets if p.pts is not None and not p.is_discard)
+
+
 def plans(facts: VideoFacts, *pipeline: str) -> tuple[Plan, Plan]:
     """As a whole, and in chunks."""
     steps = find_steps(pipeline, JobError)
@@ -109,6 +116,7 @@ def test_chunks_give_every_frame_at_its_time(tmp_path: Path, name: str) -> None:
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     assert facts.index is not None, facts.uncut
+    assert facts.index.times().tolist()[:-1] == shown_packets(path)
     as_whole, as_chunks = plans(facts, *BOTH)
     assert (as_chunks.sizes()["720p"] > 1) == (name != "one long group")
     whole = carry_out(as_whole, path, tmp_path / "whole")

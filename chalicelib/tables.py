@@ -1,0 +1,98 @@
+"""Boxes of ISO base media files (ISO/IEC 14496-12) read by ranges, and the times of samples, in bulk."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from collections.abc import Iterator
+from itertools import accumulate, chain, islice, repeat
+from operator import add
+from typing import IO, NamedTuple
+
+_PATH = (b"mdia", b"minf", b"stbl")
+# A box has a handful of others in it.
+_MOST_BOXES = 64
+
+
+def read_box(source: IO[bytes], start: int, end: int) -> tuple[bytes, int, int]:
+    """The type of the box at `start`, where its content begins, and where the next box does.
+
+    That may lie behind `end`, up to which a box of no length reaches.
+    """
+    source.seek(start)
+    head = source.read(16).ljust(16, b"\0")
+    length, name = struct.unpack_from(">I4s", head)
+    content = start + 8
+    if length == 1:
+        length, content = int.from_bytes(head[8:]), start + 16
+    return name, content, max(start + length, content) if length else end
+
+
+class Box(NamedTuple):
+    """A box: its type, where it begins, where its content does, and where it ends."""
+
+    kind: bytes
+    begin: int
+    content: int
+    end: int
+
+
+def boxes(source: IO[bytes], begin: int, end: int) -> Iterator[Box]:
+    """The boxes that lie side by side, but no more of them than a film has."""
+    for _ in range(_MOST_BOXES):
+        if begin >= end:
+            return
+        kind, content, following = read_box(source, begin, end)
+        yield Box(kind, begin, content, min(following, end))
+        begin = following
+
+
+class Times(NamedTuple):
+    """When each sample is decoded, and when it is shown; in ticks, in coding order."""
+
+    decoded: list[int]
+    shown: list[int]
+
+
+def presentation_times(source: IO[bytes], track: tuple[int, int], samples: int) -> Times | None:
+    """The times of so many samples, as if there were no edit list.
+
+    `track` says where its box begins and ends. None where its tables do not speak of so many samples.
+    """
+    tables = _tables(source, *track)
+    if b"stts" not in tables:
+        return None
+    durations = _runs(source, *tables[b"stts"], samples)
+    offsets = _runs(source, *tables[b"ctts"], samples) if b"ctts" in tables else [0] * samples
+    if durations is None or offsets is None:
+        return None
+    decoded = list(accumulate(islice(durations, samples - 1), initial=0))
+    return Times(decoded, list(map(add, decoded, offsets)))
+
+
+def _tables(source: IO[bytes], begin: int, end: int) -> dict[bytes, tuple[int, int]]:
+    """The tables of the track whose box this is: where the content of each begins and ends."""
+    _, begin, _ = read_box(source, begin, end)
+    for kind in _PATH:
+        begin, end = _contents(source, begin, end).get(kind, (end, end))
+    return _contents(source, begin, end)
+
+
+def _contents(source: IO[bytes], begin: int, end: int) -> dict[bytes, tuple[int, int]]:
+    return {box.kind: (box.content, box.end) for box in boxes(source, begin, end)}
+
+
+def _runs(source: IO[bytes], begin: int, end: int, samples: int) -> list[int] | None:
+    """The value of each sample, from a table of runs: how many samples, and the value of each."""
+    source.seek(begin + 4)
+    runs = int.from_bytes(source.read(4))
+    if runs > min(samples, (end - begin - 8) // 8):
+        return None
+    table = array("i", source.read(8 * runs))
+    if sys.byteorder == "little":
+        table.byteswap()
+    counts, values = table[::2], table[1::2]
+    if sum(counts) != samples or min(counts, default=0) < 0:
+        return None
+    return list(chain.from_iterable(map(repeat, values, counts)))
