@@ -40,15 +40,15 @@ def _watch(client: Client, film: Path) -> tuple[float, float]:
     """Seconds until the first frame is decoded, and those that the first chunk's task took."""
     client.drop(film, film.name, pipeline="hls_720p")
     started = time.monotonic()
-    with av.open(until(lambda: _url(client.jobs_of(film.name)), 120)) as container:
+    (job,) = until(lambda: client.jobs_of(film.name), 120)
+    with av.open(until(lambda: _url(client.job(job["id"])), 120)) as container:
         next(container.decode(video=0))
     first = time.monotonic() - started
     return first, until(lambda: _seconds_of_first_chunk(client), 10)
 
 
-def _url(jobs: list[Job]) -> str:
-    urls = [output["url"] for job in jobs for output in job["outputs"]]
-    return str(urls[0]) if urls else ""
+def _url(job: Job) -> str:
+    return next((str(output["url"]) for output in job["outputs"]), "")
 
 
 def _seconds_of_first_chunk(client: Client) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import groupby, pairwise
+from itertools import groupby, islice
+from operator import sub
 from typing import NamedTuple
 
 from chalicelib.media import Index
@@ -82,8 +83,8 @@ def segments(
 
 def steps(times: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Gaps between times that are in order, the same ones in a row together: how many, and how long."""
-    for ticks, group in groupby(later - earlier for earlier, later in pairwise(times)):
-        yield sum(1 for _ in group), ticks
+    for ticks, group in groupby(map(sub, islice(times, 1, None), times)):
+        yield len(list(group)), ticks
 
 
 class Piece(NamedTuple):

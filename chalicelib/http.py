@@ -71,6 +71,8 @@ def _answer(
         logger.exception("A request failed")
         detail = "Something unexpected happened here; the request id helps to find it."
         response = problem(500, "internal_error", detail, request_id)
+    else:
+        logger.info("Answered", status=response.status_code)
     finally:
         logger.remove_keys(["request_id", "route", "job_id"])
     response.headers.update(CORS)

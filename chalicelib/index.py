@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import accumulate, compress, groupby, islice, pairwise
+from itertools import accumulate, compress, islice, pairwise
 from operator import add, attrgetter, not_, sub
 from typing import IO, NamedTuple
 
@@ -28,6 +28,7 @@ _AHEAD = 12
 _MOST_BOXES = 64
 _BUFFER_BYTES = 1024**2
 _ZEROS = bytes(_BUFFER_BYTES)
+_MOST_PARTS = 10_000
 # Packets at each end of a film.
 _ASKED = 32
 _SOUND = attrgetter("timestamp", "pos", "size")
@@ -279,19 +280,18 @@ def _sound(stream: Stream, start: Fraction, size: int) -> Iterator[tuple[int, in
     """
     clock = to_fraction(stream.time_base) or Fraction(1)
     begins, lasts = round(start / clock), max(1, round(SOUND_SECONDS / clock))
-    found: dict[int, tuple[int, int]] = {}
     if not len(stream.index_entries):
         return
-    times, places, sizes = zip(*map(_SOUND, stream.index_entries), strict=True)
+    times, places, sizes = zip(*sorted(map(_SOUND, stream.index_entries)), strict=True)
     ends = list(map(add, places, sizes))
     if max(ends) > size:
         raise Uncut("it ends before its index does")
-    at = 0
-    for part, group in groupby(max(0, (time - begins) // lasts) for time in times):
-        behind = at + sum(1 for _ in group)
-        begin, end = min(places[at:behind]), max(ends[at:behind])
-        before = found.get(part, (begin, end))
-        found[part] = min(begin, before[0]), max(end, before[1])
-        at = behind
-    for part in range(max(found, default=-1) + 1):
-        yield found.get(part, (0, 0))
+    parts = max(0, times[-1] - begins) // lasts + 1
+    if parts > _MOST_PARTS:
+        raise Uncut("its sound lasts for days")
+    starts = [bisect_left(times, begins + number * lasts) for number in range(1, parts)]
+    for first, behind in pairwise([0, *starts, len(times)]):
+        if first < behind:
+            yield min(places[first:behind]), max(ends[first:behind])
+        else:
+            yield 0, 0

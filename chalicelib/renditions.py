@@ -266,10 +266,8 @@ def _chunk(
     starts = chunks.groups(times, first, behind, index.timescale)
     finer = facts.timescale // index.timescale
 
-    def out(time: int) -> int:
-        return (time - index.start) * finer + chunks.START_SECONDS * facts.timescale
-
-    shown = [out(time) for time in times[first : behind + 1]]
+    later = chunks.START_SECONDS * facts.timescale - index.start * finer
+    shown = [time * finer + later for time in times[first : behind + 1]]
     parts = chunks.segments(times, starts, behind, index.timescale)
     prefix = f"video_{number:05d}_"
 
@@ -308,7 +306,7 @@ def _chunk(
         exact=Exact(
             first=shown[0],
             steps=tuple(chunks.steps(shown)),
-            starts=tuple(out(times[begin]) for begin, _ in parts),
+            starts=tuple(shown[begin - first] for begin, _ in parts),
             segments=tuple(
                 Segment(
                     f"{prefix}{number}.m4s",
