@@ -1,9 +1,14 @@
-"""A film encoded in chunks beside the same film encoded as a whole, by the code that the Lambdas run."""
+"""A film encoded in chunks beside the same film encoded as a whole, by the code that the Lambdas run.
+
+Both at once, each in a process of its own: what slows the machine slows both alike.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import resource
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,10 +41,11 @@ class _Made(msgspec.Struct):
 
 def measure() -> list[Figure]:
     stand_in_for_lambda()
-    return [figure for film in films() for figure in _measure(film)]
+    with ProcessPoolExecutor(2, multiprocessing.get_context("forkserver")) as pool:
+        return [figure for film in films() for figure in _measure(film, pool)]
 
 
-def _measure(film: Path) -> list[Figure]:
+def _measure(film: Path, pool: ProcessPoolExecutor) -> list[Figure]:
     from tests.local import facts_of
 
     facts = facts_of(film)
@@ -47,11 +53,13 @@ def _measure(film: Path) -> list[Figure]:
     if facts.index is None:
         raise RuntimeError(f"{film.name} cannot be cut: {facts.uncut}")
     whole_facts = msgspec.structs.replace(facts, index=None)
-    pairs = [(_encode(film, facts), _encode(film, whole_facts)) for _ in range(RUNS)]
+    pairs = []
+    for _ in range(RUNS):
+        both = [pool.submit(_made, film, each) for each in (facts, whole_facts)]
+        pairs.append([each.result() for each in both])
     chunked, whole = ([pair[side] for pair in pairs] for side in (0, 1))
     drift = max(
-        (abs(one - other) for a, b in pairs for one, other in zip(a.times, b.times, strict=True)),
-        default=Fraction(0),
+        abs(one - other) for a, b in pairs for one, other in zip(a.times, b.times, strict=True)
     )
     steps = find_steps(["transcode_720p"], JobError)
     plan = make_plan("job", film.name, facts, steps)
@@ -77,24 +85,37 @@ def _measure(film: Path) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _encode(film: Path, facts: VideoFacts) -> _Made:
-    from tests.local import carry_out
-
-    plan = make_plan("job", film.name, facts, find_steps(["transcode_720p"], JobError))
+def _made(film: Path, facts: VideoFacts) -> _Made:
+    stand_in_for_lambda()
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         before = _cpu()
-        output = carry_out(plan, film, folder / "made", budget_of=lambda _: _BUDGET)[
-            "transcode_720p"
-        ]
+        made = encoded(film, facts, folder / "made")
         cpu = _cpu() - before
-        with av.open(str(output.path)) as container:
-            base = to_fraction(container.streams.video[0].time_base) or Fraction(1)
-            times = sorted(p.pts * base for p in container.demux(video=0) if p.pts is not None)
-        shutil.copy(film, folder / "source")
-        return _Made(
-            cpu, output.path.stat().st_size, times, quality(output.path, "bt709", facts, folder)
-        )
+        return _Made(cpu, made.stat().st_size, times(made), seen(made, film, facts, folder))
+
+
+def encoded(film: Path, facts: VideoFacts, folder: Path) -> Path:
+    """The MP4 that comes of a film with these facts."""
+    from tests.local import carry_out
+
+    plan = make_plan("job", film.name, facts, find_steps(["transcode_720p"], JobError))
+    return carry_out(plan, film, folder, budget_of=lambda _: _BUDGET)["transcode_720p"].path
+
+
+def times(film: Path) -> list[Fraction]:
+    """When each frame is shown."""
+    with av.open(str(film)) as container:
+        base = to_fraction(container.streams.video[0].time_base) or Fraction(1)
+        return sorted(p.pts * base for p in container.demux(video=0) if p.pts is not None)
+
+
+def seen(made: Path, film: Path, facts: VideoFacts, folder: Path) -> Quality:
+    """How it looks beside the film that it was made of."""
+    source = folder / "source"
+    if not source.exists():
+        shutil.copy(film, source)
+    return quality(made, "bt709", facts, folder)
 
 
 def _cpu() -> float:

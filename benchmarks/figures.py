@@ -33,6 +33,8 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.name, value, baseline, f"{self.reduce([v / b for v, b in pairs]):.2f} ×"
 
     def reduce(self, values: list[float]) -> float:
+        if self.reduced == "max":
+            return max(values)
         return p95(values) if self.reduced == "p95" else median(values)
 
 

@@ -6,9 +6,11 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import av
 import boto3
+import numpy
 from moto import mock_aws
 
 from chalicelib import aws, intake, packaging, remux, works
@@ -170,3 +172,10 @@ def _copy(path: Path, target: Path, ranges: tuple[tuple[int, int], ...]) -> None
             source.seek(begin)
             file.seek(begin)
             file.write(source.read(end - begin))
+
+
+def heard(path: Path) -> Any:
+    """The samples that are played, of one channel, at 48 kHz."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        return numpy.concatenate([frame.to_ndarray()[0] for frame in container.decode(stream)])

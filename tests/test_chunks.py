@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,68 +19,14 @@ from chalicelib.planning import make_plan
 from chalicelib.steps import find_steps
 from infra import samples
 from tests import attacks
-from tests.local import carry_out, facts_of, run
+from tests.clips import clip, clips
+from tests.local import carry_out, facts_of, heard, run
 
 pytestmark = [pytest.mark.media, pytest.mark.usefixtures("short_chunks")]
 BOTH = ("transcode_720p", "hls_720p")
 
 
-def clip(
-    rate: str = "25", *output: str, filters: str = "null", sound: bool = False
-) -> Callable[[Path], None]:
-    """Sixteen seconds of a picture in motion."""
-    return lambda path: samples.film(
-        path, size="160x96", rate=rate, seconds=16, filters=filters, output=output, sound=sound
-    )
-
-
-def with_edit_list(path: Path) -> None:
-    """Cut by copying, between key frames: what comes before the cut is there, and not to be shown."""
-    whole = path.with_suffix(".whole.mp4")
-    clip("25", "-g", "50", "-bf", "2", "-preset", "medium")(whole)
-    samples.run_ffmpeg("-ss", "3.3", "-i", str(whole), "-c", "copy", str(path))
-
-
-def late(first: str, second: str) -> Callable[[Path], None]:
-    """The second of its streams starts a second and a half after the first."""
-
-    def make(path: Path) -> None:
-        whole = path.with_suffix(".whole.mp4")
-        clip("25", "-g", "75", "-preset", "medium", "-bf", "2", sound=True)(whole)
-        samples.run_ffmpeg(
-            "-i", str(whole), "-itsoffset", "1.5", "-i", str(whole),
-            "-map", f"0:{first}", "-map", f"1:{second}", "-c", "copy", str(path),
-        )  # fmt: skip
-
-    return make
-
-
-CLIPS: dict[str, Callable[[Path], None]] = {
-    "24 fps": clip("24", "-g", "48"),
-    "25 fps, B-frames": clip("25", "-preset", "medium", "-bf", "3", "-g", "60"),
-    "29.97 fps": clip("30000/1001", "-preset", "medium", "-g", "90"),
-    "59.94 fps": clip("60000/1001", "-g", "250"),
-    "60 fps": clip("60", "-preset", "medium", "-g", "120"),
-    "open groups, H.264": clip(
-        "25", "-preset", "medium", "-bf", "3", "-g", "50", "-x264-params", "open-gop=1"
-    ),
-    "open groups, HEVC": clip(
-        "25", "-c:v", "libx265", "-preset", "fast", "-x265-params",
-        "open-gop=1:keyint=50:min-keyint=50:log-level=error",
-    ),
-    "variable frame rate": clip(
-        "25", "-fps_mode", "passthrough", "-g", "40", "-preset", "medium",
-        filters="select='not(mod(n,3))+gt(random(1),0.6)'",
-    ),
-    "interlaced": clip(
-        "50", "-flags", "+ilme+ildct", "-g", "40", "-x264-params", "tff=1",
-        filters="tinterlace=interleave_top,setfield=tff",
-    ),
-    "edit list": with_edit_list,
-    "late pictures": late("a", "v"),
-    "late sound": late("v", "a"),
-    "one long group": clip("25", "-g", "100000", "-keyint_min", "100000"),
-}  # fmt: skip
+CLIPS = clips("160x96", 16, sound=False)
 
 
 def decoded(path: Path) -> tuple[list[Any], Any]:
@@ -142,7 +87,7 @@ def test_chunks_give_every_frame_at_its_time(tmp_path: Path, name: str) -> None:
 def test_a_chunk_reads_its_own_bytes_and_the_index(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
     rate = ("-b:v", "4M", "-minrate", "4M", "-bufsize", "1M", "-nal-hrd", "cbr")
-    clip("25", "-g", "50", *rate, sound=True)(path)
+    clip(path, "25", "-g", "50", *rate, sound=True)
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     assert facts.index is not None
@@ -158,7 +103,7 @@ def test_a_chunk_reads_its_own_bytes_and_the_index(tmp_path: Path) -> None:
 
 def test_a_chunk_that_comes_out_wrong_is_repaired_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
-    clip("25", "-g", "50")(path)
+    clip(path, "25", "-g", "50")
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     _, plan = plans(facts, "transcode_720p")
@@ -199,13 +144,6 @@ def test_a_film_shorter_than_a_tick_of_the_movie_is_shown(tmp_path: Path) -> Non
 # ── sound ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def heard(path: Path) -> Any:
-    """The samples that are played, of one channel, at 48 kHz."""
-    with av.open(str(path)) as container:
-        stream = container.streams.audio[0]
-        return numpy.concatenate([frame.to_ndarray()[0] for frame in container.decode(stream)])
-
-
 def test_sound_in_parts_is_the_sound_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
     samples.run_ffmpeg(
@@ -234,7 +172,7 @@ def test_sound_in_parts_is_the_sound_as_a_whole(tmp_path: Path) -> None:
 
 def test_a_playlist_only_grows_and_ends_as_it_will_be(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
-    clip("25", "-g", "50", sound=True)(path)
+    clip(path, "25", "-g", "50", sound=True)
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     _, plan = plans(facts, *BOTH)

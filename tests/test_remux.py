@@ -14,8 +14,8 @@ from chalicelib.errors import JobError
 from chalicelib.planning import make_plan
 from chalicelib.steps import find_steps
 from infra.samples import run_ffmpeg
-from tests.local import carry_out, copy_of
-from tests.test_chunks import decoded, heard
+from tests.local import carry_out, copy_of, heard
+from tests.test_chunks import decoded
 
 pytestmark = [pytest.mark.media, pytest.mark.usefixtures("short_chunks")]
 

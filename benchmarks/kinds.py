@@ -1,0 +1,159 @@
+"""Films of every kind in the shortest chunks there are, beside the same films as a whole.
+
+Made ones, and those of the corpus that can be cut. Each is told on stderr; the figures are the worst of all.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import msgspec
+import numpy
+
+from benchmarks.chunks import encoded, seen, times
+from benchmarks.figures import Figure
+from benchmarks.machine import stand_in_for_lambda
+from chalicelib import chunks
+from chalicelib.errors import JobError
+from chalicelib.media import VideoFacts
+from chalicelib.plan import Plan, Sound
+from chalicelib.planning import make_plan
+from chalicelib.settings import settings
+from chalicelib.steps import find_steps
+from corpus.decode import decode
+from corpus.sound import heard_lag
+from infra.paths import ROOT
+
+_CORPUS = ROOT.parent / "shared" / "corpus" / "videos"
+_FILMS = (
+    "DVR-Scan__traffic_camera.mp4",
+    "DVR-Scan__traffic_camera_vfr.mp4",
+    "sample-videos__one-by-one-person-detection.mp4",
+    "streamio-ffmpeg__file+with+data&streams=works?.mp4",
+    "torchcodec__nasa_13013.mp4",
+)
+_SECONDS = 40
+_HEARD_SECONDS = 4
+
+
+class _Kind(NamedTuple):
+    """Of a film in chunks beside it as a whole: milliseconds, sizes as a ratio, VMAF, dB."""
+
+    parts: int
+    frames: int
+    time: float
+    size: float
+    vmaf: float  # what is lost
+    psnr: float
+    sound: list[
+        float
+    ]  # how late against the pictures, beside the film: at the start, and at the end
+    joins: list[float]  # what differs where parts of the sound meet
+
+
+def measure() -> list[Figure]:
+    stand_in_for_lambda()
+    with TemporaryDirectory() as scratch, _shortest_chunks():
+        found = [_measure(name, film) for name, film in _films(Path(scratch))]
+    name = f"{len(found)} kinds of film in chunks, "
+    lags = [abs(lag) for kind in found for lag in kind.sound]
+    return [
+        Figure(f"{name}difference of a frame's time", "ms", [k.time for k in found], reduced="max"),
+        Figure(f"{name}MP4 beside the whole", "×", [k.size for k in found], reduced="max"),
+        Figure(f"{name}VMAF lost", "", [k.vmaf for k in found], reduced="max"),
+        Figure(f"{name}PSNR lost", "dB", [k.psnr for k in found], reduced="max"),
+        Figure(f"{name}sound off the pictures", "ms", lags, reduced="max"),
+        Figure(
+            f"{name}difference of sound at joins",
+            "dB",
+            [join for kind in found for join in kind.joins],
+            reduced="max",
+        ),
+    ]
+
+
+@contextmanager
+def _shortest_chunks() -> Iterator[None]:
+    """As short as a segment: small pictures would be encoded by the minute."""
+    os.environ["SLUICE_CHUNK_WORK_SECONDS"] = "0.01"
+    settings.cache_clear()
+    yield
+    del os.environ["SLUICE_CHUNK_WORK_SECONDS"]
+    settings.cache_clear()
+
+
+def _films(folder: Path) -> Iterator[tuple[str, Path]]:
+    from tests.clips import clips
+
+    for name, make in clips("640x360", _SECONDS, sound=True).items():
+        path = folder / "source.mp4"
+        make(path)
+        yield name, path
+    if not _CORPUS.exists():
+        print("SKIPPED: there is no corpus, so its films are not measured", file=sys.stderr)
+        return
+    for film in _FILMS:
+        yield film, _CORPUS / film
+
+
+def _measure(name: str, film: Path) -> _Kind:
+    from tests.local import facts_of
+
+    facts = facts_of(film)
+    assert isinstance(facts, VideoFacts)
+    assert facts.index is not None, facts.uncut
+    as_whole = msgspec.structs.replace(facts, index=None)
+    plan = make_plan("job", film.name, facts, find_steps(["transcode_720p"], JobError))
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        chunked, whole = (
+            encoded(film, each, folder / kind) for each, kind in ((facts, "c"), (as_whole, "w"))
+        )
+        ours, theirs = times(chunked), times(whole)
+        good, best = (seen(made, film, facts, folder) for made in (chunked, whole))
+        kind = _Kind(
+            parts=plan.sizes()["720p"],
+            frames=len(ours),
+            time=1000 * max(float(abs(a - b)) for a, b in zip(ours, theirs, strict=True)),
+            size=chunked.stat().st_size / whole.stat().st_size,
+            vmaf=best.vmaf - good.vmaf,
+            psnr=best.psnr - good.psnr,
+            sound=_lags(chunked, film),
+            joins=_joins(plan, chunked, whole),
+        )
+    said = kind._asdict() | {"time": f"{kind.time:.3f}", "size": f"{kind.size:.4f}"}
+    print(f"  {name}: {said}", file=sys.stderr, flush=True)
+    return kind
+
+
+def _lags(made: Path, film: Path) -> list[float]:
+    """By how much sound comes later after the first frame than in the film: where it begins, and ends."""
+    ours, theirs = decode(made).sound, decode(film).sound
+    if ours is None or theirs is None:
+        return []
+    start, end = max(ours.start, theirs.start), min(ours.end, theirs.end) - _HEARD_SECONDS
+    lags = [heard_lag(ours, theirs, at) for at in (start, max(start, end))]
+    return [1000 * lag for lag in lags if lag is not None]
+
+
+def _joins(plan: Plan, chunked: Path, whole: Path) -> list[float]:
+    """How far below the sound what differs from the whole is, in the second around each join; dB."""
+    firsts = [t.work.first for t in plan.tasks if isinstance(t.work, Sound) and t.work.first]
+    if not firsts:
+        return []
+    from tests.local import heard
+
+    ours, theirs = heard(chunked), heard(whole)
+    found = []
+    for first in firsts:
+        join = (first - 1) * chunks.PACKET_SAMPLES
+        near = slice(join - chunks.SAMPLE_RATE // 2, join + chunks.SAMPLE_RATE // 2)
+        noise = numpy.mean((ours[near] - theirs[near]) ** 2)
+        found.append(float(10 * numpy.log10(noise / numpy.mean(theirs[near] ** 2))))
+    return found

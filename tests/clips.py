@@ -1,0 +1,91 @@
+"""Films of every kind that is cut, or cannot be: a picture in motion, small and short, and a rising tone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from infra import samples
+
+Make = Callable[[Path], None]
+
+
+def clip(
+    path: Path,
+    rate: str,
+    *output: str,
+    size: str = "160x96",
+    seconds: float = 16,
+    filters: str = "null",
+    sound: bool = False,
+) -> None:
+    tone = f"aevalsrc=0.4*sin(2*PI*t*(200+t*4))+0.2*sin(2*PI*t*2500):s=44100:d={seconds}"
+    samples.run_ffmpeg(
+        "-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate}:duration={seconds}",
+        *(("-f", "lavfi", "-i", tone) if sound else ()),
+        "-vf", filters,
+        "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p",
+        "-c:a", "aac",
+        *output,
+        str(path),
+    )  # fmt: skip
+
+
+def clips(size: str, seconds: float, *, sound: bool) -> dict[str, Make]:
+    def make(rate: str, *output: str, filters: str = "null") -> Make:
+        return lambda path: clip(
+            path, rate, *output, size=size, seconds=seconds, filters=filters, sound=sound
+        )
+
+    b_frames = ("-preset", "medium", "-bf", "2")
+    return {
+        "24 fps": make("24", "-g", "48"),
+        "25 fps, B-frames": make("25", "-preset", "medium", "-bf", "3", "-g", "60"),
+        "29.97 fps": make("30000/1001", "-preset", "medium", "-g", "90"),
+        "59.94 fps": make("60000/1001", "-g", "250"),
+        "60 fps": make("60", "-preset", "medium", "-g", "120"),
+        "open groups, H.264": make(
+            "25", "-preset", "medium", "-bf", "3", "-g", "50", "-x264-params", "open-gop=1"
+        ),
+        "open groups, HEVC": make(
+            "25", "-c:v", "libx265", "-preset", "fast", "-x265-params",
+            "open-gop=1:keyint=50:min-keyint=50:log-level=error",
+        ),
+        "variable frame rate": make(
+            "25", "-fps_mode", "passthrough", "-g", "40", "-preset", "medium",
+            filters="select='not(mod(n,3))+gt(random(1),0.6)'",
+        ),
+        "interlaced": make(
+            "50", "-flags", "+ilme+ildct", "-g", "40", "-x264-params", "tff=1",
+            filters="tinterlace=interleave_top,setfield=tff",
+        ),
+        "edit list": partial(_with_edit_list, make("25", "-g", "50", *b_frames)),
+        "late pictures": partial(_late, clip_of(size, seconds, *b_frames), "a", "v"),
+        "late sound": partial(_late, clip_of(size, seconds, *b_frames), "v", "a"),
+        "one long group": make("25", "-g", "100000", "-keyint_min", "100000"),
+    }  # fmt: skip
+
+
+def clip_of(size: str, seconds: float, *output: str) -> Make:
+    """With sound, and key frames three seconds apart."""
+    return lambda path: clip(
+        path, "25", "-g", "75", *output, size=size, seconds=seconds, sound=True
+    )
+
+
+def _with_edit_list(make: Make, path: Path) -> None:
+    """Cut by copying, between key frames: what comes before the cut is there, and not to be shown."""
+    whole = path.with_suffix(".whole.mp4")
+    make(whole)
+    samples.run_ffmpeg("-ss", "3.3", "-i", str(whole), "-c", "copy", str(path))
+
+
+def _late(make: Make, first: str, second: str, path: Path) -> None:
+    """The second of its streams starts a second and a half after the first."""
+    whole = path.with_suffix(".whole.mp4")
+    make(whole)
+    samples.run_ffmpeg(
+        "-i", str(whole), "-itsoffset", "1.5", "-i", str(whole),
+        "-map", f"0:{first}", "-map", f"1:{second}", "-c", "copy", str(path),
+    )  # fmt: skip
