@@ -104,6 +104,7 @@ def quality(made: Path, matrix: str, facts: VideoFacts, folder: Path) -> Quality
         f"[1:{facts.video_stream}]{alike(facts.matrix)}[reference];[0:v]{alike(matrix)}[made];"
         f"[made][reference]libvmaf=feature=name=psnr:log_fmt=json:log_path={log}:n_threads=2",
         "-fps_mode", "passthrough",
+        "-enc_time_base", "filter",
         "-f", "null", "-",
     )  # fmt: skip
     packets = folder / "packets"
