@@ -150,10 +150,13 @@ def _joins(plan: Plan, chunked: Path, whole: Path) -> list[float]:
     from tests.local import heard
 
     ours, theirs = heard(chunked), heard(whole)
+    shorter = min(len(ours), len(theirs))
+    ours, theirs = ours[:shorter], theirs[:shorter]
     found = []
     for first in firsts:
         join = (first - 1) * chunks.PACKET_SAMPLES
         near = slice(join - chunks.SAMPLE_RATE // 2, join + chunks.SAMPLE_RATE // 2)
-        noise = numpy.mean((ours[near] - theirs[near]) ** 2)
-        found.append(float(10 * numpy.log10(noise / numpy.mean(theirs[near] ** 2))))
+        noise, loudness = (numpy.mean(x[near] ** 2) for x in (ours - theirs, theirs))
+        if loudness:  # nothing is below silence
+            found.append(float(10 * numpy.log10(noise / loudness)))
     return found
