@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
-import shutil
 from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -36,7 +35,7 @@ class _Made(msgspec.Struct):
     cpu: float
     size: int
     times: list[Fraction]
-    quality: Quality | None  # which is the same in each run
+    looks: Quality | None  # which is the same in each run
 
 
 def measure() -> list[Figure]:
@@ -58,7 +57,7 @@ def _measure(film: Path, pool: ProcessPoolExecutor) -> list[Figure]:
         both = [pool.submit(_made, film, each, run == 0) for each in (facts, whole_facts)]
         pairs.append([each.result() for each in both])
     chunked, whole = ([pair[side] for pair in pairs] for side in (0, 1))
-    good, best = chunked[0].quality, whole[0].quality
+    good, best = chunked[0].looks, whole[0].looks
     assert good is not None
     assert best is not None
     drift = max(
@@ -95,8 +94,8 @@ def _made(film: Path, facts: VideoFacts, looked_at: bool) -> _Made:
         before = _cpu()
         made = encoded(film, facts, folder / "made")
         cpu = _cpu() - before
-        quality = seen(made, film, facts, folder) if looked_at else None
-        return _Made(cpu, made.stat().st_size, times(made), quality)
+        looks = quality(made, film, "bt709", facts, folder) if looked_at else None
+        return _Made(cpu, made.stat().st_size, times(made), looks)
 
 
 def encoded(film: Path, facts: VideoFacts, folder: Path) -> Path:
@@ -112,14 +111,6 @@ def times(film: Path) -> list[Fraction]:
     with av.open(str(film)) as container:
         base = to_fraction(container.streams.video[0].time_base) or Fraction(1)
         return sorted(p.pts * base for p in container.demux(video=0) if p.pts is not None)
-
-
-def seen(made: Path, film: Path, facts: VideoFacts, folder: Path) -> Quality:
-    """How it looks beside the film that it was made of."""
-    source = folder / "source"
-    if not source.exists():
-        shutil.copy(film, source)
-    return quality(made, "bt709", facts, folder)
 
 
 def _cpu() -> float:

@@ -5,10 +5,8 @@ Made ones, and those of the corpus that can be cut. Each is told on stderr; the 
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -16,18 +14,18 @@ from typing import NamedTuple
 import msgspec
 import numpy
 
-from benchmarks.chunks import encoded, seen, times
+from benchmarks.chunks import encoded, times
 from benchmarks.figures import Figure
 from benchmarks.machine import stand_in_for_lambda
+from benchmarks.quality import quality
 from chalicelib import chunks
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
 from chalicelib.plan import Plan, Sound
 from chalicelib.planning import make_plan
-from chalicelib.settings import settings
 from chalicelib.steps import find_steps
 from corpus.decode import decode
-from corpus.sound import heard_lag
+from corpus.sound import heard_lags
 from infra.paths import ROOT
 
 _CORPUS = ROOT.parent / "shared" / "corpus" / "videos"
@@ -39,7 +37,6 @@ _FILMS = (
     "torchcodec__nasa_13013.mp4",
 )
 _SECONDS = 40
-_HEARD_SECONDS = 4
 
 
 class _Kind(NamedTuple):
@@ -51,15 +48,15 @@ class _Kind(NamedTuple):
     size: float
     vmaf: float  # what is lost
     psnr: float
-    sound: list[
-        float
-    ]  # how late against the pictures, beside the film: at the start, and at the end
+    sound: list[float]  # how late, beside the film's: where it begins, and where it ends
     joins: list[float]  # what differs where parts of the sound meet
 
 
 def measure() -> list[Figure]:
     stand_in_for_lambda()
-    with TemporaryDirectory() as scratch, _shortest_chunks():
+    from tests.local import shortest_chunks
+
+    with TemporaryDirectory() as scratch, shortest_chunks():
         found = [_measure(name, film) for name, film in _films(Path(scratch))]
     name = f"{len(found)} kinds of film in chunks, "
     lags = [abs(lag) for kind in found for lag in kind.sound]
@@ -76,16 +73,6 @@ def measure() -> list[Figure]:
             reduced="max",
         ),
     ]
-
-
-@contextmanager
-def _shortest_chunks() -> Iterator[None]:
-    """As short as a segment: small pictures would be encoded by the minute."""
-    os.environ["SLUICE_CHUNK_WORK_SECONDS"] = "0.01"
-    settings.cache_clear()
-    yield
-    del os.environ["SLUICE_CHUNK_WORK_SECONDS"]
-    settings.cache_clear()
 
 
 def _films(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -116,7 +103,7 @@ def _measure(name: str, film: Path) -> _Kind:
             encoded(film, each, folder / kind) for each, kind in ((facts, "c"), (as_whole, "w"))
         )
         ours, theirs = times(chunked), times(whole)
-        good, best = (seen(made, film, facts, folder) for made in (chunked, whole))
+        good, best = (quality(made, film, "bt709", facts, folder) for made in (chunked, whole))
         kind = _Kind(
             parts=plan.sizes()["720p"],
             frames=len(ours),
@@ -137,9 +124,7 @@ def _lags(made: Path, film: Path) -> list[float]:
     ours, theirs = decode(made).sound, decode(film).sound
     if ours is None or theirs is None:
         return []
-    start, end = max(ours.start, theirs.start), min(ours.end, theirs.end) - _HEARD_SECONDS
-    lags = [heard_lag(ours, theirs, at) for at in (start, max(start, end))]
-    return [1000 * lag for lag in lags if lag is not None]
+    return [1000 * lag for lag in heard_lags(ours, theirs).values()]
 
 
 def _joins(plan: Plan, chunked: Path, whole: Path) -> list[float]:
@@ -158,5 +143,5 @@ def _joins(plan: Plan, chunked: Path, whole: Path) -> list[float]:
         near = slice(join - chunks.SAMPLE_RATE // 2, join + chunks.SAMPLE_RATE // 2)
         noise, loudness = (numpy.mean(x[near] ** 2) for x in (ours - theirs, theirs))
         if loudness:  # nothing is below silence
-            found.append(float(10 * numpy.log10(noise / loudness)))
+            found.append(float(10 * numpy.log10(max(noise, 1e-12) / loudness)))
     return found

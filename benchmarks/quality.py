@@ -67,7 +67,7 @@ def _ours(facts: VideoFacts, folder: Path) -> Quality:
     target = folder / "ours.mp4"
     args = bare_args(facts, str(target))
     samples.run_ffmpeg(*(str(folder / "source") if arg == "source" else arg for arg in args))
-    return quality(target, "bt709", facts, folder)
+    return quality(target, folder / "source", "bt709", facts, folder)
 
 
 def _plain(facts: VideoFacts, folder: Path) -> Quality:
@@ -81,10 +81,10 @@ def _plain(facts: VideoFacts, folder: Path) -> Quality:
         "-fps_mode", "passthrough",
         str(target),
     )  # fmt: skip
-    return quality(target, facts.matrix, facts, folder)
+    return quality(target, folder / "source", facts.matrix, facts, folder)
 
 
-def quality(made: Path, matrix: str, facts: VideoFacts, folder: Path) -> Quality:
+def quality(made: Path, film: Path, matrix: str, facts: VideoFacts, folder: Path) -> Quality:
     """Every frame against its original, as BT.709; by number, for both have the same ones.
 
     What is not said to be alike, FFmpeg would convert behind our back.
@@ -99,7 +99,7 @@ def quality(made: Path, matrix: str, facts: VideoFacts, folder: Path) -> Quality
 
     samples.run_ffmpeg(
         "-i", str(made),
-        "-i", str(folder / "source"),
+        "-i", str(film),
         "-filter_complex",
         f"[1:{facts.video_stream}]{alike(facts.matrix)}[reference];[0:v]{alike(matrix)}[made];"
         f"[made][reference]libvmaf=feature=name=psnr:log_fmt=json:log_path={log}:n_threads=2",

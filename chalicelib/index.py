@@ -18,7 +18,7 @@ from chalicelib.child import SizedFile
 from chalicelib.chunks import steps
 from chalicelib.media import FINEST_TIMESCALE, SOUND_SECONDS, Cut, Index, VideoFacts
 from chalicelib.probe import to_fraction
-from chalicelib.tables import boxes, presentation_times, read_box
+from chalicelib.tables import Times, boxes, presentation_times, read_box
 
 # What FFmpeg reads of the media data to open a file.
 _HEAD_BYTES = 64 * 1024
@@ -191,7 +191,8 @@ def _packets(
     for stream in container.streams:
         if stream is not video:
             stream.discard = Discard.all
-    times, last = _times(container, video, decoded, track, source)
+    tables = track and presentation_times(source, track, len(decoded))
+    times, last = _times(container, video, decoded, tables)
     return _Packets(times, begins, ends, keys, dropped, last)
 
 
@@ -199,8 +200,7 @@ def _times(
     container: InputContainer,
     video: Stream,
     decoded: Sequence[int],
-    track: tuple[int, int] | None,
-    source: IO[bytes],
+    tables: Times | None,
 ) -> tuple[list[int], int]:
     """When each packet is shown, and how long the last one lasts.
 
@@ -209,7 +209,6 @@ def _times(
     """
     demuxed = _demuxed(container, video)
     head = list(islice(demuxed, _ASKED))
-    tables = track and presentation_times(source, track, len(decoded))
     if head and tables and len(set(map(sub, decoded, tables.decoded))) == 1:
         shift = head[0].time - tables.shown[0]
         times = [time + shift for time in tables.shown]

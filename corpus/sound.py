@@ -32,13 +32,19 @@ def check_sound(
     end = min(other.end, film_end)
     if not end - frame - _AAC_FRAME < one.end < max(other.end, end) + frame + 2 * _AAC_FRAME:
         yield Failure("sync", f"{name}: sound ends at {one.end:.3f} s, not {other.end:.3f} s")
-    common = (max(one.start, other.start), min(one.end, other.end))
-    for place, at in (("begins", common[0]), ("ends", max(common[0], common[1] - _HEARD_SECONDS))):
-        lag = heard_lag(one, other, at)
-        if lag is not None and abs(lag) >= frame:
+    for place, lag in heard_lags(one, other).items():
+        if abs(lag) >= frame:
             yield Failure(
                 "sync", f"{name}: where the sound {place}, it is {1000 * lag:+.0f} ms off the film"
             )
+
+
+def heard_lags(one: Sound, other: Sound) -> dict[str, float]:
+    """Seconds by which `one` comes late where both of them begin, and end; as far as that can be told."""
+    begins, ends = max(one.start, other.start), min(one.end, other.end)
+    places = {"begins": begins, "ends": max(begins, ends - _HEARD_SECONDS)}
+    lags = {place: heard_lag(one, other, at) for place, at in places.items()}
+    return {place: lag for place, lag in lags.items() if lag is not None}
 
 
 def heard_lag(one: Sound, other: Sound, at: float) -> float | None:

@@ -136,14 +136,15 @@ def film(
     rate: str = "25",
     seconds: float = 3,
     sound: bool = True,
+    tone: str = "sine=440:sample_rate=48000",
     filters: str = "null",
     output: tuple[str, ...] = (),
 ) -> None:
-    """A moving test picture with a running clock, and a tone."""
-    tone = ("-f", "lavfi", "-i", f"sine=440:sample_rate=48000:duration={seconds}") if sound else ()
+    """A moving test picture with a running clock, and a tone: a source of FFmpeg's that takes a duration."""
+    heard = ("-f", "lavfi", "-i", f"{tone}:duration={seconds}") if sound else ()
     run_ffmpeg(
         "-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate}:duration={seconds}",
-        *tone,
+        *heard,
         "-vf", filters,
         "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p",
         "-c:a", "aac",

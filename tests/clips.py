@@ -11,6 +11,10 @@ from infra import samples
 Make = Callable[[Path], None]
 
 
+# No second of it sounds like another.
+TONE = "aevalsrc=0.4*sin(2*PI*t*(200+t*4))+0.2*sin(2*PI*t*2500):s=44100"
+
+
 def clip(
     path: Path,
     rate: str,
@@ -20,25 +24,22 @@ def clip(
     filters: str = "null",
     sound: bool = False,
 ) -> None:
-    tone = f"aevalsrc=0.4*sin(2*PI*t*(200+t*4))+0.2*sin(2*PI*t*2500):s=44100:d={seconds}"
-    samples.run_ffmpeg(
-        "-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate}:duration={seconds}",
-        *(("-f", "lavfi", "-i", tone) if sound else ()),
-        "-vf", filters,
-        "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p",
-        "-c:a", "aac",
-        *output,
-        str(path),
+    samples.film(
+        path, size=size, rate=rate, seconds=seconds, sound=sound, tone=TONE, filters=filters,
+        output=output,
     )  # fmt: skip
 
 
 def clips(size: str, seconds: float, *, sound: bool) -> dict[str, Make]:
-    def make(rate: str, *output: str, filters: str = "null") -> Make:
+    """How to make each kind of film; where streams start at different moments there is sound anyway."""
+
+    def make(rate: str, *output: str, filters: str = "null", sound: bool = sound) -> Make:
         return lambda path: clip(
             path, rate, *output, size=size, seconds=seconds, filters=filters, sound=sound
         )
 
     b_frames = ("-preset", "medium", "-bf", "2")
+    both = make("25", "-g", "75", *b_frames, sound=True)
     return {
         "24 fps": make("24", "-g", "48"),
         "25 fps, B-frames": make("25", "-preset", "medium", "-bf", "3", "-g", "60"),
@@ -61,17 +62,10 @@ def clips(size: str, seconds: float, *, sound: bool) -> dict[str, Make]:
             filters="tinterlace=interleave_top,setfield=tff",
         ),
         "edit list": partial(_with_edit_list, make("25", "-g", "50", *b_frames)),
-        "late pictures": partial(_late, clip_of(size, seconds, *b_frames), "a", "v"),
-        "late sound": partial(_late, clip_of(size, seconds, *b_frames), "v", "a"),
+        "late pictures": partial(_late, both, "a", "v"),
+        "late sound": partial(_late, both, "v", "a"),
         "one long group": make("25", "-g", "100000", "-keyint_min", "100000"),
     }  # fmt: skip
-
-
-def clip_of(size: str, seconds: float, *output: str) -> Make:
-    """With sound, and key frames three seconds apart."""
-    return lambda path: clip(
-        path, "25", "-g", "75", *output, size=size, seconds=seconds, sound=True
-    )
 
 
 def _with_edit_list(make: Make, path: Path) -> None:

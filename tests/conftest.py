@@ -59,15 +59,11 @@ def sample() -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def short_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As short as can be: small pictures would be encoded by the minute."""
-    from chalicelib.settings import settings
+def short_chunks() -> Iterator[None]:
+    from tests.local import shortest_chunks
 
-    monkeypatch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
+    with shortest_chunks():
+        yield
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import av
 import boto3
 import numpy
+import pytest
 from moto import mock_aws
 
 from chalicelib import aws, intake, packaging, remux, works
@@ -179,3 +181,15 @@ def heard(path: Path) -> Any:
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
         return numpy.concatenate([frame.to_ndarray()[0] for frame in container.decode(stream)])
+
+
+@contextmanager
+def shortest_chunks() -> Iterator[None]:
+    """Chunks as short as can be: small pictures would be encoded by the minute."""
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
+            settings.cache_clear()
+            yield
+    finally:
+        settings.cache_clear()

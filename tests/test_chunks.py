@@ -17,15 +17,12 @@ from chalicelib.media import VideoFacts
 from chalicelib.plan import Chunk, Parts, Plan, Segment, Sound
 from chalicelib.planning import make_plan
 from chalicelib.steps import find_steps
-from infra import samples
 from tests import attacks
 from tests.clips import clip, clips
 from tests.local import carry_out, facts_of, heard, run
 
 pytestmark = [pytest.mark.media, pytest.mark.usefixtures("short_chunks")]
 BOTH = ("transcode_720p", "hls_720p")
-
-
 CLIPS = clips("160x96", 16, sound=False)
 
 
@@ -146,12 +143,7 @@ def test_a_film_shorter_than_a_tick_of_the_movie_is_shown(tmp_path: Path) -> Non
 
 def test_sound_in_parts_is_the_sound_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
-    samples.run_ffmpeg(
-        "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=5:duration=130",
-        "-f", "lavfi", "-i",
-        "aevalsrc=0.4*sin(2*PI*t*(200+t*4))+0.2*sin(2*PI*t*2500):s=44100:d=130",
-        "-preset", "ultrafast", "-g", "25", "-c:a", "aac", str(path),
-    )  # fmt: skip
+    clip(path, "5", "-g", "25", size="64x64", seconds=130, sound=True)
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     as_whole, as_parts = plans(facts, "transcode_720p")
