@@ -60,9 +60,9 @@ def sample() -> Callable[[str], Path]:
 
 @pytest.fixture
 def short_chunks() -> Iterator[None]:
-    from tests.local import shortest_chunks
+    from tests.local import chunks_of
 
-    with shortest_chunks():
+    with chunks_of(0.01):
         yield
 
 

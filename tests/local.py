@@ -184,11 +184,11 @@ def heard(path: Path) -> Any:
 
 
 @contextmanager
-def shortest_chunks() -> Iterator[None]:
-    """Chunks as short as can be: small pictures would be encoded by the minute."""
+def chunks_of(seconds: float) -> Iterator[None]:
+    """Chunks of so many seconds of work, but of a segment: small pictures are encoded by the minute."""
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
+            patch.setenv("SLUICE_CHUNK_WORK_SECONDS", str(seconds))
             settings.cache_clear()
             yield
     finally:

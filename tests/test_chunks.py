@@ -81,6 +81,17 @@ def test_chunks_give_every_frame_at_its_time(tmp_path: Path, name: str) -> None:
     )
 
 
+def test_a_chunk_begins_as_well_as_it_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "source.mp4"
+    clip(path, "25", "-g", "50", "-crf", "12", filters="noise=alls=20:allf=t")
+    result = run(path, tmp_path / "made", "transcode_720p")["transcode_720p"].path
+    with av.open(str(result)) as container:
+        sizes = [packet.size for packet in container.demux(video=0) if packet.is_keyframe]
+    firsts, others = sizes[::3], [*sizes[1::3], *sizes[2::3]]
+    assert len(firsts) > 2
+    assert numpy.median(firsts) > numpy.median(others)
+
+
 def test_a_chunk_reads_its_own_bytes_and_the_index(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
     rate = ("-b:v", "4M", "-minrate", "4M", "-bufsize", "1M", "-nal-hrd", "cbr")
