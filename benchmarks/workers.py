@@ -35,12 +35,14 @@ task = plan.task(task_id)
 with TemporaryDirectory() as scratch:
     folder = Path(scratch)
     (folder / "out").mkdir()
-    with Path(film).open("rb") as source, (folder / "source").open("wb") as file:
-        for begin, end in task.ranges:
-            source.seek(begin)
-            file.seek(begin)
-            file.write(source.read(end - begin))
-    works.encode(task.work, folder, works.Budget(lambda: 900.0, 10 * 1024**3), lambda _: None)
+    def fetch(ranges):
+        with Path(film).open("rb") as source, (folder / "source").open("wb") as file:
+            for begin, end in ranges:
+                source.seek(begin)
+                file.seek(begin)
+                file.write(source.read(end - begin))
+    fetch(task.ranges)
+    works.encode(task.work, folder, works.Budget(lambda: 900.0, 10 * 1024**3), lambda _: None, fetch)
     disk = sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
 own = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])  # since exec, unlike ru_maxrss
 theirs = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss

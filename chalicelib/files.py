@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from botocore.response import StreamingBody
 
 from chalicelib.aws import s3
 from chalicelib.errors import JobError
-from chalicelib.plan import Source
+from chalicelib.plan import Ranges, Source
 from chalicelib.settings import settings
 
 CONTENT_TYPES = {
@@ -71,18 +71,15 @@ def read(source: Source, start: int, length: int) -> bytes:
     return _open(source, Range=f"bytes={start}-{start + length - 1}").read()
 
 
-def fetch(source: Source, target: Path) -> None:
-    """Write the object to `target`. Raises JobError where it is no longer that of this ETag."""
-    with target.open("wb") as file:
-        shutil.copyfileobj(_open(source), file, 1024**2)
+def fetch(source: Source, target: Path, ranges: Ranges) -> None:
+    """Write parts of the object to where they belong in `target`; the whole, where there are no ranges.
 
-
-def fetch_ranges(source: Source, ranges: Sequence[tuple[int, int]], target: Path) -> None:
-    """Write parts of the object to where they belong in `target`.
-
-    What is between them are holes, which read as zeros and take no disk.
+    What is between them are holes, which read as zeros and take no disk. Raises JobError where the object is
+    no longer that of this ETag.
     """
     with target.open("wb") as file:
+        if not ranges:
+            shutil.copyfileobj(_open(source), file, 1024**2)
         for begin, end in ranges:
             file.seek(begin)
             body = _open(source, Range=f"bytes={begin}-{end - 1}")

@@ -98,6 +98,16 @@ class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
     codec: str = ""  # of pictures, as playlists name it
 
 
+Ranges = tuple[tuple[int, int], ...]
+
+
+class Again(msgspec.Struct, frozen=True):
+    """A second run for what came out wrong: with a run-up, and so with more of the source."""
+
+    args: tuple[str, ...]
+    ranges: Ranges
+
+
 class Exact(msgspec.Struct, frozen=True):
     """What a chunk must come out as: its frames by their times, and the segments they fill."""
 
@@ -105,8 +115,9 @@ class Exact(msgspec.Struct, frozen=True):
     steps: tuple[tuple[int, int], ...]  # frames in a row that last equally long: how many, how long
     starts: tuple[int, ...]  # of each segment, in ticks of the output
     segments: tuple[Segment, ...]
-    # Again with a run-up, where what comes out is not exact; empty where it had one already.
-    again: tuple[str, ...] = ()
+    again: Again | None = (
+        None  # where what comes out is not exact; None where it had a run-up already
+    )
 
     def times(self) -> list[int]:
         """When each frame is shown, and when the last one ends."""
@@ -177,7 +188,6 @@ class Hls(msgspec.Struct, frozen=True, tag="hls"):
 
 
 Work = Pictures | Poster | Chunk | Sound | Remux | Join | Hls
-Ranges = tuple[tuple[int, int], ...]
 
 
 class Task(msgspec.Struct, frozen=True):

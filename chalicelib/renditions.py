@@ -14,6 +14,7 @@ import msgspec
 from chalicelib import chunks, playlists
 from chalicelib.media import SOUND_SECONDS, Index, VideoFacts, fit_box, fit_short_side, fps
 from chalicelib.plan import (
+    Again,
     Chunk,
     Exact,
     Hls,
@@ -319,7 +320,7 @@ def _chunk(
                 )
                 for number, (begin, end) in enumerate(parts)
             ),
-            again=run(1) if can_run_up and not run_up else (),
+            again=(Again(run(1), _ranges(index, span, 1)) if can_run_up and not run_up else None),
         ),
         extra=(rendition.mark.image,) if rendition.mark else (),
         hidden=tuple(begin for begin, _ in index.others),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -99,16 +100,14 @@ def _perform(
     with scratch_folder() as folder:
         (folder / "out").mkdir()
         source = plan.copy or Source(job.source_key, job.etag)
-        if task.ranges:
-            files.fetch_ranges(source, task.ranges, folder / "source")
-        else:
-            files.fetch(source, folder / "source")
+        fetch = partial(files.fetch, source, folder / "source")
+        fetch(task.ranges)
         if isinstance(task.work, Remux):
             copy = works.remux(task.work, folder, budget)
             return files.publish_copy(copy, task.destination + copy.name)
         if isinstance(task.work, Chunk | Sound):
             length = task.work.seconds
-            made = works.encode(task.work, folder, budget, lambda done: ticker(done / length))
+            made = works.encode(task.work, folder, budget, lambda at: ticker(at / length), fetch)
             for path in sorted((folder / "out").iterdir()):
                 files.publish(path, task.destination + path.name)
             return made

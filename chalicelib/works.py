@@ -23,6 +23,7 @@ from chalicelib.plan import (
     Parts,
     Pictures,
     Poster,
+    Ranges,
     Remux,
     Segment,
     Sound,
@@ -104,9 +105,16 @@ def remux(work: Remux, folder: Path, budget: Budget) -> Path:
 
 
 def encode(
-    work: Chunk | Sound, folder: Path, budget: Budget, on_seconds: Callable[[float], None]
+    work: Chunk | Sound,
+    folder: Path,
+    budget: Budget,
+    on_seconds: Callable[[float], None],
+    fetch: Callable[[Ranges], None],
 ) -> Parts:
-    """Make a part of a film in `folder`: its segments and its initialisation in `out/`."""
+    """Make a part of a film in `folder`: its segments and its initialisation in `out/`.
+
+    The planned ranges of the source are there; `fetch` writes others instead.
+    """
     if isinstance(work, Chunk):
         for name in work.extra:
             shutil.copy(asset(name), folder / name)
@@ -115,7 +123,10 @@ def encode(
     if isinstance(work, Sound):
         return _sound(work, made, folder / "out")
     if work.exact and work.exact.again and not _is_exact(work.exact, made.fragments):
-        made = _run(work.exact.again, folder, budget, on_seconds)
+        logger.info("Not exact: again, with a run-up")
+        fetch(work.exact.again.ranges)
+        _hide(work.hidden, folder / "source")
+        made = _run(work.exact.again.args, folder, budget, on_seconds)
     return _chunk(work, made, folder / "out")
 
 

@@ -141,9 +141,10 @@ def carry_out(
                 return
             place = folder / "tasks" / task.id
             (place / "out").mkdir(parents=True)
-            _copy(path, place / "source", task.ranges)
+            fetch = partial(_copy, path, place / "source")
+            fetch(task.ranges)
             if isinstance(task.work, Chunk | Sound):
-                parts = works.encode(task.work, place, budget_of(task), lambda _: None)
+                parts = works.encode(task.work, place, budget_of(task), lambda _: None, fetch)
                 made[task.id] = packaging.Stored(parts, task.destination)
             elif isinstance(task.work, Pictures):
                 for step, drawn in works.draw(task.work, place, budget_of(task)).items():

@@ -120,9 +120,7 @@ def test_a_chunk_that_comes_out_wrong_is_repaired_or_refused(tmp_path: Path) -> 
     assert task.work.exact is not None
 
     def with_work(work: Chunk) -> Plan:
-        tasks = tuple(
-            msgspec.structs.replace(t, work=work, ranges=()) if t is task else t for t in plan.tasks
-        )
+        tasks = tuple(msgspec.structs.replace(t, work=work) if t is task else t for t in plan.tasks)
         return msgspec.structs.replace(plan, tasks=tasks)
 
     # It starts half a second late, as if the key frame had been missed.
@@ -136,7 +134,15 @@ def test_a_chunk_that_comes_out_wrong_is_repaired_or_refused(tmp_path: Path) -> 
     as_planned = carry_out(plan, path, tmp_path / "planned")
     times = [decoded(made["transcode_720p"].path)[0] for made in (repaired, as_planned)]
     assert times[0] == times[1]
-    hopeless = msgspec.structs.replace(task.work.exact, again=late_args)
+    again = task.work.exact.again
+    assert again is not None
+    assert set(again.ranges) - set(task.ranges)
+    fetched = (tmp_path / "repaired" / "tasks" / task.id / "source").read_bytes()
+    for begin, end in again.ranges:
+        assert fetched[begin:end] == path.read_bytes()[begin:end]
+    hopeless = msgspec.structs.replace(
+        task.work.exact, again=msgspec.structs.replace(again, args=late_args)
+    )
     late_work = msgspec.structs.replace(task.work, args=late_args, exact=hopeless)
     with pytest.raises(JobError, match=r"other frames|cannot be decoded"):
         carry_out(with_work(late_work), path, tmp_path / "hopeless")
