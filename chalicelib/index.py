@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import accumulate, compress, islice, pairwise
-from operator import add, attrgetter, not_, sub
+from operator import add, attrgetter, le, not_, sub
 from typing import IO, NamedTuple
 
 import av
@@ -281,7 +281,10 @@ def _sound(stream: Stream, start: Fraction, size: int) -> Iterator[tuple[int, in
     begins, lasts = round(start / clock), max(1, round(SOUND_SECONDS / clock))
     if not len(stream.index_entries):
         return
-    times, places, sizes = zip(*sorted(map(_SOUND, stream.index_entries)), strict=True)
+    told = list(map(_SOUND, stream.index_entries))
+    times, places, sizes = zip(*told, strict=True)
+    if not all(map(le, times, islice(times, 1, None))):
+        times, places, sizes = zip(*sorted(told), strict=True)
     ends = list(map(add, places, sizes))
     if max(ends) > size:
         raise Uncut("it ends before its index does")

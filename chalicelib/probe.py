@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import pairwise
+from operator import attrgetter, not_
 from typing import IO
 
 import av
@@ -21,6 +22,7 @@ from chalicelib.tables import read_box
 
 # Files without an index of samples are read whole to count frames, if they are no larger than this.
 COUNT_BYTES = 256 * 1024**2
+_LEFT_OUT = attrgetter("is_discard")
 # Sound that old QuickTime compresses well has more than one sample a byte.
 _SAMPLES_PER_BYTE = 32
 
@@ -90,7 +92,7 @@ def _facts(container: InputContainer, demuxer: str, size: int, max_pixels: int) 
     frames = video.frames or None
     if frames and video.index_entries:
         # An edit list leaves samples out; the count in the header knows nothing of it.
-        frames = sum(not entry.is_discard for entry in video.index_entries) or frames
+        frames = sum(map(not_, map(_LEFT_OUT, video.index_entries))) or frames
     if not seconds or seconds <= 0:
         seconds = (frames or 1) / float(rate)
     return VideoFacts(
