@@ -1,13 +1,13 @@
-"""Boxes of ISO base media files (ISO/IEC 14496-12) read by ranges, and the times of samples, in bulk."""
+"""Boxes of ISO base media files (ISO/IEC 14496-12) read by ranges; times and places of samples, in bulk."""
 
 from __future__ import annotations
 
 import struct
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain, islice, repeat
-from operator import add
+from operator import add, mul, sub
 from typing import IO, NamedTuple
 
 _PATH = (b"mdia", b"minf", b"stbl")
@@ -71,6 +71,60 @@ def presentation_times(source: IO[bytes], track: tuple[int, int], samples: int) 
     return Times(decoded, list(map(add, decoded, offsets)))
 
 
+class Places(NamedTuple):
+    """Where each sample begins, and its size; in bytes, in coding order."""
+
+    begins: Sequence[int]
+    sizes: Sequence[int]
+
+
+def sample_places(source: IO[bytes], track: tuple[int, int], samples: int) -> Places | None:
+    """Where so many samples lie in the file. None where the track's tables do not speak of so many."""
+    tables = _tables(source, *track)
+    if not tables.keys() >= {b"stsz", b"stsc"} or not tables.keys() & {b"stco", b"co64"}:
+        return None
+    offsets = (
+        _numbers(source, tables[b"stco"], 0, "I")
+        if b"stco" in tables
+        else _numbers(source, tables[b"co64"], 0, "Q")
+    )
+    source.seek(tables[b"stsz"][0] + 4)
+    size = int.from_bytes(source.read(4))
+    sizes = [size] * samples if size else _numbers(source, tables[b"stsz"], 4, "I")
+    runs = _numbers(source, tables[b"stsc"], 0, "I", columns=3)
+    firsts, counts = runs[::3], runs[1::3]
+    lengths = list(map(sub, [*firsts[1:], len(offsets) + 1], firsts))
+    if (
+        len(sizes) != samples
+        or not len(runs) / 3 <= len(offsets) <= samples
+        or list(firsts[:1]) != [1]
+        or min(lengths) < 0
+        or sum(map(mul, counts, lengths)) != samples
+    ):
+        return None
+    inside = list(chain.from_iterable(map(repeat, counts, lengths)))
+    before = list(accumulate(sizes, initial=0))
+    # By how much the samples of each chunk lie behind where they would without anything between.
+    behind = map(sub, offsets, map(before.__getitem__, accumulate(inside, initial=0)))
+    begins = map(add, before, chain.from_iterable(map(repeat, behind, inside)))
+    return Places(list(begins), sizes)
+
+
+def _numbers(
+    source: IO[bytes], table: tuple[int, int], skip: int, kind: str, columns: int = 1
+) -> array[int]:
+    """The numbers that a table has behind the number of its rows; those that are there."""
+    begin, end = table
+    source.seek(begin + 4 + skip)
+    rows = int.from_bytes(source.read(4))
+    numbers = array(kind)
+    content = source.read(min(rows * columns * numbers.itemsize, end - begin - 8 - skip))
+    numbers.frombytes(content[: len(content) - len(content) % numbers.itemsize])
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers
+
+
 def _tables(source: IO[bytes], begin: int, end: int) -> dict[bytes, tuple[int, int]]:
     """The tables of the track whose box this is: where the content of each begins and ends."""
     _, begin, _ = read_box(source, begin, end)
@@ -85,13 +139,9 @@ def _contents(source: IO[bytes], begin: int, end: int) -> dict[bytes, tuple[int,
 
 def _runs(source: IO[bytes], begin: int, end: int, samples: int) -> list[int] | None:
     """The value of each sample, from a table of runs: how many samples, and the value of each."""
-    source.seek(begin + 4)
-    runs = int.from_bytes(source.read(4))
-    if runs > min(samples, (end - begin - 8) // 8):
+    table = _numbers(source, (begin, end), 0, "i", columns=2)
+    if len(table) % 2 or len(table) > 2 * samples:
         return None
-    table = array("i", source.read(8 * runs))
-    if sys.byteorder == "little":
-        table.byteswap()
     counts, values = table[::2], table[1::2]
     if sum(counts) != samples or min(counts, default=0) < 0:
         return None
