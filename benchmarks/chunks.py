@@ -65,14 +65,15 @@ def _measure(film: Path, pool: ProcessPoolExecutor) -> list[Figure]:
     )
     steps = find_steps(["transcode_720p"], JobError)
     plan = make_plan("job", film.name, facts, steps)
+    # Apart from the index of the whole, which each part of the sound reads.
     header = sum(end - begin for begin, end in facts.index.header)
     read = {
         kind: sum(
-            sum(end - begin for begin, end in task.ranges) - header
+            sum(end - begin for begin, end in task.read) - apart
             for task in plan.tasks
-            if isinstance(task.work, kind) and task.ranges
+            if isinstance(task.work, kind) and task.read
         )
-        for kind in (Chunk, Sound)
+        for kind, apart in ((Chunk, 0), (Sound, header))
     }
     size = film.stat().st_size / 1e6
     name = f"{film.stem} in {plan.sizes()['720p']} chunks"

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from benchmarks.figures import Figure
 from chalicelib.errors import JobError
+from chalicelib.excerpt import ROW_BYTES
 from chalicelib.media import Cut, Index, VideoFacts
 from chalicelib.plan import Chunk, Plan, Sound, Task
 from chalicelib.planning import make_plan
@@ -80,21 +81,31 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
     seconds = int(hours * 3600)
     group = int(told.source_bits / 8 * 2)
     cuts = tuple(
-        Cut(12800 * 2 * n, 50 * n, group * n, group * (n + 1), group * n + group // 4)
+        Cut(
+            time=12800 * 2 * n,
+            frame=50 * n,
+            sample=50 * n,
+            led=50 * n,
+            earliest=12800 * 2 * n,
+            begin=group * n,
+            end=group * (n + 1),
+            tail=group * n + group // 4,
+        )
         for n in range(seconds // 2)
     )
     sound = tuple((5 * group * n, 5 * group * (n + 1)) for n in range(seconds // 10))
     index = Index(
-        group * len(cuts),
-        ((0, 40 * seconds),),
-        12800,
-        0,
-        0,
-        0,
-        0,
-        ((25 * seconds, 512),),
-        cuts,
-        sound,
+        size=group * len(cuts),
+        header=((0, 40 * seconds),),
+        timescale=12800,
+        start=0,
+        start_us=0,
+        steps=((25 * seconds, 512),),
+        cuts=cuts,
+        samples=bytes(25 * seconds * ROW_BYTES),
+        track=bytes(1000),
+        lag=2048,
+        sound=sound,
     )
     return VideoFacts(
         "mov", 1920, 1080, float(seconds), 25 * seconds, "25", 12800, 0, 1, index=index
@@ -149,7 +160,7 @@ def _allowed_at(started: int, ramp: Ramp) -> float:
 
 
 def _seconds(task: Task, told: Assumptions) -> float:
-    fetched = sum(end - begin for begin, end in task.ranges) / told.network
+    fetched = sum(end - begin for begin, end in task.read) / told.network
     work = task.work
     assert isinstance(work, Chunk | Sound)
     if isinstance(work, Sound):

@@ -1,7 +1,7 @@
 """What a chunk's worker takes of memory and disk for a film of two hours, beside one of two minutes.
 
 The long film is the short one, sixty times over. A worker is a fresh process that loads the plan, writes the
-chunk's bytes into its file of holes and encodes them, as the encode function does; both chunks show the same.
+chunk's excerpt and encodes it, as the encode function does; both chunks show the same.
 """
 
 from __future__ import annotations
@@ -27,21 +27,24 @@ import json, resource
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import msgspec
-from chalicelib import handlers, worker, works
+from chalicelib import excerpt, handlers, worker, works
 from chalicelib.plan import Plan
-film, stored, task_id = sys.argv[1:]
+film, stored, samples, task_id = sys.argv[1:]
 plan = msgspec.json.decode(Path(stored).read_bytes(), type=Plan)
 task = plan.task(task_id)
 with TemporaryDirectory() as scratch:
     folder = Path(scratch)
     (folder / "out").mkdir()
-    def fetch(ranges):
+    def fetch(wanted):
+        (first, behind), (begin, end) = excerpt.rows_of(wanted), wanted.place
+        with Path(samples).open("rb") as file:
+            file.seek(first)
+            head = excerpt.head(plan.samples, file.read(behind - first), wanted.place)
         with Path(film).open("rb") as source, (folder / "source").open("wb") as file:
-            for begin, end in ranges:
-                source.seek(begin)
-                file.seek(begin)
-                file.write(source.read(end - begin))
-    fetch(task.ranges)
+            source.seek(begin)
+            file.write(head)
+            file.write(source.read(end - begin))
+    fetch(task.work.excerpt)
     works.encode(task.work, folder, works.Budget(lambda: 900.0, 10 * 1024**3), lambda _: None, fetch)
     disk = sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
 own = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])  # since exec, unlike ru_maxrss
@@ -83,25 +86,30 @@ def films() -> tuple[Path, Path]:
     return short, long
 
 
-def _planned(film: Path) -> tuple[Path, str]:
-    """Its plan, and the task of a chunk that both films have."""
+def _planned(film: Path) -> tuple[Path, Path, str]:
+    """Its plan, its samples, and the task of a chunk that both films have."""
     import msgspec
 
     from chalicelib.errors import JobError
+    from chalicelib.media import VideoFacts
     from chalicelib.planning import make_plan
     from chalicelib.steps import find_steps
     from tests.local import facts_of
 
-    plan = make_plan("job", film.name, facts_of(film), find_steps(["hls_720p"], JobError))
-    stored = film.with_suffix(".plan.json")
+    facts = facts_of(film)
+    assert isinstance(facts, VideoFacts)
+    assert facts.index is not None
+    plan = make_plan("job", film.name, facts, find_steps(["hls_720p"], JobError))
+    stored, samples = film.with_suffix(".plan.json"), film.with_suffix(".samples.bin")
     stored.write_bytes(msgspec.json.encode(plan))
-    return stored, "720p.2"
+    samples.write_bytes(facts.index.samples)
+    return stored, samples, "720p.2"
 
 
-def _worker(film: Path, plan: Path, task: str) -> list[float]:
+def _worker(film: Path, plan: Path, samples: Path, task: str) -> list[float]:
     """Peak of our process, of FFmpeg, and of the disk; bytes."""
     done = subprocess.run(
-        [sys.executable, "-c", _WORKER, str(film), str(plan), task],
+        [sys.executable, "-c", _WORKER, str(film), str(plan), str(samples), task],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

@@ -3,10 +3,12 @@
 AWS requests of a job for a key, with n first messages in q queues; of a drop, DynamoDB has 3 more:
 
 function         DynamoDB           S3                                       SQS
-intake           4                  2 + those of looking at the source       2 + ⌈n/10⌉ for each of q
+intake           4                  2 + those of looking at the source, 1    2 + ⌈n/10⌉ for each of q
+                                    with chunks
 image, k steps   3 + k              2 + k                                    2
 poster           4                  2 + ranges                               2
-chunk, sound     4                  2 + ranges + segments                    2
+chunk            4                  4 + segments                             2
+sound            4                  2 + ranges + segments                    2
 MP4              4 + ⌈parts/100⌉    3 + tracks + segments + ⌈bytes/8 MiB⌉    2
 HLS              4 + ⌈parts/100⌉    2 + tracks                               2
 a job            2, and 1 with HLS  1 with HLS                               1 for each package
@@ -24,6 +26,7 @@ import msgspec
 
 from chalicelib import playlists
 from chalicelib.chunks import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, sound_segments
+from chalicelib.excerpt import rows_of
 from chalicelib.files import PART_BYTES
 from chalicelib.media import Facts, ImageFacts, VideoFacts, fps
 from chalicelib.plan import (
@@ -79,6 +82,8 @@ def estimate(
     """Of a source with `size` bytes, which it took `looked` to look at."""
     bits = _bits_a_second(plan, facts)
     stored_plan = len(msgspec.json.encode(plan))
+    index = facts.index if isinstance(facts, VideoFacts) else None
+    samples = len(index.samples) if index and plan.samples else 0
     tasks = [
         _of_task(task, plan, facts, size, stored_plan, bits, sizes[task.queue])
         for task in plan.tasks
@@ -87,7 +92,7 @@ def estimate(
     return Estimate(
         total(
             [
-                _of_intake(plan, looked, stored_plan, sizes["intake"]),
+                _of_intake(plan, looked, stored_plan, samples, sizes["intake"]),
                 *(looked for task in plan.tasks if isinstance(task.work, Remux)),
                 *tasks,
                 *_of_cold_starts(plan, sizes),
@@ -104,10 +109,12 @@ def estimate(
     )
 
 
-def _of_intake(plan: Plan, looked: Used, stored_plan: int, size: FunctionSize) -> Used:
+def _of_intake(
+    plan: Plan, looked: Used, stored_plan: int, samples: int, size: FunctionSize
+) -> Used:
     queues = Counter(task.queue for task in plan.first())
     sent = sum(ceil(number / 10) for number in queues.values())
-    seconds = looked.seconds + (6 + sent) * _REQUEST_SECONDS
+    seconds = looked.seconds + (6 + bool(samples) + sent) * _REQUEST_SECONDS
     return Used(
         "intake",
         invocations=1,
@@ -117,10 +124,10 @@ def _of_intake(plan: Plan, looked: Used, stored_plan: int, size: FunctionSize) -
         reads=2,
         writes=1 + _ROW_WRITES + 2 * _INDEX_WRITES,
         s3_gets=looked.s3_gets + 1,
-        s3_puts=1,
+        s3_puts=1 + bool(samples),
         sqs=POLLER_REQUESTS + sent,
         bytes_read=looked.bytes_read + stored_plan,
-        bytes_written=stored_plan,
+        bytes_written=stored_plan + samples,
     )
 
 
@@ -135,8 +142,11 @@ def _of_task(
 ) -> Used:
     """One invocation: it reads the job and its plan, claims, works, says so, and what follows of it."""
     work = task.work
-    fetched = sum(end - begin for begin, end in task.ranges) or size
-    gets, puts, parts = 1 + max(1, len(task.ranges)), 1, 0
+    fetched = sum(end - begin for begin, end in task.read) or size
+    gets, puts, parts = 1 + max(1, len(task.read)), 1, 0
+    if isinstance(work, Chunk) and work.excerpt:
+        first, behind = rows_of(work.excerpt)
+        gets, fetched = gets + 1, fetched + behind - first
     made = _stored(task, facts, bits)
     one_core = min(1.0, given.cores)
     match work:

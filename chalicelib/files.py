@@ -86,6 +86,14 @@ def fetch(source: Source, target: Path, ranges: Ranges) -> None:
             shutil.copyfileobj(body, file, 1024**2)
 
 
+def fetch_excerpt(source: Source, target: Path, head: bytes, place: tuple[int, int]) -> None:
+    """Write `head` and one part of the object behind it to `target`. Raises JobError as `fetch`."""
+    begin, end = place
+    with target.open("wb") as file:
+        file.write(head)
+        shutil.copyfileobj(_open(source, Range=f"bytes={begin}-{end - 1}"), file, 1024**2)
+
+
 def _open(source: Source, **options: Any) -> StreamingBody:
     bucket = settings().output_bucket if source.is_copy else settings().upload_bucket
     try:
@@ -188,10 +196,11 @@ def put_new_work(key: str, body: bytes) -> bool:
     return True
 
 
-def get_output(key: str) -> bytes | None:
-    """A small object of the output bucket, if it is there."""
+def get_output(key: str, part: tuple[int, int] | None = None) -> bytes | None:
+    """A small object of the output bucket, if it is there; of a larger one a part."""
+    options: dict[str, Any] = {"Range": f"bytes={part[0]}-{part[1] - 1}"} if part else {}
     try:
-        return s3().get_object(Bucket=settings().output_bucket, Key=key)["Body"].read()
+        return s3().get_object(Bucket=settings().output_bucket, Key=key, **options)["Body"].read()
     except s3().exceptions.NoSuchKey:
         return None
 

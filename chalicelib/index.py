@@ -14,21 +14,25 @@ import msgspec
 from av.container import InputContainer
 from av.stream import Discard, Stream
 
+from chalicelib import excerpt, mp4
 from chalicelib.child import SizedFile
 from chalicelib.chunks import steps
 from chalicelib.media import FINEST_TIMESCALE, SOUND_SECONDS, Cut, Index, VideoFacts
 from chalicelib.probe import to_fraction
-from chalicelib.tables import Times, boxes, presentation_times, read_box, sample_places
+from chalicelib.tables import Box, Moov, Times, copied, presentation_times, read_box, sample_places
 
 # What FFmpeg reads of the media data to open a file.
 _HEAD_BYTES = 64 * 1024
-# A decoder with threads reads on, while the last frames of a part are not out.
-_AHEAD = 12
 # A file has a handful of boxes, and a fragmented one thousands.
 _MOST_BOXES = 64
 _BUFFER_BYTES = 1024**2
 _ZEROS = bytes(_BUFFER_BYTES)
 _MOST_PARTS = 10_000
+# Of what every plan of the film carries.
+_MOST_TRACK_BYTES = 64 * 1024
+# FFmpeg takes larger offsets between times for damage (libavformat/mov.c), and longer samples, too.
+_MOST_LAG = 2**28
+_MOST_TICKS = 2**31
 # Packets at each end of a film.
 _ASKED = 32
 _SOUND = attrgetter("timestamp", "pos", "size")
@@ -48,6 +52,7 @@ class _Packets(NamedTuple):
 
     times: Sequence[int]  # when each is shown, in ticks
     begins: Sequence[int]
+    sizes: Sequence[int]
     ends: Sequence[int]
     keys: Sequence[bool]
     dropped: Sequence[bool]  # what an edit list leaves out is decoded only
@@ -78,17 +83,18 @@ def _read(source: IO[bytes], size: int, facts: VideoFacts) -> Index:
 
 
 class _Layout(NamedTuple):
-    """Byte ranges: what is outside of media data, with the head of it; media data; boxes of tracks."""
+    """Byte ranges: what is outside of media data, with the head of it; media data. And two boxes."""
 
     header: list[tuple[int, int]]
     media: list[tuple[int, int]]
-    tracks: list[tuple[int, int]]
+    ftyp: Box | None
+    moov: Box | None
 
 
 def _layout(source: IO[bytes], size: int) -> _Layout:
     header: list[tuple[int, int]] = []
     media: list[tuple[int, int]] = []
-    tracks: list[tuple[int, int]] = []
+    found: dict[bytes, Box] = {}
     offset = 0
     while offset < size:
         if len(header) > _MOST_BOXES:
@@ -97,15 +103,13 @@ def _layout(source: IO[bytes], size: int) -> _Layout:
         end = min(following, size)
         if kind == b"moof":
             raise _Unindexed("its container is in fragments")
+        found.setdefault(kind, Box(kind, offset, content, end))
         if kind == b"mdat":
             media.append((min(end, offset + 16 + _HEAD_BYTES), end))
             end = media[-1][0]
-        if kind == b"moov":
-            inside = boxes(source, content, end)
-            tracks += [(box.begin, box.end) for box in inside if box.kind == b"trak"]
         header.append((offset, end))
         offset = following
-    return _Layout(header, media, tracks)
+    return _Layout(header, media, found.get(b"ftyp"), found.get(b"moov"))
 
 
 class _Hollow(SizedFile):
@@ -143,49 +147,61 @@ def _index(
     if timescale.denominator != 1 or timescale > FINEST_TIMESCALE:
         raise Uncut("its clock is finer than a cut can be")
     start = Fraction(container.start_time or 0, av.time_base)
-    # FFmpeg numbers streams as their tracks come; where one is no stream, nobody knows which.
-    apart = len(layout.tracks) == len(container.streams) and video.start_time is not None
-    track = layout.tracks[facts.video_stream] if apart else None
+    moov = Moov(source, layout.moov) if layout.moov else None
+    track = moov.track(video.id) if moov else None
     packets = _packets(container, video, track, source, size)
     shown = sorted(compress(packets.times, map(not_, packets.dropped)))
     if not shown:
         raise Uncut("its index is empty")
-    if max(compress(packets.times, packets.dropped), default=shown[0]) > shown[0]:
+    durations = tuple(_steps(shown, packets.last))
+    # Whoever decodes from the first packet on tells those apart by their times.
+    first_shown = shown[0] - durations[0][1] / 2
+    if max(compress(packets.times, packets.dropped), default=first_shown) > first_shown:
         raise Uncut("it has more than one edit")
-    video_start = Fraction(video.start_time or 0) / timescale if apart else start
+    latest = list(accumulate(packets.times, max))  # up to each packet
+    lag = max(map(sub, latest, packets.times))
+    if lag >= _MOST_LAG:
+        raise Uncut("its frames are coded hours before they are shown")
+    audio = None if facts.audio_stream is None else container.streams[facts.audio_stream]
     return Index(
         size=size,
         header=tuple(layout.header),
         timescale=int(timescale),
         start=round(start * timescale),
         start_us=container.start_time or 0,
-        video_start=round(video_start * timescale),
-        video_start_us=round(video_start * av.time_base),
-        steps=tuple(_steps(shown, packets.last)),
-        cuts=tuple(_cuts(packets, shown, int(timescale))),
+        steps=durations,
+        cuts=tuple(_cuts(packets, shown, latest, int(timescale))),
+        samples=excerpt.pack(packets.times, packets.begins, packets.sizes, packets.keys),
+        track=_description(moov, track, layout.ftyp, int(timescale), source),
+        lag=lag,
         sound=(
-            ()
-            if facts.audio_stream is None
-            else tuple(
-                _sound(
-                    container.streams[facts.audio_stream],
-                    layout.tracks[facts.audio_stream] if apart else None,
-                    start,
-                    source,
-                    size,
-                )
-            )
-        ),
-        others=tuple(
-            track for n, track in enumerate(layout.tracks) if apart and n != facts.video_stream
+            tuple(_sound(audio, moov.track(audio.id) if moov else None, start, source, size))
+            if audio
+            else ()
         ),
     )
+
+
+def _description(
+    moov: Moov | None, track: Box | None, ftyp: Box | None, timescale: int, source: IO[bytes]
+) -> bytes:
+    """What the container says of the pictures, but for their samples."""
+    if moov is None or track is None:
+        raise _Unindexed("its index is hidden")
+    kept = moov.without_tables(track, _MOST_TRACK_BYTES)
+    if kept is None or len(kept) > _MOST_TRACK_BYTES:
+        raise Uncut("its pictures are not described as usual")
+    if mp4.descriptions_of(kept) != 1:
+        raise Uncut("its pictures are coded in more than one way")
+    if mp4.timescale_of(kept) != timescale:
+        raise Uncut("its clock is unclear")
+    return ((ftyp and copied(source, ftyp, _MOST_TRACK_BYTES)) or b"") + kept
 
 
 def _packets(
     container: InputContainer,
     video: Stream,
-    track: tuple[int, int] | None,
+    track: Box | None,
     source: IO[bytes],
     size: int,
 ) -> _Packets:
@@ -201,7 +217,7 @@ def _packets(
             stream.discard = Discard.all
     tables = track and presentation_times(source, track, len(decoded))
     times, last = _times(container, video, decoded, tables)
-    return _Packets(times, begins, ends, keys, dropped, last)
+    return _Packets(times, begins, sizes, ends, keys, dropped, last)
 
 
 def _times(
@@ -249,39 +265,45 @@ def _steps(shown: list[int], last: int) -> Iterator[tuple[int, int]]:
     gaps = [later - earlier for earlier, later in pairwise(shown)]
     if min(gaps, default=1) <= 0:
         raise Uncut("two of its frames have the same time")
+    if max(gaps, default=1) >= _MOST_TICKS:
+        raise Uncut("it shows a frame for hours")
     return steps([*shown, shown[-1] + (last or (gaps[-1] if gaps else 1))])
 
 
-def _cuts(packets: _Packets, shown: list[int], second: int) -> Iterator[Cut]:
+def _cuts(
+    packets: _Packets, shown: Sequence[int], latest: Sequence[int], second: int
+) -> Iterator[Cut]:
     """Key frames, a second apart or more, after which nothing is shown that was coded before.
 
     Frames that are coded after a key frame and shown before it (ITU-T H.264 and H.265: leading pictures) need
-    what was before it, and are decoded with that: `tail` says how far that reads.
+    what was before it, and are decoded with that: `led` says how far that reads.
     """
     times = packets.times
     if not packets.keys[0] or times[0] > shown[0]:
         raise Uncut("it does not begin with a key frame")
     places = [0]
-    latest = list(accumulate(times, max, initial=shown[0]))  # before each packet
-    for place in compress(range(len(times)), packets.keys):
+    for place in compress(range(1, len(times)), islice(packets.keys, 1, None)):
         before = max(times[places[-1]], shown[0])
-        if times[place] > latest[place] and times[place] >= before + second:
+        if times[place] > latest[place - 1] and times[place] >= before + second:
             places.append(place)
     for place, following in pairwise([*places, len(times)]):
         time = max(times[place], shown[0])
         leading = [number for number in range(place, following) if times[number] < time]
-        read = max(leading, default=place) + 1 + _AHEAD
+        led = max(leading, default=place - 1) + 1
         yield Cut(
-            time,
-            bisect_left(shown, time),
-            min(packets.begins[place:following]),
-            max(packets.ends[place:following]),
-            max(packets.ends[place:read]),
+            time=time,
+            frame=bisect_left(shown, time),
+            sample=place,
+            led=led,
+            earliest=min(times[place:following]),
+            begin=min(packets.begins[place:following]),
+            end=max(packets.ends[place:following]),
+            tail=max(packets.ends[place : max(led, place + 1)]),
         )
 
 
 def _heard(
-    stream: Stream, track: tuple[int, int] | None, source: IO[bytes]
+    stream: Stream, track: Box | None, source: IO[bytes]
 ) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
     """When packets of sound are heard, where they begin, and their sizes; in order of time.
 
@@ -302,7 +324,7 @@ def _heard(
 
 
 def _sound(
-    stream: Stream, track: tuple[int, int] | None, start: Fraction, source: IO[bytes], size: int
+    stream: Stream, track: Box | None, start: Fraction, source: IO[bytes], size: int
 ) -> Iterator[tuple[int, int]]:
     """Bytes that hold each ten seconds of sound; none where there is nothing."""
     clock = to_fraction(stream.time_base) or Fraction(1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib import files, ledger, queues
+from chalicelib import excerpt, files, ledger, queues
 from chalicelib.errors import SluiceError, Transient
-from chalicelib.plan import REMUX, Hls, Plan, Task
+from chalicelib.plan import REMUX, Excerpt, Hls, Plan, Samples, Task
 from chalicelib.queues import StartMessage, TaskMessage
 from chalicelib.rows import (
     FAILED,
@@ -38,6 +38,19 @@ def store_plan(job_id: str, etag: str, plan: Plan) -> Plan:
 def load_plan(job: Job) -> Plan:
     """The plan that intake stored. Raises Transient where it is not there."""
     return _load(_plan_key(job.job_id, job.etag))
+
+
+def store_samples(samples: Samples, rows: bytes) -> None:
+    """Keep what the excerpts of a plan are made of, before the plan: its name is a digest of it."""
+    files.put_new_work(samples.key, rows)
+
+
+def load_samples(samples: Samples, wanted: Excerpt) -> bytes:
+    """The rows of an excerpt. Raises Transient where they are not there."""
+    rows = files.get_output(samples.key, excerpt.rows_of(wanted))
+    if rows is None:
+        raise Transient("samples_missing", "The job's table of samples is not there.")
+    return rows
 
 
 def may_run(job: Job, task_id: str) -> bool:

@@ -24,9 +24,12 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
 
     time: int  # when it is shown, in ticks of the container
     frame: int  # how many are shown before it
-    begin: int  # bytes of the source from here to `end` hold all that is coded up to the next cut
+    sample: int  # how many are coded before it
+    led: int  # number of the sample behind those that are coded after it and shown before
+    earliest: int  # when the first is shown of what is coded up to the next cut
+    begin: int  # bytes of the source from here to `end` hold that
     end: int
-    tail: int  # so far must be read to show everything before it
+    tail: int  # so far they hold it up to `led`, or the key frame alone
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -40,15 +43,13 @@ class Index(msgspec.Struct, frozen=True):
     timescale: int
     start: int
     start_us: int  # the same, in FFmpeg's microseconds
-    video_start: int  # of the pictures alone, as FFmpeg has it where there is nothing else
-    video_start_us: int
-    steps: tuple[
-        tuple[int, int], ...
-    ]  # frames in a row that last equally long: how many, and how long
+    # Frames in a row that last equally long: how many, and how long.
+    steps: tuple[tuple[int, int], ...]
     cuts: tuple[Cut, ...]  # the first one is the first frame
+    samples: bytes  # as `excerpt` packs them: every coded frame
+    track: bytes  # what else the container says of the pictures: ftyp and moov, without tables
+    lag: int  # how much later than another that is coded after it a frame is shown, at most
     sound: tuple[tuple[int, int], ...] = ()  # bytes that hold each ten seconds of sound, from 0 on
-    # Boxes in the header, from and to, that describe other tracks than the pictures'.
-    others: tuple[tuple[int, int], ...] = ()
 
     def times(self) -> array[int]:
         """When each frame is shown, in that order; and when the last one ends."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate, groupby, pairwise, repeat
 from mmap import mmap
 from typing import NamedTuple
@@ -220,11 +221,16 @@ def codec_of(header: bytes) -> str:
     return f"avc1.{header[start : start + 3].hex()}"
 
 
+def descriptions_of(header: bytes) -> int:
+    """In how many ways samples of the track are coded that an initialisation describes."""
+    return int.from_bytes(_payload(header, "moov/trak/mdia/minf/stbl/stsd")[4:8])
+
+
 def timescale_of(header: bytes) -> int:
     """Ticks a second of the track that an initialisation describes."""
     mdhd = _payload(header, "moov/trak/mdia/mdhd")
-    (scale,) = struct.unpack_from(">I", mdhd, 20 if mdhd[0] else 12)
-    return int(scale)
+    at = 12 if mdhd[:1] == b"\0" else 20
+    return int.from_bytes(mdhd[at : at + 4])
 
 
 # ── an index before the samples ─────────────────────────────────────────────────────────────────
@@ -262,10 +268,29 @@ class Track:
 
 def index(tracks: Sequence[Track], media_bytes: int) -> bytes:
     """Everything that comes before the samples: ftyp, moov, and the head of an mdat of `media_bytes`."""
-    ftyp = _box("ftyp", _FTYP)
+    return _before(_box("ftyp", _FTYP), partial(_moov, tracks), media_bytes)
+
+
+def excerpt(track: Track, lag: int, media_bytes: int) -> bytes:
+    """The same for some samples of a track, without an edit list.
+
+    They are decoded from 0 on, in the order in which they are shown, each `lag` ticks earlier.
+    """
+    kept = {box.kind: track.header[box.start : box.end] for box in boxes(track.header)}
+    mvhd = _box("mvhd", _payload(track.header, "moov/mvhd"))
+    tkhd = _box("tkhd", _payload(track.header, "moov/trak/tkhd"))
+    order = sorted(track.times)
+
+    def moov(first: int) -> bytes:
+        return _box("moov", mvhd, _box("trak", tkhd, _mdia(track, order, lag, first)))
+
+    return _before(kept.get(b"ftyp", b""), moov, media_bytes)
+
+
+def _before(ftyp: bytes, moov: Callable[[int], bytes], media_bytes: int) -> bytes:
+    """What comes before media data, with a moov that knows where they begin."""
     mdat = struct.pack(">I4sQ", 1, b"mdat", media_bytes + 16)
-    first = len(ftyp) + len(_moov(tracks, 0)) + len(mdat)
-    return ftyp + _moov(tracks, first) + mdat
+    return ftyp + moov(len(ftyp) + len(moov(0)) + len(mdat)) + mdat
 
 
 def _moov(tracks: Sequence[Track], first: int) -> bytes:
@@ -283,7 +308,6 @@ def _trak(number: int, track: Track, first: int, movie_scale: int) -> tuple[byte
     order = sorted(track.times)
     # Decoded in the order in which they are shown, so much earlier that each is there in time.
     delay = max(shown - coded for shown, coded in zip(order, track.times, strict=True))
-    length = order[-1] + track.last - order[0]
     begin = max(0, order[0])
     # An edit of no length shows nothing.
     shown_movie = max(1, round((order[-1] + track.last - begin) * movie_scale / scale))
@@ -293,6 +317,18 @@ def _trak(number: int, track: Track, first: int, movie_scale: int) -> tuple[byte
     tkhd = bytearray(_payload(track.header, "moov/trak/tkhd"))
     struct.pack_into(">I", tkhd, 12, number)
     struct.pack_into(">I", tkhd, 20, begin_movie + shown_movie)
+    trak = _box(
+        "trak",
+        _box("tkhd", bytes(tkhd)),
+        _box("edts", _elst(edits)),
+        _mdia(track, order, delay, first),
+    )
+    return trak, begin_movie + shown_movie
+
+
+def _mdia(track: Track, order: Sequence[int], delay: int, first: int) -> bytes:
+    """What the track's samples are, and when and where: they are decoded in the `order` of their times."""
+    length = order[-1] + track.last - order[0]
     mdhd = _payload(track.header, "moov/trak/mdia/mdhd")
     handler = _child(track.header, "moov/trak/mdia/hdlr")
     minf = _child(track.header, "moov/trak/mdia/minf")
@@ -301,18 +337,12 @@ def _trak(number: int, track: Track, first: int, movie_scale: int) -> tuple[byte
         for b in boxes(track.header, minf.inside, minf.end)
         if b.kind != b"stbl"
     ]
-    trak = _box(
-        "trak",
-        _box("tkhd", bytes(tkhd)),
-        _box("edts", _elst(edits)),
-        _box(
-            "mdia",
-            _full("mdhd", 1, 0, bytes(16), struct.pack(">IQ", scale, length), mdhd[-4:]),
-            track.header[handler.start : handler.end],
-            _box("minf", *kept, _stbl(track, order, delay, first)),
-        ),
+    return _box(
+        "mdia",
+        _full("mdhd", 1, 0, bytes(16), struct.pack(">IQ", track.timescale, length), mdhd[-4:]),
+        track.header[handler.start : handler.end],
+        _box("minf", *kept, _stbl(track, order, delay, first)),
     )
-    return trak, begin_movie + shown_movie
 
 
 def _elst(edits: Sequence[tuple[int, int]]) -> bytes:

@@ -98,14 +98,18 @@ class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
     codec: str = ""  # of pictures, as playlists name it
 
 
-Ranges = tuple[tuple[int, int], ...]
+class Excerpt(msgspec.Struct, frozen=True):
+    """Coded frames that are read as a film of their own, called `source`."""
+
+    samples: tuple[int, int]  # their numbers among the film's, and the one behind
+    place: tuple[int, int]  # the bytes of the film that hold them
 
 
 class Again(msgspec.Struct, frozen=True):
     """A second run for what came out wrong: with a run-up, and so with more of the source."""
 
     args: tuple[str, ...]
-    ranges: Ranges
+    excerpt: Excerpt
 
 
 class Exact(msgspec.Struct, frozen=True):
@@ -133,8 +137,8 @@ class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
     delay: int  # ticks from decoding a frame to showing it, at most
     seconds: float
     exact: Exact | None = None  # None where nobody can tell before it is decoded
+    excerpt: Excerpt | None = None  # None: it reads the whole film
     extra: tuple[str, ...] = ()  # files of this package that the run reads
-    hidden: tuple[int, ...] = ()  # where in the source boxes begin that FFmpeg shall not see
     # The multivariant playlist until the whole is measured, made by the first chunk; {codec} is filled in.
     master: str = ""
 
@@ -168,6 +172,14 @@ class Source(msgspec.Struct, frozen=True):
     size: int = 0  # in bytes; 0 where it does not matter
 
 
+class Samples(msgspec.Struct, frozen=True):
+    """What it takes to make films of their own of a film's coded frames."""
+
+    key: str  # of the rows of all of them, as `excerpt` packs them
+    track: bytes  # what the film says of its pictures: ftyp and moov, without tables
+    lag: int  # how much later than another that is coded after it a frame is shown, at most; in ticks
+
+
 class Join(msgspec.Struct, frozen=True, tag="join"):
     """The parts of a rendition and its sound in one MP4 with its index first, by copying."""
 
@@ -190,6 +202,9 @@ class Hls(msgspec.Struct, frozen=True, tag="hls"):
 Work = Pictures | Poster | Chunk | Sound | Remux | Join | Hls
 
 
+Ranges = tuple[tuple[int, int], ...]
+
+
 class Task(msgspec.Struct, frozen=True):
     """One message to one step Lambda."""
 
@@ -198,13 +213,19 @@ class Task(msgspec.Struct, frozen=True):
     work: Work
     destination: str  # key prefix in the output bucket; file names are appended
     source: bool = True  # whether the source is needed
-    ranges: Ranges = ()  # bytes of it, from and to, that are enough; none: all
+    ranges: Ranges = ()  # bytes of it, from and to, that are enough; none: all, or an excerpt
     needs: tuple[str, ...] = ()  # tasks that must have ended well before this one is sent
     cost: float = 1.0  # estimated seconds of work, for weighing progress
 
     @property
     def group(self) -> str:
         return group_of(self.id)
+
+    @property
+    def read(self) -> Ranges:
+        """The bytes of the source that are read; none: all."""
+        excerpt = self.work.excerpt if isinstance(self.work, Chunk) else None
+        return (excerpt.place,) if excerpt else self.ranges
 
 
 def group_of(task_id: str) -> str:
@@ -219,6 +240,7 @@ class Plan(msgspec.Struct, frozen=True):
     steps: dict[str, str]
     encoding: str = ""  # how a film is encoded, and why: a sentence
     copy: Source | None = None  # what is read instead of the original
+    samples: Samples | None = None  # of what excerpts are read
 
     def task(self, task_id: str) -> Task:
         return next(task for task in self.tasks if task.id == task_id)

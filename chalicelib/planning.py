@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -20,6 +21,7 @@ from chalicelib.plan import (
     Plan,
     Poster,
     Rendition,
+    Samples,
     Source,
     Step,
     Task,
@@ -118,7 +120,14 @@ def _of_film(
         encoding = _encoding(facts, len(encodes[0]))
     # The first part of each before the second of any: with them, a film can be watched.
     tasks += [task for row in zip_longest(*encodes) for task in row if task is not None]
-    return Plan(tuple(tasks + last), {step.name: step.name for step in steps}, encoding, copy)
+    samples = None
+    if encodes and facts.index is not None:
+        digest = hashlib.sha256(facts.index.samples).hexdigest()[:16]
+        key = f"work/{job_id}/samples-{digest}.bin"
+        samples = Samples(key, facts.index.track, facts.index.lag)
+    return Plan(
+        tuple(tasks + last), {step.name: step.name for step in steps}, encoding, copy, samples
+    )
 
 
 def _parts(name: str, parts: Sequence[Part], folder: str) -> list[Task]:

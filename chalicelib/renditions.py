@@ -12,11 +12,13 @@ from fractions import Fraction
 import msgspec
 
 from chalicelib import chunks, playlists
+from chalicelib.excerpt import ROW_BYTES
 from chalicelib.media import SOUND_SECONDS, Index, VideoFacts, fit_box, fit_short_side, fps
 from chalicelib.plan import (
     Again,
     Chunk,
     Exact,
+    Excerpt,
     Hls,
     Join,
     Mark,
@@ -31,6 +33,7 @@ from chalicelib.settings import settings
 
 POSTER_BOX = 512
 _POSTER_FRAMES = 12  # of which each candidate is chosen
+_AHEAD = 12  # a decoder with threads reads on, while the last of them are not out
 # No chunk is shorter than a segment.
 _LEAST_CHUNK_SECONDS = float(chunks.SEGMENT_SECONDS)
 _FIRST_SOUND_SECONDS = 12
@@ -40,8 +43,6 @@ SOUND_BITS = 128_000
 # Pixels decoded and encoded in a second, by two cores.
 _PIXELS_A_SECOND = 250e6
 _SOUND_SPEED = 50
-# Bytes that a second request costs more than to read.
-_WORTH_A_REQUEST = 256 * 1024
 # Sound that begins late, and gaps in it, are silence: packets follow each other without a time of their own.
 _ON_TIME = "aresample=48000:async=1:min_hard_comp=0.03:first_pts=0"
 
@@ -209,7 +210,8 @@ _FRAGMENTS = (
     "-use_editlist", "0",
 )  # fmt: skip
 
-# x264 gives key frames more bits than the frames around them, by its ipratio of 1.4, but not the first of all
+# By its frame rate x264 chooses the level, which is the same in every chunk of a film as in the whole.
+# It gives key frames more bits than the frames around them, by its ipratio of 1.4, but not the first of all
 # (rate_estimate_qscale, with macroblock trees): every chunk would begin 3 steps of the quantiser worse.
 _FIRST_AS_OTHERS = "zones=0,0,b=1.4"
 
@@ -243,7 +245,7 @@ def _encode(
         "-g", "100000",
         "-force_key_frames", keyframes,
         "-sc_threshold", "0",
-        "-x264-params", _FIRST_AS_OTHERS,
+        "-x264-params", f"{_FIRST_AS_OTHERS}:fps={facts.frame_rate}",
         "-fps_mode", "passthrough",  # a variable frame rate keeps its timestamps
         "-enc_time_base", f"1/{facts.timescale}",
         "-video_track_timescale", str(facts.timescale),
@@ -277,35 +279,35 @@ def _chunk(
     parts = chunks.segments(times, starts, behind, index.timescale)
     prefix = f"video_{number:05d}_"
 
-    def run(run_up: int) -> tuple[str, ...]:
-        cut = span.first - run_up
-        origin = index.cuts[cut].time if cut else index.video_start
+    def run(run_up: int) -> Again:
+        # An excerpt begins its lag before what is shown first of it.
+        excerpt, earliest = _excerpt(facts, index, span, run_up)
+        origin = earliest - index.lag
 
         def before(frame: int) -> float:
             """Seconds of the run, half way between a frame and the one before."""
-            moment = (times[frame] + times[frame - 1]) / 2 if frame else index.video_start
-            return max(0.0, (moment - origin) / index.timescale)
+            gap = times[frame] - times[frame - 1] if frame else times[1] - times[0]
+            return max(0.0, (times[frame] - gap / 2 - origin) / index.timescale)
 
-        begin = f"start={before(first):.6f}:" if run_up else ""
-        end = "" if is_last else f"end={before(behind):.6f}:"
+        end = "" if is_last else f":end={before(behind):.6f}"
         shift = round((origin - index.start) * 1_000_000 / index.timescale)
-        seek = round(origin * 1_000_000 / index.timescale) - index.video_start_us
-        return _encode(
+        args = _encode(
             facts,
             rendition,
-            open_source(facts, seek if cut else None),
-            f"trim={begin}{end}"[:-1] + "," if begin or end else "",
+            ("-copyts", *open_source(facts)),
+            f"trim=start={before(first):.6f}{end},",
             ",".join(f"{before(start):.6f}" for start in starts),
             shift,
         )
+        return Again(args, excerpt)
 
-    if index.others:  # they are hidden
-        facts = msgspec.structs.replace(facts, video_stream=0)
+    facts = msgspec.structs.replace(facts, video_stream=0)  # there is no other in an excerpt
     can_run_up = span.first > 0
     # A deinterlacer looks at the frames before and after.
     run_up = int(can_run_up and facts.interlaced)
+    args, excerpt = msgspec.structs.astuple(run(run_up))
     work = Chunk(
-        run(run_up),
+        args,
         prefix=prefix,
         delay=delay,
         seconds=(times[behind] - times[first]) / index.timescale,
@@ -320,34 +322,32 @@ def _chunk(
                 )
                 for number, (begin, end) in enumerate(parts)
             ),
-            again=(Again(run(1), _ranges(index, span, 1)) if can_run_up and not run_up else None),
+            again=run(1) if can_run_up and not run_up else None,
         ),
+        excerpt=excerpt,
         extra=(rendition.mark.image,) if rendition.mark else (),
-        hidden=tuple(begin for begin, _ in index.others),
         master=master,
     )
     cost = max(0.1, (behind - first) * _pixels(facts, rendition) / _PIXELS_A_SECOND)
-    return Part(work, cost, _ranges(index, span, run_up))
+    return Part(work, cost)
 
 
-def _ranges(index: Index, span: chunks.Span, run_up: int) -> Ranges:
-    header = list(index.header)
-    for other in index.others:
-        # Its head must be there, so that it can be told to be free space.
-        header = [part for whole in header for part in _without(whole, (other[0] + 16, other[1]))]
+def _excerpt(
+    facts: VideoFacts, index: Index, span: chunks.Span, run_up: int
+) -> tuple[Excerpt, int]:
+    """What a chunk decodes, and when the first of that is shown."""
     inside = index.cuts[span.first - run_up : span.behind]
+    earliest = min(cut.earliest for cut in inside)
     begin, end = min(cut.begin for cut in inside), max(cut.end for cut in inside)
+    behind = len(index.samples) // ROW_BYTES
     if span.behind < len(index.cuts):
-        end = max(end, index.cuts[span.behind].tail)
-    return _joined((*header, (begin, end)))
-
-
-def _without(whole: tuple[int, int], part: tuple[int, int]) -> Ranges:
-    """What is left of a range without a part of it, where that is worth a request of its own."""
-    begin, end = max(whole[0], part[0]), min(whole[1], part[1])
-    if end - begin < _WORTH_A_REQUEST:
-        return (whole,)
-    return tuple(left for left in ((whole[0], begin), (end, whole[1])) if left[0] < left[1])
+        # What is shown before the next cut and coded after; the frame after that, too, for a deinterlacer.
+        following = index.cuts[span.behind]
+        behind = max(following.led, following.sample + facts.interlaced)
+        if behind > following.sample:
+            earliest = min(earliest, following.earliest)
+            begin, end = min(begin, following.begin), max(end, following.tail)
+    return Excerpt((inside[0].sample, behind), (begin, end)), earliest
 
 
 def _joined(ranges: Sequence[tuple[int, int]]) -> Ranges:
@@ -478,7 +478,7 @@ def poster_ranges(facts: VideoFacts) -> Ranges:
     for part in POSTER_AT:
         time = index.start + facts.seconds * part * index.timescale
         first = max(0, bisect_right(cuts, time, key=lambda cut: cut.time) - 1)
-        last = bisect_right(times, time) + _POSTER_FRAMES
+        last = bisect_right(times, time) + _POSTER_FRAMES + _AHEAD
         behind = bisect_left(cuts, last, key=lambda cut: cut.frame)
         end = cuts[behind].tail if behind < len(cuts) else 0
         found.append((cuts[first].begin, max(end, *(cut.end for cut in cuts[first:behind]))))

@@ -13,6 +13,15 @@ from typing import IO, NamedTuple
 _PATH = (b"mdia", b"minf", b"stbl")
 # A box has a handful of others in it.
 _MOST_BOXES = 64
+# What it takes to know a track, but for its samples.
+_KEPT = {
+    b"moov": (b"mvhd", b"trak"),
+    b"trak": (b"tkhd", b"mdia"),
+    b"mdia": (b"mdhd", b"hdlr", b"minf"),
+    b"minf": (b"vmhd", b"dinf", b"stbl"),
+    b"stbl": (b"stsd",),
+}
+_OPTIONAL = (b"vmhd", b"dinf")
 
 
 def read_box(source: IO[bytes], start: int, end: int) -> tuple[bytes, int, int]:
@@ -48,6 +57,65 @@ def boxes(source: IO[bytes], begin: int, end: int) -> Iterator[Box]:
         begin = following
 
 
+class Moov:
+    """The movie box of a file, and the boxes of the tracks in it."""
+
+    def __init__(self, source: IO[bytes], box: Box) -> None:
+        self._source = source
+        self._box = box
+        self._tracks = [
+            track for track in boxes(source, box.content, box.end) if track.kind == b"trak"
+        ]
+
+    def track(self, number: int) -> Box | None:
+        """The track that has this track_ID, if exactly one has."""
+        found = [track for track in self._tracks if self._id(track) == number]
+        return found[0] if len(found) == 1 else None
+
+    def _id(self, track: Box) -> int:
+        begin, end = _contents(self._source, track.content, track.end).get(b"tkhd", (0, 0))
+        self._source.seek(begin)
+        head = self._source.read(min(24, end - begin)).ljust(24, b"\0")
+        return int.from_bytes(head[20:24] if head[0] else head[12:16])
+
+    def without_tables(self, track: Box, most_bytes: int) -> bytes | None:
+        """The movie box as if it had this track only, and that no samples.
+
+        None where a part of it is missing, is there twice, or has more than `most_bytes`.
+        """
+        return _kept(self._source, self._box, track, most_bytes)
+
+
+def copied(source: IO[bytes], box: Box, most_bytes: int) -> bytes | None:
+    """A box as it is; None where it has more than `most_bytes`."""
+    length = box.end - box.content
+    if length > most_bytes:
+        return None
+    source.seek(box.content)
+    return _boxed(box.kind, source.read(length))
+
+
+def _kept(source: IO[bytes], box: Box, track: Box, most_bytes: int) -> bytes | None:
+    wanted = _KEPT.get(box.kind)
+    if wanted is None:
+        return copied(source, box, most_bytes)
+    inside = [
+        each
+        for each in boxes(source, box.content, box.end)
+        if each.kind in wanted and (each.kind != b"trak" or each == track)
+    ]
+    parts = [_kept(source, each, track, most_bytes) for each in inside]
+    kinds = [each.kind for each in inside]
+    if len(set(kinds)) < len(kinds) or not {*kinds, *_OPTIONAL} >= set(wanted):
+        return None
+    whole = [part for part in parts if part is not None]
+    return _boxed(box.kind, b"".join(whole)) if len(whole) == len(parts) else None
+
+
+def _boxed(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", len(body) + 8, kind) + body
+
+
 class Times(NamedTuple):
     """When each sample is decoded, and when it is shown; in ticks, in coding order."""
 
@@ -55,12 +123,12 @@ class Times(NamedTuple):
     shown: list[int]
 
 
-def presentation_times(source: IO[bytes], track: tuple[int, int], samples: int) -> Times | None:
+def presentation_times(source: IO[bytes], track: Box, samples: int) -> Times | None:
     """The times of so many samples, as if there were no edit list.
 
-    `track` says where its box begins and ends. None where its tables do not speak of so many samples.
+    None where the track's tables do not speak of so many samples.
     """
-    tables = _tables(source, *track)
+    tables = _tables(source, track)
     if b"stts" not in tables:
         return None
     durations = _runs(source, *tables[b"stts"], samples)
@@ -78,9 +146,9 @@ class Places(NamedTuple):
     sizes: Sequence[int]
 
 
-def sample_places(source: IO[bytes], track: tuple[int, int], samples: int) -> Places | None:
+def sample_places(source: IO[bytes], track: Box, samples: int) -> Places | None:
     """Where so many samples lie in the file. None where the track's tables do not speak of so many."""
-    tables = _tables(source, *track)
+    tables = _tables(source, track)
     if not tables.keys() >= {b"stsz", b"stsc"} or not tables.keys() & {b"stco", b"co64"}:
         return None
     offsets = (
@@ -125,9 +193,9 @@ def _numbers(
     return numbers
 
 
-def _tables(source: IO[bytes], begin: int, end: int) -> dict[bytes, tuple[int, int]]:
-    """The tables of the track whose box this is: where the content of each begins and ends."""
-    _, begin, _ = read_box(source, begin, end)
+def _tables(source: IO[bytes], track: Box) -> dict[bytes, tuple[int, int]]:
+    """The tables of the track: where the content of each begins and ends."""
+    begin, end = track.content, track.end
     for kind in _PATH:
         begin, end = _contents(source, begin, end).get(kind, (end, end))
     return _contents(source, begin, end)

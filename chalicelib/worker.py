@@ -10,7 +10,7 @@ import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from pynamodb.exceptions import PynamoDBException
 
-from chalicelib import aws, files, jobs, ledger, works
+from chalicelib import aws, excerpt, files, jobs, ledger, works
 from chalicelib.errors import JobError, Transient
 from chalicelib.handlers import Invocation, Later
 from chalicelib.ledger import Claim
@@ -18,6 +18,7 @@ from chalicelib.plan import (
     REMUX,
     Chunk,
     Drawn,
+    Excerpt,
     Hls,
     Join,
     Parts,
@@ -100,8 +101,11 @@ def _perform(
     with scratch_folder() as folder:
         (folder / "out").mkdir()
         source = plan.copy or Source(job.source_key, job.etag)
-        fetch = partial(files.fetch, source, folder / "source")
-        fetch(task.ranges)
+        fetch = partial(_fetch_excerpt, plan, source, folder / "source")
+        if isinstance(task.work, Chunk) and task.work.excerpt:
+            fetch(task.work.excerpt)
+        else:
+            files.fetch(source, folder / "source", task.ranges)
         if isinstance(task.work, Remux):
             copy = works.remux(task.work, folder, budget)
             return files.publish_copy(copy, task.destination + copy.name)
@@ -119,6 +123,12 @@ def _perform(
             step: _picture(step, picture, folder / "out", task.destination)
             for step, picture in drawn.items()
         }
+
+
+def _fetch_excerpt(plan: Plan, source: Source, target: Path, wanted: Excerpt) -> None:
+    assert plan.samples is not None
+    head = excerpt.head(plan.samples, jobs.load_samples(plan.samples, wanted), wanted.place)
+    files.fetch_excerpt(source, target, head, wanted.place)
 
 
 def _picture(step: str, picture: Drawn, folder: Path, destination: str) -> StepState:

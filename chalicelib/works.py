@@ -19,11 +19,11 @@ from chalicelib.plan import (
     Chunk,
     Drawn,
     Exact,
+    Excerpt,
     Made,
     Parts,
     Pictures,
     Poster,
-    Ranges,
     Remux,
     Segment,
     Sound,
@@ -109,33 +109,23 @@ def encode(
     folder: Path,
     budget: Budget,
     on_seconds: Callable[[float], None],
-    fetch: Callable[[Ranges], None],
+    fetch: Callable[[Excerpt], None],
 ) -> Parts:
     """Make a part of a film in `folder`: its segments and its initialisation in `out/`.
 
-    The planned ranges of the source are there; `fetch` writes others instead.
+    The planned part of the source is there; `fetch` puts another in its place.
     """
     if isinstance(work, Chunk):
         for name in work.extra:
             shutil.copy(asset(name), folder / name)
-        _hide(work.hidden, folder / "source")
     made = _run(work.args, folder, budget, on_seconds)
     if isinstance(work, Sound):
         return _sound(work, made, folder / "out")
     if work.exact and work.exact.again and not _is_exact(work.exact, made.fragments):
         logger.info("Not exact: again, with a run-up")
-        fetch(work.exact.again.ranges)
-        _hide(work.hidden, folder / "source")
+        fetch(work.exact.again.excerpt)
         made = _run(work.exact.again.args, folder, budget, on_seconds)
     return _chunk(work, made, folder / "out")
-
-
-def _hide(boxes: Sequence[int], source: Path) -> None:
-    """Make boxes of a file free space (ISO/IEC 14496-12, 8.1.2): in a long film they are megabytes."""
-    with source.open("r+b") as file:
-        for begin in boxes:
-            file.seek(begin + 4)
-            file.write(b"free")
 
 
 class _Encoded(NamedTuple):

@@ -15,12 +15,13 @@ import numpy
 import pytest
 from moto import mock_aws
 
-from chalicelib import aws, intake, packaging, remux, works
+from chalicelib import aws, excerpt, intake, packaging, remux, works
 from chalicelib.errors import JobError
 from chalicelib.media import Facts, VideoFacts
 from chalicelib.plan import (
     Chunk,
     Drawn,
+    Excerpt,
     Hls,
     Join,
     Pictures,
@@ -121,6 +122,8 @@ def carry_out(
     Where that goes on after an exception, those that wait for the task are left out.
     """
     results: dict[str, Result] = {}
+    facts = facts_of(path) if plan.samples else None
+    samples = facts.index.samples if isinstance(facts, VideoFacts) and facts.index else b""
     made: dict[str, packaging.Stored] = {}
     with mock_aws():
         aws.s3.cache_clear()
@@ -141,8 +144,11 @@ def carry_out(
                 return
             place = folder / "tasks" / task.id
             (place / "out").mkdir(parents=True)
-            fetch = partial(_copy, path, place / "source")
-            fetch(task.ranges)
+            fetch = partial(_cut_out, plan, samples, path, place / "source")
+            if isinstance(task.work, Chunk) and task.work.excerpt:
+                fetch(task.work.excerpt)
+            else:
+                _copy(path, place / "source", task.ranges)
             if isinstance(task.work, Chunk | Sound):
                 parts = works.encode(task.work, place, budget_of(task), lambda _: None, fetch)
                 made[task.id] = packaging.Stored(parts, task.destination)
@@ -175,6 +181,16 @@ def _copy(path: Path, target: Path, ranges: tuple[tuple[int, int], ...]) -> None
             source.seek(begin)
             file.seek(begin)
             file.write(source.read(end - begin))
+
+
+def _cut_out(plan: Plan, samples: bytes, path: Path, target: Path, wanted: Excerpt) -> None:
+    assert plan.samples is not None
+    rows = slice(*excerpt.rows_of(wanted))
+    begin, end = wanted.place
+    with path.open("rb") as source, target.open("wb") as file:
+        source.seek(begin)
+        file.write(excerpt.head(plan.samples, samples[rows], wanted.place))
+        file.write(source.read(end - begin))
 
 
 def heard(path: Path) -> Any:

@@ -35,10 +35,11 @@ INDEX = Index(
     timescale=12800,
     start=0,
     start_us=0,
-    video_start=0,
-    video_start_us=0,
     steps=((3000, 512),),
-    cuts=(Cut(0, 0, 0, 1, 1),),
+    cuts=(Cut(time=0, frame=0, sample=0, led=0, earliest=0, begin=0, end=1, tail=1),),
+    samples=b"",
+    track=b"",
+    lag=0,
 )
 PICTURE = ImageFacts("JPEG", 4000, 3000)
 
