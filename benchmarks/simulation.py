@@ -14,9 +14,10 @@ from statistics import median
 from typing import NamedTuple
 
 from benchmarks.figures import Figure
+from chalicelib.chunks import PACKET_SAMPLES, SAMPLE_RATE
 from chalicelib.errors import JobError
 from chalicelib.excerpt import ROW_BYTES
-from chalicelib.media import Cut, Index, VideoFacts
+from chalicelib.media import SOUND_SECONDS, Coded, Cut, Index, SoundCut, VideoFacts
 from chalicelib.plan import Chunk, Plan, Sound, Task
 from chalicelib.planning import make_plan
 from chalicelib.playlists import planned
@@ -93,7 +94,16 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
         )
         for n in range(seconds // 2)
     )
-    sound = tuple((5 * group * n, 5 * group * (n + 1)) for n in range(seconds // 10))
+    packets = seconds * SAMPLE_RATE // PACKET_SAMPLES
+    sound_cuts = tuple(
+        SoundCut(
+            us=second * 1_000_000,
+            sample=second * SAMPLE_RATE // PACKET_SAMPLES,
+            begin=group * (second // 2),
+            end=group * (second // 2 + 1),
+        )
+        for second in range(0, seconds, SOUND_SECONDS)
+    )
     index = Index(
         size=group * len(cuts),
         header=((0, 40 * seconds),),
@@ -102,10 +112,9 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
         start_us=0,
         steps=((25 * seconds, 512),),
         cuts=cuts,
-        samples=bytes(25 * seconds * ROW_BYTES),
-        track=bytes(1000),
-        lag=2048,
-        sound=sound,
+        pictures=Coded(bytes(25 * seconds * ROW_BYTES), bytes(1000), 2048),
+        sound=Coded(bytes(packets * ROW_BYTES), bytes(1000)),
+        sound_cuts=sound_cuts,
     )
     return VideoFacts(
         "mov", 1920, 1080, float(seconds), 25 * seconds, "25", 12800, 0, 1, index=index

@@ -3,12 +3,11 @@
 AWS requests of a job for a key, with n first messages in q queues; of a drop, DynamoDB has 3 more:
 
 function         DynamoDB           S3                                       SQS
-intake           4                  2 + those of looking at the source, 1    2 + ⌈n/10⌉ for each of q
-                                    with chunks
+intake           4                  2 + those of looking at the source,      2 + ⌈n/10⌉ for each of q
+                                    and one for each track with excerpts
 image, k steps   3 + k              2 + k                                    2
 poster           4                  2 + ranges                               2
-chunk            4                  4 + segments                             2
-sound            4                  2 + ranges + segments                    2
+chunk, sound     4                  4 + segments; 3 without excerpts         2
 MP4              4 + ⌈parts/100⌉    3 + tracks + segments + ⌈bytes/8 MiB⌉    2
 HLS              4 + ⌈parts/100⌉    2 + tracks                               2
 a job            2, and 1 with HLS  1 with HLS                               1 for each package
@@ -19,7 +18,7 @@ Progress adds one to DynamoDB for each second of encoding; an estimate leaves it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 
 import msgspec
@@ -83,7 +82,13 @@ def estimate(
     bits = _bits_a_second(plan, facts)
     stored_plan = len(msgspec.json.encode(plan))
     index = facts.index if isinstance(facts, VideoFacts) else None
-    samples = len(index.samples) if index and plan.samples else 0
+    samples = [
+        len(coded.rows)
+        for stored, coded in (
+            ((plan.pictures, index.pictures), (plan.sound, index.sound)) if index else ()
+        )
+        if stored and coded
+    ]
     tasks = [
         _of_task(task, plan, facts, size, stored_plan, bits, sizes[task.queue])
         for task in plan.tasks
@@ -110,11 +115,11 @@ def estimate(
 
 
 def _of_intake(
-    plan: Plan, looked: Used, stored_plan: int, samples: int, size: FunctionSize
+    plan: Plan, looked: Used, stored_plan: int, samples: Sequence[int], size: FunctionSize
 ) -> Used:
     queues = Counter(task.queue for task in plan.first())
     sent = sum(ceil(number / 10) for number in queues.values())
-    seconds = looked.seconds + (6 + bool(samples) + sent) * _REQUEST_SECONDS
+    seconds = looked.seconds + (6 + len(samples) + sent) * _REQUEST_SECONDS
     return Used(
         "intake",
         invocations=1,
@@ -124,10 +129,10 @@ def _of_intake(
         reads=2,
         writes=1 + _ROW_WRITES + 2 * _INDEX_WRITES,
         s3_gets=looked.s3_gets + 1,
-        s3_puts=1 + bool(samples),
+        s3_puts=1 + len(samples),
         sqs=POLLER_REQUESTS + sent,
         bytes_read=looked.bytes_read + stored_plan,
-        bytes_written=stored_plan + samples,
+        bytes_written=stored_plan + sum(samples),
     )
 
 
@@ -144,8 +149,8 @@ def _of_task(
     work = task.work
     fetched = sum(end - begin for begin, end in task.read) or size
     gets, puts, parts = 1 + max(1, len(task.read)), 1, 0
-    if isinstance(work, Chunk) and work.excerpt:
-        first, behind = rows_of(work.excerpt)
+    if task.excerpt:
+        first, behind = rows_of(task.excerpt)
         gets, fetched = gets + 1, fetched + behind - first
     made = _stored(task, facts, bits)
     one_core = min(1.0, given.cores)

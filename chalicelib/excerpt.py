@@ -1,17 +1,20 @@
-"""Coded frames of a film as a film of their own: a short index before the bytes that hold them. Purely.
+"""Samples of a film as a film of their own: a short index before the bytes that hold them. Purely.
 
-So a worker reads, stores and shows to FFmpeg no more of the film than its frames, however long it is.
+So a worker stores and shows to FFmpeg no more of the film than its own samples, however long it is.
 """
 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import accumulate
 from operator import add
+from typing import NamedTuple
 
 from chalicelib import mp4
-from chalicelib.plan import Excerpt, Samples
+from chalicelib.media import Coded
+from chalicelib.plan import Excerpt, Ranges, Samples
 
 # Of a sample: when it is shown, in ticks; where it begins; twice its size, and one for a key frame.
 _COLUMNS = 3
@@ -29,31 +32,51 @@ def pack(
     return rows.tobytes()
 
 
+def count(coded: Coded) -> int:
+    """How many samples a track has."""
+    return len(coded.rows) // ROW_BYTES
+
+
 def rows_of(excerpt: Excerpt) -> tuple[int, int]:
     """The bytes of its rows among those of all samples."""
     first, behind = excerpt.samples
     return first * ROW_BYTES, behind * ROW_BYTES
 
 
-def head(samples: Samples, packed: bytes, place: tuple[int, int]) -> bytes:
-    """What comes before the bytes of the film, from and to, that hold the samples with these rows.
+class Made(NamedTuple):
+    """An excerpt: its head, and the parts of the film that follow it, one behind the other."""
+
+    head: bytes
+    parts: Ranges
+
+
+def make(samples: Samples, packed: bytes) -> Made:
+    """The excerpt of the samples with these rows.
 
     What is shown first of them is shown `samples.lag` ticks after the start.
     """
-    begin, end = place
     rows = array("q")
     rows.frombytes(packed)
     times, begins, marks = (rows[column::_COLUMNS] for column in range(_COLUMNS))
     track = mp4.Track(samples.track, start=0, times=times)
     track.sizes.extend(mark >> 1 for mark in marks)
     track.keys.extend(number for number, mark in enumerate(marks, 1) if mark & 1)
-    # What lies side by side is one run.
-    starts = [0]
-    for number, (before, after) in enumerate(pairwise(begins)):
-        if before + track.sizes[number] != after:
-            starts.append(number + 1)
-    track.runs = [
-        (begins[first] - begin, behind - first) for first, behind in pairwise([*starts, len(times)])
-    ]
     track.last = 1  # it ends with the film, or is cut off
-    return mp4.excerpt(track, samples.lag, end - begin)
+    parts = joined(zip(begins, map(add, begins, track.sizes), strict=True))
+    firsts = [begin for begin, _ in parts]
+    before = list(accumulate((end - begin for begin, end in parts), initial=0))
+    for begin in begins:
+        part = bisect_right(firsts, begin) - 1
+        track.runs.append((before[part] + begin - firsts[part], 1))
+    return Made(mp4.excerpt(track, samples.lag, before[-1]), parts)
+
+
+def joined(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """In order, without what overlaps or touches."""
+    found: list[tuple[int, int]] = []
+    for begin, end in sorted(ranges):
+        if found and begin <= found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((begin, end))
+    return tuple(found)

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 
 from chalicelib.aws import s3
-from chalicelib.errors import JobError
+from chalicelib.errors import JobError, Transient
 from chalicelib.plan import Ranges, Source
 from chalicelib.settings import settings
 
@@ -86,12 +86,30 @@ def fetch(source: Source, target: Path, ranges: Ranges) -> None:
             shutil.copyfileobj(body, file, 1024**2)
 
 
-def fetch_excerpt(source: Source, target: Path, head: bytes, place: tuple[int, int]) -> None:
-    """Write `head` and one part of the object behind it to `target`. Raises JobError as `fetch`."""
-    begin, end = place
+def fetch_parts(source: Source, target: Path, head: bytes, parts: Ranges) -> None:
+    """Write `head` and behind it parts of the object, in order, to `target`; by one request.
+
+    What lies between them is read, and not kept. Raises JobError as `fetch`.
+    """
+    at = parts[0][0]
+    body = _open(source, Range=f"bytes={at}-{parts[-1][1] - 1}")
     with target.open("wb") as file:
         file.write(head)
-        shutil.copyfileobj(_open(source, Range=f"bytes={begin}-{end - 1}"), file, 1024**2)
+        for begin, end in parts:
+            for _ in _blocks(body, begin - at):
+                pass
+            file.writelines(_blocks(body, end - begin))
+            at = end
+
+
+def _blocks(body: StreamingBody, length: int) -> Iterator[bytes]:
+    """So many bytes of what is sent. Raises Transient where there are fewer."""
+    while length:
+        block = body.read(min(length, 1024**2))
+        if not block:
+            raise Transient("short_read", "S3 has sent less than was asked for.")
+        yield block
+        length -= len(block)
 
 
 def _open(source: Source, **options: Any) -> StreamingBody:

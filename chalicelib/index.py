@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import accumulate, compress, islice, pairwise
+from itertools import accumulate, compress, islice, pairwise, repeat
 from operator import add, attrgetter, le, not_, sub
 from typing import IO, NamedTuple
 
@@ -17,7 +17,15 @@ from av.stream import Discard, Stream
 from chalicelib import excerpt, mp4
 from chalicelib.child import SizedFile
 from chalicelib.chunks import steps
-from chalicelib.media import FINEST_TIMESCALE, SOUND_SECONDS, Cut, Index, VideoFacts
+from chalicelib.media import (
+    FINEST_TIMESCALE,
+    SOUND_SECONDS,
+    Coded,
+    Cut,
+    Index,
+    SoundCut,
+    VideoFacts,
+)
 from chalicelib.probe import to_fraction
 from chalicelib.tables import Box, Moov, Times, copied, presentation_times, read_box, sample_places
 
@@ -27,7 +35,7 @@ _HEAD_BYTES = 64 * 1024
 _MOST_BOXES = 64
 _BUFFER_BYTES = 1024**2
 _ZEROS = bytes(_BUFFER_BYTES)
-_MOST_PARTS = 10_000
+_MOST_PARTS = 50_000
 # Of what every plan of the film carries.
 _MOST_TRACK_BYTES = 64 * 1024
 # FFmpeg takes larger offsets between times for damage (libavformat/mov.c), and longer samples, too.
@@ -35,7 +43,7 @@ _MOST_LAG = 2**28
 _MOST_TICKS = 2**31
 # Packets at each end of a film.
 _ASKED = 32
-_SOUND = attrgetter("timestamp", "pos", "size")
+_SOUND = attrgetter("timestamp", "pos", "size", "is_discard")
 _PICTURE = attrgetter("timestamp", "pos", "size", "is_keyframe", "is_discard")
 
 
@@ -147,9 +155,8 @@ def _index(
     if timescale.denominator != 1 or timescale > FINEST_TIMESCALE:
         raise Uncut("its clock is finer than a cut can be")
     start = Fraction(container.start_time or 0, av.time_base)
-    moov = Moov(source, layout.moov) if layout.moov else None
-    track = moov.track(video.id) if moov else None
-    packets = _packets(container, video, track, source, size)
+    track = _Track(source, layout, video)
+    packets = _packets(container, track, size)
     shown = sorted(compress(packets.times, map(not_, packets.dropped)))
     if not shown:
         raise Uncut("its index is empty")
@@ -162,7 +169,11 @@ def _index(
     lag = max(map(sub, latest, packets.times))
     if lag >= _MOST_LAG:
         raise Uncut("its frames are coded hours before they are shown")
-    audio = None if facts.audio_stream is None else container.streams[facts.audio_stream]
+    rows = excerpt.pack(packets.times, packets.begins, packets.sizes, packets.keys)
+    sound, sound_cuts = None, list[SoundCut]()
+    if facts.audio_stream is not None:
+        audio = _Track(source, layout, container.streams[facts.audio_stream])
+        sound, sound_cuts = _sound(audio, start, size)
     return Index(
         size=size,
         header=tuple(layout.header),
@@ -171,41 +182,41 @@ def _index(
         start_us=container.start_time or 0,
         steps=durations,
         cuts=tuple(_cuts(packets, shown, latest, int(timescale))),
-        samples=excerpt.pack(packets.times, packets.begins, packets.sizes, packets.keys),
-        track=_description(moov, track, layout.ftyp, int(timescale), source),
-        lag=lag,
-        sound=(
-            tuple(_sound(audio, moov.track(audio.id) if moov else None, start, source, size))
-            if audio
-            else ()
-        ),
+        pictures=Coded(rows, track.description(), lag),
+        sound=sound,
+        sound_cuts=tuple(sound_cuts),
     )
 
 
-def _description(
-    moov: Moov | None, track: Box | None, ftyp: Box | None, timescale: int, source: IO[bytes]
-) -> bytes:
-    """What the container says of the pictures, but for their samples."""
-    if moov is None or track is None:
-        raise _Unindexed("its index is hidden")
-    kept = moov.without_tables(track, _MOST_TRACK_BYTES)
-    if kept is None or len(kept) > _MOST_TRACK_BYTES:
-        raise Uncut("its pictures are not described as usual")
-    if mp4.descriptions_of(kept) != 1:
-        raise Uncut("its pictures are coded in more than one way")
-    if mp4.timescale_of(kept) != timescale:
-        raise Uncut("its clock is unclear")
-    return ((ftyp and copied(source, ftyp, _MOST_TRACK_BYTES)) or b"") + kept
+class _Track:
+    """A stream, and the boxes that describe it."""
+
+    def __init__(self, source: IO[bytes], layout: _Layout, stream: Stream) -> None:
+        moov = Moov(source, layout.moov) if layout.moov else None
+        box = moov.track(stream.id) if moov else None
+        if moov is None or box is None:
+            raise _Unindexed("its index is hidden")
+        self.source = source
+        self.stream = stream
+        self.box = box
+        self._moov = moov
+        self._ftyp = layout.ftyp
+
+    def description(self) -> bytes:
+        """What the container says of it, but for its samples."""
+        kept = self._moov.without_tables(self.box, _MOST_TRACK_BYTES)
+        if kept is None or len(kept) > _MOST_TRACK_BYTES:
+            raise Uncut("its tracks are not described as usual")
+        if mp4.descriptions_of(kept) != 1:
+            raise Uncut("a track of it is coded in more than one way")
+        if Fraction(1, mp4.timescale_of(kept) or 1) != to_fraction(self.stream.time_base):
+            raise Uncut("its clocks are unclear")
+        brands = copied(self.source, self._ftyp, _MOST_TRACK_BYTES) if self._ftyp else None
+        return (brands or b"") + kept
 
 
-def _packets(
-    container: InputContainer,
-    video: Stream,
-    track: Box | None,
-    source: IO[bytes],
-    size: int,
-) -> _Packets:
-    entries = video.index_entries
+def _packets(container: InputContainer, track: _Track, size: int) -> _Packets:
+    entries = track.stream.index_entries
     if not len(entries):
         raise Uncut("its index is empty")
     decoded, begins, sizes, keys, dropped = zip(*map(_PICTURE, entries), strict=True)
@@ -213,10 +224,10 @@ def _packets(
     if max(ends) > size:
         raise Uncut("it ends before its index does")
     for stream in container.streams:
-        if stream is not video:
+        if stream is not track.stream:
             stream.discard = Discard.all
-    tables = track and presentation_times(source, track, len(decoded))
-    times, last = _times(container, video, decoded, tables)
+    tables = presentation_times(track.source, track.box, len(decoded))
+    times, last = _times(container, track.stream, decoded, tables)
     return _Packets(times, begins, sizes, ends, keys, dropped, last)
 
 
@@ -302,36 +313,35 @@ def _cuts(
         )
 
 
-def _heard(
-    stream: Stream, track: Box | None, source: IO[bytes]
-) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+def _heard(track: _Track) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
     """When packets of sound are heard, where they begin, and their sizes; in order of time.
 
     Of sound, FFmpeg's entries have the times. To go through them takes much longer than to read the tables.
     """
-    entries = stream.index_entries
+    entries = track.stream.index_entries
     count = len(entries)
-    tables = track and presentation_times(source, track, count)
-    places = track and sample_places(source, track, count)
+    tables = presentation_times(track.source, track.box, count)
+    places = sample_places(track.source, track.box, count)
     if tables and places and all(map(le, tables.decoded, islice(tables.decoded, 1, None))):
         shift = entries[0].timestamp - tables.decoded[0]
         columns = [time + shift for time in tables.decoded], places.begins, places.sizes
         asked = {0, count // 2, count - 1}
-        if all(_SOUND(entries[n]) == tuple(column[n] for column in columns) for n in asked):
+        if all(_SOUND(entries[n])[:3] == tuple(column[n] for column in columns) for n in asked):
             return columns
-    times, begins, sizes = zip(*sorted(map(_SOUND, entries)), strict=True)
+    times, begins, sizes, dropped = zip(*sorted(map(_SOUND, entries)), strict=True)
+    # Those before the first one are for the decoder, which begins in silence.
+    if any(islice(dropped, dropped.index(False) if False in dropped else 0, None)):
+        raise Uncut("its sound has more than one edit")
     return times, begins, sizes
 
 
-def _sound(
-    stream: Stream, track: Box | None, start: Fraction, source: IO[bytes], size: int
-) -> Iterator[tuple[int, int]]:
-    """Bytes that hold each ten seconds of sound; none where there is nothing."""
-    clock = to_fraction(stream.time_base) or Fraction(1)
+def _sound(track: _Track, start: Fraction, size: int) -> tuple[Coded | None, list[SoundCut]]:
+    """The packets of the sound, and where each SOUND_SECONDS of it are."""
+    clock = to_fraction(track.stream.time_base) or Fraction(1)
     begins, lasts = round(start / clock), max(1, round(SOUND_SECONDS / clock))
-    if not len(stream.index_entries):
-        return
-    times, places, sizes = _heard(stream, track, source)
+    if not len(track.stream.index_entries):
+        return None, []
+    times, places, sizes = _heard(track)
     ends = list(map(add, places, sizes))
     if max(ends) > size:
         raise Uncut("it ends before its index does")
@@ -339,8 +349,17 @@ def _sound(
     if parts > _MOST_PARTS:
         raise Uncut("its sound lasts for days")
     starts = [bisect_left(times, begins + number * lasts) for number in range(1, parts)]
+    cuts = []
     for first, behind in pairwise([0, *starts, len(times)]):
-        if first < behind:
-            yield min(places[first:behind]), max(ends[first:behind])
-        else:
-            yield 0, 0
+        us = round((times[min(first, len(times) - 1)] * clock - start) * 1_000_000)
+        there = first < behind
+        cuts.append(
+            SoundCut(
+                us,
+                first,
+                min(places[first:behind]) if there else 0,
+                max(ends[first:behind]) if there else 0,
+            )
+        )
+    rows = excerpt.pack(times, places, sizes, repeat(True))
+    return Coded(rows, track.description()), cuts

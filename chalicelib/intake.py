@@ -135,8 +135,8 @@ def _plan(job: Job, invocation: Invocation) -> None:
             return
         facts, copy = looked
     made = make_plan(job.job_id, job.source_key, facts, steps, copy)
-    if made.samples and isinstance(facts, VideoFacts) and facts.index:
-        jobs.store_samples(made.samples, facts.index.samples)
+    if isinstance(facts, VideoFacts) and facts.index:
+        jobs.store_samples(made, facts.index)
     plan = jobs.store_plan(job.job_id, original.etag, made)
     logger.info("Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding)
     ledger.start_job(

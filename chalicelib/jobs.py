@@ -6,6 +6,7 @@ import msgspec
 
 from chalicelib import excerpt, files, ledger, queues
 from chalicelib.errors import SluiceError, Transient
+from chalicelib.media import Index
 from chalicelib.plan import REMUX, Excerpt, Hls, Plan, Samples, Task
 from chalicelib.queues import StartMessage, TaskMessage
 from chalicelib.rows import (
@@ -40,9 +41,11 @@ def load_plan(job: Job) -> Plan:
     return _load(_plan_key(job.job_id, job.etag))
 
 
-def store_samples(samples: Samples, rows: bytes) -> None:
-    """Keep what the excerpts of a plan are made of, before the plan: its name is a digest of it."""
-    files.put_new_work(samples.key, rows)
+def store_samples(plan: Plan, index: Index) -> None:
+    """Keep what the excerpts of a plan are made of, before the plan; under a digest of it."""
+    for samples, coded in ((plan.pictures, index.pictures), (plan.sound, index.sound)):
+        if samples and coded:
+            files.put_new_work(samples.key, coded.rows)
 
 
 def load_samples(samples: Samples, wanted: Excerpt) -> bytes:

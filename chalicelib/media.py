@@ -32,6 +32,25 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
     tail: int  # so far they hold it up to `led`, or the key frame alone
 
 
+class SoundCut(msgspec.Struct, frozen=True, array_like=True):
+    """Where two seconds of sound begin; where there is none, `begin` and `end` are 0."""
+
+    us: int  # when the first packet is heard, in microseconds after the start
+    sample: int  # how many come before it
+    begin: int  # bytes of the source from here to `end` hold them
+    end: int
+
+
+class Coded(msgspec.Struct, frozen=True):
+    """The samples of a track, in coding order: frames, or packets of sound."""
+
+    rows: bytes  # one for each, as `excerpt` packs them
+    track: bytes  # what else the container says of them: ftyp and moov, without tables
+    lag: int = (
+        0  # how much later than another that is coded after it one is shown, at most; in ticks
+    )
+
+
 class Index(msgspec.Struct, frozen=True):
     """Where every frame of a film lies and when it is shown, as its container tells.
 
@@ -46,10 +65,9 @@ class Index(msgspec.Struct, frozen=True):
     # Frames in a row that last equally long: how many, and how long.
     steps: tuple[tuple[int, int], ...]
     cuts: tuple[Cut, ...]  # the first one is the first frame
-    samples: bytes  # as `excerpt` packs them: every coded frame
-    track: bytes  # what else the container says of the pictures: ftyp and moov, without tables
-    lag: int  # how much later than another that is coded after it a frame is shown, at most
-    sound: tuple[tuple[int, int], ...] = ()  # bytes that hold each ten seconds of sound, from 0 on
+    pictures: Coded
+    sound: Coded | None = None
+    sound_cuts: tuple[SoundCut, ...] = ()  # one for each SOUND_SECONDS
 
     def times(self) -> array[int]:
         """When each frame is shown, in that order; and when the last one ends."""
@@ -57,7 +75,7 @@ class Index(msgspec.Struct, frozen=True):
         return array("q", accumulate(durations, initial=self.cuts[0].time))
 
 
-SOUND_SECONDS = 10  # of each part of Index.sound
+SOUND_SECONDS = 2
 # FFmpeg seeks and shifts in microseconds: coarser ticks come out exactly.
 FINEST_TIMESCALE = 400_000
 

@@ -99,9 +99,9 @@ class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Excerpt(msgspec.Struct, frozen=True):
-    """Coded frames that are read as a film of their own, called `source`."""
+    """Samples of one track that are read as a film of their own, called `source`."""
 
-    samples: tuple[int, int]  # their numbers among the film's, and the one behind
+    samples: tuple[int, int]  # the number of the first, and of the one behind the last
     place: tuple[int, int]  # the bytes of the film that hold them
 
 
@@ -155,6 +155,7 @@ class Sound(msgspec.Struct, frozen=True, tag="sound"):
     skip: int
     packets: int | None  # None: to the end
     seconds: float
+    excerpt: Excerpt | None = None  # None: it reads the whole film
 
 
 class Remux(msgspec.Struct, frozen=True, tag="remux"):
@@ -173,11 +174,11 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Samples(msgspec.Struct, frozen=True):
-    """What it takes to make films of their own of a film's coded frames."""
+    """What it takes to make films of their own of the samples of a track; see `media.Coded`."""
 
-    key: str  # of the rows of all of them, as `excerpt` packs them
-    track: bytes  # what the film says of its pictures: ftyp and moov, without tables
-    lag: int  # how much later than another that is coded after it a frame is shown, at most; in ticks
+    key: str  # of the rows of all of them
+    track: bytes
+    lag: int
 
 
 class Join(msgspec.Struct, frozen=True, tag="join"):
@@ -213,7 +214,7 @@ class Task(msgspec.Struct, frozen=True):
     work: Work
     destination: str  # key prefix in the output bucket; file names are appended
     source: bool = True  # whether the source is needed
-    ranges: Ranges = ()  # bytes of it, from and to, that are enough; none: all, or an excerpt
+    ranges: Ranges = ()  # bytes of it, from and to, that are enough
     needs: tuple[str, ...] = ()  # tasks that must have ended well before this one is sent
     cost: float = 1.0  # estimated seconds of work, for weighing progress
 
@@ -224,8 +225,11 @@ class Task(msgspec.Struct, frozen=True):
     @property
     def read(self) -> Ranges:
         """The bytes of the source that are read; none: all."""
-        excerpt = self.work.excerpt if isinstance(self.work, Chunk) else None
-        return (excerpt.place,) if excerpt else self.ranges
+        return (self.excerpt.place,) if self.excerpt else self.ranges
+
+    @property
+    def excerpt(self) -> Excerpt | None:
+        return self.work.excerpt if isinstance(self.work, Chunk | Sound) else None
 
 
 def group_of(task_id: str) -> str:
@@ -240,7 +244,9 @@ class Plan(msgspec.Struct, frozen=True):
     steps: dict[str, str]
     encoding: str = ""  # how a film is encoded, and why: a sentence
     copy: Source | None = None  # what is read instead of the original
-    samples: Samples | None = None  # of what excerpts are read
+    # What excerpts are made of.
+    pictures: Samples | None = None
+    sound: Samples | None = None
 
     def task(self, task_id: str) -> Task:
         return next(task for task in self.tasks if task.id == task_id)
@@ -250,6 +256,12 @@ class Plan(msgspec.Struct, frozen=True):
         needed = self._needed(task)
         pictures = [part for part in needed if isinstance(part.work, Chunk)]
         return pictures, [part for part in needed if isinstance(part.work, Sound)]
+
+    def samples(self, task: Task) -> Samples:
+        """What the task's excerpt is made of."""
+        found = self.pictures if isinstance(task.work, Chunk) else self.sound
+        assert found is not None
+        return found
 
     def first(self) -> list[Task]:
         """The tasks that need no other."""
@@ -331,4 +343,3 @@ class Part(msgspec.Struct, frozen=True):
 
     work: Chunk | Sound
     cost: float
-    ranges: Ranges = ()

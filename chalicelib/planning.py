@@ -12,7 +12,7 @@ import msgspec
 
 from chalicelib import renditions
 from chalicelib.errors import JobError
-from chalicelib.media import Facts, ImageFacts, VideoFacts
+from chalicelib.media import Coded, Facts, ImageFacts, VideoFacts
 from chalicelib.plan import (
     Hls,
     Packaging,
@@ -120,14 +120,20 @@ def _of_film(
         encoding = _encoding(facts, len(encodes[0]))
     # The first part of each before the second of any: with them, a film can be watched.
     tasks += [task for row in zip_longest(*encodes) for task in row if task is not None]
-    samples = None
-    if encodes and facts.index is not None:
-        digest = hashlib.sha256(facts.index.samples).hexdigest()[:16]
-        key = f"work/{job_id}/samples-{digest}.bin"
-        samples = Samples(key, facts.index.track, facts.index.lag)
+    index = facts.index if encodes else None
     return Plan(
-        tuple(tasks + last), {step.name: step.name for step in steps}, encoding, copy, samples
+        tuple(tasks + last),
+        {step.name: step.name for step in steps},
+        encoding,
+        copy,
+        _samples(job_id, index.pictures) if index else None,
+        _samples(job_id, index.sound) if index and index.sound else None,
     )
+
+
+def _samples(job_id: str, coded: Coded) -> Samples:
+    digest = hashlib.sha256(coded.rows).hexdigest()[:16]
+    return Samples(f"work/{job_id}/samples-{digest}.bin", coded.track, coded.lag)
 
 
 def _parts(name: str, parts: Sequence[Part], folder: str) -> list[Task]:
@@ -137,7 +143,6 @@ def _parts(name: str, parts: Sequence[Part], folder: str) -> list[Task]:
             "encode",
             part.work,
             folder,
-            ranges=part.ranges,
             cost=part.cost,
         )
         for number, part in enumerate(parts)

@@ -12,8 +12,8 @@ from fractions import Fraction
 import msgspec
 
 from chalicelib import chunks, playlists
-from chalicelib.excerpt import ROW_BYTES
-from chalicelib.media import SOUND_SECONDS, Index, VideoFacts, fit_box, fit_short_side, fps
+from chalicelib.excerpt import count, joined
+from chalicelib.media import SOUND_SECONDS, Coded, Index, VideoFacts, fit_box, fit_short_side, fps
 from chalicelib.plan import (
     Again,
     Chunk,
@@ -37,7 +37,7 @@ _AHEAD = 12  # a decoder with threads reads on, while the last of them are not o
 # No chunk is shorter than a segment.
 _LEAST_CHUNK_SECONDS = float(chunks.SEGMENT_SECONDS)
 _FIRST_SOUND_SECONDS = 12
-_MOST_SOUND_SECONDS = 300
+_MOST_SOUND_SECONDS = 192
 # Bits a second.
 SOUND_BITS = 128_000
 # Pixels decoded and encoded in a second, by two cores.
@@ -282,7 +282,7 @@ def _chunk(
     def run(run_up: int) -> Again:
         # An excerpt begins its lag before what is shown first of it.
         excerpt, earliest = _excerpt(facts, index, span, run_up)
-        origin = earliest - index.lag
+        origin = earliest - index.pictures.lag
 
         def before(frame: int) -> float:
             """Seconds of the run, half way between a frame and the one before."""
@@ -339,7 +339,7 @@ def _excerpt(
     inside = index.cuts[span.first - run_up : span.behind]
     earliest = min(cut.earliest for cut in inside)
     begin, end = min(cut.begin for cut in inside), max(cut.end for cut in inside)
-    behind = len(index.samples) // ROW_BYTES
+    behind = count(index.pictures)
     if span.behind < len(index.cuts):
         # What is shown before the next cut and coded after; the frame after that, too, for a deinterlacer.
         following = index.cuts[span.behind]
@@ -350,23 +350,12 @@ def _excerpt(
     return Excerpt((inside[0].sample, behind), (begin, end)), earliest
 
 
-def _joined(ranges: Sequence[tuple[int, int]]) -> Ranges:
-    """In order, without what overlaps or touches."""
-    found: list[tuple[int, int]] = []
-    for begin, end in sorted(ranges):
-        if found and begin <= found[-1][1]:
-            found[-1] = found[-1][0], max(end, found[-1][1])
-        else:
-            found.append((begin, end))
-    return tuple(found)
-
-
 def sound(facts: VideoFacts) -> list[Part]:
     """The sound as AAC, in parts where it is long; nothing where there is none."""
     if facts.audio_stream is None:
         return []
     index = facts.index
-    seconds = len(index.sound) * SOUND_SECONDS if index else 0.0
+    seconds = len(index.sound_cuts) * SOUND_SECONDS if index else 0.0
     second = chunks.SAMPLE_RATE / chunks.PACKET_SAMPLES
     parts = []
     for number, piece in enumerate(
@@ -376,12 +365,19 @@ def sound(facts: VideoFacts) -> list[Part]:
         packets = piece.behind - piece.first if piece.behind else None
         # A packet more than is wanted: the last one of a run is cut short.
         limit = ("-t", f"{end - begin:.6f}") if piece.behind else ()
+        excerpt, trim = None, ""
+        source = ("-map", f"0:{facts.audio_stream}")
+        if index is not None and index.sound is not None:
+            excerpt, start = _heard(index, index.sound, begin, end)
+            source = ("-map", "0:0")
+            trim = f"atrim=start={max(0.0, start):.6f},asetpts=round(PTS-({start:.6f})/TB),"
         work = Sound(
             args=(
-                *open_source(facts, round(begin * 1_000_000) if piece.start else None),
+                *(("-copyts",) if excerpt else ()),
+                *open_source(facts),
                 *_beside(facts, facts.video_stream),
-                "-map", f"0:{facts.audio_stream}",
-                "-af", _ON_TIME + (",apad" if limit else ""),
+                *source,
+                "-af", trim + _ON_TIME + (",apad" if limit else ""),
                 "-c:a", "aac",
                 "-b:a", str(SOUND_BITS),
                 "-ac", "2",
@@ -399,20 +395,25 @@ def sound(facts: VideoFacts) -> list[Part]:
             skip=piece.first - piece.start,
             packets=packets,
             seconds=(end or seconds or facts.seconds) - begin,
+            excerpt=excerpt,
         )  # fmt: skip
-        parts.append(Part(work, max(0.1, work.seconds / _SOUND_SPEED), _heard(index, begin, end)))
+        parts.append(Part(work, max(0.1, work.seconds / _SOUND_SPEED)))
     return parts
 
 
-def _heard(index: Index | None, begin: float, end: float) -> Ranges:
-    """What of the source is needed to hear it from `begin` to `end` seconds; all of it where nobody knows."""
-    if index is None or not (begin or end):
-        return ()
-    last = int(end / SOUND_SECONDS) + 2 if end else len(index.sound)
-    parts = index.sound[max(0, int(begin / SOUND_SECONDS) - 1) : last]
-    told = [part for part in parts if part[1]]
-    media = (min(part[0] for part in told), max(part[1] for part in told))
-    return _joined((*index.header, media))
+def _heard(index: Index, sound: Coded, begin: float, end: float) -> tuple[Excerpt, float]:
+    """What holds the sound from `begin` to `end` seconds, or to its end; and when, in that, it begins."""
+    cuts = index.sound_cuts
+    # One before, for the decoder's sake; the one behind, where the last packet begins late.
+    number = max(0, int(begin / SOUND_SECONDS) - 1)
+    last = int(end / SOUND_SECONDS) + 2 if end else len(cuts)
+    behind = cuts[last].sample if last < len(cuts) else count(sound)
+    # Where all is silence, what came before it.
+    while cuts[number].sample == behind:
+        number -= 1
+    told = [cut for cut in cuts[number:last] if cut.end]
+    place = (min(cut.begin for cut in told), max(cut.end for cut in told))
+    return Excerpt((cuts[number].sample, behind), place), begin - cuts[number].us / 1e6
 
 
 def _keyframes(facts: VideoFacts) -> str:
@@ -482,4 +483,4 @@ def poster_ranges(facts: VideoFacts) -> Ranges:
         behind = bisect_left(cuts, last, key=lambda cut: cut.frame)
         end = cuts[behind].tail if behind < len(cuts) else 0
         found.append((cuts[first].begin, max(end, *(cut.end for cut in cuts[first:behind]))))
-    return _joined((*index.header, *found))
+    return joined((*index.header, *found))

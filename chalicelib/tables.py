@@ -18,10 +18,10 @@ _KEPT = {
     b"moov": (b"mvhd", b"trak"),
     b"trak": (b"tkhd", b"mdia"),
     b"mdia": (b"mdhd", b"hdlr", b"minf"),
-    b"minf": (b"vmhd", b"dinf", b"stbl"),
+    b"minf": (b"vmhd", b"smhd", b"dinf", b"stbl"),
     b"stbl": (b"stsd",),
 }
-_OPTIONAL = (b"vmhd", b"dinf")
+_OPTIONAL = (b"vmhd", b"smhd", b"dinf")
 
 
 def read_box(source: IO[bytes], start: int, end: int) -> tuple[bytes, int, int]:

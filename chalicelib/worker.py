@@ -101,9 +101,9 @@ def _perform(
     with scratch_folder() as folder:
         (folder / "out").mkdir()
         source = plan.copy or Source(job.source_key, job.etag)
-        fetch = partial(_fetch_excerpt, plan, source, folder / "source")
-        if isinstance(task.work, Chunk) and task.work.excerpt:
-            fetch(task.work.excerpt)
+        fetch = partial(_fetch_excerpt, plan, task, source, folder / "source")
+        if task.excerpt:
+            fetch(task.excerpt)
         else:
             files.fetch(source, folder / "source", task.ranges)
         if isinstance(task.work, Remux):
@@ -125,10 +125,10 @@ def _perform(
         }
 
 
-def _fetch_excerpt(plan: Plan, source: Source, target: Path, wanted: Excerpt) -> None:
-    assert plan.samples is not None
-    head = excerpt.head(plan.samples, jobs.load_samples(plan.samples, wanted), wanted.place)
-    files.fetch_excerpt(source, target, head, wanted.place)
+def _fetch_excerpt(plan: Plan, task: Task, source: Source, target: Path, wanted: Excerpt) -> None:
+    samples = plan.samples(task)
+    made = excerpt.make(samples, jobs.load_samples(samples, wanted))
+    files.fetch_parts(source, target, made.head, made.parts)
 
 
 def _picture(step: str, picture: Drawn, folder: Path, destination: str) -> StepState:

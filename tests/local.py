@@ -17,7 +17,7 @@ from moto import mock_aws
 
 from chalicelib import aws, excerpt, intake, packaging, remux, works
 from chalicelib.errors import JobError
-from chalicelib.media import Facts, VideoFacts
+from chalicelib.media import Coded, Facts, Index, VideoFacts
 from chalicelib.plan import (
     Chunk,
     Drawn,
@@ -29,6 +29,7 @@ from chalicelib.plan import (
     Poster,
     Refused,
     Remux,
+    Samples,
     Sound,
     Task,
     Thumbnail,
@@ -122,8 +123,8 @@ def carry_out(
     Where that goes on after an exception, those that wait for the task are left out.
     """
     results: dict[str, Result] = {}
-    facts = facts_of(path) if plan.samples else None
-    samples = facts.index.samples if isinstance(facts, VideoFacts) and facts.index else b""
+    facts = facts_of(path) if plan.pictures else None
+    index = facts.index if isinstance(facts, VideoFacts) else None
     made: dict[str, packaging.Stored] = {}
     with mock_aws():
         aws.s3.cache_clear()
@@ -144,9 +145,9 @@ def carry_out(
                 return
             place = folder / "tasks" / task.id
             (place / "out").mkdir(parents=True)
-            fetch = partial(_cut_out, plan, samples, path, place / "source")
-            if isinstance(task.work, Chunk) and task.work.excerpt:
-                fetch(task.work.excerpt)
+            fetch = partial(_cut_out, plan, task, index, path, place / "source")
+            if task.excerpt:
+                fetch(task.excerpt)
             else:
                 _copy(path, place / "source", task.ranges)
             if isinstance(task.work, Chunk | Sound):
@@ -183,14 +184,25 @@ def _copy(path: Path, target: Path, ranges: tuple[tuple[int, int], ...]) -> None
             file.write(source.read(end - begin))
 
 
-def _cut_out(plan: Plan, samples: bytes, path: Path, target: Path, wanted: Excerpt) -> None:
-    assert plan.samples is not None
-    rows = slice(*excerpt.rows_of(wanted))
-    begin, end = wanted.place
+def _cut_out(
+    plan: Plan, task: Task, index: Index | None, path: Path, target: Path, wanted: Excerpt
+) -> None:
+    assert index is not None
+    coded = index.pictures if isinstance(task.work, Chunk) else index.sound
+    assert coded is not None
+    write_excerpt(plan.samples(task), coded, path, target, wanted)
+
+
+def write_excerpt(
+    samples: Samples, coded: Coded, path: Path, target: Path, wanted: Excerpt
+) -> None:
+    """As `files.fetch_parts` does, from a file."""
+    made = excerpt.make(samples, coded.rows[slice(*excerpt.rows_of(wanted))])
     with path.open("rb") as source, target.open("wb") as file:
-        source.seek(begin)
-        file.write(excerpt.head(plan.samples, samples[rows], wanted.place))
-        file.write(source.read(end - begin))
+        file.write(made.head)
+        for begin, end in made.parts:
+            source.seek(begin)
+            file.write(source.read(end - begin))
 
 
 def heard(path: Path) -> Any:

@@ -9,7 +9,16 @@ import pytest
 
 from chalicelib import remux
 from chalicelib.errors import JobError, Unprocessable
-from chalicelib.media import Cut, ImageFacts, Index, VideoFacts, fit_box, fit_short_side, rhythm
+from chalicelib.media import (
+    Coded,
+    Cut,
+    ImageFacts,
+    Index,
+    VideoFacts,
+    fit_box,
+    fit_short_side,
+    rhythm,
+)
 from chalicelib.packaging import shortfall
 from chalicelib.plan import Plan, Remux
 from chalicelib.planning import make_plan, stem
@@ -37,9 +46,7 @@ INDEX = Index(
     start_us=0,
     steps=((3000, 512),),
     cuts=(Cut(time=0, frame=0, sample=0, led=0, earliest=0, begin=0, end=1, tail=1),),
-    samples=b"",
-    track=b"",
-    lag=0,
+    pictures=Coded(b"", b""),
 )
 PICTURE = ImageFacts("JPEG", 4000, 3000)
 
