@@ -20,6 +20,7 @@ from benchmarks.films import films
 from benchmarks.machine import stand_in_for_lambda
 from benchmarks.quality import Quality, quality
 from chalicelib.errors import JobError
+from chalicelib.excerpt import bytes_read
 from chalicelib.media import VideoFacts
 from chalicelib.plan import Chunk, Sound
 from chalicelib.planning import make_plan
@@ -65,15 +66,13 @@ def _measure(film: Path, pool: ProcessPoolExecutor) -> list[Figure]:
     )
     steps = find_steps(["transcode_720p"], JobError)
     plan = make_plan("job", film.name, facts, steps)
-    # Apart from the index of the whole, which each part of the sound reads.
-    header = sum(end - begin for begin, end in facts.index.header)
     read = {
         kind: sum(
-            sum(end - begin for begin, end in task.read) - apart
+            bytes_read(task.excerpt)
             for task in plan.tasks
-            if isinstance(task.work, kind) and task.read
+            if isinstance(task.work, kind) and task.excerpt
         )
-        for kind, apart in ((Chunk, 0), (Sound, header))
+        for kind in (Chunk, Sound)
     }
     size = film.stat().st_size / 1e6
     name = f"{film.stem} in {plan.sizes()['720p']} chunks"

@@ -108,11 +108,11 @@ def bare_args(facts: VideoFacts, target: str) -> tuple[str, ...]:
     """One MP4 with its index first, by the flags of the rendition and of its sound."""
     whole = msgspec.structs.replace(facts, index=None)
     pictures = renditions.pictures(whole, renditions.rendition_720p(facts), watched=False)[0].work
-    video = pictures.args[: pictures.args.index("-output_ts_offset")]
+    video = pictures.run.args[: pictures.run.args.index("-output_ts_offset")]
     audio: tuple[str, ...] = ()
     for part in renditions.sound(whole):
-        begin, end = part.work.args.index("-map"), part.work.args.index("-map_metadata")
-        audio = part.work.args[begin:end]
+        args = part.work.run.args
+        audio = args[args.index("-map") : args.index("-map_metadata")]
     return (*video, *audio, "-movflags", "+faststart", "-f", "mp4", target)
 
 

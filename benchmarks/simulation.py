@@ -16,7 +16,7 @@ from typing import NamedTuple
 from benchmarks.figures import Figure
 from chalicelib.chunks import PACKET_SAMPLES, SAMPLE_RATE
 from chalicelib.errors import JobError
-from chalicelib.excerpt import ROW_BYTES
+from chalicelib.excerpt import ROW_BYTES, bytes_read
 from chalicelib.media import SOUND_SECONDS, Coded, Cut, Index, SoundCut, VideoFacts
 from chalicelib.plan import Chunk, Plan, Sound, Task
 from chalicelib.planning import make_plan
@@ -106,7 +106,6 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
     )
     index = Index(
         size=group * len(cuts),
-        header=((0, 40 * seconds),),
         timescale=12800,
         start=0,
         start_us=0,
@@ -169,7 +168,8 @@ def _allowed_at(started: int, ramp: Ramp) -> float:
 
 
 def _seconds(task: Task, told: Assumptions) -> float:
-    fetched = sum(end - begin for begin, end in task.read) / told.network
+    assert task.excerpt is not None
+    fetched = bytes_read(task.excerpt) / told.network
     work = task.work
     assert isinstance(work, Chunk | Sound)
     if isinstance(work, Sound):

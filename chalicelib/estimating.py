@@ -6,7 +6,7 @@ function         DynamoDB           S3                                       SQS
 intake           4                  2 + those of looking at the source,      2 + ⌈n/10⌉ for each of q
                                     and one for each track with excerpts
 image, k steps   3 + k              2 + k                                    2
-poster           4                  2 + ranges                               2
+poster           4                  4, and 2 for each dull candidate         2
 chunk, sound     4                  4 + segments; 3 without excerpts         2
 MP4              4 + ⌈parts/100⌉    3 + tracks + segments + ⌈bytes/8 MiB⌉    2
 HLS              4 + ⌈parts/100⌉    2 + tracks                               2
@@ -25,7 +25,7 @@ import msgspec
 
 from chalicelib import playlists
 from chalicelib.chunks import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, sound_segments
-from chalicelib.excerpt import rows_of
+from chalicelib.excerpt import bytes_read
 from chalicelib.files import PART_BYTES
 from chalicelib.media import Facts, ImageFacts, VideoFacts, fps
 from chalicelib.plan import (
@@ -147,11 +147,8 @@ def _of_task(
 ) -> Used:
     """One invocation: it reads the job and its plan, claims, works, says so, and what follows of it."""
     work = task.work
-    fetched = sum(end - begin for begin, end in task.read) or size
-    gets, puts, parts = 1 + max(1, len(task.read)), 1, 0
-    if task.excerpt:
-        first, behind = rows_of(task.excerpt)
-        gets, fetched = gets + 1, fetched + behind - first
+    fetched, gets = (bytes_read(task.excerpt), 3) if task.excerpt else (size, 2)
+    puts, parts = 1, 0
     made = _stored(task, facts, bits)
     one_core = min(1.0, given.cores)
     match work:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from chalicelib import mp4
 from chalicelib.media import Coded
-from chalicelib.plan import Excerpt, Ranges, Samples
+from chalicelib.plan import Excerpt, Samples
 
 # Of a sample: when it is shown, in ticks; where it begins; twice its size, and one for a key frame.
 _COLUMNS = 3
@@ -43,11 +43,17 @@ def rows_of(excerpt: Excerpt) -> tuple[int, int]:
     return first * ROW_BYTES, behind * ROW_BYTES
 
 
+def bytes_read(excerpt: Excerpt) -> int:
+    """What is fetched for it: its rows, and the part of the film that its samples lie in."""
+    (first, behind), (begin, end) = rows_of(excerpt), excerpt.place
+    return behind - first + end - begin
+
+
 class Made(NamedTuple):
     """An excerpt: its head, and the parts of the film that follow it, one behind the other."""
 
     head: bytes
-    parts: Ranges
+    parts: list[tuple[int, int]]
 
 
 def make(samples: Samples, packed: bytes) -> Made:
@@ -62,7 +68,7 @@ def make(samples: Samples, packed: bytes) -> Made:
     track.sizes.extend(mark >> 1 for mark in marks)
     track.keys.extend(number for number, mark in enumerate(marks, 1) if mark & 1)
     track.last = 1  # it ends with the film, or is cut off
-    parts = joined(zip(begins, map(add, begins, track.sizes), strict=True))
+    parts = _joined(zip(begins, map(add, begins, track.sizes), strict=True))
     firsts = [begin for begin, _ in parts]
     before = list(accumulate((end - begin for begin, end in parts), initial=0))
     for begin in begins:
@@ -71,7 +77,7 @@ def make(samples: Samples, packed: bytes) -> Made:
     return Made(mp4.excerpt(track, samples.lag, before[-1]), parts)
 
 
-def joined(ranges: Iterable[tuple[int, int]]) -> Ranges:
+def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """In order, without what overlaps or touches."""
     found: list[tuple[int, int]] = []
     for begin, end in sorted(ranges):
@@ -79,4 +85,4 @@ def joined(ranges: Iterable[tuple[int, int]]) -> Ranges:
             found[-1] = found[-1][0], max(end, found[-1][1])
         else:
             found.append((begin, end))
-    return tuple(found)
+    return found

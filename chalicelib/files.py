@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from botocore.response import StreamingBody
 
 from chalicelib.aws import s3
 from chalicelib.errors import JobError, Transient
-from chalicelib.plan import Ranges, Source
+from chalicelib.plan import Source
 from chalicelib.settings import settings
 
 CONTENT_TYPES = {
@@ -71,22 +71,15 @@ def read(source: Source, start: int, length: int) -> bytes:
     return _open(source, Range=f"bytes={start}-{start + length - 1}").read()
 
 
-def fetch(source: Source, target: Path, ranges: Ranges) -> None:
-    """Write parts of the object to where they belong in `target`; the whole, where there are no ranges.
-
-    What is between them are holes, which read as zeros and take no disk. Raises JobError where the object is
-    no longer that of this ETag.
-    """
+def fetch(source: Source, target: Path) -> None:
+    """Write the object to `target`. Raises JobError where it is no longer that of this ETag."""
     with target.open("wb") as file:
-        if not ranges:
-            shutil.copyfileobj(_open(source), file, 1024**2)
-        for begin, end in ranges:
-            file.seek(begin)
-            body = _open(source, Range=f"bytes={begin}-{end - 1}")
-            shutil.copyfileobj(body, file, 1024**2)
+        shutil.copyfileobj(_open(source), file, 1024**2)
 
 
-def fetch_parts(source: Source, target: Path, head: bytes, parts: Ranges) -> None:
+def fetch_parts(
+    source: Source, target: Path, head: bytes, parts: Sequence[tuple[int, int]]
+) -> None:
     """Write `head` and behind it parts of the object, in order, to `target`; by one request.
 
     What lies between them is read, and not kept. Raises JobError as `fetch`.

@@ -91,33 +91,29 @@ def _read(source: IO[bytes], size: int, facts: VideoFacts) -> Index:
 
 
 class _Layout(NamedTuple):
-    """Byte ranges: what is outside of media data, with the head of it; media data. And two boxes."""
+    """Where media data lie, but for the head of them: from and to. And two boxes."""
 
-    header: list[tuple[int, int]]
     media: list[tuple[int, int]]
     ftyp: Box | None
     moov: Box | None
 
 
 def _layout(source: IO[bytes], size: int) -> _Layout:
-    header: list[tuple[int, int]] = []
     media: list[tuple[int, int]] = []
     found: dict[bytes, Box] = {}
+    boxes = 0
     offset = 0
     while offset < size:
-        if len(header) > _MOST_BOXES:
-            raise _Unindexed("its container is in fragments")
         kind, content, following = read_box(source, offset, size)
         end = min(following, size)
-        if kind == b"moof":
+        boxes += 1
+        if kind == b"moof" or boxes > _MOST_BOXES:
             raise _Unindexed("its container is in fragments")
         found.setdefault(kind, Box(kind, offset, content, end))
         if kind == b"mdat":
             media.append((min(end, offset + 16 + _HEAD_BYTES), end))
-            end = media[-1][0]
-        header.append((offset, end))
         offset = following
-    return _Layout(header, media, found.get(b"ftyp"), found.get(b"moov"))
+    return _Layout(media, found.get(b"ftyp"), found.get(b"moov"))
 
 
 class _Hollow(SizedFile):
@@ -176,7 +172,6 @@ def _index(
         sound, sound_cuts = _sound(audio, start, size)
     return Index(
         size=size,
-        header=tuple(layout.header),
         timescale=int(timescale),
         start=round(start * timescale),
         start_us=container.start_time or 0,

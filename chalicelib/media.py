@@ -58,7 +58,6 @@ class Index(msgspec.Struct, frozen=True):
     """
 
     size: int  # of the source, in bytes
-    header: tuple[tuple[int, int], ...]  # what is needed to open it: offset and end
     timescale: int
     start: int
     start_us: int  # the same, in FFmpeg's microseconds

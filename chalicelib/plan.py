@@ -52,13 +52,27 @@ class Pictures(msgspec.Struct, frozen=True, tag="pictures"):
     made: dict[str, Thumbnail | Watermark]
 
 
+class Excerpt(msgspec.Struct, frozen=True):
+    """Samples of one track that are read as a film of their own."""
+
+    samples: tuple[int, int]  # the number of the first, and of the one behind the last
+    place: tuple[int, int]  # the bytes of the film that hold them
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One FFmpeg run: it reads the file `source`, and makes the one that it names last."""
+
+    args: tuple[str, ...]
+    excerpt: Excerpt | None = None  # what `source` is; None: the whole film
+
+
 class Poster(msgspec.Struct, frozen=True, tag="poster"):
     """A JPEG of a film's frame: the first of the candidates that shows something.
 
-    Each command writes one picture, already at its final size, to the file that it names last.
+    Each run makes one, already at its final size.
     """
 
-    commands: tuple[tuple[str, ...], ...]
+    candidates: tuple[Run, ...]
     output: str
 
 
@@ -98,20 +112,6 @@ class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
     codec: str = ""  # of pictures, as playlists name it
 
 
-class Excerpt(msgspec.Struct, frozen=True):
-    """Samples of one track that are read as a film of their own, called `source`."""
-
-    samples: tuple[int, int]  # the number of the first, and of the one behind the last
-    place: tuple[int, int]  # the bytes of the film that hold them
-
-
-class Again(msgspec.Struct, frozen=True):
-    """A second run for what came out wrong: with a run-up, and so with more of the source."""
-
-    args: tuple[str, ...]
-    excerpt: Excerpt
-
-
 class Exact(msgspec.Struct, frozen=True):
     """What a chunk must come out as: its frames by their times, and the segments they fill."""
 
@@ -119,9 +119,8 @@ class Exact(msgspec.Struct, frozen=True):
     steps: tuple[tuple[int, int], ...]  # frames in a row that last equally long: how many, how long
     starts: tuple[int, ...]  # of each segment, in ticks of the output
     segments: tuple[Segment, ...]
-    again: Again | None = (
-        None  # where what comes out is not exact; None where it had a run-up already
-    )
+    # With a run-up, where what comes out is not exact; None where it had one already.
+    again: Run | None = None
 
     def times(self) -> list[int]:
         """When each frame is shown, and when the last one ends."""
@@ -130,14 +129,13 @@ class Exact(msgspec.Struct, frozen=True):
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
-    """A part of a rendition's pictures, or all of them: one FFmpeg run that makes one file of fragments."""
+    """A part of a rendition's pictures, or all of them: one file of fragments."""
 
-    args: tuple[str, ...]  # the last one names that file
+    run: Run
     prefix: str  # of the names of its segments
     delay: int  # ticks from decoding a frame to showing it, at most
     seconds: float
     exact: Exact | None = None  # None where nobody can tell before it is decoded
-    excerpt: Excerpt | None = None  # None: it reads the whole film
     extra: tuple[str, ...] = ()  # files of this package that the run reads
     # The multivariant playlist until the whole is measured, made by the first chunk; {codec} is filled in.
     master: str = ""
@@ -149,13 +147,12 @@ class Sound(msgspec.Struct, frozen=True, tag="sound"):
     Packet `first` of the whole is packet `skip` of this run; the first of all is the encoder's own.
     """
 
-    args: tuple[str, ...]
+    run: Run
     prefix: str
     first: int
     skip: int
     packets: int | None  # None: to the end
     seconds: float
-    excerpt: Excerpt | None = None  # None: it reads the whole film
 
 
 class Remux(msgspec.Struct, frozen=True, tag="remux"):
@@ -203,9 +200,6 @@ class Hls(msgspec.Struct, frozen=True, tag="hls"):
 Work = Pictures | Poster | Chunk | Sound | Remux | Join | Hls
 
 
-Ranges = tuple[tuple[int, int], ...]
-
-
 class Task(msgspec.Struct, frozen=True):
     """One message to one step Lambda."""
 
@@ -214,7 +208,6 @@ class Task(msgspec.Struct, frozen=True):
     work: Work
     destination: str  # key prefix in the output bucket; file names are appended
     source: bool = True  # whether the source is needed
-    ranges: Ranges = ()  # bytes of it, from and to, that are enough
     needs: tuple[str, ...] = ()  # tasks that must have ended well before this one is sent
     cost: float = 1.0  # estimated seconds of work, for weighing progress
 
@@ -223,13 +216,13 @@ class Task(msgspec.Struct, frozen=True):
         return group_of(self.id)
 
     @property
-    def read(self) -> Ranges:
-        """The bytes of the source that are read; none: all."""
-        return (self.excerpt.place,) if self.excerpt else self.ranges
-
-    @property
     def excerpt(self) -> Excerpt | None:
-        return self.work.excerpt if isinstance(self.work, Chunk | Sound) else None
+        """What of the source is read first; None: all of it."""
+        match self.work:
+            case Chunk(run=run) | Sound(run=run) | Poster(candidates=(run, *_)):
+                return run.excerpt
+            case _:
+                return None
 
 
 def group_of(task_id: str) -> str:
@@ -259,7 +252,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     def samples(self, task: Task) -> Samples:
         """What the task's excerpt is made of."""
-        found = self.pictures if isinstance(task.work, Chunk) else self.sound
+        found = self.sound if isinstance(task.work, Sound) else self.pictures
         assert found is not None
         return found
 

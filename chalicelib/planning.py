@@ -88,7 +88,6 @@ def _of_film(
                     step.name,
                     work,
                     prefix + step.folder,
-                    ranges=renditions.poster_ranges(facts),
                     cost=PICTURE_COST,
                 )
             )
@@ -120,14 +119,14 @@ def _of_film(
         encoding = _encoding(facts, len(encodes[0]))
     # The first part of each before the second of any: with them, a film can be watched.
     tasks += [task for row in zip_longest(*encodes) for task in row if task is not None]
-    index = facts.index if encodes else None
+    index = facts.index
     return Plan(
         tuple(tasks + last),
         {step.name: step.name for step in steps},
         encoding,
         copy,
         _samples(job_id, index.pictures) if index else None,
-        _samples(job_id, index.sound) if index and index.sound else None,
+        _samples(job_id, index.sound) if encodes and index and index.sound else None,
     )
 
 

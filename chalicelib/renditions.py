@@ -8,14 +8,14 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 
 import msgspec
 
 from chalicelib import chunks, playlists
-from chalicelib.excerpt import count, joined
+from chalicelib.excerpt import count
 from chalicelib.media import SOUND_SECONDS, Coded, Index, VideoFacts, fit_box, fit_short_side, fps
 from chalicelib.plan import (
-    Again,
     Chunk,
     Exact,
     Excerpt,
@@ -24,8 +24,8 @@ from chalicelib.plan import (
     Mark,
     Part,
     Poster,
-    Ranges,
     Rendition,
+    Run,
     Segment,
     Sound,
 )
@@ -33,7 +33,6 @@ from chalicelib.settings import settings
 
 POSTER_BOX = 512
 _POSTER_FRAMES = 12  # of which each candidate is chosen
-_AHEAD = 12  # a decoder with threads reads on, while the last of them are not out
 # No chunk is shorter than a segment.
 _LEAST_CHUNK_SECONDS = float(chunks.SEGMENT_SECONDS)
 _FIRST_SOUND_SECONDS = 12
@@ -191,7 +190,7 @@ def _pixels(facts: VideoFacts, rendition: Rendition) -> int:
 def _whole(facts: VideoFacts, rendition: Rendition, master: str) -> Part:
     args = _encode(facts, rendition, open_source(facts), "", _keyframes(facts), 0)
     work = Chunk(
-        args,
+        Run(args),
         prefix="video_00000_",
         delay=_delay(facts, 1 / fps(facts) if facts.steady else float("inf")),
         seconds=facts.seconds,
@@ -279,16 +278,9 @@ def _chunk(
     parts = chunks.segments(times, starts, behind, index.timescale)
     prefix = f"video_{number:05d}_"
 
-    def run(run_up: int) -> Again:
-        # An excerpt begins its lag before what is shown first of it.
-        excerpt, earliest = _excerpt(facts, index, span, run_up)
-        origin = earliest - index.pictures.lag
-
-        def before(frame: int) -> float:
-            """Seconds of the run, half way between a frame and the one before."""
-            gap = times[frame] - times[frame - 1] if frame else times[1] - times[0]
-            return max(0.0, (times[frame] - gap / 2 - origin) / index.timescale)
-
+    def run(run_up: int) -> Run:
+        excerpt, origin = _excerpt(facts, index, chunks.Span(span.first - run_up, span.behind))
+        before = partial(_before, index, times, origin=origin)
         end = "" if is_last else f":end={before(behind):.6f}"
         shift = round((origin - index.start) * 1_000_000 / index.timescale)
         args = _encode(
@@ -299,15 +291,14 @@ def _chunk(
             ",".join(f"{before(start):.6f}" for start in starts),
             shift,
         )
-        return Again(args, excerpt)
+        return Run(args, excerpt)
 
-    facts = msgspec.structs.replace(facts, video_stream=0)  # there is no other in an excerpt
+    facts = _alone(facts)
     can_run_up = span.first > 0
     # A deinterlacer looks at the frames before and after.
     run_up = int(can_run_up and facts.interlaced)
-    args, excerpt = msgspec.structs.astuple(run(run_up))
     work = Chunk(
-        args,
+        run(run_up),
         prefix=prefix,
         delay=delay,
         seconds=(times[behind] - times[first]) / index.timescale,
@@ -324,7 +315,6 @@ def _chunk(
             ),
             again=run(1) if can_run_up and not run_up else None,
         ),
-        excerpt=excerpt,
         extra=(rendition.mark.image,) if rendition.mark else (),
         master=master,
     )
@@ -332,11 +322,14 @@ def _chunk(
     return Part(work, cost)
 
 
-def _excerpt(
-    facts: VideoFacts, index: Index, span: chunks.Span, run_up: int
-) -> tuple[Excerpt, int]:
-    """What a chunk decodes, and when the first of that is shown."""
-    inside = index.cuts[span.first - run_up : span.behind]
+def _alone(facts: VideoFacts) -> VideoFacts:
+    """The facts of an excerpt of the pictures: it has no other stream."""
+    return msgspec.structs.replace(facts, video_stream=0)
+
+
+def _excerpt(facts: VideoFacts, index: Index, span: chunks.Span) -> tuple[Excerpt, int]:
+    """What it takes to decode the frames of a span, and the film's time when it starts, in ticks."""
+    inside = index.cuts[span.first : span.behind]
     earliest = min(cut.earliest for cut in inside)
     begin, end = min(cut.begin for cut in inside), max(cut.end for cut in inside)
     behind = count(index.pictures)
@@ -347,7 +340,13 @@ def _excerpt(
         if behind > following.sample:
             earliest = min(earliest, following.earliest)
             begin, end = min(begin, following.begin), max(end, following.tail)
-    return Excerpt((inside[0].sample, behind), (begin, end)), earliest
+    return Excerpt((inside[0].sample, behind), (begin, end)), earliest - index.pictures.lag
+
+
+def _before(index: Index, times: Sequence[int], frame: int, origin: int) -> float:
+    """Seconds of an excerpt that starts at `origin`, half way between a frame and the one before."""
+    gap = times[frame] - times[frame - 1] if frame else times[1] - times[0]
+    return max(0.0, (times[frame] - gap / 2 - origin) / index.timescale)
 
 
 def sound(facts: VideoFacts) -> list[Part]:
@@ -365,38 +364,39 @@ def sound(facts: VideoFacts) -> list[Part]:
         packets = piece.behind - piece.first if piece.behind else None
         # A packet more than is wanted: the last one of a run is cut short.
         limit = ("-t", f"{end - begin:.6f}") if piece.behind else ()
+        source: tuple[str, ...] = (
+            *open_source(facts),
+            *_beside(facts, facts.video_stream),
+            "-map", f"0:{facts.audio_stream}",
+        )  # fmt: skip
         excerpt, trim = None, ""
-        source = ("-map", f"0:{facts.audio_stream}")
         if index is not None and index.sound is not None:
             excerpt, start = _heard(index, index.sound, begin, end)
-            source = ("-map", "0:0")
+            source = ("-copyts", *open_source(facts), "-map", "0:0")
             trim = f"atrim=start={max(0.0, start):.6f},asetpts=round(PTS-({start:.6f})/TB),"
+        args = (
+            *source,
+            "-af", trim + _ON_TIME + (",apad" if limit else ""),
+            "-c:a", "aac",
+            "-b:a", str(SOUND_BITS),
+            "-ac", "2",
+            "-ar", str(chunks.SAMPLE_RATE),
+            *limit,
+            "-map_metadata", "-1",
+            "-map_chapters", "-1",
+            "-movflags", "+frag_every_frame+empty_moov+default_base_moof+skip_trailer",
+            "-use_editlist", "0",
+            "-f", "mp4",
+            _PACKETS,
+        )  # fmt: skip
         work = Sound(
-            args=(
-                *(("-copyts",) if excerpt else ()),
-                *open_source(facts),
-                *_beside(facts, facts.video_stream),
-                *source,
-                "-af", trim + _ON_TIME + (",apad" if limit else ""),
-                "-c:a", "aac",
-                "-b:a", str(SOUND_BITS),
-                "-ac", "2",
-                "-ar", str(chunks.SAMPLE_RATE),
-                *limit,
-                "-map_metadata", "-1",
-                "-map_chapters", "-1",
-                "-movflags", "+frag_every_frame+empty_moov+default_base_moof+skip_trailer",
-                "-use_editlist", "0",
-                "-f", "mp4",
-                _PACKETS,
-            ),
+            Run(args, excerpt),
             prefix=f"audio_{number:03d}_",
             first=piece.first,
             skip=piece.first - piece.start,
             packets=packets,
             seconds=(end or seconds or facts.seconds) - begin,
-            excerpt=excerpt,
-        )  # fmt: skip
+        )
         parts.append(Part(work, max(0.1, work.seconds / _SOUND_SPEED)))
     return parts
 
@@ -450,37 +450,38 @@ def hls(facts: VideoFacts, rendition: Rendition) -> Hls:
 
 def poster(facts: VideoFacts, output: str) -> Poster:
     """Frames to choose a poster from, scaled before they are compared: 4K frames fill a memory otherwise."""
-    width, height = fit_box(facts.width, facts.height, POSTER_BOX)
     return Poster(
-        tuple(
-            (
-                *open_source(facts, round(facts.seconds * part * 1_000_000)),
-                "-map", f"0:{facts.video_stream}",
-                "-vf", f"{_shape(facts, width, height)},thumbnail={_POSTER_FRAMES}",
-                "-frames:v", "1",
-                "-f", "image2",
-                "-c:v", "png",
-                "-update", "1",
-                f"candidate_{number}.png",
-            )
-            for number, part in enumerate(POSTER_AT)
-        ),
-        output,
-    )  # fmt: skip
+        tuple(_candidate(facts, number, part) for number, part in enumerate(POSTER_AT)), output
+    )
 
 
-def poster_ranges(facts: VideoFacts) -> Ranges:
-    """The bytes of the source that a poster is chosen from; all where nobody knows."""
+def _candidate(facts: VideoFacts, number: int, part: float) -> Run:
     index = facts.index
     if index is None:
-        return ()
-    cuts, times = index.cuts, index.times()
-    found = []
-    for part in POSTER_AT:
+        source = open_source(facts, round(facts.seconds * part * 1_000_000))
+        trim, excerpt = "", None
+    else:
+        cuts, times = index.cuts, index.times()
         time = index.start + facts.seconds * part * index.timescale
-        first = max(0, bisect_right(cuts, time, key=lambda cut: cut.time) - 1)
-        last = bisect_right(times, time) + _POSTER_FRAMES + _AHEAD
-        behind = bisect_left(cuts, last, key=lambda cut: cut.frame)
-        end = cuts[behind].tail if behind < len(cuts) else 0
-        found.append((cuts[first].begin, max(end, *(cut.end for cut in cuts[first:behind]))))
-    return joined((*index.header, *found))
+        frame = min(bisect_left(times, time), len(times) - 2)
+        span = chunks.Span(
+            bisect_right(cuts, frame, key=lambda cut: cut.frame) - 1,
+            bisect_left(cuts, frame + _POSTER_FRAMES, key=lambda cut: cut.frame),
+        )
+        source = ("-copyts", *open_source(facts))
+        excerpt, origin = _excerpt(facts, index, span)
+        trim = f"trim=start={_before(index, times, frame, origin):.6f},"
+        facts = _alone(facts)
+    width, height = fit_box(facts.width, facts.height, POSTER_BOX)
+    args = (
+        *source,
+        "-map", f"0:{facts.video_stream}",
+        "-vf", f"{_shape(facts, width, height, trim)},thumbnail={_POSTER_FRAMES}",
+        "-fps_mode", "passthrough",
+        "-frames:v", "1",
+        "-f", "image2",
+        "-c:v", "png",
+        "-update", "1",
+        f"candidate_{number}.png",
+    )  # fmt: skip
+    return Run(args, excerpt)

@@ -102,10 +102,8 @@ def _perform(
         (folder / "out").mkdir()
         source = plan.copy or Source(job.source_key, job.etag)
         fetch = partial(_fetch_excerpt, plan, task, source, folder / "source")
-        if task.excerpt:
-            fetch(task.excerpt)
-        else:
-            files.fetch(source, folder / "source", task.ranges)
+        if task.excerpt is None:
+            files.fetch(source, folder / "source")
         if isinstance(task.work, Remux):
             copy = works.remux(task.work, folder, budget)
             return files.publish_copy(copy, task.destination + copy.name)
@@ -118,7 +116,7 @@ def _perform(
         if isinstance(task.work, Pictures):
             drawn = works.draw(task.work, folder, budget)
         else:
-            drawn = {task.id: works.poster(task.work, folder, budget)}
+            drawn = {task.id: works.poster(task.work, folder, budget, fetch)}
         return {
             step: _picture(step, picture, folder / "out", task.destination)
             for step, picture in drawn.items()

@@ -25,6 +25,7 @@ from chalicelib.plan import (
     Pictures,
     Poster,
     Remux,
+    Run,
     Segment,
     Sound,
 )
@@ -53,14 +54,24 @@ def draw(work: Pictures, folder: Path, budget: Budget) -> dict[str, Drawn]:
     return msgspec.json.decode(made, type=dict[str, Drawn])
 
 
-def poster(work: Poster, folder: Path, budget: Budget) -> Made:
-    """Make a film's poster in `folder`, where the source lies. Raises JobError, Transient."""
+Fetch = Callable[[Excerpt], None]
+
+
+def poster(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> Made:
+    """Make a film's poster in `folder`, where the source lies, or each candidate's excerpt is put.
+
+    Raises JobError, Transient.
+    """
     from chalicelib import ffmpeg, pictures
 
     best: tuple[pictures.Interest, Path] | None = None
-    for args in work.commands:
-        candidate = folder / args[-1]
-        ffmpeg.run(args, folder=folder, seconds=budget.seconds(), memory_bytes=budget.memory_bytes)
+    for run in work.candidates:
+        if run.excerpt:
+            fetch(run.excerpt)
+        candidate = folder / run.args[-1]
+        ffmpeg.run(
+            run.args, folder=folder, seconds=budget.seconds(), memory_bytes=budget.memory_bytes
+        )
         if not candidate.exists():  # nothing is left to see so late in a very short film
             continue
         interest = pictures.interest(candidate)
@@ -109,22 +120,20 @@ def encode(
     folder: Path,
     budget: Budget,
     on_seconds: Callable[[float], None],
-    fetch: Callable[[Excerpt], None],
+    fetch: Fetch,
 ) -> Parts:
-    """Make a part of a film in `folder`: its segments and its initialisation in `out/`.
+    """Make a part of a film in `folder`, where the source lies, or its excerpt is put.
 
-    The planned part of the source is there; `fetch` puts another in its place.
+    Its segments and its initialisation come to `out/`.
     """
-    if isinstance(work, Chunk):
-        for name in work.extra:
-            shutil.copy(asset(name), folder / name)
-    made = _run(work.args, folder, budget, on_seconds)
     if isinstance(work, Sound):
-        return _sound(work, made, folder / "out")
+        return _sound(work, _run(work.run, folder, budget, on_seconds, fetch), folder / "out")
+    for name in work.extra:
+        shutil.copy(asset(name), folder / name)
+    made = _run(work.run, folder, budget, on_seconds, fetch)
     if work.exact and work.exact.again and not _is_exact(work.exact, made.fragments):
         logger.info("Not exact: again, with a run-up")
-        fetch(work.exact.again.excerpt)
-        made = _run(work.exact.again.args, folder, budget, on_seconds)
+        made = _run(work.exact.again, folder, budget, on_seconds, fetch)
     return _chunk(work, made, folder / "out")
 
 
@@ -137,18 +146,20 @@ class _Encoded(NamedTuple):
 
 
 def _run(
-    args: tuple[str, ...], folder: Path, budget: Budget, on_seconds: Callable[[float], None]
+    run: Run, folder: Path, budget: Budget, on_seconds: Callable[[float], None], fetch: Fetch
 ) -> _Encoded:
     from chalicelib import ffmpeg
 
+    if run.excerpt:
+        fetch(run.excerpt)
     ffmpeg.run(
-        args,
+        run.args,
         folder=folder,
         seconds=budget.seconds(),
         memory_bytes=budget.memory_bytes,
         on_seconds=on_seconds,
     )
-    with (folder / args[-1]).open("rb") as file:
+    with (folder / run.args[-1]).open("rb") as file:
         data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     return _Encoded(data, *mp4.split(data))
 

@@ -29,6 +29,7 @@ from chalicelib.plan import (
     Poster,
     Refused,
     Remux,
+    Run,
     Samples,
     Sound,
     Task,
@@ -49,7 +50,7 @@ def a_plan(*pipeline: str) -> Plan:
         Task(
             f"720p.{number}",
             "encode",
-            Chunk(("-i", "source"), f"video_{number}_", 0, 2.0),
+            Chunk(Run(("-i", "source")), f"video_{number}_", 0, 2.0),
             "work/",
             cost=cost,
         )
@@ -146,10 +147,8 @@ def carry_out(
             place = folder / "tasks" / task.id
             (place / "out").mkdir(parents=True)
             fetch = partial(_cut_out, plan, task, index, path, place / "source")
-            if task.excerpt:
-                fetch(task.excerpt)
-            else:
-                _copy(path, place / "source", task.ranges)
+            if task.excerpt is None:
+                shutil.copy(path, place / "source")
             if isinstance(task.work, Chunk | Sound):
                 parts = works.encode(task.work, place, budget_of(task), lambda _: None, fetch)
                 made[task.id] = packaging.Stored(parts, task.destination)
@@ -157,7 +156,7 @@ def carry_out(
                 for step, drawn in works.draw(task.work, place, budget_of(task)).items():
                     listed(step, drawn, task)
             elif isinstance(task.work, Poster):
-                listed(task.id, works.poster(task.work, place, budget_of(task)), task)
+                listed(task.id, works.poster(task.work, place, budget_of(task), fetch), task)
             for file in (place / "out").iterdir():
                 if not file.stat().st_size:
                     raise ValueError(f"{file.name} is empty")
@@ -173,22 +172,11 @@ def carry_out(
     return results
 
 
-def _copy(path: Path, target: Path, ranges: tuple[tuple[int, int], ...]) -> None:
-    if not ranges:
-        shutil.copy(path, target)
-        return
-    with path.open("rb") as source, target.open("wb") as file:
-        for begin, end in ranges:
-            source.seek(begin)
-            file.seek(begin)
-            file.write(source.read(end - begin))
-
-
 def _cut_out(
     plan: Plan, task: Task, index: Index | None, path: Path, target: Path, wanted: Excerpt
 ) -> None:
     assert index is not None
-    coded = index.pictures if isinstance(task.work, Chunk) else index.sound
+    coded = index.sound if isinstance(task.work, Sound) else index.pictures
     assert coded is not None
     write_excerpt(plan.samples(task), coded, path, target, wanted)
 

@@ -103,8 +103,9 @@ def test_a_chunk_reads_its_own_bytes_and_no_index(tmp_path: Path) -> None:
     _, plan = plans(facts, *BOTH)
     of_chunks = [task for task in plan.tasks if isinstance(task.work, Chunk)]
     assert len(of_chunks) > 2
-    assert [len(task.read) for task in of_chunks] == [1] * len(of_chunks)
-    read = sum(end - begin for task in of_chunks for begin, end in task.read)
+    excerpts = [task.excerpt for task in of_chunks if task.excerpt]
+    assert len(excerpts) == len(of_chunks)
+    read = sum(excerpt.place[1] - excerpt.place[0] for excerpt in excerpts)
     assert read < 1.15 * path.stat().st_size
 
 
@@ -125,19 +126,21 @@ def test_a_chunk_that_comes_out_wrong_is_repaired_or_refused(tmp_path: Path) -> 
     # It starts half a second late, as if the key frame had been missed.
     late_args = tuple(
         re.sub(r"(?<=trim=start=)[0-9.]+", lambda told: f"{float(told[0]) + 0.5}", value)
-        for value in task.work.args
+        for value in task.work.run.args
     )
-    assert late_args != task.work.args
+    late_run = msgspec.structs.replace(task.work.run, args=late_args)
+    assert late_run != task.work.run
     repaired = carry_out(
-        with_work(msgspec.structs.replace(task.work, args=late_args)), path, tmp_path / "repaired"
+        with_work(msgspec.structs.replace(task.work, run=late_run)), path, tmp_path / "repaired"
     )
     as_planned = carry_out(plan, path, tmp_path / "planned")
     times = [decoded(made["transcode_720p"].path)[0] for made in (repaired, as_planned)]
     assert times[0] == times[1]
     again = task.work.exact.again
     assert again is not None
-    assert task.work.excerpt is not None
-    assert again.excerpt.samples[0] < task.work.excerpt.samples[0]
+    assert again.excerpt is not None
+    assert task.excerpt is not None
+    assert again.excerpt.samples[0] < task.excerpt.samples[0]
     fetched = (tmp_path / "repaired" / "tasks" / task.id / "source").read_bytes()
     begin, end = again.excerpt.place
     assert fetched.endswith(path.read_bytes()[begin:end])
@@ -149,7 +152,7 @@ def test_a_chunk_that_comes_out_wrong_is_repaired_or_refused(tmp_path: Path) -> 
     hopeless = msgspec.structs.replace(
         task.work.exact, again=msgspec.structs.replace(again, args=off_args)
     )
-    late_work = msgspec.structs.replace(task.work, args=late_args, exact=hopeless)
+    late_work = msgspec.structs.replace(task.work, run=late_run, exact=hopeless)
     with pytest.raises(JobError, match="other frames"):
         carry_out(with_work(late_work), path, tmp_path / "hopeless")
 

@@ -40,7 +40,6 @@ FILM = VideoFacts(
 )
 INDEX = Index(
     size=1,
-    header=((0, 1),),
     timescale=12800,
     start=0,
     start_us=0,
