@@ -67,7 +67,7 @@ def make(samples: Samples, packed: bytes) -> Made:
     track = mp4.Track(samples.track, start=0, times=times)
     track.sizes.extend(mark >> 1 for mark in marks)
     track.keys.extend(number for number, mark in enumerate(marks, 1) if mark & 1)
-    track.last = 1  # it ends with the film, or is cut off
+    track.last = samples.last
     parts = _joined(zip(begins, map(add, begins, track.sizes), strict=True))
     firsts = [begin for begin, _ in parts]
     before = list(accumulate((end - begin for begin, end in parts), initial=0))

@@ -177,7 +177,7 @@ def _index(
         start_us=container.start_time or 0,
         steps=durations,
         cuts=tuple(_cuts(packets, shown, latest, int(timescale))),
-        pictures=Coded(rows, track.description(), lag),
+        pictures=Coded(rows, track.description(), packets.last or 1, lag),
         sound=sound,
         sound_cuts=tuple(sound_cuts),
     )
@@ -308,8 +308,17 @@ def _cuts(
         )
 
 
-def _heard(track: _Track) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-    """When packets of sound are heard, where they begin, and their sizes; in order of time.
+class _Heard(NamedTuple):
+    """The packets of the sound in order, in columns."""
+
+    times: Sequence[int]  # when each is heard, in ticks
+    begins: Sequence[int]
+    sizes: Sequence[int]
+    last: int  # how long the last one lasts
+
+
+def _heard(track: _Track) -> _Heard:
+    """Packets as FFmpeg's index has them, or as it agrees with.
 
     Of sound, FFmpeg's entries have the times. To go through them takes much longer than to read the tables.
     """
@@ -319,15 +328,17 @@ def _heard(track: _Track) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
     places = sample_places(track.source, track.box, count)
     if tables and places and all(map(le, tables.decoded, islice(tables.decoded, 1, None))):
         shift = entries[0].timestamp - tables.decoded[0]
-        columns = [time + shift for time in tables.decoded], places.begins, places.sizes
+        shifted = [time + shift for time in tables.decoded]
+        heard = _Heard(shifted, places.begins, places.sizes, tables.last)
         asked = {0, count // 2, count - 1}
-        if all(_SOUND(entries[n])[:3] == tuple(column[n] for column in columns) for n in asked):
-            return columns
+        if all(_SOUND(entries[n])[:3] == tuple(column[n] for column in heard[:3]) for n in asked):
+            return heard
     times, begins, sizes, dropped = zip(*sorted(map(_SOUND, entries)), strict=True)
     # Those before the first one are for the decoder, which begins in silence.
     if any(islice(dropped, dropped.index(False) if False in dropped else 0, None)):
         raise Uncut("its sound has more than one edit")
-    return times, begins, sizes
+    last = tables.last if tables else times[-1] - times[-2] if count > 1 else 1
+    return _Heard(times, begins, sizes, last)
 
 
 def _sound(track: _Track, start: Fraction, size: int) -> tuple[Coded | None, list[SoundCut]]:
@@ -336,7 +347,7 @@ def _sound(track: _Track, start: Fraction, size: int) -> tuple[Coded | None, lis
     begins, lasts = round(start / clock), max(1, round(SOUND_SECONDS / clock))
     if not len(track.stream.index_entries):
         return None, []
-    times, places, sizes = _heard(track)
+    times, places, sizes, last = _heard(track)
     ends = list(map(add, places, sizes))
     if max(ends) > size:
         raise Uncut("it ends before its index does")
@@ -357,4 +368,4 @@ def _sound(track: _Track, start: Fraction, size: int) -> tuple[Coded | None, lis
             )
         )
     rows = excerpt.pack(times, places, sizes, repeat(True))
-    return Coded(rows, track.description()), cuts
+    return Coded(rows, track.description(), max(1, last)), cuts

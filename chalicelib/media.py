@@ -46,9 +46,8 @@ class Coded(msgspec.Struct, frozen=True):
 
     rows: bytes  # one for each, as `excerpt` packs them
     track: bytes  # what else the container says of them: ftyp and moov, without tables
-    lag: int = (
-        0  # how much later than another that is coded after it one is shown, at most; in ticks
-    )
+    last: int = 1  # how many ticks the one lasts that is shown last
+    lag: int = 0  # how many ticks later than another that is coded after it one is shown, at most
 
 
 class Index(msgspec.Struct, frozen=True):

@@ -175,6 +175,7 @@ class Samples(msgspec.Struct, frozen=True):
 
     key: str  # of the rows of all of them
     track: bytes
+    last: int
     lag: int
 
 

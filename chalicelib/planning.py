@@ -132,7 +132,8 @@ def _of_film(
 
 def _samples(job_id: str, coded: Coded) -> Samples:
     digest = hashlib.sha256(coded.rows).hexdigest()[:16]
-    return Samples(f"work/{job_id}/samples-{digest}.bin", coded.track, coded.lag)
+    key = f"work/{job_id}/samples-{digest}.bin"
+    return Samples(key, coded.track, coded.last, coded.lag)
 
 
 def _parts(name: str, parts: Sequence[Part], folder: str) -> list[Task]:

@@ -121,6 +121,7 @@ class Times(NamedTuple):
 
     decoded: list[int]
     shown: list[int]
+    last: int  # how long the last one lasts
 
 
 def presentation_times(source: IO[bytes], track: Box, samples: int) -> Times | None:
@@ -136,7 +137,7 @@ def presentation_times(source: IO[bytes], track: Box, samples: int) -> Times | N
     if durations is None or offsets is None:
         return None
     decoded = list(accumulate(islice(durations, samples - 1), initial=0))
-    return Times(decoded, list(map(add, decoded, offsets)))
+    return Times(decoded, list(map(add, decoded, offsets)), durations[-1])
 
 
 class Places(NamedTuple):

@@ -17,7 +17,7 @@ from moto import mock_aws
 
 from chalicelib import aws, excerpt, intake, packaging, remux, works
 from chalicelib.errors import JobError
-from chalicelib.media import Coded, Facts, Index, VideoFacts
+from chalicelib.media import Facts, Index, VideoFacts
 from chalicelib.plan import (
     Chunk,
     Drawn,
@@ -30,7 +30,6 @@ from chalicelib.plan import (
     Refused,
     Remux,
     Run,
-    Samples,
     Sound,
     Task,
     Thumbnail,
@@ -146,7 +145,7 @@ def carry_out(
                 return
             place = folder / "tasks" / task.id
             (place / "out").mkdir(parents=True)
-            fetch = partial(_cut_out, plan, task, index, path, place / "source")
+            fetch = partial(write_excerpt, plan, task, index, path, place / "source")
             if task.excerpt is None:
                 shutil.copy(path, place / "source")
             if isinstance(task.work, Chunk | Sound):
@@ -172,20 +171,14 @@ def carry_out(
     return results
 
 
-def _cut_out(
+def write_excerpt(
     plan: Plan, task: Task, index: Index | None, path: Path, target: Path, wanted: Excerpt
 ) -> None:
+    """As the worker does, from a file whose index this is."""
     assert index is not None
     coded = index.sound if isinstance(task.work, Sound) else index.pictures
     assert coded is not None
-    write_excerpt(plan.samples(task), coded, path, target, wanted)
-
-
-def write_excerpt(
-    samples: Samples, coded: Coded, path: Path, target: Path, wanted: Excerpt
-) -> None:
-    """As `files.fetch_parts` does, from a file."""
-    made = excerpt.make(samples, coded.rows[slice(*excerpt.rows_of(wanted))])
+    made = excerpt.make(plan.samples(task), coded.rows[slice(*excerpt.rows_of(wanted))])
     with path.open("rb") as source, target.open("wb") as file:
         file.write(made.head)
         for begin, end in made.parts:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import struct
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,15 @@ import msgspec
 import numpy
 import pytest
 
-from chalicelib import chunks, playlists
+from chalicelib import chunks, playlists, tables
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
-from chalicelib.plan import Chunk, Parts, Plan, Segment, Sound
+from chalicelib.plan import Chunk, Parts, Plan, Poster, Segment, Sound
 from chalicelib.planning import make_plan
 from chalicelib.steps import find_steps
 from tests import attacks
 from tests.clips import clip, clips
-from tests.local import carry_out, facts_of, heard, run
+from tests.local import carry_out, facts_of, heard, run, write_excerpt
 
 pytestmark = [pytest.mark.media, pytest.mark.usefixtures("short_chunks")]
 BOTH = ("transcode_720p", "hls_720p")
@@ -109,6 +111,67 @@ def test_a_chunk_reads_its_own_bytes_and_no_index(tmp_path: Path) -> None:
     assert read < 1.15 * path.stat().st_size
 
 
+def coded(path: Path, kind: str) -> list[tuple[bytes, int, bool]]:
+    """Each packet, when it is shown in ticks, and whether it is a key frame; in coding order."""
+    with av.open(str(path)) as container:
+        packets = container.demux(**{kind: 0})
+        return [(bytes(p), p.pts, p.is_keyframe) for p in packets if p.pts is not None]
+
+
+@pytest.mark.parametrize(
+    "name", ["open groups, H.264", "open groups, HEVC", "edit list", "late pictures"]
+)
+def test_an_excerpt_has_its_own_samples_and_nothing_else(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "source.mp4"
+    clips("160x96", 30, sound=True)[name](path)
+    facts = facts_of(path)
+    assert isinstance(facts, VideoFacts)
+    assert facts.index is not None
+    _, plan = plans(facts, "thumbnail", *BOTH)
+    seen = set()
+    for task in plan.first():
+        assert task.excerpt is not None
+        seen.add(type(task.work))
+        kind = "audio" if isinstance(task.work, Sound) else "video"
+        made = tmp_path / f"{task.id}.mp4"
+        write_excerpt(plan, task, facts.index, path, made, task.excerpt)
+        of_film = coded(path, kind)[slice(*task.excerpt.samples)]
+        of_excerpt = coded(made, kind)
+        lag = plan.samples(task).lag
+        begin = min(time for _, time, _ in of_film) - lag
+        assert of_excerpt == [(data, time - begin, key) for data, time, key in of_film]
+        size = sum(len(data) for data, _, _ in of_film)
+        assert size < made.stat().st_size < size + 32 * len(of_film) + 5000
+    assert seen == {Poster, Chunk, Sound}
+
+
+def test_where_samples_lie_is_read_from_tables_that_agree(tmp_path: Path) -> None:
+    path = tmp_path / "source.mp4"
+    clip(path, "25", "-g", "50", sound=True)
+    content = path.read_bytes()
+    with av.open(str(path)) as container:
+        told = {s.id: [(e.pos, e.size) for e in s.index_entries] for s in container.streams}
+
+    def places(content: bytes, number: int, samples: int) -> list[tuple[int, int]] | None:
+        source = io.BytesIO(content)
+        (moov,) = [b for b in tables.boxes(source, 0, len(content)) if b.kind == b"moov"]
+        track = tables.Moov(source, moov).track(number)
+        assert track is not None
+        found = tables.sample_places(source, track, samples)
+        return found and list(zip(found.begins, found.sizes, strict=True))
+
+    for number, entries in told.items():
+        assert places(content, number, len(entries)) == entries
+        assert places(content, number, len(entries) - 1) is None
+    sound = max(told)
+    # Another number of samples in the first run of chunks; of chunks; a run that is not in order.
+    for kind, at, value in ((b"stsc", 12, 99), (b"stco", 4, 1), (b"stsc", 8, 2)):
+        wrong = bytearray(content)
+        start = content.rindex(kind) + 4
+        struct.pack_into(">I", wrong, start + at, value)
+        assert places(bytes(wrong), sound, len(told[sound])) is None
+
+
 def test_a_chunk_that_comes_out_wrong_is_repaired_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
     clip(path, "25", "-g", "50")
@@ -183,6 +246,16 @@ def test_sound_in_parts_is_the_sound_as_a_whole(tmp_path: Path) -> None:
         near = slice((second - 1) * 48000, (second + 2) * 48000)
         noise = numpy.mean((whole[near] - parts[near]) ** 2)
         assert 10 * numpy.log10(numpy.mean(whole[near] ** 2) / max(noise, 1e-12)) > 30
+
+
+def test_a_part_of_the_sound_in_which_nothing_is_said_is_silence(tmp_path: Path) -> None:
+    path = tmp_path / "source.mp4"
+    silence = ("-af", "aselect='lt(t,8)+gt(t,66)'")
+    clip(path, "5", "-g", "25", *silence, size="64x64", seconds=80, sound=True)
+    samples = heard(run(path, tmp_path / "made", "transcode_720p")["transcode_720p"].path)
+    assert len(samples) == 80 * 48000
+    loud = [abs(samples[at * 48000 : (at + 1) * 48000]).max() > 0.1 for at in range(80)]
+    assert loud == [second < 8 or second >= 66 for second in range(80)]
 
 
 # ── watched while it grows ──────────────────────────────────────────────────────────────────────
