@@ -367,5 +367,8 @@ def _sound(track: _Track, start: Fraction, size: int) -> tuple[Coded | None, lis
                 max(ends[first:behind]) if there else 0,
             )
         )
+    if track.stream.start_time is not None and track.stream.duration:
+        # Of the last packet, not all may be meant to be heard.
+        last = min(last, track.stream.start_time + track.stream.duration - times[-1])
     rows = excerpt.pack(times, places, sizes, repeat(True))
     return Coded(rows, track.description(), max(1, last)), cuts
