@@ -408,10 +408,9 @@ def _heard(index: Index, sound: Coded, begin: float, end: float) -> tuple[Excerp
     number = max(0, int(begin / SOUND_SECONDS) - 1)
     last = int(end / SOUND_SECONDS) + 2 if end else len(cuts)
     behind = cuts[last].sample if last < len(cuts) else count(sound)
-    # Where all is silence, what came before it.
-    while cuts[number].sample == behind:
-        number -= 1
     told = [cut for cut in cuts[number:last] if cut.end]
+    if not told:  # silence, which what follows it ends
+        behind, told = cuts[number].sample + 1, [next(cut for cut in cuts[last:] if cut.end)]
     place = (min(cut.begin for cut in told), max(cut.end for cut in told))
     return Excerpt((cuts[number].sample, behind), place), begin - cuts[number].us / 1e6
 
