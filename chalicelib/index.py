@@ -158,8 +158,8 @@ def _index(
         raise Uncut("its index is empty")
     durations = tuple(_steps(shown, packets.last))
     # Whoever decodes from the first packet on tells those apart by their times.
-    first_shown = shown[0] - durations[0][1] / 2
-    if max(compress(packets.times, packets.dropped), default=first_shown) > first_shown:
+    dropped = [shown[0] - durations[0][1], *compress(packets.times, packets.dropped)]
+    if max(dropped) > shown[0] - durations[0][1] / 2 or min(dropped) <= shown[0] - _MOST_TICKS:
         raise Uncut("it has more than one edit")
     latest = list(accumulate(packets.times, max))  # up to each packet
     lag = max(map(sub, latest, packets.times))
@@ -216,14 +216,18 @@ def _packets(container: InputContainer, track: _Track, size: int) -> _Packets:
         raise Uncut("its index is empty")
     decoded, begins, sizes, keys, dropped = zip(*map(_PICTURE, entries), strict=True)
     ends = list(map(add, begins, sizes))
-    if max(ends) > size:
-        raise Uncut("it ends before its index does")
+    _check_places(begins, ends, size)
     for stream in container.streams:
         if stream is not track.stream:
             stream.discard = Discard.all
     tables = presentation_times(track.source, track.box, len(decoded))
     times, last = _times(container, track.stream, decoded, tables)
     return _Packets(times, begins, sizes, ends, keys, dropped, last)
+
+
+def _check_places(begins: Sequence[int], ends: Sequence[int], size: int) -> None:
+    if min(begins) < 0 or max(ends) > size:
+        raise Uncut("it ends before its index does")
 
 
 def _times(
@@ -349,8 +353,9 @@ def _sound(track: _Track, start: Fraction, size: int) -> tuple[Coded | None, lis
         return None, []
     times, places, sizes, last = _heard(track)
     ends = list(map(add, places, sizes))
-    if max(ends) > size:
-        raise Uncut("it ends before its index does")
+    _check_places(places, ends, size)
+    if max(map(sub, islice(times, 1, None), times), default=0) >= _MOST_TICKS:
+        raise Uncut("its sound is silent for hours")
     parts = max(0, times[-1] - begins) // lasts + 1
     if parts > _MOST_PARTS:
         raise Uncut("its sound lasts for days")
