@@ -16,19 +16,25 @@ from chalicelib import mp4
 from chalicelib.media import Coded
 from chalicelib.plan import Excerpt, Samples
 
-# Of a sample: when it is shown, in ticks; where it begins; twice its size, and one for a key frame.
+# Of a sample: when it is shown, in ticks; where it begins; its size, with a mark on key frames.
 _COLUMNS = 3
 ROW_BYTES = _COLUMNS * 8
+_KEY = 1 << 32
 
 
 def pack(
-    times: Sequence[int], begins: Sequence[int], sizes: Sequence[int], keys: Iterable[bool]
+    times: Sequence[int], begins: Sequence[int], sizes: Sequence[int], keys: Iterable[int]
 ) -> bytes:
-    """A row for each sample, in coding order: columns of 64 bits, as every function's machine has them."""
+    """A row for each sample, in coding order: columns of 64 bits, as every function's machine has them.
+
+    `keys` are the numbers of key frames; of none, where each sample is decoded alone.
+    """
+    marked = array("q", sizes)
+    for key in keys:
+        marked[key] += _KEY
     rows = array("q", bytes(len(times) * ROW_BYTES))
-    rows[0::_COLUMNS] = array("q", times)
-    rows[1::_COLUMNS] = array("q", begins)
-    rows[2::_COLUMNS] = array("q", map(add, map(add, sizes, sizes), keys))
+    for column, values in enumerate((array("q", times), array("q", begins), marked)):
+        rows[column::_COLUMNS] = values
     return rows.tobytes()
 
 
@@ -63,10 +69,13 @@ def make(samples: Samples, packed: bytes) -> Made:
     """
     rows = array("q")
     rows.frombytes(packed)
-    times, begins, marks = (rows[column::_COLUMNS] for column in range(_COLUMNS))
+    times, begins, marked = (rows[column::_COLUMNS] for column in range(_COLUMNS))
     track = mp4.Track(samples.track, start=0, times=times)
-    track.sizes.extend(mark >> 1 for mark in marks)
-    track.keys.extend(number for number, mark in enumerate(marks, 1) if mark & 1)
+    track.sizes.extend(size % _KEY for size in marked)
+    numbers = range(1, len(marked) + 1)
+    track.keys.extend(
+        [n for n, size in zip(numbers, marked, strict=True) if size >= _KEY] or numbers
+    )
     track.last = samples.last
     parts = _joined(zip(begins, map(add, begins, track.sizes), strict=True))
     firsts = [begin for begin, _ in parts]

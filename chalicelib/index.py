@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
-from itertools import accumulate, compress, islice, pairwise, repeat
-from operator import add, attrgetter, le, not_, sub
+from itertools import accumulate, compress, islice, pairwise, takewhile
+from operator import add, attrgetter, gt, sub
 from typing import IO, NamedTuple
 
 import av
 import msgspec
 from av.container import InputContainer
+from av.index import IndexEntries
 from av.stream import Discard, Stream
 
 from chalicelib import excerpt, mp4
@@ -27,7 +28,7 @@ from chalicelib.media import (
     VideoFacts,
 )
 from chalicelib.probe import to_fraction
-from chalicelib.tables import Box, Moov, Times, copied, presentation_times, read_box, sample_places
+from chalicelib.tables import Box, Moov, Samples, copied, read_box, samples_of
 
 # What FFmpeg reads of the media data to open a file.
 _HEAD_BYTES = 64 * 1024
@@ -43,8 +44,7 @@ _MOST_LAG = 2**28
 _MOST_TICKS = 2**31
 # Packets at each end of a film.
 _ASKED = 32
-_SOUND = attrgetter("timestamp", "pos", "size", "is_discard")
-_PICTURE = attrgetter("timestamp", "pos", "size", "is_keyframe", "is_discard")
+_ENTRY = attrgetter("timestamp", "pos", "size", "is_keyframe", "is_discard")
 
 
 class Uncut(Exception):
@@ -56,14 +56,14 @@ class _Unindexed(Uncut):
 
 
 class _Packets(NamedTuple):
-    """The packets of the pictures in coding order, in columns: of a long film there are a million."""
+    """The packets of a stream in coding order, in columns: of a long film there are a million."""
 
-    times: Sequence[int]  # when each is shown, in ticks
+    times: Sequence[int]  # when each is shown or heard, in ticks
     begins: Sequence[int]
     sizes: Sequence[int]
     ends: Sequence[int]
-    keys: Sequence[bool]
-    dropped: Sequence[bool]  # what an edit list leaves out is decoded only
+    keys: Sequence[int]  # numbers of those that are key frames
+    dropped: Sequence[int]  # of those that an edit list leaves out: they are decoded only
     last: int  # how long the last one lasts
 
 
@@ -152,13 +152,14 @@ def _index(
         raise Uncut("its clock is finer than a cut can be")
     start = Fraction(container.start_time or 0, av.time_base)
     track = _Track(source, layout, video)
-    packets = _packets(container, track, size)
-    shown = sorted(compress(packets.times, map(not_, packets.dropped)))
+    packets = _pictures(container, track, size)
+    hidden = set(packets.dropped)
+    shown = sorted(time for number, time in enumerate(packets.times) if number not in hidden)
     if not shown:
         raise Uncut("its index is empty")
     durations = tuple(_steps(shown, packets.last))
     # Whoever decodes from the first packet on tells those apart by their times.
-    dropped = [shown[0] - durations[0][1], *compress(packets.times, packets.dropped)]
+    dropped = [shown[0] - durations[0][1], *(packets.times[number] for number in packets.dropped)]
     if max(dropped) > shown[0] - durations[0][1] / 2 or min(dropped) <= shown[0] - _MOST_TICKS:
         raise Uncut("it has more than one edit")
     latest = list(accumulate(packets.times, max))  # up to each packet
@@ -210,50 +211,89 @@ class _Track:
         return (brands or b"") + kept
 
 
-def _packets(container: InputContainer, track: _Track, size: int) -> _Packets:
+class _Entries(NamedTuple):
+    """FFmpeg's index of a stream, in columns as those of _Packets; the times are those of decoding."""
+
+    times: Sequence[int]
+    begins: Sequence[int]
+    sizes: Sequence[int]
+    keys: Sequence[int]
+    dropped: Sequence[int]
+    tables: Samples | None  # where they say the same
+
+
+def _entries(track: _Track, size: int) -> _Entries:
+    """FFmpeg's index, which knows of edits, entry by entry; or tables in bulk, where it only shifts them."""
     entries = track.stream.index_entries
-    if not len(entries):
+    count = len(entries)
+    tables = samples_of(track.source, track.box, count)
+    # Packets of sound before an edit are for the decoder only; frames are not in their order.
+    sound = track.stream.type == "audio"
+    ahead = range(sum(1 for _ in takewhile(attrgetter("is_discard"), entries)) if sound else 0)
+    if tables and _agree(entries, tables, ahead):
+        shift = entries[0].timestamp
+        times = [time + shift for time in tables.decoded]
+        found = _Entries(times, tables.begins, tables.sizes, tables.keys, ahead, tables)
+    else:
+        decoded, begins, sizes, *told = zip(*map(_ENTRY, entries), strict=True)
+        keys, dropped = (list(compress(range(count), each)) for each in told)
+        found = _Entries(decoded, begins, sizes, keys, dropped, None)
+    if min(found.begins) < 0 or max(map(add, found.begins, found.sizes)) > size:
+        raise Uncut("it ends before its index does")
+    return found
+
+
+def _agree(entries: IndexEntries, tables: Samples, dropped: Collection[int]) -> bool:
+    """Whether some samples of both are the same. As there is one edit at most, all others are then, too."""
+    count, shift = len(entries), entries[0].timestamp
+    asked = {*range(_ASKED), len(dropped), count // 3, count // 2, count - 1}
+    return all(
+        _ENTRY(entries[n])
+        == (
+            tables.decoded[n] + shift,
+            tables.begins[n],
+            tables.sizes[n],
+            n in tables.keys,
+            n in dropped,
+        )
+        for n in asked
+        if n < count
+    )
+
+
+def _pictures(container: InputContainer, track: _Track, size: int) -> _Packets:
+    if not len(track.stream.index_entries):
         raise Uncut("its index is empty")
-    decoded, begins, sizes, keys, dropped = zip(*map(_PICTURE, entries), strict=True)
-    ends = list(map(add, begins, sizes))
-    _check_places(begins, ends, size)
     for stream in container.streams:
         if stream is not track.stream:
             stream.discard = Discard.all
-    tables = presentation_times(track.source, track.box, len(decoded))
-    times, last = _times(container, track.stream, decoded, tables)
-    return _Packets(times, begins, sizes, ends, keys, dropped, last)
+    entries = _entries(track, size)
+    times, last = _shown(container, track.stream, entries)
+    ends = list(map(add, entries.begins, entries.sizes))
+    return _Packets(times, entries.begins, entries.sizes, ends, entries.keys, entries.dropped, last)
 
 
-def _check_places(begins: Sequence[int], ends: Sequence[int], size: int) -> None:
-    if min(begins) < 0 or max(ends) > size:
-        raise Uncut("it ends before its index does")
-
-
-def _times(
-    container: InputContainer,
-    video: Stream,
-    decoded: Sequence[int],
-    tables: Times | None,
-) -> tuple[list[int], int]:
+def _shown(
+    container: InputContainer, video: Stream, entries: _Entries
+) -> tuple[Sequence[int], int]:
     """When each packet is shown, and how long the last one lasts.
 
-    FFmpeg, which knows about edit lists, tells that packet by packet, of which a film has hundreds of
-    thousands. Where all it does is to shift what the tables say, it is asked for those at both ends.
+    FFmpeg tells that packet by packet, of which a film has hundreds of thousands. Where all it does is to
+    shift what the tables say, it is asked for those at both ends.
     """
     demuxed = _demuxed(container, video)
     head = list(islice(demuxed, _ASKED))
-    if head and tables and len(set(map(sub, decoded, tables.decoded))) == 1:
-        shift = head[0].time - tables.shown[0]
-        times = [time + shift for time in tables.shown]
+    if head and entries.tables:
+        shift = head[0].time - entries.tables.shown[0]
+        times = [time + shift for time in entries.tables.shown]
         if [asked.time for asked in head] == times[: len(head)]:
-            container.seek(decoded[-_ASKED:][0], stream=video, any_frame=True)
+            container.seek(entries.times[-_ASKED:][0], stream=video, any_frame=True)
             tail = list(_demuxed(container, video))
             if not tail or [asked.time for asked in tail] != times[-len(tail) :]:
                 raise Uncut("its times cannot be told from its index")
             return times, tail[-1].duration
     told = [*head, *demuxed]
-    if len(told) != len(decoded):
+    if len(told) != len(entries.times):
         raise Uncut("its index is not that of its packets")
     return [asked.time for asked in told], told[-1].duration
 
@@ -289,10 +329,10 @@ def _cuts(
     what was before it, and are decoded with that: `led` says how far that reads.
     """
     times = packets.times
-    if not packets.keys[0] or times[0] > shown[0]:
+    if list(packets.keys[:1]) != [0] or times[0] > shown[0]:
         raise Uncut("it does not begin with a key frame")
     places = [0]
-    for place in compress(range(1, len(times)), islice(packets.keys, 1, None)):
+    for place in packets.keys[1:]:
         before = max(times[places[-1]], shown[0])
         if times[place] > latest[place - 1] and times[place] >= before + second:
             places.append(place)
@@ -312,37 +352,21 @@ def _cuts(
         )
 
 
-class _Heard(NamedTuple):
-    """The packets of the sound in order, in columns."""
-
-    times: Sequence[int]  # when each is heard, in ticks
-    begins: Sequence[int]
-    sizes: Sequence[int]
-    last: int  # how long the last one lasts
-
-
-def _heard(track: _Track) -> _Heard:
-    """Packets as FFmpeg's index has them, or as it agrees with.
-
-    Of sound, FFmpeg's entries have the times. To go through them takes much longer than to read the tables.
-    """
-    entries = track.stream.index_entries
-    count = len(entries)
-    tables = presentation_times(track.source, track.box, count)
-    places = sample_places(track.source, track.box, count)
-    if tables and places and all(map(le, tables.decoded, islice(tables.decoded, 1, None))):
-        shift = entries[0].timestamp - tables.decoded[0]
-        shifted = [time + shift for time in tables.decoded]
-        heard = _Heard(shifted, places.begins, places.sizes, tables.last)
-        asked = {0, count // 2, count - 1}
-        if all(_SOUND(entries[n])[:3] == tuple(column[n] for column in heard[:3]) for n in asked):
-            return heard
-    times, begins, sizes, dropped = zip(*sorted(map(_SOUND, entries)), strict=True)
-    # Those before the first one are for the decoder, which begins in silence.
-    if any(islice(dropped, dropped.index(False) if False in dropped else 0, None)):
+def _heard(track: _Track, size: int) -> _Packets:
+    """The packets of sound, in order. When each is decoded it is heard."""
+    entries = _entries(track, size)
+    times, begins, sizes = entries.times, entries.begins, entries.sizes
+    # Those before the first one that is heard are for the decoder, which begins in silence.
+    if list(entries.dropped) != list(range(len(entries.dropped))):
         raise Uncut("its sound has more than one edit")
-    last = tables.last if tables else times[-1] - times[-2] if count > 1 else 1
-    return _Heard(times, begins, sizes, last)
+    if any(map(gt, times, islice(times, 1, None))):
+        raise Uncut("its sound is out of order")
+    last = entries.tables.last if entries.tables else times[-1] - times[-2:][0]
+    if track.stream.start_time is not None and track.stream.duration:
+        # Not all of it may be meant to be heard.
+        last = min(last, track.stream.start_time + track.stream.duration - times[-1])
+    ends = list(map(add, begins, sizes))
+    return _Packets(times, begins, sizes, ends, (), (), max(1, last))
 
 
 def _sound(track: _Track, start: Fraction, size: int) -> tuple[Coded | None, list[SoundCut]]:
@@ -351,9 +375,8 @@ def _sound(track: _Track, start: Fraction, size: int) -> tuple[Coded | None, lis
     begins, lasts = round(start / clock), max(1, round(SOUND_SECONDS / clock))
     if not len(track.stream.index_entries):
         return None, []
-    times, places, sizes, last = _heard(track)
-    ends = list(map(add, places, sizes))
-    _check_places(places, ends, size)
+    packets = _heard(track, size)
+    times = packets.times
     if max(map(sub, islice(times, 1, None), times), default=0) >= _MOST_TICKS:
         raise Uncut("its sound is silent for hours")
     parts = max(0, times[-1] - begins) // lasts + 1
@@ -363,17 +386,8 @@ def _sound(track: _Track, start: Fraction, size: int) -> tuple[Coded | None, lis
     cuts = []
     for first, behind in pairwise([0, *starts, len(times)]):
         us = round((times[min(first, len(times) - 1)] * clock - start) * 1_000_000)
-        there = first < behind
-        cuts.append(
-            SoundCut(
-                us,
-                first,
-                min(places[first:behind]) if there else 0,
-                max(ends[first:behind]) if there else 0,
-            )
-        )
-    if track.stream.start_time is not None and track.stream.duration:
-        # Of the last packet, not all may be meant to be heard.
-        last = min(last, track.stream.start_time + track.stream.duration - times[-1])
-    rows = excerpt.pack(times, places, sizes, repeat(True))
-    return Coded(rows, track.description(), max(1, last)), cuts
+        begin = min(packets.begins[first:behind], default=0)
+        end = max(packets.ends[first:behind], default=0)
+        cuts.append(SoundCut(us, first, begin, end))
+    rows = excerpt.pack(times, packets.begins, packets.sizes, ())
+    return Coded(rows, track.description(), packets.last), cuts

@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, chain, islice, repeat
-from operator import add, mul, sub
+from operator import add, lt, mul, sub
 from typing import IO, NamedTuple
 
 _PATH = (b"mdia", b"minf", b"stbl")
@@ -21,6 +21,8 @@ _KEPT = {
     b"minf": (b"vmhd", b"smhd", b"dinf", b"stbl"),
     b"stbl": (b"stsd",),
 }
+# A film has one edit, or two.
+_MOST_EDIT_BYTES = 4096
 _OPTIONAL = (b"vmhd", b"smhd", b"dinf")
 
 
@@ -116,40 +118,74 @@ def _boxed(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I4s", len(body) + 8, kind) + body
 
 
-class Times(NamedTuple):
-    """When each sample is decoded, and when it is shown; in ticks, in coding order."""
+class Samples(NamedTuple):
+    """What the tables of a track say of its samples, in coding order: columns."""
 
-    decoded: list[int]
-    shown: list[int]
+    decoded: Sequence[int]  # when each is, in ticks from the first one on
+    shown: Sequence[int]  # the same, as if there were no edit list
     last: int  # how long the last one lasts
+    begins: Sequence[int]  # where each lies in the file
+    sizes: Sequence[int]  # in bytes
+    keys: Sequence[int]  # numbers of those that are key frames
 
 
-def presentation_times(source: IO[bytes], track: Box, samples: int) -> Times | None:
-    """The times of so many samples, as if there were no edit list.
+def samples_of(source: IO[bytes], track: Box, samples: int) -> Samples | None:
+    """So many samples, in bulk.
 
-    None where the track's tables do not speak of so many samples.
+    None where they do not speak of so many, or of more than that: edits, key frames of other kinds.
     """
-    tables = _tables(source, track)
+    begin, end = _stbl(source, track)
+    tables = _contents(source, begin, end)
+    if b"stps" in tables or _has_key_groups(source, begin, end) or _edits(source, track) > 1:
+        return None
+    times = _times(source, tables, samples)
+    places = _places(source, tables, samples)
+    keys = _keys(source, tables, samples)
+    if times is None or places is None or keys is None:
+        return None
+    return Samples(*times, *places, keys)
+
+
+def _edits(source: IO[bytes], track: Box) -> int:
+    """How many edits show something (ISO/IEC 14496-12, 8.6.6)."""
+    edts = _contents(source, track.content, track.end).get(b"edts")
+    elst = _contents(source, *edts).get(b"elst") if edts else None
+    if elst is None:
+        return 0
+    source.seek(elst[0])
+    table = source.read(min(elst[1] - elst[0], _MOST_EDIT_BYTES))
+    row = struct.Struct(">QqI" if table[:1] == b"\1" else ">IiI")
+    rows = table[8 : len(table) - (len(table) - 8) % row.size]
+    return sum(time != -1 for _, time, _ in row.iter_unpack(rows))
+
+
+def _keys(
+    source: IO[bytes], tables: Mapping[bytes, tuple[int, int]], samples: int
+) -> Sequence[int] | None:
+    if b"stss" not in tables:
+        return range(samples)
+    numbers = _numbers(source, tables[b"stss"], 0, "I")
+    keys = [number - 1 for number in numbers]
+    ascend = all(map(lt, keys, islice(keys, 1, None)))
+    return keys if keys and ascend and 0 <= keys[0] <= keys[-1] < samples else None
+
+
+def _times(
+    source: IO[bytes], tables: Mapping[bytes, tuple[int, int]], samples: int
+) -> tuple[Sequence[int], Sequence[int], int] | None:
     if b"stts" not in tables:
         return None
     durations = _runs(source, *tables[b"stts"], samples)
-    offsets = _runs(source, *tables[b"ctts"], samples) if b"ctts" in tables else [0] * samples
-    if durations is None or offsets is None:
+    offsets = _runs(source, *tables[b"ctts"], samples) if b"ctts" in tables else None
+    if durations is None or (offsets is None and b"ctts" in tables):
         return None
     decoded = list(accumulate(islice(durations, samples - 1), initial=0))
-    return Times(decoded, list(map(add, decoded, offsets)), durations[-1])
+    return decoded, list(map(add, decoded, offsets)) if offsets else decoded, durations[-1]
 
 
-class Places(NamedTuple):
-    """Where each sample begins, and its size; in bytes, in coding order."""
-
-    begins: Sequence[int]
-    sizes: Sequence[int]
-
-
-def sample_places(source: IO[bytes], track: Box, samples: int) -> Places | None:
-    """Where so many samples lie in the file. None where the track's tables do not speak of so many."""
-    tables = _tables(source, track)
+def _places(
+    source: IO[bytes], tables: Mapping[bytes, tuple[int, int]], samples: int
+) -> tuple[Sequence[int], Sequence[int]] | None:
     if not tables.keys() >= {b"stsz", b"stsc"} or not tables.keys() & {b"stco", b"co64"}:
         return None
     offsets = (
@@ -176,7 +212,7 @@ def sample_places(source: IO[bytes], track: Box, samples: int) -> Places | None:
     # By how much the samples of each chunk lie behind where they would without anything between.
     behind = map(sub, offsets, map(before.__getitem__, accumulate(inside, initial=0)))
     begins = map(add, before, chain.from_iterable(map(repeat, behind, inside)))
-    return Places(list(begins), sizes)
+    return list(begins), sizes
 
 
 def _numbers(
@@ -194,12 +230,22 @@ def _numbers(
     return numbers
 
 
-def _tables(source: IO[bytes], track: Box) -> dict[bytes, tuple[int, int]]:
-    """The tables of the track: where the content of each begins and ends."""
+def _stbl(source: IO[bytes], track: Box) -> tuple[int, int]:
+    """Where the tables of the track begin and end."""
     begin, end = track.content, track.end
     for kind in _PATH:
         begin, end = _contents(source, begin, end).get(kind, (end, end))
-    return _contents(source, begin, end)
+    return begin, end
+
+
+def _has_key_groups(source: IO[bytes], begin: int, end: int) -> bool:
+    """Whether samples are grouped by where decoding can start (ISO/IEC 14496-12, 10.4; 14496-15, 8.4)."""
+    for box in boxes(source, begin, end):
+        if box.kind == b"sbgp":
+            source.seek(box.content + 4)
+            if source.read(4) in (b"rap ", b"sync"):
+                return True
+    return False
 
 
 def _contents(source: IO[bytes], begin: int, end: int) -> dict[bytes, tuple[int, int]]:

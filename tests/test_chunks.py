@@ -145,31 +145,47 @@ def test_an_excerpt_has_its_own_samples_and_nothing_else(tmp_path: Path, name: s
     assert seen == {Poster, Chunk, Sound}
 
 
-def test_where_samples_lie_is_read_from_tables_that_agree(tmp_path: Path) -> None:
+def test_tables_tell_what_ffmpeg_does_or_nothing(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
-    clip(path, "25", "-g", "50", sound=True)
+    clip(path, "25", "-preset", "medium", "-g", "50", "-use_editlist", "0", sound=True)
     content = path.read_bytes()
     with av.open(str(path)) as container:
-        told = {s.id: [(e.pos, e.size) for e in s.index_entries] for s in container.streams}
+        told = {
+            s.id: [(e.timestamp, e.pos, e.size, e.is_keyframe) for e in s.index_entries]
+            for s in container.streams
+        }
 
-    def places(content: bytes, number: int, samples: int) -> list[tuple[int, int]] | None:
+    def read(content: bytes, number: int, samples: int) -> tables.Samples | None:
         source = io.BytesIO(content)
         (moov,) = [b for b in tables.boxes(source, 0, len(content)) if b.kind == b"moov"]
         track = tables.Moov(source, moov).track(number)
         assert track is not None
-        found = tables.sample_places(source, track, samples)
-        return found and list(zip(found.begins, found.sizes, strict=True))
+        return tables.samples_of(source, track, samples)
 
     for number, entries in told.items():
-        assert places(content, number, len(entries)) == entries
-        assert places(content, number, len(entries) - 1) is None
-    sound = max(told)
-    # Another number of samples in the first run of chunks; of chunks; a run that is not in order.
-    for kind, at, value in ((b"stsc", 12, 99), (b"stco", 4, 1), (b"stsc", 8, 2)):
+        found = read(content, number, len(entries))
+        assert found is not None
+        keys = [n in found.keys for n in range(len(entries))]
+        columns = zip(found.decoded, found.begins, found.sizes, keys, strict=True)
+        first = entries[0][0]
+        assert list(columns) == [(time - first, *others) for time, *others in entries]
+        assert read(content, number, len(entries) - 1) is None
+    pictures, sound = sorted(told)
+    # Another number of samples in the first run of chunks; of chunks; a run that is not in order; key frames
+    # beyond the end, or not in order; times of another number of samples.
+    for track, kind, at, value in (
+        (sound, b"stsc", 12, 99),
+        (sound, b"stco", 4, 1),
+        (sound, b"stsc", 8, 2),
+        (pictures, b"stss", 8, 500),
+        (pictures, b"stss", 12, 1),
+        (pictures, b"stts", 8, 7),
+        (pictures, b"ctts", 8, 2),
+    ):
+        start = (content.rindex if track == sound else content.index)(kind) + 4
         wrong = bytearray(content)
-        start = content.rindex(kind) + 4
         struct.pack_into(">I", wrong, start + at, value)
-        assert places(bytes(wrong), sound, len(told[sound])) is None
+        assert read(bytes(wrong), track, len(told[track])) is None, kind
 
 
 def test_a_chunk_that_comes_out_wrong_is_repaired_or_refused(tmp_path: Path) -> None:
