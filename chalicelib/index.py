@@ -154,7 +154,11 @@ def _index(
     track = _Track(source, layout, video)
     packets = _pictures(container, track, size)
     hidden = set(packets.dropped)
-    shown = sorted(time for number, time in enumerate(packets.times) if number not in hidden)
+    shown = sorted(
+        [time for number, time in enumerate(packets.times) if number not in hidden]
+        if hidden
+        else packets.times
+    )
     if not shown:
         raise Uncut("its index is empty")
     durations = tuple(_steps(shown, packets.last))
@@ -217,6 +221,7 @@ class _Entries(NamedTuple):
     times: Sequence[int]
     begins: Sequence[int]
     sizes: Sequence[int]
+    ends: Sequence[int]
     keys: Sequence[int]
     dropped: Sequence[int]
     tables: Samples | None  # where they say the same
@@ -226,31 +231,36 @@ def _entries(track: _Track, size: int) -> _Entries:
     """FFmpeg's index, which knows of edits, entry by entry; or tables in bulk, where it only shifts them."""
     entries = track.stream.index_entries
     count = len(entries)
-    tables = samples_of(track.source, track.box, count)
+    tables = samples_of(track.source, track.box, count, entries[0].timestamp)
     # Packets of sound before an edit are for the decoder only; frames are not in their order.
     sound = track.stream.type == "audio"
     ahead = range(sum(1 for _ in takewhile(attrgetter("is_discard"), entries)) if sound else 0)
+    times: Sequence[int]
+    begins: Sequence[int]
+    sizes: Sequence[int]
+    keys: Sequence[int]
+    dropped: Sequence[int]
     if tables and _agree(entries, tables, ahead):
-        shift = entries[0].timestamp
-        times = [time + shift for time in tables.decoded]
-        found = _Entries(times, tables.begins, tables.sizes, tables.keys, ahead, tables)
+        times, _, _, begins, sizes, keys = tables
+        dropped = ahead
     else:
-        decoded, begins, sizes, *told = zip(*map(_ENTRY, entries), strict=True)
+        times, begins, sizes, *told = zip(*map(_ENTRY, entries), strict=True)
         keys, dropped = (list(compress(range(count), each)) for each in told)
-        found = _Entries(decoded, begins, sizes, keys, dropped, None)
-    if min(found.begins) < 0 or max(map(add, found.begins, found.sizes)) > size:
+        tables = None
+    ends = list(map(add, begins, sizes))
+    if min(begins) < 0 or max(ends) > size:
         raise Uncut("it ends before its index does")
-    return found
+    return _Entries(times, begins, sizes, ends, keys, dropped, tables)
 
 
 def _agree(entries: IndexEntries, tables: Samples, dropped: Collection[int]) -> bool:
     """Whether some samples of both are the same. As there is one edit at most, all others are then, too."""
-    count, shift = len(entries), entries[0].timestamp
+    count = len(entries)
     asked = {*range(_ASKED), len(dropped), count // 3, count // 2, count - 1}
     return all(
         _ENTRY(entries[n])
         == (
-            tables.decoded[n] + shift,
+            tables.decoded[n],
             tables.begins[n],
             tables.sizes[n],
             n in tables.keys,
@@ -285,11 +295,12 @@ def _shown(
     head = list(islice(demuxed, _ASKED))
     if head and entries.tables:
         shift = head[0].time - entries.tables.shown[0]
-        times = [time + shift for time in entries.tables.shown]
-        if [asked.time for asked in head] == times[: len(head)]:
+        shown = entries.tables.shown
+        times = [time + shift for time in shown] if shift else shown
+        if [asked.time for asked in head] == list(times[: len(head)]):
             container.seek(entries.times[-_ASKED:][0], stream=video, any_frame=True)
             tail = list(_demuxed(container, video))
-            if not tail or [asked.time for asked in tail] != times[-len(tail) :]:
+            if not tail or [asked.time for asked in tail] != list(times[-len(tail) :]):
                 raise Uncut("its times cannot be told from its index")
             return times, tail[-1].duration
     told = [*head, *demuxed]
@@ -355,18 +366,18 @@ def _cuts(
 def _heard(track: _Track, size: int) -> _Packets:
     """The packets of sound, in order. When each is decoded it is heard."""
     entries = _entries(track, size)
-    times, begins, sizes = entries.times, entries.begins, entries.sizes
+    times = entries.times
     # Those before the first one that is heard are for the decoder, which begins in silence.
     if list(entries.dropped) != list(range(len(entries.dropped))):
         raise Uncut("its sound has more than one edit")
-    if any(map(gt, times, islice(times, 1, None))):
+    if not entries.tables and any(map(gt, times, islice(times, 1, None))):
         raise Uncut("its sound is out of order")
     last = entries.tables.last if entries.tables else times[-1] - times[-2:][0]
     if track.stream.start_time is not None and track.stream.duration:
         # Not all of it may be meant to be heard.
         last = min(last, track.stream.start_time + track.stream.duration - times[-1])
-    ends = list(map(add, begins, sizes))
-    return _Packets(times, begins, sizes, ends, (), (), max(1, last))
+    # Each is decoded alone.
+    return _Packets(times, entries.begins, entries.sizes, entries.ends, (), (), max(1, last))
 
 
 def _sound(track: _Track, start: Fraction, size: int) -> tuple[Coded | None, list[SoundCut]]:
@@ -377,7 +388,7 @@ def _sound(track: _Track, start: Fraction, size: int) -> tuple[Coded | None, lis
         return None, []
     packets = _heard(track, size)
     times = packets.times
-    if max(map(sub, islice(times, 1, None), times), default=0) >= _MOST_TICKS:
+    if times[-1] - times[0] >= _MOST_TICKS and max(map(sub, times[1:], times)) >= _MOST_TICKS:
         raise Uncut("its sound is silent for hours")
     parts = max(0, times[-1] - begins) // lasts + 1
     if parts > _MOST_PARTS:

@@ -121,7 +121,7 @@ def _boxed(kind: bytes, body: bytes) -> bytes:
 class Samples(NamedTuple):
     """What the tables of a track say of its samples, in coding order: columns."""
 
-    decoded: Sequence[int]  # when each is, in ticks from the first one on
+    decoded: Sequence[int]  # when each is, in ticks; never before another
     shown: Sequence[int]  # the same, as if there were no edit list
     last: int  # how long the last one lasts
     begins: Sequence[int]  # where each lies in the file
@@ -129,8 +129,8 @@ class Samples(NamedTuple):
     keys: Sequence[int]  # numbers of those that are key frames
 
 
-def samples_of(source: IO[bytes], track: Box, samples: int) -> Samples | None:
-    """So many samples, in bulk.
+def samples_of(source: IO[bytes], track: Box, samples: int, start: int) -> Samples | None:
+    """So many samples, in bulk; the first of them is decoded at `start`.
 
     None where they do not speak of so many, or of more than that: edits, key frames of other kinds.
     """
@@ -138,7 +138,7 @@ def samples_of(source: IO[bytes], track: Box, samples: int) -> Samples | None:
     tables = _contents(source, begin, end)
     if b"stps" in tables or _has_key_groups(source, begin, end) or _edits(source, track) > 1:
         return None
-    times = _times(source, tables, samples)
+    times = _times(source, tables, samples, start)
     places = _places(source, tables, samples)
     keys = _keys(source, tables, samples)
     if times is None or places is None or keys is None:
@@ -171,16 +171,17 @@ def _keys(
 
 
 def _times(
-    source: IO[bytes], tables: Mapping[bytes, tuple[int, int]], samples: int
+    source: IO[bytes], tables: Mapping[bytes, tuple[int, int]], samples: int, start: int
 ) -> tuple[Sequence[int], Sequence[int], int] | None:
     if b"stts" not in tables:
         return None
     durations = _runs(source, *tables[b"stts"], samples)
     offsets = _runs(source, *tables[b"ctts"], samples) if b"ctts" in tables else None
-    if durations is None or (offsets is None and b"ctts" in tables):
+    if durations is None or min(durations) < 0 or (offsets is None and b"ctts" in tables):
         return None
-    decoded = list(accumulate(islice(durations, samples - 1), initial=0))
-    return decoded, list(map(add, decoded, offsets)) if offsets else decoded, durations[-1]
+    decoded = array("q", accumulate(islice(durations, samples - 1), initial=start))
+    shown = array("q", map(add, decoded, offsets)) if offsets else decoded
+    return decoded, shown, durations[-1]
 
 
 def _places(
@@ -207,12 +208,14 @@ def _places(
         or sum(map(mul, counts, lengths)) != samples
     ):
         return None
+    if set(counts) == {1}:
+        return offsets, sizes
     inside = list(chain.from_iterable(map(repeat, counts, lengths)))
     before = list(accumulate(sizes, initial=0))
     # By how much the samples of each chunk lie behind where they would without anything between.
     behind = map(sub, offsets, map(before.__getitem__, accumulate(inside, initial=0)))
     begins = map(add, before, chain.from_iterable(map(repeat, behind, inside)))
-    return list(begins), sizes
+    return array("q", begins), sizes
 
 
 def _numbers(
