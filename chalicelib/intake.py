@@ -234,7 +234,7 @@ def inspect(
         most_seconds=most,
         memory_bytes=budget.memory_bytes,
     )
-    facts: Facts = msgspec.json.decode(found, type=ImageFacts | VideoFacts)
+    facts: Facts = msgspec.msgpack.decode(found, type=ImageFacts | VideoFacts)
     longest = settings().max_video_seconds
     if isinstance(facts, VideoFacts) and facts.seconds > longest:
         detail = f"The video is {facts.seconds:.0f} s long; at most {longest} s are taken."
@@ -248,7 +248,7 @@ def _looker(sniffed: Sniffed, size: int) -> Callable[[IO[bytes]], bytes]:
     if sniffed.kind == "image":
         from chalicelib import pictures
 
-        return lambda source: msgspec.json.encode(
+        return lambda source: msgspec.msgpack.encode(
             pictures.probe_image(source, sniffed.format, chosen.max_image_pixels)
         )
     from chalicelib import index, probe
@@ -257,6 +257,6 @@ def _looker(sniffed: Sniffed, size: int) -> Callable[[IO[bytes]], bytes]:
         facts = probe.probe_video(
             source, sniffed.format, size, chosen.max_video_pixels, chosen.max_streams
         )
-        return msgspec.json.encode(index.with_index(source, size, facts))
+        return msgspec.msgpack.encode(index.with_index(source, size, facts))
 
     return look_at_video
