@@ -32,8 +32,8 @@ class Span(NamedTuple):
 
 def spans(index: Index, seconds: float, first_seconds: float) -> list[Span]:
     """Chunks of about `seconds` each, but a short one first: its end is what a viewer waits for."""
-    cuts, times = index.cuts, index.times()
-    seconds = max(seconds, (times[-1] - times[0]) / index.timescale / MOST_CHUNKS)
+    cuts = index.cuts
+    seconds = max(seconds, (index.end - cuts[0].time) / index.timescale / MOST_CHUNKS)
     found, begin = [], 0
     while begin < len(cuts):
         wanted = min(seconds, first_seconds) if begin == 0 else seconds
@@ -45,10 +45,7 @@ def spans(index: Index, seconds: float, first_seconds: float) -> list[Span]:
         if end - 1 > begin and end < len(cuts) and cuts[end].time - due > due - cuts[end - 1].time:
             end -= 1
         # What is left would be too short to be worth a task.
-        if (
-            times[-1] - (cuts[end].time if end < len(cuts) else times[-1])
-            < wanted / 3 * index.timescale
-        ):
+        if end < len(cuts) and index.end - cuts[end].time < wanted / 3 * index.timescale:
             end = len(cuts)
         found.append(Span(begin, end))
         begin = end

@@ -67,6 +67,11 @@ class Index(msgspec.Struct, frozen=True):
     sound: Coded | None = None
     sound_cuts: tuple[SoundCut, ...] = ()  # one for each SOUND_SECONDS
 
+    @property
+    def end(self) -> int:
+        """When the last frame ends."""
+        return self.cuts[0].time + sum(count * ticks for count, ticks in self.steps)
+
     def times(self) -> array[int]:
         """When each frame is shown, in that order; and when the last one ends."""
         durations = chain.from_iterable(repeat(ticks, count) for count, ticks in self.steps)
