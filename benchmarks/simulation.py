@@ -105,7 +105,6 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
         for second in range(0, seconds, SOUND_SECONDS)
     )
     index = Index(
-        size=group * len(cuts),
         timescale=12800,
         start=0,
         start_us=0,

@@ -176,7 +176,6 @@ def _index(
         audio = _Track(source, layout, container.streams[facts.audio_stream])
         sound, sound_cuts = _sound(audio, start, size)
     return Index(
-        size=size,
         timescale=int(timescale),
         start=round(start * timescale),
         start_us=container.start_time or 0,

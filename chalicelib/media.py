@@ -56,7 +56,6 @@ class Index(msgspec.Struct, frozen=True):
     Times are ticks of 1/`timescale` second, as the container counts, whose start is at `start`.
     """
 
-    size: int  # of the source, in bytes
     timescale: int
     start: int
     start_us: int  # the same, in FFmpeg's microseconds

@@ -39,7 +39,6 @@ FILM = VideoFacts(
     audio_stream=1,
 )
 INDEX = Index(
-    size=1,
     timescale=12800,
     start=0,
     start_us=0,
