@@ -209,8 +209,7 @@ _FRAGMENTS = (
     "-use_editlist", "0",
 )  # fmt: skip
 
-# By its frame rate x264 chooses the level, which is the same in every chunk of a film as in the whole.
-# It gives key frames more bits than the frames around them, by its ipratio of 1.4, but not the first of all
+# x264 gives key frames more bits than the frames around them, by its ipratio of 1.4, but not the first of all
 # (rate_estimate_qscale, with macroblock trees): every chunk would begin 3 steps of the quantiser worse.
 _FIRST_AS_OTHERS = "zones=0,0,b=1.4"
 
@@ -222,6 +221,7 @@ def _encode(
     trim: str,
     keyframes: str,
     offset_us: int,
+    x264: str = _FIRST_AS_OTHERS,
 ) -> tuple[str, ...]:
     graph = f"[0:{facts.video_stream}]{_shape(facts, rendition.width, rendition.height, trim)}"
     if rendition.mark:
@@ -244,7 +244,7 @@ def _encode(
         "-g", "100000",
         "-force_key_frames", keyframes,
         "-sc_threshold", "0",
-        "-x264-params", f"{_FIRST_AS_OTHERS}:fps={facts.frame_rate}",
+        "-x264-params", x264,
         "-fps_mode", "passthrough",  # a variable frame rate keeps its timestamps
         "-enc_time_base", f"1/{facts.timescale}",
         "-video_track_timescale", str(facts.timescale),
@@ -277,6 +277,9 @@ def _chunk(
     shown = [time * finer + later for time in times[first : behind + 1]]
     parts = chunks.segments(times, starts, behind, index.timescale)
     prefix = f"video_{number:05d}_"
+    # By it x264 chooses the level, which stands in the header that all chunks share.
+    rate = Fraction((len(times) - 1) * index.timescale, times[-1] - times[0])
+    x264 = f"{_FIRST_AS_OTHERS}:fps={rate.limit_denominator(1_000_000)}"
 
     def run(run_up: int) -> Run:
         excerpt, origin = _excerpt(facts, index, chunks.Span(span.first - run_up, span.behind))
@@ -290,6 +293,7 @@ def _chunk(
             f"trim=start={before(first):.6f}{end},",
             ",".join(f"{before(start):.6f}" for start in starts),
             shift,
+            x264,
         )
         return Run(args, excerpt)
 
