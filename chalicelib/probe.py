@@ -86,7 +86,9 @@ def _facts(container: InputContainer, demuxer: str, size: int, max_pixels: int) 
     width, height = _upright(frame.width * float(sar), frame.height, frame.rotation)
     _check_pixels(width, height, max_pixels)  # of what is shown: pixels may be wide
     audio = next((s for s in container.streams.audio if _can_be_heard(s)), None)
-    rate = to_fraction(video.average_rate or video.guessed_rate) or Fraction(25)
+    # Where frames do not say how long they last FFmpeg takes it for a tick; at the base rate all have a time.
+    rates = [rate for rate in map(to_fraction, (video.average_rate, video.base_rate)) if rate]
+    rate = min(rates, default=Fraction(25))
     time_base = to_fraction(video.time_base) or Fraction(1, 90000)
     seconds = _seconds(container, video)
     frames = video.frames or None
