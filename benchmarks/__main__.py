@@ -48,21 +48,23 @@ RESULTS = Path(__file__).parent / "results.json"
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    parser.add_argument("--json", type=Path, default=RESULTS, help="where the JSON goes")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="where they are kept, by name")
     chosen = parser.parse_args()
     unknown = set(chosen.names) - BENCHMARKS.keys()
     if unknown:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
+    results = json.loads(chosen.json.read_text()) if chosen.json.exists() else {}
     figures: list[Figure] = []
     for name in chosen.names or BENCHMARKS:
         print(f"Measuring {name}", file=sys.stderr, flush=True)
-        figures += BENCHMARKS[name]()
-    said = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": describe(),
-        "figures": msgspec.to_builtins(figures),
-    }
-    chosen.json.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n")
+        measured = BENCHMARKS[name]()
+        figures += measured
+        results[name] = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": describe(),
+            "figures": msgspec.to_builtins(measured),
+        }
+        chosen.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     print(table(figures))
 
 

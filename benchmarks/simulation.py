@@ -72,7 +72,7 @@ def measure() -> list[Figure]:
 
 def _measured() -> float:
     """Seconds of CPU for a second of film, by the bare encode of the last `films` benchmark."""
-    figures = json.loads(_RESULTS.read_text())["figures"]
+    figures = json.loads(_RESULTS.read_text())["films"]["figures"]
     (cpu,) = [f for f in figures if "minute_1080p25" in f["name"] and "CPU of every" in f["name"]]
     return float(median(cpu["baselines"])) / 60
 
