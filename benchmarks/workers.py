@@ -1,7 +1,7 @@
-"""What a chunk's worker takes of memory and disk for a film of two hours, beside one of two minutes.
+"""What a worker takes of memory and disk for a film of two hours, beside one of two minutes.
 
 The long film is the short one, sixty times over. A worker is a fresh process that loads the plan, writes the
-chunk's excerpt and encodes it, as the encode function does; both chunks show the same.
+excerpt of a chunk or of the sound and encodes it, as the encode function does; both chunks show the same.
 """
 
 from __future__ import annotations

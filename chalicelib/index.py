@@ -28,7 +28,7 @@ from chalicelib.media import (
     VideoFacts,
 )
 from chalicelib.probe import to_fraction
-from chalicelib.tables import Box, Moov, Samples, copied, read_box, samples_of
+from chalicelib.tables import Box, Columns, Moov, columns_of, copied, read_box
 
 # What FFmpeg reads of the media data to open a file.
 _HEAD_BYTES = 64 * 1024
@@ -223,14 +223,14 @@ class _Entries(NamedTuple):
     ends: Sequence[int]
     keys: Sequence[int]
     dropped: Sequence[int]
-    tables: Samples | None  # where they say the same
+    tables: Columns | None  # where they say the same
 
 
 def _entries(track: _Track, size: int) -> _Entries:
     """FFmpeg's index, which knows of edits, entry by entry; or tables in bulk, where it only shifts them."""
     entries = track.stream.index_entries
     count = len(entries)
-    tables = samples_of(track.source, track.box, count, entries[0].timestamp)
+    tables = columns_of(track.source, track.box, count, entries[0].timestamp)
     # Packets of sound before an edit are for the decoder only; frames are not in their order.
     sound = track.stream.type == "audio"
     ahead = range(sum(1 for _ in takewhile(attrgetter("is_discard"), entries)) if sound else 0)
@@ -252,7 +252,7 @@ def _entries(track: _Track, size: int) -> _Entries:
     return _Entries(times, begins, sizes, ends, keys, dropped, tables)
 
 
-def _agree(entries: IndexEntries, tables: Samples, dropped: Collection[int]) -> bool:
+def _agree(entries: IndexEntries, tables: Columns, dropped: Collection[int]) -> bool:
     """Whether some samples of both are the same. As there is one edit at most, all others are then, too."""
     count = len(entries)
     asked = {*range(_ASKED), len(dropped), count // 3, count // 2, count - 1}
@@ -278,8 +278,8 @@ def _pictures(container: InputContainer, track: _Track, size: int) -> _Packets:
             stream.discard = Discard.all
     entries = _entries(track, size)
     times, last = _shown(container, track.stream, entries)
-    ends = list(map(add, entries.begins, entries.sizes))
-    return _Packets(times, entries.begins, entries.sizes, ends, entries.keys, entries.dropped, last)
+    begins, sizes, ends = entries.begins, entries.sizes, entries.ends
+    return _Packets(times, begins, sizes, ends, entries.keys, entries.dropped, last)
 
 
 def _shown(

@@ -43,9 +43,8 @@ def load_plan(job: Job) -> Plan:
 
 def store_samples(plan: Plan, index: Index) -> None:
     """Keep what the excerpts of a plan are made of, before the plan; under a digest of it."""
-    for samples, coded in ((plan.pictures, index.pictures), (plan.sound, index.sound)):
-        if samples and coded:
-            files.put_new_work(samples.key, coded.rows)
+    for samples, coded in plan.stored(index):
+        files.put_new_work(samples.key, coded.rows)
 
 
 def load_samples(samples: Samples, wanted: Excerpt) -> bytes:

@@ -21,9 +21,9 @@ _KEPT = {
     b"minf": (b"vmhd", b"smhd", b"dinf", b"stbl"),
     b"stbl": (b"stsd",),
 }
+_OPTIONAL = (b"vmhd", b"smhd", b"dinf")
 # A film has one edit, or two.
 _MOST_EDIT_BYTES = 4096
-_OPTIONAL = (b"vmhd", b"smhd", b"dinf")
 
 
 def read_box(source: IO[bytes], start: int, end: int) -> tuple[bytes, int, int]:
@@ -118,8 +118,8 @@ def _boxed(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I4s", len(body) + 8, kind) + body
 
 
-class Samples(NamedTuple):
-    """What the tables of a track say of its samples, in coding order: columns."""
+class Columns(NamedTuple):
+    """What the tables of a track say of its samples, in coding order."""
 
     decoded: Sequence[int]  # when each is, in ticks; never before another
     shown: Sequence[int]  # the same, as if there were no edit list
@@ -129,7 +129,7 @@ class Samples(NamedTuple):
     keys: Sequence[int]  # numbers of those that are key frames
 
 
-def samples_of(source: IO[bytes], track: Box, samples: int, start: int) -> Samples | None:
+def columns_of(source: IO[bytes], track: Box, samples: int, start: int) -> Columns | None:
     """So many samples, in bulk; the first of them is decoded at `start`.
 
     None where they do not speak of so many, or of more than that: edits, key frames of other kinds.
@@ -143,7 +143,7 @@ def samples_of(source: IO[bytes], track: Box, samples: int, start: int) -> Sampl
     keys = _keys(source, tables, samples)
     if times is None or places is None or keys is None:
         return None
-    return Samples(*times, *places, keys)
+    return Columns(*times, *places, keys)
 
 
 def _edits(source: IO[bytes], track: Box) -> int:

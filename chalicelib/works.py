@@ -62,16 +62,11 @@ def poster(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> Made:
 
     Raises JobError, Transient.
     """
-    from chalicelib import ffmpeg, pictures
+    from chalicelib import pictures
 
     best: tuple[pictures.Interest, Path] | None = None
     for run in work.candidates:
-        if run.excerpt:
-            fetch(run.excerpt)
-        candidate = folder / run.args[-1]
-        ffmpeg.run(
-            run.args, folder=folder, seconds=budget.seconds(), memory_bytes=budget.memory_bytes
-        )
+        candidate = _run(run, folder, budget, fetch)
         if not candidate.exists():  # nothing is left to see so late in a very short film
             continue
         interest = pictures.interest(candidate)
@@ -126,15 +121,20 @@ def encode(
 
     Its segments and its initialisation come to `out/`.
     """
+    out = folder / "out"
+
+    def made(run: Run) -> _Encoded:
+        return _read(_run(run, folder, budget, fetch, on_seconds))
+
     if isinstance(work, Sound):
-        return _sound(work, _run(work.run, folder, budget, on_seconds, fetch), folder / "out")
+        return _sound(work, made(work.run), out)
     for name in work.extra:
         shutil.copy(asset(name), folder / name)
-    made = _run(work.run, folder, budget, on_seconds, fetch)
-    if work.exact and work.exact.again and not _is_exact(work.exact, made.fragments):
+    encoded = made(work.run)
+    if work.exact and work.exact.again and not _is_exact(work.exact, encoded.fragments):
         logger.info("Not exact: again, with a run-up")
-        made = _run(work.exact.again, folder, budget, on_seconds, fetch)
-    return _chunk(work, made, folder / "out")
+        encoded = made(work.exact.again)
+    return _chunk(work, encoded, out)
 
 
 class _Encoded(NamedTuple):
@@ -146,8 +146,13 @@ class _Encoded(NamedTuple):
 
 
 def _run(
-    run: Run, folder: Path, budget: Budget, on_seconds: Callable[[float], None], fetch: Fetch
-) -> _Encoded:
+    run: Run,
+    folder: Path,
+    budget: Budget,
+    fetch: Fetch,
+    on_seconds: Callable[[float], None] = lambda _: None,
+) -> Path:
+    """The file that the run makes, if it makes one."""
     from chalicelib import ffmpeg
 
     if run.excerpt:
@@ -159,7 +164,11 @@ def _run(
         memory_bytes=budget.memory_bytes,
         on_seconds=on_seconds,
     )
-    with (folder / run.args[-1]).open("rb") as file:
+    return folder / run.args[-1]
+
+
+def _read(path: Path) -> _Encoded:
+    with path.open("rb") as file:
         data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     return _Encoded(data, *mp4.split(data))
 

@@ -155,12 +155,12 @@ def test_tables_tell_what_ffmpeg_does_or_nothing(tmp_path: Path) -> None:
             for s in container.streams
         }
 
-    def read(content: bytes, number: int, samples: int) -> tables.Samples | None:
+    def read(content: bytes, number: int, samples: int) -> tables.Columns | None:
         source = io.BytesIO(content)
         (moov,) = [b for b in tables.boxes(source, 0, len(content)) if b.kind == b"moov"]
         track = tables.Moov(source, moov).track(number)
         assert track is not None
-        return tables.samples_of(source, track, samples, told[number][0][0])
+        return tables.columns_of(source, track, samples, told[number][0][0])
 
     for number, entries in told.items():
         found = read(content, number, len(entries))
