@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Buffer, Iterable
 from itertools import accumulate
 from operator import add
 from typing import NamedTuple
@@ -22,19 +22,17 @@ ROW_BYTES = _COLUMNS * 8
 _KEY = 1 << 32
 
 
-def pack(
-    times: Sequence[int], begins: Sequence[int], sizes: Sequence[int], keys: Iterable[int]
-) -> bytes:
-    """A row for each sample, in coding order: columns of 64 bits, as every function's machine has them.
+def pack(times: Buffer, begins: Buffer, sizes: Buffer, keys: Iterable[int]) -> bytes:
+    """A row for each sample, in coding order, of columns of 64 bits, as every function's machine has them.
 
     `keys` are the numbers of key frames; of none, where each sample is decoded alone.
     """
-    marked = array("q", sizes)
+    columns = [array("q", bytes(values)) for values in (times, begins, sizes)]
     for key in keys:
-        marked[key] += _KEY
-    rows = array("q", bytes(len(times) * ROW_BYTES))
-    for column, values in enumerate((array("q", times), array("q", begins), marked)):
-        rows[column::_COLUMNS] = values
+        columns[-1][key] += _KEY
+    rows = array("q", bytes(len(columns[0]) * ROW_BYTES))
+    for number, column in enumerate(columns):
+        rows[number::_COLUMNS] = column
     return rows.tobytes()
 
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from fractions import Fraction
-from itertools import accumulate, compress, islice, pairwise, takewhile
-from operator import add, attrgetter, gt, sub
+from itertools import islice, takewhile
+from operator import attrgetter
 from typing import IO, NamedTuple
 
 import av
 import msgspec
+import numpy as np
 from av.container import InputContainer
 from av.index import IndexEntries
 from av.stream import Discard, Stream
 
 from chalicelib import excerpt, mp4
 from chalicelib.child import SizedFile
-from chalicelib.chunks import steps
 from chalicelib.media import (
     FINEST_TIMESCALE,
     SOUND_SECONDS,
@@ -28,7 +27,7 @@ from chalicelib.media import (
     VideoFacts,
 )
 from chalicelib.probe import to_fraction
-from chalicelib.tables import Box, Columns, Moov, columns_of, copied, read_box
+from chalicelib.tables import Box, Column, Columns, Moov, columns_of, copied, read_box
 
 # What FFmpeg reads of the media data to open a file.
 _HEAD_BYTES = 64 * 1024
@@ -42,6 +41,7 @@ _MOST_TRACK_BYTES = 64 * 1024
 # FFmpeg takes larger offsets between times for damage (libavformat/mov.c), and longer samples, too.
 _MOST_LAG = 2**28
 _MOST_TICKS = 2**31
+_MOST_SPAN = 2**62
 # Packets at each end of a film.
 _ASKED = 32
 _ENTRY = attrgetter("timestamp", "pos", "size", "is_keyframe", "is_discard")
@@ -58,12 +58,12 @@ class _Unindexed(Uncut):
 class _Packets(NamedTuple):
     """The packets of a stream in coding order, in columns: of a long film there are a million."""
 
-    times: Sequence[int]  # when each is shown or heard, in ticks
-    begins: Sequence[int]
-    sizes: Sequence[int]
-    ends: Sequence[int]
-    keys: Sequence[int]  # numbers of those that are key frames
-    dropped: Sequence[int]  # of those that an edit list leaves out: they are decoded only
+    times: Column  # when each is shown or heard, in ticks
+    begins: Column
+    sizes: Column
+    ends: Column
+    keys: Column  # numbers of those that are key frames
+    dropped: Column  # of those that an edit list leaves out: they are decoded only
     last: int  # how long the last one lasts
 
 
@@ -153,24 +153,26 @@ def _index(
     start = Fraction(container.start_time or 0, av.time_base)
     track = _Track(source, layout, video)
     packets = _pictures(container, track, size)
-    hidden = set(packets.dropped)
-    shown = sorted(
-        [time for number, time in enumerate(packets.times) if number not in hidden]
-        if hidden
-        else packets.times
-    )
-    if not shown:
+    times = packets.times
+    if int(times.max()) - int(times.min()) >= _MOST_SPAN:
+        raise Uncut("its times are years apart")
+    shown = np.sort(np.delete(times, packets.dropped))
+    if not len(shown):
         raise Uncut("its index is empty")
     durations = tuple(_steps(shown, packets.last))
     # Whoever decodes from the first packet on tells those apart by their times.
-    dropped = [shown[0] - durations[0][1], *(packets.times[number] for number in packets.dropped)]
-    if max(dropped) > shown[0] - durations[0][1] / 2 or min(dropped) <= shown[0] - _MOST_TICKS:
+    start_of_shown = int(shown[0])
+    dropped = [start_of_shown - durations[0][1], *times[packets.dropped].tolist()]
+    if (
+        max(dropped) > start_of_shown - durations[0][1] / 2
+        or min(dropped) <= start_of_shown - _MOST_TICKS
+    ):
         raise Uncut("it has more than one edit")
-    latest = list(accumulate(packets.times, max))  # up to each packet
-    lag = max(map(sub, latest, packets.times))
+    latest = np.maximum.accumulate(times)
+    lag = int((latest - times).max())
     if lag >= _MOST_LAG:
         raise Uncut("its frames are coded hours before they are shown")
-    rows = excerpt.pack(packets.times, packets.begins, packets.sizes, packets.keys)
+    rows = excerpt.pack(times, packets.begins, packets.sizes, packets.keys.tolist())
     sound, sound_cuts = None, list[SoundCut]()
     if facts.audio_stream is not None:
         audio = _Track(source, layout, container.streams[facts.audio_stream])
@@ -217,57 +219,48 @@ class _Track:
 class _Entries(NamedTuple):
     """FFmpeg's index of a stream, in columns as those of _Packets; the times are those of decoding."""
 
-    times: Sequence[int]
-    begins: Sequence[int]
-    sizes: Sequence[int]
-    ends: Sequence[int]
-    keys: Sequence[int]
-    dropped: Sequence[int]
+    times: Column
+    begins: Column
+    sizes: Column
+    ends: Column
+    keys: Column
+    dropped: Column
     tables: Columns | None  # where they say the same
 
 
 def _entries(track: _Track, size: int) -> _Entries:
     """FFmpeg's index, which knows of edits, entry by entry; or tables in bulk, where it only shifts them."""
     entries = track.stream.index_entries
-    count = len(entries)
-    tables = columns_of(track.source, track.box, count, entries[0].timestamp)
+    tables = columns_of(track.source, track.box, len(entries), entries[0].timestamp)
     # Packets of sound before an edit are for the decoder only; frames are not in their order.
     sound = track.stream.type == "audio"
-    ahead = range(sum(1 for _ in takewhile(attrgetter("is_discard"), entries)) if sound else 0)
-    times: Sequence[int]
-    begins: Sequence[int]
-    sizes: Sequence[int]
-    keys: Sequence[int]
-    dropped: Sequence[int]
+    ahead = sum(1 for _ in takewhile(attrgetter("is_discard"), entries)) if sound else 0
     if tables and _agree(entries, tables, ahead):
         times, _, _, begins, sizes, keys = tables
-        dropped = ahead
+        dropped = np.arange(ahead)
     else:
-        times, begins, sizes, *told = zip(*map(_ENTRY, entries), strict=True)
-        keys, dropped = (list(compress(range(count), each)) for each in told)
         tables = None
-    ends = list(map(add, begins, sizes))
-    if min(begins) < 0 or max(ends) > size:
+        told = np.array([*map(_ENTRY, entries)], dtype=np.int64)
+        times, begins, sizes = np.ascontiguousarray(told.T[:3])
+        keys, dropped = map(np.flatnonzero, told.T[3:])
+    ends = begins + sizes
+    if begins.min() < 0 or ends.max() > size:
         raise Uncut("it ends before its index does")
     return _Entries(times, begins, sizes, ends, keys, dropped, tables)
 
 
-def _agree(entries: IndexEntries, tables: Columns, dropped: Collection[int]) -> bool:
+def _agree(entries: IndexEntries, tables: Columns, dropped: int) -> bool:
     """Whether some samples of both are the same. As there is one edit at most, all others are then, too."""
     count = len(entries)
-    asked = {*range(_ASKED), len(dropped), count // 3, count // 2, count - 1}
-    return all(
-        _ENTRY(entries[n])
-        == (
-            tables.decoded[n],
-            tables.begins[n],
-            tables.sizes[n],
-            n in tables.keys,
-            n in dropped,
-        )
-        for n in asked
-        if n < count
-    )
+    asked = [
+        *{*range(min(_ASKED, count)), min(dropped, count - 1), count // 3, count // 2, count - 1}
+    ]
+    is_key = np.isin(asked, tables.keys)
+    columns = (tables.decoded[asked], tables.begins[asked], tables.sizes[asked], is_key)
+    told = zip(*(column.tolist() for column in columns), strict=True)
+    return [_ENTRY(entries[n]) for n in asked] == [
+        (*row, n < dropped) for n, row in zip(asked, told, strict=True)
+    ]
 
 
 def _pictures(container: InputContainer, track: _Track, size: int) -> _Packets:
@@ -282,9 +275,7 @@ def _pictures(container: InputContainer, track: _Track, size: int) -> _Packets:
     return _Packets(times, begins, sizes, ends, entries.keys, entries.dropped, last)
 
 
-def _shown(
-    container: InputContainer, video: Stream, entries: _Entries
-) -> tuple[Sequence[int], int]:
+def _shown(container: InputContainer, video: Stream, entries: _Entries) -> tuple[Column, int]:
     """When each packet is shown, and how long the last one lasts.
 
     FFmpeg tells that packet by packet, of which a film has hundreds of thousands. Where all it does is to
@@ -293,19 +284,18 @@ def _shown(
     demuxed = _demuxed(container, video)
     head = list(islice(demuxed, _ASKED))
     if head and entries.tables:
-        shift = head[0].time - entries.tables.shown[0]
         shown = entries.tables.shown
-        times = [time + shift for time in shown] if shift else shown
-        if [asked.time for asked in head] == list(times[: len(head)]):
-            container.seek(entries.times[-_ASKED:][0], stream=video, any_frame=True)
+        times = shown + (head[0].time - int(shown[0]))
+        if [asked.time for asked in head] == times[: len(head)].tolist():
+            container.seek(int(entries.times[-_ASKED:][0]), stream=video, any_frame=True)
             tail = list(_demuxed(container, video))
-            if not tail or [asked.time for asked in tail] != list(times[-len(tail) :]):
+            if not tail or [asked.time for asked in tail] != times[-len(tail) :].tolist():
                 raise Uncut("its times cannot be told from its index")
             return times, tail[-1].duration
     told = [*head, *demuxed]
     if len(told) != len(entries.times):
         raise Uncut("its index is not that of its packets")
-    return [asked.time for asked in told], told[-1].duration
+    return np.array([asked.time for asked in told]), told[-1].duration
 
 
 class _Told(NamedTuple):
@@ -321,45 +311,58 @@ def _demuxed(container: InputContainer, video: Stream) -> Iterator[_Told]:
             yield _Told(packet.pts, packet.duration or 0)
 
 
-def _steps(shown: list[int], last: int) -> Iterator[tuple[int, int]]:
-    gaps = [later - earlier for earlier, later in pairwise(shown)]
-    if min(gaps, default=1) <= 0:
+def _steps(shown: Column, last: int) -> Iterator[tuple[int, int]]:
+    """Frames in a row that last equally long: how many, and how long."""
+    gaps = np.diff(shown)
+    if gaps.min(initial=1) <= 0:
         raise Uncut("two of its frames have the same time")
-    if max(gaps, default=1) >= _MOST_TICKS:
+    if gaps.max(initial=1) >= _MOST_TICKS:
         raise Uncut("it shows a frame for hours")
-    return steps([*shown, shown[-1] + (last or (gaps[-1] if gaps else 1))])
+    gaps = np.append(gaps, last or (gaps[-1] if len(gaps) else 1))
+    firsts = np.flatnonzero(np.diff(gaps, prepend=-1))
+    counts = np.diff(firsts, append=len(gaps))
+    return zip(counts.tolist(), gaps[firsts].tolist(), strict=True)
 
 
-def _cuts(
-    packets: _Packets, shown: Sequence[int], latest: Sequence[int], second: int
-) -> Iterator[Cut]:
+def _cuts(packets: _Packets, shown: Column, latest: Column, second: int) -> Iterator[Cut]:
     """Key frames, a second apart or more, after which nothing is shown that was coded before.
 
     Frames that are coded after a key frame and shown before it (ITU-T H.264 and H.265: leading pictures) need
     what was before it, and are decoded with that: `led` says how far that reads.
     """
-    times = packets.times
-    if list(packets.keys[:1]) != [0] or times[0] > shown[0]:
+    times, keys = packets.times, packets.keys
+    if keys[:1].tolist() != [0] or times[0] > shown[0]:
         raise Uncut("it does not begin with a key frame")
-    places = [0]
-    for place in packets.keys[1:]:
-        before = max(times[places[-1]], shown[0])
-        if times[place] > latest[place - 1] and times[place] >= before + second:
-            places.append(place)
-    for place, following in pairwise([*places, len(times)]):
-        time = max(times[place], shown[0])
-        leading = [number for number in range(place, following) if times[number] < time]
-        led = max(leading, default=place - 1) + 1
-        yield Cut(
-            time=time,
-            frame=bisect_left(shown, time),
-            sample=place,
-            led=led,
-            earliest=min(times[place:following]),
-            begin=min(packets.begins[place:following]),
-            end=max(packets.ends[place:following]),
-            tail=max(packets.ends[place : max(led, place + 1)]),
-        )
+    later = keys[1:]
+    places = np.array([0, *_apart(later[times[later] > latest[later - 1]], packets, shown, second)])
+    starts = np.maximum(times[places], shown[0])
+    numbers = np.arange(len(times))
+    group = np.repeat(np.arange(len(places)), np.diff(places, append=len(times)))
+    led = places.copy()
+    leading = np.flatnonzero(times < starts[group])
+    np.maximum.at(led, group[leading], leading + 1)
+    # Up to `led`, or the key frame alone.
+    tails = np.where(numbers < np.maximum(led, places + 1)[group], packets.ends, 0)
+    columns = (
+        starts,
+        np.searchsorted(shown, starts),
+        places,
+        led,
+        np.minimum.reduceat(times, places),
+        np.minimum.reduceat(packets.begins, places),
+        np.maximum.reduceat(packets.ends, places),
+        np.maximum.reduceat(tails, places),
+    )
+    return map(Cut, *(column.tolist() for column in columns))
+
+
+def _apart(places: Column, packets: _Packets, shown: Column, second: int) -> Iterator[int]:
+    """Those that are shown a second or more after the one before."""
+    before = max(packets.times[0], shown[0])
+    for place, time in zip(places.tolist(), packets.times[places].tolist(), strict=True):
+        if time >= before + second:
+            before = time
+            yield place
 
 
 def _heard(track: _Track, size: int) -> _Packets:
@@ -367,16 +370,17 @@ def _heard(track: _Track, size: int) -> _Packets:
     entries = _entries(track, size)
     times = entries.times
     # Those before the first one that is heard are for the decoder, which begins in silence.
-    if list(entries.dropped) != list(range(len(entries.dropped))):
+    if not np.array_equal(entries.dropped, np.arange(len(entries.dropped))):
         raise Uncut("its sound has more than one edit")
-    if not entries.tables and any(map(gt, times, islice(times, 1, None))):
+    if (np.diff(times) < 0).any():
         raise Uncut("its sound is out of order")
-    last = entries.tables.last if entries.tables else times[-1] - times[-2:][0]
+    last = entries.tables.last if entries.tables else int(times[-1] - times[-2:][0])
     if track.stream.start_time is not None and track.stream.duration:
         # Not all of it may be meant to be heard.
-        last = min(last, track.stream.start_time + track.stream.duration - times[-1])
+        last = min(last, track.stream.start_time + track.stream.duration - int(times[-1]))
     # Each is decoded alone.
-    return _Packets(times, entries.begins, entries.sizes, entries.ends, (), (), max(1, last))
+    none = np.arange(0)
+    return _Packets(times, entries.begins, entries.sizes, entries.ends, none, none, max(1, last))
 
 
 def _sound(track: _Track, start: Fraction, size: int) -> tuple[Coded | None, list[SoundCut]]:
@@ -387,17 +391,19 @@ def _sound(track: _Track, start: Fraction, size: int) -> tuple[Coded | None, lis
         return None, []
     packets = _heard(track, size)
     times = packets.times
-    if times[-1] - times[0] >= _MOST_TICKS and max(map(sub, times[1:], times)) >= _MOST_TICKS:
+    if np.diff(times).max(initial=0) >= _MOST_TICKS:
         raise Uncut("its sound is silent for hours")
-    parts = max(0, times[-1] - begins) // lasts + 1
+    parts = max(0, int(times[-1]) - begins) // lasts + 1
     if parts > _MOST_PARTS:
         raise Uncut("its sound lasts for days")
-    starts = [bisect_left(times, begins + number * lasts) for number in range(1, parts)]
-    cuts = []
-    for first, behind in pairwise([0, *starts, len(times)]):
-        us = round((times[min(first, len(times) - 1)] * clock - start) * 1_000_000)
-        begin = min(packets.begins[first:behind], default=0)
-        end = max(packets.ends[first:behind], default=0)
-        cuts.append(SoundCut(us, first, begin, end))
+    later = np.searchsorted(times, begins + lasts * np.arange(1, parts))
+    firsts = np.concatenate(([0], later))
+    filled = np.diff(firsts, append=len(times)) > 0
+    places = np.zeros((2, parts), dtype=np.int64)
+    places[0, filled] = np.minimum.reduceat(packets.begins, firsts[filled])
+    places[1, filled] = np.maximum.reduceat(packets.ends, firsts[filled])
+    heard = times[np.minimum(firsts, len(times) - 1)]
+    us = [round((time * clock - start) * 1_000_000) for time in heard.tolist()]
+    cuts = list(map(SoundCut, us, firsts.tolist(), *places.tolist()))
     rows = excerpt.pack(times, packets.begins, packets.sizes, ())
     return Coded(rows, track.description(), packets.last), cuts

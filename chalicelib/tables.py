@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import struct
-import sys
-from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate, chain, islice, repeat
-from operator import add, lt, mul, sub
+from collections.abc import Iterator, Mapping
 from typing import IO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 _PATH = (b"mdia", b"minf", b"stbl")
 # A box has a handful of others in it.
@@ -118,15 +117,19 @@ def _boxed(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I4s", len(body) + 8, kind) + body
 
 
+# A number for each sample.
+Column = NDArray[np.int64]
+
+
 class Columns(NamedTuple):
     """What the tables of a track say of its samples, in coding order."""
 
-    decoded: Sequence[int]  # when each is, in ticks; never before another
-    shown: Sequence[int]  # the same, as if there were no edit list
+    decoded: Column  # when each is, in ticks; never before another
+    shown: Column  # the same, as if there were no edit list
     last: int  # how long the last one lasts
-    begins: Sequence[int]  # where each lies in the file
-    sizes: Sequence[int]  # in bytes
-    keys: Sequence[int]  # numbers of those that are key frames
+    begins: Column  # where each lies in the file
+    sizes: Column  # in bytes
+    keys: Column  # numbers of those that are key frames
 
 
 def columns_of(source: IO[bytes], track: Box, samples: int, start: int) -> Columns | None:
@@ -161,76 +164,76 @@ def _edits(source: IO[bytes], track: Box) -> int:
 
 def _keys(
     source: IO[bytes], tables: Mapping[bytes, tuple[int, int]], samples: int
-) -> Sequence[int] | None:
+) -> Column | None:
     if b"stss" not in tables:
-        return range(samples)
-    numbers = _numbers(source, tables[b"stss"], 0, "I")
-    keys = [number - 1 for number in numbers]
-    ascend = all(map(lt, keys, islice(keys, 1, None)))
-    return keys if keys and ascend and 0 <= keys[0] <= keys[-1] < samples else None
+        return np.arange(samples)
+    keys = _rows(source, tables[b"stss"], ">u4")[:, 0] - 1
+    ascend = len(keys) and keys[0] >= 0 and bool((np.diff(keys) > 0).all())
+    return keys if ascend and keys[-1] < samples else None
 
 
 def _times(
     source: IO[bytes], tables: Mapping[bytes, tuple[int, int]], samples: int, start: int
-) -> tuple[Sequence[int], Sequence[int], int] | None:
+) -> tuple[Column, Column, int] | None:
     if b"stts" not in tables:
         return None
-    durations = _runs(source, *tables[b"stts"], samples)
-    offsets = _runs(source, *tables[b"ctts"], samples) if b"ctts" in tables else None
-    if durations is None or min(durations) < 0 or (offsets is None and b"ctts" in tables):
+    durations = _runs(source, tables[b"stts"], samples)
+    if durations is None or durations.min() < 0:
         return None
-    decoded = array("q", accumulate(islice(durations, samples - 1), initial=start))
-    shown = array("q", map(add, decoded, offsets)) if offsets else decoded
-    return decoded, shown, durations[-1]
+    decoded = start + _before(durations)[:-1]
+    if b"ctts" not in tables:
+        return decoded, decoded, int(durations[-1])
+    offsets = _runs(source, tables[b"ctts"], samples)
+    return None if offsets is None else (decoded, decoded + offsets, int(durations[-1]))
 
 
 def _places(
     source: IO[bytes], tables: Mapping[bytes, tuple[int, int]], samples: int
-) -> tuple[Sequence[int], Sequence[int]] | None:
+) -> tuple[Column, Column] | None:
     if not tables.keys() >= {b"stsz", b"stsc"} or not tables.keys() & {b"stco", b"co64"}:
         return None
     offsets = (
-        _numbers(source, tables[b"stco"], 0, "I")
+        _rows(source, tables[b"stco"], ">u4")
         if b"stco" in tables
-        else _numbers(source, tables[b"co64"], 0, "Q")
-    )
+        else _rows(source, tables[b"co64"], ">u8")
+    )[:, 0]
     source.seek(tables[b"stsz"][0] + 4)
     size = int.from_bytes(source.read(4))
-    sizes = [size] * samples if size else _numbers(source, tables[b"stsz"], 4, "I")
-    runs = _numbers(source, tables[b"stsc"], 0, "I", columns=3)
-    firsts, counts = runs[::3], runs[1::3]
-    lengths = list(map(sub, [*firsts[1:], len(offsets) + 1], firsts))
+    sizes = np.full(samples, size) if size else _rows(source, tables[b"stsz"], ">u4", skip=4)[:, 0]
+    firsts, counts, _ = _rows(source, tables[b"stsc"], ">u4", columns=3).T
     if (
         len(sizes) != samples
-        or not len(runs) / 3 <= len(offsets) <= samples
-        or list(firsts[:1]) != [1]
-        or min(lengths) < 0
-        or sum(map(mul, counts, lengths)) != samples
+        or not 1 <= len(firsts) <= len(offsets) <= samples
+        or firsts[0] != 1
+        or counts.max() > samples
     ):
         return None
-    if set(counts) == {1}:
-        return offsets, sizes
-    inside = list(chain.from_iterable(map(repeat, counts, lengths)))
-    before = list(accumulate(sizes, initial=0))
+    lengths = np.diff(firsts, append=len(offsets) + 1)
+    if lengths.min() < 0 or counts @ lengths != samples:
+        return None
+    inside = np.repeat(counts, lengths)
+    before = _before(sizes)
     # By how much the samples of each chunk lie behind where they would without anything between.
-    behind = map(sub, offsets, map(before.__getitem__, accumulate(inside, initial=0)))
-    begins = map(add, before, chain.from_iterable(map(repeat, behind, inside)))
-    return array("q", begins), sizes
+    behind = offsets - before[_before(inside)[:-1]]
+    return before[:-1] + np.repeat(behind, inside), sizes
 
 
-def _numbers(
-    source: IO[bytes], table: tuple[int, int], skip: int, kind: str, columns: int = 1
-) -> array[int]:
-    """The numbers that a table has behind the number of its rows; those that are there."""
+def _before(values: Column) -> Column:
+    """The sum of what comes before each; and of all."""
+    return np.concatenate(([0], np.cumsum(values)))
+
+
+def _rows(
+    source: IO[bytes], table: tuple[int, int], kind: str, columns: int = 1, skip: int = 0
+) -> Column:
+    """What a table has behind the number of its rows; those that are there."""
     begin, end = table
     source.seek(begin + 4 + skip)
     rows = int.from_bytes(source.read(4))
-    numbers = array(kind)
-    content = source.read(min(rows * columns * numbers.itemsize, end - begin - 8 - skip))
-    numbers.frombytes(content[: len(content) - len(content) % numbers.itemsize])
-    if sys.byteorder == "little":
-        numbers.byteswap()
-    return numbers
+    row_bytes = columns * np.dtype(kind).itemsize
+    content = source.read(max(0, min(rows * row_bytes, end - begin - 8 - skip)))
+    whole = np.frombuffer(content, kind, len(content) // row_bytes * columns)
+    return whole.astype(np.int64).reshape(-1, columns)
 
 
 def _stbl(source: IO[bytes], track: Box) -> tuple[int, int]:
@@ -255,12 +258,9 @@ def _contents(source: IO[bytes], begin: int, end: int) -> dict[bytes, tuple[int,
     return {box.kind: (box.content, box.end) for box in boxes(source, begin, end)}
 
 
-def _runs(source: IO[bytes], begin: int, end: int, samples: int) -> list[int] | None:
+def _runs(source: IO[bytes], table: tuple[int, int], samples: int) -> Column | None:
     """The value of each sample, from a table of runs: how many samples, and the value of each."""
-    table = _numbers(source, (begin, end), 0, "i", columns=2)
-    if len(table) % 2 or len(table) > 2 * samples:
+    counts, values = _rows(source, table, ">i4", columns=2).T
+    if not 1 <= len(counts) <= samples or counts.min() < 0 or counts.sum() != samples:
         return None
-    counts, values = table[::2], table[1::2]
-    if sum(counts) != samples or min(counts, default=0) < 0:
-        return None
-    return list(chain.from_iterable(map(repeat, values, counts)))
+    return np.repeat(values, counts)
