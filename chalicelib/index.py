@@ -150,7 +150,7 @@ def _index(
     timescale = 1 / (to_fraction(video.time_base) or Fraction(1))
     if timescale.denominator != 1 or timescale > FINEST_TIMESCALE:
         raise Uncut("its clock is finer than a cut can be")
-    start = Fraction(container.start_time or 0, av.time_base)
+    start_us = container.start_time or 0
     track = _Track(source, layout, video)
     packets = _pictures(container, track, size)
     times = packets.times
@@ -160,15 +160,15 @@ def _index(
     if not len(shown):
         raise Uncut("its index is empty")
     durations = tuple(_steps(shown, packets.last))
-    # Whoever decodes from the first packet on tells those apart by their times.
-    start_of_shown = int(shown[0])
-    dropped = [start_of_shown - durations[0][1], *times[packets.dropped].tolist()]
-    if (
-        max(dropped) > start_of_shown - durations[0][1] / 2
-        or min(dropped) <= start_of_shown - _MOST_TICKS
-    ):
+    # Whoever decodes all packets tells those apart by their times.
+    _, first_lasts = durations[0]
+    _, last_lasts = durations[-1]
+    ahead = shown[0] - times[packets.dropped]
+    behind = times[packets.dropped] - shown[-1]
+    inside = (2 * ahead <= first_lasts) & (2 * behind <= last_lasts)
+    if inside.any() or np.maximum(ahead, behind).max(initial=0) >= _MOST_TICKS:
         raise Uncut("it has more than one edit")
-    latest = np.maximum.accumulate(times)
+    latest = np.maximum.accumulate(times)  # up to each packet
     lag = int((latest - times).max())
     if lag >= _MOST_LAG:
         raise Uncut("its frames are coded hours before they are shown")
@@ -176,11 +176,11 @@ def _index(
     sound, sound_cuts = None, list[SoundCut]()
     if facts.audio_stream is not None:
         audio = _Track(source, layout, container.streams[facts.audio_stream])
-        sound, sound_cuts = _sound(audio, start, size)
+        sound, sound_cuts = _sound(audio, start_us, size)
     return Index(
         timescale=int(timescale),
-        start=round(start * timescale),
-        start_us=container.start_time or 0,
+        start=round(Fraction(start_us, av.time_base) * timescale),
+        start_us=start_us,
         steps=durations,
         cuts=tuple(_cuts(packets, shown, latest, int(timescale))),
         pictures=Coded(rows, track.description(), packets.last or 1, lag),
@@ -253,7 +253,7 @@ def _agree(entries: IndexEntries, tables: Columns, dropped: int) -> bool:
     """Whether some samples of both are the same. As there is one edit at most, all others are then, too."""
     count = len(entries)
     asked = [
-        *{*range(min(_ASKED, count)), min(dropped, count - 1), count // 3, count // 2, count - 1}
+        *{*range(count)[:_ASKED], *range(count)[-_ASKED:], min(dropped, count - 1), count // 2},
     ]
     is_key = np.isin(asked, tables.keys)
     columns = (tables.decoded[asked], tables.begins[asked], tables.sizes[asked], is_key)
@@ -336,6 +336,8 @@ def _cuts(packets: _Packets, shown: Column, latest: Column, second: int) -> Iter
     later = keys[1:]
     places = np.array([0, *_apart(later[times[later] > latest[later - 1]], packets, shown, second)])
     starts = np.maximum(times[places], shown[0])
+    if starts[-1] > shown[-1]:
+        raise Uncut("it ends with a key frame that is not shown")
     numbers = np.arange(len(times))
     group = np.repeat(np.arange(len(places)), np.diff(places, append=len(times)))
     led = places.copy()
@@ -383,10 +385,11 @@ def _heard(track: _Track, size: int) -> _Packets:
     return _Packets(times, entries.begins, entries.sizes, entries.ends, none, none, max(1, last))
 
 
-def _sound(track: _Track, start: Fraction, size: int) -> tuple[Coded | None, list[SoundCut]]:
+def _sound(track: _Track, start_us: int, size: int) -> tuple[Coded | None, list[SoundCut]]:
     """The packets of the sound, and where each SOUND_SECONDS of it are."""
     clock = to_fraction(track.stream.time_base) or Fraction(1)
-    begins, lasts = round(start / clock), max(1, round(SOUND_SECONDS / clock))
+    begins = round(Fraction(start_us, av.time_base) / clock)
+    lasts = max(1, round(SOUND_SECONDS / clock))
     if not len(track.stream.index_entries):
         return None, []
     packets = _heard(track, size)
@@ -402,8 +405,9 @@ def _sound(track: _Track, start: Fraction, size: int) -> tuple[Coded | None, lis
     places = np.zeros((2, parts), dtype=np.int64)
     places[0, filled] = np.minimum.reduceat(packets.begins, firsts[filled])
     places[1, filled] = np.maximum.reduceat(packets.ends, firsts[filled])
-    heard = times[np.minimum(firsts, len(times) - 1)]
-    us = [round((time * clock - start) * 1_000_000) for time in heard.tolist()]
+    heard = times[np.minimum(firsts, len(times) - 1)].tolist()
+    tick_us, second = 1_000_000 * clock.numerator, clock.denominator
+    us = [(time * tick_us + second // 2) // second - start_us for time in heard]
     cuts = list(map(SoundCut, us, firsts.tolist(), *places.tolist()))
     rows = excerpt.pack(times, packets.begins, packets.sizes, ())
     return Coded(rows, track.description(), packets.last), cuts

@@ -274,7 +274,6 @@ def _chunk(
     finer = facts.timescale // index.timescale
 
     later = chunks.START_SECONDS * facts.timescale - index.start * finer
-    shown = [time * finer + later for time in times[first : behind + 1]]
     parts = chunks.segments(times, starts, behind, index.timescale)
     prefix = f"video_{number:05d}_"
     # By it x264 chooses the level, which stands in the header that all chunks share.
@@ -284,13 +283,12 @@ def _chunk(
     def run(run_up: int) -> Run:
         excerpt, origin = _excerpt(facts, index, chunks.Span(span.first - run_up, span.behind))
         before = partial(_before, index, times, origin=origin)
-        end = "" if is_last else f":end={before(behind):.6f}"
         shift = round((origin - index.start) * 1_000_000 / index.timescale)
         args = _encode(
             facts,
             rendition,
             ("-copyts", *open_source(facts)),
-            f"trim=start={before(first):.6f}{end},",
+            f"trim=start={before(first):.6f}:end={before(behind):.6f},",
             ",".join(f"{before(start):.6f}" for start in starts),
             shift,
             x264,
@@ -307,9 +305,9 @@ def _chunk(
         delay=delay,
         seconds=(times[behind] - times[first]) / index.timescale,
         exact=Exact(
-            first=shown[0],
-            steps=tuple(chunks.steps(shown)),
-            starts=tuple(shown[begin - first] for begin, _ in parts),
+            first=times[first] * finer + later,
+            steps=tuple((n, ticks * finer) for n, ticks in chunks.steps(times[first : behind + 1])),
+            starts=tuple(times[begin] * finer + later for begin, _ in parts),
             segments=tuple(
                 Segment(
                     f"{prefix}{number}.m4s",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import compileall
 import fcntl
 import hashlib
 import json
@@ -15,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from py_compile import PycInvalidationMode
 from tempfile import TemporaryDirectory
 
 from chalice.cli.factory import CLIFactory
@@ -27,6 +25,7 @@ from infra.parts.names import LAYERS, LOCAL_STAGES
 from infra.paths import LOCAL, ROOT
 from infra.template import merge_template
 from layers.build import build as build_layer
+from layers.build import compile_packages
 
 _PYTHON_ABI = "cp313"
 # What the functions, and the SDK of X-Ray in them, call: botocore describes four hundred other services,
@@ -179,15 +178,7 @@ def _dependencies(architecture: str) -> Path:
 
 
 def _compile(folder: Path, at: str) -> None:
-    """Add bytecode: Lambda cannot keep what it compiles, and would do so at every cold start."""
-    compiled = compileall.compile_dir(
-        folder,
-        quiet=2,
-        stripdir=str(folder),
-        prependdir=at,
-        invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
-    )
-    if not compiled:
+    if not compile_packages(folder, at):
         raise BuildError(f"Something in {folder} is not Python {_PYTHON_ABI}.")
 
 

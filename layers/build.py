@@ -1,4 +1,4 @@
-"""Builds a Lambda layer from a pinned, hash-checked wheel, the same bytes each time.
+"""Builds a Lambda layer from pinned, hash-checked wheels, the same bytes each time.
 
 python -m layers.build ffmpeg --arch arm64 --out .local/layers
 """
@@ -6,6 +6,7 @@ python -m layers.build ffmpeg --arch arm64 --out .local/layers
 from __future__ import annotations
 
 import argparse
+import compileall
 import contextlib
 import hashlib
 import platform
@@ -15,6 +16,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 HERE = Path(__file__).parent
 LAYERS = ("ffmpeg", "pyav")
@@ -35,10 +37,11 @@ def build(layer: str, arch: str, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     # Inside `out`, and renamed when whole: no half layer stays, and builds side by side do not meet.
     with tempfile.TemporaryDirectory(dir=out) as scratch:
-        wheel = _download(layer, arch, Path(scratch))
+        wheels = _download(layer, arch, Path(scratch))
+        entries = _program(*wheels) if layer == "ffmpeg" else _packages(wheels, Path(scratch))
         part = Path(scratch) / "layer.zip"
-        with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(part, "w") as zipped:
-            for name, mode, content in sorted(_entries(layer, source)):
+        with zipfile.ZipFile(part, "w") as zipped:
+            for name, mode, content in sorted(entries):
                 entry = zipfile.ZipInfo(name, _EPOCH)
                 entry.create_system = 3  # Unix, wherever it is built
                 entry.external_attr = (0o100000 | mode) << 16
@@ -72,7 +75,21 @@ def _fingerprint(layer: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def _download(layer: str, arch: str, folder: Path) -> Path:
+def compile_packages(folder: Path, at: str) -> bool:
+    """Add bytecode: Lambda cannot keep what it compiles, and would do so at every cold start.
+
+    `at` is where the folder will be. False where something in it is no Python.
+    """
+    return compileall.compile_dir(
+        folder,
+        quiet=2,
+        stripdir=str(folder),
+        prependdir=at,
+        invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
+    )
+
+
+def _download(layer: str, arch: str, folder: Path) -> list[Path]:
     pinned = HERE / layer / "requirements.txt"
     done = subprocess.run(
         [
@@ -94,24 +111,45 @@ def _download(layer: str, arch: str, folder: Path) -> Path:
         raise LayerError(
             f"The wheel of {pinned} could not be had for {arch}: {reason}.\n{done.stderr.strip()}"
         )
-    return next(folder.glob("*.whl"))
+    return sorted(folder.glob("*.whl"))
 
 
-def _entries(layer: str, wheel: zipfile.ZipFile) -> Iterator[tuple[str, int, bytes]]:
-    """Name, mode and content of each file of the layer."""
-    names = [name for name in wheel.namelist() if not name.endswith("/")]
-    if layer == "ffmpeg":
+# Name, mode and content of a file of the layer.
+_Entry = tuple[str, int, bytes]
+
+
+def _program(wheel: Path) -> Iterator[_Entry]:
+    with zipfile.ZipFile(wheel) as source:
+        names = source.namelist()
         binary = next(name for name in names if "/binaries/ffmpeg-" in name)
         licence = next(name for name in names if name.endswith("/LICENSE"))
-        yield "bin/ffmpeg", 0o755, wheel.read(binary)
-        yield "LICENSE.imageio-ffmpeg", 0o644, wheel.read(licence)
-        yield "NOTICE", 0o644, (HERE / layer / "NOTICE").read_bytes()
-        module = HERE / layer / "sluice_ffmpeg.py"
-        yield f"python/{module.name}", 0o644, module.read_bytes()
-        return
-    for name in names:
-        if not name.endswith((".pyi", ".pxd", ".pyx", ".c", ".h", "/RECORD")):
-            yield f"python/{name}", 0o644, wheel.read(name)
+        yield "bin/ffmpeg", 0o755, source.read(binary)
+        yield "LICENSE.imageio-ffmpeg", 0o644, source.read(licence)
+    yield "NOTICE", 0o644, (HERE / "ffmpeg" / "NOTICE").read_bytes()
+    module = HERE / "ffmpeg" / "sluice_ffmpeg.py"
+    yield f"python/{module.name}", 0o644, module.read_bytes()
+
+
+def _packages(wheels: list[Path], scratch: Path) -> Iterator[_Entry]:
+    folder = scratch / "python"
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as source:
+            names = [name for name in source.namelist() if _is_used(name)]
+            source.extractall(folder, names)
+    if not compile_packages(folder, "/opt/python"):
+        raise LayerError("Something in the wheels is not Python of this version.")
+    for path in folder.rglob("*"):
+        if path.is_file():
+            yield str(path.relative_to(scratch)), 0o644, path.read_bytes()
+
+
+def _is_used(name: str) -> bool:
+    return not name.endswith(_UNUSED) and not _UNUSED_FOLDERS & set(name.split("/"))
+
+
+# What compilers and tests of other packages need.
+_UNUSED = (".pyi", ".pxd", ".pyx", ".c", ".h", ".a", "/RECORD", "/")
+_UNUSED_FOLDERS = {"tests", "f2py"}
 
 
 def main() -> None:

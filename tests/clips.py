@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,8 @@ from infra import samples
 Make = Callable[[Path], None]
 
 
+# Frames of 40 ms; one of them is coded before others that are shown.
+_LEFT_OUT = 3
 # No second of it sounds like another.
 TONE = "aevalsrc=0.4*sin(2*PI*t*(200+t*4))+0.2*sin(2*PI*t*2500):s=44100"
 
@@ -62,6 +65,9 @@ def clips(size: str, seconds: float, *, sound: bool) -> dict[str, Make]:
             filters="tinterlace=interleave_top,setfield=tff",
         ),
         "edit list": partial(_with_edit_list, make("25", "-g", "50", *b_frames)),
+        "edit list that ends early": partial(
+            _with_early_end, make("25", "-g", "50", "-preset", "medium", "-bf", "3")
+        ),
         "late pictures": partial(_late, both, "a", "v"),
         "late sound": partial(_late, both, "v", "a"),
         "one long group": make("25", "-g", "100000", "-keyint_min", "100000"),
@@ -73,6 +79,16 @@ def _with_edit_list(make: Make, path: Path) -> None:
     whole = path.with_suffix(".whole.mp4")
     make(whole)
     samples.run_ffmpeg("-ss", "3.3", "-i", str(whole), "-c", "copy", str(path))
+
+
+def _with_early_end(make: Make, path: Path) -> None:
+    """The last frames are there, and not to be shown: the edit of the pictures ends before them."""
+    make(path)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"elst") + 12
+    (length,) = struct.unpack_from(">I", content, at)
+    struct.pack_into(">I", content, at, length - 40 * _LEFT_OUT)
+    path.write_bytes(content)
 
 
 def _late(make: Make, first: str, second: str, path: Path) -> None:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 BUILT = ROOT / ".local" / "layers"
 ELF_MACHINES = {"x86_64": 62, "arm64": 183}
 MIB = 2**20  # Lambda counts so: code and layers together may have 250 of these unpacked
-UNPACKED_LIMITS = {"ffmpeg": 180 * MIB, "pyav": 130 * MIB}
+UNPACKED_LIMITS = {"ffmpeg": 180 * MIB, "pyav": 180 * MIB}
 
 every_layer = pytest.mark.parametrize("layer", LAYERS)
 every_build = pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_wheel_of_another_hash_is_refused(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_probing_has_the_same_pyav_in_tests_and_on_lambda() -> None:
+def test_probing_has_the_same_packages_in_tests_and_on_lambda() -> None:
     assert _pins(ROOT / "layers" / "pyav" / "requirements.txt") <= _pins(
         ROOT / "requirements-dev.txt"
     )
