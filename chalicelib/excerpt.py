@@ -27,13 +27,13 @@ def pack(times: Buffer, begins: Buffer, sizes: Buffer, keys: Iterable[int]) -> b
 
     `keys` are the numbers of key frames; of none, where each sample is decoded alone.
     """
-    columns = [array("q", bytes(values)) for values in (times, begins, sizes)]
+    rows = bytearray(memoryview(times).nbytes * _COLUMNS)
+    numbers = memoryview(rows).cast("q")
+    for place, column in enumerate((times, begins, sizes)):
+        numbers[place::_COLUMNS] = memoryview(column).cast("B").cast("q")
     for key in keys:
-        columns[-1][key] += _KEY
-    rows = array("q", bytes(len(columns[0]) * ROW_BYTES))
-    for number, column in enumerate(columns):
-        rows[number::_COLUMNS] = column
-    return rows.tobytes()
+        numbers[key * _COLUMNS + _COLUMNS - 1] += _KEY
+    return bytes(rows)
 
 
 def count(coded: Coded) -> int:

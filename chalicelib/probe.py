@@ -18,10 +18,12 @@ from av.video.stream import VideoStream
 
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts, rhythm
-from chalicelib.tables import read_box
+from chalicelib.tables import edits_of, read_box
 
 # Files without an index of samples are read whole to count frames, if they are no larger than this.
 COUNT_BYTES = 256 * 1024**2
+# No codec shows a frame later than so many that are coded after it.
+_REORDERED = 32
 _LEFT_OUT = attrgetter("is_discard")
 # Sound that old QuickTime compresses well has more than one sample a byte.
 _SAMPLES_PER_BYTE = 32
@@ -32,11 +34,10 @@ def probe_video(
 ) -> VideoFacts:
     """Facts of a film. Raises JobError where it has no picture, is damaged, or is too large to decode."""
     try:
-        if demuxer == "mov":
-            _check_samples(source, size)
+        edits = _check_tables(source, size) if demuxer == "mov" else 0
         with av.open(source, format=demuxer, mode="r") as container:
             _check_streams(len(container.streams), max_streams)
-            facts = _facts(container, demuxer, size, max_pixels)
+            facts = _facts(container, demuxer, size, max_pixels, edits)
         if facts.frames is None and size <= COUNT_BYTES:
             source.seek(0)
             with av.open(source, format=demuxer, mode="r") as container:
@@ -49,14 +50,16 @@ def probe_video(
 
 
 # The boxes of ISO/IEC 14496-12 that lead to a table of samples.
-_BOXES = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl"})
+_BOXES = frozenset({b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl"})
 
 
-def _check_samples(source: IO[bytes], size: int) -> None:
-    """Raises JobError where a table claims more samples than a film of this size can have.
+def _check_tables(source: IO[bytes], size: int) -> int:
+    """How many edits a track has, at most.
 
-    FFmpeg makes a list of them all before anyone can look at it.
+    Raises JobError where a table claims more samples than a film of this size can have: FFmpeg makes a list
+    of them all before anyone can look at it.
     """
+    edits = 0
     spans = [(0, size)]
     while spans:
         start, end = spans.pop()
@@ -70,10 +73,15 @@ def _check_samples(source: IO[bytes], size: int) -> None:
             source.seek(content + 8)
             if int.from_bytes(source.read(4)) > _SAMPLES_PER_BYTE * size:
                 raise _overstated()
+        if name == b"elst":
+            edits = max(edits, edits_of(source, content, min(following, end)))
     source.seek(0)
+    return edits
 
 
-def _facts(container: InputContainer, demuxer: str, size: int, max_pixels: int) -> VideoFacts:
+def _facts(
+    container: InputContainer, demuxer: str, size: int, max_pixels: int, edits: int
+) -> VideoFacts:
     video = _first_picture(container)
     if len(video.index_entries) > size:
         raise _overstated()
@@ -91,10 +99,7 @@ def _facts(container: InputContainer, demuxer: str, size: int, max_pixels: int) 
     rate = min(rates, default=Fraction(25))
     time_base = to_fraction(video.time_base) or Fraction(1, 90000)
     seconds = _seconds(container, video)
-    frames = video.frames or None
-    if frames and video.index_entries:
-        # An edit list leaves samples out; the count in the header knows nothing of it.
-        frames = sum(map(not_, map(_LEFT_OUT, video.index_entries))) or frames
+    frames = (_shown(video, edits) or video.frames) if video.frames else None
     if not seconds or seconds <= 0:
         seconds = (frames or 1) / float(rate)
     return VideoFacts(
@@ -117,6 +122,16 @@ def _facts(container: InputContainer, demuxer: str, size: int, max_pixels: int) 
         audio_codec=audio.codec_context.codec.canonical_name if audio else "",
         looks=_looks(frame, sar),
     )
+
+
+def _shown(video: VideoStream, edits: int) -> int:
+    """How many frames the index has; the count in the header knows nothing of what edits leave out."""
+    entries = video.index_entries
+    # One edit leaves frames out at its ends, where their order is not that in which they are shown.
+    ends = (*entries[:_REORDERED], *entries[-_REORDERED:])
+    if edits <= 1 and not any(map(_LEFT_OUT, ends)):
+        return len(entries)
+    return sum(map(not_, map(_LEFT_OUT, entries)))
 
 
 def _looks(frame: VideoFrame, sar: AVRational | Fraction) -> str:

@@ -150,13 +150,17 @@ def columns_of(source: IO[bytes], track: Box, samples: int, start: int) -> Colum
 
 
 def _edits(source: IO[bytes], track: Box) -> int:
-    """How many edits show something (ISO/IEC 14496-12, 8.6.6)."""
     edts = _contents(source, track.content, track.end).get(b"edts")
     elst = _contents(source, *edts).get(b"elst") if edts else None
-    if elst is None:
-        return 0
-    source.seek(elst[0])
-    table = source.read(min(elst[1] - elst[0], _MOST_EDIT_BYTES))
+    return edits_of(source, *elst) if elst else 0
+
+
+def edits_of(source: IO[bytes], begin: int, end: int) -> int:
+    """How many edits of a list show something (ISO/IEC 14496-12, 8.6.6); two, where it is longer than any."""
+    if end - begin > _MOST_EDIT_BYTES:
+        return 2
+    source.seek(begin)
+    table = source.read(max(0, end - begin))
     row = struct.Struct(">QqI" if table[:1] == b"\1" else ">IiI")
     rows = table[8 : len(table) - (len(table) - 8) % row.size]
     return sum(time != -1 for _, time, _ in row.iter_unpack(rows))
