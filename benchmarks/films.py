@@ -22,7 +22,6 @@ from infra.client import Client
 from infra.paths import LOCAL, ROOT
 
 RUNS = 3
-_LIMITS = Settings().max_video_pixels, Settings().max_streams
 _CORPUS_FILM = ROOT.parent / "shared" / "corpus" / "long" / "agent327_720p_dash_full.mp4"
 
 
@@ -118,8 +117,9 @@ def bare_args(facts: VideoFacts, target: str) -> tuple[str, ...]:
 
 def _bare_encode(film: Path) -> Taken:
     """That, on all cores."""
-    with film.open("rb") as file:
-        facts = probe.probe_video(file, "mov", film.stat().st_size, *_LIMITS)
+    size, limits = film.stat().st_size, Settings()
+    with film.open("rb") as file, probe.opened(file, "mov", size, limits.max_streams) as opened:
+        facts = probe.facts_of(opened, limits.max_video_pixels)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         shutil.copy(film, folder / "source")

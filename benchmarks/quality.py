@@ -21,7 +21,6 @@ from infra import samples
 from infra.paths import ROOT
 
 _CORPUS = ROOT.parent / "shared" / "corpus" / "videos"
-_LIMITS = Settings().max_video_pixels, Settings().max_streams
 _FILMS = (
     "DVR-Scan__traffic_camera.mp4",
     "DVR-Scan__traffic_camera_vfr.mp4",
@@ -51,8 +50,9 @@ class Quality(NamedTuple):
 
 def _measure(film: Path) -> list[Figure]:
     demuxer = sniff(film.read_bytes()[:HEAD_BYTES]).format
-    with film.open("rb") as file:
-        facts = probe.probe_video(file, demuxer, film.stat().st_size, *_LIMITS)
+    size, limits = film.stat().st_size, Settings()
+    with film.open("rb") as file, probe.opened(file, demuxer, size, limits.max_streams) as opened:
+        facts = probe.facts_of(opened, limits.max_video_pixels)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "source").symlink_to(film)

@@ -118,7 +118,7 @@ def _talk(
                 raise JobError("decoder_timeout", detail)
             verdict, first, rest = ours.recv_bytes().split(b"\0", 2)
             if verdict == b"ok":
-                return rest
+                return ours.recv_bytes()
             if verdict == b"error":
                 raise JobError(first.decode(), rest.decode())
             if verdict == b"broken":
@@ -164,8 +164,10 @@ def _child(
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
+    result = None
     try:
-        message = b"ok\0\0" + job(pipe)
+        result = job(pipe)
+        message = b"ok\0\0"
     except SluiceError as error:
         message = f"error\0{error.code}\0{error.detail}".encode()
     except MemoryError:
@@ -178,6 +180,8 @@ def _child(
         number = (error.errno or 0) if isinstance(error, OSError) else 0
         message = f"broken\0{number}\0{traceback.format_exc()}".encode()
     pipe.send_bytes(message)
+    if result is not None:
+        pipe.send_bytes(result)  # by itself: it may have many megabytes
     os._exit(0)
 
 

@@ -16,7 +16,6 @@ from av.index import IndexEntries
 from av.stream import Discard, Stream
 
 from chalicelib import excerpt, mp4
-from chalicelib.child import SizedFile
 from chalicelib.media import (
     FINEST_TIMESCALE,
     SOUND_SECONDS,
@@ -26,15 +25,13 @@ from chalicelib.media import (
     SoundCut,
     VideoFacts,
 )
-from chalicelib.probe import to_fraction
+from chalicelib.probe import Film, to_fraction
 from chalicelib.tables import Box, Column, Columns, Moov, columns_of, copied, read_box
 
 # What FFmpeg reads of the media data to open a file.
 _HEAD_BYTES = 64 * 1024
 # A file has a handful of boxes, and a fragmented one thousands.
 _MOST_BOXES = 64
-_BUFFER_BYTES = 1024**2
-_ZEROS = bytes(_BUFFER_BYTES)
 _MOST_PARTS = 50_000
 # Of what every plan of the film carries.
 _MOST_TRACK_BYTES = 64 * 1024
@@ -67,27 +64,16 @@ class _Packets(NamedTuple):
     last: int  # how long the last one lasts
 
 
-def with_index(source: IO[bytes], size: int, facts: VideoFacts) -> VideoFacts:
-    """The facts with the index of the film, or with the reason why it has none that can be relied on."""
+def with_index(film: Film, facts: VideoFacts) -> VideoFacts:
+    """The facts with the index of the film, or with the reason why it has none that can be relied on.
+
+    Nothing can be read of the pictures and the sound of the film after that. Raises FFmpegError.
+    """
     try:
-        return msgspec.structs.replace(facts, index=_read(source, size, facts))
+        return msgspec.structs.replace(facts, index=_index(film, facts))
     except Uncut as reason:
         unindexed = isinstance(reason, _Unindexed)
         return msgspec.structs.replace(facts, uncut=str(reason), unindexed=unindexed)
-
-
-def _read(source: IO[bytes], size: int, facts: VideoFacts) -> Index:
-    if facts.demuxer != "mov":
-        raise _Unindexed("its container has no index of every frame")
-    layout = _layout(source, size)
-    with av.open(
-        _Hollow(source, size, layout.media),
-        format=facts.demuxer,
-        mode="r",
-        options={"fflags": "noparse"},
-        buffer_size=_BUFFER_BYTES,
-    ) as container:
-        return _index(container, facts, layout, source, size)
 
 
 class _Layout(NamedTuple):
@@ -116,36 +102,12 @@ def _layout(source: IO[bytes], size: int) -> _Layout:
     return _Layout(media, found.get(b"ftyp"), found.get(b"moov"))
 
 
-class _Hollow(SizedFile):
-    """A file whose media data reads as zeros, and is not fetched."""
-
-    def __init__(self, source: IO[bytes], size: int, media: list[tuple[int, int]]) -> None:
-        super().__init__(size)
-        self._source = source
-        self._media = media
-
-    def read(self, length: int = -1) -> bytes:
-        """As PyAV calls it: of a long film gigabytes, of which each copy would take a second."""
-        part = self._part(max(0, min(length, self._size - self._position)))
-        self._position += len(part)
-        return part
-
-    def _part(self, length: int) -> bytes:
-        """At most so many bytes from here on: of media data, or of what lies between."""
-        for begin, end in self._media:
-            if begin <= self._position < end:
-                length = min(length, end - self._position)
-                return _ZEROS[:length]  # the same object, where it is all of them
-            if self._position < begin:
-                length = min(length, begin - self._position)
-                break
-        self._source.seek(self._position)
-        return self._source.read(length)
-
-
-def _index(
-    container: InputContainer, facts: VideoFacts, layout: _Layout, source: IO[bytes], size: int
-) -> Index:
+def _index(film: Film, facts: VideoFacts) -> Index:
+    if film.demuxer != "mov":
+        raise _Unindexed("its container has no index of every frame")
+    container, source, size = film.container, film.source, film.size
+    layout = _layout(source, size)
+    film.hollow.hide(layout.media)
     video = container.streams[facts.video_stream]
     timescale = 1 / (to_fraction(video.time_base) or Fraction(1))
     if timescale.denominator != 1 or timescale > FINEST_TIMESCALE:
@@ -281,6 +243,7 @@ def _shown(container: InputContainer, video: Stream, entries: _Entries) -> tuple
     FFmpeg tells that packet by packet, of which a film has hundreds of thousands. Where all it does is to
     shift what the tables say, it is asked for those at both ends.
     """
+    container.seek(int(entries.times[0]), stream=video, any_frame=True)
     demuxed = _demuxed(container, video)
     head = list(islice(demuxed, _ASKED))
     if head and entries.tables:

@@ -254,9 +254,8 @@ def _looker(sniffed: Sniffed, size: int) -> Callable[[IO[bytes]], bytes]:
     from chalicelib import index, probe
 
     def look_at_video(source: IO[bytes]) -> bytes:
-        facts = probe.probe_video(
-            source, sniffed.format, size, chosen.max_video_pixels, chosen.max_streams
-        )
-        return msgspec.msgpack.encode(index.with_index(source, size, facts))
+        with probe.opened(source, sniffed.format, size, chosen.max_streams) as film:
+            facts = probe.facts_of(film, chosen.max_video_pixels)
+            return msgspec.msgpack.encode(index.with_index(film, facts))
 
     return look_at_video

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import pairwise
 from operator import attrgetter, not_
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 import av
 import msgspec
@@ -16,6 +18,7 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from chalicelib.child import SizedFile
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts, rhythm
 from chalicelib.tables import edits_of, read_box
@@ -24,29 +27,80 @@ from chalicelib.tables import edits_of, read_box
 COUNT_BYTES = 256 * 1024**2
 # No codec shows a frame later than so many that are coded after it.
 _REORDERED = 32
+_BUFFER_BYTES = 1024**2
+_ZEROS = bytes(_BUFFER_BYTES)
+# Whoever wants to know when packets are shown does not want them looked into: they may be hidden.
+_OPTIONS: dict[str, Any] = {"mov": {"options": {"fflags": "noparse"}, "buffer_size": _BUFFER_BYTES}}
 _LEFT_OUT = attrgetter("is_discard")
 # Sound that old QuickTime compresses well has more than one sample a byte.
 _SAMPLES_PER_BYTE = 32
 
 
-def probe_video(
-    source: IO[bytes], demuxer: str, size: int, max_pixels: int, max_streams: int
-) -> VideoFacts:
-    """Facts of a film. Raises JobError where it has no picture, is damaged, or is too large to decode."""
+class Hollow(SizedFile):
+    """A file of which parts can be hidden: they read as zeros, and are not fetched."""
+
+    def __init__(self, source: IO[bytes], size: int) -> None:
+        super().__init__(size)
+        self._source = source
+        self._hidden: list[tuple[int, int]] = []
+
+    def hide(self, parts: list[tuple[int, int]]) -> None:
+        """From and to, in order; from now on."""
+        self._hidden = parts
+
+    def read(self, length: int = -1) -> bytes:
+        """As PyAV calls it: of a long film gigabytes, of which each copy would take a second."""
+        part = self._part(max(0, min(length, self._size - self._position)))
+        self._position += len(part)
+        return part
+
+    def _part(self, length: int) -> bytes:
+        """At most so many bytes from here on: of what is hidden, or of what lies between."""
+        for begin, end in self._hidden:
+            if begin <= self._position < end:
+                length = min(length, end - self._position)
+                return _ZEROS[:length]  # the same object, where it is all of them
+            if self._position < begin:
+                length = min(length, begin - self._position)
+                break
+        self._source.seek(self._position)
+        return self._source.read(length)
+
+
+class Film(NamedTuple):
+    """A film that FFmpeg has opened."""
+
+    container: InputContainer
+    source: IO[bytes]
+    hollow: Hollow  # what the container reads of the source
+    demuxer: str
+    size: int
+    edits: int  # how many a track has, at most
+
+
+@contextmanager
+def opened(source: IO[bytes], demuxer: str, size: int, max_streams: int) -> Iterator[Film]:
+    """A film, to be looked at. Raises JobError where it is damaged, then or while it is looked at."""
+    hollow = Hollow(source, size)
     try:
         edits = _check_tables(source, size) if demuxer == "mov" else 0
-        with av.open(source, format=demuxer, mode="r") as container:
+        with av.open(hollow, format=demuxer, mode="r", **_OPTIONS.get(demuxer, {})) as container:
             _check_streams(len(container.streams), max_streams)
-            facts = _facts(container, demuxer, size, max_pixels, edits)
-        if facts.frames is None and size <= COUNT_BYTES:
-            source.seek(0)
-            with av.open(source, format=demuxer, mode="r") as container:
-                facts = _counted(container, facts)
-        return facts
+            yield Film(container, source, hollow, demuxer, size, edits)
     except MemoryError:  # FFmpeg's too
         raise
     except (av.error.FFmpegError, EOFError) as error:
         raise _damaged() from error
+
+
+def facts_of(film: Film, max_pixels: int) -> VideoFacts:
+    """Facts of a film. Raises JobError where it has no picture or is too large to decode; FFmpegError."""
+    facts = _facts(film, max_pixels)
+    if facts.frames is None and film.size <= COUNT_BYTES:
+        film.hollow.seek(0)
+        with av.open(film.hollow, format=film.demuxer, mode="r") as container:
+            facts = _counted(container, facts)
+    return facts
 
 
 # The boxes of ISO/IEC 14496-12 that lead to a table of samples.
@@ -79,11 +133,10 @@ def _check_tables(source: IO[bytes], size: int) -> int:
     return edits
 
 
-def _facts(
-    container: InputContainer, demuxer: str, size: int, max_pixels: int, edits: int
-) -> VideoFacts:
+def _facts(film: Film, max_pixels: int) -> VideoFacts:
+    container = film.container
     video = _first_picture(container)
-    if len(video.index_entries) > size:
+    if len(video.index_entries) > film.size:
         raise _overstated()
     _check_pixels(video.width, video.height, max_pixels)
     video.codec_context.thread_count = 1
@@ -99,11 +152,11 @@ def _facts(
     rate = min(rates, default=Fraction(25))
     time_base = to_fraction(video.time_base) or Fraction(1, 90000)
     seconds = _seconds(container, video)
-    frames = (_shown(video, edits) or video.frames) if video.frames else None
+    frames = (_shown(video, film.edits) or video.frames) if video.frames else None
     if not seconds or seconds <= 0:
         seconds = (frames or 1) / float(rate)
     return VideoFacts(
-        demuxer=demuxer,
+        demuxer=film.demuxer,
         width=width,
         height=height,
         seconds=seconds,

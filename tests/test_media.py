@@ -201,14 +201,22 @@ def test_the_largest_picture_fits_in_its_functions_memory(tmp_path: Path) -> Non
 def test_pixels_are_counted_as_they_are_shown(tmp_path: Path) -> None:
     path = tmp_path / "wide.mp4"
     samples.film(path, size="640x360", filters="setsar=60/1", seconds=0.2, sound=False)
-    with path.open("rb") as file, pytest.raises(JobError, match="38400 × 360"):
-        probe.probe_video(file, "mov", path.stat().st_size, 10_000_000, 64)
+    with (
+        path.open("rb") as file,
+        probe.opened(file, "mov", path.stat().st_size, 64) as film,
+        pytest.raises(JobError, match="38400 × 360"),
+    ):
+        probe.facts_of(film, 10_000_000)
 
 
 def test_too_many_streams_are_refused(sample: Sample) -> None:
     path = sample("plain.mp4")
-    with path.open("rb") as file, pytest.raises(JobError, match="2 streams; at most 1"):
-        probe.probe_video(file, "mov", path.stat().st_size, 10**8, 1)
+    with (
+        path.open("rb") as file,
+        pytest.raises(JobError, match="2 streams; at most 1"),
+        probe.opened(file, "mov", path.stat().st_size, 1),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("name", samples.IMAGES)
@@ -510,5 +518,6 @@ def test_more_frames_than_a_file_has_room_for_are_not_listed(tmp_path: Path) -> 
 def test_a_length_that_lies_is_not_said_to_be_a_large_film(tmp_path: Path) -> None:
     path = tmp_path / "licence.mov"
     path.write_bytes(attacks.movie(more=attacks.box(b"pssh", bytes(20), b"http")))
+    budget = works.Budget(lambda: 20.0, 1769 * 1024**2)
     with pytest.raises(JobError, match=r"asks for more memory .* damaged, or too large\.$"):
-        facts_of(path)
+        facts_of(path, budget)
