@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import msgspec
 
 from chalicelib import excerpt, files, ledger, queues
@@ -43,8 +45,13 @@ def load_plan(job: Job) -> Plan:
 
 def store_samples(plan: Plan, index: Index) -> None:
     """Keep what the excerpts of a plan are made of, before the plan; under a digest of it."""
-    for samples, coded in plan.stored(index):
-        files.put_new_work(samples.key, coded.rows)
+    with ThreadPoolExecutor() as pool:
+        stored = [
+            pool.submit(files.put_new_work, samples.key, coded.rows)
+            for samples, coded in plan.stored(index)
+        ]
+        for each in stored:
+            each.result()
 
 
 def load_samples(samples: Samples, wanted: Excerpt) -> bytes:
