@@ -17,7 +17,6 @@ from infra import samples
 from infra.paths import LOCAL, ROOT
 
 RUNS = 3
-_TIMES = 60
 
 _WORKER = """\
 import sys
@@ -76,18 +75,24 @@ def measure() -> list[Figure]:
 
 def films() -> tuple[Path, Path]:
     """Two minutes of 1080p25, and two hours of the same."""
-    folder = LOCAL / "benchmarks"
-    folder.mkdir(parents=True, exist_ok=True)
-    short, long = folder / "two_minutes.mp4", folder / "two_hours.mp4"
-    if not short.exists():
-        rate = ("-g", "50", "-b:v", "4M", "-maxrate", "4M", "-bufsize", "4M")
-        samples.film(short, size="1920x1080", seconds=120, output=rate)
-    if not long.exists():
+    return film("two_minutes", "1920x1080", "4M", 1), film("two_hours", "1920x1080", "4M", 60)
+
+
+def film(name: str, size: str, bits: str, times: int) -> Path:
+    """Two minutes of so many bits a second, so many times over."""
+    path = LOCAL / "benchmarks" / f"{name}.mp4"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if times == 1 and not path.exists():
+        rate = ("-g", "50", "-b:v", bits, "-maxrate", bits, "-bufsize", bits)
+        samples.film(path, size=size, seconds=120, output=rate)
+    elif not path.exists():
+        short = film(f"{name}_once", size, bits, 1)
         samples.run_ffmpeg(
-            "-stream_loop", str(_TIMES - 1), "-i", str(short), "-c", "copy", "-movflags", "+faststart",
-            str(long),
+            "-stream_loop", str(times - 1), "-i", str(short), "-c", "copy", "-movflags", "+faststart",
+            str(path),
         )  # fmt: skip
-    return short, long
+        short.unlink()
+    return path
 
 
 class _Planned:
