@@ -6,7 +6,6 @@ python -m layers.build ffmpeg --arch arm64 --out .local/layers
 from __future__ import annotations
 
 import argparse
-import compileall
 import contextlib
 import hashlib
 import platform
@@ -16,7 +15,6 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from py_compile import PycInvalidationMode
 
 HERE = Path(__file__).parent
 LAYERS = ("ffmpeg", "pyav")
@@ -46,7 +44,7 @@ def build(layer: str, arch: str, out: Path) -> Path:
                 entry.create_system = 3  # Unix, wherever it is built
                 entry.external_attr = (0o100000 | mode) << 16
                 entry.compress_type = zipfile.ZIP_DEFLATED
-                zipped.writestr(entry, content, compresslevel=6)
+                zipped.writestr(entry, content, compresslevel=3)
         part.rename(target)
     return target
 
@@ -78,15 +76,20 @@ def _fingerprint(layer: str) -> str:
 def compile_packages(folder: Path, at: str) -> bool:
     """Add bytecode: Lambda cannot keep what it compiles, and would do so at every cold start.
 
-    `at` is where the folder will be. False where something in it is no Python.
+    `at` is where the folder will be. False where something in it is no Python. What is compiled depends on
+    what the process has done before; in one of its own it is always the same.
     """
-    return compileall.compile_dir(
-        folder,
-        quiet=2,
-        stripdir=str(folder),
-        prependdir=at,
-        invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
-    )
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "compileall", "-qq",
+            "-s", folder,
+            "-p", at,
+            "--invalidation-mode", "unchecked-hash",
+            folder,
+        ],
+        check=False,
+    )  # fmt: skip
+    return done.returncode == 0
 
 
 def _download(layer: str, arch: str, folder: Path) -> list[Path]:

@@ -178,6 +178,25 @@ def test_a_dropped_picture_is_found_by_its_key(client: Client, sample: Sample, k
     assert (job["status"], job["key"], types(job)) == ("SUCCESS", key, ["thumbnail", "watermark"])
 
 
+@pytest.fixture(scope="module")
+def bereaved(client: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A job whose worker was killed at work, and took FFmpeg along.
+
+    Its message is visible again once the timeout of 20 s and its margin are over.
+    """
+    long = tmp_path_factory.mktemp("bereaved") / "long.mp4"
+    film(long, size="1920x1080", rate="50", seconds=12)
+    job_id = client.upload(long, "transcode_720p")
+    running, *_ = until(lambda: ffmpegs(client.stack), 60)
+    worker = running.parent()
+    assert worker is not None
+    worker.kill()
+    assert not psutil.wait_procs([running], timeout=5)[1]
+    assert client.job(job_id)["status"] == "STARTED"
+    return job_id
+
+
+@pytest.mark.usefixtures("bereaved")
 def test_a_dropped_film_is_found_and_every_output_is_good(client: Client, sample: Sample) -> None:
     client.drop(sample("plain.mp4"), "films/plain.mp4")
     job = client.wait_for_drop("films/plain.mp4")
@@ -382,11 +401,11 @@ def waiting(client: Client, queue: str) -> int:
     return sum(map(int, counts.values()))
 
 
-def keys(client: Client) -> set[str]:
+def keys(client: Client, job_id: str) -> set[str]:
     pages = (
         client.aws("s3")
         .get_paginator("list_objects_v2")
-        .paginate(Bucket=client.stack.output_bucket, Prefix="outputs/")
+        .paginate(Bucket=client.stack.output_bucket, Prefix=f"outputs/{job_id.replace('-', '')}")
     )
     return {item["Key"] for page in pages for item in page.get("Contents", [])}
 
@@ -414,7 +433,7 @@ def test_a_message_delivered_five_times_at_once_is_one_set_of_outputs(
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(lambda _: send(client, "encode", body), range(5)))
     job = client.wait(job_id)
-    before = keys(client)
+    before = keys(client, job_id)
     for step in ("transcode_720p", "hls_720p"):
         body = json.dumps({"job_id": job_id, "task_id": step})
         for _ in range(5):
@@ -424,7 +443,7 @@ def test_a_message_delivered_five_times_at_once_is_one_set_of_outputs(
         "outputs": [],
         "input_url": "",
     }
-    assert keys(client) == before
+    assert keys(client, job_id) == before
     row = client.aws("dynamodb").get_item(
         TableName=client.stack.jobs_table,
         Key={"pk": {"S": f"job#{job_id}"}, "sk": {"S": "task#720p.0"}},
@@ -445,20 +464,8 @@ def _name(process: psutil.Process) -> str:
         return ""
 
 
-def test_a_worker_killed_in_the_middle_takes_ffmpeg_along_and_the_job_succeeds(
-    client: Client, sample: Sample, tmp_path: Path
-) -> None:
-    long = tmp_path / "long.mp4"
-    film(long, size="1920x1080", rate="50", seconds=12)
-    job_id = client.upload(long, "transcode_720p")
-    running, *_ = until(lambda: ffmpegs(client.stack), 60)
-    worker = running.parent()
-    assert worker is not None
-    worker.kill()
-    assert not psutil.wait_procs([running], timeout=5)[1]
-    assert client.job(job_id)["status"] == "STARTED"
-    # The message is visible again once the timeout of 20 s and its margin are over.
-    job = client.wait(job_id, 110)
+def test_a_job_succeeds_whose_worker_was_killed(client: Client, bereaved: str) -> None:
+    job = client.wait(bereaved, 110)
     assert job["status"] == "SUCCESS"
     assert frames(io.BytesIO(client.http.get(job["outputs"][0]["url"]).content)) == 600
 
