@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import islice, takewhile
 from operator import attrgetter
@@ -28,8 +28,6 @@ from chalicelib.media import (
 from chalicelib.probe import Film, to_fraction
 from chalicelib.tables import Box, Column, Columns, Moov, columns_of, copied, read_box
 
-# What FFmpeg reads of the media data to open a file.
-_HEAD_BYTES = 64 * 1024
 # A file has a handful of boxes, and a fragmented one thousands.
 _MOST_BOXES = 64
 _MOST_PARTS = 50_000
@@ -77,7 +75,7 @@ def with_index(film: Film, facts: VideoFacts) -> VideoFacts:
 
 
 class _Layout(NamedTuple):
-    """Where media data lie, but for the head of them: from and to. And two boxes."""
+    """Where media data lie: from and to. And two boxes."""
 
     media: list[tuple[int, int]]
     ftyp: Box | None
@@ -97,7 +95,7 @@ def _layout(source: IO[bytes], size: int) -> _Layout:
             raise _Unindexed("its container is in fragments")
         found.setdefault(kind, Box(kind, offset, content, end))
         if kind == b"mdat":
-            media.append((min(end, offset + 16 + _HEAD_BYTES), end))
+            media.append((content, end))
         offset = following
     return _Layout(media, found.get(b"ftyp"), found.get(b"moov"))
 
@@ -122,14 +120,7 @@ def _index(film: Film, facts: VideoFacts) -> Index:
     if not len(shown):
         raise Uncut("its index is empty")
     durations = tuple(_steps(shown, packets.last))
-    # Whoever decodes all packets tells those apart by their times.
-    _, first_lasts = durations[0]
-    _, last_lasts = durations[-1]
-    ahead = shown[0] - times[packets.dropped]
-    behind = times[packets.dropped] - shown[-1]
-    inside = (2 * ahead <= first_lasts) & (2 * behind <= last_lasts)
-    if inside.any() or np.maximum(ahead, behind).max(initial=0) >= _MOST_TICKS:
-        raise Uncut("it has more than one edit")
+    _check_dropped(times[packets.dropped], shown, durations)
     latest = np.maximum.accumulate(times)  # up to each packet
     lag = int((latest - times).max())
     if lag >= _MOST_LAG:
@@ -149,6 +140,16 @@ def _index(film: Film, facts: VideoFacts) -> Index:
         sound=sound,
         sound_cuts=tuple(sound_cuts),
     )
+
+
+def _check_dropped(times: Column, shown: Column, durations: Sequence[tuple[int, int]]) -> None:
+    """Raises Uncut where frames are left out in the middle: by their times they must be told apart."""
+    _, first_lasts = durations[0]
+    _, last_lasts = durations[-1]
+    ahead, behind = shown[0] - times, times - shown[-1]
+    inside = (2 * ahead <= first_lasts) & (2 * behind <= last_lasts)
+    if inside.any() or np.maximum(ahead, behind).max(initial=0) >= _MOST_TICKS:
+        raise Uncut("it has more than one edit")
 
 
 class _Track:
