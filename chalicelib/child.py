@@ -23,7 +23,8 @@ from chalicelib.watch import logger
 
 BLOCK_BYTES = 1024**2
 # Demuxers go to and fro, in fragmented files between every two packets.
-_BLOCKS_KEPT = 32
+BLOCKS_KEPT = 32
+_MOST_BLOCKS_AT_ONCE = 8
 _PR_SET_PDEATHSIG = 1
 # Where functions share a machine, who answers comes before who computes.
 _NICENESS = 10
@@ -205,12 +206,18 @@ class SizedFile(io.RawIOBase):
 
 
 class _Remote(SizedFile):
-    """A file whose blocks the parent fetches; those that were used last are kept."""
+    """A file whose blocks the parent fetches; those that were used last are kept.
+
+    Whoever reads on gets more of them at once, each time twice as many: to ask takes longer than to read.
+    """
 
     def __init__(self, pipe: Connection, size: int) -> None:
         super().__init__(size)
         self._pipe = pipe
-        self._block = lru_cache(_BLOCKS_KEPT)(self._fetch)
+        self._block = lru_cache(BLOCKS_KEPT)(self._next)
+        self._ahead: dict[int, bytes] = {}
+        self._following = -1  # the block behind what was fetched last
+        self._at_once = 1
 
     def readinto(self, buffer: Buffer) -> int:
         if self._position >= self._size:
@@ -222,9 +229,20 @@ class _Remote(SizedFile):
         self._position += len(part)
         return len(part)
 
-    def _fetch(self, number: int) -> bytes:
+    def _next(self, number: int) -> bytes:
+        if number not in self._ahead:
+            reads_on = number == self._following
+            self._at_once = min(2 * self._at_once, _MOST_BLOCKS_AT_ONCE) if reads_on else 1
+            self._following = number + self._at_once
+            fetched = memoryview(self._fetch(number, self._at_once))
+            starts = range(0, self._at_once * BLOCK_BYTES, BLOCK_BYTES)
+            blocks = (bytes(fetched[start : start + BLOCK_BYTES]) for start in starts)
+            self._ahead = dict(enumerate(blocks, number))
+        return self._ahead.pop(number)
+
+    def _fetch(self, number: int, blocks: int) -> bytes:
         start = number * BLOCK_BYTES
-        length = min(BLOCK_BYTES, self._size - start)
+        length = min(blocks * BLOCK_BYTES, self._size - start)
         self._pipe.send_bytes(b"read\0%d\0%d" % (start, length))
         return self._pipe.recv_bytes()
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import groupby, islice
-from operator import sub
 from typing import NamedTuple
 
 from chalicelib.media import Index
@@ -32,8 +30,8 @@ class Span(NamedTuple):
 
 def spans(index: Index, seconds: float, first_seconds: float) -> list[Span]:
     """Chunks of about `seconds` each, but a short one first: its end is what a viewer waits for."""
-    cuts = index.cuts
-    seconds = max(seconds, (index.end - cuts[0].time) / index.timescale / MOST_CHUNKS)
+    cuts, film_end = index.cuts, index.end
+    seconds = max(seconds, (film_end - cuts[0].time) / index.timescale / MOST_CHUNKS)
     found, begin = [], 0
     while begin < len(cuts):
         wanted = min(seconds, first_seconds) if begin == 0 else seconds
@@ -45,7 +43,7 @@ def spans(index: Index, seconds: float, first_seconds: float) -> list[Span]:
         if end - 1 > begin and end < len(cuts) and cuts[end].time - due > due - cuts[end - 1].time:
             end -= 1
         # What is left would be too short to be worth a task.
-        if end < len(cuts) and index.end - cuts[end].time < wanted / 3 * index.timescale:
+        if end < len(cuts) and film_end - cuts[end].time < wanted / 3 * index.timescale:
             end = len(cuts)
         found.append(Span(begin, end))
         begin = end
@@ -78,10 +76,16 @@ def segments(
     return found
 
 
-def steps(times: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Gaps between times that are in order, the same ones in a row together: how many, and how long."""
-    for ticks, group in groupby(map(sub, islice(times, 1, None), times)):
-        yield len(list(group)), ticks
+def steps(index: Index, ends: Sequence[int], first: int, behind: int) -> Iterator[tuple[int, int]]:
+    """The index's steps, of the frames from `first` to before `behind` only.
+
+    `ends` are the numbers of the frames before which each of the index's own ends.
+    """
+    run = bisect_right(ends, first)
+    while first < behind:
+        end = min(ends[run], behind)
+        yield end - first, index.steps[run][1]
+        first, run = end, run + 1
 
 
 class Piece(NamedTuple):

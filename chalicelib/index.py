@@ -125,7 +125,7 @@ def _index(film: Film, facts: VideoFacts) -> Index:
     lag = int((latest - times).max())
     if lag >= _MOST_LAG:
         raise Uncut("its frames are coded hours before they are shown")
-    rows = excerpt.pack(times, packets.begins, packets.sizes, packets.keys.tolist())
+    rows = excerpt.pack(times, packets.begins, packets.sizes, packets.keys)
     sound, sound_cuts = None, list[SoundCut]()
     if facts.audio_stream is not None:
         audio = _Track(source, layout, container.streams[facts.audio_stream])
@@ -373,5 +373,5 @@ def _sound(track: _Track, start_us: int, size: int) -> tuple[Coded | None, list[
     tick_us, second = 1_000_000 * clock.numerator, clock.denominator
     us = [(time * tick_us + second // 2) // second - start_us for time in heard]
     cuts = list(map(SoundCut, us, firsts.tolist(), *places.tolist()))
-    rows = excerpt.pack(times, packets.begins, packets.sizes, ())
+    rows = excerpt.pack(times, packets.begins, packets.sizes, packets.keys)
     return Coded(rows, track.description(), packets.last), cuts

@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import partial
+from itertools import accumulate
 
 import msgspec
 
@@ -158,9 +159,20 @@ def pictures(facts: VideoFacts, rendition: Rendition, *, watched: bool) -> list[
     wanted = chunk_seconds(facts, rendition)
     spans = chunks.spans(facts.index, wanted, max(_LEAST_CHUNK_SECONDS, wanted / 3))
     times = facts.index.times()
+    ends = list(accumulate(count for count, _ in facts.index.steps))
     delay = _delay(facts, max(ticks for _, ticks in facts.index.steps) / facts.index.timescale)
     return [
-        _chunk(facts, facts.index, times, rendition, number, span, delay, "" if number else master)
+        _chunk(
+            facts,
+            facts.index,
+            times,
+            ends,
+            rendition,
+            number,
+            span,
+            delay,
+            "" if number else master,
+        )
         for number, span in enumerate(spans)
     ]
 
@@ -261,6 +273,7 @@ def _chunk(
     facts: VideoFacts,
     index: Index,
     times: Sequence[int],
+    ends: Sequence[int],
     rendition: Rendition,
     number: int,
     span: chunks.Span,
@@ -306,7 +319,9 @@ def _chunk(
         seconds=(times[behind] - times[first]) / index.timescale,
         exact=Exact(
             first=times[first] * finer + later,
-            steps=tuple((n, ticks * finer) for n, ticks in chunks.steps(times[first : behind + 1])),
+            steps=tuple(
+                (n, ticks * finer) for n, ticks in chunks.steps(index, ends, first, behind)
+            ),
             starts=tuple(times[begin] * finer + later for begin, _ in parts),
             segments=tuple(
                 Segment(

@@ -130,6 +130,26 @@ def test_going_to_and_fro_in_a_remote_file_fetches_nothing_twice() -> None:
     assert sorted(asked) == [0, 2 * 1024**2, 5 * 1024**2]
 
 
+def test_whoever_reads_on_gets_more_at_once() -> None:
+    content = os.urandom(30 * 1024**2 + 5)
+    asked: list[tuple[int, int]] = []
+
+    def read(start: int, length: int) -> bytes:
+        asked.append((start, length))
+        return content[start : start + length]
+
+    def look(source: IO[bytes]) -> bytes:
+        return source.read() + source.read(1)
+
+    found = child.call_with_source(
+        look, read, len(content), seconds=5, most_seconds=5, memory_bytes=2 * GIB
+    )
+    assert found == content
+    megabytes = [(start / 1024**2, length / 1024**2) for start, length in asked[:-1]]
+    assert megabytes == [(0, 1), (1, 2), (3, 4), (7, 8), (15, 8)]
+    assert asked[-1] == (23 * 1024**2, 7 * 1024**2 + 5)
+
+
 def read_slowly(_: int, length: int) -> bytes:
     time.sleep(0.4)
     return bytes(length)
