@@ -116,7 +116,7 @@ def _check_tables(source: IO[bytes], size: int) -> int:
     of them all before anyone can look at it.
     """
     edits = 0
-    unread = _READ_AHEAD_BYTES
+    ahead = _READ_AHEAD_BYTES
     spans = [(0, size)]
     while spans:
         start, end = spans.pop()
@@ -127,7 +127,7 @@ def _check_tables(source: IO[bytes], size: int) -> int:
         if name == b"moov":
             # All of it will be read: in a row that takes fewer requests than here and there.
             source.seek(content)
-            unread -= len(source.read(max(0, min(following - content, end - content, unread))))
+            ahead -= len(source.read(max(0, min(following - content, end - content, ahead))))
         if name in _BOXES:
             spans.append((content, min(following, end)))
         if name in (b"stsz", b"stz2"):
