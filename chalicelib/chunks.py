@@ -96,10 +96,10 @@ class Piece(NamedTuple):
     start: int  # a packet whose beginning is a whole sample of the source's too
 
 
-def pieces(seconds: float, rate: int, first_seconds: int, most_seconds: int) -> list[Piece]:
+def pieces(seconds: float, rate: int, first_seconds: int, part_seconds: float) -> list[Piece]:
     """Parts of a sound of `rate` samples a second, cut where source and result have a sample at once.
 
-    The first one is short, for a viewer waits for it; each next one is four times as long, up to the most.
+    The first one is short, for a viewer waits for it; the last one is half as long as the others or more.
     """
     grid = next(n for n in range(1, SAMPLE_RATE) if n * PACKET_SAMPLES * rate % SAMPLE_RATE == 0)
     second = SAMPLE_RATE / PACKET_SAMPLES
@@ -108,10 +108,8 @@ def pieces(seconds: float, rate: int, first_seconds: int, most_seconds: int) -> 
         return int(moment * second / grid) * grid
 
     cuts = [on_grid(first_seconds)]
-    length = min(most_seconds, 4 * first_seconds)
-    while cuts[-1] / second + length * 1.5 < seconds:
-        cuts.append(on_grid(cuts[-1] / second + length))
-        length = min(most_seconds, 4 * length)
+    while cuts[-1] / second + part_seconds * 1.5 < seconds:
+        cuts.append(on_grid(cuts[-1] / second + part_seconds))
     if seconds < 2 * first_seconds:
         return [Piece(0, None, 0)]
     # A second ahead, so that decoder and encoder are in full swing where the part begins.

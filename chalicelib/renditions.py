@@ -37,7 +37,8 @@ _POSTER_FRAMES = 12  # of which each candidate is chosen
 # No chunk is shorter than a segment.
 _LEAST_CHUNK_SECONDS = float(chunks.SEGMENT_SECONDS)
 _FIRST_SOUND_SECONDS = 12
-_MOST_SOUND_SECONDS = 192
+_SOUND_SECONDS = 60
+_MOST_SOUND_PARTS = 400
 # Bits a second.
 SOUND_BITS = 128_000
 # Pixels decoded and encoded in a second, by two cores.
@@ -373,9 +374,10 @@ def sound(facts: VideoFacts) -> list[Part]:
     index = facts.index
     seconds = len(index.sound_cuts) * SOUND_SECONDS if index else 0.0
     second = chunks.SAMPLE_RATE / chunks.PACKET_SAMPLES
+    part_seconds = max(_SOUND_SECONDS, seconds / _MOST_SOUND_PARTS)
     parts = []
     for number, piece in enumerate(
-        chunks.pieces(seconds, facts.audio_rate, _FIRST_SOUND_SECONDS, _MOST_SOUND_SECONDS)
+        chunks.pieces(seconds, facts.audio_rate, _FIRST_SOUND_SECONDS, part_seconds)
     ):
         begin, end = piece.start / second, (piece.behind or 0) / second
         packets = piece.behind - piece.first if piece.behind else None
