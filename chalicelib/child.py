@@ -110,16 +110,20 @@ def _talk(
     theirs.close()
     deadline = time.monotonic() + seconds
     end = time.monotonic() + most_seconds
+
+    def received() -> bytes:
+        if not ours.poll(max(0.0, min(deadline, end) - time.monotonic())):
+            if end < deadline:
+                raise Transient("slow_storage", "The file could not be read in time.")
+            detail = f"Reading the file took longer than the {seconds:g} s that it may take."
+            raise JobError("decoder_timeout", detail)
+        return ours.recv_bytes()
+
     try:
         while True:
-            if not ours.poll(max(0.0, min(deadline, end) - time.monotonic())):
-                if end < deadline:
-                    raise Transient("slow_storage", "The file could not be read in time.")
-                detail = f"Reading the file took longer than the {seconds:g} s that it may take."
-                raise JobError("decoder_timeout", detail)
-            verdict, first, rest = ours.recv_bytes().split(b"\0", 2)
+            verdict, first, rest = received().split(b"\0", 2)
             if verdict == b"ok":
-                return ours.recv_bytes()
+                return received()
             if verdict == b"error":
                 raise JobError(first.decode(), rest.decode())
             if verdict == b"broken":

@@ -96,25 +96,28 @@ class Piece(NamedTuple):
     start: int  # a packet whose beginning is a whole sample of the source's too
 
 
-def pieces(seconds: float, rate: int, first_seconds: int, part_seconds: float) -> list[Piece]:
+def pieces(seconds: float, rate: int, first_seconds: float, part_seconds: float) -> list[Piece]:
     """Parts of a sound of `rate` samples a second, cut where source and result have a sample at once.
 
-    The first one is short, for a viewer waits for it; the last one is half as long as the others or more.
+    They are of whole segments, if they can. The first one is short, for a viewer waits for it; the last one
+    is half as long as the others or more.
     """
     grid = next(n for n in range(1, SAMPLE_RATE) if n * PACKET_SAMPLES * rate % SAMPLE_RATE == 0)
     second = SAMPLE_RATE / PACKET_SAMPLES
 
-    def on_grid(moment: float) -> int:
-        return int(moment * second / grid) * grid
+    def packets(lasting: float) -> int:
+        return round(lasting / SEGMENT_SECONDS) * SEGMENT_PACKETS // grid * grid
 
-    cuts = [on_grid(first_seconds)]
-    while cuts[-1] / second + part_seconds * 1.5 < seconds:
-        cuts.append(on_grid(cuts[-1] / second + part_seconds))
     if seconds < 2 * first_seconds:
         return [Piece(0, None, 0)]
+    part = packets(part_seconds)
+    cuts = [packets(first_seconds)]
+    while (cuts[-1] + part * 1.5) / second < seconds:
+        cuts.append(cuts[-1] + part)
     # A second ahead, so that decoder and encoder are in full swing where the part begins.
+    run_up = int(second + grid) // grid * grid
     return [
-        Piece(first, behind, max(0, first - on_grid(1 + grid / second)))
+        Piece(first, behind, max(0, first - run_up))
         for first, behind in zip([0, *cuts], [*cuts, None], strict=True)
     ]
 

@@ -25,8 +25,8 @@ from chalicelib.tables import edits_of, read_box
 
 # Files without an index of samples are read whole to count frames, if they are no larger than this.
 COUNT_BYTES = 256 * 1024**2
-# As much as a child keeps.
-_READ_AHEAD_BYTES = child.BLOCKS_KEPT * child.BLOCK_BYTES
+# As much as a child keeps, wherever it begins.
+_READ_AHEAD_BYTES = (child.BLOCKS_KEPT - 2) * child.BLOCK_BYTES
 # No codec shows a frame later than so many that are coded after it.
 _REORDERED = 32
 _BUFFER_BYTES = 1024**2
@@ -99,9 +99,11 @@ def facts_of(film: Film, max_pixels: int) -> VideoFacts:
     """Facts of a film. Raises JobError where it has no picture or is too large to decode; FFmpegError."""
     facts = _facts(film, max_pixels)
     if facts.frames is None and film.size <= COUNT_BYTES:
+        position = film.hollow.tell()  # where the film's own container believes to be
         film.hollow.seek(0)
         with av.open(film.hollow, format=film.demuxer, mode="r") as container:
             facts = _counted(container, facts)
+        film.hollow.seek(position)
     return facts
 
 
@@ -124,10 +126,11 @@ def _check_tables(source: IO[bytes], size: int) -> int:
             continue
         name, content, following = read_box(source, start, end)
         spans.append((following, end))
-        if name == b"moov":
-            # All of it will be read: in a row that takes fewer requests than here and there.
+        length = min(following, end) - content
+        if name == b"moov" and 0 < length <= ahead:
+            # Nearly all of it will be read: in a row that takes fewer requests than here and there.
             source.seek(content)
-            ahead -= len(source.read(max(0, min(following - content, end - content, ahead))))
+            ahead -= len(source.read(length))
         if name in _BOXES:
             spans.append((content, min(following, end)))
         if name in (b"stsz", b"stz2"):

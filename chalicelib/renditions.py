@@ -38,7 +38,7 @@ _POSTER_FRAMES = 12  # of which each candidate is chosen
 _LEAST_CHUNK_SECONDS = float(chunks.SEGMENT_SECONDS)
 _FIRST_SOUND_SECONDS = 12
 _SOUND_SECONDS = 60
-_MOST_SOUND_PARTS = 400
+_SOUND_PARTS = 400  # about so many of a long film
 # Bits a second.
 SOUND_BITS = 128_000
 # Pixels decoded and encoded in a second, by two cores.
@@ -297,12 +297,13 @@ def _chunk(
     def run(run_up: int) -> Run:
         excerpt, origin = _excerpt(facts, index, chunks.Span(span.first - run_up, span.behind))
         before = partial(_before, index, times, origin=origin)
+        begins = partial(_begins, index, times, origin=origin)
         shift = round((origin - index.start) * 1_000_000 / index.timescale)
         args = _encode(
             facts,
             rendition,
             ("-copyts", *open_source(facts)),
-            f"trim=start={before(first):.6f}:end={before(behind):.6f},",
+            f"trim=start={begins(first):.6f}:end={begins(behind):.6f},",
             ",".join(f"{before(start):.6f}" for start in starts),
             shift,
             x264,
@@ -363,8 +364,16 @@ def _excerpt(facts: VideoFacts, index: Index, span: chunks.Span) -> tuple[Excerp
 
 def _before(index: Index, times: Sequence[int], frame: int, origin: int) -> float:
     """Seconds of an excerpt that starts at `origin`, half way between a frame and the one before."""
-    gap = times[frame] - times[frame - 1] if frame else times[1] - times[0]
-    return max(0.0, (times[frame] - gap / 2 - origin) / index.timescale)
+    return max(0.0, (times[frame] - _gap(times, frame) / 2 - origin) / index.timescale)
+
+
+def _begins(index: Index, times: Sequence[int], frame: int, origin: int) -> float:
+    """The same in whole ticks, to which FFmpeg's trim rounds; the frame's own where one is the gap."""
+    return max(0.0, (times[frame] - _gap(times, frame) // 2 - origin) / index.timescale)
+
+
+def _gap(times: Sequence[int], frame: int) -> int:
+    return times[frame] - times[frame - 1] if frame else times[1] - times[0]
 
 
 def sound(facts: VideoFacts) -> list[Part]:
@@ -374,7 +383,7 @@ def sound(facts: VideoFacts) -> list[Part]:
     index = facts.index
     seconds = len(index.sound_cuts) * SOUND_SECONDS if index else 0.0
     second = chunks.SAMPLE_RATE / chunks.PACKET_SAMPLES
-    part_seconds = max(_SOUND_SECONDS, seconds / _MOST_SOUND_PARTS)
+    part_seconds = max(_SOUND_SECONDS, seconds / _SOUND_PARTS)
     parts = []
     for number, piece in enumerate(
         chunks.pieces(seconds, facts.audio_rate, _FIRST_SOUND_SECONDS, part_seconds)
@@ -488,7 +497,7 @@ def _candidate(facts: VideoFacts, number: int, part: float) -> Run:
         )
         source = ("-copyts", *open_source(facts))
         excerpt, origin = _excerpt(facts, index, span)
-        trim = f"trim=start={_before(index, times, frame, origin):.6f},"
+        trim = f"trim=start={_begins(index, times, frame, origin):.6f},"
         facts = _alone(facts)
     width, height = fit_box(facts.width, facts.height, POSTER_BOX)
     args = (

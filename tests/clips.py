@@ -48,6 +48,7 @@ def clips(size: str, seconds: float, *, sound: bool) -> dict[str, Make]:
         "25 fps, B-frames": make("25", "-preset", "medium", "-bf", "3", "-g", "60"),
         "29.97 fps": make("30000/1001", "-preset", "medium", "-g", "90"),
         "59.94 fps": make("60000/1001", "-g", "250"),
+        "a tick a frame": make("30", "-g", "30", "-video_track_timescale", "30"),
         "60 fps": make("60", "-preset", "medium", "-g", "120"),
         "open groups, H.264": make(
             "25", "-preset", "medium", "-bf", "3", "-g", "50", "-x264-params", "open-gop=1"

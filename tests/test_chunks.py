@@ -267,12 +267,12 @@ def test_a_part_of_the_sound_in_which_nothing_is_said_is_silence(
     tmp_path: Path, begun: int
 ) -> None:
     path = tmp_path / "source.mp4"
-    silence = ("-af", f"aselect='lt(t,{begun})+gt(t,66)'")
-    clip(path, "5", "-g", "25", *silence, size="64x64", seconds=80, sound=True)
+    silence = ("-af", f"aselect='lt(t,{begun})+gt(t,90)'")
+    clip(path, "5", "-g", "25", *silence, size="64x64", seconds=112, sound=True)
     samples = heard(run(path, tmp_path / "made", "transcode_720p")["transcode_720p"].path)
-    assert len(samples) == 80 * 48000
-    loud = [abs(samples[at * 48000 : (at + 1) * 48000]).max() > 0.1 for at in range(80)]
-    assert loud == [second < begun or second >= 66 for second in range(80)]
+    assert len(samples) == 112 * 48000
+    loud = [abs(samples[at * 48000 : (at + 1) * 48000]).max() > 0.1 for at in range(112)]
+    assert loud == [second < begun or second >= 90 for second in range(112)]
 
 
 # ── watched while it grows ──────────────────────────────────────────────────────────────────────
