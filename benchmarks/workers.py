@@ -22,7 +22,7 @@ _WORKER = """\
 import sys
 from benchmarks.machine import stand_in_for_lambda
 stand_in_for_lambda()
-import json, resource
+import json, resource, time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import msgspec
@@ -31,6 +31,7 @@ from chalicelib.plan import Plan
 film, stored, rows, task_id = sys.argv[1:]
 plan = msgspec.json.decode(Path(stored).read_bytes(), type=Plan)
 task = plan.task(task_id)
+began = time.monotonic()
 with TemporaryDirectory() as scratch:
     folder = Path(scratch)
     (folder / "out").mkdir()
@@ -46,16 +47,17 @@ with TemporaryDirectory() as scratch:
                 file.write(source.read(end - begin))
     fetch(task.excerpt)
     works.encode(task.work, folder, works.Budget(lambda: 900.0, 10 * 1024**3), lambda _: None, fetch)
+    seconds = time.monotonic() - began
     disk = sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
 own = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])  # since exec, unlike ru_maxrss
 theirs = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-print(json.dumps([own * 1024, theirs * 1024, disk]))
+print(json.dumps([own * 1024, theirs * 1024, disk, seconds]))
 """
 
 
 def measure() -> list[Figure]:
     stand_in_for_lambda()
-    short, long = (_Planned(film) for film in films())
+    short, long = (Planned(film) for film in films())
     found = []
     # Parts that are as long as any.
     for what, task_id in (("chunk", "720p.2"), ("sound", "sound.1")):
@@ -95,7 +97,7 @@ def film(name: str, size: str, bits: str, times: int) -> Path:
     return path
 
 
-class _Planned:
+class Planned:
     """A film, with its plan and its samples in files."""
 
     def __init__(self, film: Path) -> None:
@@ -120,7 +122,7 @@ class _Planned:
         self._rows["sound"].write_bytes(facts.index.sound.rows)
 
     def worker(self, task: str) -> list[float]:
-        """Peak of our process, of FFmpeg, and of the disk; bytes."""
+        """Peak of our process, of FFmpeg, and of the disk; bytes. And the seconds it took."""
         rows = self._rows[task.partition(".")[0]]
         done = subprocess.run(
             [sys.executable, "-c", _WORKER, str(self._film), str(self._plan), str(rows), task],
