@@ -99,11 +99,10 @@ def facts_of(film: Film, max_pixels: int) -> VideoFacts:
     """Facts of a film. Raises JobError where it has no picture or is too large to decode; FFmpegError."""
     facts = _facts(film, max_pixels)
     if facts.frames is None and film.size <= COUNT_BYTES:
-        position = film.hollow.tell()  # where the film's own container believes to be
-        film.hollow.seek(0)
-        with av.open(film.hollow, format=film.demuxer, mode="r") as container:
+        # The film's own container counts on its place in the other.
+        again = Hollow(film.source, film.size)
+        with av.open(again, format=film.demuxer, mode="r") as container:
             facts = _counted(container, facts)
-        film.hollow.seek(position)
     return facts
 
 
