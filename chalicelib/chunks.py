@@ -55,7 +55,7 @@ def groups(times: Sequence[int], first: int, behind: int, timescale: int) -> lis
     found = [first]
     while True:
         latest = times[found[-1]] + GROUP_SECONDS * timescale
-        following = max(found[-1] + 1, bisect_right(times, latest, found[-1]) - 1)
+        following = max(found[-1] + 1, bisect_right(times, latest, found[-1], behind + 1) - 1)
         # The end of the film is no frame.
         if following >= behind or times[behind] <= latest:
             return found

@@ -6,7 +6,6 @@ import hashlib
 from array import array
 from collections.abc import Iterable
 from fractions import Fraction
-from itertools import accumulate, chain, repeat
 
 import msgspec
 
@@ -73,8 +72,12 @@ class Index(msgspec.Struct, frozen=True):
 
     def times(self) -> array[int]:
         """When each frame is shown, in that order; and when the last one ends."""
-        durations = chain.from_iterable(repeat(ticks, count) for count, ticks in self.steps)
-        return array("q", accumulate(durations, initial=self.cuts[0].time))
+        found, time = array("q"), self.cuts[0].time
+        for count, ticks in self.steps:
+            found.extend(range(time, time + count * ticks, ticks))
+            time += count * ticks
+        found.append(time)
+        return found
 
 
 SOUND_SECONDS = 2

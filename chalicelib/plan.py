@@ -112,6 +112,13 @@ class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
     codec: str = ""  # of pictures, as playlists name it
 
 
+class RunUp(msgspec.Struct, frozen=True):
+    """A run's excerpt with more ahead of it, which is decoded and dropped."""
+
+    excerpt: Excerpt
+    ahead_us: int  # how much earlier it starts, in microseconds
+
+
 class Exact(msgspec.Struct, frozen=True):
     """What a chunk must come out as: its frames by their times, and the segments they fill."""
 
@@ -119,8 +126,8 @@ class Exact(msgspec.Struct, frozen=True):
     steps: tuple[tuple[int, int], ...]  # frames in a row that last equally long: how many, how long
     starts: tuple[int, ...]  # of each segment, in ticks of the output
     segments: tuple[Segment, ...]
-    # With a run-up, where what comes out is not exact; None where it had one already.
-    again: Run | None = None
+    # What is read where what comes out is not exact; None where there was a run-up already.
+    again: RunUp | None = None
 
     def times(self) -> list[int]:
         """When each frame is shown, and when the last one ends."""

@@ -27,6 +27,7 @@ from chalicelib.plan import (
     Poster,
     Rendition,
     Run,
+    RunUp,
     Segment,
     Sound,
 )
@@ -294,28 +295,27 @@ def _chunk(
     rate = Fraction((len(times) - 1) * index.timescale, times[-1] - times[0])
     x264 = f"{_FIRST_AS_OTHERS}:fps={rate.limit_denominator(1_000_000)}"
 
-    def run(run_up: int) -> Run:
-        excerpt, origin = _excerpt(facts, index, chunks.Span(span.first - run_up, span.behind))
-        before = partial(_before, index, times, origin=origin)
-        begins = partial(_begins, index, times, origin=origin)
-        shift = round((origin - index.start) * 1_000_000 / index.timescale)
-        args = _encode(
-            facts,
-            rendition,
-            ("-copyts", *open_source(facts)),
-            f"trim=start={begins(first):.6f}:end={begins(behind):.6f},",
-            ",".join(f"{before(start):.6f}" for start in starts),
-            shift,
-            x264,
-        )
-        return Run(args, excerpt)
-
-    facts = _alone(facts)
     can_run_up = span.first > 0
     # A deinterlacer looks at the frames before and after.
     run_up = int(can_run_up and facts.interlaced)
+    excerpt, origin = _excerpt(facts, index, chunks.Span(span.first - run_up, span.behind))
+    before = partial(_before, index, times, origin=origin)
+    begins = partial(_begins, index, times, origin=origin)
+    args = _encode(
+        _alone(facts),
+        rendition,
+        ("-copyts", *open_source(facts)),
+        f"trim=start={begins(first):.6f}:end={begins(behind):.6f},",
+        ",".join(f"{before(start):.6f}" for start in starts),
+        _us(index, origin - index.start),
+        x264,
+    )
+    again = None
+    if can_run_up and not run_up:
+        longer, earlier = _excerpt(facts, index, chunks.Span(span.first - 1, span.behind))
+        again = RunUp(longer, _us(index, origin - earlier))
     work = Chunk(
-        run(run_up),
+        Run(args, excerpt),
         prefix=prefix,
         delay=delay,
         seconds=(times[behind] - times[first]) / index.timescale,
@@ -332,13 +332,17 @@ def _chunk(
                 )
                 for number, (begin, end) in enumerate(parts)
             ),
-            again=run(1) if can_run_up and not run_up else None,
+            again=again,
         ),
         extra=(rendition.mark.image,) if rendition.mark else (),
         master=master,
     )
     cost = max(0.1, (behind - first) * _pixels(facts, rendition) / _PIXELS_A_SECOND)
     return Part(work, cost)
+
+
+def _us(index: Index, ticks: int) -> int:
+    return round(ticks * 1_000_000 / index.timescale)
 
 
 def _alone(facts: VideoFacts) -> VideoFacts:

@@ -26,6 +26,7 @@ from chalicelib.plan import (
     Poster,
     Remux,
     Run,
+    RunUp,
     Segment,
     Sound,
 )
@@ -133,8 +134,12 @@ def encode(
     encoded = made(work.run)
     if work.exact and work.exact.again and not _is_exact(work.exact, encoded.fragments):
         logger.info("Not exact: again, with a run-up")
-        encoded = made(work.exact.again)
+        encoded = made(_with_run_up(work.run, work.exact.again))
     return _chunk(work, encoded, out)
+
+
+def _with_run_up(run: Run, again: RunUp) -> Run:
+    return Run(("-itsoffset", f"{-again.ahead_us}us", *run.args), again.excerpt)
 
 
 class _Encoded(NamedTuple):

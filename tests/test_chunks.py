@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import struct
 from itertools import pairwise
 from pathlib import Path
@@ -200,38 +199,32 @@ def test_a_chunk_that_comes_out_wrong_is_repaired_or_refused(tmp_path: Path) -> 
         tasks = tuple(msgspec.structs.replace(t, work=work) if t is task else t for t in plan.tasks)
         return msgspec.structs.replace(plan, tasks=tasks)
 
-    # It starts half a second late, as if the key frame had been missed.
-    late_args = tuple(
-        re.sub(r"(?<=trim=start=)[0-9.]+", lambda told: f"{float(told[0]) + 0.5}", value)
-        for value in task.work.run.args
+    # Its key frame is missed.
+    assert task.excerpt is not None
+    first, behind = task.excerpt.samples
+    late = msgspec.structs.replace(task.excerpt, samples=(first + 1, behind))
+    late_work = msgspec.structs.replace(
+        task.work, run=msgspec.structs.replace(task.work.run, excerpt=late)
     )
-    late_run = msgspec.structs.replace(task.work.run, args=late_args)
-    assert late_run != task.work.run
-    repaired = carry_out(
-        with_work(msgspec.structs.replace(task.work, run=late_run)), path, tmp_path / "repaired"
-    )
+    repaired = carry_out(with_work(late_work), path, tmp_path / "repaired")
     as_planned = carry_out(plan, path, tmp_path / "planned")
     times = [decoded(made["transcode_720p"].path)[0] for made in (repaired, as_planned)]
     assert times[0] == times[1]
     again = task.work.exact.again
     assert again is not None
-    assert again.excerpt is not None
-    assert task.excerpt is not None
-    assert again.excerpt.samples[0] < task.excerpt.samples[0]
+    assert again.excerpt.samples[0] < first
     fetched = (tmp_path / "repaired" / "tasks" / task.id / "source").read_bytes()
     begin, end = again.excerpt.place
     assert fetched.endswith(path.read_bytes()[begin:end])
     # Every frame between two of the film's times.
-    off_args = tuple(
-        f"{int(value[:-2]) + 20_000}us" if before == "-output_ts_offset" else value
-        for before, value in pairwise(("", *again.args))
-    )
-    hopeless = msgspec.structs.replace(
-        task.work.exact, again=msgspec.structs.replace(again, args=off_args)
-    )
-    late_work = msgspec.structs.replace(task.work, run=late_run, exact=hopeless)
+    off = msgspec.structs.replace(again, ahead_us=again.ahead_us - 20_000)
+    hopeless = msgspec.structs.replace(task.work.exact, again=off)
     with pytest.raises(JobError, match="other frames"):
-        carry_out(with_work(late_work), path, tmp_path / "hopeless")
+        carry_out(
+            with_work(msgspec.structs.replace(late_work, exact=hopeless)),
+            path,
+            tmp_path / "hopeless",
+        )
 
 
 def test_a_film_shorter_than_a_tick_of_the_movie_is_shown(tmp_path: Path) -> None:
