@@ -5,7 +5,7 @@ So a worker stores and shows to FFmpeg no more of the film than its own samples,
 
 from __future__ import annotations
 
-from array import array
+import struct
 from bisect import bisect_right
 from collections.abc import Iterable
 from itertools import accumulate
@@ -19,22 +19,27 @@ from chalicelib.plan import Excerpt, Samples
 if TYPE_CHECKING:
     from chalicelib.tables import Column
 
-# Of a sample: when it is shown, in ticks; where it begins; its size, with a mark on key frames.
-_COLUMNS = 3
-ROW_BYTES = _COLUMNS * 8
-_KEY = 1 << 32
+# Of a sample: where it begins; its size, with a mark on key frames; how many ticks it is shown later than the
+# one before.
+_ROW = struct.Struct("<qIi")
+_KEY = 1 << 31
+ROW_BYTES = _ROW.size
 
 
 def pack(times: Column, begins: Column, sizes: Column, keys: Column) -> bytes:
-    """A row for each sample, in coding order, of columns of 64 bits, as every function's machine has them.
+    """A row for each sample, in coding order.
 
-    `keys` are the numbers of key frames; of none, where each sample is decoded alone.
+    `keys` are the numbers of key frames; of none, where each sample is decoded alone. Sizes, and ticks from a
+    sample to the next, are fewer than 2**31.
     """
     import numpy as np  # which is there where films are looked at, and nowhere else
 
-    marked = sizes.copy()
-    marked[keys] += _KEY
-    return np.column_stack((times, begins, marked)).tobytes()
+    rows = np.empty(len(times), [("begin", "<i8"), ("size", "<u4"), ("later", "<i4")])
+    rows["begin"] = begins
+    rows["size"] = sizes
+    rows["size"][keys] += _KEY
+    rows["later"] = np.diff(times, prepend=times[:1])
+    return rows.tobytes()
 
 
 def count(coded: Coded) -> int:
@@ -66,10 +71,9 @@ def make(samples: Samples, packed: bytes) -> Made:
 
     What is shown first of them is shown `samples.lag` ticks after the start.
     """
-    rows = array("q")
-    rows.frombytes(packed)
-    times, begins, marked = (rows[column::_COLUMNS] for column in range(_COLUMNS))
-    track = mp4.Track(samples.track, start=0, times=times)
+    begins, marked, later = zip(*_ROW.iter_unpack(packed), strict=True)
+    track = mp4.Track(samples.track, start=0)
+    track.times.extend(accumulate(later[1:], initial=0))
     track.sizes.extend(size % _KEY for size in marked)
     numbers = range(1, len(marked) + 1)
     track.keys.extend(

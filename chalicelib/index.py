@@ -33,9 +33,11 @@ _MOST_BOXES = 64
 _MOST_PARTS = 50_000
 # Of what every plan of the film carries.
 _MOST_TRACK_BYTES = 64 * 1024
-# FFmpeg takes larger offsets between times for damage (libavformat/mov.c), and longer samples, too.
+# FFmpeg takes larger offsets between times for damage (libavformat/mov.c), and samples that last too long.
 _MOST_LAG = 2**28
-_MOST_TICKS = 2**31
+_MOST_TICKS = 2**30
+# Its index has no room for larger samples (AVIndexEntry).
+_MOST_BYTES = 2**29
 _MOST_SPAN = 2**62
 # Packets at each end of a film.
 _ASKED = 32
@@ -209,6 +211,8 @@ def _entries(track: _Track, size: int) -> _Entries:
     ends = begins + sizes
     if begins.min() < 0 or ends.max() > size:
         raise Uncut("it ends before its index does")
+    if sizes.max() >= _MOST_BYTES:
+        raise Uncut("a frame of it is larger than any")
     return _Entries(times, begins, sizes, ends, keys, dropped, tables)
 
 
