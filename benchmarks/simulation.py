@@ -110,8 +110,8 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
         start_us=0,
         steps=((25 * seconds, 512),),
         cuts=cuts,
-        pictures=Coded(bytes(25 * seconds * ROW_BYTES), bytes(1000), 2048),
-        sound=Coded(bytes(packets * ROW_BYTES), bytes(1000)),
+        pictures=Coded(bytes(25 * seconds * ROW_BYTES), "", bytes(1000), 2048),
+        sound=Coded(bytes(packets * ROW_BYTES), "", bytes(1000)),
         sound_cuts=sound_cuts,
     )
     return VideoFacts(

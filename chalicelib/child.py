@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Buffer, Callable
@@ -98,6 +99,24 @@ def _talk(
     most_seconds: float,
     memory_bytes: int,
 ) -> bytes:
+    with tempfile.TemporaryFile() as result:  # of many megabytes, for which a pipe is a narrow way
+
+        def keep(pipe: Connection) -> None:
+            result.write(job(pipe))
+            result.flush()
+
+        _supervise(keep, read, seconds, most_seconds, memory_bytes)
+        result.seek(0)
+        return result.read()
+
+
+def _supervise(
+    job: Callable[[Connection], None],
+    read: Callable[[int, int], bytes] | None,
+    seconds: float,
+    most_seconds: float,
+    memory_bytes: int,
+) -> None:
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(
         target=_child,
@@ -123,7 +142,7 @@ def _talk(
         while True:
             verdict, first, rest = received().split(b"\0", 2)
             if verdict == b"ok":
-                return received()
+                return
             if verdict == b"error":
                 raise JobError(first.decode(), rest.decode())
             if verdict == b"broken":
@@ -158,7 +177,7 @@ def _first_environment() -> tuple[int, int, int]:
 def _child(
     first: Callable[[], None],
     first_environment: tuple[int, int, int],
-    job: Callable[[Connection], bytes],
+    job: Callable[[Connection], None],
     pipe: Connection,
 ) -> None:
     first()
@@ -169,9 +188,8 @@ def _child(
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
-    result = None
     try:
-        result = job(pipe)
+        job(pipe)
         message = b"ok\0\0"
     except SluiceError as error:
         message = f"error\0{error.code}\0{error.detail}".encode()
@@ -185,8 +203,6 @@ def _child(
         number = (error.errno or 0) if isinstance(error, OSError) else 0
         message = f"broken\0{number}\0{traceback.format_exc()}".encode()
     pipe.send_bytes(message)
-    if result is not None:
-        pipe.send_bytes(result)  # by itself: it may have many megabytes
     os._exit(0)
 
 

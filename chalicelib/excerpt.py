@@ -5,6 +5,7 @@ So a worker stores and shows to FFmpeg no more of the film than its own samples,
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -26,8 +27,16 @@ _KEY = 1 << 31
 ROW_BYTES = _ROW.size
 
 
-def pack(times: Column, begins: Column, sizes: Column, keys: Column) -> bytes:
-    """A row for each sample, in coding order.
+def pack(
+    times: Column,
+    begins: Column,
+    sizes: Column,
+    keys: Column,
+    track: bytes,
+    last: int,
+    lag: int = 0,
+) -> Coded:
+    """The samples of a track, in coding order.
 
     `keys` are the numbers of key frames; of none, where each sample is decoded alone. Sizes, and ticks from a
     sample to the next, are fewer than 2**31.
@@ -39,7 +48,13 @@ def pack(times: Column, begins: Column, sizes: Column, keys: Column) -> bytes:
     rows["size"] = sizes
     rows["size"][keys] += _KEY
     rows["later"] = np.diff(times, prepend=times[:1])
-    return rows.tobytes()
+    packed = rows.tobytes()
+    return Coded(packed, hashlib.sha256(packed).hexdigest()[:16], track, last, lag)
+
+
+def samples_of(job_id: str, coded: Coded) -> Samples:
+    """What the plan of a job says of them."""
+    return Samples(f"work/{job_id}/samples-{coded.digest}.bin", coded.track, coded.last, coded.lag)
 
 
 def count(coded: Coded) -> int:

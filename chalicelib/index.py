@@ -127,7 +127,6 @@ def _index(film: Film, facts: VideoFacts) -> Index:
     lag = int((latest - times).max())
     if lag >= _MOST_LAG:
         raise Uncut("its frames are coded hours before they are shown")
-    rows = excerpt.pack(times, packets.begins, packets.sizes, packets.keys)
     sound, sound_cuts = None, list[SoundCut]()
     if facts.audio_stream is not None:
         audio = _Track(source, layout, container.streams[facts.audio_stream])
@@ -138,10 +137,15 @@ def _index(film: Film, facts: VideoFacts) -> Index:
         start_us=start_us,
         steps=durations,
         cuts=tuple(_cuts(packets, shown, latest, int(timescale))),
-        pictures=Coded(rows, track.description(), packets.last or 1, lag),
+        pictures=_coded(packets, track, lag),
         sound=sound,
         sound_cuts=tuple(sound_cuts),
     )
+
+
+def _coded(packets: _Packets, track: _Track, lag: int = 0) -> Coded:
+    columns = packets.times, packets.begins, packets.sizes, packets.keys
+    return excerpt.pack(*columns, track.description(), packets.last or 1, lag)
 
 
 def _check_dropped(times: Column, shown: Column, durations: Sequence[tuple[int, int]]) -> None:
@@ -377,5 +381,4 @@ def _sound(track: _Track, start_us: int, size: int) -> tuple[Coded | None, list[
     tick_us, second = 1_000_000 * clock.numerator, clock.denominator
     us = [(time * tick_us + second // 2) // second - start_us for time in heard]
     cuts = list(map(SoundCut, us, firsts.tolist(), *places.tolist()))
-    rows = excerpt.pack(times, packets.begins, packets.sizes, packets.keys)
-    return Coded(rows, track.description(), packets.last), cuts
+    return _coded(packets, track), cuts

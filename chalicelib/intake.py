@@ -134,9 +134,9 @@ def _plan(job: Job, invocation: Invocation) -> None:
         if looked is None:
             return
         facts, copy = looked
-    made = make_plan(job.job_id, job.source_key, facts, steps, copy)
-    if isinstance(facts, VideoFacts) and facts.index:
-        jobs.store_samples(made, facts.index)
+    index = facts.index if isinstance(facts, VideoFacts) else None
+    with jobs.storing_samples(job.job_id, index):
+        made = make_plan(job.job_id, job.source_key, facts, steps, copy)
     plan = jobs.store_plan(job.job_id, original.etag, made)
     logger.info("Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding)
     ledger.start_job(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import msgspec
 
@@ -43,13 +45,15 @@ def load_plan(job: Job) -> Plan:
     return _load(_plan_key(job.job_id, job.etag))
 
 
-def store_samples(plan: Plan, index: Index) -> None:
-    """Keep what the excerpts of a plan are made of, before the plan; under a digest of it."""
+@contextmanager
+def storing_samples(job_id: str, index: Index | None) -> Iterator[None]:
+    """Keep what excerpts are made of, while the plan is made: before that is stored."""
     with ThreadPoolExecutor() as pool:
         stored = [
-            pool.submit(files.put_new_work, samples.key, coded.rows)
-            for samples, coded in plan.stored(index)
+            pool.submit(files.put_new_work, excerpt.samples_of(job_id, coded).key, coded.rows)
+            for coded in (index.tracks if index else ())
         ]
+        yield
         for each in stored:
             each.result()
 

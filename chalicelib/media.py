@@ -44,6 +44,7 @@ class Coded(msgspec.Struct, frozen=True):
     """The samples of a track, in coding order: frames, or packets of sound."""
 
     rows: bytes  # one for each, as `excerpt` packs them
+    digest: str  # of the rows
     track: bytes  # what else the container says of them: ftyp and moov, without tables
     last: int = 1  # how many ticks the one lasts that is shown last
     lag: int = 0  # how many ticks later than another that is coded after it one is shown, at most
@@ -64,6 +65,10 @@ class Index(msgspec.Struct, frozen=True):
     pictures: Coded
     sound: Coded | None = None
     sound_cuts: tuple[SoundCut, ...] = ()  # one for each SOUND_SECONDS
+
+    @property
+    def tracks(self) -> list[Coded]:
+        return [self.pictures, self.sound] if self.sound else [self.pictures]
 
     @property
     def end(self) -> int:

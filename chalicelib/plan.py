@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from chalicelib.media import Coded, Index, VideoFacts
+from chalicelib.media import VideoFacts
 
 REMUX = "remux"  # the task that makes a copy, before there is a plan of all others
 
@@ -263,11 +263,6 @@ class Plan(msgspec.Struct, frozen=True):
         found = self.sound if isinstance(task.work, Sound) else self.pictures
         assert found is not None
         return found
-
-    def stored(self, index: Index) -> list[tuple[Samples, Coded]]:
-        """What is kept of the film's index, for excerpts."""
-        pairs = ((self.pictures, index.pictures), (self.sound, index.sound))
-        return [(samples, coded) for samples, coded in pairs if samples and coded]
 
     def first(self) -> list[Task]:
         """The tasks that need no other."""

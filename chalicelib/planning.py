@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -12,7 +11,8 @@ import msgspec
 
 from chalicelib import renditions
 from chalicelib.errors import JobError
-from chalicelib.media import Coded, Facts, ImageFacts, VideoFacts
+from chalicelib.excerpt import samples_of
+from chalicelib.media import Facts, ImageFacts, VideoFacts
 from chalicelib.plan import (
     Hls,
     Packaging,
@@ -21,7 +21,6 @@ from chalicelib.plan import (
     Plan,
     Poster,
     Rendition,
-    Samples,
     Source,
     Step,
     Task,
@@ -125,15 +124,9 @@ def _of_film(
         {step.name: step.name for step in steps},
         encoding,
         copy,
-        _samples(job_id, index.pictures) if index else None,
-        _samples(job_id, index.sound) if encodes and index and index.sound else None,
+        samples_of(job_id, index.pictures) if index else None,
+        samples_of(job_id, index.sound) if index and index.sound else None,
     )
-
-
-def _samples(job_id: str, coded: Coded) -> Samples:
-    digest = hashlib.sha256(coded.rows).hexdigest()[:16]
-    key = f"work/{job_id}/samples-{digest}.bin"
-    return Samples(key, coded.track, coded.last, coded.lag)
 
 
 def _parts(name: str, parts: Sequence[Part], folder: str) -> list[Task]:
