@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import io
+import mmap
 import multiprocessing
 import os
 import resource
@@ -27,6 +28,8 @@ BLOCK_BYTES = 1024**2
 BLOCKS_KEPT = 32
 _MOST_BLOCKS_AT_ONCE = 8
 _PR_SET_PDEATHSIG = 1
+# Of mallopt(3).
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 # Where functions share a machine, who answers comes before who computes.
 _NICENESS = 10
 _libc = ctypes.CDLL(None)
@@ -83,13 +86,20 @@ def call_with_source(
     The child has no credentials: it asks for blocks, and `read(start, length)` fetches them here. What that
     takes is not the file's fault, and not counted in `seconds`. Transient where it all takes `most_seconds`.
     """
-    return _talk(
-        lambda pipe: job(io.BufferedReader(_Remote(pipe, size))),
-        read,
-        seconds,
-        most_seconds,
-        memory_bytes,
-    )
+    with mmap.mmap(-1, _MOST_BLOCKS_AT_ONCE * BLOCK_BYTES) as shared:
+
+        def fetch(start: int, length: int) -> bytes:
+            block = read(start, length)
+            shared[: len(block)] = block
+            return str(len(block)).encode()
+
+        return _talk(
+            lambda pipe: job(io.BufferedReader(_Remote(pipe, shared, size))),
+            fetch,
+            seconds,
+            most_seconds,
+            memory_bytes,
+        )
 
 
 def _talk(
@@ -161,6 +171,12 @@ def _supervise(
         ours.close()
 
 
+def keep_memory() -> None:
+    """What is freed is used again instead of given back: pages of large arrays are not zeroed each time."""
+    for threshold in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+        _libc.mallopt(threshold, 2**30)
+
+
 def _untouched_bytes() -> int:
     """Address space that a fork takes over from us, and that holds no memory."""
     size, resident = Path("/proc/self/statm").read_text().split()[:2]
@@ -226,14 +242,15 @@ class SizedFile(io.RawIOBase):
 
 
 class _Remote(SizedFile):
-    """A file whose blocks the parent fetches; those that were used last are kept.
+    """A file whose blocks the parent fetches, to memory that both share; those that were used last are kept.
 
     Whoever reads on gets more of them at once, each time twice as many: to ask takes longer than to read.
     """
 
-    def __init__(self, pipe: Connection, size: int) -> None:
+    def __init__(self, pipe: Connection, shared: mmap.mmap, size: int) -> None:
         super().__init__(size)
         self._pipe = pipe
+        self._shared = shared
         self._block = lru_cache(BLOCKS_KEPT)(self._next)
         self._ahead: dict[int, bytes] = {}
         self._following = -1  # the block behind what was fetched last
@@ -254,17 +271,18 @@ class _Remote(SizedFile):
             reads_on = number == self._following
             self._at_once = min(2 * self._at_once, _MOST_BLOCKS_AT_ONCE) if reads_on else 1
             self._following = number + self._at_once
-            fetched = memoryview(self._fetch(number, self._at_once))
-            starts = range(0, self._at_once * BLOCK_BYTES, BLOCK_BYTES)
-            blocks = (bytes(fetched[start : start + BLOCK_BYTES]) for start in starts)
-            self._ahead = dict(enumerate(blocks, number))
+            self._ahead = dict(enumerate(self._fetch(number, self._at_once), number))
         return self._ahead.pop(number)
 
-    def _fetch(self, number: int, blocks: int) -> bytes:
+    def _fetch(self, number: int, blocks: int) -> list[bytes]:
         start = number * BLOCK_BYTES
         length = min(blocks * BLOCK_BYTES, self._size - start)
         self._pipe.send_bytes(b"read\0%d\0%d" % (start, length))
-        return self._pipe.recv_bytes()
+        fetched = int(self._pipe.recv_bytes())
+        return [
+            self._shared[begin : min(begin + BLOCK_BYTES, fetched)]
+            for begin in range(0, length, BLOCK_BYTES)
+        ]
 
 
 def _broken(errno: int, trace: str) -> SluiceError:

@@ -254,6 +254,7 @@ def _looker(sniffed: Sniffed, size: int) -> Callable[[IO[bytes]], bytes]:
     from chalicelib import index, probe
 
     def look_at_video(source: IO[bytes]) -> bytes:
+        child.keep_memory()
         with probe.opened(source, sniffed.format, size, chosen.max_streams) as film:
             facts = probe.facts_of(film, chosen.max_video_pixels)
             return msgspec.msgpack.encode(index.with_index(film, facts))
