@@ -312,7 +312,7 @@ def _growing(job_id: str, folder: str, name: str) -> bytes | None:
     job, ended = ledger.get_ended(job_id)
     if job is None or job.status != STARTED or track not in (playlists.VIDEO, playlists.AUDIO):
         return None
-    plan = jobs.load_plan(job)
+    plan = jobs.recall_plan(job)
     task = next(t for t in plan.tasks if isinstance(t.work, Hls) and t.destination == f"{folder}/")
     pictures, sound = plan.parts(task)
     told = [p.id for p in (*pictures, *sound) if p.id in ended and not playlists.planned(p)]

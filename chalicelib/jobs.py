@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 
 import msgspec
 
@@ -43,6 +44,11 @@ def store_plan(job_id: str, etag: str, plan: Plan) -> Plan:
 def load_plan(job: Job) -> Plan:
     """The plan that intake stored. Raises Transient where it is not there."""
     return _load(_plan_key(job.job_id, job.etag))
+
+
+def recall_plan(job: Job) -> Plan:
+    """The same, for those who ask again and again: a plan never changes."""
+    return _recall(_plan_key(job.job_id, job.etag))
 
 
 @contextmanager
@@ -97,6 +103,9 @@ def _load(key: str) -> Plan:
     if body is None:
         raise Transient("plan_missing", "The job's plan is not there.")
     return msgspec.json.decode(body, type=Plan)
+
+
+_recall = lru_cache(maxsize=4)(_load)
 
 
 def send_first(job_id: str, plan: Plan) -> None:
