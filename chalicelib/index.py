@@ -226,7 +226,8 @@ def _agree(entries: IndexEntries, tables: Columns, dropped: int) -> bool:
     asked = [
         *{*range(count)[:_ASKED], *range(count)[-_ASKED:], min(dropped, count - 1), count // 2},
     ]
-    is_key = np.isin(asked, tables.keys)
+    keys = tables.keys
+    is_key = keys[np.minimum(np.searchsorted(keys, asked), len(keys) - 1)] == asked
     columns = (tables.decoded[asked], tables.begins[asked], tables.sizes[asked], is_key)
     told = zip(*(column.tolist() for column in columns), strict=True)
     return [_ENTRY(entries[n]) for n in asked] == [
