@@ -31,7 +31,7 @@ env: setup ## shell variables for the running cloud: eval "$$(make -s env)"
 	@$(INFRA) env
 
 test: setup ## the whole suite
-	@$(PYTHON_ENV) -m pytest -n 2 --dist loadfile
+	@$(PYTHON_ENV) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup ## format, lint, types: the one gate
 	@.venv/bin/ruff format --check .

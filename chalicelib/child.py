@@ -115,18 +115,21 @@ def _talk(
             result.write(job(pipe))
             result.flush()
 
-        _supervise(keep, read, seconds, most_seconds, memory_bytes)
-        result.seek(0)
-        return result.read()
+        def kept() -> bytes:
+            result.seek(0)
+            return result.read()
+
+        return _supervise(keep, kept, read, seconds, most_seconds, memory_bytes)
 
 
 def _supervise(
     job: Callable[[Connection], None],
+    kept: Callable[[], bytes],
     read: Callable[[int, int], bytes] | None,
     seconds: float,
     most_seconds: float,
     memory_bytes: int,
-) -> None:
+) -> bytes:
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(
         target=_child,
@@ -152,7 +155,7 @@ def _supervise(
         while True:
             verdict, first, rest = received().split(b"\0", 2)
             if verdict == b"ok":
-                return
+                return kept()  # while the child gives its memory back
             if verdict == b"error":
                 raise JobError(first.decode(), rest.decode())
             if verdict == b"broken":
