@@ -28,8 +28,9 @@ BLOCK_BYTES = 1024**2
 BLOCKS_KEPT = 32
 _MOST_BLOCKS_AT_ONCE = 8
 _PR_SET_PDEATHSIG = 1
-# Of mallopt(3).
+# Of mallopt(3); glibc below 2.35, as Lambda has it, takes no larger one.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_MOST_MMAP_THRESHOLD = 2**25
 # Where functions share a machine, who answers comes before who computes.
 _NICENESS = 10
 _libc = ctypes.CDLL(None)
@@ -89,7 +90,7 @@ def call_with_source(
     with mmap.mmap(-1, _MOST_BLOCKS_AT_ONCE * BLOCK_BYTES) as shared:
 
         def fetch(start: int, length: int) -> bytes:
-            block = read(start, length)
+            block = read(start, min(length, len(shared)))
             shared[: len(block)] = block
             return str(len(block)).encode()
 
@@ -176,8 +177,8 @@ def _supervise(
 
 def keep_memory() -> None:
     """What is freed is used again instead of given back: pages of large arrays are not zeroed each time."""
-    for threshold in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
-        _libc.mallopt(threshold, 2**30)
+    _libc.mallopt(_M_MMAP_THRESHOLD, _MOST_MMAP_THRESHOLD)
+    _libc.mallopt(_M_TRIM_THRESHOLD, 2**30)
 
 
 def _untouched_bytes() -> int:

@@ -82,7 +82,8 @@ def estimate(
     bits = _bits_a_second(plan, facts)
     stored_plan = len(msgspec.json.encode(plan))
     index = facts.index if isinstance(facts, VideoFacts) else None
-    samples = [len(coded.rows) for coded in index.tracks] if index else []
+    tracks = index.tracks(sound=plan.sound is not None) if index else []
+    samples = [len(coded.rows) for coded in tracks]
     tasks = [
         _of_task(task, plan, facts, size, stored_plan, bits, sizes[task.queue])
         for task in plan.tasks

@@ -33,10 +33,11 @@ _MOST_BOXES = 64
 _MOST_PARTS = 50_000
 # Of what every plan of the film carries.
 _MOST_TRACK_BYTES = 64 * 1024
-# FFmpeg takes larger offsets between times for damage (libavformat/mov.c), and samples that last too long.
+# FFmpeg takes larger offsets between times for damage (libavformat/mov.c).
 _MOST_LAG = 2**28
+# A row has 31 bits for the step from one time to the next, which can be longer by twice the lag.
 _MOST_TICKS = 2**30
-# Its index has no room for larger samples (AVIndexEntry).
+# FFmpeg's index has no room for larger samples (AVIndexEntry): they come out negative.
 _MOST_BYTES = 2**29
 _MOST_SPAN = 2**62
 # Packets at each end of a film.
@@ -215,7 +216,7 @@ def _entries(track: _Track, size: int) -> _Entries:
     ends = begins + sizes
     if begins.min() < 0 or ends.max() > size:
         raise Uncut("it ends before its index does")
-    if sizes.max() >= _MOST_BYTES:
+    if sizes.min() < 0 or sizes.max() >= _MOST_BYTES:
         raise Uncut("a frame of it is larger than any")
     return _Entries(times, begins, sizes, ends, keys, dropped, tables)
 

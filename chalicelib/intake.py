@@ -15,8 +15,8 @@ from chalicelib import aws, child, files, jobs, ledger, remux
 from chalicelib.errors import JobError
 from chalicelib.files import Original
 from chalicelib.handlers import Invocation
-from chalicelib.media import Facts, ImageFacts, VideoFacts
-from chalicelib.plan import REMUX, Source, Step
+from chalicelib.media import Coded, Facts, ImageFacts, VideoFacts
+from chalicelib.plan import REMUX, Rendition, Source, Step
 from chalicelib.planning import make_plan
 from chalicelib.queues import StartMessage
 from chalicelib.rows import DONE, FAILED, PENDING, STARTED, Job, StepState
@@ -128,14 +128,15 @@ def _plan(job: Job, invocation: Invocation) -> None:
     source = Source(job.source_key, original.etag, size=original.size)
     sniffed, facts = inspect_source(source, invocation, head)
     steps = steps_for(list(job.pipeline), original, sniffed.kind)
-    copy = None
+    copy, tracks = None, list[Coded]()
     if isinstance(facts, VideoFacts):
-        looked = _with_copy(job.job_id, facts, source, steps, invocation)
+        encoded = remux.wanted(facts, steps)
+        looked = _with_copy(job.job_id, facts, source, encoded, invocation)
         if looked is None:
             return
         facts, copy = looked
-    index = facts.index if isinstance(facts, VideoFacts) else None
-    with jobs.storing_samples(job.job_id, index):
+        tracks = facts.index.tracks(sound=bool(encoded)) if facts.index else []
+    with jobs.storing_samples(job.job_id, tracks):
         made = make_plan(job.job_id, job.source_key, facts, steps, copy)
     plan = jobs.store_plan(job.job_id, original.etag, made)
     logger.info("Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding)
@@ -159,11 +160,10 @@ def _with_copy(
     job_id: str,
     facts: VideoFacts,
     source: Source,
-    steps: Sequence[Step],
+    encoded: Sequence[Rendition],
     invocation: Invocation,
 ) -> tuple[VideoFacts, Source | None] | None:
     """The facts to plan with, and the copy to be read instead of the source; None while it is being made."""
-    encoded = remux.wanted(facts, steps)
     copy, why = None, ""
     if remux.is_worth_it(facts, encoded):
         why = remux.obstacle(facts, source.size)

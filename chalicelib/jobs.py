@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
@@ -11,7 +11,7 @@ import msgspec
 
 from chalicelib import excerpt, files, ledger, queues
 from chalicelib.errors import SluiceError, Transient
-from chalicelib.media import Index
+from chalicelib.media import Coded
 from chalicelib.plan import REMUX, Excerpt, Hls, Plan, Samples, Task
 from chalicelib.queues import StartMessage, TaskMessage
 from chalicelib.rows import (
@@ -52,12 +52,12 @@ def recall_plan(job: Job) -> Plan:
 
 
 @contextmanager
-def storing_samples(job_id: str, index: Index | None) -> Iterator[None]:
+def storing_samples(job_id: str, tracks: Sequence[Coded]) -> Iterator[None]:
     """Keep what excerpts are made of, while the plan is made: before that is stored."""
     with ThreadPoolExecutor() as pool:
         stored = [
             pool.submit(files.put_new_work, excerpt.samples_of(job_id, coded).key, coded.rows)
-            for coded in (index.tracks if index else ())
+            for coded in tracks
         ]
         yield
         for each in stored:
@@ -102,10 +102,15 @@ def _load(key: str) -> Plan:
     body = files.get_output(key)
     if body is None:
         raise Transient("plan_missing", "The job's plan is not there.")
-    return msgspec.json.decode(body, type=Plan)
+    try:
+        return msgspec.json.decode(body, type=Plan)
+    except msgspec.ValidationError as error:  # deployed while the job was at work
+        detail = "The job's plan is that of another version of this code."
+        raise Transient("plan_missing", detail) from error
 
 
-_recall = lru_cache(maxsize=4)(_load)
+# Of films with a variable frame rate each has many megabytes.
+_recall = lru_cache(maxsize=2)(_load)
 
 
 def send_first(job_id: str, plan: Plan) -> None:

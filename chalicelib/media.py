@@ -66,9 +66,9 @@ class Index(msgspec.Struct, frozen=True):
     sound: Coded | None = None
     sound_cuts: tuple[SoundCut, ...] = ()  # one for each SOUND_SECONDS
 
-    @property
-    def tracks(self) -> list[Coded]:
-        return [self.pictures, self.sound] if self.sound else [self.pictures]
+    def tracks(self, *, sound: bool) -> list[Coded]:
+        """Those that tasks read: pictures, and the sound if it is wanted and there is any."""
+        return [self.pictures, self.sound] if sound and self.sound else [self.pictures]
 
     @property
     def end(self) -> int:

@@ -125,7 +125,7 @@ def _of_film(
         encoding,
         copy,
         samples_of(job_id, index.pictures) if index else None,
-        samples_of(job_id, index.sound) if index and index.sound else None,
+        samples_of(job_id, index.sound) if encodes and index and index.sound else None,
     )
 
 

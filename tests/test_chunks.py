@@ -13,7 +13,7 @@ import msgspec
 import numpy
 import pytest
 
-from chalicelib import chunks, playlists, tables
+from chalicelib import chunks, excerpt, playlists, tables
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
 from chalicelib.plan import Chunk, Parts, Plan, Poster, Segment, Sound
@@ -142,6 +142,33 @@ def test_an_excerpt_has_its_own_samples_and_nothing_else(tmp_path: Path, name: s
         size = sum(len(data) for data, _, _ in of_film)
         assert size < made.stat().st_size < size + 32 * len(of_film) + 5000
     assert seen == {Poster, Chunk, Sound}
+
+
+def test_rows_have_room_for_the_longest_steps_and_the_largest_samples(tmp_path: Path) -> None:
+    path = tmp_path / "source.mp4"
+    clip(path, "25")
+    facts = facts_of(path)
+    assert isinstance(facts, VideoFacts)
+    assert facts.index is not None
+    step, lag, size = 2**31 - 1, 2**28, 2**29 - 1
+    times = numpy.array([-(2**40), step - 2**40, step - lag - 2**40])
+    begins = numpy.array([2**41, 2**42, 2**41 + size])
+    sizes = numpy.array([size, 1, size])
+    track = facts.index.pictures.track
+    coded = excerpt.pack(times, begins, sizes, numpy.array([0, 2]), track, 1, lag)
+    assert excerpt.count(coded) == 3
+    made = excerpt.make(excerpt.samples_of("job", coded), coded.rows)
+    assert made.parts == [(2**41, 2**41 + 2 * size), (2**42, 2**42 + 1)]
+    source = io.BytesIO(made.head)
+    (moov,) = [b for b in tables.boxes(source, 0, len(made.head)) if b.kind == b"moov"]
+    box = tables.Moov(source, moov).track(1)
+    assert box is not None
+    found = tables.columns_of(source, box, 3, 0)
+    assert found is not None
+    assert (found.shown - lag == times - times[0]).all()
+    assert (found.sizes == sizes).all()
+    assert (found.keys == [0, 2]).all()
+    assert (found.begins - len(made.head) == [0, 2 * size, size]).all()
 
 
 def test_tables_tell_what_ffmpeg_does_or_nothing(tmp_path: Path) -> None:

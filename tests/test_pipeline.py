@@ -355,9 +355,12 @@ def test_a_broken_world_is_retried_and_then_dead_lettered_with_its_reason(sample
     assert "SlowDown" in job.error
 
 
-def test_a_job_whose_plan_is_lost_still_ends(sample: Sample) -> None:
+@pytest.mark.parametrize("instead", [None, b'{"tasks": [{"id": "of an older version"}]}'])
+def test_a_job_whose_plan_is_lost_still_ends(sample: Sample, instead: bytes | None) -> None:
     job_id = started(sample, "thumbnail", "watermark")
-    hide_plan(job_id)
+    key, _ = hide_plan(job_id)
+    if instead:
+        put_back((key, instead))
     body = message(job_id, "thumbnail+watermark")
     assert deliver("watermark", body) == [body]
     assert deliver("watermark_dead", body) == []

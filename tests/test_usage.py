@@ -120,6 +120,18 @@ def test_a_film_in_chunks_makes_the_requests_that_were_estimated(
 
 
 @pytest.mark.media
+@pytest.mark.usefixtures("cloud")
+def test_of_a_film_that_gets_a_poster_only_no_samples_of_sound_are_kept(long_film: bytes) -> None:
+    drop("a.mp4", long_film)
+    estimated = api.estimate(FromKeyRequest("a.mp4", ["thumbnail"]), Context())
+    job, counted = run("a.mp4", "thumbnail")
+    assert job.status == SUCCESS
+    assert requests_of(estimated.usage) == counted
+    # Head and index, samples of pictures, the plan and once more to send its first messages.
+    assert counted["intake", "s3"] == 4
+
+
+@pytest.mark.media
 @pytest.mark.usefixtures("cloud", "short_chunks")
 def test_an_estimate_foresees_a_copy(tmp_path: Path) -> None:
     film(tmp_path / "a.mkv", size="160x96", seconds=20, output=("-g", "50"))
