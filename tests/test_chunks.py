@@ -13,7 +13,7 @@ import msgspec
 import numpy
 import pytest
 
-from chalicelib import chunks, excerpt, playlists, tables
+from chalicelib import chunks, excerpt, playlists, renditions, tables
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
 from chalicelib.plan import Chunk, Parts, Plan, Poster, Segment, Sound
@@ -264,9 +264,16 @@ def test_a_film_shorter_than_a_tick_of_the_movie_is_shown(tmp_path: Path) -> Non
 # ── sound ───────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.fixture
+def short_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of 24 seconds, not of a minute."""
+    monkeypatch.setattr(renditions, "_SOUND_SECONDS", 24)
+
+
+@pytest.mark.usefixtures("short_sound")
 def test_sound_in_parts_is_the_sound_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
-    clip(path, "5", "-g", "25", size="64x64", seconds=130, sound=True)
+    clip(path, "5", "-g", "25", size="64x64", seconds=56, sound=True)
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     as_whole, as_parts = plans(facts, "transcode_720p")
@@ -276,23 +283,24 @@ def test_sound_in_parts_is_the_sound_as_a_whole(tmp_path: Path) -> None:
     assert abs(len(whole) - len(parts)) <= chunks.PACKET_SAMPLES
     joins = [t.work.first for t in as_parts.tasks if isinstance(t.work, Sound) and t.work.first]
     seconds = [(join - 1) * chunks.PACKET_SAMPLES // 48000 for join in joins]
-    for second in (5, *seconds, 125):
+    for second in (5, *seconds, 51):
         near = slice((second - 1) * 48000, (second + 2) * 48000)
         noise = numpy.mean((whole[near] - parts[near]) ** 2)
         assert 10 * numpy.log10(numpy.mean(whole[near] ** 2) / max(noise, 1e-12)) > 30
 
 
+@pytest.mark.usefixtures("short_sound")
 @pytest.mark.parametrize("begun", [8, 0])
 def test_a_part_of_the_sound_in_which_nothing_is_said_is_silence(
     tmp_path: Path, begun: int
 ) -> None:
     path = tmp_path / "source.mp4"
-    silence = ("-af", f"aselect='lt(t,{begun})+gt(t,90)'")
-    clip(path, "5", "-g", "25", *silence, size="64x64", seconds=112, sound=True)
+    silence = ("-af", f"aselect='lt(t,{begun})+gt(t,40)'")
+    clip(path, "5", "-g", "25", *silence, size="64x64", seconds=56, sound=True)
     samples = heard(run(path, tmp_path / "made", "transcode_720p")["transcode_720p"].path)
-    assert len(samples) == 112 * 48000
-    loud = [abs(samples[at * 48000 : (at + 1) * 48000]).max() > 0.1 for at in range(112)]
-    assert loud == [second < begun or second >= 90 for second in range(112)]
+    assert len(samples) == 56 * 48000
+    loud = [abs(samples[at * 48000 : (at + 1) * 48000]).max() > 0.1 for at in range(56)]
+    assert loud == [second < begun or second >= 40 for second in range(56)]
 
 
 # ── watched while it grows ──────────────────────────────────────────────────────────────────────
