@@ -295,7 +295,7 @@ def test_a_part_of_the_sound_in_which_nothing_is_said_is_silence(
     tmp_path: Path, begun: int
 ) -> None:
     path = tmp_path / "source.mp4"
-    silence = ("-af", f"aselect='lt(t,{begun})+gt(t,40)'")
+    silence = ("-af", f"aselect='lt(t,{begun}-0.1)+gt(t,40)'")
     clip(path, "5", "-g", "25", *silence, size="64x64", seconds=56, sound=True)
     samples = heard(run(path, tmp_path / "made", "transcode_720p")["transcode_720p"].path)
     assert len(samples) == 56 * 48000
