@@ -68,7 +68,7 @@ def _measure(film: Path, pool: ProcessPoolExecutor) -> list[Figure]:
     plan = make_plan("job", film.name, facts, steps)
     read = {
         kind: sum(
-            bytes_read(task.excerpt)
+            bytes_read(plan.samples(task), task.excerpt)
             for task in plan.tasks
             if isinstance(task.work, kind) and task.excerpt
         )

@@ -13,11 +13,13 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+import numpy as np
+
 from benchmarks.figures import Figure
 from chalicelib.chunks import PACKET_SAMPLES, SAMPLE_RATE
 from chalicelib.errors import JobError
-from chalicelib.excerpt import ROW_BYTES, bytes_read
-from chalicelib.media import SOUND_SECONDS, Coded, Cut, Index, SoundCut, VideoFacts
+from chalicelib.excerpt import bytes_read, pack
+from chalicelib.media import SOUND_SECONDS, Cut, Index, SoundCut, VideoFacts
 from chalicelib.plan import Chunk, Plan, Sound, Task
 from chalicelib.planning import make_plan
 from chalicelib.playlists import planned
@@ -88,6 +90,7 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
             sample=50 * n,
             led=50 * n,
             earliest=12800 * 2 * n,
+            at=group * n,
             begin=group * n,
             end=group * (n + 1),
             tail=group * n + group // 4,
@@ -99,19 +102,25 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
         SoundCut(
             us=second * 1_000_000,
             sample=second * SAMPLE_RATE // PACKET_SAMPLES,
+            at=group * (second // 2),
             begin=group * (second // 2),
             end=group * (second // 2 + 1),
         )
         for second in range(0, seconds, SOUND_SECONDS)
     )
+    frames, heard = np.arange(25 * seconds), np.arange(packets)
+    shown = 512 * (frames ^ 1)  # not in the order in which they are coded
+    none, track = np.arange(0), bytes(1000)
     index = Index(
         timescale=12800,
         start=0,
         start_us=0,
         steps=((25 * seconds, 512),),
         cuts=cuts,
-        pictures=Coded(bytes(25 * seconds * ROW_BYTES), "", bytes(1000), 2048),
-        sound=Coded(bytes(packets * ROW_BYTES), "", bytes(1000)),
+        pictures=pack(shown, 1000 * frames, 1000 + 0 * frames, none, track, 512, 512),
+        sound=pack(
+            PACKET_SAMPLES * heard, 300 * heard, 300 + 0 * heard, none, track, PACKET_SAMPLES
+        ),
         sound_cuts=sound_cuts,
     )
     return VideoFacts(
@@ -143,7 +152,7 @@ def simulate(plan: Plan, ramp: Ramp, told: Assumptions, begin: float) -> list[Ra
             if free and free[0] < at:
                 at, wait = max(ready, heapq.heappop(free)), told.warm
                 started -= 1
-        end = at + wait + _seconds(task, told)
+        end = at + wait + _seconds(plan, task, told)
         heapq.heappush(free, end)
         ran.append(Ran(task, at, end, told.encode_gb))
     last = max(one.end for one in ran)
@@ -166,9 +175,9 @@ def _allowed_at(started: int, ramp: Ramp) -> float:
     return moment
 
 
-def _seconds(task: Task, told: Assumptions) -> float:
+def _seconds(plan: Plan, task: Task, told: Assumptions) -> float:
     assert task.excerpt is not None
-    fetched = bytes_read(task.excerpt) / told.network
+    fetched = bytes_read(plan.samples(task), task.excerpt) / told.network
     work = task.work
     assert isinstance(work, Chunk | Sound)
     if isinstance(work, Sound):

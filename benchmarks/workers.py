@@ -36,10 +36,11 @@ with TemporaryDirectory() as scratch:
     folder = Path(scratch)
     (folder / "out").mkdir()
     def fetch(wanted):
-        first, behind = excerpt.rows_of(wanted)
+        samples = plan.samples(task)
+        first, behind = excerpt.rows_of(samples, wanted)
         with Path(rows).open("rb") as file:
             file.seek(first)
-            made = excerpt.make(plan.samples(task), file.read(behind - first))
+            made = excerpt.make(samples, wanted, file.read(behind - first))
         with Path(film).open("rb") as source, (folder / "source").open("wb") as file:
             file.write(made.head)
             for begin, end in made.parts:

@@ -142,7 +142,7 @@ def _of_task(
 ) -> Used:
     """One invocation: it reads the job and its plan, claims, works, says so, and what follows of it."""
     work = task.work
-    fetched, gets = (bytes_read(task.excerpt), 3) if task.excerpt else (size, 2)
+    fetched, gets = (bytes_read(plan.samples(task), task.excerpt), 3) if task.excerpt else (size, 2)
     puts, parts = 1, 0
     made = _stored(task, facts, bits)
     one_core = min(1.0, given.cores)

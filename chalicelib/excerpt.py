@@ -9,7 +9,7 @@ import hashlib
 import struct
 from bisect import bisect_right
 from collections.abc import Iterable
-from itertools import accumulate
+from itertools import accumulate, islice, repeat
 from operator import add
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,11 +20,10 @@ from chalicelib.plan import Excerpt, Samples
 if TYPE_CHECKING:
     from chalicelib.tables import Column
 
-# Of a sample: where it begins; its size, with a mark on key frames; how many ticks it is shown later than the
-# one before.
-_ROW = struct.Struct("<qIi")
+# Of a sample: how many bytes behind the one before it lies; its size, with a mark on key frames; and how many
+# ticks it is shown later than the one before, where that is not the same for all.
+_EVEN, _UNEVEN = struct.Struct("<iI"), struct.Struct("<iIi")
 _KEY = 1 << 31
-ROW_BYTES = _ROW.size
 
 
 def pack(
@@ -38,39 +37,48 @@ def pack(
 ) -> Coded:
     """The samples of a track, in coding order.
 
-    `keys` are the numbers of key frames; of none, where each sample is decoded alone. Sizes, and ticks from a
-    sample to the next, are fewer than 2**31.
+    `keys` are the numbers of key frames; of none, where each sample is decoded alone. Sizes are fewer than
+    2**31, and so are ticks and bytes between a sample and the next.
     """
     import numpy as np  # which is there where films are looked at, and nowhere else
 
-    rows = np.empty(len(times), [("begin", "<i8"), ("size", "<u4"), ("later", "<i4")])
-    rows["begin"] = begins
+    later = np.diff(times)
+    every = int(later[0]) if len(later) and (later == later[0]).all() else None
+    columns = [("after", "<i4"), ("size", "<u4"), ("later", "<i4")]
+    rows = np.zeros(len(times), columns[:2] if every is not None else columns)
+    rows["after"][1:] = begins[1:] - begins[:-1] - sizes[:-1]
     rows["size"] = sizes
     rows["size"][keys] += _KEY
-    rows["later"] = np.diff(times, prepend=times[:1])
+    if every is None:
+        rows["later"][1:] = later
     packed = rows.tobytes()
-    return Coded(packed, hashlib.sha256(packed).hexdigest()[:16], track, last, lag)
+    return Coded(packed, hashlib.sha256(packed).hexdigest()[:16], track, last, lag, every)
 
 
 def samples_of(job_id: str, coded: Coded) -> Samples:
     """What the plan of a job says of them."""
-    return Samples(f"work/{job_id}/samples-{coded.digest}.bin", coded.track, coded.last, coded.lag)
+    key = f"work/{job_id}/samples-{coded.digest}.bin"
+    return Samples(key, coded.track, coded.last, coded.lag, coded.every)
+
+
+def _row(samples: Samples | Coded) -> struct.Struct:
+    return _UNEVEN if samples.every is None else _EVEN
 
 
 def count(coded: Coded) -> int:
     """How many samples a track has."""
-    return len(coded.rows) // ROW_BYTES
+    return len(coded.rows) // _row(coded).size
 
 
-def rows_of(excerpt: Excerpt) -> tuple[int, int]:
+def rows_of(samples: Samples | Coded, excerpt: Excerpt) -> tuple[int, int]:
     """The bytes of its rows among those of all samples."""
     first, behind = excerpt.samples
-    return first * ROW_BYTES, behind * ROW_BYTES
+    return first * _row(samples).size, behind * _row(samples).size
 
 
-def bytes_read(excerpt: Excerpt) -> int:
+def bytes_read(samples: Samples, excerpt: Excerpt) -> int:
     """What is fetched for it: its rows, and the part of the film that its samples lie in."""
-    (first, behind), (begin, end) = rows_of(excerpt), excerpt.place
+    (first, behind), (begin, end) = rows_of(samples, excerpt), excerpt.place
     return behind - first + end - begin
 
 
@@ -81,15 +89,17 @@ class Made(NamedTuple):
     parts: list[tuple[int, int]]
 
 
-def make(samples: Samples, packed: bytes) -> Made:
-    """The excerpt of the samples with these rows.
+def make(samples: Samples, excerpt: Excerpt, packed: bytes) -> Made:
+    """The excerpt, of the rows of its samples.
 
     What is shown first of them is shown `samples.lag` ticks after the start.
     """
-    begins, marked, later = zip(*_ROW.iter_unpack(packed), strict=True)
+    after, marked, *column = zip(*_row(samples).iter_unpack(packed), strict=True)
+    later = column[0] if column else repeat(samples.every or 0, len(marked))
     track = mp4.Track(samples.track, start=0)
-    track.times.extend(accumulate(later[1:], initial=0))
+    track.times.extend(accumulate(islice(later, 1, None), initial=0))
     track.sizes.extend(size % _KEY for size in marked)
+    begins = list(accumulate(map(add, track.sizes, after[1:]), initial=excerpt.at))
     numbers = range(1, len(marked) + 1)
     track.keys.extend(
         [n for n, size in zip(numbers, marked, strict=True) if size >= _KEY] or numbers

@@ -39,6 +39,8 @@ _MOST_LAG = 2**28
 _MOST_TICKS = 2**30
 # FFmpeg's index has no room for larger samples (AVIndexEntry): they come out negative.
 _MOST_BYTES = 2**29
+# And a row has 31 bits for what lies between a sample and the next, which can be more by their sizes.
+_MOST_APART = 2**31 - _MOST_BYTES
 _MOST_SPAN = 2**62
 # Packets at each end of a film.
 _ASKED = 32
@@ -218,6 +220,8 @@ def _entries(track: _Track, size: int) -> _Entries:
         raise Uncut("it ends before its index does")
     if sizes.min() < 0 or sizes.max() >= _MOST_BYTES:
         raise Uncut("a frame of it is larger than any")
+    if np.abs(np.diff(begins)).max(initial=0) >= _MOST_APART:
+        raise Uncut("two of its frames lie gigabytes apart")
     return _Entries(times, begins, sizes, ends, keys, dropped, tables)
 
 
@@ -325,6 +329,7 @@ def _cuts(packets: _Packets, shown: Column, latest: Column, second: int) -> Iter
         places,
         led,
         np.minimum.reduceat(times, places),
+        packets.begins[places],
         np.minimum.reduceat(packets.begins, places),
         np.maximum.reduceat(packets.ends, places),
         np.maximum.reduceat(tails, places),
@@ -379,8 +384,9 @@ def _sound(track: _Track, start_us: int, size: int) -> tuple[Coded | None, list[
     places = np.zeros((2, parts), dtype=np.int64)
     places[0, filled] = np.minimum.reduceat(packets.begins, firsts[filled])
     places[1, filled] = np.maximum.reduceat(packets.ends, firsts[filled])
-    heard = times[np.minimum(firsts, len(times) - 1)].tolist()
+    first = np.minimum(firsts, len(times) - 1)
+    heard, at = times[first].tolist(), packets.begins[first]
     tick_us, second = 1_000_000 * clock.numerator, clock.denominator
     us = [(time * tick_us + second // 2) // second - start_us for time in heard]
-    cuts = list(map(SoundCut, us, firsts.tolist(), *places.tolist()))
+    cuts = list(map(SoundCut, us, firsts.tolist(), at.tolist(), *places.tolist()))
     return _coded(packets, track), cuts

@@ -66,7 +66,7 @@ def storing_samples(job_id: str, tracks: Sequence[Coded]) -> Iterator[None]:
 
 def load_samples(samples: Samples, wanted: Excerpt) -> bytes:
     """The rows of an excerpt. Raises Transient where they are not there."""
-    rows = files.get_output(samples.key, excerpt.rows_of(wanted))
+    rows = files.get_output(samples.key, excerpt.rows_of(samples, wanted))
     if rows is None:
         raise Transient("samples_missing", "The job's table of samples is not there.")
     return rows

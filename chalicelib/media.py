@@ -26,6 +26,7 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
     sample: int  # how many are coded before it
     led: int  # number of the sample behind those that are coded after it and shown before
     earliest: int  # when the first is shown of what is coded up to the next cut
+    at: int  # where in the source it lies
     begin: int  # bytes of the source from here to `end` hold that
     end: int
     tail: int  # so far they hold it up to `led`, or the key frame alone
@@ -36,6 +37,7 @@ class SoundCut(msgspec.Struct, frozen=True, array_like=True):
 
     us: int  # when the first packet is heard, in microseconds after the start
     sample: int  # how many come before it
+    at: int  # where in the source it lies
     begin: int  # bytes of the source from here to `end` hold them
     end: int
 
@@ -48,6 +50,7 @@ class Coded(msgspec.Struct, frozen=True):
     track: bytes  # what else the container says of them: ftyp and moov, without tables
     last: int = 1  # how many ticks the one lasts that is shown last
     lag: int = 0  # how many ticks later than another that is coded after it one is shown, at most
+    every: int | None = None  # how many ticks later than the one before each is shown, if all are
 
 
 class Index(msgspec.Struct, frozen=True):

@@ -56,7 +56,8 @@ class Excerpt(msgspec.Struct, frozen=True):
     """Samples of one track that are read as a film of their own."""
 
     samples: tuple[int, int]  # the number of the first, and of the one behind the last
-    place: tuple[int, int]  # the bytes of the film that hold them
+    at: int  # where in the film the first lies
+    place: tuple[int, int]  # the bytes of the film that hold all of them
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -184,6 +185,7 @@ class Samples(msgspec.Struct, frozen=True):
     track: bytes
     last: int
     lag: int
+    every: int | None
 
 
 class Join(msgspec.Struct, frozen=True, tag="join"):

@@ -363,7 +363,8 @@ def _excerpt(facts: VideoFacts, index: Index, span: chunks.Span) -> tuple[Excerp
         if behind > following.sample:
             earliest = min(earliest, following.earliest)
             begin, end = min(begin, following.begin), max(end, following.tail)
-    return Excerpt((inside[0].sample, behind), (begin, end)), earliest - index.pictures.lag
+    samples = inside[0].sample, behind
+    return Excerpt(samples, inside[0].at, (begin, end)), earliest - index.pictures.lag
 
 
 def _before(index: Index, times: Sequence[int], frame: int, origin: int) -> float:
@@ -444,7 +445,8 @@ def _heard(index: Index, sound: Coded, begin: float, end: float) -> tuple[Excerp
     if not told:  # silence, which what follows it ends
         behind, told = cuts[number].sample + 1, [next(cut for cut in cuts[last:] if cut.end)]
     place = (min(cut.begin for cut in told), max(cut.end for cut in told))
-    return Excerpt((cuts[number].sample, behind), place), begin - cuts[number].us / 1e6
+    first = cuts[number]
+    return Excerpt((first.sample, behind), first.at, place), begin - first.us / 1e6
 
 
 def _keyframes(facts: VideoFacts) -> str:

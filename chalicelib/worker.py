@@ -125,7 +125,7 @@ def _perform(
 
 def _fetch_excerpt(plan: Plan, task: Task, source: Source, target: Path, wanted: Excerpt) -> None:
     samples = plan.samples(task)
-    made = excerpt.make(samples, jobs.load_samples(samples, wanted))
+    made = excerpt.make(samples, wanted, jobs.load_samples(samples, wanted))
     files.fetch_parts(source, target, made.head, made.parts)
 
 

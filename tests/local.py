@@ -178,7 +178,9 @@ def write_excerpt(
     assert index is not None
     coded = index.sound if isinstance(task.work, Sound) else index.pictures
     assert coded is not None
-    made = excerpt.make(plan.samples(task), coded.rows[slice(*excerpt.rows_of(wanted))])
+    made = excerpt.make(
+        plan.samples(task), wanted, coded.rows[slice(*excerpt.rows_of(coded, wanted))]
+    )
     with path.open("rb") as source, target.open("wb") as file:
         file.write(made.head)
         for begin, end in made.parts:

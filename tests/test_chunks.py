@@ -16,7 +16,7 @@ import pytest
 from chalicelib import chunks, excerpt, playlists, renditions, tables
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
-from chalicelib.plan import Chunk, Parts, Plan, Poster, Segment, Sound
+from chalicelib.plan import Chunk, Excerpt, Parts, Plan, Poster, Segment, Sound
 from chalicelib.planning import make_plan
 from chalicelib.steps import find_steps
 from tests import attacks
@@ -150,25 +150,66 @@ def test_rows_have_room_for_the_longest_steps_and_the_largest_samples(tmp_path: 
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     assert facts.index is not None
-    step, lag, size = 2**31 - 1, 2**28, 2**29 - 1
-    times = numpy.array([-(2**40), step - 2**40, step - lag - 2**40])
-    begins = numpy.array([2**41, 2**42, 2**41 + size])
+    step, lag, size, apart = 2**31 - 1, 2**28, 2**29 - 1, 2**31 - 2**29 - 1
+    uneven = numpy.array([-(2**40), step - 2**40, step - lag - 2**40])
+    even = -(2**40) + numpy.array([0, step, 2 * step])
+    begins = 2**41 + numpy.array([0, apart, 0])
     sizes = numpy.array([size, 1, size])
     track = facts.index.pictures.track
-    coded = excerpt.pack(times, begins, sizes, numpy.array([0, 2]), track, 1, lag)
-    assert excerpt.count(coded) == 3
-    made = excerpt.make(excerpt.samples_of("job", coded), coded.rows)
-    assert made.parts == [(2**41, 2**41 + 2 * size), (2**42, 2**42 + 1)]
-    source = io.BytesIO(made.head)
-    (moov,) = [b for b in tables.boxes(source, 0, len(made.head)) if b.kind == b"moov"]
-    box = tables.Moov(source, moov).track(1)
-    assert box is not None
-    found = tables.columns_of(source, box, 3, 0)
-    assert found is not None
-    assert (found.shown - lag == times - times[0]).all()
-    assert (found.sizes == sizes).all()
-    assert (found.keys == [0, 2]).all()
-    assert (found.begins - len(made.head) == [0, 2 * size, size]).all()
+    for times, row_bytes in ((uneven, 12), (even, 8)):
+        coded = excerpt.pack(times, begins, sizes, numpy.array([0, 2]), track, 1, lag)
+        assert len(coded.rows) == 3 * row_bytes
+        assert excerpt.count(coded) == 3
+        wanted = Excerpt((0, 3), 2**41, (2**41, 2**41 + apart + 1))
+        made = excerpt.make(excerpt.samples_of("job", coded), wanted, coded.rows)
+        assert made.parts == [(2**41, 2**41 + size), (2**41 + apart, 2**41 + apart + 1)]
+        source = io.BytesIO(made.head)
+        (moov,) = [b for b in tables.boxes(source, 0, len(made.head)) if b.kind == b"moov"]
+        box = tables.Moov(source, moov).track(1)
+        assert box is not None
+        found = tables.columns_of(source, box, 3, 0)
+        assert found is not None
+        assert (found.shown - lag == times - times[0]).all()
+        assert (found.sizes == sizes).all()
+        assert (found.keys == [0, 2]).all()
+        assert (found.begins - len(made.head) == [0, size, 0]).all()
+
+
+@pytest.mark.parametrize("apart", [2**30, 2**31])
+def test_a_hole_in_the_media_data_is_as_wide_as_a_row_can_say(tmp_path: Path, apart: int) -> None:
+    path = tmp_path / "source.mp4"
+    clip(path, "25", "-g", "50", "-movflags", "+faststart", sound=True)
+    content = bytearray(path.read_bytes())
+    begin = content.index(b"mdat") - 4
+    struct.pack_into(">I", content, begin, 0)  # up to the end of the file
+    chunks = content.index(b"stco") + 8
+    (count,) = struct.unpack_from(">I", content, chunks)
+    for at in range(chunks + 4 * (count // 2), chunks + 4 * (count + 1), 4):
+        struct.pack_into(">I", content, at, struct.unpack_from(">I", content, at)[0] + apart)
+    with path.open("r+b") as file:
+        file.write(content)
+        file.seek(begin + apart)
+        file.write(content[begin:])
+    facts = facts_of(path)
+    assert isinstance(facts, VideoFacts)
+    if apart == 2**31:
+        assert facts.index is None
+        assert "gigabytes apart" in facts.uncut
+        return
+    assert facts.index is not None
+    _, plan = plans(facts, "transcode_720p")
+    frames = 0
+    for task in plan.first():
+        if not isinstance(task.work, Chunk):
+            continue
+        assert task.excerpt is not None
+        made = tmp_path / f"{task.id}.mp4"
+        write_excerpt(plan, task, facts.index, path, made, task.excerpt)
+        assert [data for data, _, _ in coded(made, "video")] == [
+            data for data, _, _ in coded(path, "video")[slice(*task.excerpt.samples)]
+        ]
+        frames += len(coded(made, "video"))
+    assert frames >= len(coded(path, "video"))
 
 
 def test_tables_tell_what_ffmpeg_does_or_nothing(tmp_path: Path) -> None:
@@ -229,7 +270,10 @@ def test_a_chunk_that_comes_out_wrong_is_repaired_or_refused(tmp_path: Path) -> 
     # Its key frame is missed.
     assert task.excerpt is not None
     first, behind = task.excerpt.samples
-    late = msgspec.structs.replace(task.excerpt, samples=(first + 1, behind))
+    missed, _, _ = coded(path, "video")[first]
+    late = msgspec.structs.replace(
+        task.excerpt, samples=(first + 1, behind), at=task.excerpt.at + len(missed)
+    )
     late_work = msgspec.structs.replace(
         task.work, run=msgspec.structs.replace(task.work.run, excerpt=late)
     )
