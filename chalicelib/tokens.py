@@ -34,8 +34,9 @@ class Tokens:
 
     def __init__(self, secret_id: str) -> None:
         self._secret_id = secret_id
-        # One for each stage: a provider caches by the secret's name alone.
-        self._providers = {stage: SecretsProvider() for stage in _STAGES}
+        self._provider = SecretsProvider()
+        self._keys: list[str] = []
+        self._stale_at = 0.0
         self._refreshed_at = 0.0
 
     def issue(self, job_id: str, folder: str, duration: float) -> str:
@@ -71,14 +72,16 @@ class Tokens:
         return payload
 
     def _serializer(self, *, refresh: bool) -> URLSafeSerializer:
-        keys = [self._key(stage, refresh) for stage in _STAGES]
-        return URLSafeSerializer([key for key in keys if key], salt="hls")
+        now = time.monotonic()
+        if refresh or now >= self._stale_at:
+            self._keys = [key for stage in _STAGES if (key := self._fetch(stage))]
+            self._stale_at = now + _KEY_SECONDS
+        return URLSafeSerializer(self._keys, salt="hls")
 
-    def _key(self, stage: str, refresh: bool) -> str:
+    def _fetch(self, stage: str) -> str:
         try:
-            found = self._providers[stage].get(
-                self._secret_id, max_age=_KEY_SECONDS, force_fetch=refresh, VersionStage=stage
-            )
+            # Its cache knows a secret by its name alone, and not that a stage of it is absent.
+            found = self._provider.get(self._secret_id, force_fetch=True, VersionStage=stage)
         except Exception as error:
             if stage == "AWSPREVIOUS" and _is_absent(error):
                 return ""  # a key that was never replaced has no predecessor
