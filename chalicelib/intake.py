@@ -16,7 +16,7 @@ from chalicelib.errors import JobError
 from chalicelib.files import Original
 from chalicelib.handlers import Invocation
 from chalicelib.media import Coded, Facts, ImageFacts, VideoFacts
-from chalicelib.plan import REMUX, Rendition, Source, Step
+from chalicelib.plan import REMUX, Plan, Rendition, Source, Step
 from chalicelib.planning import make_plan
 from chalicelib.queues import StartMessage
 from chalicelib.rows import DONE, FAILED, PENDING, STARTED, Job, StepState
@@ -104,20 +104,24 @@ def begin(job_id: str, invocation: Invocation) -> None:
     if job is None:
         logger.warning("There is no such job")
         return
+    plan = None
     if job.status == PENDING:
         try:
-            _plan(job, invocation)
+            plan = _start(job, invocation)
         except JobError as error:
             logger.info("Refused", error_code=error.code, error=error.detail)
             jobs.fail_unstarted(job_id, error)
             return
         # Of two intakes at once, with a source overwritten between them, one has started the job.
-        job = ledger.get_job(job_id)
-    if job is not None and job.status == STARTED:
-        jobs.send_first(job_id, jobs.load_plan(job))
+        job = job if plan else ledger.get_job(job_id)
+    if plan is None and job is not None and job.status == STARTED:
+        plan = jobs.load_plan(job)
+    if plan is not None:
+        jobs.send_first(job_id, plan)
 
 
-def _plan(job: Job, invocation: Invocation) -> None:
+def _start(job: Job, invocation: Invocation) -> Plan | None:
+    """Plan a job and start it; the plan, or None where it was started by another, or waits for a copy."""
     opened = files.open_original(job.source_key, child.BLOCK_BYTES)
     if opened is None:
         raise files.missing()
@@ -133,14 +137,14 @@ def _plan(job: Job, invocation: Invocation) -> None:
         encoded = remux.wanted(facts, steps)
         looked = _with_copy(job.job_id, facts, source, encoded, invocation)
         if looked is None:
-            return
+            return None
         facts, copy = looked
         tracks = facts.index.tracks(sound=bool(encoded)) if facts.index else []
     with jobs.storing_samples(job.job_id, tracks):
         made = make_plan(job.job_id, job.source_key, facts, steps, copy)
     plan = jobs.store_plan(job.job_id, original.etag, made)
     logger.info("Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding)
-    ledger.start_job(
+    started = ledger.start_job(
         job.job_id,
         kind=sniffed.kind,
         duration=facts.seconds if isinstance(facts, VideoFacts) else None,
@@ -148,6 +152,7 @@ def _plan(job: Job, invocation: Invocation) -> None:
         etag=original.etag,
         plan=plan,
     )
+    return plan if started else None
 
 
 def steps_for(pipeline: Sequence[str], original: Original, kind: str) -> tuple[Step, ...]:

@@ -130,8 +130,8 @@ def start_job(
     pipeline: Sequence[str],
     etag: str,
     plan: Plan,
-) -> None:
-    """PENDING → STARTED, once; the progress item is there before."""
+) -> bool:
+    """PENDING → STARTED, once; the progress item is there before. False where it was not PENDING."""
     _put(
         Progress(
             _job_key(job_id),
@@ -146,7 +146,7 @@ def start_job(
     )
     deadline = int(time.time()) + settings().job_deadline_seconds
     still_pending = Job.status == PENDING
-    _update(
+    return _update(
         Job(_job_key(job_id), Job.SK),
         [
             Job.status.set(STARTED),
