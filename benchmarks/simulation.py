@@ -238,8 +238,8 @@ def _money(ran: list[Ran], intake: float, told: Assumptions) -> dict[str, float]
         + intake * told.light_gb * prices.lambda_gb_second_x86_64,
         "DynamoDB": (2 * tasks + fan_in) * prices.dynamodb_million_writes / 1e6
         + 3 * tasks * prices.dynamodb_million_reads / 1e6,
-        "S3": 2 * (segments + tasks) * prices.s3_thousand_puts / 1e3
-        + (segments + 4 * tasks) * prices.s3_thousand_gets / 1e3,
+        "S3": (segments + 2 * tasks) * prices.s3_thousand_puts / 1e3
+        + (segments + 3 * tasks) * prices.s3_thousand_gets / 1e3,
         "SQS and invocations": 4 * tasks * prices.sqs_million_requests / 1e6
         + tasks * prices.lambda_million_requests / 1e6,
     }

@@ -196,11 +196,13 @@ def _of_task(
 def _segments(task: Task, facts: Facts) -> int:
     """How many files a part of a film is stored in; where nobody can tell before, about so many."""
     assert isinstance(facts, VideoFacts)
+    if planned := playlists.planned(task):
+        return len(planned)
     if isinstance(task.work, Sound):
         to_the_end = ceil(facts.seconds * SAMPLE_RATE / PACKET_SAMPLES) - task.work.first
-        return len(sound_segments(task.work.first, task.work.packets or max(1, to_the_end)))
+        return len(sound_segments(task.work.first, max(1, to_the_end)))
     assert isinstance(task.work, Chunk)
-    return len(playlists.planned(task)) or ceil(task.work.seconds / SEGMENT_SECONDS)
+    return ceil(task.work.seconds / SEGMENT_SECONDS)
 
 
 def _of_fan_in(plan: Plan) -> Iterator[Used]:

@@ -6,8 +6,8 @@ from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate, takewhile
 
-from chalicelib.chunks import SEGMENT_SECONDS
-from chalicelib.plan import Chunk, Parts, Segment, Task
+from chalicelib.chunks import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, sound_segments
+from chalicelib.plan import Chunk, Parts, Segment, Sound, Task
 
 # The least that knows EXT-X-MAP outside of I-frame playlists (RFC 8216, 7).
 _VERSION = 7
@@ -93,7 +93,18 @@ def _segments(part: Task, made: Mapping[str, Parts]) -> Sequence[Segment]:
 
 def planned(part: Task) -> Sequence[Segment]:
     """The segments that a task will make; none where only its end will tell."""
-    return part.work.exact.segments if isinstance(part.work, Chunk) and part.work.exact else ()
+    work = part.work
+    if isinstance(work, Sound):
+        return of_sound(work, work.packets) if work.packets is not None else ()
+    return work.exact.segments if isinstance(work, Chunk) and work.exact else ()
+
+
+def of_sound(work: Sound, packets: int) -> list[Segment]:
+    """The segments of a part of the sound that has so many packets."""
+    return [
+        Segment(f"{work.prefix}{number}.m4s", round(count * PACKET_SAMPLES / SAMPLE_RATE, 6))
+        for number, (_, count) in enumerate(sound_segments(work.first, packets))
+    ]
 
 
 def longest(pictures: Sequence[Task]) -> float:

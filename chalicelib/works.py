@@ -280,7 +280,11 @@ def _sound(work: Sound, made: _Encoded, out: Path) -> Parts:
     (out / "audio_init.mp4").write_bytes(header)
 
     segments = []
-    for number, (first, count) in enumerate(chunks.sound_segments(work.first, len(packets))):
+    for segment, (first, count) in zip(
+        playlists.of_sound(work, len(packets)),
+        chunks.sound_segments(work.first, len(packets)),
+        strict=True,
+    ):
         chosen = packets[first - work.first : first - work.first + count]
         # The first packet of all is the encoder's own: what it decodes to comes before the start.
         begin = chunks.START_SECONDS * chunks.SAMPLE_RATE + (first - 1) * chunks.PACKET_SAMPLES
@@ -288,13 +292,8 @@ def _sound(work: Sound, made: _Encoded, out: Path) -> Parts:
         fragment = mp4.fragment(
             1, times, [chunks.PACKET_SAMPLES] * count, [True] * count, chosen, 0
         )
-        segment = Segment(
-            f"{work.prefix}{number}.m4s",
-            round(count * chunks.PACKET_SAMPLES / chunks.SAMPLE_RATE, 6),
-            len(fragment),
-        )
         (out / segment.name).write_bytes(fragment)
-        segments.append(segment)
+        segments.append(msgspec.structs.replace(segment, size=len(fragment)))
     return Parts(
         segments=tuple(segments),
         seconds=sum(segment.seconds for segment in segments),

@@ -385,3 +385,21 @@ def test_a_playlist_only_grows_and_ends_as_it_will_be(tmp_path: Path) -> None:
     for track, lines in before.items():
         whole = (final / f"{track}.m3u8").read_text().replace("VOD", "EVENT").splitlines()
         assert whole == [*lines, "#EXT-X-ENDLIST"]
+
+
+def test_what_sound_will_be_listed_as_is_known_before_but_of_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "source.mp4"
+    clips("160x96", 40, sound=True)["open groups, H.264"](path)
+    facts = facts_of(path)
+    assert isinstance(facts, VideoFacts)
+    _, plan = plans(facts, "hls_720p")
+    made = carry_out(plan, path, tmp_path / "made")["hls_720p"].path.parent
+    _, sound = plan.parts(plan.task("hls_720p"))
+    first, *_, last = (playlists.planned(part) for part in sound)
+    assert len(first) == 2
+    assert not last
+    listed = "".join(f"#EXTINF:{each.seconds:.6f},\n{each.name}\n" for each in first)
+    header, found, rest = (made / "audio.m3u8").read_text().partition(listed)
+    assert found
+    assert ".m4s" not in header
+    assert rest.startswith("#EXTINF")
