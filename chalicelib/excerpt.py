@@ -9,7 +9,7 @@ import hashlib
 import struct
 from bisect import bisect_right
 from collections.abc import Iterable
-from itertools import accumulate, islice, repeat
+from itertools import accumulate
 from operator import add
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,10 +20,9 @@ from chalicelib.plan import Excerpt, Samples
 if TYPE_CHECKING:
     from chalicelib.tables import Column
 
-# Of a sample: how many bytes behind the one before it lies; its size, with a mark on key frames; and how many
-# ticks it is shown later than the one before, where that is not the same for all.
-_EVEN, _UNEVEN = struct.Struct("<iI"), struct.Struct("<iIi")
-_KEY = 1 << 31
+# Of a sample, as narrow as it can be for all of a track: how many bytes behind the one before it lies; twice
+# its size, and one more where it is a key frame; and how many ticks it is shown later than the one before.
+_KINDS = {"after": "bhi", "marked": "HI", "later": "bhi"}
 
 
 def pack(
@@ -42,38 +41,44 @@ def pack(
     """
     import numpy as np  # which is there where films are looked at, and nowhere else
 
-    later = np.diff(times)
-    every = int(later[0]) if len(later) and (later == later[0]).all() else None
-    columns = [("after", "<i4"), ("size", "<u4"), ("later", "<i4")]
-    rows = np.zeros(len(times), columns[:2] if every is not None else columns)
-    rows["after"][1:] = begins[1:] - begins[:-1] - sizes[:-1]
-    rows["size"] = sizes
-    rows["size"][keys] += _KEY
-    if every is None:
-        rows["later"][1:] = later
+    after = np.diff(begins, prepend=begins[:1])
+    after[1:] -= sizes[:-1]
+    marked = 2 * sizes
+    marked[keys] += 1
+    columns = {"after": after, "marked": marked, "later": np.diff(times, prepend=times[:1])}
+    kinds = {name: _narrowest(column, _KINDS[name]) for name, column in columns.items()}
+    rows = np.empty(len(times), [(name, f"<{kind}") for name, kind in kinds.items()])
+    for name, column in columns.items():
+        rows[name] = column
     packed = rows.tobytes()
-    return Coded(packed, hashlib.sha256(packed).hexdigest()[:16], track, last, lag, every)
+    row = "".join(("<", *kinds.values()))
+    return Coded(row, packed, hashlib.sha256(packed).hexdigest()[:16], track, last, lag)
+
+
+def _narrowest(column: Column, kinds: str) -> str:
+    import numpy as np
+
+    least, most = column.min(), column.max()
+    limits = ((kind, np.iinfo(kind)) for kind in kinds)
+    return next(kind for kind, limit in limits if limit.min <= least and most <= limit.max)
 
 
 def samples_of(job_id: str, coded: Coded) -> Samples:
     """What the plan of a job says of them."""
     key = f"work/{job_id}/samples-{coded.digest}.bin"
-    return Samples(key, coded.track, coded.last, coded.lag, coded.every)
-
-
-def _row(samples: Samples | Coded) -> struct.Struct:
-    return _UNEVEN if samples.every is None else _EVEN
+    return Samples(coded.row, key, coded.track, coded.last, coded.lag)
 
 
 def count(coded: Coded) -> int:
     """How many samples a track has."""
-    return len(coded.rows) // _row(coded).size
+    return len(coded.rows) // struct.calcsize(coded.row)
 
 
 def rows_of(samples: Samples | Coded, excerpt: Excerpt) -> tuple[int, int]:
     """The bytes of its rows among those of all samples."""
     first, behind = excerpt.samples
-    return first * _row(samples).size, behind * _row(samples).size
+    size = struct.calcsize(samples.row)
+    return first * size, behind * size
 
 
 def bytes_read(samples: Samples, excerpt: Excerpt) -> int:
@@ -94,16 +99,13 @@ def make(samples: Samples, excerpt: Excerpt, packed: bytes) -> Made:
 
     What is shown first of them is shown `samples.lag` ticks after the start.
     """
-    after, marked, *column = zip(*_row(samples).iter_unpack(packed), strict=True)
-    later = column[0] if column else repeat(samples.every or 0, len(marked))
+    after, marked, later = zip(*struct.iter_unpack(samples.row, packed), strict=True)
     track = mp4.Track(samples.track, start=0)
-    track.times.extend(accumulate(islice(later, 1, None), initial=0))
-    track.sizes.extend(size % _KEY for size in marked)
+    track.times.extend(accumulate(later[1:], initial=0))
+    track.sizes.extend(value >> 1 for value in marked)
     begins = list(accumulate(map(add, track.sizes, after[1:]), initial=excerpt.at))
     numbers = range(1, len(marked) + 1)
-    track.keys.extend(
-        [n for n, size in zip(numbers, marked, strict=True) if size >= _KEY] or numbers
-    )
+    track.keys.extend([n for n, value in zip(numbers, marked, strict=True) if value & 1] or numbers)
     track.last = samples.last
     parts = _joined(zip(begins, map(add, begins, track.sizes), strict=True))
     firsts = [begin for begin, _ in parts]

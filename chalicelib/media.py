@@ -45,12 +45,12 @@ class SoundCut(msgspec.Struct, frozen=True, array_like=True):
 class Coded(msgspec.Struct, frozen=True):
     """The samples of a track, in coding order: frames, or packets of sound."""
 
+    row: str  # as `struct` writes it
     rows: bytes  # one for each, as `excerpt` packs them
     digest: str  # of the rows
     track: bytes  # what else the container says of them: ftyp and moov, without tables
     last: int = 1  # how many ticks the one lasts that is shown last
     lag: int = 0  # how many ticks later than another that is coded after it one is shown, at most
-    every: int | None = None  # how many ticks later than the one before each is shown, if all are
 
 
 class Index(msgspec.Struct, frozen=True):

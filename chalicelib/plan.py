@@ -181,11 +181,11 @@ class Source(msgspec.Struct, frozen=True):
 class Samples(msgspec.Struct, frozen=True):
     """What it takes to make films of their own of the samples of a track; see `media.Coded`."""
 
+    row: str
     key: str  # of the rows of all of them
     track: bytes
     last: int
     lag: int
-    every: int | None
 
 
 class Join(msgspec.Struct, frozen=True, tag="join"):
