@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from functools import partial
 from itertools import accumulate
+from operator import attrgetter
 
 import msgspec
 
@@ -299,14 +300,13 @@ def _chunk(
     # A deinterlacer looks at the frames before and after.
     run_up = int(can_run_up and facts.interlaced)
     excerpt, origin = _excerpt(facts, index, chunks.Span(span.first - run_up, span.behind))
-    before = partial(_before, index, times, origin=origin)
     begins = partial(_begins, index, times, origin=origin)
     args = _encode(
         _alone(facts),
         rendition,
         ("-copyts", *open_source(facts)),
         f"trim=start={begins(first):.6f}:end={begins(behind):.6f},",
-        ",".join(f"{before(start):.6f}" for start in starts),
+        ",".join([f"{seconds:.6f}" for seconds in _before(index, times, starts, origin)]),
         _us(index, origin - index.start),
         x264,
     )
@@ -350,11 +350,14 @@ def _alone(facts: VideoFacts) -> VideoFacts:
     return msgspec.structs.replace(facts, video_stream=0)
 
 
+_EARLIEST, _BEGIN, _END = map(attrgetter, ("earliest", "begin", "end"))
+
+
 def _excerpt(facts: VideoFacts, index: Index, span: chunks.Span) -> tuple[Excerpt, int]:
     """What it takes to decode the frames of a span, and the film's time when it starts, in ticks."""
     inside = index.cuts[span.first : span.behind]
-    earliest = min(cut.earliest for cut in inside)
-    begin, end = min(cut.begin for cut in inside), max(cut.end for cut in inside)
+    earliest = min(map(_EARLIEST, inside))
+    begin, end = min(map(_BEGIN, inside)), max(map(_END, inside))
     behind = count(index.pictures)
     if span.behind < len(index.cuts):
         # What is shown before the next cut and coded after; the frame after that, too, for a deinterlacer.
@@ -367,9 +370,10 @@ def _excerpt(facts: VideoFacts, index: Index, span: chunks.Span) -> tuple[Excerp
     return Excerpt(samples, inside[0].at, (begin, end)), earliest - index.pictures.lag
 
 
-def _before(index: Index, times: Sequence[int], frame: int, origin: int) -> float:
-    """Seconds of an excerpt that starts at `origin`, half way between a frame and the one before."""
-    return max(0.0, (times[frame] - _gap(times, frame) / 2 - origin) / index.timescale)
+def _before(index: Index, times: Sequence[int], frames: Sequence[int], origin: int) -> list[float]:
+    """Seconds of an excerpt that starts at `origin`, half way between each frame and the one before."""
+    scale = index.timescale
+    return [max(0.0, (times[n] - _gap(times, n) / 2 - origin) / scale) for n in frames]
 
 
 def _begins(index: Index, times: Sequence[int], frame: int, origin: int) -> float:
