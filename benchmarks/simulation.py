@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Callable, Iterator
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from benchmarks.figures import Figure
 from chalicelib.chunks import PACKET_SAMPLES, SAMPLE_RATE
 from chalicelib.errors import JobError
 from chalicelib.excerpt import bytes_read, pack
+from chalicelib.files import PART_BYTES
 from chalicelib.media import SOUND_SECONDS, Cut, Index, SoundCut, VideoFacts
 from chalicelib.plan import Chunk, Plan, Sound, Task
 from chalicelib.planning import make_plan
@@ -88,9 +90,9 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
             time=12800 * 2 * n,
             frame=50 * n,
             sample=50 * n,
+            at=group * n,
             led=50 * n,
             earliest=12800 * 2 * n,
-            at=group * n,
             begin=group * n,
             end=group * (n + 1),
             tail=group * n + group // 4,
@@ -226,6 +228,8 @@ def _money(ran: list[Ran], intake: float, told: Assumptions) -> dict[str, float]
     others = [one for one in ran if not isinstance(one.task.work, Chunk)]
 
     prices = told.prices
+    seconds = sum(one.task.work.seconds for one in encodes if isinstance(one.task.work, Chunk))
+    mp4_parts = ceil(seconds * told.result_bits / 8 / PART_BYTES)
 
     def lambdas(those: list[Ran]) -> float:
         return sum((one.end - one.begin) * one.gb * prices.lambda_gb_second_x86_64 for one in those)
@@ -238,7 +242,7 @@ def _money(ran: list[Ran], intake: float, told: Assumptions) -> dict[str, float]
         + intake * told.light_gb * prices.lambda_gb_second_x86_64,
         "DynamoDB": (2 * tasks + fan_in) * prices.dynamodb_million_writes / 1e6
         + 3 * tasks * prices.dynamodb_million_reads / 1e6,
-        "S3": (segments + 2 * tasks) * prices.s3_thousand_puts / 1e3
+        "S3": (segments + tasks + mp4_parts) * prices.s3_thousand_puts / 1e3
         + (segments + 3 * tasks) * prices.s3_thousand_gets / 1e3,
         "SQS and invocations": 4 * tasks * prices.sqs_million_requests / 1e6
         + tasks * prices.lambda_million_requests / 1e6,

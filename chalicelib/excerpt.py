@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Of a sample, as narrow as it can be for all of a track: how many bytes behind the one before it lies; twice
 # its size, and one more where it is a key frame; and how many ticks it is shown later than the one before.
-_KINDS = {"after": "bhi", "marked": "HI", "later": "bhi"}
+_KINDS = {"after": "bhiq", "marked": "HI", "later": "bhi"}
 
 
 def pack(
@@ -36,8 +36,8 @@ def pack(
 ) -> Coded:
     """The samples of a track, in coding order.
 
-    `keys` are the numbers of key frames; of none, where each sample is decoded alone. Sizes are fewer than
-    2**31, and so are ticks and bytes between a sample and the next.
+    `keys` are the numbers of key frames; of none, where each sample is decoded alone. Sizes, and ticks from a
+    sample to the next, are fewer than 2**31.
     """
     import numpy as np  # which is there where films are looked at, and nowhere else
 
@@ -65,8 +65,8 @@ def _narrowest(column: Column, kinds: str) -> str:
 
 def samples_of(job_id: str, coded: Coded) -> Samples:
     """What the plan of a job says of them."""
-    key = f"work/{job_id}/samples-{coded.digest}.bin"
-    return Samples(coded.row, key, coded.track, coded.last, coded.lag)
+    rows = f"work/{job_id}/samples-{coded.digest}.bin"
+    return Samples(coded.row, rows, coded.track, coded.last, coded.lag)
 
 
 def count(coded: Coded) -> int:

@@ -39,8 +39,6 @@ _MOST_LAG = 2**28
 _MOST_TICKS = 2**30
 # FFmpeg's index has no room for larger samples (AVIndexEntry): they come out negative.
 _MOST_BYTES = 2**29
-# And a row has 31 bits for what lies between a sample and the next, which can be more by their sizes.
-_MOST_APART = 2**31 - _MOST_BYTES
 _MOST_SPAN = 2**62
 # Packets at each end of a film.
 _ASKED = 32
@@ -220,8 +218,6 @@ def _entries(track: _Track, size: int) -> _Entries:
         raise Uncut("it ends before its index does")
     if sizes.min() < 0 or sizes.max() >= _MOST_BYTES:
         raise Uncut("a frame of it is larger than any")
-    if np.abs(np.diff(begins)).max(initial=0) >= _MOST_APART:
-        raise Uncut("two of its frames lie gigabytes apart")
     return _Entries(times, begins, sizes, ends, keys, dropped, tables)
 
 
@@ -327,9 +323,9 @@ def _cuts(packets: _Packets, shown: Column, latest: Column, second: int) -> Iter
         starts,
         np.searchsorted(shown, starts),
         places,
+        packets.begins[places],
         led,
         np.minimum.reduceat(times, places),
-        packets.begins[places],
         np.minimum.reduceat(packets.begins, places),
         np.maximum.reduceat(packets.ends, places),
         np.maximum.reduceat(tails, places),

@@ -112,8 +112,9 @@ def begin(job_id: str, invocation: Invocation) -> None:
             logger.info("Refused", error_code=error.code, error=error.detail)
             jobs.fail_unstarted(job_id, error)
             return
-        # Of two intakes at once, with a source overwritten between them, one has started the job.
-        job = job if plan else ledger.get_job(job_id)
+        if plan is None:
+            # Of two intakes at once, with a source overwritten between them, one has started the job.
+            job = ledger.get_job(job_id)
     if plan is None and job is not None and job.status == STARTED:
         plan = jobs.load_plan(job)
     if plan is not None:

@@ -56,7 +56,7 @@ def storing_samples(job_id: str, tracks: Sequence[Coded]) -> Iterator[None]:
     """Keep what excerpts are made of, while the plan is made: before that is stored."""
     with ThreadPoolExecutor() as pool:
         stored = [
-            pool.submit(files.put_new_work, excerpt.samples_of(job_id, coded).key, coded.rows)
+            pool.submit(files.put_new_work, excerpt.samples_of(job_id, coded).rows, coded.rows)
             for coded in tracks
         ]
         yield
@@ -66,7 +66,7 @@ def storing_samples(job_id: str, tracks: Sequence[Coded]) -> Iterator[None]:
 
 def load_samples(samples: Samples, wanted: Excerpt) -> bytes:
     """The rows of an excerpt. Raises Transient where they are not there."""
-    rows = files.get_output(samples.key, excerpt.rows_of(samples, wanted))
+    rows = files.get_output(samples.rows, excerpt.rows_of(samples, wanted))
     if rows is None:
         raise Transient("samples_missing", "The job's table of samples is not there.")
     return rows

@@ -24,21 +24,21 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
     time: int  # when it is shown, in ticks of the container
     frame: int  # how many are shown before it
     sample: int  # how many are coded before it
+    at: int  # where in the source it lies
     led: int  # number of the sample behind those that are coded after it and shown before
     earliest: int  # when the first is shown of what is coded up to the next cut
-    at: int  # where in the source it lies
     begin: int  # bytes of the source from here to `end` hold that
     end: int
     tail: int  # so far they hold it up to `led`, or the key frame alone
 
 
 class SoundCut(msgspec.Struct, frozen=True, array_like=True):
-    """Where two seconds of sound begin; where there is none, `begin` and `end` are 0."""
+    """Two seconds of sound; where there is none, `begin` and `end` are 0."""
 
     us: int  # when the first packet is heard, in microseconds after the start
     sample: int  # how many come before it
     at: int  # where in the source it lies
-    begin: int  # bytes of the source from here to `end` hold them
+    begin: int  # bytes of the source from here to `end` hold the packets
     end: int
 
 

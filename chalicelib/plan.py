@@ -182,7 +182,7 @@ class Samples(msgspec.Struct, frozen=True):
     """What it takes to make films of their own of the samples of a track; see `media.Coded`."""
 
     row: str
-    key: str  # of the rows of all of them
+    rows: str  # the key of those of all
     track: bytes
     last: int
     lag: int

@@ -14,7 +14,8 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from chalicelib.errors import Forbidden
 from chalicelib.settings import settings
 
-_STAGES = ("AWSPREVIOUS", "AWSCURRENT")  # the last one signs, each verifies
+# In this order: of a key that is replaced between the two, the one that all links were made with is known.
+_STAGES = ("AWSCURRENT", "AWSPREVIOUS")
 _LEAST_SECONDS = 6 * 3600
 # How long a process may not know of a key that was put in a moment ago, unless it meets a token of it.
 _KEY_SECONDS = 300
@@ -74,7 +75,8 @@ class Tokens:
     def _serializer(self, *, refresh: bool) -> URLSafeSerializer:
         now = time.monotonic()
         if refresh or now >= self._stale_at:
-            self._keys = [key for stage in _STAGES if (key := self._fetch(stage))]
+            keys = [key for stage in _STAGES if (key := self._fetch(stage))]
+            self._keys = keys[::-1]  # the last one signs, each verifies
             self._stale_at = now + _KEY_SECONDS
         return URLSafeSerializer(self._keys, salt="hls")
 

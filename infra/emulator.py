@@ -147,7 +147,8 @@ def _environment(temporary: Path, port: int) -> dict[str, str]:
         "HOME": str(temporary),
         "TMPDIR": str(temporary),
         "LANG": "C.UTF-8",
-        # Large pages: the tables of a long film take hundreds of megabytes, which cost a fault every 4 KiB.
+        # Large pages: the tables of a long film take hundreds of megabytes, and each 4 KiB of them a fault,
+        # which is slow in a virtual machine. The glibc of Lambda's runtimes is too old for it (before 2.35).
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
         "AUTH": "true",
         "BIND_HOST": "127.0.0.1",

@@ -550,6 +550,9 @@ def test_keys_are_asked_for_once_in_a_while(client: Client) -> None:
     with pytest.raises(Forbidden):
         one.check("forged", "job")
     assert len(asked) == 4
+    one._stale_at = time.monotonic()
+    one.check(issued, "job")
+    assert len(asked) == 6
 
 
 # ── where the API is ────────────────────────────────────────────────────────────────────────────

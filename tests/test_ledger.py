@@ -62,8 +62,8 @@ def new_job(*pipeline: str, key: str = "uploads/a.png", start: bool = True) -> s
     return job_id
 
 
-def start_job(job_id: str, *pipeline: str) -> None:
-    ledger.start_job(
+def start_job(job_id: str, *pipeline: str) -> bool:
+    return ledger.start_job(
         job_id, kind="image", duration=None, pipeline=pipeline, etag="e", plan=a_plan(*pipeline)
     )
 
@@ -318,9 +318,9 @@ def test_what_is_tried_again_and_what_comes_twice_is_not_told_twice(
     job_id = new_job("thumbnail", start=False)
     ledger.note_failed_try(job_id, "No luck.")
     invoked("intake")
-    start_job(job_id, "thumbnail")
+    assert start_job(job_id, "thumbnail")
     invoked("intake")
-    start_job(job_id, "thumbnail")
+    assert not start_job(job_id, "thumbnail")
     assert used(job(job_id))["intake"].invocations == 2
     invoked("thumbnail")
     ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)

@@ -19,14 +19,16 @@ import pytest
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from PIL import Image
 
-from chalicelib import aftercare, api, files, handlers, intake, jobs, ledger
+from chalicelib import aftercare, api, files, handlers, intake, jobs, ledger, planning
 from chalicelib.api import FromKeyRequest, PresignRequest
 from chalicelib.errors import JobError
 from chalicelib.ledger import Claim
+from chalicelib.media import Facts
 from chalicelib.plan import Plan
 from chalicelib.queues import StartMessage
 from chalicelib.rows import FAILURE, STARTED, SUCCESS, Job, Output, StepState
 from chalicelib.settings import settings
+from chalicelib.steps import find_steps
 from chalicelib.views import JobView
 from chalicelib.watch import logger
 from infra.samples import film
@@ -259,6 +261,25 @@ def test_an_intake_that_died_before_sending_is_finished_by_the_next(sample: Samp
     assert len(take("thumbnail")) == 1
     deliver("intake", event)
     assert len(take("thumbnail")) == 1
+
+
+def test_an_intake_that_was_overtaken_sends_what_the_other_has_planned(
+    monkeypatch: pytest.MonkeyPatch, sample: Sample
+) -> None:
+    planned = planning.make_plan
+
+    def overtaken(job_id: str, source_key: str, facts: Facts, steps: Any, copy: Any) -> Plan:
+        other = planned(job_id, source_key, facts, find_steps(["watermark"], JobError), copy)
+        jobs.store_plan(job_id, "other", other)
+        assert ledger.start_job(
+            job_id, kind="image", duration=None, pipeline=["watermark"], etag="other", plan=other
+        )
+        return planned(job_id, source_key, facts, steps, copy)
+
+    monkeypatch.setattr(intake, "make_plan", overtaken)
+    deliver("intake", drop("photo.jpg", sample("photo.jpg").read_bytes(), pipeline="thumbnail"))
+    assert take("thumbnail") == []
+    assert len(take("watermark")) == 1
 
 
 # ── every job ends ──────────────────────────────────────────────────────────────────────────────

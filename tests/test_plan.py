@@ -43,7 +43,7 @@ INDEX = Index(
     start=0,
     start_us=0,
     steps=((3000, 512),),
-    cuts=(Cut(time=0, frame=0, sample=0, led=0, earliest=0, at=0, begin=0, end=1, tail=1),),
+    cuts=(Cut(time=0, frame=0, sample=0, at=0, led=0, earliest=0, begin=0, end=1, tail=1),),
     pictures=Coded("<bHb", b"", "", b""),
 )
 PICTURE = ImageFacts("JPEG", 4000, 3000)
