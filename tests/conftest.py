@@ -5,9 +5,11 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from layers.build import unpacked
 from tests.environment import ENVIRONMENT
@@ -88,6 +90,15 @@ def project(tmp_path: Path) -> Path:
         (project / name).symlink_to(ROOT / name)
     (project / "infra" / "setup.sh").write_text("exit 0\n")
     return project
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_read_once() -> Iterator[None]:
+    """Each test has clients of its own; the models of the services are the same for all."""
+    read = cache(JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        yield
 
 
 @pytest.fixture
