@@ -21,7 +21,7 @@ from chalicelib.chunks import PACKET_SAMPLES, SAMPLE_RATE
 from chalicelib.errors import JobError
 from chalicelib.excerpt import bytes_read, pack
 from chalicelib.files import PART_BYTES
-from chalicelib.media import SOUND_SECONDS, Cut, Index, SoundCut, VideoFacts
+from chalicelib.media import SOUND_SECONDS, Coded, Cut, Index, SoundCut, VideoFacts
 from chalicelib.plan import Chunk, Plan, Sound, Task
 from chalicelib.planning import make_plan
 from chalicelib.playlists import planned
@@ -119,9 +119,11 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
         start_us=0,
         steps=((25 * seconds, 512),),
         cuts=cuts,
-        pictures=pack(shown, 1000 * frames, 1000 + 0 * frames, none, track, 512, 512),
-        sound=pack(
-            PACKET_SAMPLES * heard, 300 * heard, 300 + 0 * heard, none, track, PACKET_SAMPLES
+        pictures=Coded(*pack(shown, 1000 * frames, 1000 + 0 * frames, none), track, 512, 512),
+        sound=Coded(
+            *pack(PACKET_SAMPLES * heard, 300 * heard, 300 + 0 * heard, none),
+            track,
+            PACKET_SAMPLES,
         ),
         sound_cuts=sound_cuts,
     )

@@ -22,23 +22,19 @@ if TYPE_CHECKING:
 
 # Of a sample, as narrow as it can be for all of a track: how many bytes behind the one before it lies; twice
 # its size, and one more where it is a key frame; and how many ticks it is shown later than the one before.
-_KINDS = {"after": "bhiq", "marked": "HI", "later": "bhi"}
+_KINDS = {"after": "bhiq", "marked": "HIQ", "later": "bhiq"}
 
 
-def pack(
-    times: Column,
-    begins: Column,
-    sizes: Column,
-    keys: Column,
-    track: bytes,
-    last: int,
-    lag: int = 0,
-) -> Coded:
-    """The samples of a track, in coding order.
+class Packed(NamedTuple):
+    """Samples of a track, in coding order; see `media.Coded`."""
 
-    `keys` are the numbers of key frames; of none, where each sample is decoded alone. Sizes, and ticks from a
-    sample to the next, are fewer than 2**31.
-    """
+    row: str
+    rows: bytes
+    digest: str
+
+
+def pack(times: Column, begins: Column, sizes: Column, keys: Column) -> Packed:
+    """`keys` are the numbers of key frames; of none, where each sample is decoded alone."""
     import numpy as np  # which is there where films are looked at, and nowhere else
 
     after = np.diff(begins, prepend=begins[:1])
@@ -51,8 +47,7 @@ def pack(
     for name, column in columns.items():
         rows[name] = column
     packed = rows.tobytes()
-    row = "".join(("<", *kinds.values()))
-    return Coded(row, packed, hashlib.sha256(packed).hexdigest()[:16], track, last, lag)
+    return Packed("".join(("<", *kinds.values())), packed, hashlib.sha256(packed).hexdigest()[:16])
 
 
 def _narrowest(column: Column, kinds: str) -> str:

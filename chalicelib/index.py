@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import islice, takewhile
 from operator import attrgetter
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import av
 import msgspec
@@ -16,6 +16,8 @@ from av.index import IndexEntries
 from av.stream import Discard, Stream
 
 from chalicelib import excerpt, mp4
+from chalicelib.ahead import NO_KEYS, Layout
+from chalicelib.excerpt import Packed
 from chalicelib.media import (
     FINEST_TIMESCALE,
     SOUND_SECONDS,
@@ -26,10 +28,15 @@ from chalicelib.media import (
     VideoFacts,
 )
 from chalicelib.probe import Film, to_fraction
-from chalicelib.tables import Box, Column, Columns, Moov, columns_of, copied, read_box
+from chalicelib.tables import (
+    Column,
+    Columns,
+    Moov,
+    columns_of,
+    copied,
+    tables_of,
+)
 
-# A file has a handful of boxes, and a fragmented one thousands.
-_MOST_BOXES = 64
 _MOST_PARTS = 50_000
 # Of what every plan of the film carries.
 _MOST_TRACK_BYTES = 64 * 1024
@@ -63,6 +70,7 @@ class _Packets(NamedTuple):
     keys: Column  # numbers of those that are key frames
     dropped: Column  # of those that an edit list leaves out: they are decoded only
     last: int  # how long the last one lasts
+    packed: Packed | None  # them, where that is there already
 
 
 def with_index(film: Film, facts: VideoFacts) -> VideoFacts:
@@ -77,44 +85,19 @@ def with_index(film: Film, facts: VideoFacts) -> VideoFacts:
         return msgspec.structs.replace(facts, uncut=str(reason), unindexed=unindexed)
 
 
-class _Layout(NamedTuple):
-    """Where media data lie: from and to. And two boxes."""
-
-    media: list[tuple[int, int]]
-    ftyp: Box | None
-    moov: Box | None
-
-
-def _layout(source: IO[bytes], size: int) -> _Layout:
-    media: list[tuple[int, int]] = []
-    found: dict[bytes, Box] = {}
-    boxes = 0
-    offset = 0
-    while offset < size:
-        kind, content, following = read_box(source, offset, size)
-        end = min(following, size)
-        boxes += 1
-        if kind == b"moof" or boxes > _MOST_BOXES:
-            raise _Unindexed("its container is in fragments")
-        found.setdefault(kind, Box(kind, offset, content, end))
-        if kind == b"mdat":
-            media.append((content, end))
-        offset = following
-    return _Layout(media, found.get(b"ftyp"), found.get(b"moov"))
-
-
 def _index(film: Film, facts: VideoFacts) -> Index:
     if film.demuxer != "mov":
         raise _Unindexed("its container has no index of every frame")
-    container, source, size = film.container, film.source, film.size
-    layout = _layout(source, size)
-    film.hollow.hide(layout.media)
+    if film.layout is None:
+        raise _Unindexed("its container is in fragments")
+    container, size = film.container, film.size
+    film.hollow.hide(film.layout.media)
     video = container.streams[facts.video_stream]
     timescale = 1 / (to_fraction(video.time_base) or Fraction(1))
     if timescale.denominator != 1 or timescale > FINEST_TIMESCALE:
         raise Uncut("its clock is finer than a cut can be")
     start_us = container.start_time or 0
-    track = _Track(source, layout, video)
+    track = _Track(film, film.layout, video)
     packets = _pictures(container, track, size)
     times = packets.times
     if int(times.max()) - int(times.min()) >= _MOST_SPAN:
@@ -130,7 +113,7 @@ def _index(film: Film, facts: VideoFacts) -> Index:
         raise Uncut("its frames are coded hours before they are shown")
     sound, sound_cuts = None, list[SoundCut]()
     if facts.audio_stream is not None:
-        audio = _Track(source, layout, container.streams[facts.audio_stream])
+        audio = _Track(film, film.layout, container.streams[facts.audio_stream])
         sound, sound_cuts = _sound(audio, start_us, size)
     return Index(
         timescale=int(timescale),
@@ -145,8 +128,10 @@ def _index(film: Film, facts: VideoFacts) -> Index:
 
 
 def _coded(packets: _Packets, track: _Track, lag: int = 0) -> Coded:
-    columns = packets.times, packets.begins, packets.sizes, packets.keys
-    return excerpt.pack(*columns, track.description(), packets.last or 1, lag)
+    packed = packets.packed or excerpt.pack(
+        packets.times, packets.begins, packets.sizes, packets.keys
+    )
+    return Coded(*packed, track.description(), packets.last or 1, lag)
 
 
 def _check_dropped(times: Column, shown: Column, durations: Sequence[tuple[int, int]]) -> None:
@@ -162,16 +147,26 @@ def _check_dropped(times: Column, shown: Column, durations: Sequence[tuple[int, 
 class _Track:
     """A stream, and the boxes that describe it."""
 
-    def __init__(self, source: IO[bytes], layout: _Layout, stream: Stream) -> None:
-        moov = Moov(source, layout.moov) if layout.moov else None
+    def __init__(self, film: Film, layout: Layout, stream: Stream) -> None:
+        moov = Moov(film.source, layout.moov) if layout.moov else None
         box = moov.track(stream.id) if moov else None
         if moov is None or box is None:
             raise _Unindexed("its index is hidden")
-        self.source = source
+        self.source = film.source
         self.stream = stream
         self.box = box
         self._moov = moov
         self._ftyp = layout.ftyp
+        self._ahead = film.ahead.get(box)
+
+    def tables(self, samples: int) -> tuple[Columns, Packed | None] | None:
+        """What the tables say of so many samples, and these packed, where that is there already."""
+        tabled = self._ahead.result() if self._ahead else None
+        if tabled and len(tabled.columns.sizes) == samples:
+            return tabled
+        tables = tables_of(self.source, self.box)
+        columns = columns_of(tables, samples) if tables else None
+        return (columns, None) if columns else None
 
     def description(self) -> bytes:
         """What the container says of it, but for its samples."""
@@ -187,7 +182,7 @@ class _Track:
 
 
 class _Entries(NamedTuple):
-    """FFmpeg's index of a stream, in columns as those of _Packets; the times are those of decoding."""
+    """FFmpeg's index of a stream, as _Packets; the times are those of decoding."""
 
     times: Column
     begins: Column
@@ -195,21 +190,24 @@ class _Entries(NamedTuple):
     ends: Column
     keys: Column
     dropped: Column
-    tables: Columns | None  # where they say the same
+    tables: Columns | None  # where they say the same, but for when the first is
+    packed: Packed | None
 
 
 def _entries(track: _Track, size: int) -> _Entries:
     """FFmpeg's index, which knows of edits, entry by entry; or tables in bulk, where it only shifts them."""
     entries = track.stream.index_entries
-    tables = columns_of(track.source, track.box, len(entries), entries[0].timestamp)
+    tables, packed = track.tables(len(entries)) or (None, None)
+    start = entries[0].timestamp
     # Packets of sound before an edit are for the decoder only; frames are not in their order.
     sound = track.stream.type == "audio"
     ahead = sum(1 for _ in takewhile(attrgetter("is_discard"), entries)) if sound else 0
-    if tables and _agree(entries, tables, ahead):
-        times, _, _, begins, sizes, keys = tables
+    if tables and _agree(entries, tables, start, ahead):
+        times = tables.decoded + start
+        begins, sizes, keys = tables.begins, tables.sizes, tables.keys
         dropped = np.arange(ahead)
     else:
-        tables = None
+        tables = packed = None
         told = np.array([*map(_ENTRY, entries)], dtype=np.int64)
         times, begins, sizes = np.ascontiguousarray(told.T[:3])
         keys, dropped = map(np.flatnonzero, told.T[3:])
@@ -218,10 +216,10 @@ def _entries(track: _Track, size: int) -> _Entries:
         raise Uncut("it ends before its index does")
     if sizes.min() < 0 or sizes.max() >= _MOST_BYTES:
         raise Uncut("a frame of it is larger than any")
-    return _Entries(times, begins, sizes, ends, keys, dropped, tables)
+    return _Entries(times, begins, sizes, ends, keys, dropped, tables, packed)
 
 
-def _agree(entries: IndexEntries, tables: Columns, dropped: int) -> bool:
+def _agree(entries: IndexEntries, tables: Columns, start: int, dropped: int) -> bool:
     """Whether some samples of both are the same. As there is one edit at most, all others are then, too."""
     count = len(entries)
     asked = [
@@ -229,7 +227,7 @@ def _agree(entries: IndexEntries, tables: Columns, dropped: int) -> bool:
     ]
     keys = tables.keys
     is_key = keys[np.minimum(np.searchsorted(keys, asked), len(keys) - 1)] == asked
-    columns = (tables.decoded[asked], tables.begins[asked], tables.sizes[asked], is_key)
+    columns = (tables.decoded[asked] + start, tables.begins[asked], tables.sizes[asked], is_key)
     told = zip(*(column.tolist() for column in columns), strict=True)
     return [_ENTRY(entries[n]) for n in asked] == [
         (*row, n < dropped) for n, row in zip(asked, told, strict=True)
@@ -243,13 +241,15 @@ def _pictures(container: InputContainer, track: _Track, size: int) -> _Packets:
         if stream is not track.stream:
             stream.discard = Discard.all
     entries = _entries(track, size)
-    times, last = _shown(container, track.stream, entries)
+    times, last, packed = _shown(container, track.stream, entries)
     begins, sizes, ends = entries.begins, entries.sizes, entries.ends
-    return _Packets(times, begins, sizes, ends, entries.keys, entries.dropped, last)
+    return _Packets(times, begins, sizes, ends, entries.keys, entries.dropped, last, packed)
 
 
-def _shown(container: InputContainer, video: Stream, entries: _Entries) -> tuple[Column, int]:
-    """When each packet is shown, and how long the last one lasts.
+def _shown(
+    container: InputContainer, video: Stream, entries: _Entries
+) -> tuple[Column, int, Packed | None]:
+    """When each packet is shown, how long the last one lasts, and the packets packed, if they are.
 
     FFmpeg tells that packet by packet, of which a film has hundreds of thousands. Where all it does is to
     shift what the tables say, it is asked for those at both ends.
@@ -265,11 +265,11 @@ def _shown(container: InputContainer, video: Stream, entries: _Entries) -> tuple
             tail = list(_demuxed(container, video))
             if not tail or [asked.time for asked in tail] != times[-len(tail) :].tolist():
                 raise Uncut("its times cannot be told from its index")
-            return times, tail[-1].duration
+            return times, tail[-1].duration, entries.packed
     told = [*head, *demuxed]
     if len(told) != len(entries.times):
         raise Uncut("its index is not that of its packets")
-    return np.array([asked.time for asked in told]), told[-1].duration
+    return np.array([asked.time for asked in told]), told[-1].duration, None
 
 
 class _Told(NamedTuple):
@@ -355,9 +355,8 @@ def _heard(track: _Track, size: int) -> _Packets:
     if track.stream.start_time is not None and track.stream.duration:
         # Not all of it may be meant to be heard.
         last = min(last, track.stream.start_time + track.stream.duration - int(times[-1]))
-    # Each is decoded alone.
-    none = np.arange(0)
-    return _Packets(times, entries.begins, entries.sizes, entries.ends, none, none, max(1, last))
+    begins, sizes, ends, packed = entries.begins, entries.sizes, entries.ends, entries.packed
+    return _Packets(times, begins, sizes, ends, NO_KEYS, NO_KEYS, max(1, last), packed)
 
 
 def _sound(track: _Track, start_us: int, size: int) -> tuple[Coded | None, list[SoundCut]]:

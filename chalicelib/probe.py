@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from chalicelib import child
+from chalicelib.ahead import Ahead, Layout, layout_of, looking_ahead
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts, rhythm
 from chalicelib.tables import edits_of, read_box
@@ -78,6 +79,8 @@ class Film(NamedTuple):
     demuxer: str
     size: int
     edits: int  # how many a track has, at most
+    layout: Layout | None  # of an MP4 or MOV that is not in fragments
+    ahead: Ahead
 
 
 @contextmanager
@@ -85,10 +88,15 @@ def opened(source: IO[bytes], demuxer: str, size: int, max_streams: int) -> Iter
     """A film, to be looked at. Raises JobError where it is damaged, then or while it is looked at."""
     hollow = Hollow(source, size)
     try:
-        edits = _check_tables(source, size) if demuxer == "mov" else 0
-        with av.open(hollow, format=demuxer, mode="r", **_OPTIONS.get(demuxer, {})) as container:
+        is_mov = demuxer == "mov"
+        edits = _check_tables(source, size) if is_mov else 0
+        layout = layout_of(source, size) if is_mov else None
+        with (
+            looking_ahead(source, layout) as ahead,
+            av.open(hollow, format=demuxer, mode="r", **_OPTIONS.get(demuxer, {})) as container,
+        ):
             _check_streams(len(container.streams), max_streams)
-            yield Film(container, source, hollow, demuxer, size, edits)
+            yield Film(container, source, hollow, demuxer, size, edits, layout, ahead)
     except MemoryError:  # FFmpeg's too
         raise
     except (av.error.FFmpegError, EOFError) as error:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 _PATH = (b"mdia", b"minf", b"stbl")
+# Tables of samples: what their numbers are, and how many are in a row.
+_ROWS = {
+    b"stts": (">i4", 2),
+    b"ctts": (">i4", 2),
+    b"stss": (">u4", 1),
+    b"stsz": (">u4", 1),
+    b"stsc": (">u4", 3),
+    b"stco": (">u4", 1),
+    b"co64": (">u8", 1),
+}
 # A box has a handful of others in it.
 _MOST_BOXES = 64
 # What it takes to know a track, but for its samples.
@@ -64,13 +74,13 @@ class Moov:
     def __init__(self, source: IO[bytes], box: Box) -> None:
         self._source = source
         self._box = box
-        self._tracks = [
+        self.tracks = [
             track for track in boxes(source, box.content, box.end) if track.kind == b"trak"
         ]
 
     def track(self, number: int) -> Box | None:
         """The track that has this track_ID, if exactly one has."""
-        found = [track for track in self._tracks if self._id(track) == number]
+        found = [track for track in self.tracks if self._id(track) == number]
         return found[0] if len(found) == 1 else None
 
     def _id(self, track: Box) -> int:
@@ -124,7 +134,7 @@ Column = NDArray[np.int64]
 class Columns(NamedTuple):
     """What the tables of a track say of its samples, in coding order."""
 
-    decoded: Column  # when each is, in ticks; never before another
+    decoded: Column  # when each is, in ticks after the first; never before another
     shown: Column  # the same, as if there were no edit list
     last: int  # how long the last one lasts
     begins: Column  # where each lies in the file
@@ -132,18 +142,51 @@ class Columns(NamedTuple):
     keys: Column  # numbers of those that are key frames
 
 
-def columns_of(source: IO[bytes], track: Box, samples: int, start: int) -> Columns | None:
-    """So many samples, in bulk; the first of them is decoded at `start`.
+def handler_of(source: IO[bytes], track: Box) -> bytes:
+    """What a track is of: b"vide", b"soun", …; nothing where it does not say."""
+    mdia = _contents(source, track.content, track.end).get(b"mdia")
+    hdlr = _contents(source, *mdia).get(b"hdlr") if mdia else None
+    if hdlr is None:
+        return b""
+    source.seek(hdlr[0] + 8)
+    return source.read(4)
 
-    None where they do not speak of so many, or of more than that: edits, key frames of other kinds.
-    """
+
+class Tables(NamedTuple):
+    """The tables of a track as they stand in the file."""
+
+    size: int  # of every sample; 0 where each has its own
+    rows: Mapping[bytes, NDArray[Any]]  # by the boxes' types
+
+    @property
+    def samples(self) -> int | None:
+        """Of how many they speak; None where that is not seen in their length."""
+        return None if self.size else len(self.rows[b"stsz"])
+
+
+def tables_of(source: IO[bytes], track: Box) -> Tables | None:
+    """None where they do not say it all: edits, key frames of other kinds; or where one is missing."""
     begin, end = _stbl(source, track)
-    tables = _contents(source, begin, end)
-    if b"stps" in tables or _has_key_groups(source, begin, end) or _edits(source, track) > 1:
+    places = _contents(source, begin, end)
+    if b"stps" in places or _has_key_groups(source, begin, end) or _edits(source, track) > 1:
         return None
-    times = _times(source, tables, samples, start)
-    places = _places(source, tables, samples)
-    keys = _keys(source, tables, samples)
+    if not places.keys() >= {b"stts", b"stsz", b"stsc"} or not places.keys() & {b"stco", b"co64"}:
+        return None
+    source.seek(places[b"stsz"][0] + 4)
+    size = int.from_bytes(source.read(4))
+    rows = {
+        kind: _rows(source, places[kind], *_ROWS[kind], skip=4 if kind == b"stsz" else 0)
+        for kind in _ROWS
+        if kind in places and not (kind == b"stsz" and size)
+    }
+    return Tables(size, rows)
+
+
+def columns_of(tables: Tables, samples: int) -> Columns | None:
+    """So many samples, in bulk. None where the tables speak of others, or contradict each other."""
+    times = _times(tables, samples)
+    places = _places(tables, samples)
+    keys = _keys(tables, samples)
     if times is None or places is None or keys is None:
         return None
     return Columns(*times, *places, keys)
@@ -166,45 +209,29 @@ def edits_of(source: IO[bytes], begin: int, end: int) -> int:
     return sum(time != -1 for _, time, _ in row.iter_unpack(rows))
 
 
-def _keys(
-    source: IO[bytes], tables: Mapping[bytes, tuple[int, int]], samples: int
-) -> Column | None:
-    if b"stss" not in tables:
+def _keys(tables: Tables, samples: int) -> Column | None:
+    if b"stss" not in tables.rows:
         return np.arange(samples)
-    keys = _rows(source, tables[b"stss"], ">u4")[:, 0] - 1
+    keys = _column(tables.rows[b"stss"]) - 1
     ascend = len(keys) and keys[0] >= 0 and bool((np.diff(keys) > 0).all())
     return keys if ascend and keys[-1] < samples else None
 
 
-def _times(
-    source: IO[bytes], tables: Mapping[bytes, tuple[int, int]], samples: int, start: int
-) -> tuple[Column, Column, int] | None:
-    if b"stts" not in tables:
-        return None
-    durations = _runs(source, tables[b"stts"], samples)
+def _times(tables: Tables, samples: int) -> tuple[Column, Column, int] | None:
+    durations = _runs(tables.rows[b"stts"], samples)
     if durations is None or durations.min() < 0:
         return None
-    decoded = start + _before(durations)[:-1]
-    if b"ctts" not in tables:
+    decoded = _before(durations)[:-1]
+    if b"ctts" not in tables.rows:
         return decoded, decoded, int(durations[-1])
-    offsets = _runs(source, tables[b"ctts"], samples)
+    offsets = _runs(tables.rows[b"ctts"], samples)
     return None if offsets is None else (decoded, decoded + offsets, int(durations[-1]))
 
 
-def _places(
-    source: IO[bytes], tables: Mapping[bytes, tuple[int, int]], samples: int
-) -> tuple[Column, Column] | None:
-    if not tables.keys() >= {b"stsz", b"stsc"} or not tables.keys() & {b"stco", b"co64"}:
-        return None
-    offsets = (
-        _rows(source, tables[b"stco"], ">u4")
-        if b"stco" in tables
-        else _rows(source, tables[b"co64"], ">u8")
-    )[:, 0]
-    source.seek(tables[b"stsz"][0] + 4)
-    size = int.from_bytes(source.read(4))
-    sizes = np.full(samples, size) if size else _rows(source, tables[b"stsz"], ">u4", skip=4)[:, 0]
-    firsts, counts, _ = _rows(source, tables[b"stsc"], ">u4", columns=3).T
+def _places(tables: Tables, samples: int) -> tuple[Column, Column] | None:
+    offsets = _column(tables.rows[b"stco" if b"stco" in tables.rows else b"co64"])
+    sizes = np.full(samples, tables.size) if tables.size else _column(tables.rows[b"stsz"])
+    firsts, counts, _ = tables.rows[b"stsc"].astype(np.int64).T
     if (
         len(sizes) != samples
         or not 1 <= len(firsts) <= len(offsets) <= samples
@@ -228,16 +255,19 @@ def _before(values: Column) -> Column:
 
 
 def _rows(
-    source: IO[bytes], table: tuple[int, int], kind: str, columns: int = 1, skip: int = 0
-) -> Column:
+    source: IO[bytes], table: tuple[int, int], kind: str, columns: int, skip: int
+) -> NDArray[Any]:
     """What a table has behind the number of its rows; those that are there."""
     begin, end = table
     source.seek(begin + 4 + skip)
     rows = int.from_bytes(source.read(4))
     row_bytes = columns * np.dtype(kind).itemsize
     content = source.read(max(0, min(rows * row_bytes, end - begin - 8 - skip)))
-    whole = np.frombuffer(content, kind, len(content) // row_bytes * columns)
-    return whole.astype(np.int64).reshape(-1, columns)
+    return np.frombuffer(content, kind, len(content) // row_bytes * columns).reshape(-1, columns)
+
+
+def _column(rows: NDArray[Any]) -> Column:
+    return rows[:, 0].astype(np.int64)
 
 
 def _stbl(source: IO[bytes], track: Box) -> tuple[int, int]:
@@ -262,9 +292,9 @@ def _contents(source: IO[bytes], begin: int, end: int) -> dict[bytes, tuple[int,
     return {box.kind: (box.content, box.end) for box in boxes(source, begin, end)}
 
 
-def _runs(source: IO[bytes], table: tuple[int, int], samples: int) -> Column | None:
+def _runs(rows: NDArray[Any], samples: int) -> Column | None:
     """The value of each sample, from a table of runs: how many samples, and the value of each."""
-    counts, values = _rows(source, table, ">i4", columns=2).T
+    counts, values = rows.astype(np.int64).T
     if not 1 <= len(counts) <= samples or counts.min() < 0 or counts.sum() != samples:
         return None
     return np.repeat(values, counts)

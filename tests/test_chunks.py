@@ -13,9 +13,9 @@ import msgspec
 import numpy
 import pytest
 
-from chalicelib import chunks, excerpt, playlists, renditions, tables
+from chalicelib import chunks, excerpt, index, playlists, probe, renditions, tables
 from chalicelib.errors import JobError
-from chalicelib.media import VideoFacts
+from chalicelib.media import Coded, VideoFacts
 from chalicelib.plan import Chunk, Excerpt, Parts, Plan, Poster, Segment, Sound
 from chalicelib.planning import make_plan
 from chalicelib.steps import find_steps
@@ -44,6 +44,16 @@ def shown_packets(path: Path) -> list[int]:
     with av.open(str(path)) as container:
         packets = container.demux(container.streams.video[0])
         return sorted(p.pts for p in packets if p.pts is not None and not p.is_discard)
+
+
+def columns(content: bytes, track: int, samples: int) -> tables.Columns | None:
+    """What the tables of a file say of so many samples of a track."""
+    source = io.BytesIO(content)
+    (moov,) = [b for b in tables.boxes(source, 0, len(content)) if b.kind == b"moov"]
+    box = tables.Moov(source, moov).track(track)
+    assert box is not None
+    found = tables.tables_of(source, box)
+    return tables.columns_of(found, samples) if found else None
 
 
 def plans(facts: VideoFacts, *pipeline: str) -> tuple[Plan, Plan]:
@@ -159,17 +169,14 @@ def test_rows_have_room_for_the_longest_steps_and_the_largest_samples(tmp_path: 
         (numpy.array([5, 133, 4]), "<qIh"),
         (numpy.array([5, 132, 4]), "<qIb"),
     ):
-        coded = excerpt.pack(times, begins, sizes, numpy.array([0, 2]), track, 1, lag)
+        packed = excerpt.pack(times, begins, sizes, numpy.array([0, 2]))
+        coded = Coded(*packed, track, 1, lag)
         assert coded.row == row
         assert excerpt.count(coded) == 3
         wanted = Excerpt((0, 3), 2**41, (2**41, 2**42 + 1))
         made = excerpt.make(excerpt.samples_of("job", coded), wanted, coded.rows)
         assert made.parts == [(2**41, 2**41 + 2 * size), (2**42, 2**42 + 1)]
-        source = io.BytesIO(made.head)
-        (moov,) = [b for b in tables.boxes(source, 0, len(made.head)) if b.kind == b"moov"]
-        box = tables.Moov(source, moov).track(1)
-        assert box is not None
-        found = tables.columns_of(source, box, 3, 0)
+        found = columns(made.head, 1, 3)
         assert found is not None
         assert (found.shown - lag == times - times.min()).all()
         assert (found.sizes == sizes).all()
@@ -210,6 +217,27 @@ def test_a_film_whose_second_half_lies_gigabytes_behind_its_first_is_cut(tmp_pat
     assert frames >= len(coded(path, "video"))
 
 
+@pytest.mark.parametrize("name", CLIPS)
+def test_what_is_read_ahead_is_what_is_read_afterwards(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "source.mp4"
+    CLIPS[name](path)
+
+    def look(*, ahead: bool) -> VideoFacts:
+        size = path.stat().st_size
+        with (
+            path.open("rb") as file,
+            probe.opened(file, "mov", size, 9) as film,
+        ):
+            assert film.ahead
+            assert all(found.result() for found in film.ahead.values())
+            facts = probe.facts_of(film, 10**6)
+            return index.with_index(film if ahead else film._replace(ahead={}), facts)
+
+    found = look(ahead=True)
+    assert found == look(ahead=False)
+    assert found.index is not None
+
+
 def test_tables_tell_what_ffmpeg_does_or_nothing(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
     clip(path, "25", "-preset", "medium", "-g", "50", "-use_editlist", "0", sound=True)
@@ -220,19 +248,13 @@ def test_tables_tell_what_ffmpeg_does_or_nothing(tmp_path: Path) -> None:
             for s in container.streams
         }
 
-    def read(content: bytes, number: int, samples: int) -> tables.Columns | None:
-        source = io.BytesIO(content)
-        (moov,) = [b for b in tables.boxes(source, 0, len(content)) if b.kind == b"moov"]
-        track = tables.Moov(source, moov).track(number)
-        assert track is not None
-        return tables.columns_of(source, track, samples, told[number][0][0])
-
     for number, entries in told.items():
-        found = read(content, number, len(entries))
+        found = columns(content, number, len(entries))
         assert found is not None
         keys = [n in found.keys for n in range(len(entries))]
-        assert list(zip(found.decoded, found.begins, found.sizes, keys, strict=True)) == entries
-        assert read(content, number, len(entries) - 1) is None
+        decoded = found.decoded + entries[0][0]
+        assert list(zip(decoded, found.begins, found.sizes, keys, strict=True)) == entries
+        assert columns(content, number, len(entries) - 1) is None
     pictures, sound = sorted(told)
     # Another number of samples in the first run of chunks; of chunks; a run that is not in order; key frames
     # beyond the end, or not in order; times of another number of samples.
@@ -248,7 +270,7 @@ def test_tables_tell_what_ffmpeg_does_or_nothing(tmp_path: Path) -> None:
         start = (content.rindex if track == sound else content.index)(kind) + 4
         wrong = bytearray(content)
         struct.pack_into(">I", wrong, start + at, value)
-        assert read(bytes(wrong), track, len(told[track])) is None, kind
+        assert columns(bytes(wrong), track, len(told[track])) is None, kind
 
 
 def test_a_chunk_that_comes_out_wrong_is_repaired_or_refused(tmp_path: Path) -> None:
