@@ -106,12 +106,12 @@ def _job(client: Client, film: Path) -> _Job:
 def bare_args(facts: VideoFacts, target: str) -> tuple[str, ...]:
     """One MP4 with its index first, by the flags of the rendition and of its sound."""
     whole = msgspec.structs.replace(facts, index=None)
-    pictures = renditions.pictures(whole, renditions.rendition_720p(facts), watched=False)[0].work
-    video = pictures.run.args[: pictures.run.args.index("-output_ts_offset")]
+    pictures = renditions.pictures(whole, renditions.rendition_720p(facts), watched=False)
+    (command,) = pictures.commands.values()
+    video = command[: command.index("-output_ts_offset")]
     audio: tuple[str, ...] = ()
-    for part in renditions.sound(whole):
-        args = part.work.run.args
-        audio = args[args.index("-map") : args.index("-map_metadata")]
+    for command in renditions.sound(whole).commands.values():
+        audio = command[command.index("-map") : command.index("-map_metadata")]
     return (*video, *audio, "-movflags", "+faststart", "-f", "mp4", target)
 
 

@@ -47,7 +47,8 @@ with TemporaryDirectory() as scratch:
                 source.seek(begin)
                 file.write(source.read(end - begin))
     fetch(task.excerpt)
-    works.encode(task.work, folder, works.Budget(lambda: 900.0, 10 * 1024**3), lambda _: None, fetch)
+    budget = works.Budget(lambda: 900.0, 10 * 1024**3)
+    works.encode(task.work, plan.commands[task.work.command], folder, budget, lambda _: None, fetch)
     seconds = time.monotonic() - began
     disk = sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
 own = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])  # since exec, unlike ru_maxrss

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from itertools import accumulate, chain, repeat
+from itertools import accumulate, chain, pairwise, repeat
 from typing import Literal
 
 import msgspec
@@ -60,11 +60,20 @@ class Excerpt(msgspec.Struct, frozen=True):
     place: tuple[int, int]  # the bytes of the film that hold all of them
 
 
-class Run(msgspec.Struct, frozen=True):
-    """One FFmpeg run: it reads the file `source`, and makes the one that it names last."""
+# FFmpeg's arguments, the last of which names what is made of the file `source`; in several runs of a command,
+# {0} to {3} are what is each one's own.
+Command = tuple[str, ...]
 
-    args: tuple[str, ...]
+
+class Run(msgspec.Struct, frozen=True):
+    """One run of a command."""
+
+    own: tuple[str, ...] = ()
     excerpt: Excerpt | None = None  # what `source` is; None: the whole film
+
+    def args(self, command: Command) -> Command:
+        """FFmpeg's arguments."""
+        return tuple(arg.format(*self.own) for arg in command)
 
 
 class Poster(msgspec.Struct, frozen=True, tag="poster"):
@@ -73,6 +82,7 @@ class Poster(msgspec.Struct, frozen=True, tag="poster"):
     Each run makes one, already at its final size.
     """
 
+    command: Command
     candidates: tuple[Run, ...]
     output: str
 
@@ -121,12 +131,15 @@ class RunUp(msgspec.Struct, frozen=True):
 
 
 class Exact(msgspec.Struct, frozen=True):
-    """What a chunk must come out as: its frames by their times, and the segments they fill."""
+    """What a chunk must come out as: its frames by their times, and the segments they fill.
 
-    first: int  # when the first frame is shown, in ticks of the output
+    Times are ticks of the output.
+    """
+
+    first: int  # when the first frame is shown
     steps: tuple[tuple[int, int], ...]  # frames in a row that last equally long: how many, how long
-    starts: tuple[int, ...]  # of each segment, in ticks of the output
-    segments: tuple[Segment, ...]
+    starts: tuple[int, ...]  # of each segment
+    timescale: int  # ticks a second
     # What is read where what comes out is not exact; None where there was a run-up already.
     again: RunUp | None = None
 
@@ -135,10 +148,19 @@ class Exact(msgspec.Struct, frozen=True):
         durations = chain.from_iterable(repeat(ticks, count) for count, ticks in self.steps)
         return list(accumulate(durations, initial=self.first))
 
+    def lengths(self) -> list[float]:
+        """Of each segment, in seconds."""
+        end = self.first + sum(count * ticks for count, ticks in self.steps)
+        return [
+            round((until - start) / self.timescale, 6)
+            for start, until in pairwise((*self.starts, end))
+        ]
+
 
 class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
     """A part of a rendition's pictures, or all of them: one file of fragments."""
 
+    command: str  # one of the plan's
     run: Run
     prefix: str  # of the names of its segments
     delay: int  # ticks from decoding a frame to showing it, at most
@@ -155,6 +177,7 @@ class Sound(msgspec.Struct, frozen=True, tag="sound"):
     Packet `first` of the whole is packet `skip` of this run; the first of all is the encoder's own.
     """
 
+    command: str  # one of the plan's
     run: Run
     prefix: str
     first: int
@@ -245,6 +268,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     tasks: tuple[Task, ...]
     steps: dict[str, str]
+    commands: dict[str, Command] = {}  # by their names
     encoding: str = ""  # how a film is encoded, and why: a sentence
     copy: Source | None = None  # what is read instead of the original
     # What excerpts are made of.
@@ -346,3 +370,10 @@ class Part(msgspec.Struct, frozen=True):
 
     work: Chunk | Sound
     cost: float
+
+
+class Encode(msgspec.Struct, frozen=True):
+    """How a rendition, or the sound, is made: its parts, and the commands that they name."""
+
+    parts: list[Part]
+    commands: dict[str, Command]

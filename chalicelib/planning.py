@@ -14,6 +14,7 @@ from chalicelib.errors import JobError
 from chalicelib.excerpt import samples_of
 from chalicelib.media import Facts, ImageFacts, VideoFacts
 from chalicelib.plan import (
+    Command,
     Hls,
     Packaging,
     Part,
@@ -79,6 +80,7 @@ def _of_film(
         if isinstance(work, Packaging) and isinstance(work.work, Hls)
     }
     parts: dict[Rendition, list[Task]] = {}
+    commands: dict[str, Command] = {}
     for step, work in made.items():
         if isinstance(work, Poster):
             tasks.append(
@@ -95,7 +97,8 @@ def _of_film(
         if rendition not in parts:
             folder = listed.get(rendition, f"work/{job_id}/{rendition.name}/")
             pictures = renditions.pictures(facts, rendition, watched=rendition in listed)
-            parts[rendition] = _parts(rendition.name, pictures, folder)
+            parts[rendition] = _parts(rendition.name, pictures.parts, folder)
+            commands |= pictures.commands
         last.append(
             Task(
                 step.name,
@@ -111,7 +114,9 @@ def _of_film(
     encoding = ""
     if encodes:
         folder = next(iter(listed.values()), f"work/{job_id}/sound/")
-        sound = _parts("sound", renditions.sound(facts), folder)
+        heard = renditions.sound(facts)
+        sound = _parts("sound", heard.parts, folder)
+        commands |= heard.commands
         sounds = tuple(task.id for task in sound)
         last = [msgspec.structs.replace(task, needs=task.needs + sounds) for task in last]
         encodes.append(sound)
@@ -122,6 +127,7 @@ def _of_film(
     return Plan(
         tuple(tasks + last),
         {step.name: step.name for step in steps},
+        commands,
         encoding,
         copy,
         samples_of(job_id, index.pictures) if index else None,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate, takewhile
 
 from chalicelib.chunks import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, sound_segments
-from chalicelib.plan import Chunk, Parts, Segment, Sound, Task
+from chalicelib.plan import Chunk, Exact, Parts, Segment, Sound, Task
 
 # The least that knows EXT-X-MAP outside of I-frame playlists (RFC 8216, 7).
 _VERSION = 7
@@ -96,7 +96,15 @@ def planned(part: Task) -> Sequence[Segment]:
     work = part.work
     if isinstance(work, Sound):
         return of_sound(work, work.packets) if work.packets is not None else ()
-    return work.exact.segments if isinstance(work, Chunk) and work.exact else ()
+    return of_chunk(work, work.exact) if isinstance(work, Chunk) and work.exact else ()
+
+
+def of_chunk(work: Chunk, exact: Exact) -> list[Segment]:
+    """The segments of a part of the pictures."""
+    return [
+        Segment(f"{work.prefix}{number}.m4s", seconds)
+        for number, seconds in enumerate(exact.lengths())
+    ]
 
 
 def of_sound(work: Sound, packets: int) -> list[Segment]:
@@ -109,7 +117,8 @@ def of_sound(work: Sound, packets: int) -> list[Segment]:
 
 def longest(pictures: Sequence[Task]) -> float:
     """Seconds of the longest segment that is planned."""
-    return max((s.seconds for part in pictures for s in planned(part)), default=0.0)
+    exact = [part.work.exact for part in pictures if isinstance(part.work, Chunk)]
+    return max((max(each.lengths()) for each in exact if each), default=0.0)
 
 
 def bits(segments: Sequence[Segment]) -> tuple[float, float]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import partial
 from itertools import accumulate
 from operator import attrgetter
 
@@ -19,6 +18,8 @@ from chalicelib.excerpt import count
 from chalicelib.media import SOUND_SECONDS, Coded, Index, VideoFacts, fit_box, fit_short_side, fps
 from chalicelib.plan import (
     Chunk,
+    Command,
+    Encode,
     Exact,
     Excerpt,
     Hls,
@@ -29,7 +30,6 @@ from chalicelib.plan import (
     Rendition,
     Run,
     RunUp,
-    Segment,
     Sound,
 )
 from chalicelib.settings import settings
@@ -61,14 +61,9 @@ _COORDINATES = {
 }
 
 
-def open_source(facts: VideoFacts, seek_us: int | None = None) -> tuple[str, ...]:
-    """Input options that let the file open nothing but itself, as what it was sniffed to be.
-
-    With `seek_us`, from so many microseconds after its start on.
-    """
-    seek = ("-ss", f"{seek_us}us") if seek_us is not None else ()
+def open_source(facts: VideoFacts) -> tuple[str, ...]:
+    """Input options that let the file open nothing but itself, as what it was sniffed to be."""
     return (
-        *seek,
         "-apply_cropping", "codec",  # the container's would be news to the facts
         "-f", facts.demuxer,
         "-protocol_whitelist", "file",
@@ -151,33 +146,36 @@ def rendition_720p(facts: VideoFacts) -> Rendition:
     return Rendition("720p", *fit_short_side(facts.width, facts.height, 720))
 
 
-def pictures(facts: VideoFacts, rendition: Rendition, *, watched: bool) -> list[Part]:
+def pictures(facts: VideoFacts, rendition: Rendition, *, watched: bool) -> Encode:
     """A rendition as chunks, or as one where the source cannot be cut: H.264 as fragments (CMAF).
 
     Where it is `watched` before it is complete, its first part makes the multivariant playlist.
     """
     master = _master(facts, rendition) if watched else ""
-    if facts.index is None:
-        return [_whole(facts, rendition, master)]
+    index = facts.index
+    if index is None:
+        return _whole(facts, rendition, master)
     wanted = chunk_seconds(facts, rendition)
-    spans = chunks.spans(facts.index, wanted, max(_LEAST_CHUNK_SECONDS, wanted / 3))
-    times = facts.index.times()
-    ends = list(accumulate(count for count, _ in facts.index.steps))
-    delay = _delay(facts, max(ticks for _, ticks in facts.index.steps) / facts.index.timescale)
-    return [
-        _chunk(
-            facts,
-            facts.index,
-            times,
-            ends,
-            rendition,
-            number,
-            span,
-            delay,
-            "" if number else master,
-        )
+    spans = chunks.spans(index, wanted, max(_LEAST_CHUNK_SECONDS, wanted / 3))
+    times = index.times()
+    ends = list(accumulate(count for count, _ in index.steps))
+    delay = _delay(facts, max(ticks for _, ticks in index.steps) / index.timescale)
+    # By it x264 chooses the level, which stands in the header that all chunks share.
+    rate = Fraction((len(times) - 1) * index.timescale, times[-1] - times[0])
+    command = _encode(
+        _alone(facts),
+        rendition,
+        ("-copyts", *open_source(facts)),
+        "trim=start={0}:end={1},",
+        "{2}",
+        "{3}",
+        f"{_FIRST_AS_OTHERS}:fps={rate.limit_denominator(1_000_000)}",
+    )
+    parts = [
+        _chunk(facts, index, times, ends, rendition, number, span, delay, "" if number else master)
         for number, span in enumerate(spans)
     ]
+    return Encode(parts, {rendition.name: command})
 
 
 def chunk_seconds(facts: VideoFacts, rendition: Rendition) -> float:
@@ -202,17 +200,21 @@ def _pixels(facts: VideoFacts, rendition: Rendition) -> int:
     return facts.width * facts.height + 2 * rendition.width * rendition.height
 
 
-def _whole(facts: VideoFacts, rendition: Rendition, master: str) -> Part:
-    args = _encode(facts, rendition, open_source(facts), "", _keyframes(facts), 0)
+def _whole(facts: VideoFacts, rendition: Rendition, master: str) -> Encode:
+    command = _encode(
+        facts, rendition, open_source(facts), "", _keyframes(facts), f"{chunks.START_SECONDS}s"
+    )
     work = Chunk(
-        Run(args),
+        rendition.name,
+        Run(),
         prefix="video_00000_",
         delay=_delay(facts, 1 / fps(facts) if facts.steady else float("inf")),
         seconds=facts.seconds,
         extra=(rendition.mark.image,) if rendition.mark else (),
         master=master,
     )
-    return Part(work, max(1.0, work_seconds(facts, rendition)))
+    part = Part(work, max(1.0, work_seconds(facts, rendition)))
+    return Encode([part], {rendition.name: command})
 
 
 _PICTURES = "pictures.mp4"
@@ -235,9 +237,9 @@ def _encode(
     source: Sequence[str],
     trim: str,
     keyframes: str,
-    offset_us: int,
+    later: str,
     x264: str = _FIRST_AS_OTHERS,
-) -> tuple[str, ...]:
+) -> Command:
     graph = f"[0:{facts.video_stream}]{_shape(facts, rendition.width, rendition.height, trim)}"
     if rendition.mark:
         graph += f"[base];{_overlay(rendition.mark, rendition.width, rendition.height)}"
@@ -265,7 +267,7 @@ def _encode(
         "-video_track_timescale", str(facts.timescale),
         "-map_metadata", "-1",
         "-map_chapters", "-1",
-        "-output_ts_offset", f"{offset_us + chunks.START_SECONDS * 1_000_000}us",
+        "-output_ts_offset", later,
         *_FRAGMENTS,
         "-f", "mp4",
         _PICTURES,
@@ -291,32 +293,24 @@ def _chunk(
 
     later = chunks.START_SECONDS * facts.timescale - index.start * finer
     parts = chunks.segments(times, starts, behind, index.timescale)
-    prefix = f"video_{number:05d}_"
-    # By it x264 chooses the level, which stands in the header that all chunks share.
-    rate = Fraction((len(times) - 1) * index.timescale, times[-1] - times[0])
-    x264 = f"{_FIRST_AS_OTHERS}:fps={rate.limit_denominator(1_000_000)}"
-
     can_run_up = span.first > 0
     # A deinterlacer looks at the frames before and after.
     run_up = int(can_run_up and facts.interlaced)
     excerpt, origin = _excerpt(facts, index, chunks.Span(span.first - run_up, span.behind))
-    begins = partial(_begins, index, times, origin=origin)
-    args = _encode(
-        _alone(facts),
-        rendition,
-        ("-copyts", *open_source(facts)),
-        f"trim=start={begins(first):.6f}:end={begins(behind):.6f},",
+    own = (
+        f"{_begins(index, times, first, origin):.6f}",
+        f"{_begins(index, times, behind, origin):.6f}",
         ",".join([f"{seconds:.6f}" for seconds in _before(index, times, starts, origin)]),
-        _us(index, origin - index.start),
-        x264,
+        f"{_us(index, origin - index.start) + chunks.START_SECONDS * 1_000_000}us",
     )
     again = None
     if can_run_up and not run_up:
         longer, earlier = _excerpt(facts, index, chunks.Span(span.first - 1, span.behind))
         again = RunUp(longer, _us(index, origin - earlier))
     work = Chunk(
-        Run(args, excerpt),
-        prefix=prefix,
+        rendition.name,
+        Run(own, excerpt),
+        prefix=f"video_{number:05d}_",
         delay=delay,
         seconds=(times[behind] - times[first]) / index.timescale,
         exact=Exact(
@@ -325,13 +319,7 @@ def _chunk(
                 (n, ticks * finer) for n, ticks in chunks.steps(index, ends, first, behind)
             ),
             starts=tuple(times[begin] * finer + later for begin, _ in parts),
-            segments=tuple(
-                Segment(
-                    f"{prefix}{number}.m4s",
-                    round((times[end] - times[begin]) / index.timescale, 6),
-                )
-                for number, (begin, end) in enumerate(parts)
-            ),
+            timescale=facts.timescale,
             again=again,
         ),
         extra=(rendition.mark.image,) if rendition.mark else (),
@@ -385,10 +373,10 @@ def _gap(times: Sequence[int], frame: int) -> int:
     return times[frame] - times[frame - 1] if frame else times[1] - times[0]
 
 
-def sound(facts: VideoFacts) -> list[Part]:
+def sound(facts: VideoFacts) -> Encode:
     """The sound as AAC, in parts where it is long; nothing where there is none."""
     if facts.audio_stream is None:
-        return []
+        return Encode([], {})
     index = facts.index
     seconds = len(index.sound_cuts) * SOUND_SECONDS if index else 0.0
     second = chunks.SAMPLE_RATE / chunks.PACKET_SAMPLES
@@ -399,35 +387,15 @@ def sound(facts: VideoFacts) -> list[Part]:
     ):
         begin, end = piece.start / second, (piece.behind or 0) / second
         packets = piece.behind - piece.first if piece.behind else None
-        # A packet more than is wanted: the last one of a run is cut short.
-        limit = ("-t", f"{end - begin:.6f}") if piece.behind else ()
-        source: tuple[str, ...] = (
-            *open_source(facts),
-            *_beside(facts, facts.video_stream),
-            "-map", f"0:{facts.audio_stream}",
-        )  # fmt: skip
-        excerpt, trim = None, ""
+        excerpt, own = None, tuple[str, ...]()
         if index is not None and index.sound is not None:
             excerpt, start = _heard(index, index.sound, begin, end)
-            source = ("-copyts", *open_source(facts), "-map", "0:0")
-            trim = f"atrim=start={max(0.0, start):.6f},asetpts=round(PTS-({start:.6f})/TB),"
-        args = (
-            *source,
-            "-af", trim + _ON_TIME + (",apad" if limit else ""),
-            "-c:a", "aac",
-            "-b:a", str(SOUND_BITS),
-            "-ac", "2",
-            "-ar", str(chunks.SAMPLE_RATE),
-            *limit,
-            "-map_metadata", "-1",
-            "-map_chapters", "-1",
-            "-movflags", "+frag_every_frame+empty_moov+default_base_moof+skip_trailer",
-            "-use_editlist", "0",
-            "-f", "mp4",
-            _PACKETS,
-        )  # fmt: skip
+            own = f"{max(0.0, start):.6f}", f"{start:.6f}"
+        if piece.behind:
+            own = *own, f"{end - begin:.6f}"
         work = Sound(
-            Run(args, excerpt),
+            "sound" if piece.behind else "sound_to_the_end",
+            Run(own, excerpt),
             prefix=f"audio_{number:03d}_",
             first=piece.first,
             skip=piece.first - piece.start,
@@ -435,7 +403,40 @@ def sound(facts: VideoFacts) -> list[Part]:
             seconds=(end or seconds or facts.seconds) - begin,
         )
         parts.append(Part(work, max(0.1, work.seconds / _SOUND_SPEED)))
-    return parts
+    # A packet more than is wanted: the last one of a run is cut short.
+    commands = {
+        "sound": _encode_sound(facts, ",apad", ("-t", "{2}")),
+        "sound_to_the_end": _encode_sound(facts, "", ()),
+    }
+    used = {part.work.command for part in parts}
+    return Encode(parts, {name: commands[name] for name in commands if name in used})
+
+
+def _encode_sound(facts: VideoFacts, pad: str, limit: Sequence[str]) -> Command:
+    source: tuple[str, ...] = (
+        *open_source(facts),
+        *_beside(facts, facts.video_stream),
+        "-map", f"0:{facts.audio_stream}",
+    )  # fmt: skip
+    trim = ""
+    if facts.index is not None and facts.index.sound is not None:
+        source = ("-copyts", *open_source(facts), "-map", "0:0")
+        trim = "atrim=start={0},asetpts=round(PTS-({1})/TB),"
+    return (
+        *source,
+        "-af", trim + _ON_TIME + pad,
+        "-c:a", "aac",
+        "-b:a", str(SOUND_BITS),
+        "-ac", "2",
+        "-ar", str(chunks.SAMPLE_RATE),
+        *limit,
+        "-map_metadata", "-1",
+        "-map_chapters", "-1",
+        "-movflags", "+frag_every_frame+empty_moov+default_base_moof+skip_trailer",
+        "-use_editlist", "0",
+        "-f", "mp4",
+        _PACKETS,
+    )  # fmt: skip
 
 
 def _heard(index: Index, sound: Coded, begin: float, end: float) -> tuple[Excerpt, float]:
@@ -487,30 +488,39 @@ def hls(facts: VideoFacts, rendition: Rendition) -> Hls:
 
 def poster(facts: VideoFacts, output: str) -> Poster:
     """Frames to choose a poster from, scaled before they are compared: 4K frames fill a memory otherwise."""
-    return Poster(
-        tuple(_candidate(facts, number, part) for number, part in enumerate(POSTER_AT)), output
-    )
-
-
-def _candidate(facts: VideoFacts, number: int, part: float) -> Run:
-    index = facts.index
-    if index is None:
-        source = open_source(facts, round(facts.seconds * part * 1_000_000))
-        trim, excerpt = "", None
+    if facts.index is None:
+        command = _encode_poster(facts, ("-ss", "{1}us", *open_source(facts)), "")
+        candidates = [
+            Run((str(number), str(round(facts.seconds * part * 1_000_000))))
+            for number, part in enumerate(POSTER_AT)
+        ]
     else:
-        cuts, times = index.cuts, index.times()
-        time = index.start + facts.seconds * part * index.timescale
-        frame = min(bisect_left(times, time), len(times) - 2)
-        span = chunks.Span(
-            bisect_right(cuts, frame, key=lambda cut: cut.frame) - 1,
-            bisect_left(cuts, frame + _POSTER_FRAMES, key=lambda cut: cut.frame),
-        )
         source = ("-copyts", *open_source(facts))
-        excerpt, origin = _excerpt(facts, index, span)
-        trim = f"trim=start={_begins(index, times, frame, origin):.6f},"
-        facts = _alone(facts)
+        command = _encode_poster(_alone(facts), source, "trim=start={1},")
+        times = facts.index.times()
+        candidates = [
+            _candidate(facts, facts.index, times, number, part)
+            for number, part in enumerate(POSTER_AT)
+        ]
+    return Poster(command, tuple(candidates), output)
+
+
+def _candidate(
+    facts: VideoFacts, index: Index, times: Sequence[int], number: int, part: float
+) -> Run:
+    time = index.start + facts.seconds * part * index.timescale
+    frame = min(bisect_left(times, time), len(times) - 2)
+    span = chunks.Span(
+        bisect_right(index.cuts, frame, key=lambda cut: cut.frame) - 1,
+        bisect_left(index.cuts, frame + _POSTER_FRAMES, key=lambda cut: cut.frame),
+    )
+    excerpt, origin = _excerpt(facts, index, span)
+    return Run((str(number), f"{_begins(index, times, frame, origin):.6f}"), excerpt)
+
+
+def _encode_poster(facts: VideoFacts, source: Sequence[str], trim: str) -> Command:
     width, height = fit_box(facts.width, facts.height, POSTER_BOX)
-    args = (
+    return (
         *source,
         "-map", f"0:{facts.video_stream}",
         "-vf", f"{_shape(facts, width, height, trim)},thumbnail={_POSTER_FRAMES}",
@@ -519,6 +529,5 @@ def _candidate(facts: VideoFacts, number: int, part: float) -> Run:
         "-f", "image2",
         "-c:v", "png",
         "-update", "1",
-        f"candidate_{number}.png",
+        "candidate_{0}.png",
     )  # fmt: skip
-    return Run(args, excerpt)

@@ -109,7 +109,14 @@ def _perform(
             return files.publish_copy(copy, task.destination + copy.name)
         if isinstance(task.work, Chunk | Sound):
             length = task.work.seconds
-            made = works.encode(task.work, folder, budget, lambda at: ticker(at / length), fetch)
+            made = works.encode(
+                task.work,
+                plan.commands[task.work.command],
+                folder,
+                budget,
+                lambda at: ticker(at / length),
+                fetch,
+            )
             for path in sorted((folder / "out").iterdir()):
                 files.publish(path, task.destination + path.name)
             return made

@@ -17,6 +17,7 @@ from chalicelib import chunks, mp4, playlists
 from chalicelib.errors import JobError
 from chalicelib.plan import (
     Chunk,
+    Command,
     Drawn,
     Exact,
     Excerpt,
@@ -25,8 +26,6 @@ from chalicelib.plan import (
     Pictures,
     Poster,
     Remux,
-    Run,
-    RunUp,
     Segment,
     Sound,
 )
@@ -67,7 +66,7 @@ def poster(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> Made:
 
     best: tuple[pictures.Interest, Path] | None = None
     for run in work.candidates:
-        candidate = _run(run, folder, budget, fetch)
+        candidate = _run(run.args(work.command), run.excerpt, folder, budget, fetch)
         if not candidate.exists():  # nothing is left to see so late in a very short film
             continue
         interest = pictures.interest(candidate)
@@ -113,33 +112,32 @@ def remux(work: Remux, folder: Path, budget: Budget) -> Path:
 
 def encode(
     work: Chunk | Sound,
+    command: Command,
     folder: Path,
     budget: Budget,
     on_seconds: Callable[[float], None],
     fetch: Fetch,
 ) -> Parts:
-    """Make a part of a film in `folder`, where the source lies, or its excerpt is put.
+    """Make a part of a film by its command in `folder`, where the source lies, or its excerpt is put.
 
     Its segments and its initialisation come to `out/`.
     """
     out = folder / "out"
 
-    def made(run: Run) -> _Encoded:
-        return _read(_run(run, folder, budget, fetch, on_seconds))
+    def made(args: Command, excerpt: Excerpt | None) -> _Encoded:
+        return _read(_run(args, excerpt, folder, budget, fetch, on_seconds))
 
+    args = work.run.args(command)
     if isinstance(work, Sound):
-        return _sound(work, made(work.run), out)
+        return _sound(work, made(args, work.run.excerpt), out)
     for name in work.extra:
         shutil.copy(asset(name), folder / name)
-    encoded = made(work.run)
-    if work.exact and work.exact.again and not _is_exact(work.exact, encoded.fragments):
+    encoded = made(args, work.run.excerpt)
+    again = work.exact.again if work.exact else None
+    if work.exact and again and not _is_exact(work.exact, encoded.fragments):
         logger.info("Not exact: again, with a run-up")
-        encoded = made(_with_run_up(work.run, work.exact.again))
+        encoded = made(("-itsoffset", f"{-again.ahead_us}us", *args), again.excerpt)
     return _chunk(work, encoded, out)
-
-
-def _with_run_up(run: Run, again: RunUp) -> Run:
-    return Run(("-itsoffset", f"{-again.ahead_us}us", *run.args), again.excerpt)
 
 
 class _Encoded(NamedTuple):
@@ -151,25 +149,26 @@ class _Encoded(NamedTuple):
 
 
 def _run(
-    run: Run,
+    args: Command,
+    excerpt: Excerpt | None,
     folder: Path,
     budget: Budget,
     fetch: Fetch,
     on_seconds: Callable[[float], None] = lambda _: None,
 ) -> Path:
-    """The file that the run makes, if it makes one."""
+    """The file that a run makes, if it makes one."""
     from chalicelib import ffmpeg
 
-    if run.excerpt:
-        fetch(run.excerpt)
+    if excerpt:
+        fetch(excerpt)
     ffmpeg.run(
-        run.args,
+        args,
         folder=folder,
         seconds=budget.seconds(),
         memory_bytes=budget.memory_bytes,
         on_seconds=on_seconds,
     )
-    return folder / run.args[-1]
+    return folder / args[-1]
 
 
 def _read(path: Path) -> _Encoded:
@@ -190,7 +189,9 @@ def _chunk(work: Chunk, made: _Encoded, out: Path) -> Parts:
     (out / "video_init.mp4").write_bytes(header)
     if work.master:
         (out / "master.m3u8").write_text(work.master.replace(playlists.CODEC, codec))
-    groups = _planned(work.exact, fragments) if work.exact else _by_length(work, header, fragments)
+    groups = (
+        _planned(work, work.exact, fragments) if work.exact else _by_length(work, header, fragments)
+    )
     # How long the last frame lasts, an encoder can only guess.
     end = work.exact.times()[-1] if work.exact else fragments[-1].shown_until
     ends = [*(inside[0].shown_at for _, inside in groups[1:]), end]
@@ -235,13 +236,13 @@ def _written(
 Grouped = list[tuple[Segment, list[mp4.Fragment]]]
 
 
-def _planned(exact: Exact, fragments: Sequence[mp4.Fragment]) -> Grouped:
+def _planned(work: Chunk, exact: Exact, fragments: Sequence[mp4.Fragment]) -> Grouped:
     """The segments as planned. Raises JobError where frames came out that are none of the source's."""
     if not {time for fragment in fragments for time in fragment.times} <= set(exact.times()[:-1]):
         raise JobError(
             "chunk_not_exact", "A part of the video came out with other frames than it has."
         )
-    groups: Grouped = [(segment, []) for segment in exact.segments]
+    groups: Grouped = [(segment, []) for segment in playlists.of_chunk(work, exact)]
     for fragment in fragments:
         number = bisect_right(exact.starts, fragment.shown_at) - 1
         groups[max(0, number)][1].append(fragment)

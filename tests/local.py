@@ -49,7 +49,7 @@ def a_plan(*pipeline: str) -> Plan:
         Task(
             f"720p.{number}",
             "encode",
-            Chunk(Run(("-i", "source")), f"video_{number}_", 0, 2.0),
+            Chunk("720p", Run(), f"video_{number}_", 0, 2.0),
             "work/",
             cost=cost,
         )
@@ -149,7 +149,10 @@ def carry_out(
             if task.excerpt is None:
                 shutil.copy(path, place / "source")
             if isinstance(task.work, Chunk | Sound):
-                parts = works.encode(task.work, place, budget_of(task), lambda _: None, fetch)
+                command = plan.commands[task.work.command]
+                parts = works.encode(
+                    task.work, command, place, budget_of(task), lambda _: None, fetch
+                )
                 made[task.id] = packaging.Stored(parts, task.destination)
             elif isinstance(task.work, Pictures):
                 for step, drawn in works.draw(task.work, place, budget_of(task)).items():
