@@ -9,7 +9,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from chalicelib import excerpt
+from chalicelib import child, excerpt
 from chalicelib.excerpt import Packed
 from chalicelib.tables import (
     Box,
@@ -22,6 +22,8 @@ from chalicelib.tables import (
     tables_of,
 )
 
+# As much as a child keeps of a file, wherever it begins.
+MOST_BYTES = (child.BLOCKS_KEPT - 2) * child.BLOCK_BYTES
 # A file has a handful of boxes, and a fragmented one thousands.
 _MOST_BOXES = 64
 # Key frames of sound: each packet is decoded alone.
@@ -56,33 +58,41 @@ def layout_of(source: IO[bytes], size: int) -> Layout | None:
     return Layout(media, found.get(b"ftyp"), found.get(b"moov"))
 
 
-class Tabled(NamedTuple):
+class Prepared(NamedTuple):
     """What the tables of a track say, and its samples as excerpts are made of them."""
 
     columns: Columns
     packed: Packed
+    sound: bool  # packed as sound
 
 
-Ahead = Mapping[Box, Future[Tabled | None]]
+Ahead = Mapping[Box, Future[Prepared | None]]
 
 
 @contextmanager
 def looking_ahead(source: IO[bytes], layout: Layout | None) -> Iterator[Ahead]:
-    """What will be known of the first track of pictures, and of sound: steps rarely use any other."""
-    moov = Moov(source, layout.moov) if layout and layout.moov else None
+    """What will be known of the first track of pictures, and of sound: steps rarely use any other.
+
+    Nothing of tables so large that they would have to be fetched once more, or fill the memory while FFmpeg's
+    lists do.
+    """
+    moov = layout.moov if layout else None
     tracks: dict[bytes, Box] = {}
-    for track in moov.tracks if moov else ():
-        tracks.setdefault(handler_of(source, track), track)
+    if moov and moov.end - moov.content <= MOST_BYTES:
+        for track in Moov(source, moov).tracks:
+            tracks.setdefault(handler_of(source, track), track)
     with ThreadPoolExecutor(1) as pool:
         yield {
-            tracks[handler]: pool.submit(_tabled, tables, sound=handler == _SOUND)
+            tracks[handler]: pool.submit(_prepare, tables, samples, sound=handler == _SOUND)
             for handler in (b"vide", _SOUND)
-            if handler in tracks and (tables := tables_of(source, tracks[handler]))
+            if handler in tracks
+            and (tables := tables_of(source, tracks[handler]))
+            and (samples := tables.samples)
         }
 
 
-def _tabled(tables: Tables, *, sound: bool) -> Tabled | None:
-    columns = columns_of(tables, tables.samples) if tables.samples else None
+def _prepare(tables: Tables, samples: int, *, sound: bool) -> Prepared | None:
+    columns = columns_of(tables, samples)
     if columns is None:
         return None
     decoded, shown, _, begins, sizes, keys = columns
@@ -91,4 +101,4 @@ def _tabled(tables: Tables, *, sound: bool) -> Tabled | None:
         if sound
         else excerpt.pack(shown, begins, sizes, keys)
     )
-    return Tabled(columns, packed)
+    return Prepared(columns, packed, sound)

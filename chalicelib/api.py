@@ -315,7 +315,7 @@ def _growing(job_id: str, folder: str, name: str) -> bytes | None:
     plan = jobs.recall_plan(job)
     task = next(t for t in plan.tasks if isinstance(t.work, Hls) and t.destination == f"{folder}/")
     pictures, sound = plan.parts(task)
-    told = [p.id for p in (*pictures, *sound) if p.id in ended and not playlists.planned(p)]
+    told = [p.id for p in (*pictures, *sound) if p.id in ended and not playlists.is_planned(p)]
     made = {
         task_id: msgspec.convert(row.result, Parts)
         for task_id, row in ledger.get_tasks(job_id, told).items()

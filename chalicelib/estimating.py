@@ -26,7 +26,7 @@ import msgspec
 from chalicelib import playlists
 from chalicelib.chunks import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, sound_segments
 from chalicelib.excerpt import bytes_read
-from chalicelib.files import PART_BYTES
+from chalicelib.files import PART_BYTES, READERS
 from chalicelib.media import Facts, ImageFacts, VideoFacts, fps
 from chalicelib.plan import (
     Chunk,
@@ -65,7 +65,6 @@ _SMALL_JPEG_BYTES = 40_000
 _ROW_WRITES = 2
 _INDEX_WRITES = 2
 _ID_BYTES = 10
-_READERS = 8
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -175,7 +174,7 @@ def _of_task(
     ends = sum(last == task.id for last in plan.steps.values())
     asked = 3 + max(1, ends) + ceil(parts / 100)
     fetched += stored_plan
-    waited = asked + (gets + puts) / (_READERS if isinstance(work, Join) else 1)
+    waited = asked + (gets + puts) / (READERS if isinstance(work, Join) else 1)
     seconds = busy + waited * _REQUEST_SECONDS + (fetched + made) / BYTES_A_SECOND
     return Used(
         task.queue,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Of a sample, as narrow as it can be for all of a track: how many bytes behind the one before it lies; twice
 # its size, and one more where it is a key frame; and how many ticks it is shown later than the one before.
+# Tracks that need more than 32 bits for the latter two are refused, though perhaps only after that.
 _KINDS = {"after": "bhiq", "marked": "HIQ", "later": "bhiq"}
 
 

@@ -25,6 +25,7 @@ CONTENT_TYPES = {
     ".m3u8": "application/vnd.apple.mpegurl",
 }
 PART_BYTES = 8 * 1024**2
+READERS = 8  # objects that are read at once, where many are
 _TRANSFER = TransferConfig(multipart_threshold=64 * 1024**2, multipart_chunksize=32 * 1024**2)
 
 

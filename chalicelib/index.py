@@ -42,7 +42,7 @@ _MOST_PARTS = 50_000
 _MOST_TRACK_BYTES = 64 * 1024
 # FFmpeg takes larger offsets between times for damage (libavformat/mov.c).
 _MOST_LAG = 2**28
-# A row has 31 bits for the step from one time to the next, which can be longer by twice the lag.
+# Tables of an excerpt have 31 bits for the step from one time to the next: a gap, and twice the lag.
 _MOST_TICKS = 2**30
 # FFmpeg's index has no room for larger samples (AVIndexEntry): they come out negative.
 _MOST_BYTES = 2**29
@@ -161,9 +161,11 @@ class _Track:
 
     def tables(self, samples: int) -> tuple[Columns, Packed | None] | None:
         """What the tables say of so many samples, and these packed, where that is there already."""
-        tabled = self._ahead.result() if self._ahead else None
-        if tabled and len(tabled.columns.sizes) == samples:
-            return tabled
+        prepared = self._ahead.result() if self._ahead else None
+        if prepared and len(prepared.columns.sizes) == samples:
+            # FFmpeg may believe another box of what kind a track is.
+            is_kind = prepared.sound == (self.stream.type == "audio")
+            return prepared.columns, prepared.packed if is_kind else None
         tables = tables_of(self.source, self.box)
         columns = columns_of(tables, samples) if tables else None
         return (columns, None) if columns else None

@@ -11,11 +11,10 @@ from typing import NamedTuple
 from chalicelib import files, mp4, playlists
 from chalicelib.chunks import START_SECONDS
 from chalicelib.errors import JobError, Transient
-from chalicelib.files import PART_BYTES
+from chalicelib.files import PART_BYTES, READERS
 from chalicelib.plan import Hls, Join, Parts, Task
 from chalicelib.rows import Output
 
-_READERS = 8
 _ENOUGH = 0.9
 # A multipart upload has at most 10,000 parts; what is larger than this is refused.
 _MOST_BYTES = 9_000 * PART_BYTES
@@ -133,7 +132,7 @@ def _join(
     order = sorted(
         chain(_files(0, pictures), _files(1, sound)), key=lambda file: (file.begins, file.track)
     )
-    with files.multipart(key) as put, ThreadPoolExecutor(_READERS) as pool:
+    with files.multipart(key) as put, ThreadPoolExecutor(READERS) as pool:
         head, size = b"", 0
         waiting = bytearray()
         number, sent = 2, []
@@ -148,7 +147,7 @@ def _join(
             elif len(waiting) >= PART_BYTES:
                 sent.append(pool.submit(put, number, bytes(waiting)))
                 number, waiting = number + 1, bytearray()
-                _settle(sent, most=_READERS)
+                _settle(sent, most=READERS)
             on_part(done / len(order))
         if not head:
             head, waiting = bytes(waiting), bytearray()
@@ -173,7 +172,7 @@ def _fetched(pool: ThreadPoolExecutor, order: Sequence[_File]) -> Iterator[tuple
     ahead: list[tuple[_File, Future[bytes]]] = []
     for file in order:
         ahead.append((file, pool.submit(_get, file.key)))
-        if len(ahead) >= _READERS:
+        if len(ahead) >= READERS:
             first, body = ahead.pop(0)
             yield first, body.result()
     for first, body in ahead:

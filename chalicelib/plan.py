@@ -8,7 +8,7 @@ several steps may need.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise, repeat
 from typing import Literal
@@ -139,6 +139,7 @@ class Exact(msgspec.Struct, frozen=True):
     first: int  # when the first frame is shown
     steps: tuple[tuple[int, int], ...]  # frames in a row that last equally long: how many, how long
     starts: tuple[int, ...]  # of each segment
+    end: int  # of the last one
     timescale: int  # ticks a second
     # What is read where what comes out is not exact; None where there was a run-up already.
     again: RunUp | None = None
@@ -150,11 +151,14 @@ class Exact(msgspec.Struct, frozen=True):
 
     def lengths(self) -> list[float]:
         """Of each segment, in seconds."""
-        end = self.first + sum(count * ticks for count, ticks in self.steps)
-        return [
-            round((until - start) / self.timescale, 6)
-            for start, until in pairwise((*self.starts, end))
-        ]
+        return [round(ticks / self.timescale, 6) for ticks in self._lengths()]
+
+    def longest(self) -> float:
+        """Seconds of the longest segment."""
+        return round(max(self._lengths()) / self.timescale, 6)
+
+    def _lengths(self) -> Iterator[int]:
+        return (until - start for start, until in pairwise((*self.starts, self.end)))
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="chunk"):

@@ -91,8 +91,16 @@ def _segments(part: Task, made: Mapping[str, Parts]) -> Sequence[Segment]:
     return planned(part) or made[part.id].segments
 
 
+def is_planned(part: Task) -> bool:
+    """Whether it is known which segments a task will make; else only its end will tell."""
+    work = part.work
+    if isinstance(work, Sound):
+        return work.packets is not None
+    return isinstance(work, Chunk) and work.exact is not None
+
+
 def planned(part: Task) -> Sequence[Segment]:
-    """The segments that a task will make; none where only its end will tell."""
+    """The segments that a task will make; none where that is not known."""
     work = part.work
     if isinstance(work, Sound):
         return of_sound(work, work.packets) if work.packets is not None else ()
@@ -118,7 +126,7 @@ def of_sound(work: Sound, packets: int) -> list[Segment]:
 def longest(pictures: Sequence[Task]) -> float:
     """Seconds of the longest segment that is planned."""
     exact = [part.work.exact for part in pictures if isinstance(part.work, Chunk)]
-    return max((max(each.lengths()) for each in exact if each), default=0.0)
+    return max((each.longest() for each in exact if each), default=0.0)
 
 
 def bits(segments: Sequence[Segment]) -> tuple[float, float]:

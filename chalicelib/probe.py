@@ -19,15 +19,13 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from chalicelib import child
-from chalicelib.ahead import Ahead, Layout, layout_of, looking_ahead
+from chalicelib.ahead import MOST_BYTES, Ahead, Layout, layout_of, looking_ahead
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts, rhythm
 from chalicelib.tables import edits_of, read_box
 
 # Files without an index of samples are read whole to count frames, if they are no larger than this.
 COUNT_BYTES = 256 * 1024**2
-# As much as a child keeps, wherever it begins.
-_READ_AHEAD_BYTES = (child.BLOCKS_KEPT - 2) * child.BLOCK_BYTES
 # No codec shows a frame later than so many that are coded after it.
 _REORDERED = 32
 _BUFFER_BYTES = 1024**2
@@ -125,7 +123,7 @@ def _check_tables(source: IO[bytes], size: int) -> int:
     of them all before anyone can look at it.
     """
     edits = 0
-    ahead = _READ_AHEAD_BYTES
+    ahead = MOST_BYTES
     spans = [(0, size)]
     while spans:
         start, end = spans.pop()

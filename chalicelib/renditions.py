@@ -237,7 +237,7 @@ def _encode(
     source: Sequence[str],
     trim: str,
     keyframes: str,
-    later: str,
+    offset: str,
     x264: str = _FIRST_AS_OTHERS,
 ) -> Command:
     graph = f"[0:{facts.video_stream}]{_shape(facts, rendition.width, rendition.height, trim)}"
@@ -267,7 +267,7 @@ def _encode(
         "-video_track_timescale", str(facts.timescale),
         "-map_metadata", "-1",
         "-map_chapters", "-1",
-        "-output_ts_offset", later,
+        "-output_ts_offset", offset,
         *_FRAGMENTS,
         "-f", "mp4",
         _PICTURES,
@@ -319,6 +319,7 @@ def _chunk(
                 (n, ticks * finer) for n, ticks in chunks.steps(index, ends, first, behind)
             ),
             starts=tuple(times[begin] * finer + later for begin, _ in parts),
+            end=times[behind] * finer + later,
             timescale=facts.timescale,
             again=again,
         ),

@@ -193,7 +193,7 @@ def _chunk(work: Chunk, made: _Encoded, out: Path) -> Parts:
         _planned(work, work.exact, fragments) if work.exact else _by_length(work, header, fragments)
     )
     # How long the last frame lasts, an encoder can only guess.
-    end = work.exact.times()[-1] if work.exact else fragments[-1].shown_until
+    end = work.exact.end if work.exact else fragments[-1].shown_until
     ends = [*(inside[0].shown_at for _, inside in groups[1:]), end]
     segments = [
         _written(segment, inside, until, data, work.delay, out)

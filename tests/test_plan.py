@@ -20,7 +20,7 @@ from chalicelib.media import (
     rhythm,
 )
 from chalicelib.packaging import shortfall
-from chalicelib.plan import Plan, Remux
+from chalicelib.plan import Chunk, Command, Plan, Poster, Remux, Sound
 from chalicelib.planning import make_plan, stem
 from chalicelib.queues import QUEUES
 from chalicelib.steps import DEFAULT_PIPELINES, STEPS, find_steps
@@ -105,11 +105,17 @@ def test_a_pipeline_is_refused_with_what_it_may_name() -> None:
 
 
 def test_ffmpeg_may_open_its_file_as_what_it_was_sniffed_to_be_and_nothing_else() -> None:
-    for made in plan(FILM, "thumbnail", "watermark", "transcode_720p", "hls_720p").tasks:
-        text = msgspec.json.encode(made.work).decode()
-        opened = text.count('"-f","mov","-protocol_whitelist","file","-i","source"')
-        assert text.count('"-i"') == text.count('"-f","png_pipe","-i"') + opened
-        assert bool(opened) == made.source
+    made = plan(FILM, "thumbnail", "watermark", "transcode_720p", "hls_720p")
+    for task in made.tasks:
+        command: Command = ()
+        if isinstance(task.work, Chunk | Sound):
+            command = made.commands[task.work.command]
+        elif isinstance(task.work, Poster):
+            command = task.work.command
+        text = " ".join(command)
+        opened = text.count("-f mov -protocol_whitelist file -i source")
+        assert text.count("-i ") == text.count("-f png_pipe -i ") + opened
+        assert bool(opened) == task.source
 
 
 @pytest.mark.parametrize(
