@@ -186,7 +186,7 @@ def bereaved(client: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
     """
     long = tmp_path_factory.mktemp("bereaved") / "long.mp4"
     # Long enough to be seen at work, and short enough to end in time beside the other tests.
-    film(long, seconds=12)
+    film(long, seconds=9)
     job_id = client.upload(long, "transcode_720p")
     running, *_ = until(lambda: ffmpegs(client.stack), 60)
     worker = running.parent()
@@ -468,7 +468,7 @@ def _name(process: psutil.Process) -> str:
 def test_a_job_succeeds_whose_worker_was_killed(client: Client, bereaved: str) -> None:
     job = client.wait(bereaved, 110)
     assert job["status"] == "SUCCESS", job["error"]
-    assert frames(io.BytesIO(client.http.get(job["outputs"][0]["url"]).content)) == 300
+    assert frames(io.BytesIO(client.http.get(job["outputs"][0]["url"]).content)) == 225
 
 
 def test_a_message_that_always_fails_ends_as_a_failure_with_its_reason(
