@@ -28,14 +28,7 @@ from chalicelib.media import (
     VideoFacts,
 )
 from chalicelib.probe import Film, to_fraction
-from chalicelib.tables import (
-    Column,
-    Columns,
-    Moov,
-    columns_of,
-    copied,
-    tables_of,
-)
+from chalicelib.tables import Column, Columns, Moov, columns_of, copied, tables_of
 
 _MOST_PARTS = 50_000
 # Of what every plan of the film carries.

@@ -382,7 +382,7 @@ def sound(facts: VideoFacts) -> Encode:
     seconds = len(index.sound_cuts) * SOUND_SECONDS if index else 0.0
     second = chunks.SAMPLE_RATE / chunks.PACKET_SAMPLES
     part_seconds = max(_SOUND_SECONDS, seconds / _SOUND_PARTS)
-    parts = []
+    works = []
     for number, piece in enumerate(
         chunks.pieces(seconds, facts.audio_rate, _FIRST_SOUND_SECONDS, part_seconds)
     ):
@@ -403,17 +403,13 @@ def sound(facts: VideoFacts) -> Encode:
             packets=packets,
             seconds=(end or seconds or facts.seconds) - begin,
         )
-        parts.append(Part(work, max(0.1, work.seconds / _SOUND_SPEED)))
-    # A packet more than is wanted: the last one of a run is cut short.
-    commands = {
-        "sound": _encode_sound(facts, ",apad", ("-t", "{2}")),
-        "sound_to_the_end": _encode_sound(facts, "", ()),
-    }
-    used = {part.work.command for part in parts}
-    return Encode(parts, {name: commands[name] for name in commands if name in used})
+        works.append(work)
+    to_the_end = {work.command: work.packets is None for work in works}
+    commands = {name: _encode_sound(facts, to_the_end=end) for name, end in to_the_end.items()}
+    return Encode([Part(work, max(0.1, work.seconds / _SOUND_SPEED)) for work in works], commands)
 
 
-def _encode_sound(facts: VideoFacts, pad: str, limit: Sequence[str]) -> Command:
+def _encode_sound(facts: VideoFacts, *, to_the_end: bool) -> Command:
     source: tuple[str, ...] = (
         *open_source(facts),
         *_beside(facts, facts.video_stream),
@@ -423,6 +419,8 @@ def _encode_sound(facts: VideoFacts, pad: str, limit: Sequence[str]) -> Command:
     if facts.index is not None and facts.index.sound is not None:
         source = ("-copyts", *open_source(facts), "-map", "0:0")
         trim = "atrim=start={0},asetpts=round(PTS-({1})/TB),"
+    # A packet more than is wanted: the last one of a run is cut short.
+    pad, limit = ("", ()) if to_the_end else (",apad", ("-t", "{2}"))
     return (
         *source,
         "-af", trim + _ON_TIME + pad,

@@ -107,14 +107,14 @@ def test_a_pipeline_is_refused_with_what_it_may_name() -> None:
 def test_ffmpeg_may_open_its_file_as_what_it_was_sniffed_to_be_and_nothing_else() -> None:
     made = plan(FILM, "thumbnail", "watermark", "transcode_720p", "hls_720p")
     for task in made.tasks:
-        command: Command = ()
+        runs: list[Command] = []
         if isinstance(task.work, Chunk | Sound):
-            command = made.commands[task.work.command]
+            runs = [task.work.run.args(made.commands[task.work.command])]
         elif isinstance(task.work, Poster):
-            command = task.work.command
-        text = " ".join(command)
-        opened = text.count("-f mov -protocol_whitelist file -i source")
-        assert text.count("-i ") == text.count("-f png_pipe -i ") + opened
+            runs = [run.args(task.work.command) for run in task.work.candidates]
+        text = msgspec.json.encode(runs).decode()
+        opened = text.count('"-f","mov","-protocol_whitelist","file","-i","source"')
+        assert text.count('"-i"') == text.count('"-f","png_pipe","-i"') + opened
         assert bool(opened) == task.source
 
 
