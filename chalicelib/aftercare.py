@@ -7,7 +7,7 @@ import time
 import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from chalicelib import files, handlers, intake, jobs, ledger, queues, worker
+from chalicelib import files, intake, jobs, ledger, queues, worker
 from chalicelib.errors import JobError, Transient
 from chalicelib.handlers import Invocation
 from chalicelib.queues import StartMessage, TaskMessage
@@ -20,14 +20,19 @@ _PATIENCE_SECONDS = 900
 
 
 def bury(record: SQSRecord, _: Invocation) -> None:
-    """End what a dead-lettered message was about, with its reason."""
+    """End what a dead-lettered message was about, with its reason.
+
+    The message says what it is: all queues share one for their dead letters.
+    """
     metrics.add_metric("DeadLetters", MetricUnit.Count, 1)
-    if handlers.dead_queue(record) != "intake":
-        worker.bury_task(msgspec.json.decode(record.body, type=TaskMessage))
-        return
-    for job_id in intake.job_ids(intake.decode(record.body)):
-        logger.append_keys(job_id=job_id)
-        _end_unstarted(job_id)
+    try:
+        task = msgspec.json.decode(record.body, type=TaskMessage)
+    except msgspec.ValidationError:
+        for job_id in intake.job_ids(intake.decode(record.body)):
+            logger.append_keys(job_id=job_id)
+            _end_unstarted(job_id)
+    else:
+        worker.bury_task(task)
 
 
 def _end_unstarted(job_id: str) -> None:

@@ -70,11 +70,11 @@ def consume(event: dict[str, Any], context: Any, queue: str, handle: Handle) -> 
             handle(record, invocation)
         except Later as later:
             logger.info("Not now", seconds=later.seconds)
-            queues.hide(_url(record, queue), record.receipt_handle, later.seconds)
+            queues.hide(queue_url(queue), record.receipt_handle, later.seconds)
             raise
         except Exception:
             logger.exception("It will be tried again")
-            queues.hide(_url(record, queue), record.receipt_handle, queues.backoff(receives))
+            queues.hide(queue_url(queue), record.receipt_handle, queues.backoff(receives))
             raise
         finally:
             logger.remove_keys(["message_id", "receives", "job_id", "task_id"])
@@ -85,14 +85,3 @@ def consume(event: dict[str, Any], context: Any, queue: str, handle: Handle) -> 
     finally:
         meter.end()
         metrics.flush_metrics()
-
-
-def _url(record: SQSRecord, queue: str) -> str:
-    """The address of the queue that a record came from; dead_letters has many."""
-    return queue_url(f"{dead_queue(record)}_dead" if queue == "dead_letters" else queue)
-
-
-def dead_queue(record: SQSRecord) -> str:
-    """The queue whose dead-letter queue a record came from: its ARN ends in …-<queue>-dead."""
-    name = record.event_source_arn.rsplit(":", 1)[-1].replace("-", "_").removesuffix("_dead")
-    return next(queue for queue in queues.QUEUES if name.endswith(f"_{queue}"))

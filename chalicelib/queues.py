@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 QUEUES = ("intake", "thumbnail", "watermark", "encode", "transcode_720p", "hls_720p")
 
+# Where each of them puts a message that failed every time; of the function that buries it, too.
+DEAD_LETTERS = "dead_letters"
+
 # The longest that SQS hides a message.
 _MOST_SECONDS = 12 * 3600
 

@@ -20,10 +20,9 @@ def make_cloud() -> None:
     s3, sqs = boto3.client("s3"), boto3.client("sqs")
     for bucket in (settings().upload_bucket, settings().output_bucket):
         s3.create_bucket(Bucket=bucket)
-    for queue in queues.QUEUES:
-        for name in (queue, f"{queue}_dead"):
-            made = sqs.create_queue(QueueName=f"sluice-{name}".replace("_", "-"))
-            os.environ[f"SLUICE_QUEUE_URL_{name.upper()}"] = made["QueueUrl"]
+    for queue in (*queues.QUEUES, queues.DEAD_LETTERS):
+        made = sqs.create_queue(QueueName=f"sluice-{queue}".replace("_", "-"))
+        os.environ[f"SLUICE_QUEUE_URL_{queue.upper()}"] = made["QueueUrl"]
     secrets = boto3.client("secretsmanager")
     secrets.create_secret(Name=settings().hls_secret_arn, SecretString="first " * 8)
 

@@ -35,12 +35,10 @@ class Context:
 
 def deliver(queue: str, *bodies: str, receives: int = 1, seconds: float = 60) -> list[str]:
     """Invoke a queue's Lambda as SQS would; the messages that it did not acknowledge."""
-    name = queue.removesuffix("_dead")
-    handler = getattr(app, "dead_letters" if queue.endswith("_dead") else name)
     event = {
         "Records": [record_of(queue, number, body, receives) for number, body in enumerate(bodies)]
     }
-    answer = handler(event, Context(seconds))
+    answer = getattr(app, queue)(event, Context(seconds))
     failed = {item["itemIdentifier"] for item in answer["batchItemFailures"]}
     return [body for number, body in enumerate(bodies) if str(number) in failed]
 

@@ -370,7 +370,7 @@ def test_a_broken_world_is_retried_and_then_dead_lettered_with_its_reason(sample
     claim, _ = ledger.claim_task(job_id, "thumbnail", "thumbnail", "unlucky", 60)
     assert claim is Claim.FREE
     ledger.release_task(job_id, "thumbnail", "unlucky", "AWS answered SlowDown to PutObject.")
-    assert deliver("thumbnail_dead", body, receives=6) == []
+    assert deliver("dead_letters", body, receives=6) == []
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "attempts_exhausted")
     assert "SlowDown" in job.error
@@ -384,7 +384,7 @@ def test_a_job_whose_plan_is_lost_still_ends(sample: Sample, instead: bytes | No
         put_back((key, instead))
     body = message(job_id, "thumbnail+watermark")
     assert deliver("watermark", body) == [body]
-    assert deliver("watermark_dead", body) == []
+    assert deliver("dead_letters", body) == []
     job = only_job()
     assert [step.error_code for step in job.steps] == ["attempts_exhausted"] * 2
 
@@ -395,7 +395,7 @@ def test_a_job_that_was_started_but_whose_messages_never_went_out_is_taken_up_ag
     event = drop("photo.jpg", sample("photo.jpg").read_bytes(), pipeline="thumbnail")
     deliver("intake", event)
     take("thumbnail")  # as if it had never been sent
-    assert deliver("intake_dead", event) == []
+    assert deliver("dead_letters", event) == []
     drain()
     assert only_job().status == SUCCESS
 
@@ -408,7 +408,7 @@ def test_a_job_whose_intake_always_fails_says_why(sample: Sample) -> None:
     for receives in range(1, 6):
         assert deliver("intake", event, receives=receives) == [event]
     s3.create_bucket(Bucket=output)
-    assert deliver("intake_dead", event) == []
+    assert deliver("dead_letters", event) == []
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "intake_failed")
     assert "NoSuchBucket" in job.error
@@ -448,7 +448,7 @@ def test_a_task_whose_workers_all_died_fails_once_it_is_dead_lettered(sample: Sa
     job_id = started(sample, "thumbnail")
     for number in range(5):
         ledger.claim_task(job_id, "thumbnail", "thumbnail", f"dead {number}", -5)
-    assert deliver("thumbnail_dead", message(job_id, "thumbnail")) == []
+    assert deliver("dead_letters", message(job_id, "thumbnail")) == []
     job = only_job()
     assert job.error_code == "attempts_exhausted"
     assert "died" in job.error
@@ -458,7 +458,7 @@ def test_a_dead_letter_leaves_a_living_worker_alone(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
     ledger.claim_task(job_id, "thumbnail", "thumbnail", "alive", 60)
     body = message(job_id, "thumbnail")
-    assert deliver("thumbnail_dead", body) == [body]
+    assert deliver("dead_letters", body) == [body]
     assert only_job().status == STARTED
 
 
@@ -503,7 +503,7 @@ def test_a_sixth_try_is_not_made(sample: Sample) -> None:
 
 def test_an_event_that_intake_never_survived_is_a_job_that_failed() -> None:
     event = drop("poison.bin", b"x")
-    assert deliver("intake_dead", event) == []
+    assert deliver("dead_letters", event) == []
     job = only_job("poison.bin")
     assert (job.status, job.error_code) == (FAILURE, "intake_failed")
 
@@ -702,7 +702,7 @@ def test_everything_about_a_copy_arrives_twice(mkv: bytes) -> None:
     assert only_job().status == SUCCESS
     before, row = outputs(), ledger.get_job(job_id)
     assert deliver("encode", body) == []
-    assert deliver("encode_dead", body) == []
+    assert deliver("dead_letters", body) == []
     deliver("intake", event)
     assert take("intake") == take("encode") == []
     assert ledger.get_job(job_id).to_dynamodb_dict() == row.to_dynamodb_dict()  # type: ignore[union-attr]
@@ -765,7 +765,7 @@ def test_a_copy_whose_workers_all_died_leaves_the_whole_to_be_encoded(mkv: bytes
     job_id, _, body = copying(mkv)
     for number in range(5):
         ledger.claim_task(job_id, "remux", "encode", f"dead {number}", -5)
-    assert deliver("encode_dead", body) == []
+    assert deliver("dead_letters", body) == []
     drain()
     job = only_job()
     assert job.status == SUCCESS
@@ -774,7 +774,7 @@ def test_a_copy_whose_workers_all_died_leaves_the_whole_to_be_encoded(mkv: bytes
 
 def test_a_copy_that_nobody_could_start_leaves_the_whole_to_be_encoded(mkv: bytes) -> None:
     _, _, body = copying(mkv)
-    assert deliver("encode_dead", body) == []
+    assert deliver("dead_letters", body) == []
     drain()
     assert only_job().encoding.startswith("As a whole")
 
@@ -797,7 +797,7 @@ def test_a_job_whose_copy_never_comes_ends_at_its_deadline(mkv: bytes) -> None:
     aftercare.sweep()
     assert only_job().error_code == "deadline_exceeded"
     assert deliver("encode", body) == []
-    assert deliver("encode_dead", body) == []
+    assert deliver("dead_letters", body) == []
     assert take("intake") == []
 
 

@@ -42,7 +42,7 @@ def test_every_command_of_the_readme_runs(project: Path, free_port: int) -> None
     for shown in (
         '"status": "SUCCESS"',
         "task#thumbnail",
-        "sluice-local-encode-dead",
+        "sluice-local-dead-letters",
         '"0"',
         "Done",
     ):

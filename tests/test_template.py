@@ -21,7 +21,7 @@ from samtranslator.translator.translator import Translator
 from app import app
 from benchmarks import imports
 from chalicelib import remux
-from chalicelib.queues import QUEUES
+from chalicelib.queues import DEAD_LETTERS, QUEUES
 from chalicelib.settings import FunctionSize, InvalidSetting
 from chalicelib.steps import STEPS
 from infra.build import SERVICES, build
@@ -95,7 +95,7 @@ def test_every_function_says_its_memory_and_its_timeout() -> None:
 
 def test_every_step_has_a_function_and_a_queue_and_ffmpeg_is_where_it_runs() -> None:
     for step in STEPS:
-        assert BY_NAME[step.name].queues == (step.name,)
+        assert BY_NAME[step.name].queue == step.name
     assert {name for name, function in BY_NAME.items() if function.layer == "pyav"} == {
         "api",
         "intake",
@@ -111,8 +111,9 @@ def test_a_queue_outlasts_its_function_and_buries_its_dead(template: Any, queue:
     assert properties["VisibilityTimeout"] == timeout + 30
     redrive = properties["RedrivePolicy"]
     assert redrive["maxReceiveCount"] == 5
-    assert queue_id(f"{queue}_dead") in json.dumps(redrive["deadLetterTargetArn"])
-    mapping = sources(template, queue)[queue_id(queue)]
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": [queue_id(DEAD_LETTERS), "Arn"]}
+    source, mapping = source_of(template, queue)
+    assert source == queue_id(queue)
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert mapping["ScalingConfig"]["MaximumConcurrency"] >= 2
     # What can take minutes comes alone; of what takes a moment, a few share a start.
@@ -125,15 +126,19 @@ def test_a_copy_has_the_time_and_the_disk_that_it_is_thought_to_have(template: A
     assert properties["EphemeralStorage"]["Size"] * 1024**2 == remux.DISK_BYTES
 
 
-def sources(template: Any, function: str) -> dict[str, Any]:
-    """The queues that start a function, and how."""
+def source_of(template: Any, function: str) -> tuple[str, Any]:
+    """The one queue that starts a function, and how."""
     events = template[BY_NAME[function].logical_id]["Properties"]["Events"].values()
-    mappings = [event["Properties"] for event in events if event["Type"] == "SQS"]
-    return {mapping["Queue"]["Fn::Sub"][2:-5]: mapping for mapping in mappings}
+    (mapping,) = [event["Properties"] for event in events if event["Type"] == "SQS"]
+    return mapping["Queue"]["Fn::Sub"][2:-5], mapping
 
 
-def test_every_dead_letter_is_consumed(template: Any) -> None:
-    assert sources(template, "dead_letters").keys() == {queue_id(f"{q}_dead") for q in QUEUES}
+def test_every_dead_letter_is_consumed_and_kept_while_it_cannot_be(template: Any) -> None:
+    source, _ = source_of(template, "dead_letters")
+    assert source == queue_id(DEAD_LETTERS)
+    assert template[source]["Properties"]["MessageRetentionPeriod"] == 14 * 86400
+    variables = template["DeadLetters"]["Properties"]["Environment"]["Variables"]
+    assert variables["SLUICE_QUEUE_URL_DEAD_LETTERS"] == {"Ref": queue_id(DEAD_LETTERS)}
 
 
 def statements(template: Any, function: str) -> list[Any]:
@@ -174,7 +179,7 @@ def test_the_api_knows_what_each_function_is_given(template: Any) -> None:
         assert (size.memory_mb, size.disk_mb) == (properties["MemorySize"], disk)
 
 
-@pytest.mark.parametrize("function", [f.name for f in FUNCTIONS if f.queues])
+@pytest.mark.parametrize("function", [f.name for f in FUNCTIONS if f.queue])
 def test_a_function_may_take_from_its_queues_and_no_others(template: Any, function: str) -> None:
     allowed = {
         action: {resource["Fn::Sub"] for resource in statement["Resource"]}
@@ -182,7 +187,9 @@ def test_a_function_may_take_from_its_queues_and_no_others(template: Any, functi
         for action in statement["Action"]
         if action.startswith("sqs:")
     }
-    own = {f"${{{queue_id(queue)}.Arn}}" for queue in BY_NAME[function].queues}
+    queue = BY_NAME[function].queue
+    assert queue
+    own = {f"${{{queue_id(queue)}.Arn}}"}
     taking = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility")
     for action in taking:
         assert allowed[f"sqs:{action}"] == own
@@ -274,16 +281,10 @@ def test_something_tells_the_operator(template: Any) -> None:
     wanted: set[Alarm] = {("Throttles", ""), ("5XXError", json.dumps({"Ref": "AWS::StackName"}))}
     wanted |= {("Errors", json.dumps({"Ref": function.logical_id})) for function in FUNCTIONS}
     wanted.add(("Invocations", json.dumps({"Ref": "Sweep"})))
-    for queue in QUEUES:
-        dead, alive = (
-            json.dumps({"Fn::GetAtt": [queue_id(name), "QueueName"]})
-            for name in (f"{queue}_dead", queue)
-        )
-        wanted |= {
-            ("NumberOfMessagesReceived", dead),
-            ("ApproximateAgeOfOldestMessage", dead),
-            ("ApproximateAgeOfOldestMessage", alive),
-        }
+    for queue in (*QUEUES, DEAD_LETTERS):
+        name = json.dumps({"Fn::GetAtt": [queue_id(queue), "QueueName"]})
+        wanted.add(("ApproximateAgeOfOldestMessage", name))
+    wanted.add(("NumberOfMessagesReceived", name))
     assert said == wanted
     dashboard = json.dumps(template["Dashboard"]["Properties"])
     for name in (*(function.name for function in FUNCTIONS), *QUEUES):

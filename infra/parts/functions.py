@@ -84,12 +84,14 @@ def functions(
             properties["Layers"] = [ref(layer_id(function.layer))]
         if function.big_disk:
             properties["EphemeralStorage"] = {"Size": DISK_MB}
-        if function.queues:
+        if function.queue:
             properties["Events"] = {
-                _event_name(function, queue): _mapping(
-                    queue, BATCH_SIZES.get(queue, 1), concurrency.get(queue, 2)
+                # Chalice's own name for it, so that it is replaced.
+                f"{function.logical_id}SqsEventSource": _mapping(
+                    function.queue,
+                    BATCH_SIZES.get(function.queue, 1),
+                    concurrency.get(function.queue, 2),
                 )
-                for queue in function.queues
             }
         resources[function.logical_id] = {
             "DependsOn": function.log_group_id,  # else Lambda makes one that is kept for ever
@@ -100,12 +102,6 @@ def functions(
 
 def _name(function: Function) -> str:
     return f"${{AWS::StackName}}-{dashed(function.name)}"
-
-
-def _event_name(function: Function, queue: str) -> str:
-    """The first is Chalice's own, so that it is replaced; dead_letters has one more for each other queue."""
-    prefix = function.logical_id if queue == function.queues[0] else queue_id(queue)
-    return f"{prefix}SqsEventSource"
 
 
 def _mapping(queue: str, batch_size: int, concurrency: int) -> Json:
@@ -129,7 +125,8 @@ def _environment(function: Function, sizes: Mapping[str, FunctionSize], *, local
         "SLUICE_UPLOAD_BUCKET": sub(UPLOAD_BUCKET),
         "SLUICE_OUTPUT_BUCKET": sub(OUTPUT_BUCKET),
     }
-    for queue in dict.fromkeys(function.sends + function.queues):
+    own = (function.queue,) if function.queue else ()
+    for queue in dict.fromkeys((*function.sends, *own)):
         variables[f"SLUICE_QUEUE_URL_{queue.upper()}"] = ref(queue_id(queue))
     if function.name == "api":
         # On AWS a Ref would do; the emulator answers it with the name.
@@ -249,7 +246,7 @@ def _common(function: Function, *, local: bool) -> list[Json]:
         # X-Ray has no resources to name.
         _allow(("xray:PutTraceSegments", "xray:PutTelemetryRecords"), "*"),
     ]
-    if function.queues:
+    if function.queue:
         statements.append(
             _allow(
                 (
@@ -258,7 +255,7 @@ def _common(function: Function, *, local: bool) -> list[Json]:
                     "sqs:GetQueueAttributes",
                     "sqs:ChangeMessageVisibility",
                 ),
-                *(f"${{{queue_id(queue)}.Arn}}" for queue in function.queues),
+                f"${{{queue_id(function.queue)}.Arn}}",
             )
         )
     if function.sends:

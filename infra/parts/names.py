@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from chalice.utils import to_cfn_resource_name
 
-from chalicelib.queues import QUEUES
+from chalicelib.queues import DEAD_LETTERS, QUEUES
 
 type Json = dict[str, object]
 
@@ -23,7 +23,7 @@ class Function:
     """A Lambda: what starts it, what it may send to, which layer it needs."""
 
     name: str
-    queues: tuple[str, ...] = ()
+    queue: str | None = None
     sends: tuple[str, ...] = ()
     layer: str | None = None
     big_disk: bool = False
@@ -81,22 +81,18 @@ _PACKAGING = ("watermark", "transcode_720p", "hls_720p")
 
 def _decoder(name: str, sends: tuple[str, ...] = ()) -> Function:
     """What runs FFmpeg on parts of a source; pictures and packages are made without."""
-    return Function(name, (name,), sends, layer="ffmpeg", big_disk=True)
+    return Function(name, name, sends, layer="ffmpeg", big_disk=True)
 
 
 FUNCTIONS = (
     Function("api", sends=("intake",), layer="pyav"),
-    Function("intake", ("intake",), _FIRST, layer="pyav"),
+    Function("intake", "intake", _FIRST, layer="pyav"),
     _decoder("thumbnail"),
-    Function("watermark", ("watermark",)),
+    Function("watermark", "watermark"),
     _decoder("encode", (*_PACKAGING, "intake")),
-    Function("transcode_720p", ("transcode_720p",)),
-    Function("hls_720p", ("hls_720p",)),
-    Function(
-        "dead_letters",
-        tuple(f"{name}_dead" for name in QUEUES),
-        tuple(dict.fromkeys((*_FIRST, *_PACKAGING, "intake"))),
-    ),
+    Function("transcode_720p", "transcode_720p"),
+    Function("hls_720p", "hls_720p"),
+    Function("dead_letters", DEAD_LETTERS, tuple(dict.fromkeys((*_FIRST, *_PACKAGING, "intake")))),
     Function("sweep", sends=QUEUES),
 )
 

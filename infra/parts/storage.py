@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chalicelib.queues import DEAD_LETTERS
 from infra.parts.names import (
     OUTPUT_BUCKET,
     SOURCE_QUEUES,
@@ -181,32 +182,13 @@ def _key(partition: str, sort: str) -> list[Json]:
 
 
 def queues(timeouts: dict[str, int], max_receives: int) -> Json:
-    """Each step's queue with its dead-letter queue; `timeouts` are those of the consumers."""
-    resources: Json = {}
-    for queue in SOURCE_QUEUES:
-        dead = queue_id(f"{queue.name}_dead")
-        resources[queue.logical_id] = {
-            "Type": "AWS::SQS::Queue",
-            "Properties": {
-                "QueueName": sub(f"${{AWS::StackName}}-{dashed(queue.name)}"),
-                "VisibilityTimeout": timeouts[queue.name] + VISIBILITY_MARGIN_SECONDS,
-                "MessageRetentionPeriod": 4 * _DAY,
-                "SqsManagedSseEnabled": True,
-                "RedrivePolicy": {
-                    "deadLetterTargetArn": _arn(dead),
-                    "maxReceiveCount": max_receives,
-                },
-            },
-        }
-        resources[dead] = {
-            "Type": "AWS::SQS::Queue",
-            "Properties": {
-                "QueueName": sub(f"${{AWS::StackName}}-{dashed(queue.name)}-dead"),
-                "VisibilityTimeout": timeouts["dead_letters"] + VISIBILITY_MARGIN_SECONDS,
-                "MessageRetentionPeriod": 14 * _DAY,
-                "SqsManagedSseEnabled": True,
-            },
-        }
+    """Each step's queue, and one for the dead letters of all; `timeouts` are those of the consumers."""
+    redrive = {"deadLetterTargetArn": _arn(queue_id(DEAD_LETTERS)), "maxReceiveCount": max_receives}
+    resources: Json = {
+        queue.logical_id: _queue(queue.name, timeouts, days=4, RedrivePolicy=redrive)
+        for queue in SOURCE_QUEUES
+    }
+    resources[queue_id(DEAD_LETTERS)] = _queue(DEAD_LETTERS, timeouts, days=14)
     resources["IntakeQueuePolicy"] = {
         "Type": "AWS::SQS::QueuePolicy",
         "Properties": {
@@ -234,6 +216,19 @@ def queues(timeouts: dict[str, int], max_receives: int) -> Json:
         },
     }
     return resources
+
+
+def _queue(name: str, timeouts: dict[str, int], *, days: int, **more: object) -> Json:
+    return {
+        "Type": "AWS::SQS::Queue",
+        "Properties": {
+            "QueueName": sub(f"${{AWS::StackName}}-{dashed(name)}"),
+            "VisibilityTimeout": timeouts[name] + VISIBILITY_MARGIN_SECONDS,
+            "MessageRetentionPeriod": days * _DAY,
+            "SqsManagedSseEnabled": True,
+            **more,
+        },
+    }
 
 
 def secret() -> Json:

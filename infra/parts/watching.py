@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from infra.parts.names import FUNCTIONS, SOURCE_QUEUES, Json, dashed, queue_id, ref, sub
+from chalicelib.queues import DEAD_LETTERS, QUEUES
+from infra.parts.names import FUNCTIONS, Json, dashed, queue_id, ref, sub
 
 # A step that waits this long has too few workers, or workers that do not finish.
 _OLDEST_MESSAGE_SECONDS = 3600
@@ -36,24 +37,22 @@ def alarms() -> Json:
             f"The function {function.name} failed, timed out or was killed.",
             _metric("AWS/Lambda", "Errors", FunctionName=ref(function.logical_id)),
         )
-    for queue in SOURCE_QUEUES:
-        dead = f"{queue.name}_dead"
-        resources[f"{queue_id(dead)}Alarm"] = _alarm(
-            f"A message of {queue.name} failed every time and was buried: its job says why.",
-            # Not the visible ones: dead_letters takes them before CloudWatch counts.
-            _metric("AWS/SQS", "NumberOfMessagesReceived", QueueName=_queue_name(dead)),
+    resources[f"{queue_id(DEAD_LETTERS)}Alarm"] = _alarm(
+        "A message failed every time and was buried: its job says why.",
+        # Not the visible ones: dead_letters takes them before CloudWatch counts.
+        _metric("AWS/SQS", "NumberOfMessagesReceived", QueueName=_queue_name(DEAD_LETTERS)),
+    )
+    for queue in (*QUEUES, DEAD_LETTERS):
+        resources[f"{queue_id(queue)}AgeAlarm"] = _alarm(
+            f"The oldest message of {queue} has waited for more than an hour.",
+            _metric(
+                "AWS/SQS",
+                "ApproximateAgeOfOldestMessage",
+                statistic="Maximum",
+                QueueName=_queue_name(queue),
+            ),
+            threshold=_OLDEST_MESSAGE_SECONDS,
         )
-        for name in (queue.name, dead):
-            resources[f"{queue_id(name)}AgeAlarm"] = _alarm(
-                f"The oldest message of {name} has waited for more than an hour.",
-                _metric(
-                    "AWS/SQS",
-                    "ApproximateAgeOfOldestMessage",
-                    statistic="Maximum",
-                    QueueName=_queue_name(name),
-                ),
-                threshold=_OLDEST_MESSAGE_SECONDS,
-            )
     return resources
 
 
@@ -95,7 +94,7 @@ def _metric(namespace: str, name: str, *, statistic: str = "Sum", **dimensions: 
 
 
 def dashboard() -> Json:
-    names = [queue.name for queue in SOURCE_QUEUES]
+    names = list(QUEUES)
     functions = [function.name for function in FUNCTIONS]
     rows = [
         _widget("Jobs", [_of_all_functions(name) for name in _JOB_METRICS]),
@@ -105,7 +104,7 @@ def dashboard() -> Json:
         _widget("Oldest message (s)", _queues(names, "ApproximateAgeOfOldestMessage"), "Maximum"),
         _widget(
             "Dead letters",
-            _queues([f"{name}-dead" for name in names], "NumberOfMessagesReceived"),
+            _queues([DEAD_LETTERS], "NumberOfMessagesReceived"),
         ),
         _widget("Function errors", _functions(functions, "Errors")),
         _widget("Function duration, p95 (ms)", _functions(functions, "Duration"), "p95"),
