@@ -148,7 +148,7 @@ def dead_letters(event: SQSEvent) -> Any:
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))
-def sweep(_event: CloudWatchEvent) -> None:
-    from chalicelib import aftercare
+def sweep(event: CloudWatchEvent) -> None:
+    from chalicelib import aftercare, handlers
 
-    aftercare.sweep()
+    aftercare.sweep(handlers.Invocation(event.context).work_seconds)

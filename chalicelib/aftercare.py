@@ -1,109 +1,159 @@
-"""What happens when nothing happens any more: dead letters and the sweep end every job."""
+"""What happens when nothing happens any more: dead letters, and the sweep, which sees that every job ends."""
 
 from __future__ import annotations
 
+import random
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from chalicelib import files, intake, jobs, ledger, queues, worker
-from chalicelib.errors import JobError, Transient
+from chalicelib import files, intake, jobs, ledger, queues
+from chalicelib.errors import JobError
 from chalicelib.handlers import Invocation
-from chalicelib.queues import StartMessage, TaskMessage
-from chalicelib.rows import PENDING, TERMINAL, Job, TaskRow
-from chalicelib.settings import settings
+from chalicelib.ledger import Unreadable
+from chalicelib.plan import outputs_prefix
+from chalicelib.queues import TaskMessage
+from chalicelib.rows import PENDING, TERMINAL, Job, Row, TaskRow
 from chalicelib.watch import MetricUnit, logger, metrics
 
-# A task whose message was sent again is looked at again after this long.
-_PATIENCE_SECONDS = 900
+# How soon the sweep looks at the job of a dead letter, whose message would not have been its last hope.
+_AFTER_DEAD_LETTER_SECONDS = 600
+# Of the sweep: shards at once, and of each of them rows at once.
+_SHARDS_AT_ONCE = 4
+_ROWS_AT_ONCE = 4
 
 
 def bury(record: SQSRecord, _: Invocation) -> None:
-    """End what a dead-lettered message was about, with its reason.
+    """Have the job of a message that came too often looked at soon, and what is due of it sent anew.
 
-    The message says what it is: all queues share one for their dead letters.
+    A job fails by the tries of its tasks, which the table counts: a message can come in vain without one.
+    What is no message of ours is put aside, once.
     """
     metrics.add_metric("DeadLetters", MetricUnit.Count, 1)
     try:
-        task = msgspec.json.decode(record.body, type=TaskMessage)
+        job_ids = _job_ids(record.body)
+    except msgspec.DecodeError as error:
+        key = f"work/dead_letters/{record.message_id}"
+        logger.error("A dead letter that cannot be read is put aside", key=key, error=str(error))
+        files.put_new_work(key, record.body.encode())
+        return
+    for job_id in job_ids:
+        logger.append_keys(job_id=job_id)
+        logger.warning("Its message came too often")
+        ledger.hasten(job_id, _AFTER_DEAD_LETTER_SECONDS)
+
+
+def _job_ids(body: str) -> list[str]:
+    try:
+        return [msgspec.json.decode(body, type=TaskMessage).job_id]
     except msgspec.ValidationError:
-        for job_id in intake.job_ids(intake.decode(record.body)):
-            logger.append_keys(job_id=job_id)
-            _end_unstarted(job_id)
-    else:
-        worker.bury_task(task)
+        return [job_id for job_id, _ in intake.arrivals(intake.decode(body))]
 
 
-def _end_unstarted(job_id: str) -> None:
-    """End a job that intake gave up: before it was started, or with none of its tasks sent."""
-    job = ledger.get_job(job_id)
-    if job is None or job.status in TERMINAL:
-        return
-    last = job.last_error or "Every worker that tried it died."
-    tries = settings().max_receives
-    error = JobError("intake_failed", f"The file was looked at {tries} times in vain. {last}")
-    if job.status == PENDING:
-        jobs.fail_unstarted(job_id, error)
-        return
-    try:
-        plan = jobs.load_plan(job)
-    except Transient:
-        jobs.fail_open_steps(job, jobs.failure(error))
-    else:
-        jobs.send_first(job_id, plan)
+def sweep(work_seconds: Callable[[], float]) -> None:
+    """Look at every job whose time for that has come, for at most `work_seconds`; the next sweep goes on.
 
-
-def sweep() -> None:
-    """End jobs past their deadline, send tasks again whose worker and message are both gone.
-
-    What goes wrong with one does not keep it from the others: it is raised in the end.
+    A job past its deadline is ended. Where another has not moved since the last look, intake sends what is
+    due, whatever became of its messages; the next look comes after a longer time. What goes wrong with one
+    does not keep the sweep from the others: it is raised in the end.
     """
-    errors: list[Exception] = []
-    try:
-        for row in ledger.overdue(time.time()):
-            logger.append_keys(job_id=row.job_id)
-            try:
-                _look_after(row)
-            except Exception as error:
-                logger.exception("It could not be looked after")
-                errors.append(error)
-    finally:
-        logger.remove_keys(["job_id"])
-        metrics.add_metric("Sweeps", MetricUnit.Count, 1)
-        metrics.flush_metrics()
+    until = time.monotonic() + work_seconds()
+    shards = random.sample(ledger.SHARDS, len(ledger.SHARDS))  # each is first some time
+    with ThreadPoolExecutor(_SHARDS_AT_ONCE) as pool:
+        errors = [
+            error for found in pool.map(partial(_sweep_shard, until), shards) for error in found
+        ]
+    metrics.add_metric("Sweeps", MetricUnit.Count, 1)
+    metrics.flush_metrics()
     if errors:
         raise ExceptionGroup("Some rows could not be looked after", errors)
 
 
-def _look_after(row: Job | TaskRow) -> None:
-    if isinstance(row, TaskRow):
-        _send_again(row)
-    elif row.status == PENDING and row.awaits_upload and files.find_original(row.source_key):
+def _sweep_shard(until: float, shard: str) -> list[Exception]:
+    """What went wrong."""
+    errors: list[Exception] = []
+    try:
+        with ThreadPoolExecutor(_ROWS_AT_ONCE) as pool:
+            for page in ledger.overdue(shard, time.time()):
+                errors += [error for error in pool.map(partial(try_row, until), page) if error]
+                if time.monotonic() >= until:
+                    break
+    except Exception as error:
+        logger.exception("A part of the index could not be read")
+        errors.append(error)
+    return errors
+
+
+def try_row(until: float, row: Row | Unreadable) -> Exception | None:
+    if time.monotonic() >= until:
+        return None
+    try:
+        if isinstance(row, Unreadable):
+            raise row.error
+        _look_after(row)
+    except Exception as error:
+        name = row.key if isinstance(row, Unreadable) else row.job_id
+        logger.exception("A row could not be looked after", row=name)
+        return error
+    return None
+
+
+def _look_after(row: Row) -> None:
+    if row.due_at is None or row.due_at > time.time():
+        return  # it has changed since the index said so
+    if isinstance(row, TaskRow):  # of an older version, which had tasks looked at, too
+        ledger.hasten(row.job_id, 0)
+        ledger.forget(row)
+    elif not isinstance(row, Job):
+        logger.warning("A row of a kind that this version does not know", row=f"{row.pk} {row.sk}")
+    elif row.status in TERMINAL:
+        _tidy(row)
+        ledger.forget(row)
+    elif row.status == PENDING and row.awaits_upload:
+        _look_for_upload(row)
+    elif row.deadline_at <= time.time():
+        error = JobError("deadline_exceeded", "The job did not end in the time that it was given.")
+        jobs.fail(row, error, overdue=True)
+    else:
+        _move_on(row)
+
+
+def _look_for_upload(row: Job) -> None:
+    if files.find_original(row.source_key):
         # It came, and intake has not yet had its turn. A queue's backlog is no failure.
-        if ledger.await_intake(row.job_id):
-            queues.send("intake", StartMessage(row.job_id))
-    else:
-        _end_overdue(row)
-
-
-def _end_overdue(job: Job) -> None:
-    if job.status == PENDING and job.awaits_upload:
+        queues.send_start(row.job_id)
+        ledger.await_intake(row)
+    elif row.deadline_at <= time.time():
         detail = "No file was uploaded before the upload's URL expired."
-        jobs.fail_unstarted(job.job_id, JobError("upload_expired", detail))
-        return
-    error = JobError("deadline_exceeded", "The job did not end in the time that it was given.")
-    if job.status == PENDING:
-        jobs.fail_unstarted(job.job_id, error)
+        jobs.fail(row, JobError("upload_expired", detail), overdue=True)
     else:
-        jobs.fail_open_steps(job, jobs.failure(error))
+        ledger.postpone(row, looks=0, seen=0)
 
 
-def _send_again(task: TaskRow) -> None:
-    job = ledger.get_job(task.job_id)
-    if job is None or not jobs.may_run(job, task.task_id):
-        ledger.forget(task)
-    elif ledger.postpone(task, _PATIENCE_SECONDS):
-        logger.warning("The worker of a task is gone: sent again", task_id=task.task_id)
-        metrics.add_metric("SweptTasks", MetricUnit.Count, 1)
-        queues.send(task.queue, TaskMessage(task.job_id, task.task_id))
+def _move_on(row: Job) -> None:
+    ended = ledger.count_ended(row)
+    if ended != (row.seen or 0):
+        ledger.postpone(row, looks=0, seen=ended)
+        return
+    logger.warning("It does not move: what is due is sent again", job_id=row.job_id)
+    metrics.add_metric("SweptJobs", MetricUnit.Count, 1)
+    queues.send_start(row.job_id)
+    ledger.postpone(row, looks=int(row.looks or 0) + 1, seen=ended)
+
+
+def _tidy(row: Job) -> None:
+    """Delete what a job has stored among the outputs and does not list."""
+    files.delete_outputs(list(_unlisted(row)))
+
+
+def _unlisted(row: Job) -> Iterator[str]:
+    outputs = [state.output for state in row.step_states.values() if state.output]
+    whole = {output.s3_key for output in outputs if output.complete}
+    folders = tuple(key.rpartition("/")[0] + "/" for key in whole if key.endswith(".m3u8"))
+    for key in files.list_outputs(outputs_prefix(row.job_id)):
+        if key not in whole and not (folders and key.startswith(folders)):
+            yield key

@@ -29,13 +29,14 @@ from chalicelib.errors import (
     Unprocessable,
     UnsupportedType,
 )
-from chalicelib.ledger import Standing
+from chalicelib.files import Original
+from chalicelib.ledger import Claimed, Standing
 from chalicelib.media import VideoFacts
 from chalicelib.plan import Hls, Parts
-from chalicelib.queues import StartMessage
 from chalicelib.rows import FAILURE, PENDING, STARTED, STATUSES, Job, Output
 from chalicelib.settings import function_sizes, prices, settings
-from chalicelib.steps import find_steps
+from chalicelib.sniff import HEAD_BYTES
+from chalicelib.steps import find_steps, names_for, steps_for
 from chalicelib.tokens import tokens
 from chalicelib.usage import Used, meter
 from chalicelib.views import Accepted, EstimateView, JobPage, JobView, Presigned, job_view
@@ -97,7 +98,10 @@ def _expect(key: str, job_id: str | None, pipeline: Sequence[str]) -> None:
 
 
 def from_key(request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
-    """The job for a file that is there: the same for the same file and pipeline, unless that one failed."""
+    """The job for a file that is there: the same for the same file and pipeline, unless that one failed.
+
+    With an Idempotency-Key: the same for that key alone, so that a new one asks for a new job.
+    """
     _check_pipeline(request.pipeline)
     _check_key(request.key)
     fingerprint = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
@@ -105,23 +109,42 @@ def from_key(request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
         if not 0 < len(idempotency_key) <= 255:
             raise Malformed("malformed_request", "Idempotency-Key has 1 to 255 characters.")
         before = ledger.find_identity(f"idempotency {idempotency_key}")
-        if before and ledger.get_job(_same_request(before, fingerprint)):
-            return Accepted(before[0])
-    original = files.find_original(request.key)
-    if original is None:
+        told = before and ledger.get_job(_same_request(before, fingerprint))
+        if told:
+            return _started(told)
+    opened = files.open_original(request.key, HEAD_BYTES)
+    if opened is None:
         raise _not_there(request.key)
-    asked = ",".join(request.pipeline) if request.pipeline else "default"
-    job_id = _claim(f"request {request.key} {original.etag} {asked}")
+    original, head = opened
+    names = names_for(request.pipeline or (), original.metadata, head)
     if idempotency_key is not None:
         claimed = ledger.claim_identity(
-            f"idempotency {idempotency_key}", job_id, fingerprint=fingerprint
+            f"idempotency {idempotency_key}", str(uuid.uuid4()), fingerprint=fingerprint
         )
         job_id = _same_request(claimed, fingerprint)
-    ledger.create_job(job_id, request.key, request.pipeline or [], etag=original.etag)
+    else:
+        waiting = _waiting_job(request.key, original, head, names)
+        job_id = ledger.job_of_file(request.key, original.etag, names, candidate=waiting)
+    ledger.create_job(job_id, request.key, names, etag=original.etag)
     job = ledger.get_job(job_id)
-    if job and job.status == PENDING:
-        queues.send("intake", StartMessage(job_id))
-    return Accepted(job_id)
+    return _started(job) if job else Accepted(job_id)
+
+
+def _started(job: Job) -> Accepted:
+    """Tell intake of a job, unless it has had its turn: whoever asked before may have died before that."""
+    if job.status == PENDING:
+        queues.send_start(job.job_id)
+    return Accepted(job.job_id)
+
+
+def _waiting_job(key: str, original: Original, head: bytes, names: Sequence[str]) -> str:
+    """The job that an upload to this key starts by itself, if it makes these steps of this file; else ""."""
+    _, job_id = ledger.get_ticket(key)
+    job = ledger.get_job(job_id) if job_id else None
+    if job is None or job.status == FAILURE or job.etag not in ("", original.etag):
+        return ""
+    asked = names_for(list(job.pipeline), original.metadata, head)
+    return job.job_id if list(names) == asked else ""
 
 
 def _not_there(key: str) -> Conflict | NotFound:
@@ -151,7 +174,7 @@ def estimate(request: FromKeyRequest, context: Any) -> EstimateView:
         original, head = opened
         source = Source(request.key, original.etag, size=original.size)
         sniffed, facts = intake.inspect_source(source, invocation, head)
-        steps = intake.steps_for(request.pipeline or (), original, sniffed.kind)
+        steps = steps_for(request.pipeline or (), original.metadata, sniffed.kind)
         plan = make_plan(str(uuid.uuid4()), request.key, facts, steps)
         if isinstance(facts, VideoFacts):
             plan = remux.foreseen(plan, source, facts, steps)
@@ -179,21 +202,12 @@ def _cost(used: Sequence[Used], stored: int) -> Usage:
     return usage(used, stored, prices(), function_sizes(), platform.machine())
 
 
-def _same_request(claimed: tuple[str, str], fingerprint: str) -> str:
+def _same_request(claimed: Claimed, fingerprint: str) -> str:
     """The job of a claim, if it was for the same request."""
-    job_id, before = claimed
-    if before != fingerprint:
+    if claimed.fingerprint != fingerprint:
         detail = "This Idempotency-Key came with another body before: use a new one."
         raise Unprocessable("idempotency_key_reused", detail)
-    return job_id
-
-
-def _claim(identity: str) -> str:
-    job_id, _ = ledger.claim_identity(identity, str(uuid.uuid4()))
-    job = ledger.get_job(job_id)
-    if job and job.status == FAILURE:
-        job_id, _ = ledger.claim_identity(identity, str(uuid.uuid4()), instead_of=job_id)
-    return job_id
+    return claimed.job_id
 
 
 def upload(content_type: str, body: bytes | str) -> Accepted:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from chalicelib import mp4
 from chalicelib.media import Coded
-from chalicelib.plan import Excerpt, Samples
+from chalicelib.plan import Excerpt, Samples, work_folder
 
 if TYPE_CHECKING:
     from chalicelib.tables import Column
@@ -61,7 +61,7 @@ def _narrowest(column: Column, kinds: str) -> str:
 
 def samples_of(job_id: str, coded: Coded) -> Samples:
     """What the plan of a job says of them."""
-    rows = f"work/{job_id}/samples-{coded.digest}.bin"
+    rows = f"{work_folder(job_id)}samples-{coded.digest}.bin"
     return Samples(coded.row, rows, coded.track, coded.last, coded.lag)
 
 

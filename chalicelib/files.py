@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import batched
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -215,6 +216,25 @@ def get_output(key: str, part: tuple[int, int] | None = None) -> bytes | None:
         return s3().get_object(Bucket=settings().output_bucket, Key=key, **options)["Body"].read()
     except s3().exceptions.NoSuchKey:
         return None
+
+
+def list_outputs(prefix: str) -> Iterator[str]:
+    """The keys in the output bucket that begin so."""
+    pages = s3().get_paginator("list_objects_v2")
+    for page in pages.paginate(Bucket=settings().output_bucket, Prefix=prefix):
+        for item in page.get("Contents", ()):
+            yield item["Key"]
+
+
+def delete_outputs(keys: Sequence[str]) -> None:
+    """Delete objects of the output bucket; those that are not there are no error."""
+    for batch in batched(keys, 1000, strict=False):
+        answer = s3().delete_objects(
+            Bucket=settings().output_bucket,
+            Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True},
+        )
+        if answer.get("Errors"):
+            raise Transient("not_deleted", "S3 did not delete every object.")
 
 
 def upload_url(key: str, size: int | None) -> str:

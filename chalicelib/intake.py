@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import IO
@@ -16,13 +15,13 @@ from chalicelib.errors import JobError
 from chalicelib.files import Original
 from chalicelib.handlers import Invocation
 from chalicelib.media import Coded, Facts, ImageFacts, VideoFacts
-from chalicelib.plan import REMUX, Plan, Rendition, Source, Step
+from chalicelib.plan import GENERATION, REMUX, Plan, Rendition, Source
 from chalicelib.planning import make_plan
 from chalicelib.queues import StartMessage
-from chalicelib.rows import DONE, FAILED, PENDING, STARTED, Job, StepState
+from chalicelib.rows import DONE, FAILED, STARTED, TERMINAL, Job, StepState
 from chalicelib.settings import settings
 from chalicelib.sniff import HEAD_BYTES, Sniffed, sniff
-from chalicelib.steps import DEFAULT_PIPELINES, find_steps
+from chalicelib.steps import names_for, steps_for
 from chalicelib.watch import logger, tracer
 from chalicelib.works import Budget
 
@@ -57,7 +56,7 @@ class S3Event(msgspec.Struct):
 
 
 def decode(body: str) -> StartMessage | S3Event:
-    """A message of the intake queue: ours, or S3's."""
+    """A message of the intake queue: ours, or S3's. Raises msgspec.DecodeError where it is neither."""
     try:
         return msgspec.json.decode(body, type=StartMessage)
     except msgspec.ValidationError:
@@ -66,64 +65,90 @@ def decode(body: str) -> StartMessage | S3Event:
 
 def take_in(record: SQSRecord, invocation: Invocation) -> None:
     """Start the jobs that a message speaks of."""
-    for job_id in job_ids(decode(record.body)):
+    came_before = int(record.attributes.approximate_receive_count) > 1
+    for job_id, opened in arrivals(decode(record.body)):
         logger.append_keys(job_id=job_id)
         try:
-            begin(job_id, invocation)
+            begin(job_id, invocation, opened, again=came_before)
         except Exception as error:
             ledger.note_failed_try(job_id, aws.explain(error))
             raise
 
 
-def job_ids(message: StartMessage | S3Event) -> list[str]:
+# An object with its first bytes, where it has been opened.
+Opened = tuple[Original, bytes] | None
+
+
+def arrivals(message: StartMessage | S3Event) -> list[tuple[str, Opened]]:
     """The jobs that a message starts; those of drops are written here, once for each event."""
     if isinstance(message, StartMessage):
-        return [message.job_id]
+        return [(message.job_id, None)]
     found = [_job_of(created) for created in message.created()]
-    return [job_id for job_id in found if job_id]
+    return [arrival for arrival in found if arrival]
 
 
-def _job_of(created: _Object) -> str | None:
+def _job_of(created: _Object) -> tuple[str, Opened] | None:
     if created.key.endswith("/") and created.size == 0:
         logger.info("A folder marker", key=created.key)
         return None
     handed_out, job_id = ledger.get_ticket(created.key)
     if handed_out:
-        return job_id  # None: the upload waits for POST /jobs/from-key
-    identity = f"drop {created.sequencer} {created.key}"
-    job_id, _ = ledger.claim_identity(identity, str(uuid.uuid4()))
-    ledger.create_job(job_id, created.key, [], etag=created.e_tag)
-    return job_id
+        # Without a job, the upload waits for POST /jobs/from-key.
+        return (job_id, None) if job_id else None
+    opened = files.open_original(created.key, child.BLOCK_BYTES)
+    names: list[str] = []
+    if opened and opened[0].etag == created.e_tag:
+        original, head = opened
+        names = names_for((), original.metadata, head[:HEAD_BYTES])
+    job_id = ledger.job_of_file(created.key, created.e_tag, names, sequencer=created.sequencer)
+    ledger.create_job(job_id, created.key, names, etag=created.e_tag)
+    return job_id, opened
 
 
 @tracer.capture_method(capture_response=False)
-def begin(job_id: str, invocation: Invocation) -> None:
-    """Plan a job and send its first messages; again, if that was done before."""
+def begin(
+    job_id: str, invocation: Invocation, opened: Opened = None, *, again: bool = False
+) -> None:
+    """Plan a job and send its first messages; where it is at work already, what is due of it.
+
+    `opened` is its source, where that has been opened, and `again` says that the message came before.
+    """
     tracer.put_annotation("job_id", job_id)
     job = ledger.get_job(job_id)
     if job is None:
         logger.warning("There is no such job")
         return
-    plan = None
-    if job.status == PENDING:
-        try:
-            plan = _start(job, invocation)
-        except JobError as error:
-            logger.info("Refused", error_code=error.code, error=error.detail)
-            jobs.fail_unstarted(job_id, error)
-            return
-        if plan is None:
-            # Of two intakes at once, with a source overwritten between them, one has started the job.
-            job = ledger.get_job(job_id)
-    if plan is None and job is not None and job.status == STARTED:
-        plan = jobs.load_plan(job)
+    if job.status in TERMINAL:
+        return
+    if job.generation == GENERATION:
+        jobs.resume(job, jobs.load_plan(job))
+        return
+    try:
+        if again and ledger.count_try(job) >= settings().max_attempts:
+            raise _exhausted(job)
+        plan = _start(job, invocation, opened)
+    except JobError as error:
+        logger.info("Refused", error_code=error.code, error=error.detail)
+        jobs.fail(job, error)
+        return
     if plan is not None:
         jobs.send_first(job_id, plan)
+        return
+    # It waits for a copy. Or, of two intakes at once, another one has started it: one of both sends.
+    job = ledger.get_job(job_id)
+    if job is not None and job.status == STARTED and job.generation == GENERATION:
+        jobs.resume(job, jobs.load_plan(job))
 
 
-def _start(job: Job, invocation: Invocation) -> Plan | None:
+def _exhausted(job: Job) -> JobError:
+    last = job.last_error or "Every worker that tried it died."
+    tries = settings().max_attempts
+    return JobError("intake_failed", f"The file was looked at {tries} times in vain. {last}")
+
+
+def _start(job: Job, invocation: Invocation, opened: Opened) -> Plan | None:
     """Plan a job and start it; the plan, or None where it was started by another, or waits for a copy."""
-    opened = files.open_original(job.source_key, child.BLOCK_BYTES)
+    opened = opened or files.open_original(job.source_key, child.BLOCK_BYTES)
     if opened is None:
         raise files.missing()
     original, head = opened
@@ -132,38 +157,40 @@ def _start(job: Job, invocation: Invocation) -> Plan | None:
         raise JobError("source_changed", detail)
     source = Source(job.source_key, original.etag, size=original.size)
     sniffed, facts = inspect_source(source, invocation, head)
-    steps = steps_for(list(job.pipeline), original, sniffed.kind)
+    steps = steps_for(list(job.pipeline), original.metadata, sniffed.kind)
     copy, tracks = None, list[Coded]()
     if isinstance(facts, VideoFacts):
         encoded = remux.wanted(facts, steps)
-        looked = _with_copy(job.job_id, facts, source, encoded, invocation)
+        looked = _with_copy(job, facts, source, encoded, invocation)
         if looked is None:
             return None
         facts, copy = looked
         tracks = facts.index.tracks(sound=bool(encoded)) if facts.index else []
+    again = job.status == STARTED  # by another version of this code
     with jobs.storing_samples(job.job_id, tracks):
-        made = make_plan(job.job_id, job.source_key, facts, steps, copy)
-    plan = jobs.store_plan(job.job_id, original.etag, made)
+        label = GENERATION if again else ""
+        made = make_plan(job.job_id, job.source_key, facts, steps, copy, label=label)
+    plan = jobs.store_plan(job.job_id, original.etag, made, again=again)
     logger.info("Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding)
-    started = ledger.start_job(
-        job.job_id,
-        kind=sniffed.kind,
-        duration=facts.seconds if isinstance(facts, VideoFacts) else None,
-        pipeline=[step.name for step in steps],
-        etag=original.etag,
-        plan=plan,
+    started = (
+        ledger.restart_job(job, plan)
+        if again
+        else ledger.start_job(
+            job.job_id,
+            kind=sniffed.kind,
+            duration=facts.seconds if isinstance(facts, VideoFacts) else None,
+            etag=original.etag,
+            plan=plan,
+        )
     )
-    return plan if started else None
-
-
-def steps_for(pipeline: Sequence[str], original: Original, kind: str) -> tuple[Step, ...]:
-    """What was asked for; else by the object's metadata; else what is the default of its kind."""
-    asked = pipeline or _from_metadata(original) or DEFAULT_PIPELINES[kind]
-    return find_steps(asked, JobError)
+    if not started:
+        return None
+    ledger.write_progress(job.job_id, plan)
+    return plan
 
 
 def _with_copy(
-    job_id: str,
+    job: Job,
     facts: VideoFacts,
     source: Source,
     encoded: Sequence[Rendition],
@@ -174,10 +201,11 @@ def _with_copy(
     if remux.is_worth_it(facts, encoded):
         why = remux.obstacle(facts, source.size)
         if not why:
-            row = ledger.get_task(job_id, REMUX)
+            row = ledger.get_task(job.job_id, REMUX)
             if row is None or row.state not in (DONE, FAILED):
                 logger.info("A copy is made", uncut=facts.uncut)
-                jobs.begin_remux(job_id, source.etag, remux.copying(job_id, source.etag, facts))
+                copying = remux.copying(job.job_id, source.etag, facts)
+                jobs.begin_remux(job, source.etag, copying)
                 return None
             if row.state == DONE:
                 copy = msgspec.convert(row.result, Source)
@@ -200,11 +228,6 @@ def _from_copy(facts: VideoFacts, copy: Source, invocation: Invocation) -> tuple
     assert isinstance(copied, VideoFacts)
     why = remux.difference(facts, copied)
     return (facts, why) if why else (remux.as_copied(facts, copied), "")
-
-
-def _from_metadata(original: Original) -> list[str]:
-    named = original.metadata.get("pipeline", "")
-    return [name.strip() for name in named.split(",") if name.strip()]
 
 
 def inspect_source(

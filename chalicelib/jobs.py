@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
@@ -12,12 +13,12 @@ import msgspec
 from chalicelib import excerpt, files, ledger, queues
 from chalicelib.errors import SluiceError, Transient
 from chalicelib.media import Coded
-from chalicelib.plan import REMUX, Excerpt, Hls, Plan, Samples, Task
-from chalicelib.queues import StartMessage, TaskMessage
+from chalicelib.plan import GENERATION, REMUX, Excerpt, Hls, Plan, Samples, Task, work_folder
 from chalicelib.rows import (
     FAILED,
     FAILURE,
     PENDING,
+    RUNNING,
     STARTED,
     TERMINAL,
     Job,
@@ -28,27 +29,27 @@ from chalicelib.rows import (
 from chalicelib.watch import MetricUnit, logger, metrics
 
 
-def _plan_key(job_id: str, etag: str) -> str:
-    """A plan is of one version of the source."""
-    return f"work/{job_id}/plan-{etag}.json"
+def _plan_key(job_id: str, etag: str, *, again: bool) -> str:
+    """A plan is of one version of the source; one that replaces another's generation has keys of its own."""
+    return f"{work_folder(job_id)}{'replan' if again else 'plan'}-{etag}.json"
 
 
-def store_plan(job_id: str, etag: str, plan: Plan) -> Plan:
+def store_plan(job_id: str, etag: str, plan: Plan, *, again: bool) -> Plan:
     """Keep a plan; of two that are stored for the same source, the first counts, and is what is returned."""
-    key = _plan_key(job_id, etag)
+    key = _plan_key(job_id, etag, again=again)
     if files.put_new_work(key, msgspec.json.encode(plan)):
         return plan
     return _load(key)
 
 
 def load_plan(job: Job) -> Plan:
-    """The plan that intake stored. Raises Transient where it is not there."""
-    return _load(_plan_key(job.job_id, job.etag))
+    """The plan that a job follows. Raises Transient where it is not there."""
+    return _load(_plan_key(job.job_id, job.etag, again=bool(job.replanned)))
 
 
 def recall_plan(job: Job) -> Plan:
     """The same, for those who ask again and again: a plan never changes."""
-    return _recall(_plan_key(job.job_id, job.etag))
+    return _recall(_plan_key(job.job_id, job.etag, again=bool(job.replanned)))
 
 
 @contextmanager
@@ -73,8 +74,20 @@ def load_samples(samples: Samples, wanted: Excerpt) -> bytes:
 
 
 def may_run(job: Job, task_id: str) -> bool:
-    """Whether it is a task's time: a copy is made before the job starts, all else after."""
-    return job.status == (PENDING if task_id == REMUX else STARTED)
+    """Whether it is a task's time: a copy is made before this generation has planned, all else after."""
+    if task_id == REMUX:
+        return job.status in (PENDING, STARTED) and job.generation != GENERATION
+    return job.status == STARTED and job.generation == GENERATION
+
+
+def is_foreign(job: Job, generation: str) -> bool:
+    """Whether a message, or the job that it is about, is for another version of this code.
+
+    That one may be about to go, or about to come: intake plans the job again, if it must.
+    """
+    if job.status in TERMINAL or job.generation == GENERATION:
+        return False
+    return job.status == STARTED or generation != GENERATION
 
 
 def plan_of(job: Job, task_id: str) -> Plan:
@@ -83,19 +96,14 @@ def plan_of(job: Job, task_id: str) -> Plan:
 
 
 def _remux_key(job_id: str, etag: str) -> str:
-    return f"work/{job_id}/remux-{etag}.json"
+    return f"{work_folder(job_id)}remux-{etag}.json"
 
 
-def begin_remux(job_id: str, etag: str, plan: Plan) -> None:
-    """Have a copy of the source made; its end starts the job. Again, if that was done before."""
-    files.put_new_work(_remux_key(job_id, etag), msgspec.json.encode(plan))
-    if ledger.await_copy(job_id, etag):
-        send_first(job_id, plan)
-
-
-def after_remux(job_id: str) -> None:
-    """What follows from a copy, or from there being none: intake plans."""
-    queues.send("intake", StartMessage(job_id))
+def begin_remux(job: Job, etag: str, plan: Plan) -> None:
+    """Have a copy of the source made; its end has the job planned. Again, if that was done before."""
+    files.put_new_work(_remux_key(job.job_id, etag), msgspec.json.encode(plan))
+    if ledger.await_copy(job, etag):
+        send_first(job.job_id, plan)
 
 
 def _load(key: str) -> Plan:
@@ -104,9 +112,8 @@ def _load(key: str) -> Plan:
         raise Transient("plan_missing", "The job's plan is not there.")
     try:
         return msgspec.json.decode(body, type=Plan)
-    except msgspec.ValidationError as error:  # deployed while the job was at work
-        detail = "The job's plan is that of another version of this code."
-        raise Transient("plan_missing", detail) from error
+    except msgspec.DecodeError as error:
+        raise Transient("plan_unreadable", "The job's plan cannot be read.") from error
 
 
 # Of films with a variable frame rate each has many megabytes.
@@ -115,7 +122,44 @@ _recall = lru_cache(maxsize=2)(_load)
 
 def send_first(job_id: str, plan: Plan) -> None:
     """Send every task that needs no other."""
-    queues.send_all([(task.queue, TaskMessage(job_id, task.id)) for task in plan.first()])
+    queues.send_tasks(job_id, plan.first())
+
+
+def resume(job: Job, plan: Plan) -> None:
+    """Send what is due of a started job, whatever was lost on the way; what is at work is left alone."""
+    ledger.write_progress(job.job_id, plan)
+    _, ended = ledger.get_ended(job.job_id)
+    rows = ledger.get_tasks(job.job_id, [task.id for task in plan.tasks if task.id not in ended])
+    opened = [name for name, state in job.step_states.items() if state.status not in TERMINAL]
+    if opened:
+        queues.send_tasks(job.job_id, due(plan, opened, ended, rows, time.time()))
+    else:
+        _end_job(job)
+
+
+def due(
+    plan: Plan,
+    opened: Collection[str],
+    ended: Collection[str],
+    rows: Mapping[str, TaskRow],
+    now: float,
+) -> list[Task]:
+    """The tasks that somebody should be at, or whose end was not followed up.
+
+    `opened` are the steps that have not ended, `ended` the tasks that others wait for and that ended well,
+    `rows` those of all other tasks that were ever claimed.
+    """
+    wanted = {task_id for step in opened for task_id in plan.closure(step)}
+    ready = [task for task in plan.tasks if task.id in wanted and set(task.needs) <= set(ended)]
+    return [
+        task
+        for task in ready
+        if task.id not in ended and not (task.id in rows and _is_at_work(rows[task.id], now))
+    ]
+
+
+def _is_at_work(row: TaskRow, now: float) -> bool:
+    return row.state == RUNNING and (row.lease_until or 0) >= int(now)
 
 
 def failure(error: SluiceError) -> StepState:
@@ -126,7 +170,7 @@ def after_task(job_id: str, plan: Plan, row: TaskRow) -> None:
     """What follows from an ended task: the ends of its steps, the tasks that waited for it, the job's end."""
     task_id = row.task_id
     if task_id == REMUX:
-        after_remux(job_id)
+        queues.send_start(job_id)  # whether there is a copy or none
         return
     if row.state == FAILED:
         state = msgspec.convert(row.result, StepState)
@@ -137,8 +181,7 @@ def after_task(job_id: str, plan: Plan, row: TaskRow) -> None:
         ended = ledger.add_ended(job_id, task_id)
         for task in plan.watchable_from(task_id, ended):
             ledger.list_early(job_id, task.id, _so_far(task))
-        ready = plan.ready_after(task_id, ended)
-        queues.send_all([(task.queue, TaskMessage(job_id, task.id)) for task in ready])
+        queues.send_tasks(job_id, plan.ready_after(task_id, ended))
         return
     for step, state in msgspec.convert(row.result, dict[str, StepState]).items():
         _end_step(job_id, step, state)
@@ -159,22 +202,25 @@ def _so_far(task: Task) -> Output:
     )
 
 
-def fail_open_steps(job: Job, state: StepState) -> None:
-    """End every step that has not ended, and with them the job."""
+def fail(job: Job, error: SluiceError, *, overdue: bool = False) -> None:
+    """End a job, and with it every step of it that has not ended.
+
+    With `overdue`, only where it has been given no more time since it was read.
+    """
+    if job.status == PENDING:
+        if ledger.fail_job(job, error.code, error.detail, overdue=overdue):
+            _announce(FAILURE, error.code)
+        return
+    deadline = int(job.deadline_at) if overdue else None
     for step, current in job.step_states.items():
         if current.status not in TERMINAL:
-            _end_step(job.job_id, step, state)
-    _end_job(job)
+            _end_step(job.job_id, step, failure(error), deadline=deadline)
+    if all(state.status in TERMINAL for state in job.step_states.values()):
+        _end_job(job)
 
 
-def fail_unstarted(job_id: str, error: SluiceError) -> None:
-    """End a job that has no steps yet."""
-    if ledger.fail_job(job_id, error.code, error.detail):
-        _announce(FAILURE, error.code)
-
-
-def _end_step(job_id: str, step: str, state: StepState) -> None:
-    row = ledger.end_step(job_id, step, state)
+def _end_step(job_id: str, step: str, state: StepState, *, deadline: int | None = None) -> None:
+    row = ledger.end_step(job_id, step, state, deadline=deadline)
     if row is not None:
         _end_job(row)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import time
+import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
@@ -16,11 +17,11 @@ from itertools import groupby, islice
 from typing import NamedTuple
 
 import msgspec
-from pynamodb.exceptions import DoesNotExist, PutError, UpdateError
+from pynamodb.exceptions import DoesNotExist, PutError, PynamoDBException, UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
-from chalicelib.plan import Parts, Plan, Source
+from chalicelib.plan import GENERATION, Parts, Plan, Source
 from chalicelib.rows import (
     DONE,
     FAILED,
@@ -42,11 +43,14 @@ from chalicelib.rows import (
     Ticket,
 )
 from chalicelib.settings import settings
-from chalicelib.usage import Used, meter, total
+from chalicelib.usage import Used, meter, read, total
 
 _DAY = 86400
-# SQS makes a dead worker's message visible again soon after the lease; after that long it is lost.
-_REDELIVERY_SECONDS = 60
+# The sweep looks at a job that does not move after so long, then after three times as long, and so on.
+LOOK_SECONDS = 300
+_MOST_LOOK_SECONDS = 16 * 3600
+# By then nobody works on a job any more that has ended: Lambda stops every function after 900 s.
+_TIDY_SECONDS = 1200
 _LOST = "ConditionalCheckFailedException"
 # The sweep's index has as many partitions as a job id's first digit has values.
 SHARDS = "0123456789abcdef"
@@ -58,6 +62,14 @@ class Claim(Enum):
     FREE = "run it"
     ENDED = "repeat the fan-in and the next sends, then acknowledge"
     LEASED = "make the message visible again when the lease ends; do not acknowledge"
+
+
+class Claimed(NamedTuple):
+    """Which job an identity stands for, and what tells apart the request or S3 event that asked for it."""
+
+    job_id: str
+    fingerprint: str
+    sequencer: str
 
 
 class Standing(NamedTuple):
@@ -94,7 +106,7 @@ def create_job(
 ) -> None:
     """Write PENDING. With `upload_deadline` (Unix seconds) the job waits until then for its upload."""
     created_at = now_iso()
-    deadline = upload_deadline or int(time.time()) + settings().job_deadline_seconds
+    now = int(time.time())
     row = Job(
         _job_key(job_id),
         Job.SK,
@@ -106,9 +118,9 @@ def create_job(
         pipeline=list(pipeline),
         etag=etag,
         awaits_upload=upload_deadline is not None,
-        deadline_at=deadline,
+        deadline_at=upload_deadline or now + settings().job_deadline_seconds,
         due_shard=job_id[0],
-        due_at=deadline,
+        due_at=now + LOOK_SECONDS,
     )
     not_created_before = Job.pk.does_not_exist()
     _put(row, not_created_before)
@@ -127,24 +139,10 @@ def start_job(
     *,
     kind: str,
     duration: float | None,
-    pipeline: Sequence[str],
     etag: str,
     plan: Plan,
 ) -> bool:
-    """PENDING → STARTED, once; the progress item is there before. False where it was not PENDING."""
-    _put(
-        Progress(
-            _job_key(job_id),
-            Progress.SK,
-            started_at=time.time(),
-            shares=plan.shares(),
-            sizes=plan.sizes(),
-            percents={},
-            expires_at=_subitem_expiry(),
-        ),
-        Progress.pk.does_not_exist(),
-    )
-    deadline = int(time.time()) + settings().job_deadline_seconds
+    """PENDING → STARTED, once. False where it was not PENDING."""
     still_pending = Job.status == PENDING
     return _update(
         Job(_job_key(job_id), Job.SK),
@@ -152,17 +150,87 @@ def start_job(
             Job.status.set(STARTED),
             Job.kind.set(kind),
             *([Job.duration.set(duration)] if duration is not None else []),
-            Job.pipeline.set(list(pipeline)),
-            Job.steps.set({name: {"status": PENDING} for name in pipeline}),
+            Job.pipeline.set(list(plan.steps)),
+            Job.steps.set({name: {"status": PENDING} for name in plan.steps}),
             Job.etag.set(etag),
-            Job.encoding.set(plan.encoding),
-            Job.deadline_at.set(deadline),
-            Job.due_at.set(deadline),
-            Job.updated_at.set(now_iso()),
+            *_follow(plan),
             *_add_used(Job, _lap()),
         ],
         still_pending,
     )
+
+
+def restart_job(row: Job, plan: Plan) -> bool:
+    """Have a STARTED job follow a plan of this generation; what has ended of it stays.
+
+    False where it has ended, follows another plan by now, or a step has ended since `row` was read.
+    """
+    unchanged = (Job.status == STARTED) & _follows(row.generation)
+    opened = []
+    for name, state in row.step_states.items():
+        if state.status not in TERMINAL:
+            unchanged &= _is_open(name)
+            opened.append(Job.steps[name].set({"status": PENDING}))
+    return _update(
+        Job(_job_key(row.job_id), Job.SK),
+        [*opened, Job.replanned.set(True), *_follow(plan), *_add_used(Job, _lap())],
+        unchanged,
+    )
+
+
+def _follow(plan: Plan) -> list[Action]:
+    now = int(time.time())
+    return [
+        Job.generation.set(GENERATION),
+        Job.encoding.set(plan.encoding),
+        *_more_time(now),
+        Job.updated_at.set(now_iso()),
+    ]
+
+
+def _more_time(now: int) -> list[Action]:
+    return [
+        Job.deadline_at.set(now + settings().job_deadline_seconds),
+        Job.due_at.set(now + LOOK_SECONDS),
+        Job.looks.set(0),
+        Job.seen.set(0),
+    ]
+
+
+def _follows(generation: str) -> Condition:
+    """Whether a job follows the plan of a generation; "" is that of rows from before there were any."""
+    is_of_none: Condition = Job.generation.does_not_exist()
+    follows: Condition = Job.generation == generation
+    return follows if generation else is_of_none
+
+
+def _is_open(step: str) -> Condition:
+    return ~Job.steps[step]["status"].is_in(SUCCESS, FAILURE)
+
+
+def write_progress(job_id: str, plan: Plan) -> None:
+    """Write what a started job's progress is counted by, unless it is there."""
+    of_no_plan_or_another = ~(Progress.generation == GENERATION)
+    _put(
+        Progress(
+            _job_key(job_id),
+            Progress.SK,
+            generation=GENERATION,
+            started_at=time.time(),
+            shares=plan.shares(),
+            sizes=plan.sizes(),
+            percents={},
+            expires_at=_subitem_expiry(),
+        ),
+        of_no_plan_or_another,
+    )
+
+
+def count_try(row: Job) -> int:
+    """Count a look of intake at a job by a message that came before; how many there were before this one."""
+    still_pending = Job.status == PENDING
+    # The first one is not counted: hardly any job has another.
+    return int(row.tries) if _update(row, [Job.tries.add(1)], still_pending) else 0
 
 
 def note_failed_try(job_id: str, reason: str) -> None:
@@ -178,42 +246,47 @@ def note_failed_try(job_id: str, reason: str) -> None:
     )
 
 
-def await_intake(job_id: str) -> bool:
-    """Give a job whose upload has come as long as any other; False where it has started or ended."""
-    deadline = int(time.time()) + settings().job_deadline_seconds
+def await_intake(row: Job) -> bool:
+    """Give a job whose upload has come as long as any other; False where it has changed since it was read."""
     waits_for_upload = (Job.status == PENDING) & (Job.awaits_upload == True)  # noqa: E712
     return _update(
-        Job(_job_key(job_id), Job.SK),
-        [Job.awaits_upload.set(False), Job.deadline_at.set(deadline), Job.due_at.set(deadline)],
-        waits_for_upload,
+        Job(row.pk, row.sk),
+        [Job.awaits_upload.set(False), *_more_time(int(time.time()))],
+        waits_for_upload & (Job.due_at == row.due_at),
     )
 
 
-def await_copy(job_id: str, etag: str) -> bool:
+def await_copy(row: Job, etag: str) -> bool:
     """Pin the source that a job is to have a copy of, and give it as long as any other, once.
 
     False where it has another source, has started or ended.
     """
-    deadline = int(time.time()) + settings().job_deadline_seconds
-    had_no_copy_in_mind = (Job.status == PENDING) & ~(Job.awaits_copy == True)  # noqa: E712
+    no_copy_requested = (Job.status == PENDING) & ~(Job.awaits_copy == True)  # noqa: E712
     changes: list[Action] = [
         Job.etag.set(etag),
         Job.awaits_copy.set(True),
         Job.awaits_upload.set(False),
-        Job.deadline_at.set(deadline),
-        Job.due_at.set(deadline),
+        *_more_time(int(time.time())),
+        *_add_used(Job, _lap()),
     ]
-    if _update(Job(_job_key(job_id), Job.SK), changes, had_no_copy_in_mind):
+    if _update(Job(row.pk, row.sk), changes, no_copy_requested):
         return True
-    current = get_job(job_id)
-    return current is not None and current.status == PENDING and current.etag == etag
+    current = get_job(row.job_id)
+    return current is not None and current.status not in TERMINAL and current.etag == etag
 
 
-def end_step(job_id: str, step: str, state: StepState) -> Job | None:
-    """Write a step's end, once; the row as it is then, or None where the job has ended already."""
+def end_step(
+    job_id: str, step: str, state: StepState, *, deadline: int | None = None
+) -> Job | None:
+    """Write a step's end, once; the row as it is then, or None where the job has ended already.
+
+    With `deadline`, only where that is still the job's.
+    """
     path = Job.steps[step]
     job_runs = Job.status == STARTED
-    step_open = ~Job.steps[step]["status"].is_in(SUCCESS, FAILURE)
+    if deadline is not None:
+        job_runs &= Job.deadline_at == deadline
+    step_open = _is_open(step)
     row = Job(_job_key(job_id), Job.SK)
     changes = [path.set(msgspec.to_builtins(state)), Job.updated_at.set(now_iso())]
     if _update(row, changes, job_runs & step_open):
@@ -225,11 +298,11 @@ def end_step(job_id: str, step: str, state: StepState) -> Job | None:
 def list_early(job_id: str, step: str, output: Output) -> None:
     """List an output that grows, while its step has not ended."""
     path = Job.steps[step]["output"]
-    step_open = ~Job.steps[step]["status"].is_in(SUCCESS, FAILURE)
+    follows_this_plan = (Job.status == STARTED) & _follows(GENERATION)
     _update(
         Job(_job_key(job_id), Job.SK),
         [path.set(msgspec.to_builtins(output)), Job.updated_at.set(now_iso())],
-        (Job.status == STARTED) & step_open & path.does_not_exist(),
+        follows_this_plan & _is_open(step) & path.does_not_exist(),
     )
 
 
@@ -248,37 +321,51 @@ def end_job(row: Job) -> str | None:
         error, code = f"{name}: {first.error}", first.error_code
     status = FAILURE if failed else SUCCESS
     entries = [*(row.used or ()), *_used_by_tasks(row.job_id), *_lap()]
-    used = total(msgspec.json.decode(entry, type=Used) for entry in entries)
     every_step_ended = Job.status == STARTED
-    told = Job.used.set(_entries(used))
-    return status if _end(row.job_id, status, error, code, told, every_step_ended) else None
+    usage = Job.used.set(_entries(total(read(entries))))
+    # Files of an output that was never finished, or of a plan that was left: nobody lists them.
+    tidy = bool(failed) or bool(row.replanned)
+    ended = _end(row, status, error, code, usage, every_step_ended, tidy=tidy)
+    return status if ended else None
 
 
-def fail_job(job_id: str, code: str, error: str) -> bool:
-    """End a job that never started, with its reason; False where it has started or ended."""
+def fail_job(row: Job, code: str, error: str, *, overdue: bool = False) -> bool:
+    """End a job that never started, with its reason; False where it has started or ended.
+
+    With `overdue`: also where it has been given more time since it was read.
+    """
     never_started = Job.status == PENDING
-    told = Job.used.set((Job.used | []).append(_lap()))
-    return _end(job_id, FAILURE, error, code, told, never_started)
+    if overdue:
+        never_started &= Job.deadline_at == row.deadline_at
+    entries = [*(_used_by_tasks(row.job_id) if row.awaits_copy else ()), *_lap()]
+    usage = Job.used.set((Job.used | []).append(entries))
+    return _end(row, FAILURE, error, code, usage, never_started, tidy=False)
 
 
 def _end(
-    job_id: str, status: str, error: str, code: str, told: Action, condition: Condition
+    row: Job,
+    status: str,
+    error: str,
+    code: str,
+    usage: Action,
+    condition: Condition,
+    *,
+    tidy: bool,
 ) -> bool:
-    expires = int(time.time()) + settings().retention_days * _DAY
-    return _update(
-        Job(_job_key(job_id), Job.SK),
-        [
-            Job.status.set(status),
-            Job.error.set(error),
-            Job.error_code.set(code),
-            told,
-            Job.updated_at.set(now_iso()),
-            Job.expires_at.set(expires),
-            Job.due_shard.remove(),
-            Job.due_at.remove(),
-        ],
-        condition,
-    )
+    now = int(time.time())
+    changes = [
+        Job.status.set(status),
+        Job.error.set(error),
+        Job.error_code.set(code),
+        usage,
+        Job.updated_at.set(now_iso()),
+        Job.expires_at.set(now + settings().retention_days * _DAY),
+    ]
+    if tidy:
+        changes.append(Job.due_at.set(now + _TIDY_SECONDS))
+    else:
+        changes += [Job.due_shard.remove(), Job.due_at.remove()]
+    return _update(Job(row.pk, row.sk), changes, condition)
 
 
 def list_jobs(
@@ -350,8 +437,10 @@ def _by_kind(job_id: str, kinds: Sequence[str]) -> dict[str, Row]:
 
 def _standing(rows: Mapping[str, Row]) -> Standing:
     progress, ended = rows.get(Progress.SK), rows.get(Ended.SK)
+    if not isinstance(progress, Progress) or progress.generation != GENERATION:
+        progress = None
     return Standing(
-        progress if isinstance(progress, Progress) else None,
+        progress,
         set(ended.tasks or ()) if isinstance(ended, Ended) else set(),
     )
 
@@ -360,17 +449,18 @@ def advance(job_id: str, task_id: str, percent: int) -> None:
     """Note how far a task is; never backwards, also not after a retry."""
     path = Progress.percents[task_id]
     further = path.does_not_exist() | (path < percent)
-    _update(Progress(_job_key(job_id), Progress.SK), [path.set(percent)], further)
+    of_this_plan = Progress.generation == GENERATION
+    _update(Progress(_job_key(job_id), Progress.SK), [path.set(percent)], of_this_plan & further)
 
 
 # ── tasks ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def claim_task(
-    job_id: str, task_id: str, queue: str, owner: str, lease_seconds: float
+    job_id: str, task_id: str, owner: str, lease_seconds: float
 ) -> tuple[Claim, TaskRow]:
     """Take a task for as long as this invocation can last; what it answers is for the caller to do."""
-    row = TaskRow(_job_key(job_id), f"task#{task_id}")
+    row = _task(job_id, task_id)
     now = time.time()
     lease_until = int(now + lease_seconds) + 1
     never_claimed = TaskRow.state.does_not_exist()
@@ -381,12 +471,9 @@ def claim_task(
         [
             TaskRow.row.set(TaskRow),  # an update that creates does not say what it creates
             TaskRow.state.set(RUNNING),
-            TaskRow.queue.set(queue),
             TaskRow.owner.set(owner),
             TaskRow.lease_until.set(lease_until),
             TaskRow.attempts.add(1),
-            TaskRow.due_shard.set(job_id[0]),
-            TaskRow.due_at.set(lease_until + _REDELIVERY_SECONDS),
             TaskRow.expires_at.set(_subitem_expiry()),
         ],
         never_claimed | given_back | worker_is_dead,
@@ -400,16 +487,20 @@ def claim_task(
     return (Claim.ENDED if row.state in (DONE, FAILED) else Claim.LEASED), row
 
 
+def _task(job_id: str, task_id: str) -> TaskRow:
+    return TaskRow(_job_key(job_id), TaskRow.sk_of(task_id))
+
+
 def get_task(job_id: str, task_id: str) -> TaskRow | None:
     try:
-        return TaskRow.get(_job_key(job_id), f"task#{task_id}", consistent_read=True)
+        return TaskRow.get(_job_key(job_id), TaskRow.sk_of(task_id), consistent_read=True)
     except DoesNotExist:
         return None
 
 
 def get_tasks(job_id: str, task_ids: Collection[str]) -> dict[str, TaskRow]:
     """Rows of many tasks, by their ids; those that are there."""
-    keys = [(_job_key(job_id), f"task#{task_id}") for task_id in task_ids]
+    keys = [(_job_key(job_id), TaskRow.sk_of(task_id)) for task_id in task_ids]
     return {row.task_id: row for row in TaskRow.batch_get(keys, consistent_read=True)}
 
 
@@ -421,25 +512,16 @@ def finish_task(
     return _end_task(job_id, task_id, DONE, TaskRow.owner == owner, result)
 
 
-def fail_task(job_id: str, task_id: str, owner: str | None, state: StepState) -> TaskRow | None:
-    """Write that a task cannot be done; the row once it has ended, or None where another is at it.
-
-    Without an `owner`: unless somebody is at it.
-    """
-    if owner:
-        ours = TaskRow.owner == owner
-    else:
-        ours = TaskRow.state.does_not_exist() | ~(
-            (TaskRow.state == RUNNING) & (TaskRow.lease_until >= int(time.time()))
-        )
+def fail_task(job_id: str, task_id: str, owner: str, state: StepState) -> TaskRow | None:
+    """Write that a task cannot be done; as `finish_task`."""
     result = TaskRow.result.set(msgspec.to_builtins(state))
-    return _end_task(job_id, task_id, FAILED, ours, result)
+    return _end_task(job_id, task_id, FAILED, TaskRow.owner == owner, result)
 
 
 def _end_task(
     job_id: str, task_id: str, state: str, ours: Condition, result: Action
 ) -> TaskRow | None:
-    row = TaskRow(_job_key(job_id), f"task#{task_id}")
+    row = _task(job_id, task_id)
     not_ended = TaskRow.state.does_not_exist() | ~TaskRow.state.is_in(DONE, FAILED)
     ended = _update(
         row,
@@ -450,8 +532,6 @@ def _end_task(
             *_add_used(TaskRow, _lap()),
             TaskRow.expires_at.set(_subitem_expiry()),
             TaskRow.lease_until.remove(),
-            TaskRow.due_shard.remove(),
-            TaskRow.due_at.remove(),
         ],
         not_ended & ours,
     )
@@ -465,14 +545,12 @@ def _end_task(
 def release_task(job_id: str, task_id: str, owner: str, reason: str) -> None:
     """Give a task back to be tried again; the reason is kept for the day when it has been once too often."""
     _update(
-        TaskRow(_job_key(job_id), f"task#{task_id}"),
+        _task(job_id, task_id),
         [
             TaskRow.state.set(FREE),
             TaskRow.last_error.set(reason),
             *_add_used(TaskRow, _lap()),
             TaskRow.lease_until.remove(),
-            TaskRow.due_shard.remove(),
-            TaskRow.due_at.remove(),
         ],
         (TaskRow.state == RUNNING) & (TaskRow.owner == owner),
     )
@@ -539,37 +617,76 @@ def get_ticket(key: str) -> tuple[bool, str | None]:
         return False, None
 
 
-def claim_identity(
-    identity: str, job_id: str, *, fingerprint: str = "", instead_of: str | None = None
-) -> tuple[str, str]:
-    """The job that stands for `identity`, and its fingerprint: `job_id`, unless another was there first.
+def job_of_file(
+    key: str, etag: str, pipeline: Sequence[str], *, sequencer: str = "", candidate: str = ""
+) -> str:
+    """The job for a version of a file and a pipeline: the same for the same, unless that one failed.
 
-    With `instead_of`, that job may be replaced.
+    An S3 event names its `sequencer`: that of a later upload of the same bytes asks for another job, and one
+    that came before asks for none. `candidate` is the job that waits for the file, if there is one.
+    """
+    identity = f"file {key} {etag} {','.join(pipeline)}"
+    ours = candidate or str(uuid.uuid4())
+    claimed = claim_identity(identity, ours, sequencer=sequencer)
+    if claimed.job_id == ours or _is_as_late(claimed.sequencer, sequencer):
+        return claimed.job_id
+    job = get_job(claimed.job_id)
+    if (job and job.status == FAILURE) or (claimed.sequencer and sequencer):
+        ours = str(uuid.uuid4())
+    elif sequencer:  # the request that came before it had none
+        ours = claimed.job_id
+    else:
+        return claimed.job_id
+    return claim_identity(identity, ours, sequencer=sequencer, instead_of=claimed).job_id
+
+
+def _is_as_late(sequencer: str, other: str) -> bool:
+    """Whether an S3 event is the `other` one or came after it; false where there is no such event.
+
+    As S3 tells it: the shorter of two is filled up with zeros at its right end, then they compare as text.
+    """
+    length = max(len(sequencer), len(other))
+    return bool(sequencer and other) and sequencer.ljust(length, "0") >= other.ljust(length, "0")
+
+
+def claim_identity(
+    identity: str,
+    job_id: str,
+    *,
+    fingerprint: str = "",
+    sequencer: str = "",
+    instead_of: Claimed | None = None,
+) -> Claimed:
+    """The job that stands for `identity`: `job_id`, unless another was there first.
+
+    With `instead_of`, that one is replaced.
     """
     row = Identity(
         _claim_key(identity),
         Identity.SK,
         claimed_job_id=job_id,
         fingerprint=fingerprint,
+        sequencer=sequencer or (instead_of.sequencer if instead_of else ""),
         # Before the row of a job that it may have started, which lives as long from its end on.
         expires_at=int(time.time()) + settings().retention_days * _DAY,
     )
     free = Identity.pk.does_not_exist() | (Identity.expires_at < int(time.time()))
     if instead_of:
-        free |= Identity.claimed_job_id == instead_of
-    if _put(row, free):
-        return job_id, fingerprint
-    row.refresh(consistent_read=True)
-    return row.claimed_job_id, row.fingerprint
+        free |= (Identity.claimed_job_id == instead_of.job_id) & (
+            Identity.sequencer == instead_of.sequencer
+        )
+    if not _put(row, free):
+        row.refresh(consistent_read=True)
+    return Claimed(row.claimed_job_id, row.fingerprint, row.sequencer)
 
 
-def find_identity(identity: str) -> tuple[str, str] | None:
-    """The job that stands for `identity`, and its fingerprint, if it was claimed."""
+def find_identity(identity: str) -> Claimed | None:
+    """The job that stands for `identity`, if it was claimed."""
     try:
         row = Identity.get(_claim_key(identity), Identity.SK, consistent_read=True)
     except DoesNotExist:
         return None
-    return row.claimed_job_id, row.fingerprint
+    return Claimed(row.claimed_job_id, row.fingerprint, row.sequencer)
 
 
 def _claim_key(identity: str) -> str:
@@ -579,25 +696,74 @@ def _claim_key(identity: str) -> str:
 # ── the sweep ───────────────────────────────────────────────────────────────────────────────────
 
 
-def overdue(now: float) -> Iterator[Job | TaskRow]:
-    """Jobs past their deadline, and tasks whose worker died and whose message did not come back."""
-    for shard in SHARDS:
-        keys = [(hit.pk, hit.sk) for hit in Row.by_due.query(shard, Row.due_at < int(now))]
-        for row in Row.batch_get(keys, consistent_read=True) if keys else ():
-            if isinstance(row, (Job, TaskRow)):
-                yield row
+class Unreadable(NamedTuple):
+    """A row that this version cannot read, and why."""
+
+    key: str
+    error: Exception
 
 
-def postpone(row: TaskRow, seconds: int) -> bool:
-    """Look at this task again later; False where it has changed since it was read."""
-    unchanged = TaskRow.due_at == row.due_at
-    return _update(row, [TaskRow.due_at.set(int(time.time()) + seconds)], unchanged)
+def overdue(shard: str, now: float) -> Iterator[list[Row | Unreadable]]:
+    """The rows of a shard that are to be looked at, as they are now, oldest first, page by page."""
+    # The index is asked for keys alone: a row of a kind that this version does not know is no obstacle.
+    hits = Row.by_due.query(
+        shard, Row.due_at < int(now), attributes_to_get=["pk", "sk"], page_size=100
+    )
+    keys = ((hit.pk, hit.sk) for hit in hits)
+    while page := list(islice(keys, 100)):
+        yield _read_each(page)
 
 
-def forget(row: TaskRow) -> None:
-    """Look at this task no more: its job has ended."""
-    still_there = TaskRow.state.exists()
-    _update(row, [TaskRow.due_shard.remove(), TaskRow.due_at.remove()], still_there)
+def _read_each(keys: list[tuple[str, str]]) -> list[Row | Unreadable]:
+    try:
+        return list(Row.batch_get(keys, consistent_read=True))
+    except PynamoDBException:
+        raise
+    except Exception:  # one of them cannot be read: which?
+        return [_read(key) for key in keys]
+
+
+def _read(key: tuple[str, str]) -> Row | Unreadable:
+    try:
+        return Row.get(*key, consistent_read=True)
+    except PynamoDBException:
+        raise
+    except Exception as error:
+        return Unreadable(" ".join(key), error)
+
+
+def count_ended(row: Job) -> int:
+    """How much of a job has ended: grows while it moves."""
+    try:
+        ended = len(Ended.get(row.pk, Ended.SK, consistent_read=True).tasks or ())
+    except DoesNotExist:
+        ended = 0
+    return ended + sum(state.status in TERMINAL for state in row.step_states.values())
+
+
+def postpone(row: Job, *, looks: int, seen: int) -> bool:
+    """Look at a job again later, `looks` having found no progress; False where it has changed since."""
+    pause = min(LOOK_SECONDS * 3**looks, _MOST_LOOK_SECONDS)
+    due = min(int(time.time()) + pause, int(row.deadline_at))
+    unchanged = Job.due_at == row.due_at
+    changes = [Job.due_at.set(due), Job.looks.set(looks), Job.seen.set(seen)]
+    return _update(Job(row.pk, row.sk), changes, unchanged & _OPEN)
+
+
+def hasten(job_id: str, seconds: int) -> bool:
+    """Have the sweep look at a job within `seconds`; False where it would anyway, or the job has ended."""
+    at = int(time.time()) + seconds
+    would_look_later = Job.due_at > at
+    return _update(Job(_job_key(job_id), Job.SK), [Job.due_at.set(at)], would_look_later & _OPEN)
+
+
+_OPEN = Job.status.is_in(PENDING, STARTED)
+
+
+def forget(row: Row) -> None:
+    """Look at this row no more."""
+    still_due = Row.due_at == row.due_at
+    _update(type(row)(row.pk, row.sk), [Row.due_shard.remove(), Row.due_at.remove()], still_due)
 
 
 # ── conditional writes ──────────────────────────────────────────────────────────────────────────
@@ -613,9 +779,9 @@ def _put(row: Row, condition: Condition) -> bool:
     return True
 
 
-def _update(row: Row, actions: list[Action], condition: Condition) -> bool:
+def _update(row: Row, actions: Sequence[Action], condition: Condition) -> bool:
     try:
-        row.update(actions=actions, condition=condition)
+        row.update(actions=list(actions), condition=condition)
     except UpdateError as error:
         if error.cause_response_code != _LOST:
             raise

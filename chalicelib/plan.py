@@ -17,7 +17,25 @@ import msgspec
 
 from chalicelib.media import VideoFacts
 
+# What this code can continue of what another version has begun: nothing, where this differs. Count FORMAT up
+# whenever stored plans, results of tasks, or the bytes under a key change (tests/test_formats.py says when);
+# ENCODER is that of the layer, whose streams are not mixed with another's.
+FORMAT = 2
+ENCODER = "ffmpeg-9.0.2"
+GENERATION = f"{FORMAT}-{ENCODER}"
+
 REMUX = "remux"  # the task that makes a copy, before there is a plan of all others
+
+
+def work_folder(job_id: str) -> str:
+    """The key prefix of what a job's tasks hand to each other: plan, samples, parts of renditions."""
+    return f"work/{job_id}/{GENERATION}/"
+
+
+def outputs_prefix(job_id: str) -> str:
+    """What the keys of all outputs of a job begin with, and no other's."""
+    return f"outputs/{job_id.replace('-', '')}_"
+
 
 Position = Literal["top_left", "top_right", "center", "bottom_left", "bottom_right"]
 
@@ -317,7 +335,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     def steps_needing(self, task_id: str) -> list[str]:
         """The steps that cannot end well if `task_id` does not."""
-        return [step for step in self.steps if task_id in self._closure(step)]
+        return [step for step in self.steps if task_id in self.closure(step)]
 
     def shares(self) -> dict[str, dict[str, float]]:
         """For each step, the groups of tasks that it takes and what each costs."""
@@ -338,7 +356,8 @@ class Plan(msgspec.Struct, frozen=True):
         by_id = {each.id: each for each in self.tasks}
         return [by_id[task_id] for task_id in task.needs]
 
-    def _closure(self, step: str) -> list[str]:
+    def closure(self, step: str) -> list[str]:
+        """The tasks that have to end well for a step to."""
         last = self.task(self.steps[step])
         return [last.id, *last.needs]
 

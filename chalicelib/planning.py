@@ -27,6 +27,8 @@ from chalicelib.plan import (
     Task,
     Thumbnail,
     Watermark,
+    outputs_prefix,
+    work_folder,
 )
 
 # What a picture task costs beside a second of encoding hardly matters; that it is not nothing does.
@@ -35,13 +37,20 @@ PACKAGING_COST = 0.5
 
 
 def make_plan(
-    job_id: str, source_key: str, facts: Facts, steps: Sequence[Step], copy: Source | None = None
+    job_id: str,
+    source_key: str,
+    facts: Facts,
+    steps: Sequence[Step],
+    copy: Source | None = None,
+    *,
+    label: str = "",
 ) -> Plan:
     """Tasks for `steps` on a source, or on a copy of it that the facts are of.
 
+    A job that is planned again has a `label` in its outputs' keys: its first plan may have used the others.
     Raises JobError where a step cannot work on this kind of source.
     """
-    prefix = f"outputs/{job_id.replace('-', '')}_{stem(source_key)}_"
+    prefix = f"{outputs_prefix(job_id)}{stem(source_key)}_{label and label + '_'}"
     if isinstance(facts, ImageFacts):
         return _of_image(prefix, facts, steps)
     return _of_film(job_id, prefix, facts, steps, copy)
@@ -95,7 +104,7 @@ def _of_film(
             continue
         rendition = work.rendition
         if rendition not in parts:
-            folder = listed.get(rendition, f"work/{job_id}/{rendition.name}/")
+            folder = listed.get(rendition, f"{work_folder(job_id)}{rendition.name}/")
             pictures = renditions.pictures(facts, rendition, watched=rendition in listed)
             parts[rendition] = _parts(rendition.name, pictures.parts, folder)
             commands |= pictures.commands
@@ -113,7 +122,7 @@ def _of_film(
     encodes = list(parts.values())
     encoding = ""
     if encodes:
-        folder = next(iter(listed.values()), f"work/{job_id}/sound/")
+        folder = next(iter(listed.values()), f"{work_folder(job_id)}sound/")
         heard = renditions.sound(facts)
         sound = _parts("sound", heard.parts, folder)
         commands |= heard.commands

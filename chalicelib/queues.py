@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import batched
+from math import ceil
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from chalicelib.aws import sqs
 from chalicelib.errors import Transient
+from chalicelib.plan import GENERATION, Task
 from chalicelib.settings import queue_url, settings
 
 if TYPE_CHECKING:
@@ -17,35 +19,39 @@ if TYPE_CHECKING:
 
 QUEUES = ("intake", "thumbnail", "watermark", "encode", "transcode_720p", "hls_720p")
 
-# Where each of them puts a message that failed every time; of the function that buries it, too.
+# Where each of them puts a message that came too often.
 DEAD_LETTERS = "dead_letters"
 
 # The longest that SQS hides a message.
 _MOST_SECONDS = 12 * 3600
+_MOST_BACKOFF_SECONDS = 900
 
 
 class TaskMessage(msgspec.Struct, frozen=True):
-    """To a step Lambda: run this task."""
+    """To a step Lambda: run this task of a plan of this generation."""
 
     job_id: str
     task_id: str
+    generation: str = ""
 
 
-class StartMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """To intake: this job's object is there."""
+class StartMessage(msgspec.Struct, frozen=True):
+    """To intake: send what is due of this job, after planning it where it has no plan that you can read."""
 
     job_id: str
 
 
-def send(queue: str, message: TaskMessage | StartMessage) -> None:
-    sqs().send_message(QueueUrl=queue_url(queue), MessageBody=msgspec.json.encode(message).decode())
+def send_start(job_id: str) -> None:
+    body = msgspec.json.encode(StartMessage(job_id)).decode()
+    sqs().send_message(QueueUrl=queue_url("intake"), MessageBody=body)
 
 
-def send_all(messages: Sequence[tuple[str, TaskMessage]]) -> None:
+def send_tasks(job_id: str, tasks: Sequence[Task]) -> None:
     """Send many, ten at a time and in order. Raises Transient where SQS did not take one."""
     by_queue: dict[str, list[TaskMessage]] = {}
-    for queue, message in messages:
-        by_queue.setdefault(queue, []).append(message)
+    for task in tasks:
+        message = TaskMessage(job_id, task.id, GENERATION)
+        by_queue.setdefault(task.queue, []).append(message)
     for queue, waiting in by_queue.items():
         for batch in batched(waiting, 10, strict=False):
             entries: list[SendMessageBatchRequestEntryTypeDef] = [
@@ -62,12 +68,10 @@ def hide(url: str, receipt: str, seconds: float) -> None:
     sqs().change_message_visibility(
         QueueUrl=url,
         ReceiptHandle=receipt,
-        VisibilityTimeout=min(_MOST_SECONDS, max(0, round(seconds))),
+        VisibilityTimeout=min(_MOST_SECONDS, max(0, ceil(seconds))),
     )
 
 
-def backoff(receives: int) -> int:
-    """Seconds before the next try, after this many; none before the dead-letter queue."""
-    if receives >= settings().max_receives:
-        return 0
-    return int(settings().retry_seconds * 3 ** (receives - 1))
+def backoff(tries: int) -> int:
+    """Seconds before the next try, after this many."""
+    return min(_MOST_BACKOFF_SECONDS, settings().retry_seconds * int(3 ** (tries - 1)))

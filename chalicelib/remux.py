@@ -13,7 +13,17 @@ import msgspec
 from chalicelib import renditions
 from chalicelib.errors import JobError
 from chalicelib.media import FINEST_TIMESCALE, VideoFacts, rhythm
-from chalicelib.plan import REMUX, Packaging, Plan, Remux, Rendition, Source, Step, Task
+from chalicelib.plan import (
+    REMUX,
+    Packaging,
+    Plan,
+    Remux,
+    Rendition,
+    Source,
+    Step,
+    Task,
+    work_folder,
+)
 
 # What FFmpeg's MP4 muxer takes by stream copy, and its demuxer gives back at the same times.
 PICTURES = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg"})
@@ -96,7 +106,7 @@ def copying(job_id: str, etag: str, facts: VideoFacts) -> Plan:
             f"copy-{etag}.mp4",
         )
     )  # fmt: skip
-    return Plan((Task(REMUX, "encode", work, f"work/{job_id}/"),), {})
+    return Plan((Task(REMUX, "encode", work, work_folder(job_id)),), {})
 
 
 def foreseen(plan: Plan, source: Source, facts: VideoFacts, steps: Sequence[Step]) -> Plan:

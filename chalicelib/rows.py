@@ -1,12 +1,14 @@
 """The items of the one DynamoDB table, and the values in them; chalicelib/ledger.py writes them.
 
-pk               sk            what it is
-job#<id>         job           the row that the API reads (small: at most 4 KB)
-job#<id>         progress      how far tasks are; what each step weighs
-job#<id>         ended         the tasks that others wait for and that have ended well: a set that grows
-job#<id>         task#<id>     lease, attempts, result of one task, and what each try used
-upload#<key>     ticket        a presigned URL was handed out for this key
-claim#<hash>     claim         which job an event, a request or an Idempotency-Key stands for
+pk               sk                what it is
+job#<id>         job               the row that the API reads (small: at most 4 KB)
+job#<id>         progress          how far tasks are; what each step weighs
+job#<id>         ended#<g>         the tasks that others wait for and that have ended well: a set that grows
+job#<id>         task#<g>#<id>     lease, attempts, result of one task, and what each try used
+upload#<key>     ticket            a presigned URL was handed out for this key
+claim#<hash>     claim             which job a file and pipeline, or an Idempotency-Key, stands for
+
+<g> is the generation of code that the task was planned by (plan.GENERATION): another one's are not read.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ from pynamodb.attributes import (
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
 
+from chalicelib.plan import GENERATION
 from chalicelib.settings import settings
-from chalicelib.usage import Used, total
+from chalicelib.usage import Used, read, total
 
 PENDING, STARTED, SUCCESS, FAILURE = "PENDING", "STARTED", "SUCCESS", "FAILURE"
 STATUSES = (PENDING, STARTED, SUCCESS, FAILURE)
@@ -126,12 +129,21 @@ class Job(Row, discriminator="job"):
     encoding = UnicodeAttribute(default="")
     error = UnicodeAttribute(default="")
     error_code = UnicodeAttribute(default="")
+    generation = UnicodeAttribute(
+        default=""
+    )  # of the code whose plan it follows; "" before there is one
+    replanned = BooleanAttribute(default=False)  # since it was started, by another generation
+    tries = NumberAttribute(default=0)  # of intake, beyond the first of each message
     last_error = UnicodeAttribute(default="")  # of intake
     awaits_upload = BooleanAttribute(default=False)
     awaits_copy = BooleanAttribute(default=False)  # before it is started
     # By intake; once it has ended, by all of it.
     used: ListAttribute[str] = ListAttribute(null=True)
-    deadline_at = NumberAttribute()
+    deadline_at = (
+        NumberAttribute()
+    )  # when the sweep ends it; at `due_at` it looks whether all is well
+    looks = NumberAttribute(default=0)  # of the sweep in a row that found no progress
+    seen = NumberAttribute(default=0)  # what had ended when the sweep looked last
     by_status = _ByStatus()
     by_key = _ByKey()
 
@@ -140,7 +152,7 @@ class Job(Row, discriminator="job"):
         """What it used, by function; None before it has ended."""
         if self.status not in TERMINAL or self.used is None:
             return None
-        return total(msgspec.json.decode(entry, type=Used) for entry in self.used)
+        return total(read(self.used))
 
     @property
     def step_states(self) -> dict[str, StepState]:
@@ -158,6 +170,7 @@ class Progress(Row, discriminator="progress"):
 
     SK = "progress"
 
+    generation = UnicodeAttribute(default="")
     started_at = NumberAttribute()
     shares = JSONAttribute()  # of each step, the groups that it takes and what each costs
     sizes = JSONAttribute()  # of each group, how many tasks are in it
@@ -167,7 +180,6 @@ class Progress(Row, discriminator="progress"):
 class TaskRow(Row, discriminator="task"):
     """One task: who works on it until when, how often it was tried, what came of it."""
 
-    queue = UnicodeAttribute(default="")
     state = UnicodeAttribute()
     owner = UnicodeAttribute(null=True)
     lease_until = NumberAttribute(null=True)
@@ -176,13 +188,17 @@ class TaskRow(Row, discriminator="task"):
     last_error = UnicodeAttribute(default="")
     used: ListAttribute[str] = ListAttribute(null=True)  # by each try, as JSON of usage.Used
 
+    @staticmethod
+    def sk_of(task_id: str) -> str:
+        return f"task#{GENERATION}#{task_id}"
+
     @property
     def task_id(self) -> str:
-        return self.sk.partition("#")[2]
+        return self.sk.rpartition("#")[2]
 
 
 class Ended(Row, discriminator="ended"):
-    SK = "ended"
+    SK = f"ended#{GENERATION}"
 
     tasks = UnicodeSetAttribute(null=True)
 
@@ -197,4 +213,5 @@ class Identity(Row, discriminator="claim"):
     SK = "claim"
 
     claimed_job_id = UnicodeAttribute()
-    fingerprint = UnicodeAttribute(default="")
+    fingerprint = UnicodeAttribute(default="")  # of a request with an Idempotency-Key
+    sequencer = UnicodeAttribute(default="")  # of the latest S3 event that asked for the job

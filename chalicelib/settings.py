@@ -51,8 +51,8 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     # that is what a viewer waits for; but none is shorter than a segment.
     chunk_work_seconds: Annotated[float, Meta(gt=0)] = 6.0
 
-    # A task is tried this often before its step fails, the same as a queue's maxReceiveCount.
-    max_receives: Annotated[int, Meta(ge=1, le=1000)] = 5
+    # A task is tried this often before its step fails; so is looking at a file before its job does.
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 5
     # The first retry waits this long, each next one three times as long.
     retry_seconds: Positive = 10
     # SQS keeps a message for four days: a task still waiting after that was lost with it.
@@ -67,6 +67,14 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     # The mark's width as a part of the picture's width; in a very long picture it is smaller.
     watermark_scale: Fraction = 0.22
     watermark_opacity: Fraction = 0.85
+
+    @property
+    def max_receives(self) -> int:
+        """A queue's maxReceiveCount: well above the tries, for a message also comes in vain.
+
+        It meets a lease, a batch that has no time left for it, or a function that is throttled.
+        """
+        return 4 * self.max_attempts
 
 
 Price = Annotated[float, Meta(ge=0)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -41,6 +41,11 @@ class Used(msgspec.Struct, frozen=True, array_like=True):
     sqs: int = 0
     bytes_read: int = 0
     bytes_written: int = 0
+
+
+def read(entries: Iterable[str]) -> Iterator[Used]:
+    """What rows tell. Fields are only ever added at the end, so that every version reads every other's."""
+    return (msgspec.json.decode(entry, type=Used) for entry in entries)
 
 
 def total(parts: Iterable[Used]) -> list[Used]:

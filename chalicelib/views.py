@@ -168,7 +168,9 @@ def groups_done(states: Mapping[str, StepState], standing: Standing) -> dict[str
     percents = progress.percents.as_dict() | dict.fromkeys(ended, 100.0)
     done = dict.fromkeys(progress.sizes, 0.0)
     for task, percent in percents.items():
-        done[group_of(task)] += float(percent) / progress.sizes[group_of(task)]
+        group = group_of(task)
+        if group in done:
+            done[group] += float(percent) / progress.sizes[group]
     for name, state in states.items():
         if state.status in TERMINAL:
             done |= dict.fromkeys(progress.shares.get(name, {}), 100.0)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from pynamodb.exceptions import PynamoDBException
 
-from chalicelib import aws, excerpt, files, jobs, ledger, works
+from chalicelib import aws, excerpt, files, jobs, ledger, queues, works
 from chalicelib.errors import JobError, Transient
 from chalicelib.handlers import Invocation, Later
 from chalicelib.ledger import Claim
 from chalicelib.plan import (
+    GENERATION,
     REMUX,
     Chunk,
     Drawn,
@@ -31,10 +33,13 @@ from chalicelib.plan import (
     Task,
 )
 from chalicelib.queues import TaskMessage
-from chalicelib.rows import SUCCESS, Job, Output, StepState, TaskRow
+from chalicelib.rows import FAILED, SUCCESS, Job, Output, StepState, TaskRow
 from chalicelib.scratch import scratch_folder
 from chalicelib.settings import settings
 from chalicelib.watch import MetricUnit, logger, metrics, tracer
+
+# How soon intake is to look at a job that follows another version's plan, and its messages come again.
+_FOREIGN_SECONDS = 60
 
 
 def run_task(record: SQSRecord, invocation: Invocation) -> None:
@@ -43,13 +48,17 @@ def run_task(record: SQSRecord, invocation: Invocation) -> None:
     job_id, task_id = message.job_id, message.task_id
     logger.append_keys(job_id=job_id, task_id=task_id)
     job = ledger.get_job(job_id)
-    if job is None or not jobs.may_run(job, task_id):
+    if job is not None and jobs.is_foreign(job, message.generation):
+        logger.info("Planned by another version", generation=job.generation)
+        if ledger.hasten(job_id, _FOREIGN_SECONDS):  # one of a thousand messages tells intake
+            queues.send_start(job_id)
+        raise Later(_FOREIGN_SECONDS)
+    if job is None or message.generation != GENERATION or not jobs.may_run(job, task_id):
         logger.info("Nothing to do: the task's time is over")
         return
-    plan = jobs.plan_of(job, task_id)
-    task = plan.task(task_id)
+    load_plan = cache(partial(jobs.plan_of, job, task_id))
     claim, row = ledger.claim_task(
-        job_id, task_id, task.queue, invocation.request_id, invocation.remaining_seconds()
+        job_id, task_id, invocation.request_id, invocation.remaining_seconds()
     )
     match claim:
         case Claim.LEASED:
@@ -57,35 +66,64 @@ def run_task(record: SQSRecord, invocation: Invocation) -> None:
         case Claim.ENDED:
             ended: TaskRow | None = row
         case Claim.FREE:
-            ended = _run_claimed(job, plan, task, row, invocation)
+            ended = _run_claimed(job, row, load_plan, invocation)
     if ended is None:
         logger.warning("The lease was lost to another worker")
     else:
-        jobs.after_task(job_id, plan, ended)
+        _follow_up(job, ended, load_plan)
+
+
+LoadPlan = Callable[[], Plan]
 
 
 def _run_claimed(
-    job: Job, plan: Plan, task: Task, row: TaskRow, invocation: Invocation
+    job: Job, row: TaskRow, load_plan: LoadPlan, invocation: Invocation
 ) -> TaskRow | None:
-    owner = invocation.request_id
+    """Run a task that is ours; its row once it has ended, or None where the lease was lost."""
+    owner, task_id = invocation.request_id, row.task_id
     if row.attempts > 1:
         metrics.add_metric("Retries", MetricUnit.Count, 1)
     started = time.monotonic()
     try:
-        if row.attempts > settings().max_receives:
-            raise exhausted(task.id, row)
-        made = _perform(job, plan, task, invocation)
+        if row.attempts > settings().max_attempts:
+            raise _exhausted(row)
+        plan = load_plan()
+        made = _perform(job, plan, plan.task(task_id), invocation)
     except JobError as error:
         logger.warning("The task cannot be done", error_code=error.code, error=error.detail)
-        return ledger.fail_task(job.job_id, task.id, owner, jobs.failure(error))
+        return ledger.fail_task(job.job_id, task_id, owner, jobs.failure(error))
     except Exception as error:
-        # Broken world, or our own mistake: tried again soon, and dead-lettered with this reason.
-        ledger.release_task(job.job_id, task.id, owner, aws.explain(error))
-        raise
+        # Broken world, or our own mistake: tried again, and given up with this reason.
+        row.last_error = aws.explain(error)
+        logger.exception("It will be tried again")
+        if row.attempts >= settings().max_attempts:
+            return ledger.fail_task(job.job_id, task_id, owner, jobs.failure(_exhausted(row)))
+        ledger.release_task(job.job_id, task_id, owner, row.last_error)
+        raise Later(queues.backoff(int(row.attempts))) from error
     seconds = round(time.monotonic() - started, 3)
     logger.info("Done", seconds=seconds)
     metrics.add_metric("TaskSeconds", MetricUnit.Seconds, seconds)
-    return ledger.finish_task(job.job_id, task.id, owner, made)
+    return ledger.finish_task(job.job_id, task_id, owner, made)
+
+
+def _exhausted(row: TaskRow) -> JobError:
+    """Why a task is given up: what was last said of it, or that nobody lived to say it."""
+    tries = min(int(row.attempts), settings().max_attempts)
+    last = row.last_error or "Every worker that tried it died."
+    return JobError("attempts_exhausted", f"{row.task_id} was tried {tries} times. {last}")
+
+
+def _follow_up(job: Job, ended: TaskRow, load_plan: LoadPlan) -> None:
+    try:
+        plan = load_plan()
+    except Transient:
+        if ended.state != FAILED or ended.task_id == REMUX:
+            raise
+        # Without it nobody can tell what the task was for, and nothing else can run.
+        state = msgspec.convert(ended.result, StepState)
+        jobs.fail(job, JobError(state.error_code, state.error))
+    else:
+        jobs.after_task(job.job_id, plan, ended)
 
 
 @tracer.capture_method(capture_response=False)
@@ -185,32 +223,3 @@ class _Ticker:
             ledger.advance(self._job_id, self._task_id, min(99, int(100 * part)))
         except PynamoDBException:
             logger.warning("Progress was not written", exc_info=True)
-
-
-def bury_task(message: TaskMessage) -> None:
-    """End a task whose message was received too often. Raises Later where somebody is at it."""
-    job_id, task_id = message.job_id, message.task_id
-    logger.append_keys(job_id=job_id, task_id=task_id)
-    job = ledger.get_job(job_id)
-    if job is None or not jobs.may_run(job, task_id):
-        return
-    row = ledger.get_task(job_id, task_id)
-    ended = ledger.fail_task(job_id, task_id, None, jobs.failure(exhausted(task_id, row)))
-    if ended is None:
-        raise Later(60)
-    if task_id == REMUX:
-        jobs.after_remux(job_id)
-        return
-    try:
-        plan = jobs.load_plan(job)
-    except Transient:  # without it nobody can tell what the task was for, and nothing else can run
-        jobs.fail_open_steps(job, jobs.failure(exhausted(task_id, row)))
-    else:
-        jobs.after_task(job_id, plan, ended)
-
-
-def exhausted(task_id: str, row: TaskRow | None) -> JobError:
-    """Why a task is given up: what was last said of it, or that nobody lived to say it."""
-    last = (row and row.last_error) or "Every worker that tried it died."
-    tries = settings().max_receives
-    return JobError("attempts_exhausted", f"{task_id} was tried {tries} times. {last}")

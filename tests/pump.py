@@ -46,12 +46,9 @@ def deliver(queue: str, *bodies: str, receives: int = 1, seconds: float = 60) ->
 def record_of(queue: str, number: int, body: str, receives: int) -> dict[str, Any]:
     """A message as a Lambda gets it."""
     url = os.environ[f"SLUICE_QUEUE_URL_{queue.upper()}"]
-    sqs = boto3.client("sqs")
-    sqs.send_message(QueueUrl=url, MessageBody="stands for the one that is delivered")
-    receipt = sqs.receive_message(QueueUrl=url)["Messages"][0]["ReceiptHandle"]
     return {
         "messageId": str(number),
-        "receiptHandle": receipt,
+        "receiptHandle": _receipt(url),
         "body": body,
         "attributes": {
             "ApproximateReceiveCount": str(receives),
@@ -62,6 +59,22 @@ def record_of(queue: str, number: int, body: str, receives: int) -> dict[str, An
         "eventSourceARN": f"arn:aws:sqs:us-east-1:123456789012:{url.rsplit('/', 1)[-1]}",
         "awsRegion": "us-east-1",
     }
+
+
+def _receipt(url: str) -> str:
+    """A receipt of the queue, of a message that stands for the one that is delivered."""
+    sqs = boto3.client("sqs")
+    sqs.send_message(QueueUrl=url, MessageBody="stands for the one that is delivered")
+    real, receipt = [], ""
+    while not receipt:
+        (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
+        if message["Body"].startswith("stands for"):
+            receipt = message["ReceiptHandle"]
+        else:
+            real.append(message["ReceiptHandle"])
+    for handle in real:
+        sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=0)
+    return receipt
 
 
 def drain(times: int = 1) -> None:
@@ -113,7 +126,7 @@ def event_of(
                             "key": quote_plus(key),
                             "size": size,
                             "eTag": etag,
-                            "sequencer": sequencer or uuid.uuid4().hex[:18],
+                            "sequencer": sequencer or f"{time.time_ns():018X}",
                         },
                     },
                 }

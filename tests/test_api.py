@@ -195,7 +195,7 @@ def test_from_key_starts_a_job_and_gives_the_same_for_the_same(client: Client) -
 def test_from_key_gives_a_new_job_after_a_failure(client: Client) -> None:
     put("a.png")
     first = call(client, "POST", "/jobs/from-key", {"key": "a.png"}).body["job_id"]
-    ledger.fail_job(first, "source_damaged", "It is damaged.")
+    fail(first)
     second = call(client, "POST", "/jobs/from-key", {"key": "a.png"}).body["job_id"]
     assert second != first
     assert call(client, "POST", "/jobs/from-key", {"key": "a.png"}).body["job_id"] == second
@@ -205,7 +205,7 @@ def test_an_idempotency_key_gives_the_same_job_and_refuses_another_body(client: 
     put("a.png")
     put("b.png")
     first = call(client, "POST", "/jobs/from-key", {"key": "a.png"}, Idempotency_Key="k").body
-    ledger.fail_job(first["job_id"], "source_damaged", "It is damaged.")
+    fail(first["job_id"])
     again = call(client, "POST", "/jobs/from-key", {"key": "a.png"}, Idempotency_Key="k")
     assert again.body == first
     other = call(client, "POST", "/jobs/from-key", {"key": "b.png"}, Idempotency_Key="k")
@@ -300,14 +300,23 @@ def test_a_form_in_no_known_alphabet_is_refused(client: Client, part: bytes) -> 
 # ── jobs ────────────────────────────────────────────────────────────────────────────────────────
 
 
+def fail(job_id: str) -> None:
+    row = ledger.get_job(job_id)
+    assert row is not None
+    assert ledger.fail_job(row, "source_damaged", "It is damaged.")
+
+
+def start(job_id: str, seconds: float, *pipeline: str) -> None:
+    plan = a_plan(*pipeline)
+    assert ledger.start_job(job_id, kind="video", duration=seconds, etag="e", plan=plan)
+    ledger.write_progress(job_id, plan)
+
+
 def finished_job(client: Client, output: Output) -> str:
     put("a.mp4")
     body = {"key": "a.mp4", "pipeline": [output.type]}
     job_id = str(call(client, "POST", "/jobs/from-key", body).body["job_id"])
-    plan = a_plan(output.type)
-    ledger.start_job(
-        job_id, kind="video", duration=60.0, pipeline=[output.type], etag="e", plan=plan
-    )
+    start(job_id, 60.0, output.type)
     row = ledger.end_step(job_id, output.type, StepState(SUCCESS, output=output))
     assert row is not None
     ledger.end_job(row)
@@ -343,10 +352,7 @@ def test_a_finished_job_lists_its_outputs_with_links(client: Client) -> None:
 def test_progress_weighs_tasks_and_stays_under_100_until_the_end(client: Client) -> None:
     put("a.mp4")
     job_id = call(client, "POST", "/jobs/from-key", {"key": "a.mp4"}).body["job_id"]
-    pipeline = ["transcode_720p", "hls_720p"]
-    ledger.start_job(
-        job_id, kind="video", duration=1.0, pipeline=pipeline, etag="e", plan=a_plan(*pipeline)
-    )
+    start(job_id, 1.0, "transcode_720p", "hls_720p")
     job = call(client, "GET", f"/jobs/{job_id}").body
     assert (job["progress"], job["eta_seconds"]) == (0, None)
     ledger.add_ended(job_id, "720p.0")

@@ -17,7 +17,7 @@ import pytest
 from moto import mock_aws
 
 from chalicelib import ledger
-from chalicelib.ledger import Claim
+from chalicelib.ledger import Claim, Claimed
 from chalicelib.queues import QUEUES
 from chalicelib.rows import (
     FAILURE,
@@ -63,9 +63,10 @@ def new_job(*pipeline: str, key: str = "uploads/a.png", start: bool = True) -> s
 
 
 def start_job(job_id: str, *pipeline: str) -> bool:
-    return ledger.start_job(
-        job_id, kind="image", duration=None, pipeline=pipeline, etag="e", plan=a_plan(*pipeline)
-    )
+    plan = a_plan(*pipeline)
+    started = ledger.start_job(job_id, kind="image", duration=None, etag="e", plan=plan)
+    ledger.write_progress(job_id, plan)
+    return started
 
 
 def job(job_id: str) -> Job:
@@ -110,7 +111,7 @@ def test_a_terminal_status_is_written_once_and_nothing_after_it() -> None:
     before = job(job_id).to_dynamodb_dict()
     assert ledger.end_job(row) is None
     assert ledger.end_step(job_id, "thumbnail", BROKEN) is None
-    assert not ledger.fail_job(job_id, "late", "Too late.")
+    assert not ledger.fail_job(row, "late", "Too late.")
     start_job(job_id, "watermark")
     assert job(job_id).to_dynamodb_dict() == before
 
@@ -135,24 +136,24 @@ def test_the_row_expires_only_once_it_is_terminal() -> None:
 
 def test_a_task_is_free_then_leased_then_ended() -> None:
     job_id = new_job("thumbnail")
-    claim, row = ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)
+    claim, row = ledger.claim_task(job_id, "thumbnail", "me", 60)
     assert (claim, row.attempts) == (Claim.FREE, 1)
-    claim, row = ledger.claim_task(job_id, "thumbnail", "thumbnail", "rival", 60)
+    claim, row = ledger.claim_task(job_id, "thumbnail", "rival", 60)
     assert claim is Claim.LEASED
     assert row.lease_until is not None
     assert time.time() + 50 < row.lease_until < time.time() + 70
     assert ledger.finish_task(job_id, "thumbnail", "rival", ENDS) is None
     ended = ledger.finish_task(job_id, "thumbnail", "me", ENDS)
     assert ended is not None
-    claim, row = ledger.claim_task(job_id, "thumbnail", "thumbnail", "rival", 60)
+    claim, row = ledger.claim_task(job_id, "thumbnail", "rival", 60)
     assert claim is Claim.ENDED
     assert row.result["thumbnail"]["output"]["s3_key"] == OUTPUT.s3_key
 
 
 def test_a_dead_workers_task_is_free_again_and_the_dead_cannot_end_it() -> None:
     job_id = new_job("thumbnail")
-    ledger.claim_task(job_id, "thumbnail", "thumbnail", "dead", -5)
-    claim, row = ledger.claim_task(job_id, "thumbnail", "thumbnail", "heir", 60)
+    ledger.claim_task(job_id, "thumbnail", "dead", -5)
+    claim, row = ledger.claim_task(job_id, "thumbnail", "heir", 60)
     assert (claim, row.attempts) == (Claim.FREE, 2)
     assert ledger.finish_task(job_id, "thumbnail", "dead", ENDS) is None
     assert ledger.finish_task(job_id, "thumbnail", "heir", ENDS) is not None
@@ -160,23 +161,10 @@ def test_a_dead_workers_task_is_free_again_and_the_dead_cannot_end_it() -> None:
 
 def test_a_task_given_back_is_free_at_once_and_remembers_why() -> None:
     job_id = new_job("thumbnail")
-    ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)
+    ledger.claim_task(job_id, "thumbnail", "me", 60)
     ledger.release_task(job_id, "thumbnail", "me", "No luck.")
-    claim, row = ledger.claim_task(job_id, "thumbnail", "thumbnail", "me again", 60)
+    claim, row = ledger.claim_task(job_id, "thumbnail", "me again", 60)
     assert (claim, row.last_error) == (Claim.FREE, "No luck.")
-
-
-def test_a_buried_task_fails_unless_somebody_works_on_it_or_it_has_ended() -> None:
-    job_id = new_job("thumbnail")
-    ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)
-    assert ledger.fail_task(job_id, "thumbnail", None, BROKEN) is None
-    ledger.release_task(job_id, "thumbnail", "me", "No luck.")
-    ended = ledger.fail_task(job_id, "thumbnail", None, BROKEN)
-    assert ended is not None
-    again = ledger.fail_task(job_id, "thumbnail", None, StepState(FAILURE, error="Once more."))
-    assert again is not None
-    assert again.to_dynamodb_dict() == ended.to_dynamodb_dict()
-    assert ledger.fail_task(job_id, "never-received", None, BROKEN) is not None
 
 
 def test_fan_in_only_grows_and_repeats_harmlessly() -> None:
@@ -199,10 +187,49 @@ def test_progress_never_goes_back() -> None:
 
 
 def test_an_identity_stands_for_the_job_that_claimed_it_first() -> None:
-    assert ledger.claim_identity("drop 1 a", "one", fingerprint="f") == ("one", "f")
-    assert ledger.claim_identity("drop 1 a", "two", fingerprint="g") == ("one", "f")
-    assert ledger.claim_identity("drop 1 a", "two", instead_of="zero") == ("one", "f")
-    assert ledger.claim_identity("drop 1 a", "two", instead_of="one") == ("two", "")
+    first = ledger.claim_identity("idempotency a", "one", fingerprint="f")
+    assert first == ("one", "f", "")
+    assert ledger.claim_identity("idempotency a", "two", fingerprint="g") == first
+    other = Claimed("zero", "f", "")
+    assert ledger.claim_identity("idempotency a", "two", instead_of=other) == first
+    assert ledger.claim_identity("idempotency a", "two", instead_of=first) == ("two", "", "")
+
+
+def test_a_file_and_pipeline_are_one_job_unless_it_failed() -> None:
+    first = ledger.job_of_file("a", "e", ["thumbnail"])
+    assert ledger.job_of_file("a", "e", ["thumbnail"]) == first
+    others = [("b", "e", ["thumbnail"]), ("a", "f", ["thumbnail"]), ("a", "e", ["watermark"])]
+    assert len({first, *(ledger.job_of_file(*other) for other in others)}) == 4
+    ledger.create_job(first, "a", ["thumbnail"])
+    assert ledger.fail_job(job(first), "source_damaged", "It is damaged.")
+    second = ledger.job_of_file("a", "e", ["thumbnail"])
+    assert second != first
+    assert ledger.job_of_file("a", "e", ["thumbnail"]) == second
+
+
+def test_an_event_of_a_later_upload_asks_for_a_job_of_its_own_and_a_repeated_one_for_none() -> None:
+    file = ("a", "e", ["thumbnail"])
+    asked = ledger.job_of_file(*file)
+    assert (
+        ledger.job_of_file(*file, sequencer="0055A") == asked
+    )  # the request came before the event
+    again = ledger.job_of_file(*file, sequencer="0055B")
+    assert again != asked
+    for earlier in ("0055B", "0055A", "0055B000"):
+        assert ledger.job_of_file(*file, sequencer=earlier) == again
+    assert ledger.job_of_file(*file) == again
+    ledger.create_job(again, "a", ["thumbnail"])
+    assert ledger.fail_job(job(again), "source_damaged", "It is damaged.")
+    assert ledger.job_of_file(*file, sequencer="0055B") == again
+    asked = ledger.job_of_file(*file)
+    assert asked != again
+    assert ledger.job_of_file(*file, sequencer="0055B") == asked
+    assert ledger.job_of_file(*file, sequencer="0055B0001") != asked
+
+
+def test_a_job_that_waits_for_its_file_is_the_job_of_that_file() -> None:
+    assert ledger.job_of_file("a", "e", [], candidate="waiting") == "waiting"
+    assert ledger.job_of_file("a", "e", [], candidate="other") == "waiting"
 
 
 def test_a_ticket_tells_an_upload_from_a_drop() -> None:
@@ -230,19 +257,82 @@ def test_jobs_are_listed_newest_first_page_by_page_and_by_status_and_key() -> No
     assert all(a.created > b.created for a, b in pairwise(odd))
 
 
-def test_the_sweep_sees_overdue_jobs_and_tasks_and_no_others() -> None:
-    waiting = str(uuid.uuid4())
-    ledger.create_job(waiting, "uploads/a", [], upload_deadline=int(time.time()) - 1)
-    fine = new_job("thumbnail")
-    ledger.claim_task(fine, "thumbnail", "thumbnail", "alive", 60)
-    lost = new_job("thumbnail")
-    ledger.claim_task(lost, "thumbnail", "thumbnail", "dead", -100)
-    found = list(ledger.overdue(time.time()))
-    assert {row.job_id for row in found} == {waiting, lost}
-    task = next(row for row in found if isinstance(row, TaskRow))
-    assert (task.task_id, task.queue) == ("thumbnail", "thumbnail")
-    assert ledger.postpone(task, 60)
-    assert [row.job_id for row in ledger.overdue(time.time())] == [waiting]
+def found_by_sweep() -> set[str]:
+    pages = (page for shard in ledger.SHARDS for page in ledger.overdue(shard, time.time()))
+    rows = [row for page in pages for row in page]
+    assert all(isinstance(row, Job) for row in rows)
+    return {row.job_id for row in rows if isinstance(row, Job)}
+
+
+def test_the_sweep_sees_jobs_whose_time_has_come_and_no_others() -> None:
+    new_job("thumbnail")
+    late = new_job("thumbnail")
+    job(late).update([Job.due_at.set(int(time.time()) - 1)])
+    stale = job(late)
+    assert found_by_sweep() == {late}
+    assert ledger.postpone(job(late), looks=2, seen=7)
+    assert not ledger.postpone(stale, looks=0, seen=0)
+    assert found_by_sweep() == set()
+    assert (job(late).looks, job(late).seen) == (2, 7)
+    assert job(late).due_at == pytest.approx(time.time() + 2700, abs=20)
+
+
+def test_a_look_is_not_put_off_beyond_the_deadline() -> None:
+    job_id = new_job("thumbnail")
+    deadline = int(time.time()) + 500
+    job(job_id).update([Job.deadline_at.set(deadline)])
+    assert ledger.postpone(job(job_id), looks=5, seen=0)
+    assert job(job_id).due_at == deadline
+
+
+def test_a_look_can_only_be_hastened() -> None:
+    job_id = new_job("thumbnail")
+    assert ledger.hasten(job_id, 60)
+    assert not ledger.hasten(job_id, 60)
+    assert not ledger.hasten(job_id, 200)
+    assert job(job_id).due_at <= time.time() + 60
+    row = ledger.end_step(job_id, "thumbnail", DONE)
+    assert row is not None
+    assert ledger.end_job(row) == SUCCESS
+    assert not ledger.hasten(job_id, 0)
+
+
+def test_a_job_follows_a_plan_of_another_version_only_once_and_keeps_what_has_ended() -> None:
+    job_id = new_job("thumbnail", "hls_720p")
+    ledger.end_step(job_id, "thumbnail", DONE)
+    ledger.list_early(job_id, "hls_720p", OUTPUT)
+    plan = a_plan("thumbnail", "hls_720p")
+    stale = job(job_id)
+    ours = stale.generation
+    assert ours
+    stale.update([Job.generation.set("of another version")])
+    assert ledger.restart_job(job(job_id), plan)
+    assert not ledger.restart_job(stale, plan)
+    row = job(job_id)
+    assert (row.generation, row.replanned) == (ours, True)
+    assert row.step_states == {"thumbnail": DONE, "hls_720p": StepState()}
+
+
+def test_a_job_is_not_planned_again_from_under_a_step_that_ends() -> None:
+    job_id = new_job("thumbnail")
+    job(job_id).update([Job.generation.set("of another version")])
+    stale = job(job_id)
+    ledger.end_step(job_id, "thumbnail", DONE)
+    assert not ledger.restart_job(stale, a_plan("thumbnail"))
+    assert job(job_id).step_states["thumbnail"] == DONE
+
+
+def test_an_end_by_the_deadline_holds_only_for_that_deadline() -> None:
+    job_id = new_job("thumbnail")
+    late = int(job(job_id).deadline_at)
+    job(job_id).update([Job.deadline_at.set(late + 100)])
+    ledger.end_step(job_id, "thumbnail", BROKEN, deadline=late)
+    assert job(job_id).step_states["thumbnail"].status == PENDING
+    waiting = new_job("thumbnail", start=False)
+    stale = job(waiting)
+    job(waiting).update([Job.deadline_at.set(late + 100)])
+    assert not ledger.fail_job(stale, "deadline_exceeded", "Too late.", overdue=True)
+    assert ledger.fail_job(stale, "source_damaged", "It is damaged.")
 
 
 def test_the_row_of_a_job_with_every_step_stays_under_4_kb() -> None:
@@ -288,10 +378,10 @@ def test_each_try_of_a_task_is_added_and_the_jobs_end_sums_them(
     job_id = new_job("thumbnail", "watermark")
     for _ in range(2):
         invoked("thumbnail")
-        ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)
+        ledger.claim_task(job_id, "thumbnail", "me", 60)
         ledger.release_task(job_id, "thumbnail", "me", "No luck.")
     invoked("thumbnail")
-    ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)
+    ledger.claim_task(job_id, "thumbnail", "me", 60)
     ended = ledger.finish_task(job_id, "thumbnail", "me", ENDS)
     thumbnail = used(ended)["thumbnail"]
     # Of each: the claim, and the write that tells it.
@@ -299,16 +389,17 @@ def test_each_try_of_a_task_is_added_and_the_jobs_end_sums_them(
     assert thumbnail.gb_seconds == pytest.approx(thumbnail.seconds, abs=0.001)
     assert thumbnail.seconds > 0
     ledger.end_step(job_id, "thumbnail", DONE)
-    invoked("dead_letters")
-    ledger.fail_task(job_id, "watermark", None, BROKEN)
+    invoked("watermark")
+    ledger.claim_task(job_id, "watermark", "me", 60)
+    ledger.fail_task(job_id, "watermark", "me", BROKEN)
     row = ledger.end_step(job_id, "watermark", BROKEN)
     assert row is not None
     assert ledger.end_job(row) == FAILURE
     whole = used(job(job_id))
-    assert whole.keys() == {"intake", "thumbnail", "dead_letters"}
+    assert whole.keys() == {"intake", "thumbnail", "watermark"}
     assert whole["thumbnail"] == thumbnail
-    # The task's end, the step's, the query for what all tasks used, the job's.
-    assert (whole["dead_letters"].invocations, whole["dead_letters"].dynamodb) == (1, 4)
+    # The claim, the task's end, the step's, the query for what all tasks used, the job's.
+    assert (whole["watermark"].invocations, whole["watermark"].dynamodb) == (1, 5)
 
 
 def test_what_is_tried_again_and_what_comes_twice_is_not_told_twice(
@@ -323,7 +414,7 @@ def test_what_is_tried_again_and_what_comes_twice_is_not_told_twice(
     assert not start_job(job_id, "thumbnail")
     assert used(job(job_id))["intake"].invocations == 2
     invoked("thumbnail")
-    ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)
+    ledger.claim_task(job_id, "thumbnail", "me", 60)
     ledger.finish_task(job_id, "thumbnail", "me", ENDS)
     again = ledger.finish_task(job_id, "thumbnail", "me", ENDS)
     assert used(again)["thumbnail"].invocations == 1
@@ -333,11 +424,11 @@ def test_a_refused_job_tells_what_it_used_and_the_sweep_is_nobodys(
     invoked: Callable[[str], None],
 ) -> None:
     expired = new_job("thumbnail", start=False)
-    assert ledger.fail_job(expired, "upload_expired", "Too late.")
+    assert ledger.fail_job(job(expired), "upload_expired", "Too late.")
     assert used(job(expired)) == {}
     invoked("intake")
     refused = new_job("thumbnail", start=False)
-    assert ledger.fail_job(refused, "empty_file", "The file is empty.")
+    assert ledger.fail_job(job(refused), "empty_file", "The file is empty.")
     assert used(job(refused))["intake"].invocations == 1
 
 

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,20 @@ import pytest
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from PIL import Image
 
-from chalicelib import aftercare, api, files, handlers, intake, jobs, ledger, planning
+from chalicelib import aftercare, api, files, handlers, intake, jobs, ledger, planning, queues
 from chalicelib.api import FromKeyRequest, PresignRequest
 from chalicelib.errors import JobError
 from chalicelib.ledger import Claim
 from chalicelib.media import Facts
-from chalicelib.plan import Plan
+from chalicelib.plan import GENERATION, Plan, work_folder
 from chalicelib.queues import StartMessage
-from chalicelib.rows import FAILURE, STARTED, SUCCESS, Job, Output, StepState
+from chalicelib.rows import FAILURE, STARTED, SUCCESS, Job, Output, Row, StepState
 from chalicelib.settings import settings
 from chalicelib.steps import find_steps
 from chalicelib.views import JobView
 from chalicelib.watch import logger
 from infra.samples import film
+from tests.local import facts_of
 from tests.pump import Context, deliver, drain, drop, event_of, record_of, take
 
 pytestmark = [pytest.mark.usefixtures("cloud"), pytest.mark.media]
@@ -221,12 +223,25 @@ def started(sample: Sample, *pipeline: str, name: str = "photo.jpg") -> str:
 
 
 def message(job_id: str, task_id: str) -> str:
-    return json.dumps({"job_id": job_id, "task_id": task_id})
+    return json.dumps({"job_id": job_id, "task_id": task_id, "generation": GENERATION})
+
+
+def overdue(job_id: str, **changes: int) -> Job:
+    """Have the next sweep look at a job."""
+    row = ledger.get_job(job_id)
+    assert row is not None
+    past = int(time.time()) - 1
+    row.update([Job.due_at.set(past), *(getattr(Job, name).set(past) for name in changes)])
+    return row
+
+
+def sweep() -> None:
+    aftercare.sweep(lambda: 20.0)
 
 
 def test_a_message_whose_task_somebody_has_comes_again_when_the_lease_ends(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
-    ledger.claim_task(job_id, "thumbnail", "thumbnail", "somebody", 60)
+    ledger.claim_task(job_id, "thumbnail", "somebody", 60)
     body = message(job_id, "thumbnail")
     assert deliver("thumbnail", body) == [body]
     assert take("thumbnail") == []
@@ -235,7 +250,7 @@ def test_a_message_whose_task_somebody_has_comes_again_when_the_lease_ends(sampl
 
 def test_a_worker_that_died_before_its_fan_in_is_finished_by_the_next(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
-    claim, _ = ledger.claim_task(job_id, "thumbnail", "thumbnail", "dead", 60)
+    claim, _ = ledger.claim_task(job_id, "thumbnail", "dead", 60)
     assert claim is Claim.FREE
     ledger.finish_task(job_id, "thumbnail", "dead", ENDS)
     assert only_job().status == STARTED
@@ -268,13 +283,13 @@ def test_an_intake_that_was_overtaken_sends_what_the_other_has_planned(
 ) -> None:
     planned = planning.make_plan
 
-    def overtaken(job_id: str, source_key: str, facts: Facts, steps: Any, copy: Any) -> Plan:
+    def overtaken(
+        job_id: str, source_key: str, facts: Facts, steps: Any, copy: Any, **label: str
+    ) -> Plan:
         other = planned(job_id, source_key, facts, find_steps(["watermark"], JobError), copy)
-        jobs.store_plan(job_id, "other", other)
-        assert ledger.start_job(
-            job_id, kind="image", duration=None, pipeline=["watermark"], etag="other", plan=other
-        )
-        return planned(job_id, source_key, facts, steps, copy)
+        jobs.store_plan(job_id, "other", other, again=False)
+        assert ledger.start_job(job_id, kind="image", duration=None, etag="other", plan=other)
+        return planned(job_id, source_key, facts, steps, copy, **label)
 
     monkeypatch.setattr(intake, "make_plan", overtaken)
     deliver("intake", drop("photo.jpg", sample("photo.jpg").read_bytes(), pipeline="thumbnail"))
@@ -350,7 +365,7 @@ def test_a_source_that_is_deleted_is_said_to_be(sample: Sample) -> None:
 def hide_plan(job_id: str) -> tuple[str, bytes]:
     """Take a job's plan away; its key and content."""
     s3, bucket = boto3.client("s3"), settings().output_bucket
-    (found,) = s3.list_objects_v2(Bucket=bucket, Prefix=f"work/{job_id}/plan")["Contents"]
+    (found,) = s3.list_objects_v2(Bucket=bucket, Prefix=f"{work_folder(job_id)}plan")["Contents"]
     body = s3.get_object(Bucket=bucket, Key=found["Key"])["Body"].read()
     s3.delete_object(Bucket=bucket, Key=found["Key"])
     return found["Key"], body
@@ -361,32 +376,37 @@ def put_back(plan: tuple[str, bytes]) -> None:
     boto3.client("s3").put_object(Bucket=settings().output_bucket, Key=key, Body=body)
 
 
-def test_a_broken_world_is_retried_and_then_dead_lettered_with_its_reason(sample: Sample) -> None:
+def test_a_broken_world_is_retried_and_then_given_up_with_its_reason(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
     body = message(job_id, "thumbnail")
     plan = hide_plan(job_id)
-    assert deliver("thumbnail", body) == [body]
+    for _ in range(4):
+        assert deliver("thumbnail", body) == [body]
     put_back(plan)
-    claim, _ = ledger.claim_task(job_id, "thumbnail", "thumbnail", "unlucky", 60)
+    claim, _ = ledger.claim_task(job_id, "thumbnail", "unlucky", 60)
     assert claim is Claim.FREE
     ledger.release_task(job_id, "thumbnail", "unlucky", "AWS answered SlowDown to PutObject.")
-    assert deliver("dead_letters", body, receives=6) == []
+    assert deliver("thumbnail", body) == []
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "attempts_exhausted")
-    assert "SlowDown" in job.error
+    assert "was tried 5 times. AWS answered SlowDown" in job.error
 
 
-@pytest.mark.parametrize("instead", [None, b'{"tasks": [{"id": "of an older version"}]}'])
-def test_a_job_whose_plan_is_lost_still_ends(sample: Sample, instead: bytes | None) -> None:
+@pytest.mark.parametrize("instead", [None, b'{"tasks": [{"id": "of another shape"}]}'])
+def test_a_job_whose_plan_is_lost_still_ends_and_says_so(
+    sample: Sample, instead: bytes | None
+) -> None:
     job_id = started(sample, "thumbnail", "watermark")
     key, _ = hide_plan(job_id)
     if instead:
         put_back((key, instead))
     body = message(job_id, "thumbnail+watermark")
-    assert deliver("watermark", body) == [body]
-    assert deliver("dead_letters", body) == []
+    for _ in range(4):
+        assert deliver("watermark", body) == [body]
+    assert deliver("watermark", body) == []
     job = only_job()
     assert [step.error_code for step in job.steps] == ["attempts_exhausted"] * 2
+    assert ("plan is not there" if instead is None else "plan cannot be read") in job.error
 
 
 def test_a_job_that_was_started_but_whose_messages_never_went_out_is_taken_up_again(
@@ -396,6 +416,11 @@ def test_a_job_that_was_started_but_whose_messages_never_went_out_is_taken_up_ag
     deliver("intake", event)
     take("thumbnail")  # as if it had never been sent
     assert deliver("dead_letters", event) == []
+    before = ledger.get_job(only_job().id)
+    assert before is not None
+    assert before.due_at > time.time() + 200
+    overdue(before.job_id)
+    sweep()
     drain()
     assert only_job().status == SUCCESS
 
@@ -408,7 +433,7 @@ def test_a_job_whose_intake_always_fails_says_why(sample: Sample) -> None:
     for receives in range(1, 6):
         assert deliver("intake", event, receives=receives) == [event]
     s3.create_bucket(Bucket=output)
-    assert deliver("dead_letters", event) == []
+    assert deliver("intake", event, receives=6) == []
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "intake_failed")
     assert "NoSuchBucket" in job.error
@@ -418,8 +443,8 @@ def test_a_worker_whose_write_was_made_but_not_answered_still_does_what_follows(
     sample: Sample,
 ) -> None:
     job_id = started(sample, "thumbnail")
-    claim, _ = ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)
-    assert (claim, ledger.claim_task(job_id, "thumbnail", "thumbnail", "me", 60)[0]) == (
+    claim, _ = ledger.claim_task(job_id, "thumbnail", "me", 60)
+    assert (claim, ledger.claim_task(job_id, "thumbnail", "me", 60)[0]) == (
         Claim.FREE,
         Claim.FREE,
     )
@@ -439,27 +464,74 @@ def test_of_two_plans_for_one_source_the_first_counts_and_another_source_has_its
     assert row is not None
     kept = jobs.load_plan(row)
     other = Plan((), {})
-    assert jobs.store_plan(job_id, row.etag, other) == kept
-    assert jobs.store_plan(job_id, "another", other) == other
+    assert jobs.store_plan(job_id, row.etag, other, again=False) == kept
+    assert jobs.store_plan(job_id, "another", other, again=False) == other
+    assert jobs.store_plan(job_id, row.etag, other, again=True) == other
     assert jobs.load_plan(row) == kept
 
 
-def test_a_task_whose_workers_all_died_fails_once_it_is_dead_lettered(sample: Sample) -> None:
-    job_id = started(sample, "thumbnail")
-    for number in range(5):
-        ledger.claim_task(job_id, "thumbnail", "thumbnail", f"dead {number}", -5)
-    assert deliver("dead_letters", message(job_id, "thumbnail")) == []
-    job = only_job()
-    assert job.error_code == "attempts_exhausted"
-    assert "died" in job.error
+def test_the_row_has_the_steps_of_the_plan_that_counts(sample: Sample) -> None:
+    event = drop("photo.jpg", sample("photo.jpg").read_bytes(), pipeline="thumbnail")
+    ((job_id, _),) = intake.arrivals(intake.decode(event))
+    etag = files.find_original("photo.jpg").etag  # type: ignore[union-attr]
+    facts = facts_of(sample("photo.jpg"))
+    stored = planning.make_plan(job_id, "photo.jpg", facts, find_steps(["watermark"], JobError))
+    jobs.store_plan(
+        job_id, etag, stored, again=False
+    )  # by an intake that died before it could start it
+    deliver("intake", event)
+    drain()
+    assert (only_job().status, only_job().pipeline) == (SUCCESS, ["watermark"])
 
 
-def test_a_dead_letter_leaves_a_living_worker_alone(sample: Sample) -> None:
+def test_a_dead_letter_fails_nothing_and_has_its_job_looked_at_soon(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
-    ledger.claim_task(job_id, "thumbnail", "thumbnail", "alive", 60)
-    body = message(job_id, "thumbnail")
-    assert deliver("dead_letters", body) == [body]
+    ledger.claim_task(job_id, "thumbnail", "alive", 60)
+    row = ledger.get_job(job_id)
+    assert row is not None
+    row.update([Job.due_at.set(int(time.time()) + 50_000)])
+    for _ in range(2):
+        assert deliver("dead_letters", message(job_id, "thumbnail"), receives=21) == []
+    assert ledger.get_job(job_id).due_at < time.time() + 1000  # type: ignore[union-attr]
     assert only_job().status == STARTED
+
+
+def test_a_dead_letter_that_cannot_be_read_is_put_aside_once() -> None:
+    assert deliver("dead_letters", "no message of ours") == []
+    assert deliver("dead_letters", '["nor", "this"]') == []
+    bucket = settings().output_bucket
+    stored = boto3.client("s3").get_object(Bucket=bucket, Key="work/dead_letters/0")
+    assert stored["Body"].read() == b"no message of ours"
+
+
+def test_a_dead_letter_whose_job_cannot_be_reached_pauses_longer_and_longer() -> None:
+    boto3.client("dynamodb").delete_table(TableName=settings().jobs_table)
+    body = message("00000000-0000-4000-8000-000000000000", "thumbnail")
+    assert deliver("dead_letters", body, receives=21) == [body]
+    assert [queues.backoff(tries) for tries in (1, 2, 7, 100)] == [1, 3, 729, 900]
+    assert take("dead_letters") == []
+
+
+def test_pictures_that_met_their_death_with_another_are_not_given_up(sample: Sample) -> None:
+    job_id = started(sample, "thumbnail")
+    body = message(job_id, "thumbnail")
+    # Its batch was received over and over, and died before its turn came.
+    assert deliver("thumbnail", body, receives=19) == []
+    assert only_job().status == SUCCESS
+
+
+def test_what_comes_for_the_first_time_goes_before_what_came_before() -> None:
+    seen: list[str] = []
+
+    def handle(record: SQSRecord, _: handlers.Invocation) -> None:
+        seen.append(record.message_id)
+
+    records = [
+        record_of("thumbnail", number, "{}", receives)
+        for number, receives in enumerate((3, 1, 2, 1))
+    ]
+    handlers.consume({"Records": records}, Context(), "thumbnail", handle)
+    assert seen == ["1", "3", "2", "0"]
 
 
 def test_of_a_batch_only_what_failed_comes_again(sample: Sample) -> None:
@@ -468,14 +540,14 @@ def test_of_a_batch_only_what_failed_comes_again(sample: Sample) -> None:
     assert deliver("intake", *events) == []
     bodies = take("thumbnail")
     job_id = json.loads(bodies[1])["job_id"]
-    ledger.claim_task(job_id, "thumbnail", "thumbnail", "somebody", 60)
+    ledger.claim_task(job_id, "thumbnail", "somebody", 60)
     assert deliver("thumbnail", *bodies) == [bodies[1]]
     statuses = {job.id: job.status for job in api.list_jobs({}, "https://x/api").jobs}
     assert statuses.pop(job_id) == STARTED
     assert list(statuses.values()) == [SUCCESS] * 2
 
 
-@pytest.mark.parametrize(("receives", "begun"), [(1, 2), (5, 3)])
+@pytest.mark.parametrize(("receives", "begun"), [(1, 2), (20, 3)])
 def test_who_comes_late_in_a_batch_has_half_of_the_time_or_another_turn(
     receives: int, begun: int
 ) -> None:
@@ -496,82 +568,266 @@ def test_who_comes_late_in_a_batch_has_half_of_the_time_or_another_turn(
 def test_a_sixth_try_is_not_made(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
     for number in range(5):
-        ledger.claim_task(job_id, "thumbnail", "thumbnail", f"dead {number}", -5)
+        ledger.claim_task(job_id, "thumbnail", f"dead {number}", -5)
     assert deliver("thumbnail", message(job_id, "thumbnail")) == []
     assert only_job().error_code == "attempts_exhausted"
 
 
 def test_an_event_that_intake_never_survived_is_a_job_that_failed() -> None:
     event = drop("poison.bin", b"x")
-    assert deliver("dead_letters", event) == []
+    ((job_id, _),) = intake.arrivals(intake.decode(event))
+    row = ledger.get_job(job_id)
+    assert row is not None
+    for _ in range(4):  # what five workers wrote before they died, the first one nothing
+        ledger.count_try(row)
+    assert deliver("intake", event, receives=6) == []
     job = only_job("poison.bin")
     assert (job.status, job.error_code) == (FAILURE, "intake_failed")
+    assert "looked at 5 times in vain. Every worker that tried it died." in job.error
 
 
 def test_an_upload_that_never_comes_expires() -> None:
     upload = api.presign(PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
-    aftercare.sweep()
+    overdue(str(upload.job_id))
+    sweep()
     assert only_job().status == "PENDING"
-    row = ledger.get_job(str(upload.job_id))
-    assert row is not None
-    row.update([Job.due_at.set(int(time.time()) - 1)])
-    aftercare.sweep()
+    overdue(str(upload.job_id), deadline_at=1)
+    sweep()
     assert (only_job().status, only_job().error_code) == (FAILURE, "upload_expired")
+
+
+def test_an_upload_whose_event_is_lost_is_found(sample: Sample) -> None:
+    upload = api.presign(PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
+    drop(upload.key, sample("photo.jpg").read_bytes())
+    overdue(str(upload.job_id))
+    sweep()
+    drain()
+    assert only_job().status == SUCCESS
 
 
 def test_an_upload_that_came_and_waits_for_intake_has_not_expired(sample: Sample) -> None:
     upload = api.presign(PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
     drop(upload.key, sample("photo.jpg").read_bytes())  # its event is far back in the queue
-    row = ledger.get_job(str(upload.job_id))
-    assert row is not None
-    row.update([Job.due_at.set(int(time.time()) - 1)])
-    aftercare.sweep()
+    stale = overdue(str(upload.job_id), deadline_at=1)
+    sweep()
     assert only_job().status == "PENDING"
-    aftercare.sweep()
+    sweep()
     assert len(take("intake")) == 1
+    # Another sweep, which read the row before this one gave it more time.
+    jobs.fail(stale, JobError("upload_expired", "Too late."), overdue=True)
+    aftercare.try_row(time.monotonic() + 20, stale)
+    assert only_job().status == "PENDING"
     deliver("intake", json.dumps({"job_id": upload.job_id}))
     drain()
     assert only_job().status == SUCCESS
 
 
-def test_one_row_that_cannot_be_looked_after_does_not_keep_the_sweep_from_others() -> None:
+@pytest.mark.parametrize("is_known", [True, False])
+def test_one_row_that_cannot_be_looked_after_does_not_keep_the_sweep_from_others(
+    is_known: bool,
+) -> None:
     uploads = [api.presign(PresignRequest("a.jpg", "image/jpeg", ["thumbnail"])) for _ in range(3)]
-    job_ids = [upload.job_id for upload in uploads]
-    for job_id in job_ids:
-        row = ledger.get_job(str(job_id))
-        assert row is not None
-        row.update([Job.due_at.set(int(time.time()) - 1)])
-    boto3.client("dynamodb").update_item(
+    odd, *others = sorted(str(upload.job_id) for upload in uploads)
+    for job_id in (odd, *others):
+        overdue(job_id, deadline_at=1)
+    changed = {"source_key": None} if is_known else {"row": {"S": "a kind of another version"}}
+    item = ledger.get_job(odd).to_dynamodb_dict()  # type: ignore[union-attr]
+    boto3.client("dynamodb").put_item(
         TableName=settings().jobs_table,
-        Key={"pk": {"S": f"job#{min(map(str, job_ids))}"}, "sk": {"S": "job"}},
-        UpdateExpression="REMOVE source_key",
+        Item={name: value for name, value in {**item, **changed}.items() if value},
     )
-    with pytest.raises(ExceptionGroup) as raised:
-        aftercare.sweep()
-    assert len(raised.value.exceptions) == 1
-    ended = [ledger.get_job(str(job_id)).status for job_id in job_ids]  # type: ignore[union-attr]
-    assert sorted(ended) == [FAILURE, FAILURE, "PENDING"]
+    if is_known:
+        with pytest.raises(ExceptionGroup) as raised:
+            sweep()
+        assert len(raised.value.exceptions) == 1
+    else:
+        sweep()
+    for job_id in others:
+        assert ledger.get_job(job_id).status == FAILURE  # type: ignore[union-attr]
 
 
 def test_a_job_past_its_deadline_ends_and_keeps_what_is_good(sample: Sample) -> None:
     job_id = started(sample, "thumbnail", "transcode_720p", name="small.mp4")
     deliver("thumbnail", message(job_id, "thumbnail"))
-    row = ledger.get_job(job_id)
-    assert row is not None
-    row.update([Job.due_at.set(int(time.time()) - 1)])
-    aftercare.sweep()
+    overdue(job_id, deadline_at=1)
+    sweep()
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "deadline_exceeded")
     assert [output.type for output in job.outputs] == ["thumbnail"]
 
 
-def test_the_sweep_sends_a_lost_task_again_and_forgets_those_of_ended_jobs(sample: Sample) -> None:
+def test_a_job_that_was_given_more_time_is_not_ended_by_a_sweep_that_read_it_before(
+    sample: Sample,
+) -> None:
     job_id = started(sample, "thumbnail")
-    ledger.claim_task(job_id, "thumbnail", "thumbnail", "dead", -3600)
-    aftercare.sweep()
+    stale = overdue(job_id, deadline_at=1)
+    overdue(job_id).update([Job.deadline_at.set(int(time.time()) + 1000)])
+    aftercare.try_row(time.monotonic() + 20, stale)
+    assert only_job().status == STARTED
+
+
+def test_of_a_job_that_does_not_move_what_is_due_is_sent_again_after_ever_longer_pauses(
+    sample: Sample,
+) -> None:
+    job_id = started(sample, "thumbnail")
+    pauses = []
+    for _ in range(7):
+        overdue(job_id)
+        sweep()
+        pauses.append(ledger.get_job(job_id).due_at - time.time())  # type: ignore[union-attr]
+        drop_duplicates = take("intake")
+        assert len(drop_duplicates) == 1
+    assert (
+        pauses
+        == [pytest.approx(seconds, abs=20) for seconds in (900, 2700, 8100, 24300)]
+        + [pytest.approx(57600, abs=20)] * 3
+    )
+    deliver("intake", *drop_duplicates)
     assert [json.loads(body)["task_id"] for body in take("thumbnail")] == ["thumbnail"]
-    aftercare.sweep()
+    # A living worker is left alone, a dead one is not.
+    ledger.claim_task(job_id, "thumbnail", "alive", 60)
+    deliver("intake", *drop_duplicates)
     assert take("thumbnail") == []
+    ledger.release_task(job_id, "thumbnail", "alive", "No luck.")
+    ledger.claim_task(job_id, "thumbnail", "dead", -5)
+    deliver("intake", *drop_duplicates)
+    assert deliver("thumbnail", *take("thumbnail")) == []
+    assert only_job().status == SUCCESS
+
+
+def test_a_job_that_moves_is_sent_nothing(sample: Sample, short_chunks: None) -> None:
+    job_id = started(sample, "transcode_720p", name="small.mp4")
+    first, *others = take("encode")
+    deliver("encode", first)
+    overdue(job_id)
+    sweep()
+    assert take("intake") == []
+    overdue(job_id)
+    sweep()  # it stands still since
+    deliver("intake", *take("intake"))
+    assert sorted(take("encode")) == sorted(others)
+
+
+@pytest.mark.parametrize("at", ["part", "step"])
+def test_what_follows_a_task_is_done_by_the_sweep_where_its_worker_and_message_are_gone(
+    sample: Sample, at: str
+) -> None:
+    if at == "step":
+        job_id = started(sample, "thumbnail")
+        ledger.claim_task(job_id, "thumbnail", "dead", 60)
+        ledger.finish_task(job_id, "thumbnail", "dead", ENDS)
+    else:
+        job_id = started(sample, "transcode_720p", name="small.mp4")
+        take("encode")
+        ledger.claim_task(job_id, "720p.0", "dead", 60)
+        ledger.fail_task(job_id, "720p.0", "dead", StepState(FAILURE, error="It is damaged."))
+    overdue(job_id)
+    sweep()
+    drain()
+    job = only_job()
+    assert job.status == (SUCCESS if at == "step" else FAILURE)
+
+
+def test_a_job_that_nobody_ended_is_ended(sample: Sample) -> None:
+    job_id = started(sample, "thumbnail")
+    assert ledger.end_step(job_id, "thumbnail", ENDS["thumbnail"]) is not None
+    overdue(job_id)
+    row = ledger.get_job(job_id)
+    assert row is not None
+    row.update([Job.seen.set(1)])
+    sweep()
+    drain()
+    assert only_job().status == SUCCESS
+
+
+def test_thousands_of_overdue_rows_are_worked_off_sweep_by_sweep() -> None:
+    past = int(time.time()) - 1
+    with Job.batch_write() as batch:
+        for _ in range(1000):
+            job_id = str(uuid.uuid4())
+            batch.save(
+                Job(
+                    f"job#{job_id}", "job", status="PENDING", source_key="a", created=job_id,
+                    created_at="x", updated_at="x", deadline_at=past, due_shard=job_id[0], due_at=past,
+                )
+            )  # fmt: skip
+    assert waiting() == 1000
+    aftercare.sweep(lambda: 1.0)  # it stops in time
+    assert 0 < waiting() < 1000
+    while waiting():
+        aftercare.sweep(lambda: 30.0)
+    assert {row.status for row in Job.scan(attributes_to_get=["status", "row"])} == {FAILURE}
+
+
+def waiting() -> int:
+    return sum(Row.by_due.count(shard, Row.due_at < int(time.time())) for shard in ledger.SHARDS)
+
+
+def test_what_a_failed_job_has_published_and_does_not_list_is_deleted(sample: Sample) -> None:
+    job_id = started(sample, "thumbnail", "hls_720p", name="small.mp4")
+    deliver("thumbnail", message(job_id, "thumbnail"))
+    deliver("encode", message(job_id, "720p.0"))
+    assert len(outputs()) > 2
+    ledger.claim_task(job_id, "sound.0", "me", 60)
+    ledger.fail_task(job_id, "sound.0", "me", StepState(FAILURE, error="It is damaged."))
+    deliver("encode", message(job_id, "sound.0"))
+    job = only_job()
+    assert job.status == FAILURE
+    assert ledger.get_job(job_id).due_at > time.time() + 900  # type: ignore[union-attr]
+    overdue(job_id)
+    sweep()
+    assert list(outputs()) == [job.outputs[0].s3_key]
+    assert ledger.get_job(job_id).due_at is None  # type: ignore[union-attr]
+    assert [step.status for step in only_job().steps] == [SUCCESS, FAILURE]
+
+
+# ── one file, one job ───────────────────────────────────────────────────────────────────────────
+
+
+def test_a_drop_and_requests_for_it_are_one_job_however_its_steps_are_told(sample: Sample) -> None:
+    event = drop("a.jpg", sample("photo.jpg").read_bytes())
+    default = FromKeyRequest("a.jpg")
+    spelt_out = FromKeyRequest("a.jpg", ["thumbnail", "watermark"])
+    first = api.from_key(spelt_out, None).job_id
+    deliver("intake", event)
+    drain()
+    for request in (default, spelt_out):
+        assert api.from_key(request, None).job_id == first
+    assert deliver("intake", event) == []
+    assert only_job().id == first
+    other = api.from_key(FromKeyRequest("a.jpg", ["thumbnail"]), None).job_id
+    assert other != first
+
+
+def test_an_upload_that_starts_by_itself_and_a_request_for_it_are_one_job(sample: Sample) -> None:
+    upload = api.presign(PresignRequest("a.jpg", "image/jpeg", ["thumbnail", "watermark"]))
+    event = drop(upload.key, sample("photo.jpg").read_bytes())
+    assert api.from_key(FromKeyRequest(upload.key), None).job_id == upload.job_id
+    deliver("intake", event)
+    drain()
+    assert api.from_key(FromKeyRequest(upload.key), None).job_id == upload.job_id
+    assert only_job().status == SUCCESS
+    other = api.from_key(FromKeyRequest(upload.key, ["thumbnail"]), None).job_id
+    assert other != upload.job_id
+
+
+def test_a_repeated_request_whose_first_died_before_it_was_sent_is_sent(sample: Sample) -> None:
+    drop("a.jpg", sample("photo.jpg").read_bytes())
+    request = FromKeyRequest("a.jpg", ["thumbnail"])
+    job_id = api.from_key(request, "once").job_id
+    take("intake")  # as if it had never been sent
+    assert api.from_key(request, "once").job_id == job_id
+    drain()
+    assert only_job().status == SUCCESS
+    assert api.from_key(request, "once").job_id == job_id
+    assert take("intake") == []
+
+
+def test_a_new_idempotency_key_asks_for_a_new_job(sample: Sample) -> None:
+    drop("a.jpg", sample("photo.jpg").read_bytes())
+    request = FromKeyRequest("a.jpg", ["thumbnail"])
+    ids = {api.from_key(request, key).job_id for key in (None, "one", "two", None, "one", "two")}
+    assert len(ids) == 3
 
 
 # ── what is told ────────────────────────────────────────────────────────────────────────────────
@@ -664,7 +920,7 @@ def copying(mkv: bytes) -> tuple[str, str, str]:
     assert deliver("intake", event) == []
     (body,) = take("encode")
     job = only_job()
-    assert json.loads(body) == {"job_id": job.id, "task_id": "remux"}
+    assert json.loads(body) == {"job_id": job.id, "task_id": "remux", "generation": GENERATION}
     assert (job.status, job.progress, job.steps) == ("PENDING", 0, [])
     return job.id, event, body
 
@@ -713,7 +969,7 @@ def test_everything_about_a_copy_arrives_twice(mkv: bytes) -> None:
 
 def test_a_film_that_cannot_be_copied_is_encoded_as_a_whole(mkv: bytes) -> None:
     job_id, _, body = copying(mkv)
-    ledger.claim_task(job_id, "remux", "encode", "me", 60)
+    ledger.claim_task(job_id, "remux", "me", 60)
     state = jobs.failure(JobError("copy_not_exact", "FFmpeg has doubts about its times."))
     ledger.fail_task(job_id, "remux", "me", state)
     assert deliver("encode", body) == []
@@ -731,7 +987,7 @@ def test_a_copy_that_is_another_film_is_not_used(mkv: bytes, tmp_path: Path) -> 
         output=("-g", "20", "-video_track_timescale", "16000"),
     )
     copy = files.publish_copy(tmp_path / "b.mp4", f"work/{job_id}/copy.mp4")
-    ledger.claim_task(job_id, "remux", "encode", "me", 60)
+    ledger.claim_task(job_id, "remux", "me", 60)
     ledger.finish_task(job_id, "remux", "me", copy)
     assert deliver("encode", body) == []
     drain()
@@ -742,7 +998,7 @@ def test_a_copy_that_cannot_be_read_is_not_used(mkv: bytes, tmp_path: Path) -> N
     job_id, _, body = copying(mkv)
     (tmp_path / "b.mp4").write_bytes(b"no film")
     copy = files.publish_copy(tmp_path / "b.mp4", f"work/{job_id}/copy.mp4")
-    ledger.claim_task(job_id, "remux", "encode", "me", 60)
+    ledger.claim_task(job_id, "remux", "me", 60)
     ledger.finish_task(job_id, "remux", "me", copy)
     deliver("encode", body)
     drain()
@@ -752,10 +1008,11 @@ def test_a_copy_that_cannot_be_read_is_not_used(mkv: bytes, tmp_path: Path) -> N
 
 def test_a_copy_whose_worker_died_is_sent_for_again_by_the_sweep(mkv: bytes) -> None:
     job_id, _, body = copying(mkv)
-    ledger.claim_task(job_id, "remux", "encode", "dead", -3600)
-    aftercare.sweep()
+    ledger.claim_task(job_id, "remux", "dead", -3600)
+    overdue(job_id)
+    sweep()
+    deliver("intake", *take("intake"))
     assert take("encode") == [body]
-    aftercare.sweep()
     assert deliver("encode", body) == []
     drain()
     assert only_job().encoding.startswith("In 4 chunks")
@@ -764,19 +1021,24 @@ def test_a_copy_whose_worker_died_is_sent_for_again_by_the_sweep(mkv: bytes) -> 
 def test_a_copy_whose_workers_all_died_leaves_the_whole_to_be_encoded(mkv: bytes) -> None:
     job_id, _, body = copying(mkv)
     for number in range(5):
-        ledger.claim_task(job_id, "remux", "encode", f"dead {number}", -5)
-    assert deliver("dead_letters", body) == []
+        ledger.claim_task(job_id, "remux", f"dead {number}", -5)
+    assert deliver("encode", body) == []
     drain()
     job = only_job()
     assert job.status == SUCCESS
     assert "copying it failed: remux was tried 5 times" in job.encoding
 
 
-def test_a_copy_that_nobody_could_start_leaves_the_whole_to_be_encoded(mkv: bytes) -> None:
+def test_the_copy_of_a_job_that_fails_before_it_starts_is_told(mkv: bytes) -> None:
     _, _, body = copying(mkv)
-    assert deliver("dead_letters", body) == []
+    assert deliver("encode", body) == []
+    drop("a.mkv", mkv + b"\0")
     drain()
-    assert only_job().encoding.startswith("As a whole")
+    usage = only_job().usage
+    assert usage is not None
+    assert only_job().error_code == "source_changed"
+    assert usage.functions["encode"].invocations == 1
+    assert usage.functions["intake"].invocations == 2
 
 
 def test_a_source_that_is_overwritten_while_it_is_copied_ends_the_job(mkv: bytes) -> None:
@@ -791,10 +1053,8 @@ def test_a_source_that_is_overwritten_while_it_is_copied_ends_the_job(mkv: bytes
 
 def test_a_job_whose_copy_never_comes_ends_at_its_deadline(mkv: bytes) -> None:
     job_id, _, body = copying(mkv)
-    row = ledger.get_job(job_id)
-    assert row is not None
-    row.update([Job.due_at.set(int(time.time()) - 1)])
-    aftercare.sweep()
+    overdue(job_id, deadline_at=1)
+    sweep()
     assert only_job().error_code == "deadline_exceeded"
     assert deliver("encode", body) == []
     assert deliver("dead_letters", body) == []
@@ -805,6 +1065,6 @@ def test_a_job_that_is_sent_for_its_copy_again_does_not_get_more_time(mkv: bytes
     job_id, event, _ = copying(mkv)
     row = ledger.get_job(job_id)
     assert row is not None
-    row.update([Job.due_at.set(int(time.time()) + 9)])
+    row.update([Job.deadline_at.set(int(time.time()) + 9)])
     deliver("intake", event)
-    assert ledger.get_job(job_id).due_at == row.due_at  # type: ignore[union-attr]
+    assert ledger.get_job(job_id).deadline_at == row.deadline_at  # type: ignore[union-attr]

@@ -20,7 +20,7 @@ from chalicelib.media import (
     rhythm,
 )
 from chalicelib.packaging import shortfall
-from chalicelib.plan import Chunk, Command, Plan, Poster, Remux, Sound
+from chalicelib.plan import Chunk, Command, Plan, Poster, Remux, Sound, work_folder
 from chalicelib.planning import make_plan, stem
 from chalicelib.queues import QUEUES
 from chalicelib.steps import DEFAULT_PIPELINES, STEPS, find_steps
@@ -76,7 +76,7 @@ def test_keys_come_from_the_job_and_the_step_alone() -> None:
     keys = {task.id: task.destination for task in made.tasks}
     assert keys["thumbnail"] == f"outputs/{HEX}_a_film_"
     assert keys["hls_720p"] == f"outputs/{HEX}_a_film_hls/"
-    assert keys["watermark.0"] == f"work/{JOB}/watermark/"
+    assert keys["watermark.0"] == f"{work_folder(JOB)}watermark/"
     # What HLS lists is made where it is listed.
     assert keys["720p.0"] == keys["sound.0"] == keys["hls_720p"]
 
@@ -282,7 +282,7 @@ def test_the_copy_has_the_streams_that_are_used() -> None:
     assert "-f matroska -protocol_whitelist file -i source -map 0:2 -map 0:5 -c copy" in text
     assert (task.queue, task.destination, text.split()[-1]) == (
         "encode",
-        f"work/{JOB}/",
+        work_folder(JOB),
         "copy-abc.mp4",
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from chalicelib.errors import SluiceError
+from chalicelib.errors import JobError, SluiceError
 from chalicelib.plan import Step
+from chalicelib.sniff import sniff
 from chalicelib.steps.hls_720p import hls_720p
 from chalicelib.steps.thumbnail import thumbnail
 from chalicelib.steps.transcode_720p import transcode_720p
@@ -43,6 +44,24 @@ def find_steps(pipeline: Sequence[str], error: type[SluiceError]) -> tuple[Step,
             f"The pipeline names {repeated} more than once; once is enough.",
         )
     return tuple(_BY_NAME[name] for name in pipeline)
+
+
+def steps_for(pipeline: Sequence[str], metadata: Mapping[str, str], kind: str) -> tuple[Step, ...]:
+    """What was asked for; else by the object's metadata; else what is the default of its kind.
+
+    Raises JobError as `find_steps`.
+    """
+    named = (name.strip() for name in metadata.get("pipeline", "").split(","))
+    from_metadata = [name for name in named if name]
+    return find_steps(pipeline or from_metadata or DEFAULT_PIPELINES[kind], JobError)
+
+
+def names_for(pipeline: Sequence[str], metadata: Mapping[str, str], head: bytes) -> list[str]:
+    """The steps of a file that begins with `head`, as `steps_for`; none where it cannot have any."""
+    try:
+        return [step.name for step in steps_for(pipeline, metadata, sniff(head).kind)]
+    except JobError:
+        return list(pipeline)
 
 
 def _names() -> str:

@@ -187,18 +187,20 @@ def _own(function: Function) -> list[Json]:
                 _allow("s3:GetObject", f"{_UPLOADS}/*"),
                 _allow(("s3:GetObject", "s3:PutObject"), f"{_OUTPUTS}/work/*"),
                 _list(_UPLOADS, _OUTPUTS),
-                _rows("GetItem", "PutItem", "UpdateItem"),
+                _rows("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "Query"),
             ]
         case "dead_letters":
             return [
-                _allow("s3:GetObject", f"{_OUTPUTS}/work/*"),
-                _list(_OUTPUTS),
-                _rows("GetItem", "PutItem", "UpdateItem", "Query"),
+                _allow("s3:GetObject", f"{_UPLOADS}/*"),
+                _allow("s3:PutObject", f"{_OUTPUTS}/work/dead_letters/*"),
+                _list(_UPLOADS),
+                _rows("GetItem", "PutItem", "UpdateItem"),
             ]
         case "sweep":
             return [
                 _allow("s3:GetObject", f"{_UPLOADS}/*"),
-                _list(_UPLOADS),
+                _allow("s3:DeleteObject", f"{_OUTPUTS}/outputs/*"),
+                _list(_UPLOADS, _OUTPUTS),
                 _rows("GetItem", "BatchGetItem", "UpdateItem", "Query"),
                 _query("by_due"),
             ]

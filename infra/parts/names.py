@@ -79,21 +79,25 @@ _FIRST = ("thumbnail", "watermark", "encode")
 _PACKAGING = ("watermark", "transcode_720p", "hls_720p")
 
 
-def _decoder(name: str, sends: tuple[str, ...] = ()) -> Function:
-    """What runs FFmpeg on parts of a source; pictures and packages are made without."""
-    return Function(name, name, sends, layer="ffmpeg", big_disk=True)
+def _step(name: str, *sends: str, decodes: bool = False) -> Function:
+    """What works on tasks. Any may meet a job that another version has planned: intake plans it again.
+
+    FFmpeg runs where parts of a film are decoded; pictures and packages are made without.
+    """
+    layer = "ffmpeg" if decodes else None
+    return Function(name, name, (*sends, "intake"), layer, big_disk=decodes)
 
 
 FUNCTIONS = (
     Function("api", sends=("intake",), layer="pyav"),
-    Function("intake", "intake", _FIRST, layer="pyav"),
-    _decoder("thumbnail"),
-    Function("watermark", "watermark"),
-    _decoder("encode", (*_PACKAGING, "intake")),
-    Function("transcode_720p", "transcode_720p"),
-    Function("hls_720p", "hls_720p"),
-    Function("dead_letters", DEAD_LETTERS, tuple(dict.fromkeys((*_FIRST, *_PACKAGING, "intake")))),
-    Function("sweep", sends=QUEUES),
+    Function("intake", "intake", tuple(dict.fromkeys((*_FIRST, *_PACKAGING))), layer="pyav"),
+    _step("thumbnail", decodes=True),
+    _step("watermark"),
+    _step("encode", *_PACKAGING, decodes=True),
+    _step("transcode_720p"),
+    _step("hls_720p"),
+    Function("dead_letters", DEAD_LETTERS),
+    Function("sweep", sends=("intake",)),
 )
 
 LAYERS = tuple(dict.fromkeys(function.layer for function in FUNCTIONS if function.layer))
