@@ -205,7 +205,8 @@ def _follows(generation: str) -> Condition:
 
 
 def _is_open(step: str) -> Condition:
-    return ~Job.steps[step]["status"].is_in(SUCCESS, FAILURE)
+    is_open: Condition = ~Job.steps[step]["status"].is_in(SUCCESS, FAILURE)
+    return is_open
 
 
 def write_progress(job_id: str, plan: Plan) -> None:
