@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Of a sample, as narrow as it can be for all of a track: how many bytes behind the one before it lies; twice
 # its size, and one more where it is a key frame; and how many ticks it is shown later than the one before.
 # Tracks that need more than 32 bits for the latter two are refused, though perhaps only after that.
-_KINDS = {"after": "bhiq", "marked": "HIQ", "later": "bhiq"}
+KINDS = {"after": "bhiq", "marked": "HIQ", "later": "bhiq"}
 
 
 class Packed(NamedTuple):
@@ -43,7 +43,7 @@ def pack(times: Column, begins: Column, sizes: Column, keys: Column) -> Packed:
     marked = 2 * sizes
     marked[keys] += 1
     columns = {"after": after, "marked": marked, "later": np.diff(times, prepend=times[:1])}
-    kinds = {name: _narrowest(column, _KINDS[name]) for name, column in columns.items()}
+    kinds = {name: _narrowest(column, KINDS[name]) for name, column in columns.items()}
     rows = np.empty(len(times), [(name, f"<{kind}") for name, kind in kinds.items()])
     for name, column in columns.items():
         rows[name] = column

@@ -134,7 +134,7 @@ def begin(
     if plan is not None:
         jobs.send_first(job_id, plan)
         return
-    # It waits for a copy. Or, of two intakes at once, another one has started it: one of both sends.
+    # It waits for a copy, or was started before: by another intake at this moment, or by another version.
     job = ledger.get_job(job_id)
     if job is not None and job.status == STARTED and job.generation == GENERATION:
         jobs.resume(job, jobs.load_plan(job))
@@ -147,7 +147,7 @@ def _exhausted(job: Job) -> JobError:
 
 
 def _start(job: Job, invocation: Invocation, opened: Opened) -> Plan | None:
-    """Plan a job and start it; the plan, or None where it was started by another, or waits for a copy."""
+    """Plan a job and start it; the plan, or None where it waits for a copy, or had been started before."""
     opened = opened or files.open_original(job.source_key, child.BLOCK_BYTES)
     if opened is None:
         raise files.missing()
@@ -172,16 +172,15 @@ def _start(job: Job, invocation: Invocation, opened: Opened) -> Plan | None:
         made = make_plan(job.job_id, job.source_key, facts, steps, copy, label=label)
     plan = jobs.store_plan(job.job_id, original.etag, made, again=again)
     logger.info("Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding)
-    started = (
+    if again:
         ledger.restart_job(job, plan)
-        if again
-        else ledger.start_job(
-            job.job_id,
-            kind=sniffed.kind,
-            duration=facts.seconds if isinstance(facts, VideoFacts) else None,
-            etag=original.etag,
-            plan=plan,
-        )
+        return None
+    started = ledger.start_job(
+        job.job_id,
+        kind=sniffed.kind,
+        duration=facts.seconds if isinstance(facts, VideoFacts) else None,
+        etag=original.etag,
+        plan=plan,
     )
     if not started:
         return None

@@ -106,7 +106,7 @@ def test_a_film_in_chunks_makes_the_requests_that_were_estimated(
     progress = counted.pop(("encode", "progress"), 0)  # as often as this machine is slow
     assert requests_of(estimated.usage) == counted
     counted["encode", "dynamodb"] += progress
-    # The progress, of each part the set of what has ended, of HLS the first listing, of each step but one its end.
+    # The progress, of each part the set of what has ended, of HLS the first listing, each step's end but one.
     parts, packages = 4, len({"transcode_720p", "hls_720p"} & set(job.pipeline))
     missing: Counter[str] = Counter()
     for (_, service), number in (counted - requests_of(job.usage)).items():
