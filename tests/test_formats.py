@@ -18,7 +18,7 @@ import pytest
 
 from chalicelib import aftercare, api, excerpt, jobs, ledger
 from chalicelib.plan import ENCODER, FORMAT, GENERATION, Parts, Plan, Source, work_folder
-from chalicelib.rows import SUCCESS, Job, StepState
+from chalicelib.rows import SUCCESS, Ended, Job, Row, StepState
 from chalicelib.settings import settings
 from chalicelib.views import JobView
 from infra.samples import film
@@ -96,6 +96,9 @@ def begun_by_another_version(job_id: str, generation: str, **more: Any) -> None:
     row = ledger.get_job(job_id)
     assert row is not None
     row.update([Job.generation.set(generation)])
+    for kind in (Ended.SK, "task#"):
+        for other in Row.query(row.pk, Row.sk.startswith(kind)):
+            other.delete()
     s3, bucket = boto3.client("s3"), settings().output_bucket
     for key in keys(work_folder(job_id)):
         s3.delete_object(Bucket=bucket, Key=key)
