@@ -48,12 +48,12 @@ def run_task(record: SQSRecord, invocation: Invocation) -> None:
     job_id, task_id = message.job_id, message.task_id
     logger.append_keys(job_id=job_id, task_id=task_id)
     job = ledger.get_job(job_id)
-    if job is not None and jobs.is_foreign(job, message.generation):
-        logger.info("Planned by another version", generation=job.generation)
-        if ledger.hasten(job_id, _FOREIGN_SECONDS):  # one of a thousand messages tells intake
-            queues.send_start(job_id)
-        raise Later(_FOREIGN_SECONDS)
-    if job is None or message.generation != GENERATION or not jobs.may_run(job, task_id):
+    if job is None or not (message.generation == GENERATION and jobs.may_run(job, task_id)):
+        if job is not None and jobs.is_foreign(job, message.generation):
+            logger.info("Planned by another version", generation=job.generation)
+            if ledger.hasten(job_id, _FOREIGN_SECONDS):  # one of a thousand messages tells intake
+                queues.send_start(job_id)
+            raise Later(_FOREIGN_SECONDS)
         logger.info("Nothing to do: the task's time is over")
         return
     load_plan = cache(partial(jobs.plan_of, job, task_id))
