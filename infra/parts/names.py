@@ -16,6 +16,7 @@ LOCAL_STAGES = ("local", "test")
 
 UPLOAD_BUCKET = "${AWS::StackName}-upload-${AWS::AccountId}-${AWS::Region}"
 OUTPUT_BUCKET = "${AWS::StackName}-output-${AWS::AccountId}-${AWS::Region}"
+JOBS_TABLE = "${AWS::StackName}-jobs"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Function:
 @dataclass(frozen=True)
 class Queue:
     name: str
-    concurrency: int
+    concurrency: int | None
 
     @property
     def logical_id(self) -> str:
@@ -59,16 +60,11 @@ class Queue:
 
 
 # Messages in work at once on AWS, so that a flood of uploads leaves room for the rest of the account.
-_CONCURRENCY = {
-    "intake": 50,
-    "thumbnail": 50,
-    "watermark": 50,
-    "encode": 500,
-    "transcode_720p": 100,
-    "hls_720p": 100,
-}
+# Packages and dead letters come only as fast as encodes end, which are limited; and a queue without a limit
+# of its own is asked by two pollers while it is empty, not by five, each all month.
+_CONCURRENCY = {"intake": 50, "thumbnail": 50, "watermark": 50, "encode": 500}
 
-SOURCE_QUEUES = tuple(Queue(name, _CONCURRENCY[name]) for name in QUEUES)
+SOURCE_QUEUES = tuple(Queue(name, _CONCURRENCY.get(name)) for name in QUEUES)
 
 # Messages of one invocation, where each takes a moment. Of what can take minutes, one: whoever comes second
 # would have less time.
