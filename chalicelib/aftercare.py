@@ -70,7 +70,7 @@ def sweep() -> None:
                 errors.append(error)
     finally:
         logger.remove_keys(["job_id"])
-        # No metric of each run: one that is there all month costs a third of a dollar, and Lambda counts runs.
+        # No metric of each run: it would be there, and be paid for, all month; and Lambda counts runs.
         if metrics.metric_set:
             metrics.flush_metrics()
     if errors:

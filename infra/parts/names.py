@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ type Json = dict[str, object]
 
 # Stages that live and die with an emulator: nothing is retained, and plain http must do.
 LOCAL_STAGES = ("local", "test")
+
+# Part of the names of everything: a bucket's, of which S3 takes 63 characters, is the strictest.
+STAGE_NAME = re.compile(r"[a-z]([a-z0-9]|-(?=[a-z0-9])){0,19}")
 
 UPLOAD_BUCKET = "${AWS::StackName}-upload-${AWS::AccountId}-${AWS::Region}"
 OUTPUT_BUCKET = "${AWS::StackName}-output-${AWS::AccountId}-${AWS::Region}"
