@@ -216,6 +216,13 @@ def test_all_but_the_sweep_are_traced(template: Any, function: str) -> None:
     assert variables.get("POWERTOOLS_TRACE_DISABLED") == (None if traced else "true")
 
 
+def test_a_sweep_that_failed_is_not_run_again_beside_the_next(template: Any) -> None:
+    """Lambda would, twice, and for hours where it is throttled."""
+    (config,) = of_type(translated(template), "AWS::Lambda::EventInvokeConfig")
+    assert config["FunctionName"] == {"Ref": "Sweep"}
+    assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (0, 60)
+
+
 def test_only_the_gateway_may_call_the_api(template: Any) -> None:
     (permission,) = [r for r in template.values() if r["Type"] == "AWS::Lambda::Permission"]
     assert permission["Properties"]["Action"] == "lambda:InvokeFunction"
@@ -423,7 +430,9 @@ def expiring(resources: Any, bucket: str) -> dict[str, int]:
     """After how many days what is deleted, by prefix."""
     rules = resources[bucket]["Properties"]["LifecycleConfiguration"]["Rules"]
     return {
-        rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule
+        rule.get("Prefix", ""): rule["ExpirationInDays"]
+        for rule in rules
+        if "ExpirationInDays" in rule
     }
 
 

@@ -82,6 +82,12 @@ def functions(
         }
         if not _traced(function):
             properties["Tracing"] = "PassThrough"
+        if not function.queue and function.name != "api":
+            # What a clock starts is started again by it in a minute: no run that failed comes three times.
+            properties["EventInvokeConfig"] = {
+                "MaximumRetryAttempts": 0,
+                "MaximumEventAgeInSeconds": 60,
+            }
         if function.layer:
             properties["Layers"] = [ref(layer_id(function.layer))]
         if function.big_disk:

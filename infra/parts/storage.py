@@ -76,7 +76,8 @@ _ABANDONED_UPLOADS: Json = {
 def _expiring(name: str, prefix: str, days: int | None) -> list[Json]:
     if days is None:
         return []
-    return [{"Id": name, "Status": "Enabled", "Prefix": prefix, "ExpirationInDays": days}]
+    where = {"Prefix": prefix} if prefix else {}
+    return [{"Id": name, "Status": "Enabled", **where, "ExpirationInDays": days}]
 
 
 def _bucket(name: str, *, local: bool, cors: Json, rules: list[Json]) -> Json:
