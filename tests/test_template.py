@@ -22,7 +22,7 @@ from app import app
 from benchmarks import imports
 from chalicelib import remux
 from chalicelib.queues import DEAD_LETTERS, QUEUES
-from chalicelib.settings import FunctionSize, InvalidSetting
+from chalicelib.settings import FunctionSize, InvalidSetting, Prices
 from chalicelib.steps import STEPS
 from infra.build import SERVICES, build
 from infra.parts.names import FUNCTIONS, queue_id
@@ -385,6 +385,32 @@ def test_something_tells_the_operator(template: Any) -> None:
     groups = [r for r in template.values() if r["Type"] == "AWS::Logs::LogGroup"]
     assert len(groups) == len(FUNCTIONS)
     assert {group["Properties"]["RetentionInDays"] for group in groups} == {30}
+
+
+def test_it_costs_two_and_a_half_dollars_while_nothing_happens(template: Any) -> None:
+    """As docs/operations.md has it, at AWS's prices of us-east-1; a month has 730 hours."""
+    prices, runs = Prices(), 730 * 60
+    # AWS documents five pollers where there is a limit, and else two as long as a queue is empty.
+    pollers = sum(
+        5 if "ScalingConfig" in source_of(template, function.name)[1] else 2
+        for function in FUNCTIONS
+        if function.queue
+    )
+    polled = pollers * 730 * 3600 / 20 * prices.sqs_million_requests / 1e6
+    resources = list(template.values())
+    alarms = 0.10 * len(of_type(resources, "AWS::CloudWatch::Alarm"))
+    secrets = 0.40 * len(of_type(resources, "AWS::SecretsManager::Secret"))
+    gigabytes = template["Sweep"]["Properties"]["MemorySize"] / 1024
+    sweeps = runs * (
+        0.2 * gigabytes * prices.lambda_gb_second_arm64
+        + prices.lambda_million_requests / 1e6
+        + 16 * 0.5 * prices.dynamodb_million_reads / 1e6
+        + 450 / 1024**3 * 0.50
+    )
+    assert of_type(resources, "AWS::KMS::Key") == []
+    total = polled + alarms + secrets + sweeps
+    assert total <= 2.50
+    assert f"| **sum** | | | **{total:.2f}** |" in (ROOT / "docs" / "operations.md").read_text()
 
 
 @dataclass
