@@ -7,7 +7,7 @@ DIR   ?= ../shared/corpus
 
 PYTHON_ENV := .venv/bin/python
 INFRA      := $(PYTHON_ENV) -m infra
-CHOSEN     := --stage $(STAGE) $(if $(ARCH),--arch $(ARCH)) $(if $(AUTH),--auth $(AUTH))
+CHOSEN     := --stage '$(STAGE)' $(if $(ARCH),--arch $(ARCH)) $(if $(AUTH),--auth $(AUTH))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down env test check format package deploy delete bench corpus
@@ -48,8 +48,8 @@ package: setup ## what is deployed, in .local/build/ (STAGE=prod, ARCH=x86_64|ar
 deploy: setup ## create or update the stack of STAGE, on AWS or at AWS_ENDPOINT_URL
 	@$(INFRA) deploy $(CHOSEN)
 
-delete: setup ## delete the stack of STAGE; its buckets and its table stay
-	@$(INFRA) delete --stage $(STAGE)
+delete: setup ## delete the stack of STAGE (CONFIRM= its name again); its buckets and its table stay
+	@$(INFRA) delete --stage '$(STAGE)' $(if $(CONFIRM),--confirm '$(CONFIRM)')
 
 bench: setup ## figures, beside their baselines
 	@$(PYTHON_ENV) -m benchmarks

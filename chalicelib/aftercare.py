@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
@@ -64,47 +65,56 @@ def sweep(work_seconds: Callable[[], float]) -> None:
     until = time.monotonic() + work_seconds()
     shards = random.sample(ledger.SHARDS, len(ledger.SHARDS))  # each is first some time
     with ThreadPoolExecutor(_SHARDS_AT_ONCE) as pool:
-        errors = [
-            error for found in pool.map(partial(_sweep_shard, until), shards) for error in found
-        ]
-    metrics.add_metric("Sweeps", MetricUnit.Count, 1)
-    metrics.flush_metrics()
+        looks = [look for found in pool.map(partial(_sweep_shard, until), shards) for look in found]
+    # No metric of each run: it would be there, and be paid for, all month; and Lambda counts runs.
+    sent = sum(look.sent for look in looks)
+    if sent:
+        metrics.add_metric("SweptJobs", MetricUnit.Count, sent)
+        metrics.flush_metrics()
+    errors = [look.error for look in looks if look.error]
     if errors:
         raise ExceptionGroup("Some rows could not be looked after", errors)
 
 
-def _sweep_shard(until: float, shard: str) -> list[Exception]:
-    """What went wrong."""
-    errors: list[Exception] = []
+class Look(NamedTuple):
+    """What came of looking at a row."""
+
+    sent: bool = False  # whether intake was told to send what is due
+    error: Exception | None = None
+
+
+def _sweep_shard(until: float, shard: str) -> list[Look]:
+    looks: list[Look] = []
     try:
         with ThreadPoolExecutor(_ROWS_AT_ONCE) as pool:
             for page in ledger.overdue(shard, time.time()):
-                errors += [error for error in pool.map(partial(try_row, until), page) if error]
+                looks += pool.map(partial(look_at, until), page)
                 if time.monotonic() >= until:
                     break
     except Exception as error:
         logger.exception("A part of the index could not be read")
-        errors.append(error)
-    return errors
+        looks.append(Look(error=error))
+    return looks
 
 
-def try_row(until: float, row: Row | Unreadable) -> Exception | None:
+def look_at(until: float, row: Row | Unreadable) -> Look:
+    """Look after one row, if there is time; never raises."""
     if time.monotonic() >= until:
-        return None
+        return Look()
     try:
         if isinstance(row, Unreadable):
             raise row.error
-        _look_after(row)
+        return Look(sent=_look_after(row))
     except Exception as error:
         name = row.key if isinstance(row, Unreadable) else row.job_id
         logger.exception("A row could not be looked after", row=name)
-        return error
-    return None
+        return Look(error=error)
 
 
-def _look_after(row: Row) -> None:
+def _look_after(row: Row) -> bool:
+    """Whether intake was told to send what is due."""
     if row.due_at is None or row.due_at > time.time():
-        return  # it has changed since the index said so
+        return False  # it has changed since the index said so
     if isinstance(row, TaskRow):  # of an older version, which had tasks looked at, too
         ledger.hasten(row.job_id, 0)
         ledger.forget(row)
@@ -114,35 +124,38 @@ def _look_after(row: Row) -> None:
         _tidy(row)
         ledger.forget(row)
     elif row.status == PENDING and row.awaits_upload:
-        _look_for_upload(row)
+        return _look_for_upload(row)
     elif row.deadline_at <= time.time():
         error = JobError("deadline_exceeded", "The job did not end in the time that it was given.")
         jobs.fail(row, error, overdue=True)
     else:
-        _move_on(row)
+        return _move_on(row)
+    return False
 
 
-def _look_for_upload(row: Job) -> None:
+def _look_for_upload(row: Job) -> bool:
     if files.find_original(row.source_key):
         # It came, and intake has not yet had its turn. A queue's backlog is no failure.
         queues.send_start(row.job_id)
         ledger.await_intake(row)
-    elif row.deadline_at <= time.time():
+        return True
+    if row.deadline_at <= time.time():
         detail = "No file was uploaded before the upload's URL expired."
         jobs.fail(row, JobError("upload_expired", detail), overdue=True)
     else:
         ledger.postpone(row, looks=0, seen=0)
+    return False
 
 
-def _move_on(row: Job) -> None:
+def _move_on(row: Job) -> bool:
     ended = ledger.count_ended(row)
     if ended != (row.seen or 0):
         ledger.postpone(row, looks=0, seen=ended)
-        return
+        return False
     logger.warning("It does not move: what is due is sent again", job_id=row.job_id)
-    metrics.add_metric("SweptJobs", MetricUnit.Count, 1)
     queues.send_start(row.job_id)
     ledger.postpone(row, looks=int(row.looks or 0) + 1, seen=ended)
+    return True
 
 
 def _tidy(row: Job) -> None:

@@ -13,8 +13,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.settings import InvalidSetting
 from infra import cloud
 from infra.build import BuildError, build
-from infra.deploy import AUTHS, Account, DeployError, delete, deploy, refuse_unchosen
+from infra.deploy import (
+    AUTHS,
+    Account,
+    DeployError,
+    delete,
+    deploy,
+    located,
+    refuse_unchosen,
+    refuse_unconfirmed,
+)
 from infra.emulator import EmulatorError
+from infra.parts.names import STAGE_NAME
 from infra.paths import ROOT
 from layers.build import LayerError
 
@@ -53,13 +63,15 @@ def _run(chosen: argparse.Namespace) -> None:
         case "package":
             print(build(chosen.stage, chosen.arch, chosen.auth).folder)
         case "deploy":
-            account = Account(endpoint_url)
+            account = located(Account(endpoint_url))
             refuse_unchosen(chosen.stage, chosen.auth, account)
             outputs = deploy(build(chosen.stage, chosen.arch, chosen.auth), account)
             for name, value in sorted(outputs.items()):
                 print(f"{name}: {value}")
         case "delete":
-            delete(chosen.stage, Account(endpoint_url))
+            account = located(Account(endpoint_url))
+            refuse_unconfirmed(chosen.stage, chosen.confirm, account)
+            delete(chosen.stage, account)
 
 
 def _print_environment() -> None:
@@ -98,12 +110,22 @@ def _arguments() -> argparse.ArgumentParser:
     push = commands.add_parser("deploy", help="create or update the stack of a stage")
     gone = commands.add_parser("delete", help="delete it; buckets and table stay")
     for command in (up, package, push, gone):
-        command.add_argument("--stage", default="local" if command is up else "prod")
+        command.add_argument("--stage", type=_stage, default="local" if command is up else "prod")
+    gone.add_argument("--confirm", help="the stage's name, typed once more")
     for command in (package, push):
         command.add_argument("--arch", choices=("x86_64", "arm64"))
     for command in (up, package, push):
         command.add_argument("--auth", choices=AUTHS)
     return parser
+
+
+def _stage(text: str) -> str:
+    if not STAGE_NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot name a stage: at most 20 small letters, digits and single hyphens, "
+            "the first one a letter."
+        )
+    return text
 
 
 if __name__ == "__main__":

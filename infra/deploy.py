@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import ClientError
 
 from infra.build import Build, chosen_auth
+from infra.kept import Kept, create_around
 from infra.parts.gateway import LOCAL_API_ID
 from infra.parts.names import LOCAL_STAGES
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 AUTHS = ("none", "api_key", "iam")
+
+# How long an artefact stays after another one has taken its place: no roll-back needs it for longer.
+_SUPERSEDED_DAYS = 30
 
 
 class DeployError(Exception):
@@ -62,6 +66,31 @@ def stack_name(stage: str) -> str:
     return f"sluice-{stage}"
 
 
+def located(account: Account) -> Account:
+    """The account with the region that will be spoken to; raises DeployError where nothing says which."""
+    region = account.session().region_name
+    if region is None:
+        raise DeployError(
+            "Nothing says which region of AWS is meant: set AWS_DEFAULT_REGION, as in "
+            "`export AWS_DEFAULT_REGION=eu-central-1`, or `aws configure set region eu-central-1`."
+        )
+    return replace(account, region=region)
+
+
+def refuse_unconfirmed(stage: str, typed: str | None, account: Account) -> None:
+    """Nothing of AWS is deleted unless somebody typed the stage's name; raises DeployError."""
+    refuse_local(stage, account)
+    if account.endpoint_url:
+        return
+    if typed is None and sys.stdin.isatty():
+        typed = input(f"This deletes the stack {stack_name(stage)}. Type {stage} to go on: ")
+    if typed != stage:
+        raise DeployError(
+            f"Nothing was deleted. To delete the stack {stack_name(stage)}, type the stage's name when "
+            f"asked, or say `make delete STAGE={stage} CONFIRM={stage}`."
+        )
+
+
 def refuse_unchosen(stage: str, auth: str | None, account: Account) -> None:
     """Nothing goes to AWS before somebody has said who may call it; raises DeployError."""
     refuse_local(stage, account)
@@ -95,13 +124,15 @@ def deploy(build: Build, account: Account) -> dict[str, str]:
     """Create or update the stack; its outputs. Raises DeployError."""
     name = stack_name(build.stage)
     print(f"Deploying {name}: artefacts", flush=True)
-    template_url = _upload(build.folder, account)
     cloudformation = account.cloudformation()
     stack = _find(cloudformation, name)
     # What failed to be created can only be deleted.
     if stack and stack["StackStatus"] in ("ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"):
         delete(build.stage, account)
         stack = None
+    kept = Kept(name, account)
+    left = [] if stack else kept.there()
+    template_url = _upload(build, account, kept, adopting=bool(left))
     request: dict[str, Any] = {
         "StackName": name,
         "TemplateURL": template_url,
@@ -116,8 +147,12 @@ def deploy(build: Build, account: Account) -> dict[str, str]:
     try:
         if stack:
             cloudformation.update_stack(**request)
+        elif left:
+            print(f"Deploying {name}: around what is there: {', '.join(left)}", flush=True)
+            refused = create_around(cloudformation, request)
+            if refused:
+                raise DeployError(f"The stack {name} cannot adopt {', '.join(left)}: {refused}")
         else:
-            _refuse_left_buckets(name, account)
             cloudformation.create_stack(**request)
     except ClientError as error:
         if "No updates are to be performed" not in str(error):
@@ -125,19 +160,28 @@ def deploy(build: Build, account: Account) -> dict[str, str]:
         print(f"Deploying {name}: nothing has changed")
     else:
         _wait(cloudformation, name)
+    if build.stage not in LOCAL_STAGES:
+        cloudformation.update_termination_protection(
+            StackName=name, EnableTerminationProtection=True
+        )
     stack = _find(cloudformation, name)
     assert stack
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
 
 def delete(stage: str, account: Account) -> None:
-    """Delete the stack. Buckets and table are kept, but for stages of a local cloud."""
+    """Delete the stack and tell what stays. Buckets and table do, but for stages of a local cloud."""
     refuse_local(stage, account)
     name = stack_name(stage)
     cloudformation = account.cloudformation()
     stack = _find(cloudformation, name)
     if not stack:
+        print(f"There is no stack {name}")
         return
+    if stage not in LOCAL_STAGES:
+        cloudformation.update_termination_protection(
+            StackName=name, EnableTerminationProtection=False
+        )
     if stage in LOCAL_STAGES:
         for output in stack.get("Outputs", []):
             if output["OutputKey"] in ("UploadBucket", "OutputBucket"):
@@ -145,33 +189,35 @@ def delete(stage: str, account: Account) -> None:
     print(f"Deleting {name}", flush=True)
     cloudformation.delete_stack(StackName=stack["StackId"])
     _wait(cloudformation, stack["StackId"])
+    kept = Kept(name, account)
+    left = kept.there()
+    if left:
+        print(f"Kept, with all that is in them: {', '.join(left)}.")
+        print(f"`make deploy STAGE={stage}` makes a stack around them. To be rid of them:")
+        for bucket in kept.buckets:
+            print(f"  aws s3 rb --force s3://{bucket}")
+        print(f"  aws dynamodb delete-table --table-name {kept.table}")
 
 
-def _refuse_left_buckets(name: str, account: Account) -> None:
-    """A new stack cannot take over what an old one has left; raises DeployError."""
-    s3, number = account.s3(), account.number()
-    for kind in ("upload", "output"):
-        bucket = f"{name}-{kind}-{number}-{s3.meta.region_name}"
-        if _exists(s3, bucket, number):
-            raise DeployError(
-                f"The bucket {bucket} is still there, of a stack {name} that was deleted: empty and "
-                f"delete it, as in `aws s3 rb --force s3://{bucket}`, or deploy another stage."
-            )
-
-
-def _upload(folder: Path, account: Account) -> str:
-    """The artefacts, each under its content's hash; the address of the template that names them."""
+def _upload(build: Build, account: Account, kept: Kept, *, adopting: bool) -> str:
+    """The artefacts, as versions of objects of the stage; the address of the template that names them."""
     s3 = account.s3()
     bucket = f"sluice-artifacts-{account.number()}-{s3.meta.region_name}"
     _make_private_bucket(s3, bucket, account.number())
-    template = json.loads((folder / "sam.json").read_text())
+    _expire_superseded(s3, bucket)
+    template = json.loads((build.folder / "sam.json").read_text())
+    kept.name_in(template["Resources"], adopting=adopting)
+    versions: dict[str, dict[str, str]] = {}
     for resource in template["Resources"].values():
         for uri in ("CodeUri", "ContentUri"):
             if uri in resource.get("Properties", {}):
-                path = folder / resource["Properties"][uri]
-                resource["Properties"][uri] = f"s3://{bucket}/{_put(s3, bucket, path.read_bytes())}"
-    key = _put(s3, bucket, json.dumps(template).encode())
-    return f"{s3.meta.endpoint_url}/{bucket}/{key}"
+                name = resource["Properties"][uri].removeprefix("./")
+                if name not in versions:
+                    content = (build.folder / name).read_bytes()
+                    versions[name] = _put(s3, bucket, f"{build.stage}/{name}", content)
+                resource["Properties"][uri] = versions[name]
+    put = _put(s3, bucket, f"{build.stage}/template.json", json.dumps(template).encode())
+    return f"{s3.meta.endpoint_url}/{bucket}/{put['Key']}"
 
 
 def _exists(s3: S3Client, bucket: str, owner: str) -> bool:
@@ -204,15 +250,34 @@ def _make_private_bucket(s3: S3Client, bucket: str, owner: str) -> None:
     )
 
 
-def _put(s3: S3Client, bucket: str, content: bytes) -> str:
-    key = hashlib.sha256(content).hexdigest()
+def _expire_superseded(s3: S3Client, bucket: str) -> None:
+    """Let what is deployed stay as long as it is, and go a month after it was replaced."""
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    rule: Any = {
+        "ID": "superseded",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": _SUPERSEDED_DAYS},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+    }
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
+
+
+def _put(s3: S3Client, bucket: str, key: str, content: bytes) -> dict[str, str]:
+    """The version of an object that has this content: the newest one, where it does already."""
+    digest = hashlib.sha256(content).hexdigest()
     try:
-        s3.head_object(Bucket=bucket, Key=key)
+        there = s3.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
         if error.response["Error"]["Code"] != "404":
             raise
-        s3.put_object(Bucket=bucket, Key=key, Body=content)
-    return key
+        there = None
+    if there and there["Metadata"].get("sha256") == digest:
+        version = there["VersionId"]
+    else:
+        put = s3.put_object(Bucket=bucket, Key=key, Body=content, Metadata={"sha256": digest})
+        version = put["VersionId"]
+    return {"Bucket": bucket, "Key": key, "Version": version}
 
 
 def _empty(s3: S3Client, bucket: str) -> None:

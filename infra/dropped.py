@@ -34,7 +34,7 @@ def set_by_call(folder: Path, account: Account, outputs: Mapping[str, str]) -> N
         gateway.put_gateway_response(
             restApiId=LOCAL_API_ID,
             responseType=kind,
-            statusCode=response["StatusCode"],
+            **({"statusCode": response["StatusCode"]} if "StatusCode" in response else {}),
             responseParameters={
                 f"gatewayresponse.header.{name}": value
                 for name, value in response["ResponseParameters"]["Headers"].items()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -35,8 +37,12 @@ class Parameters:
     """What a stage may choose of its stack, among its `environment_variables`."""
 
     limits: Limits
-    output_days: int
-    concurrency: dict[str, int]
+    # None is for ever.
+    original_days: int | None
+    output_days: int | None
+    alarm_email: str | None
+    # None is what the account allows.
+    concurrency: dict[str, int | None]
 
 
 def merge_template(config: ChaliceConfig) -> Json:
@@ -45,7 +51,7 @@ def merge_template(config: ChaliceConfig) -> Json:
     local = stage in LOCAL_STAGES
     settings = load(config.environment_variables, Settings)
     load(config.environment_variables, Prices)
-    chosen = _parameters(config.environment_variables, local=local)
+    chosen = _parameters(config.environment_variables, settings, local=local)
     scopes = {function.name: config.scope(stage, function.config_name) for function in FUNCTIONS}
     timeouts = {name: scope.lambda_timeout for name, scope in scopes.items()}
     memory = {name: scope.lambda_memory_size for name, scope in scopes.items()}
@@ -59,7 +65,9 @@ def merge_template(config: ChaliceConfig) -> Json:
             }
         },
         "Resources": {
-            **storage.buckets(local=local, output_days=chosen.output_days),
+            **storage.buckets(
+                local=local, original_days=chosen.original_days, output_days=chosen.output_days
+            ),
             **storage.table(local=local),
             **storage.queues(timeouts, settings.max_receives),
             **storage.secret(),
@@ -70,7 +78,7 @@ def merge_template(config: ChaliceConfig) -> Json:
                 sizes=functions.sizes(memory, local=local),
             ),
             **gateway.rest_api(settings.auth, chosen.limits, local=local),
-            **watching.alarms(),
+            **watching.alarms(chosen.alarm_email),
             **watching.dashboard(),
         },
         "Outputs": {
@@ -89,26 +97,40 @@ def merge_template(config: ChaliceConfig) -> Json:
     }
 
 
-def _parameters(variables: Mapping[str, str], *, local: bool) -> Parameters:
+def _parameters(variables: Mapping[str, str], settings: Settings, *, local: bool) -> Parameters:
     known = {
         field.encode_name for shape in (Settings, Prices) for field in msgspec.structs.fields(shape)
     }
     unknown = {name for name in variables if name.startswith("SLUICE_")} - known
 
-    def number(name: str, default: int, least: int) -> int:
+    def number[D: int | None](name: str, default: D, least: int) -> int | D:
         unknown.discard(name)
-        text = variables.get(name, str(default))
+        if name not in variables:
+            return default
+        text = variables[name]
         if not text.isdecimal() or int(text) < least:
             raise InvalidSetting(f"{name} is {text!r}; it must be a whole number from {least} on.")
         return int(text)
+
+    def email(name: str) -> str | None:
+        unknown.discard(name)
+        text = variables.get(name)
+        if text is not None and not re.fullmatch(r"[^@\s]+@[^@\s]+", text):
+            raise InvalidSetting(f"{name} is {text!r}; it must be an e-mail address.")
+        return text
 
     chosen = Parameters(
         Limits(
             number("SLUICE_RATE_LIMIT", 100, 1),
             number("SLUICE_BURST_LIMIT", 200, 1),
-            number("SLUICE_MONTHLY_QUOTA", 1_000_000, 1),
+            number("SLUICE_HLS_RATE_LIMIT", 500, 1),
+            number("SLUICE_HLS_BURST_LIMIT", 1000, 1),
+            number("SLUICE_MONTHLY_QUOTA", None, 1),
         ),
-        number("SLUICE_OUTPUT_DAYS", 0, 0),
+        # A job may wait for its start as long as it may then take, and needs its original all the while.
+        number("SLUICE_ORIGINAL_DAYS", None, 2 * math.ceil(settings.job_deadline_seconds / 86400)),
+        number("SLUICE_OUTPUT_DAYS", None, 1),
+        email("SLUICE_ALARM_EMAIL"),
         {
             # SQS accepts no less than two.
             queue.name: number(

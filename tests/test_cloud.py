@@ -13,9 +13,12 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from botocore.exceptions import ClientError
 
 from infra import cloud, emulator
+from infra.build import build
 from infra.client import Client, until
+from infra.deploy import Account, delete, deploy
 from infra.emulator import EmulatorError, start
 from infra.paths import LOCAL
 from tests.test_stack import ffmpegs
@@ -120,6 +123,59 @@ def test_the_same_deploy_works_on_an_emulator_that_is_there(elsewhere: str) -> N
     base = f"{elsewhere}/_aws/execute-api/sluice/api"
     described = httpx.get(f"{base}/openapi.json", timeout=60).json()
     assert described["servers"] == [{"url": base}]
+
+
+def test_what_a_deleted_stage_leaves_is_taken_over_by_the_next_of_its_name(
+    elsewhere: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    account, built = (
+        Account(elsewhere, "us-east-1", "test", "test"),
+        build("prod", "x86_64", "none"),
+    )
+    s3, cloudformation = account.s3(), account.cloudformation()
+    dynamodb = account.session().client("dynamodb", endpoint_url=elsewhere)
+    kept = ("UploadBucket", "OutputBucket", "JobsTable")
+    first = deploy(built, account)
+    s3.put_object(Bucket=first["UploadBucket"], Key="film", Body=b"somebody's")
+    row = {"pk": {"S": "job#1"}, "sk": {"S": "job"}}
+    dynamodb.put_item(TableName=first["JobsTable"], Item=row)
+
+    with pytest.raises(ClientError, match="TerminationProtection"):
+        cloudformation.delete_stack(StackName="sluice-prod")
+    delete("prod", account)
+    said = capsys.readouterr().out
+    assert all(first[name] in said for name in kept)
+
+    second = deploy(built, account)
+    assert [second[name] for name in kept] == [first[name] for name in kept]
+    assert second["RestAPIId"] != first["RestAPIId"]
+    assert s3.get_object(Bucket=first["UploadBucket"], Key="film")["Body"].read() == b"somebody's"
+    assert dynamodb.get_item(TableName=first["JobsTable"], Key=row)["Item"] == row
+    resources = cloudformation.describe_stack_resources(StackName="sluice-prod")["StackResources"]
+    assert set(kept) <= {resource["LogicalResourceId"] for resource in resources}
+    (stack,) = cloudformation.describe_stacks(StackName="sluice-prod")["Stacks"]
+    assert stack["EnableTerminationProtection"]
+
+
+def test_what_is_deployed_stays_and_what_it_replaced_expires(elsewhere: str) -> None:
+    account, built = Account(elsewhere, "us-east-1", "test", "test"), build("test", auth="none")
+    deploy(built, account)
+    s3, bucket = account.s3(), "sluice-artifacts-000000000000-us-east-1"
+    (rule,) = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    assert "Expiration" not in rule
+
+    def versions() -> list[str]:
+        listed = s3.list_object_versions(Bucket=bucket)["Versions"]
+        return sorted(version["Key"] for version in listed)
+
+    once = ["test/deployment.zip", "test/ffmpeg.zip", "test/pyav.zip", "test/template.json"]
+    assert versions() == once
+    deploy(built, account)
+    assert versions() == once
+    s3.put_object(Bucket=bucket, Key="test/pyav.zip", Body=b"another")
+    deploy(built, account)
+    assert versions() == sorted([*once, "test/pyav.zip", "test/pyav.zip", "test/template.json"])
 
 
 def test_up_on_an_emulator_that_is_there_never_writes_the_callers_secret_down(

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from infra.__main__ import _arguments
 from infra.build import BuildError, chosen_auth
-from infra.deploy import Account, DeployError, delete, refuse_unchosen
+from infra.deploy import (
+    Account,
+    DeployError,
+    delete,
+    located,
+    refuse_unchosen,
+    refuse_unconfirmed,
+)
 
 AWS = Account()
 EMULATOR = Account("http://127.0.0.1:4566")
@@ -32,3 +40,38 @@ def test_what_is_open_to_all_stays_off_aws() -> None:
 def test_there_is_no_other_stage() -> None:
     with pytest.raises(BuildError, match="staging"):
         chosen_auth("staging")
+
+
+@pytest.mark.parametrize("typed", [None, "", "test", "sluice-prod"])
+def test_nothing_of_aws_is_deleted_before_its_stages_name_is_typed(typed: str | None) -> None:
+    with pytest.raises(DeployError, match="CONFIRM=prod"):
+        refuse_unconfirmed("prod", typed, AWS)
+    refuse_unconfirmed("prod", "prod", AWS)
+    refuse_unconfirmed("prod", None, EMULATOR)
+
+
+def test_a_region_is_asked_for_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/dev/null")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    assert located(AWS).region == "eu-central-1"
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    with pytest.raises(DeployError, match="AWS_DEFAULT_REGION"):
+        located(AWS)
+
+
+@pytest.mark.parametrize("command", ["package", "deploy", "delete", "up"])
+@pytest.mark.parametrize("stage", ["Prod", "1a", "a--b", "a-", "a_b", "a b", "", "a" * 21, "x;y"])
+def test_a_name_that_aws_would_refuse_is_refused_at_once(
+    command: str, stage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        _arguments().parse_args([command, "--stage", stage])
+    assert "cannot name a stage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["prod", "a", "eu-2", "a" * 20])
+def test_other_names_of_stages_are_taken_and_fit_into_a_buckets(stage: str) -> None:
+    assert _arguments().parse_args(["package", "--stage", stage]).stage == stage
+    assert len(f"sluice-{stage}-upload-123456789012-ap-northeast-1") <= 63

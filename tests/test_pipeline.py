@@ -615,7 +615,7 @@ def test_an_upload_that_came_and_waits_for_intake_has_not_expired(sample: Sample
     assert len(take("intake")) == 1
     # Another sweep, which read the row before this one gave it more time.
     jobs.fail(stale, JobError("upload_expired", "Too late."), overdue=True)
-    aftercare.try_row(time.monotonic() + 20, stale)
+    aftercare.look_at(time.monotonic() + 20, stale)
     assert only_job().status == "PENDING"
     deliver("intake", json.dumps({"job_id": upload.job_id}))
     drain()
@@ -662,7 +662,7 @@ def test_a_job_that_was_given_more_time_is_not_ended_by_a_sweep_that_read_it_bef
     job_id = started(sample, "thumbnail")
     stale = overdue(job_id, deadline_at=1)
     overdue(job_id).update([Job.deadline_at.set(int(time.time()) + 1000)])
-    aftercare.try_row(time.monotonic() + 20, stale)
+    aftercare.look_at(time.monotonic() + 20, stale)
     assert only_job().status == STARTED
 
 

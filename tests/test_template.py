@@ -22,7 +22,7 @@ from app import app
 from benchmarks import imports
 from chalicelib import remux
 from chalicelib.queues import DEAD_LETTERS, QUEUES
-from chalicelib.settings import FunctionSize, InvalidSetting
+from chalicelib.settings import FunctionSize, InvalidSetting, Prices
 from chalicelib.steps import STEPS
 from infra.build import SERVICES, build
 from infra.parts.names import FUNCTIONS, queue_id
@@ -104,6 +104,9 @@ def test_every_step_has_a_function_and_a_queue_and_ffmpeg_is_where_it_runs() -> 
     assert with_ffmpeg == {"thumbnail", "encode"}
 
 
+LIMITS = {"intake": 50, "thumbnail": 50, "watermark": 50, "encode": 500}
+
+
 @pytest.mark.parametrize("queue", QUEUES)
 def test_a_queue_outlasts_its_function_and_buries_its_dead(template: Any, queue: str) -> None:
     properties = template[queue_id(queue)]["Properties"]
@@ -115,7 +118,9 @@ def test_a_queue_outlasts_its_function_and_buries_its_dead(template: Any, queue:
     source, mapping = source_of(template, queue)
     assert source == queue_id(queue)
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert mapping["ScalingConfig"]["MaximumConcurrency"] >= 2
+    assert mapping.get("ScalingConfig") == (
+        None if queue in ("transcode_720p", "hls_720p") else {"MaximumConcurrency": LIMITS[queue]}
+    )
     # What can take minutes comes alone; of what takes a moment, a few share a start.
     assert mapping["BatchSize"] == (5 if queue in ("intake", "thumbnail", "watermark") else 1)
 
@@ -197,6 +202,27 @@ def test_a_function_may_take_from_its_queues_and_no_others(template: Any, functi
     assert allowed.get("sqs:SendMessage", set()) == sends
 
 
+@pytest.mark.parametrize("function", BY_NAME)
+def test_all_but_the_sweep_are_traced(template: Any, function: str) -> None:
+    """Once a minute, each of its runs would be traced, and paid for, while nothing happens."""
+    properties = template[BY_NAME[function].logical_id]["Properties"]
+    traced = function != "sweep"
+    assert properties["Tracing"] == ("Active" if traced else "PassThrough")
+    actions = {
+        action for statement in statements(template, function) for action in statement["Action"]
+    }
+    assert ("xray:PutTraceSegments" in actions) == traced
+    variables = properties["Environment"]["Variables"]
+    assert variables.get("POWERTOOLS_TRACE_DISABLED") == (None if traced else "true")
+
+
+def test_a_sweep_that_failed_is_not_run_again_beside_the_next(template: Any) -> None:
+    """Lambda would, twice, and for hours where it is throttled."""
+    (config,) = of_type(translated(template), "AWS::Lambda::EventInvokeConfig")
+    assert config["FunctionName"] == {"Ref": "Sweep"}
+    assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (0, 60)
+
+
 def test_only_the_gateway_may_call_the_api(template: Any) -> None:
     (permission,) = [r for r in template.values() if r["Type"] == "AWS::Lambda::Permission"]
     assert permission["Properties"]["Action"] == "lambda:InvokeFunction"
@@ -227,6 +253,8 @@ def test_a_browser_may_upload_and_watch(template: Any) -> None:
 def test_the_table_expires_rows_and_survives_its_stack(template: Any) -> None:
     table = template["JobsTable"]
     assert table["DeletionPolicy"] == "RetainExceptOnCreate"
+    # Without it DynamoDB encrypts with a key of its own, which costs nothing.
+    assert "SSESpecification" not in table["Properties"]
     assert table["Properties"]["TimeToLiveSpecification"] == {
         "AttributeName": "expires_at",
         "Enabled": True,
@@ -250,48 +278,139 @@ def test_the_api_asks_for_a_key_everywhere_but_where_a_token_or_a_browser_stands
 OPEN = ("/jobs/{job_id}/hls/{token}/{name}", "/openapi.json")
 
 
-def test_the_only_stage_is_throttled_and_keys_have_a_plan(template: Any) -> None:
-    """As SAM makes it of the template; by itself it would add a stage named Stage."""
+def translated(template: Any) -> list[Any]:
+    """The resources that SAM makes of a template."""
     resources = copy.deepcopy(template)
     for resource in resources.values():
         for uri in {"CodeUri", "ContentUri"} & resource["Properties"].keys():
             resource["Properties"][uri] = "s3://bucket/key"
     source = {"Transform": "AWS::Serverless-2016-10-31", "Resources": resources}
     made = Translator({}, Parser()).translate(source, {})["Resources"].values()
-    stages = [r["Properties"] for r in made if r["Type"] == "AWS::ApiGateway::Stage"]
-    (methods,) = [stage["MethodSettings"] for stage in stages]
-    assert methods[0]["ThrottlingRateLimit"] == 100
-    deployments = [r["Properties"] for r in made if r["Type"] == "AWS::ApiGateway::Deployment"]
+    return list(made)
+
+
+def of_type(resources: list[Any], kind: str) -> list[Any]:
+    return [resource["Properties"] for resource in resources if resource["Type"] == kind]
+
+
+def test_the_only_stage_is_throttled_and_keys_have_a_plan(template: Any) -> None:
+    """As SAM makes it of the template; by itself it would add a stage named Stage."""
+    made = translated(template)
+    (stage,) = of_type(made, "AWS::ApiGateway::Stage")
+    everything, *_ = stage["MethodSettings"]
+    assert (everything["ResourcePath"], everything["HttpMethod"]) == ("/*", "*")
+    assert (everything["ThrottlingRateLimit"], everything["ThrottlingBurstLimit"]) == (100, 200)
+    # Metrics of each method cost.
+    assert not [each for each in stage["MethodSettings"] if "MetricsEnabled" in each]
+    deployments = of_type(made, "AWS::ApiGateway::Deployment")
     assert [deployment.get("StageName") for deployment in deployments] == [None]
     plan = template["UsagePlan"]["Properties"]
-    assert (plan["Throttle"]["RateLimit"], plan["Quota"]["Limit"]) == (100, 1_000_000)
+    assert plan["Throttle"] == {"RateLimit": 100, "BurstLimit": 200}
+    assert "Quota" not in plan
 
 
-Alarm = tuple[str, str]
+def test_viewers_have_limits_of_their_own(template: Any) -> None:
+    (stage,) = of_type(translated(template), "AWS::ApiGateway::Stage")
+    paths = template["RestAPI"]["Properties"]["DefinitionBody"]["paths"]
+    of_viewers = {
+        (f"/{path.replace('/', '~1')}", method.upper())
+        for path, methods in paths.items()
+        if "/hls/" in path
+        for method in methods
+        if method != "options"
+    }
+    _, *own = stage["MethodSettings"]
+    assert {(each["ResourcePath"], each["HttpMethod"]) for each in own} == of_viewers
+    assert ("/~1jobs~1{job_id}~1hls~1{token}~1{name}", "GET") in of_viewers
+    for each in own:
+        assert (each["ThrottlingRateLimit"], each["ThrottlingBurstLimit"]) == (500, 1000)
+
+
+def test_what_the_gateway_answers_for_us_counts_as_our_mistake(template: Any) -> None:
+    """AWS counts an answer whose status a template gives as 4XXError, whichever it gives."""
+    responses = template["RestAPI"]["Properties"]["GatewayResponses"]
+    statuses = {kind: response.get("StatusCode") for kind, response in responses.items()}
+    unmodified = {kind for kind, status in statuses.items() if status is None}
+    assert unmodified == {
+        *("DEFAULT_5XX", "API_CONFIGURATION_ERROR", "INTEGRATION_FAILURE", "INTEGRATION_TIMEOUT"),
+        *("AUTHORIZER_FAILURE", "AUTHORIZER_CONFIGURATION_ERROR"),
+    }
+    for kind in unmodified - {"DEFAULT_5XX"}:
+        body = json.loads(responses[kind]["ResponseTemplates"]["application/json"])
+        # As AWS documents what it answers by itself.
+        assert body["status"] == (504 if kind.startswith("INTEGRATION") else 500)
+    # The metrics are found by the API's name, which both of these say.
+    api = template["RestAPI"]["Properties"]
+    assert api["DefinitionBody"]["info"]["title"] == {"Fn::Sub": "${AWS::StackName}"}
+    assert api["Name"] == {"Ref": "AWS::StackName"}
+
+
+Alarm = tuple[str, str, str]
 
 
 def test_something_tells_the_operator(template: Any) -> None:
     said: set[Alarm] = set()
-    for resource in template.values():
-        if resource["Type"] == "AWS::CloudWatch::Alarm":
-            properties = resource["Properties"]
-            of = [json.dumps(dimension["Value"]) for dimension in properties["Dimensions"]]
-            said.add((properties["MetricName"], of[0] if of else ""))
-            assert properties["AlarmActions"] == [{"Ref": "Alarms"}]
-    wanted: set[Alarm] = {("Throttles", ""), ("5XXError", json.dumps({"Ref": "AWS::StackName"}))}
-    wanted |= {("Errors", json.dumps({"Ref": function.logical_id})) for function in FUNCTIONS}
-    wanted.add(("Invocations", json.dumps({"Ref": "Sweep"})))
-    for queue in (*QUEUES, DEAD_LETTERS):
-        name = json.dumps({"Fn::GetAtt": [queue_id(queue), "QueueName"]})
-        wanted.add(("ApproximateAgeOfOldestMessage", name))
-    wanted.add(("NumberOfMessagesReceived", name))
-    assert said == wanted
+    for properties in of_type(list(template.values()), "AWS::CloudWatch::Alarm"):
+        (dimension,) = properties["Dimensions"]
+        said.add(
+            (properties["Namespace"], properties["MetricName"], json.dumps(dimension["Value"]))
+        )
+        assert properties["AlarmActions"] == [{"Ref": "Alarms"}]
+    assert said == {
+        ("AWS/Lambda", "Errors", '{"Ref": "Sweep"}'),
+        ("AWS/Lambda", "Throttles", '{"Ref": "Encode"}'),
+        ("AWS/ApiGateway", "5XXError", '{"Ref": "AWS::StackName"}'),
+        (
+            "AWS/SQS",
+            "NumberOfMessagesReceived",
+            '{"Fn::GetAtt": ["DeadLettersQueue", "QueueName"]}',
+        ),
+        (
+            "AWS/SQS",
+            "ApproximateAgeOfOldestMessage",
+            '{"Fn::GetAtt": ["IntakeQueue", "QueueName"]}',
+        ),
+        (
+            "AWS/SQS",
+            "ApproximateAgeOfOldestMessage",
+            '{"Fn::GetAtt": ["EncodeQueue", "QueueName"]}',
+        ),
+    }
+    # No run is no data, which a sweep that stopped has.
+    assert template["SweepAlarm"]["Properties"]["TreatMissingData"] == "breaching"
+    assert template["Alarms"]["Properties"] == {}
     dashboard = json.dumps(template["Dashboard"]["Properties"])
     for name in (*(function.name for function in FUNCTIONS), *QUEUES):
         assert f"AWS::StackName}}-{name.replace('_', '-')}" in dashboard
     groups = [r for r in template.values() if r["Type"] == "AWS::Logs::LogGroup"]
     assert len(groups) == len(FUNCTIONS)
     assert {group["Properties"]["RetentionInDays"] for group in groups} == {30}
+
+
+def test_it_costs_two_and_a_half_dollars_while_nothing_happens(template: Any) -> None:
+    """As docs/operations.md has it, at AWS's prices of us-east-1; a month has 730 hours."""
+    prices, runs = Prices(), 730 * 60
+    # AWS documents five pollers where there is a limit, and else two as long as a queue is empty.
+    pollers = sum(
+        5 if "ScalingConfig" in source_of(template, function.name)[1] else 2
+        for function in FUNCTIONS
+        if function.queue
+    )
+    polled = pollers * 730 * 3600 / 20 * prices.sqs_million_requests / 1e6
+    resources = list(template.values())
+    alarms = 0.10 * len(of_type(resources, "AWS::CloudWatch::Alarm"))
+    secrets = 0.40 * len(of_type(resources, "AWS::SecretsManager::Secret"))
+    gigabytes = template["Sweep"]["Properties"]["MemorySize"] / 1024
+    sweeps = runs * (
+        0.2 * gigabytes * prices.lambda_gb_second_arm64
+        + prices.lambda_million_requests / 1e6
+        + 16 * 0.5 * prices.dynamodb_million_reads / 1e6
+        + 450 / 1024**3 * 0.50
+    )
+    assert of_type(resources, "AWS::KMS::Key") == []
+    total = polled + alarms + secrets + sweeps
+    assert total <= 2.50
+    assert f"| **sum** | | | **{total:.2f}** |" in (ROOT / "docs" / "operations.md").read_text()
 
 
 @dataclass
@@ -311,16 +430,47 @@ class Config:
 def test_a_stage_chooses_of_its_stack() -> None:
     chosen = {
         "SLUICE_OUTPUT_DAYS": "9",
+        "SLUICE_ORIGINAL_DAYS": "10",
         "SLUICE_CONCURRENCY_ENCODE": "7",
+        "SLUICE_CONCURRENCY_HLS_720P": "8",
+        "SLUICE_HLS_RATE_LIMIT": "70",
+        "SLUICE_HLS_BURST_LIMIT": "80",
+        "SLUICE_ALARM_EMAIL": "ops@example.com",
         "SLUICE_AUTH": "iam",
         "SLUICE_PRICES_OF": "2027-01-01",
         "SLUICE_PRICE_S3_GB_MONTH": "0.03",
     }
     resources: Any = merge_template(Config(chosen))["Resources"]
-    rules = resources["OutputBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
-    assert [rule["ExpirationInDays"] for rule in rules if rule["Id"] == "outputs"] == [9]
-    (event,) = resources["Encode"]["Properties"]["Events"].values()
-    assert event["Properties"]["ScalingConfig"] == {"MaximumConcurrency": 7}
+    assert expiring(resources, "OutputBucket") == {"work/": 14, "outputs/": 9}
+    assert expiring(resources, "UploadBucket") == {"": 10}
+    for function, most in (("Encode", 7), (BY_NAME["hls_720p"].logical_id, 8)):
+        (event,) = resources[function]["Properties"]["Events"].values()
+        assert event["Properties"]["ScalingConfig"] == {"MaximumConcurrency": most}
+    _, viewers = resources["RestAPI"]["Properties"]["MethodSettings"]
+    assert (viewers["ThrottlingRateLimit"], viewers["ThrottlingBurstLimit"]) == (70, 80)
+    (subscription,) = resources["Alarms"]["Properties"]["Subscription"]
+    assert subscription == {"Protocol": "email", "Endpoint": "ops@example.com"}
+
+
+def expiring(resources: Any, bucket: str) -> dict[str, int]:
+    """After how many days what is deleted, by prefix."""
+    rules = resources[bucket]["Properties"]["LifecycleConfiguration"]["Rules"]
+    return {
+        rule.get("Prefix", ""): rule["ExpirationInDays"]
+        for rule in rules
+        if "ExpirationInDays" in rule
+    }
+
+
+def test_what_people_stored_does_not_expire_unless_a_stage_says_so(template: Any) -> None:
+    assert expiring(template, "UploadBucket") == {}
+    assert expiring(template, "OutputBucket") == {"work/": 14}
+
+
+def test_a_key_has_a_monthly_quota_only_where_a_stage_says_so() -> None:
+    chosen = {"SLUICE_AUTH": "api_key", "SLUICE_MONTHLY_QUOTA": "5"}
+    resources: Any = merge_template(Config(chosen))["Resources"]
+    assert resources["UsagePlan"]["Properties"]["Quota"] == {"Limit": 5, "Period": "MONTH"}
 
 
 @pytest.mark.parametrize(
@@ -328,6 +478,10 @@ def test_a_stage_chooses_of_its_stack() -> None:
     [
         ("SLUICE_OUTPUT_DAY", "9"),
         ("SLUICE_OUTPUT_DAYS", "soon"),
+        ("SLUICE_ORIGINAL_DAYS", "9"),  # a job may wait for five days, and work for five
+        ("SLUICE_MONTHLY_QUOTA", "0"),
+        ("SLUICE_HLS_RATE_LIMIT", "0"),
+        ("SLUICE_ALARM_EMAIL", "ops"),
         ("SLUICE_WATERMARK_SCALE", "2"),
         ("SLUICE_PRICE_S3_GB_MONTH", "cheap"),
         ("SLUICE_PRICE_S3_GB_YEAR", "1"),

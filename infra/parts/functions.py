@@ -66,7 +66,7 @@ def _cores(memory_mb: int) -> float:
 
 
 def functions(
-    *, local: bool, concurrency: dict[str, int], sizes: Mapping[str, FunctionSize]
+    *, local: bool, concurrency: dict[str, int | None], sizes: Mapping[str, FunctionSize]
 ) -> Json:
     resources: Json = {}
     for function in FUNCTIONS:
@@ -80,6 +80,14 @@ def functions(
             "Role": arn(function.role_id),
             "Environment": {"Variables": _environment(function, sizes, local=local)},
         }
+        if not _traced(function):
+            properties["Tracing"] = "PassThrough"
+        if not function.queue and function.name != "api":
+            # What a clock starts is started again by it in a minute: no run that failed comes three times.
+            properties["EventInvokeConfig"] = {
+                "MaximumRetryAttempts": 0,
+                "MaximumEventAgeInSeconds": 60,
+            }
         if function.layer:
             properties["Layers"] = [ref(layer_id(function.layer))]
         if function.big_disk:
@@ -90,7 +98,7 @@ def functions(
                 f"{function.logical_id}SqsEventSource": _mapping(
                     function.queue,
                     BATCH_SIZES.get(function.queue, 1),
-                    concurrency.get(function.queue, 2),
+                    concurrency.get(function.queue),
                 )
             }
         resources[function.logical_id] = {
@@ -104,14 +112,14 @@ def _name(function: Function) -> str:
     return f"${{AWS::StackName}}-{dashed(function.name)}"
 
 
-def _mapping(queue: str, batch_size: int, concurrency: int) -> Json:
+def _mapping(queue: str, batch_size: int, concurrency: int | None) -> Json:
     return {
         "Type": "SQS",
         "Properties": {
             "Queue": arn(queue_id(queue)),
             "BatchSize": batch_size,
             "FunctionResponseTypes": ["ReportBatchItemFailures"],
-            "ScalingConfig": {"MaximumConcurrency": concurrency},
+            **({"ScalingConfig": {"MaximumConcurrency": concurrency}} if concurrency else {}),
         },
     }
 
@@ -133,9 +141,14 @@ def _environment(function: Function, sizes: Mapping[str, FunctionSize], *, local
         variables["SLUICE_HLS_SECRET_ARN"] = sub("${HlsSecret.Id}")
         variables["SLUICE_API_URL"] = ref("ApiUrl")
         variables["SLUICE_FUNCTION_SIZES"] = msgspec.json.encode(sizes).decode()
-    if local:
-        variables["POWERTOOLS_TRACE_DISABLED"] = "true"  # there is no X-Ray daemon to send to
+    if local or not _traced(function):  # on a laptop there is no X-Ray daemon to send to
+        variables["POWERTOOLS_TRACE_DISABLED"] = "true"
     return variables
+
+
+def _traced(function: Function) -> bool:
+    """All but the sweep, whose every run would be traced, once a minute, all month, and paid for."""
+    return function.name != "sweep"
 
 
 _UPLOADS = f"arn:${{AWS::Partition}}:s3:::{UPLOAD_BUCKET}"
@@ -245,9 +258,10 @@ def _common(function: Function, *, local: bool) -> list[Json]:
     logs = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/lambda"
     statements = [
         _allow(("logs:CreateLogStream", "logs:PutLogEvents"), f"{logs}/{_name(function)}:*"),
-        # X-Ray has no resources to name.
-        _allow(("xray:PutTraceSegments", "xray:PutTelemetryRecords"), "*"),
     ]
+    if _traced(function):
+        # X-Ray has no resources to name.
+        statements.append(_allow(("xray:PutTraceSegments", "xray:PutTelemetryRecords"), "*"))
     if function.queue:
         statements.append(
             _allow(

@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from infra.parts.names import Json, ref
+from infra.parts.names import Json, ref, sub
 
 
 class Limits(NamedTuple):
-    """Requests a second over all callers, the burst above it, and what one key may ask in a month."""
+    """Requests a second, the burst above them, and what one key may ask in a month; docs/limits.md."""
 
     rate: int
     burst: int
-    monthly_quota: int
+    # Of the files of HLS, which viewers ask for: they shall not keep others from uploading.
+    hls_rate: int
+    hls_burst: int
+    monthly_quota: int | None
+
+
+# Where the files of HLS are, and by which methods; with app.py's routes a test compares it.
+HLS_PATH = "/jobs/{job_id}/hls/{token}/{name}"
+HLS_METHODS = ("GET",)
 
 
 class _Refusal(NamedTuple):
@@ -63,7 +71,7 @@ _REFUSALS = {
         403, "expired_token", "Forbidden", "The credentials of the request have expired."
     ),
     "INTEGRATION_FAILURE": _Refusal(
-        502, "bad_gateway", "Bad gateway", "The API's function could not be called; try again."
+        504, "unavailable", "Gateway timeout", "The API's function could not be called; try again."
     ),
     "INTEGRATION_TIMEOUT": _Refusal(
         504, "timeout", "Gateway timeout", "The answer took too long; try again."
@@ -105,14 +113,17 @@ def rest_api(auth: str, limits: Limits, *, local: bool) -> Json:
         "GatewayResponses": _responses(auth),
         # No tracing and no access log: both would keep the paths of HLS, and with them their tokens.
         "MethodSettings": [
-            {
-                "HttpMethod": "*",
-                "ResourcePath": "/*",
-                "MetricsEnabled": True,
-                "ThrottlingRateLimit": limits.rate,
-                "ThrottlingBurstLimit": limits.burst,
-            }
+            _throttled("*", "/*", limits.rate, limits.burst),
+            # API Gateway wants the slashes of a path written so.
+            *(
+                _throttled(
+                    method, f"/{HLS_PATH.replace('/', '~1')}", limits.hls_rate, limits.hls_burst
+                )
+                for method in HLS_METHODS
+            ),
         ],
+        # The title counts as the API's name, too, and by its name its metrics are found.
+        "DefinitionBody": {"info": {"title": sub("${AWS::StackName}")}},
     }
     if local:
         # MiniStack and LocalStack then give the API this id, so that its address is known before.
@@ -127,12 +138,24 @@ def rest_api(auth: str, limits: Limits, *, local: bool) -> Json:
 LOCAL_API_ID = "sluice"
 
 
+def _throttled(method: str, path: str, rate: int, burst: int) -> Json:
+    """No metrics of each method: they cost, and those of the whole API are there without."""
+    return {
+        "HttpMethod": method,
+        "ResourcePath": path,
+        "ThrottlingRateLimit": rate,
+        "ThrottlingBurstLimit": burst,
+    }
+
+
 def _responses(auth: str) -> Json:
     # Where requests must be signed, this is also how API Gateway calls one that is not.
     refusals = _REFUSALS | ({"MISSING_AUTHENTICATION_TOKEN": _UNSIGNED} if auth == "iam" else {})
     return {
         kind: {
-            "StatusCode": str(refusal.status),
+            # A status that is given counts as 4XXError, says AWS, whatever it is. Those of our own mistakes
+            # are API Gateway's own anyway, and must be seen by the alarm.
+            **({"StatusCode": str(refusal.status)} if refusal.status < 500 else {}),
             "ResponseParameters": {
                 "Headers": {
                     "Content-Type": "'application/problem+json'",
@@ -140,18 +163,19 @@ def _responses(auth: str) -> Json:
                     "Access-Control-Expose-Headers": "'*'",
                 }
             },
-            "ResponseTemplates": {"application/json": _problem(refusal)},
+            "ResponseTemplates": {"application/json": _problem(kind, refusal)},
         }
         for kind, refusal in refusals.items()
     }
 
 
-def _problem(refusal: _Refusal) -> str:
+def _problem(kind: str, refusal: _Refusal) -> str:
     return json.dumps(
         {
             "type": "about:blank",
             "title": refusal.title,
-            "status": refusal.status,
+            # What a function's failure comes to be is API Gateway's to say: 500, 502 or 504.
+            **({} if kind == "DEFAULT_5XX" else {"status": refusal.status}),
             "detail": refusal.detail,
             "code": refusal.code,
             "request_id": "$context.requestId",
@@ -160,6 +184,7 @@ def _problem(refusal: _Refusal) -> str:
 
 
 def _api_key(limits: Limits) -> Json:
+    quota = limits.monthly_quota
     return {
         "ApiKey": {
             "Type": "AWS::ApiGateway::ApiKey",
@@ -170,7 +195,7 @@ def _api_key(limits: Limits) -> Json:
             "Properties": {
                 "ApiStages": [{"ApiId": ref("RestAPI"), "Stage": ref("RestAPI.Stage")}],
                 "Throttle": {"RateLimit": limits.rate, "BurstLimit": limits.burst},
-                "Quota": {"Limit": limits.monthly_quota, "Period": "MONTH"},
+                **({"Quota": {"Limit": quota, "Period": "MONTH"}} if quota else {}),
             },
         },
         "UsagePlanKey": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,8 +15,12 @@ type Json = dict[str, object]
 # Stages that live and die with an emulator: nothing is retained, and plain http must do.
 LOCAL_STAGES = ("local", "test")
 
+# Part of the names of everything: a bucket's, of which S3 takes 63 characters, is the strictest.
+STAGE_NAME = re.compile(r"[a-z]([a-z0-9]|-(?=[a-z0-9])){0,19}")
+
 UPLOAD_BUCKET = "${AWS::StackName}-upload-${AWS::AccountId}-${AWS::Region}"
 OUTPUT_BUCKET = "${AWS::StackName}-output-${AWS::AccountId}-${AWS::Region}"
+JOBS_TABLE = "${AWS::StackName}-jobs"
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Function:
 @dataclass(frozen=True)
 class Queue:
     name: str
-    concurrency: int
+    concurrency: int | None
 
     @property
     def logical_id(self) -> str:
@@ -59,16 +64,11 @@ class Queue:
 
 
 # Messages in work at once on AWS, so that a flood of uploads leaves room for the rest of the account.
-_CONCURRENCY = {
-    "intake": 50,
-    "thumbnail": 50,
-    "watermark": 50,
-    "encode": 500,
-    "transcode_720p": 100,
-    "hls_720p": 100,
-}
+# Packages and dead letters come only as fast as encodes end, which are limited; and a queue without a limit
+# of its own is asked by two pollers while it is empty, not by five, each all month.
+_CONCURRENCY = {"intake": 50, "thumbnail": 50, "watermark": 50, "encode": 500}
 
-SOURCE_QUEUES = tuple(Queue(name, _CONCURRENCY[name]) for name in QUEUES)
+SOURCE_QUEUES = tuple(Queue(name, _CONCURRENCY.get(name)) for name in QUEUES)
 
 # Messages of one invocation, where each takes a moment. Of what can take minutes, one: whoever comes second
 # would have less time.

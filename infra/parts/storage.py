@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chalicelib.queues import DEAD_LETTERS
 from infra.parts.names import (
+    JOBS_TABLE,
     OUTPUT_BUCKET,
     SOURCE_QUEUES,
     UPLOAD_BUCKET,
@@ -19,7 +20,7 @@ _DAY = 86400
 VISIBILITY_MARGIN_SECONDS = 30
 
 
-def buckets(*, local: bool, output_days: int) -> Json:
+def buckets(*, local: bool, original_days: int | None, output_days: int | None) -> Json:
     upload = _bucket(
         UPLOAD_BUCKET,
         local=local,
@@ -30,7 +31,7 @@ def buckets(*, local: bool, output_days: int) -> Json:
             "ExposedHeaders": ["ETag"],
             "MaxAge": 3600,
         },
-        rules=[_ABANDONED_UPLOADS],
+        rules=[_ABANDONED_UPLOADS, *_expiring("originals", "", original_days)],
     )
     upload["DependsOn"] = (
         "IntakeQueuePolicy"  # S3 tries the queue before it accepts the notification
@@ -40,19 +41,6 @@ def buckets(*, local: bool, output_days: int) -> Json:
             "QueueConfigurations": [{"Event": "s3:ObjectCreated:*", "Queue": _arn("IntakeQueue")}]
         }
     }
-    rules: list[Json] = [
-        _ABANDONED_UPLOADS,
-        {"Id": "work", "Status": "Enabled", "Prefix": "work/", "ExpirationInDays": 14},
-    ]
-    if output_days:
-        rules.append(
-            {
-                "Id": "outputs",
-                "Status": "Enabled",
-                "Prefix": "outputs/",
-                "ExpirationInDays": output_days,
-            }
-        )
     output = _bucket(
         OUTPUT_BUCKET,
         local=local,
@@ -63,13 +51,17 @@ def buckets(*, local: bool, output_days: int) -> Json:
             "ExposedHeaders": ["Content-Length", "Content-Range", "ETag"],
             "MaxAge": 3600,
         },
-        rules=rules,
+        rules=[
+            _ABANDONED_UPLOADS,
+            *_expiring("work", "work/", 14),
+            *_expiring("outputs", "outputs/", output_days),
+        ],
     )
     resources: Json = {"UploadBucket": upload, "OutputBucket": output}
     if not local:
         resources |= {
-            f"{name}Policy": _kept(local) | _tls_only(name)
-            for name in ("UploadBucket", "OutputBucket")
+            "UploadBucketPolicy": _kept(local) | _tls_only("UploadBucket", UPLOAD_BUCKET),
+            "OutputBucketPolicy": _kept(local) | _tls_only("OutputBucket", OUTPUT_BUCKET),
         }
     return resources
 
@@ -79,6 +71,13 @@ _ABANDONED_UPLOADS: Json = {
     "Status": "Enabled",
     "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
 }
+
+
+def _expiring(name: str, prefix: str, days: int | None) -> list[Json]:
+    if days is None:
+        return []
+    where = {"Prefix": prefix} if prefix else {}
+    return [{"Id": name, "Status": "Enabled", **where, "ExpirationInDays": days}]
 
 
 def _bucket(name: str, *, local: bool, cors: Json, rules: list[Json]) -> Json:
@@ -106,11 +105,12 @@ def _bucket(name: str, *, local: bool, cors: Json, rules: list[Json]) -> Json:
     }
 
 
-def _tls_only(bucket: str) -> Json:
+def _tls_only(bucket: str, name: str) -> Json:
     return {
         "Type": "AWS::S3::BucketPolicy",
         "Properties": {
-            "Bucket": {"Ref": bucket},
+            # By its name, as it is adopted; see infra.deploy.
+            "Bucket": sub(name),
             "PolicyDocument": {
                 "Version": "2012-10-17",
                 "Statement": [
@@ -151,6 +151,7 @@ def table(*, local: bool) -> Json:
             "Type": "AWS::DynamoDB::Table",
             **_kept(local),
             "Properties": {
+                "TableName": sub(JOBS_TABLE),
                 "BillingMode": "PAY_PER_REQUEST",
                 "AttributeDefinitions": [
                     {"AttributeName": name, "AttributeType": "N" if name in _NUMBERS else "S"}
@@ -167,8 +168,8 @@ def table(*, local: bool) -> Json:
                     for index, pair in _INDEXES.items()
                 ],
                 "TimeToLiveSpecification": {"AttributeName": "expires_at", "Enabled": True},
+                # Encrypted it is always: with a key of DynamoDB's own, which is free.
                 "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": not local},
-                "SSESpecification": {"SSEEnabled": not local},
             },
         }
     }

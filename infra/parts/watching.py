@@ -12,37 +12,35 @@ from infra.parts.names import FUNCTIONS, Json, dashed, queue_id, ref, sub
 _OLDEST_MESSAGE_SECONDS = 3600
 
 
-def alarms() -> Json:
+def alarms(email: str | None) -> Json:
+    """Few, for each costs as long as it is there: what each of them sees, docs/operations.md says."""
     # Not encrypted with a key: CloudWatch may not use the AWS managed one of SNS, and a message says only
-    # which alarm it is. No metric math: MiniStack knows none.
+    # which alarm it is. No metric math: it costs as many alarms as it has metrics, and MiniStack knows none.
+    subscription = {"Subscription": [{"Protocol": "email", "Endpoint": email}]} if email else {}
     resources: Json = {
-        "Alarms": {"Type": "AWS::SNS::Topic", "Properties": {}},
-        "SweepStoppedAlarm": _alarm(
-            "The sweep has not run for five minutes: jobs may stay stuck.",
-            _metric("AWS/Lambda", "Invocations", FunctionName=ref("Sweep")),
-            comparison="LessThanThreshold",
+        "Alarms": {"Type": "AWS::SNS::Topic", "Properties": subscription},
+        "SweepAlarm": _alarm(
+            "The sweep fails, or has not run for five minutes: jobs may stay stuck.",
+            # Lambda counts no error for each run that has none: no data is no run.
+            _metric("AWS/Lambda", "Errors", FunctionName=ref("Sweep")),
             missing="breaching",
         ),
         "ThrottlesAlarm": _alarm(
-            "Lambda starts no more functions: the concurrency of the account is used up.",
-            _metric("AWS/Lambda", "Throttles"),
+            "Lambda starts no more encodes: the concurrency of the account is used up.",
+            _metric("AWS/Lambda", "Throttles", FunctionName=ref("Encode")),
         ),
         "ApiErrorsAlarm": _alarm(
             "The API answered a request with a 5xx: its log tells the reason by the request id.",
             _metric("AWS/ApiGateway", "5XXError", ApiName=ref("AWS::StackName")),
         ),
+        f"{queue_id(DEAD_LETTERS)}Alarm": _alarm(
+            "A message failed every time and was buried: its job says why.",
+            # Not the visible ones: dead_letters takes them before CloudWatch counts.
+            _metric("AWS/SQS", "NumberOfMessagesReceived", QueueName=_queue_name(DEAD_LETTERS)),
+        ),
     }
-    for function in FUNCTIONS:
-        resources[f"{function.logical_id}ErrorsAlarm"] = _alarm(
-            f"The function {function.name} failed, timed out or was killed.",
-            _metric("AWS/Lambda", "Errors", FunctionName=ref(function.logical_id)),
-        )
-    resources[f"{queue_id(DEAD_LETTERS)}Alarm"] = _alarm(
-        "A message failed every time and was buried: its job says why.",
-        # Not the visible ones: dead_letters takes them before CloudWatch counts.
-        _metric("AWS/SQS", "NumberOfMessagesReceived", QueueName=_queue_name(DEAD_LETTERS)),
-    )
-    for queue in (*QUEUES, DEAD_LETTERS):
+    # What all others wait for: what comes to them is as much as these two let through.
+    for queue in ("intake", "encode"):
         resources[f"{queue_id(queue)}AgeAlarm"] = _alarm(
             f"The oldest message of {queue} has waited for more than an hour.",
             _metric(
@@ -65,7 +63,6 @@ def _alarm(
     metric: Json,
     *,
     threshold: int = 1,
-    comparison: str = "GreaterThanOrEqualToThreshold",
     missing: str = "notBreaching",
 ) -> Json:
     return {
@@ -77,7 +74,7 @@ def _alarm(
             **metric,
             "EvaluationPeriods": 1,
             "Threshold": threshold,
-            "ComparisonOperator": comparison,
+            "ComparisonOperator": "GreaterThanOrEqualToThreshold",
             "TreatMissingData": missing,
         },
     }
@@ -133,7 +130,7 @@ def dashboard() -> Json:
 
 
 # As chalicelib counts them.
-_JOB_METRICS = ("JobsSuccess", "JobsFailure", "Retries", "SweptTasks", "DeadLetters")
+_JOB_METRICS = ("JobsSuccess", "JobsFailure", "Retries", "SweptJobs", "DeadLetters")
 
 
 def _of_all_functions(metric: str) -> list[Any]:
