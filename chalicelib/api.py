@@ -50,27 +50,59 @@ MOST_JOBS = 100
 _UPLOAD_GRACE_SECONDS = 3600
 
 MOST_KEY_BYTES = 1024  # of S3
-Key = Annotated[str, Meta(min_length=1, max_length=MOST_KEY_BYTES)]
-Pipeline = Annotated[list[str], Meta(description="Names of steps; each at most once.")]
+Key = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MOST_KEY_BYTES,
+        description="Of a file in the upload bucket.",
+        examples=["uploads/53b571963c534cfe81fcfa972e8efee5_photo.jpg"],
+    ),
+]
+Pipeline = Annotated[
+    list[str] | None,
+    Meta(
+        description="Names of steps, each at most once; the default is for the kind of media.",
+        examples=[["thumbnail", "watermark"]],
+    ),
+]
 
 
 class PresignRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A file that a client wants to upload. With `pipeline`, its job starts when the file arrives."""
 
-    filename: Annotated[str, Meta(min_length=1, max_length=1024)]
-    content_type: Annotated[str, Meta(min_length=1, max_length=255, pattern="^[^\r\n]+$")]
-    pipeline: Pipeline | None = None
-    size: (
-        Annotated[int, Meta(ge=1, description="Bytes; signed, so that no other size is accepted.")]
-        | None
-    ) = None
+    filename: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=1024,
+            pattern=r"^[^\x00-\x1f\x7f]+$",
+            description="The file's own name, without control characters.",
+            examples=["Übergröße.jpg"],
+        ),
+    ]
+    content_type: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=255,
+            pattern="^[ -~]+$",
+            description="The file's media type, in ASCII; what it is is found by its content.",
+            examples=["image/jpeg"],
+        ),
+    ]
+    pipeline: Pipeline = None
+    size: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="In bytes; signed, so that no other size is accepted.", examples=[121417]),
+    ] = None
 
 
 class FromKeyRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A file that is there. Without `pipeline`, the default of its kind of media."""
 
     key: Key
-    pipeline: Pipeline | None = None
+    pipeline: Pipeline = None
 
 
 def presign(request: PresignRequest) -> Presigned:

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from chalice.app import Request
 from chalice.test import Client
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app import app
@@ -667,6 +667,44 @@ def test_openapi_is_valid_and_true_to_the_routes(client: Client) -> None:
         if allows(client, path, method) and method not in ("HEAD", "OPTIONS")
     }
     assert {(path, m) for path, item in described["paths"].items() for m in item} == routes
+
+
+def test_openapi_describes_everything_and_its_examples_are_right() -> None:
+    described = document("http://127.0.0.1/api")
+
+    def check(schema: Any, example: Any) -> None:
+        whole = {**schema, "components": described["components"]}
+        Draft202012Validator(whole, format_checker=FormatChecker()).validate(example)
+
+    shapes = described["components"]["schemas"]
+    for name, shape in shapes.items():
+        assert shape["description"], name
+        for field, schema in shape.get("properties", {}).items():
+            assert schema["description"], (name, field)
+            assert "default" not in schema, (name, field)
+            (example,) = schema["examples"]
+            if example is not None:  # of a shape that has its own
+                check(schema, example)
+    for path, item in described["paths"].items():
+        for operation in item.values():
+            assert operation["summary"]
+            assert operation["description"]
+            assert operation["tags"]
+            for parameter in operation.get("parameters", ()):
+                check(parameter["schema"], *parameter["schema"]["examples"])
+            bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+            for content in [each for body in bodies for each in body.get("content", {}).values()]:
+                assert content["example"], path
+                check(content["schema"], content["example"])
+
+
+@pytest.mark.parametrize("auth", ["none", "api_key", "iam"])
+def test_openapi_says_how_this_stage_is_called(monkeypatch: pytest.MonkeyPatch, auth: Any) -> None:
+    monkeypatch.setattr("chalicelib.openapi.settings", lambda: Settings(auth=auth))
+    described = document("http://127.0.0.1/api")
+    OpenAPIV31SpecValidator(described).validate()
+    assert list(described["components"].get("securitySchemes", [])) == [auth][: auth != "none"]
+    assert described["security"] == [{auth: []}][: auth != "none"]
 
 
 def allows(client: Client, path: str, method: str) -> bool:
