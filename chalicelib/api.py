@@ -404,8 +404,13 @@ def new_key(filename: str) -> str:
     return f"uploads/{uuid.uuid4().hex}_{tail or 'file'}"
 
 
+def most_source_bytes() -> int:
+    """What this stage takes by one PUT."""
+    return min(MOST_PUT_BYTES, settings().max_source_bytes)
+
+
 def _check_size(size: int | None) -> None:
-    limit = min(MOST_PUT_BYTES, settings().max_source_bytes)
+    limit = most_source_bytes()
     if size is not None and size > limit:
         raise TooLarge(
             "source_too_large", f"A file may have {limit} bytes: a `size` of {size} is too large."

@@ -7,7 +7,13 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.api import MOST_FORM_BYTES, MOST_JOBS, FromKeyRequest, PresignRequest
+from chalicelib.api import (
+    MOST_FORM_BYTES,
+    MOST_JOBS,
+    FromKeyRequest,
+    PresignRequest,
+    most_source_bytes,
+)
 from chalicelib.codes import FAILURES, GATEWAY, REFUSALS
 from chalicelib.http import IDEMPOTENCY_KEY, Problem
 from chalicelib.rows import STATUSES
@@ -20,7 +26,7 @@ _ANSWERS = (Presigned, Accepted, EstimateView, JobView, JobPage, Problem)
 
 _JOB = "d7b8f4bf-5809-4c62-97a4-c008686e881d"
 _TOKEN = "WyJkN2I4ZjRiZiIsIm91dHB1dHMvMWY3ZmI4YTIiLDE3NjQ0NDMxMTNd.c2lnbmF0dXJl"
-_KEY = "uploads/53b571963c534cfe81fcfa972e8efee5_photo.jpg"
+EXAMPLE_KEY = "uploads/53b571963c534cfe81fcfa972e8efee5_photo.jpg"
 _TIME = "2026-11-29T18:06:18.752043Z"
 _SIGNED = "https://sluice-upload.s3.us-east-1.amazonaws.com/{}?X-Amz-Signature=5f1c"
 _CURSOR = "MjAyNi0xMS0yOVQxODowNjoxOC43NTIwNDNaI2Q3YjhmNGJmLTU4MDktNGM2Mi05N2E0LWMwMDg2ODZlODgxZA"
@@ -52,7 +58,7 @@ _COUNT = {"minimum": 0}
 
 # Of every property of an answer; `Shape.name` where a name means more than one thing.
 _PROPERTIES: dict[str, dict[str, Any]] = {
-    "key": _is("The file's key in the upload bucket.", _KEY),
+    "key": _is("The file's key in the upload bucket.", EXAMPLE_KEY),
     "filename": _is("The file's name, as the client gave it.", "Übergröße.jpg"),
     "job_id": _is("The id of the job.", _JOB, format="uuid"),
     "Presigned.job_id": _is(
@@ -62,7 +68,7 @@ _PROPERTIES: dict[str, dict[str, Any]] = {
     ),
     "Presigned.url": _is(
         "Where to PUT the file, for an hour unless the stage says otherwise.",
-        _SIGNED.format(_KEY),
+        _SIGNED.format(EXAMPLE_KEY),
         format="uri",
     ),
     "headers": _is("Headers to send with the file.", {"Content-Type": "image/jpeg"}),
@@ -100,7 +106,7 @@ _PROPERTIES: dict[str, dict[str, Any]] = {
     "EstimateView.usage": _is("What it would use and cost.", None),
     "created_at": _is("When the job was asked for.", _TIME, format="date-time"),
     "updated_at": _is("When the job last changed.", _TIME, format="date-time"),
-    "input_url": _is("A link to the original.", _SIGNED.format(_KEY), format="uri"),
+    "input_url": _is("A link to the original.", _SIGNED.format(EXAMPLE_KEY), format="uri"),
     "input_url_expires_at": _is(
         "When the link to the original stops to work.", _TIME, format="date-time"
     ),
@@ -221,6 +227,8 @@ def _shapes() -> dict[str, Any]:
             # Read as any strings, so that a wrong one is refused with a sentence.
             if choice["type"] == "array":
                 choice |= {"items": _STEP, "minItems": 1, "uniqueItems": True}
+    whole, _ = shapes["PresignRequest"]["properties"]["size"]["anyOf"]
+    whole["maximum"] = most_source_bytes()
     waits = shapes["Presigned"]["properties"]["job_id"]
     del waits["anyOf"]
     waits["type"] = "string"
@@ -371,7 +379,7 @@ def _paths(shapes: dict[str, Any]) -> dict[str, Any]:
                     _parameter(
                         "key",
                         "query",
-                        _is("Only those of this file.", _KEY, type="string", minLength=1),
+                        _is("Only those of this file.", EXAMPLE_KEY, type="string", minLength=1),
                         required=False,
                     ),
                 ],
@@ -460,6 +468,9 @@ def _paths(shapes: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+_ONE = f"({'|'.join(step.name for step in STEPS)})"
+_STEPS = rf"^(?!.*\b(\w+)\b.*\b\1\b){_ONE}(,{_ONE})*$"
+
 _FORM = {
     "type": "object",
     "required": ["file"],
@@ -467,7 +478,11 @@ _FORM = {
         "file": {"type": "string", "format": "binary", "description": "The file, with its name."},
         "pipeline": {
             "type": "string",
-            **_is("Names of steps, with commas between them.", "thumbnail,watermark"),
+            **_is(
+                "Names of steps, with commas between them; each at most once.",
+                "thumbnail,watermark",
+                pattern=_STEPS,
+            ),
         },
     },
     "additionalProperties": False,
