@@ -390,9 +390,7 @@ def test_an_output_is_saved_by_the_name_of_its_original(client: Client) -> None:
     job_id = call(client, "POST", "/uploads/presign", asked).body["job_id"]
     key = f"outputs/{job_id.replace('-', '')}_Grusse_1_720p.mp4"
     mp4 = msgspec.structs.replace(MP4, s3_key=key)
-    ledger.start_job(
-        job_id, kind="video", duration=1.0, pipeline=[mp4.type], etag="e", plan=a_plan(mp4.type)
-    )
+    start(job_id, 1.0, mp4.type)
     ledger.end_step(job_id, mp4.type, StepState(SUCCESS, output=mp4))
     (output,) = call(client, "GET", f"/jobs/{job_id}").body["outputs"]
     (told,) = parse_qs(urlsplit(output["url"]).query)["response-content-disposition"]
