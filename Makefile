@@ -10,7 +10,7 @@ INFRA      := $(PYTHON_ENV) -m infra
 CHOSEN     := --stage '$(STAGE)' $(if $(ARCH),--arch $(ARCH)) $(if $(AUTH),--auth $(AUTH))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down env test check format package deploy delete bench corpus
+.PHONY: help setup demo up down env test check format package deploy delete bench corpus contract
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -50,6 +50,10 @@ deploy: setup ## create or update the stack of STAGE, on AWS or at AWS_ENDPOINT_
 
 delete: setup ## delete the stack of STAGE (CONFIRM= its name again); its buckets and its table stay
 	@$(INFRA) delete --stage '$(STAGE)' $(if $(CONFIRM),--confirm '$(CONFIRM)')
+
+contract: setup ## linters, generated clients, Uppy, made-up requests, on a cloud of its own (needs npm, chromium)
+	@npm ci --prefix testing/contract --ignore-scripts --no-audit --no-fund --loglevel=error
+	@$(PYTHON_ENV) -m pytest testing/contract -s
 
 bench: setup ## figures, beside their baselines
 	@$(PYTHON_ENV) -m benchmarks

@@ -10,7 +10,15 @@ from typing import Any
 
 from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Request, Response, SQSEvent
 
-from chalicelib.http import base_url, json, preflight, query, read, views_of
+from chalicelib.http import (
+    answer_all_methods,
+    base_url,
+    idempotency_key,
+    json,
+    query,
+    read,
+    views_of,
+)
 from chalicelib.settings import settings
 
 app = Chalice(app_name="sluice")
@@ -18,16 +26,19 @@ app.api.binary_types = ["multipart/form-data"]
 view = views_of(app)
 
 _auth = settings().auth
+# Any declared type is read as JSON: clients forget the header, and Chalice's own refusal has another form.
+PUBLIC: dict[str, Any] = {"content_types": ["*/*"]}
 ACCESS: dict[str, Any] = {
     "api_key_required": _auth == "api_key",
     "authorizer": IAMAuthorizer() if _auth == "iam" else None,
+    **PUBLIC,
 }
-# Any declared type is read as JSON: clients forget the header, and Chalice's own refusal has another form.
-JSON_BODY: dict[str, Any] = {"methods": ["POST"], "content_types": ["*/*"], **ACCESS}
+JSON_BODY: dict[str, Any] = {"methods": ["POST"], **ACCESS}
+READ = ["GET", "HEAD"]
 
 
 @app.route("/uploads/presign", **JSON_BODY)
-@view
+@view()
 def presign(request: Request) -> Response:
     from chalicelib import api
 
@@ -35,16 +46,16 @@ def presign(request: Request) -> Response:
 
 
 @app.route("/jobs/from-key", **JSON_BODY)
-@view
+@view()
 def from_key(request: Request) -> Response:
     from chalicelib import api
 
     wanted = read(request, api.FromKeyRequest)
-    return json(api.from_key(wanted, request.headers.get("idempotency-key")), 202)
+    return json(api.from_key(wanted, idempotency_key(request)), 202)
 
 
 @app.route("/jobs/estimate", **JSON_BODY)
-@view
+@view()
 def estimate(request: Request) -> Response:
     from chalicelib import api
 
@@ -52,31 +63,31 @@ def estimate(request: Request) -> Response:
 
 
 @app.route("/jobs/upload", **JSON_BODY)
-@view
+@view()
 def upload(request: Request) -> Response:
     from chalicelib import api
 
     return json(api.upload(request.headers.get("content-type", ""), request.raw_body), 202)
 
 
-@app.route("/jobs", methods=["GET"], **ACCESS)
-@view
+@app.route("/jobs", methods=READ, **ACCESS)
+@view(("limit", "cursor", "status", "key"))
 def list_jobs(request: Request) -> Response:
     from chalicelib import api
 
     return json(api.list_jobs(query(request), base_url(request)))
 
 
-@app.route("/jobs/{job_id}", methods=["GET"], **ACCESS)
-@view
+@app.route("/jobs/{job_id}", methods=READ, **ACCESS)
+@view()
 def get_job(request: Request, job_id: str) -> Response:
     from chalicelib import api
 
     return json(api.get_job(job_id, base_url(request)))
 
 
-@app.route("/jobs/{job_id}/hls/{token}/{name}", methods=["GET"])
-@view
+@app.route("/jobs/{job_id}/hls/{token}/{name}", methods=READ, **PUBLIC)
+@view(None)  # players add parameters of their own
 def hls_file(_: Request, job_id: str, token: str, name: str) -> Response:
     from chalicelib import api
 
@@ -90,16 +101,15 @@ def hls_file(_: Request, job_id: str, token: str, name: str) -> Response:
     return Response("", {**headers, "Location": found}, 302)
 
 
-@app.route("/openapi.json", methods=["GET"])
-@view
+@app.route("/openapi.json", methods=READ, **PUBLIC)
+@view()
 def openapi(request: Request) -> Response:
     from chalicelib.openapi import document
 
     return json(document(base_url(request)))
 
 
-for _path in list(app.routes):
-    app.route(_path, methods=["OPTIONS"])(preflight)
+answer_all_methods(app)
 
 
 @app.on_sqs_message(queue="intake")

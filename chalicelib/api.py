@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import platform
 import re
@@ -11,13 +10,14 @@ import time
 import uuid
 from collections.abc import Sequence
 from io import BytesIO
+from posixpath import normpath
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 from multipart import MultipartError, MultipartParser, parse_options_header
 
-from chalicelib import files, jobs, ledger, playlists, queues
+from chalicelib import filenames, files, jobs, ledger, playlists, queues
 from chalicelib.costs import Usage, usage
 from chalicelib.errors import (
     Conflict,
@@ -30,6 +30,7 @@ from chalicelib.errors import (
     UnsupportedType,
 )
 from chalicelib.files import Original
+from chalicelib.http import malformed, refuse_others
 from chalicelib.ledger import Claimed, Standing
 from chalicelib.media import VideoFacts
 from chalicelib.plan import Hls, Parts
@@ -49,27 +50,59 @@ MOST_JOBS = 100
 _UPLOAD_GRACE_SECONDS = 3600
 
 MOST_KEY_BYTES = 1024  # of S3
-Key = Annotated[str, Meta(min_length=1, max_length=MOST_KEY_BYTES)]
-Pipeline = Annotated[list[str], Meta(description="Names of steps; each at most once.")]
+Key = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MOST_KEY_BYTES,
+        description="Of a file in the upload bucket.",
+        examples=["uploads/53b571963c534cfe81fcfa972e8efee5_photo.jpg"],
+    ),
+]
+Pipeline = Annotated[
+    list[str] | None,
+    Meta(
+        description="Names of steps, each at most once; the default is for the kind of media.",
+        examples=[["thumbnail", "watermark"]],
+    ),
+]
 
 
 class PresignRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A file that a client wants to upload. With `pipeline`, its job starts when the file arrives."""
 
-    filename: Annotated[str, Meta(min_length=1, max_length=1024)]
-    content_type: Annotated[str, Meta(min_length=1, max_length=255, pattern="^[^\r\n]+$")]
-    pipeline: Pipeline | None = None
-    size: (
-        Annotated[int, Meta(ge=1, description="Bytes; signed, so that no other size is accepted.")]
-        | None
-    ) = None
+    filename: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=1024,
+            pattern=r"^[^\x00-\x1f\x7f]+$",
+            description="The file's own name, without control characters.",
+            examples=["Übergröße.jpg"],
+        ),
+    ]
+    content_type: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=255,
+            pattern="^[ -~]+$",
+            description="The file's media type, in ASCII; what it is is found by its content.",
+            examples=["image/jpeg"],
+        ),
+    ]
+    pipeline: Pipeline = None
+    size: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="In bytes; signed, so that no other size is accepted.", examples=[121417]),
+    ] = None
 
 
 class FromKeyRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A file that is there. Without `pipeline`, the default of its kind of media."""
 
     key: Key
-    pipeline: Pipeline | None = None
+    pipeline: Pipeline = None
 
 
 def presign(request: PresignRequest) -> Presigned:
@@ -80,7 +113,7 @@ def presign(request: PresignRequest) -> Presigned:
     _check_pipeline(request.pipeline)
     key = new_key(request.filename)
     job_id = str(uuid.uuid4()) if request.pipeline else None
-    _expect(key, job_id, request.pipeline or [])
+    _expect(key, job_id, request)
     return Presigned(
         key=key,
         url=files.upload_url(key, request.size),
@@ -89,12 +122,15 @@ def presign(request: PresignRequest) -> Presigned:
     )
 
 
-def _expect(key: str, job_id: str | None, pipeline: Sequence[str]) -> None:
+def _expect(key: str, job_id: str | None, request: PresignRequest) -> None:
     """Write down that an upload comes, before anybody can send it."""
     deadline = int(time.time()) + settings().upload_url_seconds + _UPLOAD_GRACE_SECONDS
+    name = filenames.shortened(filenames.base(request.filename))
     if job_id:
-        ledger.create_job(job_id, key, pipeline, upload_deadline=deadline)
-    ledger.write_ticket(key, job_id, deadline)
+        ledger.create_job(
+            job_id, key, request.pipeline or [], filename=name, upload_deadline=deadline
+        )
+    ledger.write_ticket(key, job_id, deadline, name)
 
 
 def from_key(request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
@@ -125,7 +161,13 @@ def from_key(request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
     else:
         waiting = _waiting_job(request.key, original, head, names)
         job_id = ledger.job_of_file(request.key, original.etag, names, candidate=waiting)
-    ledger.create_job(job_id, request.key, names, etag=original.etag)
+    ledger.create_job(
+        job_id,
+        request.key,
+        names,
+        filename=ledger.filename_of(request.key),
+        etag=original.etag,
+    )
     job = ledger.get_job(job_id)
     return _started(job) if job else Accepted(job_id)
 
@@ -220,20 +262,24 @@ def upload(content_type: str, body: bytes | str) -> Accepted:
     if len(body) > MOST_FORM_BYTES:
         detail = "A form may have 4 MB. For larger files, ask POST /uploads/presign/ for a URL to PUT to."
         raise TooLarge("form_too_large", detail)
-    filename, file_type, content, pipeline = _read_form(body, options["boundary"])
-    _check_pipeline(pipeline)
-    key, job_id = new_key(filename), str(uuid.uuid4())
-    _expect(key, job_id, pipeline or [])
-    name = filename.encode("ascii", "backslashreplace").decode()[:255]
-    files.put_original(key, content, file_type, {"filename": name})
+    wanted, content = _read_form(body, options["boundary"])
+    _check_pipeline(wanted.pipeline)
+    key, job_id = new_key(wanted.filename), str(uuid.uuid4())
+    _expect(key, job_id, wanted)
+    files.put_original(key, content, wanted.content_type)
     return Accepted(job_id)
 
 
-def _read_form(body: bytes, boundary: str) -> tuple[str, str, bytes, list[str] | None]:
+_FORM_FIELDS = ("file", "pipeline")
+
+
+def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:
+    """What a form asks for, as a presigned upload would be asked for, and the file in it."""
     try:
         form = MultipartParser(
             BytesIO(body), boundary, content_length=len(body), memory_limit=2 * MOST_FORM_BYTES
         )
+        names = [part.name for part in form.parts()]
         file, named = form.get("file"), form.get("pipeline")
         pipeline = [name.strip() for name in named.value.split(",")] if named else None
     except (MultipartError, UnicodeError, LookupError) as error:
@@ -241,19 +287,29 @@ def _read_form(body: bytes, boundary: str) -> tuple[str, str, bytes, list[str] |
         raise Malformed("malformed_form", f"The form cannot be read: {reason}.") from None
     if file is None or not file.filename:
         raise Malformed("file_missing", "The form has no field `file` with a file in it.")
-    return file.filename, file.content_type or "application/octet-stream", file.raw, pipeline
+    refuse_others("malformed_form", "field", names, _FORM_FIELDS)
+    described = {
+        "filename": file.filename,
+        "content_type": file.content_type or "application/octet-stream",
+        "pipeline": pipeline,
+    }
+    try:
+        return msgspec.convert(described, PresignRequest), file.raw
+    except msgspec.ValidationError as error:
+        raise malformed(error, PresignRequest) from None
 
 
 def get_job(job_id: str, base_url: str) -> JobView:
     """A job with its progress and its links."""
     found = ledger.get_job_and_progress(job_id) if _JOB_ID.fullmatch(job_id) else None
     if found is None:
-        raise NotFound("job_not_found", f"There is no job {job_id[:100]}.")
+        detail = f"There is no job {job_id[:100]}; GET /jobs/ lists those that there are."
+        raise NotFound("job_not_found", detail)
     return _view(*found, base_url)
 
 
 def _view(job: Job, standing: Standing, base_url: str) -> JobView:
-    input_url = files.original_url(job.source_key)
+    input_url = files.original_url(job.source_key, job.shown_name)
     used = job.usage
     stored = sum(state.output.size for state in job.step_states.values() if state.output)
     return job_view(
@@ -271,14 +327,14 @@ def list_jobs(parameters: dict[str, str], base_url: str) -> JobPage:
     limit = _limit(parameters.get("limit", "20"))
     status = parameters.get("status")
     if status is not None and status not in STATUSES:
-        allowed = ", ".join(STATUSES)
-        raise Unprocessable("unknown_status", f"There is no such status; there are {allowed}.")
+        detail = f"There is no such `status`; there are {', '.join(STATUSES)}."
+        raise Unprocessable("unknown_status", detail)
     key, cursor = parameters.get("key"), parameters.get("cursor")
     if key is not None:
         _check_key(key)
     found = ledger.list_jobs(
         limit,
-        _from_cursor(cursor) if cursor else None,
+        None if cursor is None else _from_cursor(cursor),
         [status] if status else STATUSES,
         key,
     )
@@ -296,13 +352,16 @@ class _links:
     def __call__(self, job: Job, output: Output) -> str:
         folder, _, name = output.s3_key.rpartition("/")
         if not name.endswith(".m3u8"):
-            return files.output_url(output.s3_key)
+            saved_as = filenames.of_output(
+                output.s3_key, job.job_id, job.source_key, job.shown_name
+            )
+            return files.output_url(output.s3_key, saved_as)
         token = tokens().issue(job.job_id, folder, float(job.duration or 0))
         return f"{self._base_url}/jobs/{job.job_id}/hls/{token}/{name}"
 
 
 _JOB_ID = re.compile(r"[0-9a-f-]{36}")
-HLS_FILE = re.compile(r"[a-z0-9_]+\.(m3u8|m4s|mp4)")
+HLS_FILE = re.compile(r"[a-z0-9_]{1,64}\.(m3u8|m4s|mp4)")
 
 
 def hls_file(job_id: str, token: str, name: str) -> tuple[str, bytes | str]:
@@ -341,14 +400,21 @@ def _growing(job_id: str, folder: str, name: str) -> bytes | None:
 
 def new_key(filename: str) -> str:
     """A key that nobody can guess or choose; the name survives as a harmless tail."""
-    tail = re.sub(r"[^A-Za-z0-9._-]+", "_", filename.replace("\\", "/").rsplit("/", 1)[-1])
-    return f"uploads/{uuid.uuid4().hex}_{tail.lstrip('._')[-100:] or 'file'}"
+    tail = filenames.plain(filenames.base(filename))[-100:]
+    return f"uploads/{uuid.uuid4().hex}_{tail or 'file'}"
+
+
+def most_source_bytes() -> int:
+    """What this stage takes by one PUT."""
+    return min(MOST_PUT_BYTES, settings().max_source_bytes)
 
 
 def _check_size(size: int | None) -> None:
-    limit = min(MOST_PUT_BYTES, settings().max_source_bytes)
+    limit = most_source_bytes()
     if size is not None and size > limit:
-        raise TooLarge("source_too_large", f"A file may have {limit} bytes, but not {size}.")
+        raise TooLarge(
+            "source_too_large", f"A file may have {limit} bytes: a `size` of {size} is too large."
+        )
 
 
 def _check_pipeline(pipeline: Sequence[str] | None) -> None:
@@ -357,14 +423,26 @@ def _check_pipeline(pipeline: Sequence[str] | None) -> None:
 
 
 def _check_key(key: str) -> None:
-    if not 0 < len(key.encode()) <= MOST_KEY_BYTES:
-        raise Malformed("malformed_request", f"A key has 1 to {MOST_KEY_BYTES} bytes.")
+    """Refuse what S3 or DynamoDB would: no object can have such a key."""
+    if not 0 < len(key.encode(errors="replace")) <= MOST_KEY_BYTES:
+        detail = (
+            f"`key` has 1 to {MOST_KEY_BYTES} bytes: it is that of an object in the upload bucket."
+        )
+        raise Malformed("malformed_request", detail)
+    if re.search("[\0\ud800-\udfff]", key) or normpath(key).split("/")[0] == "..":
+        detail = (
+            "`key` is that of an object in the upload bucket: no object's leaves it, or has a NUL."
+        )
+        raise Malformed("malformed_request", detail)
 
 
 def _limit(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= MOST_JOBS:
         raise Malformed("malformed_request", f"`limit` is a number from 1 to {MOST_JOBS}.")
     return int(text)
+
+
+_POSITION = re.compile(r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}\.[0-9]{6}Z#[0-9a-f-]{36}")
 
 
 def _to_cursor(position: str) -> str:
@@ -375,8 +453,9 @@ def _from_cursor(cursor: str) -> str:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         position = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
-    except (binascii.Error, UnicodeError):
+    except ValueError:  # not in base64, or of something that is not text
         position = ""
-    if not re.fullmatch(r"[0-9T:.-]+Z#[0-9a-f-]{36}", position):
-        raise Malformed("malformed_cursor", "`cursor` is a `next_cursor` of an earlier answer.")
+    if not _POSITION.fullmatch(position):
+        detail = "`cursor` is a `next_cursor` of an earlier answer; the first page has none."
+        raise Malformed("malformed_cursor", detail)
     return position

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from itertools import batched
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
@@ -16,6 +15,7 @@ from botocore.response import StreamingBody
 
 from chalicelib.aws import s3
 from chalicelib.errors import JobError, Transient
+from chalicelib.filenames import disposition
 from chalicelib.plan import Source
 from chalicelib.settings import settings
 
@@ -126,13 +126,12 @@ def missing() -> JobError:
     return JobError("source_missing", "The file is not there any more.")
 
 
-def put_original(key: str, body: bytes, content_type: str, metadata: dict[str, str]) -> None:
+def put_original(key: str, body: bytes, content_type: str) -> None:
     s3().put_object(
         Bucket=settings().upload_bucket,
         Key=key,
         Body=body,
         ContentType=content_type,
-        Metadata=metadata,
     )
 
 
@@ -247,21 +246,23 @@ def upload_url(key: str, size: int | None) -> str:
     )
 
 
-def original_url(key: str) -> str:
-    """A presigned GET of the original, which a browser saves and never renders."""
-    name = quote(key.rsplit("/", 1)[-1])
+def original_url(key: str, name: str) -> str:
+    """A presigned GET of the original, which a browser saves by this name and never renders."""
     params = {
         "Bucket": settings().upload_bucket,
         "Key": key,
-        "ResponseContentDisposition": f"attachment; filename*=UTF-8''{name}",
+        "ResponseContentDisposition": disposition("attachment", name),
         "ResponseContentType": "application/octet-stream",
     }
     return _download_url(params)
 
 
-def output_url(key: str) -> str:
-    """A presigned GET of an output."""
-    return _download_url({"Bucket": settings().output_bucket, "Key": key})
+def output_url(key: str, name: str | None = None) -> str:
+    """A presigned GET of an output, which a browser shows, and saves by this name."""
+    params = {"Bucket": settings().output_bucket, "Key": key}
+    if name is not None:
+        params["ResponseContentDisposition"] = disposition("inline", name)
+    return _download_url(params)
 
 
 def _download_url(params: dict[str, str]) -> str:

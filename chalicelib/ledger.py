@@ -101,6 +101,7 @@ def create_job(
     source_key: str,
     pipeline: Sequence[str],
     *,
+    filename: str = "",
     etag: str = "",
     upload_deadline: int | None = None,
 ) -> None:
@@ -112,6 +113,7 @@ def create_job(
         Job.SK,
         status=PENDING,
         source_key=source_key,
+        filename=filename,
         created=f"{created_at}#{job_id}",
         created_at=created_at,
         updated_at=created_at,
@@ -600,12 +602,13 @@ def _used_by_tasks(job_id: str) -> Iterator[str]:
 # ── identities ──────────────────────────────────────────────────────────────────────────────────
 
 
-def write_ticket(key: str, job_id: str | None, expires_at: int) -> None:
+def write_ticket(key: str, job_id: str | None, expires_at: int, filename: str = "") -> None:
     """Remember that a URL for `key` is handed out, so that its upload is never taken for a drop."""
     Ticket(
         f"upload#{key}",
         Ticket.SK,
         ticket_job_id=job_id,
+        filename=filename,
         expires_at=expires_at + 7 * _DAY,
     ).save()
 
@@ -616,6 +619,14 @@ def get_ticket(key: str) -> tuple[bool, str | None]:
         return True, Ticket.get(f"upload#{key}", Ticket.SK, consistent_read=True).ticket_job_id
     except DoesNotExist:
         return False, None
+
+
+def filename_of(key: str) -> str:
+    """What the client called the file that it got a URL for; empty where nobody is known to have."""
+    try:
+        return Ticket.get(f"upload#{key}", Ticket.SK, consistent_read=True).filename
+    except DoesNotExist:
+        return ""
 
 
 def job_of_file(

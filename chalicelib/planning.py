@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import zip_longest
-from urllib.parse import unquote
 
 import msgspec
 
 from chalicelib import renditions
 from chalicelib.errors import JobError
 from chalicelib.excerpt import samples_of
+from chalicelib.filenames import stem
 from chalicelib.media import Facts, ImageFacts, VideoFacts
 from chalicelib.plan import (
     Command,
@@ -165,11 +164,3 @@ def _encoding(facts: VideoFacts, chunks: int) -> str:
     # The source itself has no index.
     copied = f", from a copy: {facts.uncut}" if facts.uncut else ""
     return f"In {chunks} chunks at once{copied}."
-
-
-def stem(key: str) -> str:
-    """What is left of a client's file name in the keys of outputs: harmless, and at most 60 characters."""
-    name = key.rsplit("/", 1)[-1]
-    name = re.sub(r"^[0-9a-f]{32}_", "", name)
-    name = name.rsplit(".", 1)[0] if "." in name[1:] else name
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", unquote(name)).strip("._")[:60] or "file"

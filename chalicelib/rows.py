@@ -29,6 +29,7 @@ from pynamodb.attributes import (
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
 
+from chalicelib import filenames
 from chalicelib.plan import GENERATION
 from chalicelib.settings import settings
 from chalicelib.usage import Used, read, total
@@ -118,6 +119,7 @@ class Job(Row, discriminator="job"):
 
     status = UnicodeAttribute()
     source_key = UnicodeAttribute()
+    filename = UnicodeAttribute(default="")  # as the client gave it; empty: as the key has it
     created = UnicodeAttribute()  # created_at and id: unique, and sorts by time
     created_at = UnicodeAttribute()
     updated_at = UnicodeAttribute()
@@ -146,6 +148,11 @@ class Job(Row, discriminator="job"):
     seen = NumberAttribute(default=0)  # what had ended when the sweep looked last
     by_status = _ByStatus()
     by_key = _ByKey()
+
+    @property
+    def shown_name(self) -> str:
+        """The name of the file that it is of."""
+        return self.filename or filenames.of_key(self.source_key)
 
     @property
     def usage(self) -> list[Used] | None:
@@ -207,6 +214,7 @@ class Ticket(Row, discriminator="ticket"):
     SK = "ticket"
 
     ticket_job_id = UnicodeAttribute(null=True)
+    filename = UnicodeAttribute(default="")
 
 
 class Identity(Row, discriminator="claim"):

@@ -47,6 +47,8 @@ class Tokens:
 
     def check(self, token: str, job_id: str) -> Grant:
         """What the token allows; raises Forbidden where it is forged, another job's, or expired."""
+        if not token.isascii():
+            raise _invalid()
         grant = msgspec.convert(self._verify(token), Grant)
         if grant.job_id != job_id:
             raise _invalid()

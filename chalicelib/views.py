@@ -75,6 +75,7 @@ class JobView(msgspec.Struct):
     encoding: str
     usage: Usage | None
     key: str
+    filename: str
     created_at: str
     updated_at: str
     input_url: str
@@ -151,6 +152,7 @@ def job_view(
         encoding=job.encoding,
         usage=usage,
         key=job.source_key,
+        filename=job.shown_name,
         created_at=job.created_at,
         updated_at=job.updated_at,
         input_url=input_url,

@@ -38,6 +38,7 @@ sys.path.insert(0, str(unpacked("ffmpeg", LOCAL / "layers") / "python"))
 ABSENT = {
     "corpus": not HAS_CORPUS,
     "strace": shutil.which("strace") is None,
+    "npm": not (ROOT / "testing" / "contract" / "node_modules").exists(),
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from chalicelib import remux
 from chalicelib.errors import JobError, Unprocessable
+from chalicelib.filenames import stem
 from chalicelib.media import (
     Coded,
     Cut,
@@ -21,7 +22,7 @@ from chalicelib.media import (
 )
 from chalicelib.packaging import shortfall
 from chalicelib.plan import Chunk, Command, Plan, Poster, Remux, Sound, work_folder
-from chalicelib.planning import make_plan, stem
+from chalicelib.planning import make_plan
 from chalicelib.queues import QUEUES
 from chalicelib.steps import DEFAULT_PIPELINES, STEPS, find_steps
 
@@ -147,7 +148,8 @@ def test_a_thumbnail_fits_and_is_never_larger() -> None:
     [
         ("uploads/" + "a" * 32 + "_photo.png", "photo"),
         ("my holiday/a+b c%20.JPEG", "a_b_c"),
-        ("ünïcode.png", "n_code"),
+        ("ünïcode.png", "unicode"),
+        ("Übergröße привет.jpg", "Ubergrosse_privet"),
         (".hidden", "hidden"),
         ("folder/", "file"),
         ("x" * 200 + ".mp4", "x" * 60),

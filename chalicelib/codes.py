@@ -1,0 +1,113 @@
+"""Every code that a refused call or a failed job can have: what it means, and what to do.
+
+docs/errors.md shows them; a test holds both to what the code raises.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Meaning(NamedTuple):
+    """Of a refused call the statuses that it comes with."""
+
+    statuses: tuple[int, ...]
+    text: str
+
+
+# What the API answers.
+REFUSALS = {
+    "malformed_json": Meaning((400,), "The body is not JSON. Send an object in UTF-8."),
+    "malformed_request": Meaning(
+        (400,),
+        "A field, parameter or header is missing, unknown, repeated or out of bounds. `detail` names it.",
+    ),
+    "malformed_cursor": Meaning(
+        (400,), "`cursor` is not a `next_cursor` of an earlier answer. Leave it away to start anew."
+    ),
+    "malformed_form": Meaning(
+        (400,), "The form cannot be read, or has fields beside `file` and `pipeline`."
+    ),
+    "file_missing": Meaning((400,), "The form has no field `file` with a named file in it."),
+    "token_invalid": Meaning(
+        (403,), "The link to HLS is forged, or another job's. Ask for the job again."
+    ),
+    "token_expired": Meaning((403,), "The link to HLS has expired. Ask for the job again."),
+    "job_not_found": Meaning((404,), "There is no job with this id, or no longer."),
+    "key_not_found": Meaning((404,), "There is no file with this key in the upload bucket."),
+    "file_not_found": Meaning((404,), "The HLS rendition has no file of this name, or not yet."),
+    "method_not_allowed": Meaning(
+        (405,), "The path is there, but not for this method. `Allow` has those that it takes."
+    ),
+    "upload_incomplete": Meaning(
+        (409,), "A URL was given for this key, but nothing was uploaded to it yet. PUT it first."
+    ),
+    "source_too_large": Meaning((413, 422), "The file is larger than this stage takes."),
+    "form_too_large": Meaning(
+        (413,), "A form may have 4 MB. Upload to the URL of POST /uploads/presign/ instead."
+    ),
+    "unsupported_type": Meaning((415,), "The body is not multipart/form-data."),
+    "size_required": Meaning((422,), "This stage wants to know the file's `size` before."),
+    "empty_pipeline": Meaning((422,), "The pipeline names no step. Leave it away for the default."),
+    "unknown_step": Meaning((422,), "The pipeline names a step that there is not."),
+    "repeated_step": Meaning((422,), "The pipeline names a step more than once."),
+    "unknown_status": Meaning((422,), "There is no such status to list jobs by."),
+    "idempotency_key_reused": Meaning(
+        (422,), "This Idempotency-Key came with another body before. Use a new one."
+    ),
+    "not_looked_at": Meaning(
+        (422,), "The file could not be looked at within this call. Try again, or start the job."
+    ),
+    "internal_error": Meaning((500,), "Something unexpected happened here. Try again."),
+}
+
+# What API Gateway answers before the API is called.
+GATEWAY = {
+    "bad_request": Meaning((400,), "The request cannot be understood."),
+    "unauthorized": Meaning((401,), "The request does not say who sends it."),
+    "invalid_api_key": Meaning((403,), "The header x-api-key is missing, or names no key."),
+    "access_denied": Meaning((403,), "The sender may not do this."),
+    "invalid_signature": Meaning((403,), "The request's AWS signature is not right."),
+    "expired_token": Meaning((403,), "The credentials of the request have expired."),
+    "forbidden": Meaning((403,), "Nothing is at this path, or the request is not signed."),
+    "filtered": Meaning((403,), "A firewall rule refused the request."),
+    "not_found": Meaning((404,), "There is nothing at this path."),
+    "too_large": Meaning((413,), "The request is too large. Upload to a presigned URL instead."),
+    "unsupported_media_type": Meaning((415,), "This type cannot be read."),
+    "throttled": Meaning((429,), "Too many requests. Try again in a moment."),
+    "quota_exceeded": Meaning((429,), "This key has used up its month's requests."),
+    "bad_gateway": Meaning((502,), "The API's function could not be called. Try again."),
+    "timeout": Meaning((504,), "The answer took too long. Try again."),
+}
+
+# Why a job or a step of it failed; POST /jobs/estimate/ refuses with the same, as 422.
+FAILURES = {
+    "empty_file": "The file has no bytes.",
+    "unsupported_media": "The file is no image or video that Sluice knows, whatever its name says.",
+    "source_too_large": "The file has more bytes than this stage takes.",
+    "too_many_pixels": "The picture is larger than this stage takes.",
+    "too_many_streams": "The film has more streams than this stage takes.",
+    "too_long": "The film is longer than this stage takes.",
+    "too_long_as_a_whole": "The film cannot be cut into chunks, and is too long for one function.",
+    "no_video_stream": "The file has no pictures: it is sound alone, or damaged.",
+    "step_needs_video": "The pipeline names a step for videos, but the file is an image.",
+    "empty_pipeline": "The metadata of a dropped file names no step.",
+    "unknown_step": "The metadata of a dropped file names a step that there is not.",
+    "repeated_step": "The metadata of a dropped file names a step more than once.",
+    "source_damaged": "The file is damaged: too much of it cannot be decoded.",
+    "conversion_failed": "The film could not be converted: it seems to be damaged.",
+    "decoder_crashed": "The file makes its decoder crash: it is damaged, or made to harm.",
+    "decoder_memory": "The file asks for more memory than a decoder may take.",
+    "decoder_timeout": "Looking at the file took longer than it may.",
+    "step_timeout": "A step took longer than one function may.",
+    "source_changed": "The file was overwritten while it was worked on. Start a new job.",
+    "source_missing": "The file was deleted before it was worked on.",
+    "upload_expired": "Nothing was uploaded to the presigned URL in time.",
+    "output_too_large": "An output would be larger than one can be.",
+    "chunk_not_exact": "A chunk did not come out frame for frame as planned. It is a fault of ours.",
+    "chunks_differ": "Chunks cannot be joined: they were encoded differently. It is a fault of ours.",
+    "copy_not_exact": "The film's copy is not what the film is. It is encoded as a whole then.",
+    "attempts_exhausted": "A task was tried as often as it may be. The sentence has the last reason.",
+    "intake_failed": "The job could not be started, as often as it was tried.",
+    "deadline_exceeded": "The job has taken longer than any may.",
+}

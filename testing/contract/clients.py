@@ -1,0 +1,96 @@
+"""What others make of the API's description: what linters say of it, and clients generated from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+MODULES = HERE / "node_modules"
+# Neither asks home for a newer version, nor tells it anything.
+_QUIET = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
+
+
+class ToolError(Exception):
+    """A tool has failed; the message is what it said."""
+
+
+def write(document: dict[str, Any], folder: Path) -> Path:
+    """The description as a file."""
+    path = folder / "openapi.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def lint(description: Path) -> str:
+    """What spectral and redocly find in it, warnings and hints too; raises ToolError where it is anything."""
+    spectral = _node("spectral", "lint", str(description), "--fail-severity", "hint")
+    redocly = _node(
+        "redocly", "lint", str(description), "--extends", "recommended", "--format", "json"
+    )
+    totals = json.loads(redocly)["totals"]
+    if totals["errors"] or totals["warnings"]:
+        raise ToolError(redocly)
+    return f"{spectral.strip()}\n{totals}"
+
+
+def typescript_client(description: Path, folder: Path) -> Path:
+    """The program job.ts, compiled with the types that openapi-typescript makes; raises ToolError."""
+    for name in ("job.ts", "tsconfig.json", "package.json"):
+        shutil.copy(HERE / name, folder / name)
+    (folder / "node_modules").symlink_to(MODULES)
+    _node("openapi-typescript", str(description), "--output", str(folder / "api.d.ts"))
+    _node("tsc", "--project", str(folder))
+    return folder / "built" / "job.js"
+
+
+def python_client(description: Path, folder: Path) -> Path:
+    """The folder with the package sluice_client that openapi-python-client makes; raises ToolError."""
+    config = folder / "config.json"
+    # It knows no playlists, and nobody reads the code: it need not be pretty.
+    types = {"application/vnd.apple.mpegurl": "text/plain"}
+    config.write_text(json.dumps({"post_hooks": [], "content_type_overrides": types}))
+    _run(
+        str(Path(sys.executable).with_name("openapi-python-client")),
+        "generate", "--path", str(description), "--config", str(config),
+        "--meta", "none", "--output-path", str(folder / "sluice_client"), "--fail-on-warning",
+    )  # fmt: skip
+    return folder
+
+
+def run_typescript(program: Path, api_url: str, file: Path) -> dict[str, Any]:
+    """What job.ts tells of its job."""
+    told: dict[str, Any] = json.loads(_run("node", str(program), api_url, str(file)))
+    return told
+
+
+def run_python(package: Path, api_url: str, file: Path) -> dict[str, Any]:
+    """What python_job.py tells of its job."""
+    program = str(HERE / "python_job.py")
+    told: dict[str, Any] = json.loads(
+        _run(sys.executable, program, api_url, str(file), PYTHONPATH=str(package))
+    )
+    return told
+
+
+def _node(tool: str, *args: str) -> str:
+    return _run(str(MODULES / ".bin" / tool), *args, **_QUIET)
+
+
+def _run(*command: str, **variables: str) -> str:
+    done = subprocess.run(
+        command,
+        cwd=HERE,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ToolError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    return done.stdout

@@ -1,0 +1,54 @@
+"""docs/uppy.html in Chromium, as a reader opens it; what it loads from Uppy's site comes from npm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from playwright.sync_api import Page, Route, sync_playwright
+
+from infra.paths import ROOT
+from testing.contract.clients import MODULES
+
+CHROMIUM = Path("/usr/bin/chromium")
+PAGE = ROOT / "docs" / "uppy.html"
+_SITE = "https://releases.transloadit.com/uppy/v6.0.1/"
+
+
+@contextmanager
+def opened(api_url: str) -> Iterator[Page]:
+    """The page, for the API at this address."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        page = browser.new_page()
+        page.route(f"{_SITE}**", _from_npm)
+        page.goto(f"{PAGE.as_uri()}?api={quote(api_url, safe='')}")
+        try:
+            yield page
+        finally:
+            browser.close()
+
+
+def _from_npm(route: Route) -> None:
+    file = MODULES / "uppy" / "dist" / route.request.url.removeprefix(_SITE)
+    kinds = {".mjs": "text/javascript", ".css": "text/css"}
+    route.fulfill(
+        body=file.read_bytes(),
+        headers={"Content-Type": kinds[file.suffix], "Access-Control-Allow-Origin": "*"},
+    )
+
+
+def send(page: Page, *files: Path, seconds: float) -> list[str]:
+    """Choose files in the page, have them sent, and wait; how each job ended."""
+    page.set_input_files("input[type=file] >> nth=0", list(files))
+    page.get_by_role("button", name="Upload").first.click()
+    page.wait_for_function(
+        "count => document.querySelectorAll('#jobs li[data-status]').length === count",
+        arg=len(files),
+        timeout=seconds * 1000,
+    )
+    return [str(each.get_attribute("data-status")) for each in page.query_selector_all("#jobs li")]
