@@ -71,7 +71,8 @@ def _run(chosen: argparse.Namespace) -> None:
         case "delete":
             account = located(Account(endpoint_url))
             refuse_unconfirmed(chosen.stage, chosen.confirm, account)
-            delete(chosen.stage, account)
+            if not delete(chosen.stage, account):
+                print(f"There is no stack of {chosen.stage}.")
 
 
 def _print_environment() -> None:

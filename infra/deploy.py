@@ -169,16 +169,18 @@ def deploy(build: Build, account: Account) -> dict[str, str]:
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
 
-def delete(stage: str, account: Account) -> None:
-    """Delete the stack and tell what stays. Buckets and table do, but for stages of a local cloud."""
+def delete(stage: str, account: Account) -> bool:
+    """Delete the stack and tell what stays; False if there was none.
+
+    Buckets and table stay, but for stages of a local cloud.
+    """
     refuse_local(stage, account)
     name = stack_name(stage)
     cloudformation = account.cloudformation()
     stack = _find(cloudformation, name)
     if not stack:
-        print(f"There is no stack {name}")
-        return
-    if stage not in LOCAL_STAGES:
+        return False
+    if stack.get("EnableTerminationProtection"):
         cloudformation.update_termination_protection(
             StackName=name, EnableTerminationProtection=False
         )
@@ -189,6 +191,9 @@ def delete(stage: str, account: Account) -> None:
     print(f"Deleting {name}", flush=True)
     cloudformation.delete_stack(StackName=stack["StackId"])
     _wait(cloudformation, stack["StackId"])
+    bucket = _artefacts(account)
+    if _exists(account.s3(), bucket, account.number()):
+        _empty(account.s3(), bucket, f"{stage}/")
     kept = Kept(name, account)
     left = kept.there()
     if left:
@@ -197,12 +202,12 @@ def delete(stage: str, account: Account) -> None:
         for bucket in kept.buckets:
             print(f"  aws s3 rb --force s3://{bucket}")
         print(f"  aws dynamodb delete-table --table-name {kept.table}")
+    return True
 
 
 def _upload(build: Build, account: Account, kept: Kept, *, adopting: bool) -> str:
     """The artefacts, as versions of objects of the stage; the address of the template that names them."""
-    s3 = account.s3()
-    bucket = f"sluice-artifacts-{account.number()}-{s3.meta.region_name}"
+    s3, bucket = account.s3(), _artefacts(account)
     _make_private_bucket(s3, bucket, account.number())
     _expire_superseded(s3, bucket)
     template = json.loads((build.folder / "sam.json").read_text())
@@ -211,13 +216,18 @@ def _upload(build: Build, account: Account, kept: Kept, *, adopting: bool) -> st
     for resource in template["Resources"].values():
         for uri in ("CodeUri", "ContentUri"):
             if uri in resource.get("Properties", {}):
-                name = resource["Properties"][uri].removeprefix("./")
-                if name not in versions:
-                    content = (build.folder / name).read_bytes()
-                    versions[name] = _put(s3, bucket, f"{build.stage}/{name}", content)
-                resource["Properties"][uri] = versions[name]
+                path = build.folder / resource["Properties"][uri]
+                key = f"{build.stage}/{path.name}"
+                if key not in versions:
+                    versions[key] = _put(s3, bucket, key, path.read_bytes())
+                resource["Properties"][uri] = versions[key]
     put = _put(s3, bucket, f"{build.stage}/template.json", json.dumps(template).encode())
     return f"{s3.meta.endpoint_url}/{bucket}/{put['Key']}"
+
+
+def _artefacts(account: Account) -> str:
+    """The bucket for what is deployed, of all stages."""
+    return f"sluice-artifacts-{account.number()}-{account.s3().meta.region_name}"
 
 
 def _exists(s3: S3Client, bucket: str, owner: str) -> bool:
@@ -258,6 +268,7 @@ def _expire_superseded(s3: S3Client, bucket: str) -> None:
         "Status": "Enabled",
         "Filter": {"Prefix": ""},
         "NoncurrentVersionExpiration": {"NoncurrentDays": _SUPERSEDED_DAYS},
+        "Expiration": {"ExpiredObjectDeleteMarker": True},
         "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
     }
     s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
@@ -280,8 +291,8 @@ def _put(s3: S3Client, bucket: str, key: str, content: bytes) -> dict[str, str]:
     return {"Bucket": bucket, "Key": key, "Version": version}
 
 
-def _empty(s3: S3Client, bucket: str) -> None:
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+def _empty(s3: S3Client, bucket: str, prefix: str = "") -> None:
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         found: Any = [{"Key": entry["Key"]} for entry in page.get("Contents", [])]
         if found:
             s3.delete_objects(Bucket=bucket, Delete={"Objects": found})

@@ -163,7 +163,7 @@ def test_what_is_deployed_stays_and_what_it_replaced_expires(elsewhere: str) -> 
     s3, bucket = account.s3(), "sluice-artifacts-000000000000-us-east-1"
     (rule,) = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
     assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
-    assert "Expiration" not in rule
+    assert rule["Expiration"] == {"ExpiredObjectDeleteMarker": True}
 
     def versions() -> list[str]:
         listed = s3.list_object_versions(Bucket=bucket)["Versions"]
@@ -176,6 +176,9 @@ def test_what_is_deployed_stays_and_what_it_replaced_expires(elsewhere: str) -> 
     s3.put_object(Bucket=bucket, Key="test/pyav.zip", Body=b"another")
     deploy(built, account)
     assert versions() == sorted([*once, "test/pyav.zip", "test/pyav.zip", "test/template.json"])
+    assert delete("test", account)
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
+    assert not delete("test", account)
 
 
 def test_up_on_an_emulator_that_is_there_never_writes_the_callers_secret_down(
