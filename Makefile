@@ -24,7 +24,7 @@ demo: setup ## an image and a film through every step, on a cloud of its own
 up: setup ## the local cloud, left running (PORT=, AWS_ENDPOINT_URL= for one that is there)
 	@$(INFRA) up --port $(PORT) $(if $(AUTH),--auth $(AUTH))
 
-down: setup ## stop it
+down: setup ## stop it: files, outputs and jobs are gone with it
 	@$(INFRA) down
 
 env: setup ## shell variables for the running cloud: eval "$$(make -s env)"

@@ -57,7 +57,8 @@ def _run(chosen: argparse.Namespace) -> None:
         case "up":
             cloud.up(chosen.stage, chosen.port, chosen.auth)
         case "down":
-            print("Stopped" if cloud.down() else "Nothing was up")
+            gone = "Stopped: its files, outputs and jobs are gone with it"
+            print(gone if cloud.down() else "Nothing was up")
         case "env":
             _print_environment()
         case "package":

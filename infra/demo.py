@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import io
+import re
+import shutil
 import time
 from pathlib import Path
+from urllib.parse import urljoin
 
 import av
 from PIL import Image
 
-from infra import cloud, samples
+from infra import cloud, demo_page, samples
 from infra.client import Client, Job
+from infra.demo_page import Made, Shown
 from infra.paths import LOCAL
+
+PAGE = LOCAL / "demo"
 
 
 def main() -> None:
     started = time.monotonic()
+    shutil.rmtree(PAGE, ignore_errors=True)
     with cloud.running("local") as stack, Client(stack) as client:
         picture = samples.sample("photo.jpg", LOCAL / "samples")
         film = samples.sample("plain.mp4", LOCAL / "samples")
-        _show(client, picture, "thumbnail", "watermark")
-        _show(client, film, "thumbnail", "watermark", "transcode_720p", "hls_720p")
+        shown = [
+            _show(client, picture, "thumbnail", "watermark"),
+            _show(client, film, "thumbnail", "watermark", "transcode_720p", "hls_720p"),
+        ]
+    page = demo_page.write(shown, PAGE)
     print(
         f"\nAll of it took {time.monotonic() - started:.0f} s. `make up` leaves the cloud running."
+        f"\nThis page shows what came out: {page}"
     )
 
 
-def _show(client: Client, path: Path, *pipeline: str) -> None:
+def _show(client: Client, path: Path, *pipeline: str) -> Shown:
     print(f"\n{path.name}, {path.stat().st_size:,} bytes → {', '.join(pipeline)}", flush=True)
     shown = None
     for job in client.follow(client.upload(path, *pipeline), seconds=120):
@@ -37,19 +48,39 @@ def _show(client: Client, path: Path, *pipeline: str) -> None:
             shown = line
     if job["status"] != "SUCCESS":
         raise SystemExit(f"The demo failed: {job['error']}")
-    _print_outputs(client, job)
+    folder = PAGE / path.stem
+    folder.mkdir(parents=True)
+    original = folder / path.name
+    shutil.copy(path, original)
+    return Shown(job, original, [_fetch(client, job, output, folder) for output in job["outputs"]])
 
 
-def _print_outputs(client: Client, job: Job) -> None:
-    """Each output as it is when fetched and looked into, not as the job says."""
-    for output in job["outputs"]:
-        if output["type"] == "hls_720p":
-            found = probe_film(output["url"])
-        else:
-            content = client.http.get(output["url"]).raise_for_status().content
-            is_film = output["content_type"].startswith("video/")
-            found = probe_film(io.BytesIO(content)) if is_film else probe_picture(content)
-        print(f"  {output['type']:15} {output['size']:>10,} bytes  {found:32} {output['s3_key']}")
+def _fetch(client: Client, job: Job, output: Job, folder: Path) -> Made:
+    """An output as it is when fetched and looked into, not as the job says; kept in `folder`."""
+    if output["type"] == "hls_720p":
+        found = probe_film(output["url"])
+        file = _fetch_hls(client, output["url"], folder / "hls")
+    else:
+        content = client.http.get(output["url"]).raise_for_status().content
+        is_film = output["content_type"].startswith("video/")
+        found = probe_film(io.BytesIO(content)) if is_film else probe_picture(content)
+        file = folder / Path(output["s3_key"]).name.partition("_")[2]
+        file.write_bytes(content)
+    print(f"  {output['type']:15} {output['size']:>10,} bytes  {found:32} {output['s3_key']}")
+    return Made(output, found, file)
+
+
+def _fetch_hls(client: Client, url: str, folder: Path) -> Path:
+    """A playlist and all that it leads to; its paths are relative."""
+    folder.mkdir(exist_ok=True)
+    file = folder / url.rpartition("/")[2]
+    content = client.http.get(url, follow_redirects=True).raise_for_status().content
+    file.write_bytes(content)
+    if file.suffix == ".m3u8":
+        text = content.decode()
+        for name in {*re.findall(r'URI="([^"]+)"', text), *re.findall(r"^[^#\s].*$", text, re.M)}:
+            _fetch_hls(client, urljoin(url, name), folder)
+    return file
 
 
 def probe_picture(content: bytes) -> str:

@@ -325,11 +325,15 @@ def sample(name: str, folder: Path) -> Path:
 
 
 def main() -> None:
-    """Make the named samples in the current folder."""
+    """Make the named samples in a folder."""
     parser = argparse.ArgumentParser(prog="python -m infra.samples", description=main.__doc__)
     parser.add_argument("names", nargs="+", choices=ALL, metavar="NAME", help=", ".join(ALL))
-    for name in parser.parse_args().names:
-        print(sample(name, Path.cwd()).name)
+    parser.add_argument(
+        "--folder", type=Path, default=Path.cwd(), help="the current one if not said"
+    )
+    chosen = parser.parse_args()
+    for name in chosen.names:
+        print(sample(name, chosen.folder))
 
 
 if __name__ == "__main__":

@@ -95,7 +95,8 @@ def test_up_twice_is_harmless_a_busy_port_is_refused_and_down_leaves_nothing(
         everything = [ministack, *ministack.children(recursive=True)]
     finally:
         down = make(project, "down")
-    assert (down.returncode, down.stdout.splitlines()[-1]) == (0, "Stopped")
+    assert down.returncode == 0
+    assert down.stdout.splitlines()[-1].startswith("Stopped")
     assert [process for process in everything if alive(process)] == []
     left = {path.name for path in (project / ".local").iterdir()}
     assert left == {"layers", "cache", "cloud-venv", "build", "cloud.log"}

@@ -25,23 +25,28 @@ def test_every_step_is_in_the_readme() -> None:
 
 
 @pytest.mark.stack
-def test_every_command_of_the_readme_runs(project: Path, free_port: int) -> None:
-    script = "\n".join([f"make up PORT={free_port}", "trap 'make down' EXIT", *COMMANDS])
+def test_every_command_of_the_readme_runs(project: Path, free_port: int, tmp_path: Path) -> None:
+    up = [f"make up PORT={free_port}", f"trap 'make -C {project} down' EXIT"]
+    script = "\n".join([*up, *COMMANDS, "cat film.json > ~/film"])
+    before = set(project.iterdir())
+    home = tmp_path / "home"
+    home.mkdir()
     done = subprocess.run(
         ["/bin/bash", "-euo", "pipefail", "-c", script],
         cwd=project,
-        env={"PATH": os.environ["PATH"], "HOME": str(project)},
+        env={"PATH": os.environ["PATH"], "HOME": str(home)},
         capture_output=True,
         text=True,
         timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    film = json.loads((project / "film.json").read_text())
+    assert set(project.iterdir()) - before <= {project / "__pycache__"}
+    film = json.loads((home / "film").read_text())
     assert (film["status"], len(film["outputs"])) == ("SUCCESS", 2)
     for shown in (
         '"status": "SUCCESS"',
-        "task#thumbnail",
+        "#thumbnail",
         "sluice-local-dead-letters",
         '"0"',
         "Done",
