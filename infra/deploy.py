@@ -8,12 +8,15 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import ClientError
 
 from infra.build import Build, chosen_auth
+from infra.bundling import bundle_layers, leaves_layers_out
 from infra.kept import Kept, create_around
 from infra.parts.gateway import LOCAL_API_ID
 from infra.parts.names import LOCAL_STAGES
@@ -208,14 +211,18 @@ def _upload(build: Build, account: Account, kept: Kept, *, adopting: bool) -> st
     template = json.loads((build.folder / "sam.json").read_text())
     kept.name_in(template["Resources"], adopting=adopting)
     versions: dict[str, dict[str, str]] = {}
-    for resource in template["Resources"].values():
-        for uri in ("CodeUri", "ContentUri"):
-            if uri in resource.get("Properties", {}):
-                name = resource["Properties"][uri].removeprefix("./")
-                if name not in versions:
-                    content = (build.folder / name).read_bytes()
-                    versions[name] = _put(s3, bucket, f"{build.stage}/{name}", content)
-                resource["Properties"][uri] = versions[name]
+    with TemporaryDirectory() as scratch:
+        if leaves_layers_out(account.endpoint_url):
+            print("  this LocalStack does not apply layers: they go into the functions", flush=True)
+            bundle_layers(build.folder, template, Path(scratch))
+        for resource in template["Resources"].values():
+            for uri in ("CodeUri", "ContentUri"):
+                if uri in resource.get("Properties", {}):
+                    path = build.folder / resource["Properties"][uri]
+                    if path.name not in versions:
+                        key = f"{build.stage}/{path.name}"
+                        versions[path.name] = _put(s3, bucket, key, path.read_bytes())
+                    resource["Properties"][uri] = versions[path.name]
     put = _put(s3, bucket, f"{build.stage}/template.json", json.dumps(template).encode())
     return f"{s3.meta.endpoint_url}/{bucket}/{put['Key']}"
 
@@ -312,7 +319,7 @@ def _wait(cloudformation: CloudFormationClient, name: str) -> None:
         if done != told:
             told = done
             print(f"  {name}: {status}, {done} steps done", flush=True)
-    if "ROLLBACK" in status or status.endswith("_FAILED"):
+    if "ROLLBACK" in status or status.endswith("_FAILED") or _rolled_back(cloudformation, name):
         raise DeployError(f"The stack {name} ended as {status}. {_reason(cloudformation, name)}")
 
 
@@ -327,6 +334,15 @@ def _events(cloudformation: CloudFormationClient, name: str) -> Iterator[Any]:
                 "DELETE_IN_PROGRESS",
             ):
                 return
+
+
+def _rolled_back(cloudformation: CloudFormationClient, name: str) -> bool:
+    """Whether the last operation was undone: LocalStack calls a stack UPDATE_COMPLETE after that."""
+    return any(
+        "ROLLBACK" in event["ResourceStatus"]
+        for event in _events(cloudformation, name)
+        if event.get("PhysicalResourceId") == event["StackId"]
+    )
 
 
 def _reason(cloudformation: CloudFormationClient, name: str) -> str:
