@@ -20,6 +20,7 @@ from infra.bundling import bundle_layers, leaves_layers_out
 from infra.kept import Kept, create_around
 from infra.parts.gateway import LOCAL_API_ID
 from infra.parts.names import LOCAL_STAGES
+from infra.sizing import AccountLimits, limits_as_told, remedy
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -116,6 +117,15 @@ def refuse_local(stage: str, account: Account) -> None:
         )
 
 
+def account_limits(stage: str, account: Account) -> AccountLimits | None:
+    """What the account allows, as Lambda tells; None for a local cloud, where the machine is the limit."""
+    if stage in LOCAL_STAGES:
+        return None
+    functions = account.session().client("lambda", endpoint_url=account.endpoint_url)
+    told = functions.get_account_settings()["AccountLimit"]
+    return limits_as_told(told["ConcurrentExecutions"], told["UnreservedConcurrentExecutions"])
+
+
 def local_api_url(stage: str, account: Account) -> str:
     """The API's address on an emulator; "" on AWS, where requests tell it."""
     if stage not in LOCAL_STAGES:
@@ -133,6 +143,8 @@ def deploy(build: Build, account: Account) -> dict[str, str]:
     if stack and stack["StackStatus"] in ("ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"):
         delete(build.stage, account)
         stack = None
+    if stack:
+        _tell_of_jobs(stack, account)
     kept = Kept(name, account)
     left = [] if stack else kept.there()
     template_url = _upload(build, account, kept, adopting=bool(left))
@@ -170,6 +182,35 @@ def deploy(build: Build, account: Account) -> dict[str, str]:
     stack = _find(cloudformation, name)
     assert stack
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
+def _tell_of_jobs(stack: StackTypeDef, account: Account) -> None:
+    """How many jobs the update meets."""
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+    try:
+        jobs = jobs_at_work(outputs["JobsTable"], account)
+    except (ClientError, KeyError) as error:
+        print(f"  how many jobs are at work cannot be told: {error}")
+        return
+    print(f"  {jobs:,} jobs are at work" + (": they go on, and lose nothing" if jobs else ""))
+
+
+def jobs_at_work(table: str, account: Account) -> int:
+    """Jobs that have not ended; those that wait for their upload among them."""
+    client = account.session().client("dynamodb", endpoint_url=account.endpoint_url)
+    pages = client.get_paginator("query")
+    return sum(
+        page["Count"]
+        for status in ("PENDING", "STARTED")
+        for page in pages.paginate(
+            TableName=table,
+            IndexName="by_status",
+            Select="COUNT",
+            KeyConditionExpression="#status = :status",
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues={":status": {"S": status}},
+        )
+    )
 
 
 def delete(stage: str, account: Account) -> None:
@@ -319,8 +360,8 @@ def _wait(cloudformation: CloudFormationClient, name: str) -> None:
         if done != told:
             told = done
             print(f"  {name}: {status}, {done} steps done", flush=True)
-    if "ROLLBACK" in status or status.endswith("_FAILED") or _rolled_back(cloudformation, name):
-        raise DeployError(f"The stack {name} ended as {status}. {_reason(cloudformation, name)}")
+    if status != "DELETE_COMPLETE":
+        refuse_undone(cloudformation, name, status)
 
 
 def _events(cloudformation: CloudFormationClient, name: str) -> Iterator[Any]:
@@ -336,13 +377,18 @@ def _events(cloudformation: CloudFormationClient, name: str) -> Iterator[Any]:
                 return
 
 
-def _rolled_back(cloudformation: CloudFormationClient, name: str) -> bool:
-    """Whether the last operation was undone: LocalStack calls a stack UPDATE_COMPLETE after that."""
-    return any(
+def refuse_undone(cloudformation: CloudFormationClient, name: str, status: str) -> None:
+    """What did not end well is an error: by its status, or its events; raises DeployError.
+
+    LocalStack calls a stack UPDATE_COMPLETE after it has undone the update.
+    """
+    undone = any(
         "ROLLBACK" in event["ResourceStatus"]
         for event in _events(cloudformation, name)
         if event.get("PhysicalResourceId") == event["StackId"]
     )
+    if undone or "ROLLBACK" in status or status.endswith("_FAILED"):
+        raise DeployError(f"The stack {name} ended as {status}. {_reason(cloudformation, name)}")
 
 
 def _reason(cloudformation: CloudFormationClient, name: str) -> str:
@@ -355,4 +401,5 @@ def _reason(cloudformation: CloudFormationClient, name: str) -> str:
     if not failed:
         return "CloudFormation gives no reason."
     first = failed[-1]
-    return f"{first['LogicalResourceId']} ({first['ResourceType']}): {first.get('ResourceStatusReason')}"
+    why = first.get("ResourceStatusReason", "")
+    return f"{first['LogicalResourceId']} ({first['ResourceType']}): {why}{remedy(why)}"
