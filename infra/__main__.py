@@ -13,10 +13,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.settings import InvalidSetting
 from infra import cloud
 from infra.build import BuildError, build
+from infra.bundling import BundleError
 from infra.deploy import (
     AUTHS,
     Account,
     DeployError,
+    account_limits,
     delete,
     deploy,
     located,
@@ -35,7 +37,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         _run(chosen)
-    except (BuildError, DeployError, EmulatorError, InvalidSetting, LayerError) as error:
+    except (
+        BuildError,
+        BundleError,
+        DeployError,
+        EmulatorError,
+        InvalidSetting,
+        LayerError,
+    ) as error:
         print(error, file=sys.stderr)
         return 1
     except (BotoCoreError, ClientError) as error:
@@ -66,7 +75,8 @@ def _run(chosen: argparse.Namespace) -> None:
         case "deploy":
             account = located(Account(endpoint_url))
             refuse_unchosen(chosen.stage, chosen.auth, account)
-            outputs = deploy(build(chosen.stage, chosen.arch, chosen.auth), account)
+            limits = account_limits(chosen.stage, account)
+            outputs = deploy(build(chosen.stage, chosen.arch, chosen.auth, limits), account)
             for name, value in sorted(outputs.items()):
                 print(f"{name}: {value}")
         case "delete":

@@ -21,8 +21,10 @@ from chalice.config import Config
 from chalice.deploy.packager import DependencyBuilder, MissingDependencyError
 from chalice.utils import OSUtils
 
+from infra import sizing
 from infra.parts.names import LAYERS, LOCAL_STAGES
 from infra.paths import LOCAL, ROOT
+from infra.sizing import AccountLimits, Sizes
 from infra.template import merge_template
 from layers.build import build as build_layer
 from layers.build import compile_packages
@@ -49,8 +51,13 @@ class Build:
     digest: str
 
 
-def build(stage: str, architecture: str | None = None, auth: str | None = None) -> Build:
-    """Package a stage, unless nothing that it is made of has changed."""
+def build(
+    stage: str,
+    architecture: str | None = None,
+    auth: str | None = None,
+    account: AccountLimits | None = None,
+) -> Build:
+    """Package a stage, for the `account` if it is known, unless nothing that it is made of has changed."""
     architecture = architecture or _default_architecture(stage)
     own = chosen_auth(stage)
     if not (auth or own):
@@ -60,9 +67,15 @@ def build(stage: str, architecture: str | None = None, auth: str | None = None) 
         )
     name = f"{stage}-{architecture}" + (f"-{auth}" if auth and auth != own else "")
     auth = auth or own or "iam"
+    config = _config(ROOT, stage)
+    for line in sizing.notes(config, account):
+        print(line)
+    sizes = sizing.fitted(config, account)
+    if sizes != sizing.fitted(config, None):
+        name += "-fitted"
     folder = LOCAL / "build" / name
     with _locked(LOCAL / "build"):
-        digest = _digest(_sources(), stage, architecture, auth)
+        digest = _digest(_sources(), stage, architecture, auth, repr(sizes))
         made = Build(stage, architecture, auth, folder, digest)
         if _digest_of(folder) == digest:
             print(f"Build of {name}: nothing has changed")
@@ -72,7 +85,7 @@ def build(stage: str, architecture: str | None = None, auth: str | None = None) 
         dependencies = _dependencies(architecture)
         with TemporaryDirectory(dir=LOCAL / "build") as scratch:
             out = Path(scratch) / "out"
-            package(stage, architecture, auth, out, dependencies)
+            package(stage, architecture, auth, out, dependencies, sizes)
             for layer, path in layers.items():
                 (out / f"{layer}.zip").hardlink_to(path)
             (out / "digest").write_text(digest)
@@ -82,14 +95,19 @@ def build(stage: str, architecture: str | None = None, auth: str | None = None) 
 
 
 def package(
-    stage: str, architecture: str, auth: str, out: Path, dependencies: Path | None = None
+    stage: str,
+    architecture: str,
+    auth: str,
+    out: Path,
+    dependencies: Path | None = None,
+    sizes: Sizes | None = None,
 ) -> None:
     """`chalice package` with our template merged in: sam.json and deployment.zip in `out`."""
     # A copy of the sources: what a stage chooses goes into its config, no cache goes into its zip, and
     # Chalice's own folders stay out of the repository.
     with TemporaryDirectory() as scratch:
         project = Path(scratch)
-        _copy_project(project, stage, architecture, auth)
+        _copy_project(project, stage, architecture, auth, sizes)
         if dependencies:
             (project / "vendor").symlink_to(dependencies)
         merge = project / "merge.json"
@@ -136,7 +154,9 @@ def _default_architecture(stage: str) -> str:
     return _config(ROOT, stage).lambda_architecture
 
 
-def _copy_project(project: Path, stage: str, architecture: str, auth: str) -> None:
+def _copy_project(
+    project: Path, stage: str, architecture: str, auth: str, sizes: Sizes | None
+) -> None:
     shutil.copy(ROOT / "app.py", project)
     shutil.copytree(ROOT / "chalicelib", project / "chalicelib", ignore=_NOT_SHIPPED)
     _compile(project / "chalicelib", "/var/task/chalicelib")
@@ -146,6 +166,10 @@ def _copy_project(project: Path, stage: str, architecture: str, auth: str) -> No
     own = config["stages"][stage]
     own["lambda_architecture"] = architecture
     own.setdefault("environment_variables", {})["SLUICE_AUTH"] = auth
+    if sizes:
+        sizing.write(sizes, own)
+    for scope in (config, own):
+        sizing.forget_account(scope.get("environment_variables", {}))
     (project / ".chalice" / "config.json").write_text(json.dumps(config))
 
 
@@ -184,7 +208,7 @@ def _compile(folder: Path, at: str) -> None:
 
 def _sources() -> Iterator[Path]:
     yield from (ROOT / "app.py", ROOT / "requirements.txt", ROOT / ".chalice" / "config.json")
-    yield from (ROOT / "infra" / "build.py", ROOT / "infra" / "template.py")
+    yield from (ROOT / "infra" / f"{name}.py" for name in ("build", "sizing", "template"))
     for folder in ("chalicelib", "infra/parts", "layers"):
         yield from _files(ROOT / folder)
 

@@ -88,7 +88,7 @@ def up_elsewhere(stage: str, endpoint_url: str, auth: str | None = None) -> Stac
         print(f"Already up: {stack.api_url}")
         return stack
     delete(stage, account)
-    return _deploy(built, account, LOCAL)
+    return put_stack(built, account, LOCAL)
 
 
 def down() -> bool:
@@ -120,7 +120,7 @@ def running(
 ) -> Iterator[Stack]:
     """A local cloud of one's own, beside any other, for as long as the context lasts."""
     built = build(stage, auth=auth)
-    port = port or _free_port()
+    port = port or free_port()
     folder = LOCAL / "run" / str(port)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "owner").write_text(str(os.getpid()))
@@ -155,10 +155,11 @@ def _start(built: Build, folder: Path, port: int) -> Stack:
     print(f"Starting MiniStack on 127.0.0.1:{port}", flush=True)
     started = emulator.start(folder, port)
     account = Account(f"http://127.0.0.1:{port}", _REGION, *_ROOT)
-    return _deploy(built, account, folder, pid=started.pid)
+    return put_stack(built, account, folder, pid=started.pid)
 
 
-def _deploy(built: Build, account: Account, folder: Path, pid: int | None = None) -> Stack:
+def put_stack(built: Build, account: Account, folder: Path, pid: int | None = None) -> Stack:
+    """Deploy to a local cloud, with stack.json in `folder`; `pid` is that of the cloud where it is ours."""
     assert account.endpoint_url
     assert account.region
     outputs = deploy(built, account)
@@ -223,7 +224,7 @@ def _write(folder: Path, stack: Stack) -> None:
     part.rename(_file(folder))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

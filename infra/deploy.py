@@ -8,15 +8,19 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import ClientError
 
 from infra.build import Build, chosen_auth
+from infra.bundling import bundle_layers, leaves_layers_out
 from infra.kept import Kept, create_around
 from infra.parts.gateway import LOCAL_API_ID
 from infra.parts.names import LOCAL_STAGES
+from infra.sizing import AccountLimits, limits_as_told, remedy
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -113,6 +117,15 @@ def refuse_local(stage: str, account: Account) -> None:
         )
 
 
+def account_limits(stage: str, account: Account) -> AccountLimits | None:
+    """What the account allows, as Lambda tells; None for a local cloud, where the machine is the limit."""
+    if stage in LOCAL_STAGES:
+        return None
+    functions = account.session().client("lambda", endpoint_url=account.endpoint_url)
+    told = functions.get_account_settings()["AccountLimit"]
+    return limits_as_told(told["ConcurrentExecutions"], told["UnreservedConcurrentExecutions"])
+
+
 def local_api_url(stage: str, account: Account) -> str:
     """The API's address on an emulator; "" on AWS, where requests tell it."""
     if stage not in LOCAL_STAGES:
@@ -130,6 +143,8 @@ def deploy(build: Build, account: Account) -> dict[str, str]:
     if stack and stack["StackStatus"] in ("ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"):
         delete(build.stage, account)
         stack = None
+    if stack:
+        _tell_of_jobs(stack, account)
     kept = Kept(name, account)
     left = [] if stack else kept.there()
     template_url = _upload(build, account, kept, adopting=bool(left))
@@ -167,6 +182,35 @@ def deploy(build: Build, account: Account) -> dict[str, str]:
     stack = _find(cloudformation, name)
     assert stack
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
+def _tell_of_jobs(stack: StackTypeDef, account: Account) -> None:
+    """How many jobs the update meets."""
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+    try:
+        jobs = jobs_at_work(outputs["JobsTable"], account)
+    except (ClientError, KeyError) as error:
+        print(f"  how many jobs are at work cannot be told: {error}")
+        return
+    print(f"  {jobs:,} jobs are at work" + (": they go on, and lose nothing" if jobs else ""))
+
+
+def jobs_at_work(table: str, account: Account) -> int:
+    """Jobs that have not ended; those that wait for their upload among them."""
+    client = account.session().client("dynamodb", endpoint_url=account.endpoint_url)
+    pages = client.get_paginator("query")
+    return sum(
+        page["Count"]
+        for status in ("PENDING", "STARTED")
+        for page in pages.paginate(
+            TableName=table,
+            IndexName="by_status",
+            Select="COUNT",
+            KeyConditionExpression="#status = :status",
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues={":status": {"S": status}},
+        )
+    )
 
 
 def delete(stage: str, account: Account) -> bool:
@@ -213,14 +257,18 @@ def _upload(build: Build, account: Account, kept: Kept, *, adopting: bool) -> st
     template = json.loads((build.folder / "sam.json").read_text())
     kept.name_in(template["Resources"], adopting=adopting)
     versions: dict[str, dict[str, str]] = {}
-    for resource in template["Resources"].values():
-        for uri in ("CodeUri", "ContentUri"):
-            if uri in resource.get("Properties", {}):
-                path = build.folder / resource["Properties"][uri]
-                key = f"{build.stage}/{path.name}"
-                if key not in versions:
-                    versions[key] = _put(s3, bucket, key, path.read_bytes())
-                resource["Properties"][uri] = versions[key]
+    with TemporaryDirectory() as scratch:
+        if leaves_layers_out(account.endpoint_url):
+            print("  this LocalStack does not apply layers: they go into the functions", flush=True)
+            bundle_layers(build.folder, template, Path(scratch))
+        for resource in template["Resources"].values():
+            for uri in ("CodeUri", "ContentUri"):
+                if uri in resource.get("Properties", {}):
+                    path = build.folder / resource["Properties"][uri]
+                    if path.name not in versions:
+                        key = f"{build.stage}/{path.name}"
+                        versions[path.name] = _put(s3, bucket, key, path.read_bytes())
+                    resource["Properties"][uri] = versions[path.name]
     put = _put(s3, bucket, f"{build.stage}/template.json", json.dumps(template).encode())
     return f"{s3.meta.endpoint_url}/{bucket}/{put['Key']}"
 
@@ -323,8 +371,8 @@ def _wait(cloudformation: CloudFormationClient, name: str) -> None:
         if done != told:
             told = done
             print(f"  {name}: {status}, {done} steps done", flush=True)
-    if "ROLLBACK" in status or status.endswith("_FAILED"):
-        raise DeployError(f"The stack {name} ended as {status}. {_reason(cloudformation, name)}")
+    if status != "DELETE_COMPLETE":
+        refuse_undone(cloudformation, name, status)
 
 
 def _events(cloudformation: CloudFormationClient, name: str) -> Iterator[Any]:
@@ -340,6 +388,20 @@ def _events(cloudformation: CloudFormationClient, name: str) -> Iterator[Any]:
                 return
 
 
+def refuse_undone(cloudformation: CloudFormationClient, name: str, status: str) -> None:
+    """What did not end well is an error: by its status, or its events; raises DeployError.
+
+    LocalStack calls a stack UPDATE_COMPLETE after it has undone the update.
+    """
+    undone = any(
+        "ROLLBACK" in event["ResourceStatus"]
+        for event in _events(cloudformation, name)
+        if event.get("PhysicalResourceId") == event["StackId"]
+    )
+    if undone or "ROLLBACK" in status or status.endswith("_FAILED"):
+        raise DeployError(f"The stack {name} ended as {status}. {_reason(cloudformation, name)}")
+
+
 def _reason(cloudformation: CloudFormationClient, name: str) -> str:
     failed = [
         event
@@ -350,4 +412,5 @@ def _reason(cloudformation: CloudFormationClient, name: str) -> str:
     if not failed:
         return "CloudFormation gives no reason."
     first = failed[-1]
-    return f"{first['LogicalResourceId']} ({first['ResourceType']}): {first.get('ResourceStatusReason')}"
+    why = first.get("ResourceStatusReason", "")
+    return f"{first['LogicalResourceId']} ({first['ResourceType']}): {why}{remedy(why)}"

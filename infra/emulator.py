@@ -42,8 +42,11 @@ class Emulator:
         return False
 
 
-def start(folder: Path, port: int) -> Emulator:
-    """Start MiniStack on `port`, keeping all of its files in `folder`; returns when it answers."""
+def start(folder: Path, port: int, *, auth: bool = True) -> Emulator:
+    """Start MiniStack on `port`, keeping all of its files in `folder`; returns when it answers.
+
+    Without `auth` it takes every request, from whomever.
+    """
     _refuse_busy(port)
     temporary = folder / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
@@ -52,7 +55,7 @@ def start(folder: Path, port: int) -> Emulator:
             process = subprocess.Popen(
                 [_program()],
                 cwd=temporary,
-                env=_environment(temporary, port),
+                env=_environment(temporary, port) | {"AUTH": str(auth).lower()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -150,7 +153,6 @@ def _environment(temporary: Path, port: int) -> dict[str, str]:
         # Large pages: the tables of a long film take hundreds of megabytes, and each 4 KiB of them a fault,
         # which is slow in a virtual machine. The glibc of Lambda's runtimes is too old for it (before 2.35).
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-        "AUTH": "true",
         "BIND_HOST": "127.0.0.1",
         "MINISTACK_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),

@@ -79,7 +79,8 @@ def merge_template(config: ChaliceConfig) -> Json:
             ),
             **gateway.rest_api(settings.auth, chosen.limits, local=local),
             **watching.alarms(chosen.alarm_email),
-            **watching.dashboard(),
+            # LocalStack knows no dashboards, and on a local cloud nobody would look at one.
+            **({} if local else watching.dashboard()),
         },
         "Outputs": {
             "ApiUrl": {

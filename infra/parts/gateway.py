@@ -192,8 +192,10 @@ def _api_key(limits: Limits) -> Json:
         },
         "UsagePlan": {
             "Type": "AWS::ApiGateway::UsagePlan",
+            # As SAM names the stage. A reference to RestAPI.Stage says the same, but not to LocalStack.
+            "DependsOn": "RestAPIapiStage",
             "Properties": {
-                "ApiStages": [{"ApiId": ref("RestAPI"), "Stage": ref("RestAPI.Stage")}],
+                "ApiStages": [{"ApiId": ref("RestAPI"), "Stage": "api"}],
                 "Throttle": {"RateLimit": limits.rate, "BurstLimit": limits.burst},
                 **({"Quota": {"Limit": quota, "Period": "MONTH"}} if quota else {}),
             },

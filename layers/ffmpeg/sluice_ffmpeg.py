@@ -1,4 +1,7 @@
-"""Where this layer's FFmpeg is: the layer finds itself, since emulators do not unpack it at /opt."""
+"""Where this layer's FFmpeg is: the layer finds itself, since emulators do not unpack it at /opt.
+
+Some apply no layers at all; then it lies in the function, and its `python/` beside the function's modules.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from pathlib import Path
 @cache
 def path() -> str:
     """The binary, executable: some emulators unpack layers without their execute bits."""
-    binary = Path(__file__).resolve().parent.parent / "bin" / "ffmpeg"
+    here = Path(__file__).resolve().parent
+    binary = (here.parent if here.name == "python" else here) / "bin" / "ffmpeg"
     if not os.access(binary, os.X_OK):
         try:
             binary.chmod(0o755)

@@ -1,0 +1,173 @@
+"""`make test-localstack`: the stack on a real LocalStack: deployed, used, updated, deleted; and the times."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from infra import cloud
+from infra.build import Build, build
+from infra.client import Client, Job
+from infra.demo import probe_film, probe_picture
+from infra.deploy import Account, delete
+from infra.paths import LOCAL
+from infra.samples import sample
+from testing.localstack.cloud import running
+
+_STAGE = "local"
+_JOB_SECONDS = 300
+_SAMPLES = LOCAL / "samples"
+
+
+def main() -> None:
+    with _timed("All of it"), running() as url:
+        _try(Account(url, "us-east-1", "test", "test"))
+
+
+def _try(account: Account) -> None:
+    folder = LOCAL / "run" / "localstack"
+    with _timed("Deployment, with keys for the API"):
+        built = build(_STAGE, auth="api_key")
+        stack = cloud.put_stack(built, account, folder)
+    with Client(stack) as client:
+        assert (
+            client.http.get(f"{stack.api_url}/jobs/", headers={"x-api-key": ""}).status_code == 403
+        )
+        with _timed("Image"):
+            _image(client)
+        with _timed("Form"):
+            _form(client)
+        with _timed("Drop"):
+            _drop(client)
+        with _timed("Film, with HLS"):
+            film = _film(client)
+        with _timed("Estimate"):
+            _estimate(client, film)
+    with _timed("Update, to links that live shorter"):
+        stack = cloud.put_stack(_another(built, folder), account, folder)
+    with Client(stack) as client, _timed("The film of before, and an image"):
+        assert "X-Amz-Expires=1800&" in client.job(film)["input_url"]
+        _image(client)
+    with _timed("Deletion"):
+        delete(_STAGE, account)
+    assert _left(account) == {}
+
+
+def _another(built: Build, folder: Path) -> Build:
+    """A build with other code and another setting. Not with other routes: LocalStack changes no API."""
+    changed = folder / "changed"
+    shutil.copytree(built.folder, changed)
+    template = json.loads((changed / "sam.json").read_text())
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            variables = resource["Properties"]["Environment"]["Variables"]
+            variables["SLUICE_DOWNLOAD_URL_SECONDS"] = "1800"
+    (changed / "sam.json").write_text(json.dumps(template))
+    with zipfile.ZipFile(changed / "deployment.zip", "a") as code:
+        code.writestr("CHANGED", "")
+    return replace(built, folder=changed)
+
+
+def _image(client: Client) -> None:
+    job = _succeeded(client, client.upload(sample("photo.jpg", _SAMPLES), "thumbnail", "watermark"))
+    assert _looked_into(client, job) == {"thumbnail": "512 × 384", "watermark": "1600 × 1200"}
+
+
+def _form(client: Client) -> None:
+    photo = sample("photo.jpg", _SAMPLES).read_bytes()
+    sent = client.http.post(
+        f"{client.stack.api_url}/jobs/upload/",
+        files={"file": ("photo.jpg", photo, "image/jpeg")},
+        data={"pipeline": "thumbnail"},
+    )
+    job = _succeeded(client, sent.raise_for_status().json()["job_id"])
+    assert _looked_into(client, job) == {"thumbnail": "512 × 384"}
+
+
+def _drop(client: Client) -> None:
+    client.drop(sample("photo.jpg", _SAMPLES), "inbox/photo.jpg", pipeline="watermark")
+    job = client.wait_for_drop("inbox/photo.jpg", _JOB_SECONDS)
+    assert _looked_into(client, _succeeded(client, job["id"])) == {"watermark": "1600 × 1200"}
+
+
+def _film(client: Client) -> str:
+    steps = ("thumbnail", "watermark", "transcode_720p", "hls_720p")
+    job = _succeeded(client, client.upload(sample("plain.mp4", _SAMPLES), *steps))
+    film = "1280 × 720, 3.00 s, with sound"
+    assert _looked_into(client, job) == {
+        "thumbnail": "512 × 288",
+        "watermark": film,
+        "transcode_720p": film,
+        "hls_720p": film,
+    }
+    return str(job["id"])
+
+
+def _estimate(client: Client, film: str) -> None:
+    source = client.job(film)["input_url"].partition("?")[0].rpartition("/uploads/")[2]
+    asked = {"key": f"uploads/{source}", "pipeline": ["hls_720p"]}
+    told = client.post("/jobs/estimate/", asked).raise_for_status().json()
+    assert told["usage"]["cost_usd"] > 0
+
+
+def _succeeded(client: Client, job_id: str) -> Job:
+    job = client.wait(job_id, _JOB_SECONDS)
+    assert job["status"] == "SUCCESS", job
+    return job
+
+
+def _looked_into(client: Client, job: Job) -> dict[str, str]:
+    """Each output as it is once it is fetched and decoded."""
+    found = {}
+    for output in job["outputs"]:
+        if output["type"] == "hls_720p":  # a player gets its address and nothing else
+            found["hls_720p"] = probe_film(output["url"])
+        else:
+            content = client.http.get(output["url"]).raise_for_status().content
+            is_film = output["content_type"].startswith("video/")
+            found[output["type"]] = (
+                probe_film(io.BytesIO(content)) if is_film else probe_picture(content)
+            )
+    return found
+
+
+def _left(account: Account) -> dict[str, list[str]]:
+    """What of the stack is still there."""
+    session: Any = account.session()
+
+    def named(service: str, verb: str, said: str, key: str) -> list[str]:
+        client = session.client(service, endpoint_url=account.endpoint_url)
+        return [each[key] if key else each for each in getattr(client, verb)().get(said, [])]
+
+    found = {
+        "functions": named("lambda", "list_functions", "Functions", "FunctionName"),
+        "buckets": named("s3", "list_buckets", "Buckets", "Name"),
+        "tables": named("dynamodb", "list_tables", "TableNames", ""),
+        "queues": named("sqs", "list_queues", "QueueUrls", ""),
+        "secrets": named("secretsmanager", "list_secrets", "SecretList", "Name"),
+        "APIs": named("apigateway", "get_rest_apis", "items", "name"),
+    }
+    return {
+        kind: ours
+        for kind, names in found.items()
+        if (ours := [n for n in names if "sluice-local" in n])
+    }
+
+
+@contextmanager
+def _timed(what: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    print(f"{what}: {time.monotonic() - started:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

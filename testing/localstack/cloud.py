@@ -1,0 +1,99 @@
+"""A LocalStack of one's own, with MiniStack as its DynamoDB: started, and stopped with all of its files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+
+from infra import emulator
+from infra.cloud import free_port
+from infra.paths import LOCAL
+
+_PYTHON = LOCAL / "localstack-venv" / "bin" / "python"
+_SERVER = Path(__file__).with_name("server.py")
+_START_SECONDS = 120
+
+
+@contextmanager
+def running() -> Iterator[str]:
+    """The address of a LocalStack, for as long as the context lasts."""
+    folder = LOCAL / "run" / "localstack"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "dynamodb").mkdir(parents=True)
+    (folder / "owner").write_text(str(os.getpid()))
+    dynamodb_port, port = free_port(), free_port()
+    try:
+        emulator.start(folder / "dynamodb", dynamodb_port, auth=False)
+        with (folder / "localstack.log").open("wb") as log:
+            process = subprocess.Popen(
+                [_PYTHON, _SERVER],
+                cwd=folder,
+                env=_environment(folder, port, f"http://127.0.0.1:{dynamodb_port}"),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait_until_healthy(process, url, folder)
+            yield url
+        except BaseException:
+            shutil.copy(folder / "localstack.log", LOCAL / "localstack.log")
+            print(f"LocalStack's log: {LOCAL / 'localstack.log'}", file=sys.stderr)
+            raise
+        finally:
+            # With it the sandboxes of the functions, and what they have started.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    finally:
+        emulator.stop(folder / "dynamodb")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _environment(folder: Path, port: int, dynamodb_url: str) -> dict[str, str]:
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    certificate = folder / "certificate.pem"
+    certificate.write_text(_CERTIFICATE)
+    return {
+        "PATH": f"{_PYTHON.parent}{os.pathsep}{os.defpath}",
+        "HOME": str(folder),
+        "TMPDIR": str(temporary),
+        "FILESYSTEM_ROOT": str(folder / "state"),
+        "GATEWAY_LISTEN": f"127.0.0.1:{port}",
+        "DNS_ADDRESS": "0",  # no server of names
+        "DISABLE_EVENTS": "1",  # nothing is told to its makers
+        "SKIP_SSL_CERT_DOWNLOAD": "1",
+        "CUSTOM_SSL_CERT_PATH": str(certificate),
+        "FUNCTION_PYTHON": sys._base_executable,  # type: ignore[attr-defined]  # without our packages
+        "DYNAMODB_URL": dynamodb_url,
+    }
+
+
+# LocalStack wants one before it listens, and takes it apart; nobody speaks TLS to it here.
+_CERTIFICATE = "".join(
+    f"-----BEGIN {part}-----\n-----END {part}-----\n" for part in ("PRIVATE KEY", "CERTIFICATE")
+)
+
+
+def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, folder: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(httpx.TransportError, json.JSONDecodeError):
+            if "edition" in httpx.get(f"{url}/_localstack/health", timeout=5).json():
+                return
+        time.sleep(0.2)
+    tail = (folder / "localstack.log").read_text(errors="replace")[-2000:]
+    raise RuntimeError(f"LocalStack did not start:\n{tail}")
