@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -21,7 +22,8 @@ from infra.client import Client, until
 from infra.deploy import Account, delete, deploy
 from infra.emulator import EmulatorError, start
 from infra.paths import LOCAL
-from tests.test_stack import ffmpegs
+from infra.samples import film
+from tests.test_stack import ffmpegs, frames
 
 pytestmark = pytest.mark.stack
 
@@ -180,6 +182,58 @@ def test_what_is_deployed_stays_and_what_it_replaced_expires(elsewhere: str) -> 
     assert delete("test", account)
     assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
     assert not delete("test", account)
+
+
+def test_a_film_at_work_survives_a_deployment_of_another_plan_format_and_the_way_back(
+    project: Path, tmp_path: Path
+) -> None:
+    """Both ways: the one that is replaced has begun it, and meets what its successor has planned."""
+    minutes = tmp_path / "film.mp4"
+    film(minutes, size="160x96", rate="10", seconds=240, output=("-g", "20"))
+    module = project / "chalicelib" / "plan.py"
+    other = (
+        module.read_text().replace("FORMAT = 2", "FORMAT = 99").replace('tag="chunk"', 'tag="span"')
+    )
+    module.write_text(other)
+    with cloud.running("test") as stack, Client(stack) as client:
+        account = Account(stack.aws_endpoint_url, stack.region, "test", "test")
+
+        def begun(generation: int) -> str:
+            """A film at work, some parts of which are made."""
+            job_id = client.upload(minutes, "transcode_720p", "hls_720p")
+            until(lambda: client.job(job_id)["progress"] > 5, 120)
+            assert planned_by(job_id) == generation
+            return job_id
+
+        def planned_by(job_id: str) -> int:
+            key = {"pk": {"S": f"job#{job_id}"}, "sk": {"S": "job"}}
+            table = client.aws("dynamodb")
+            row = table.get_item(TableName=stack.jobs_table, Key=key)["Item"]
+            return int(row["generation"]["S"].partition("-")[0])
+
+        def ended(job_id: str, generation: int) -> None:
+            job = client.wait(job_id, 400, 1)
+            assert (job["status"], job["error"], job["warnings"]) == ("SUCCESS", "", [])
+            assert planned_by(job_id) == generation
+            urls = {output["type"]: output["url"] for output in job["outputs"]}
+            assert frames(io.BytesIO(client.http.get(urls["transcode_720p"]).content)) == 2400
+            assert frames(urls["hls_720p"]) == 2400
+
+        first = begun(2)
+        said = make(
+            project,
+            *("deploy", "STAGE=test", "AUTH=none"),
+            AWS_ENDPOINT_URL=stack.aws_endpoint_url,
+            AWS_DEFAULT_REGION=stack.region,
+            AWS_ACCESS_KEY_ID="test",
+            AWS_SECRET_ACCESS_KEY="test",
+        )
+        assert said.returncode == 0, said.stdout + said.stderr
+        assert "1 jobs are at work" in said.stdout
+        ended(first, 99)
+        second = begun(99)
+        deploy(build("test", auth="none"), account)
+        ended(second, 2)
 
 
 def test_up_on_an_emulator_that_is_there_never_writes_the_callers_secret_down(

@@ -446,7 +446,7 @@ def test_a_stage_chooses_of_its_stack() -> None:
     for function, most in (("Encode", 7), (BY_NAME["hls_720p"].logical_id, 8)):
         (event,) = resources[function]["Properties"]["Events"].values()
         assert event["Properties"]["ScalingConfig"] == {"MaximumConcurrency": most}
-    _, viewers = resources["RestAPI"]["Properties"]["MethodSettings"]
+    _, viewers, *_ = resources["RestAPI"]["Properties"]["MethodSettings"]
     assert (viewers["ThrottlingRateLimit"], viewers["ThrottlingBurstLimit"]) == (70, 80)
     (subscription,) = resources["Alarms"]["Properties"]["Subscription"]
     assert subscription == {"Protocol": "email", "Endpoint": "ops@example.com"}
