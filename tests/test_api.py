@@ -550,7 +550,12 @@ def test_the_url_of_hls_serves_playlists_and_redirects_to_segments(client: Clien
     answer = call(client, "GET", master)
     assert (answer.status, answer.body) == (200, "#EXTM3U\nvideo.m3u8\n")
     assert answer.headers["Content-Type"] == "application/vnd.apple.mpegurl"
-    segment = call(client, "GET", master.replace("master.m3u8", "video_00000.m4s"))
+    path = master.replace("master.m3u8", "video_00000.m4s")
+    refused(call(client, "GET", path), 404, "file_not_found")
+    boto3.client("s3").put_object(
+        Bucket=settings().output_bucket, Key="outputs/j_a_hls/video_00000.m4s", Body=b"x"
+    )
+    segment = call(client, "GET", path)
     assert segment.status == 302
     assert "outputs/j_a_hls/video_00000.m4s" in segment.headers["Location"]
     assert "X-Amz-Signature" in segment.headers["Location"]

@@ -21,7 +21,7 @@ class Limits(NamedTuple):
 
 # Where the files of HLS are, and by which methods; with app.py's routes a test compares it.
 HLS_PATH = "/jobs/{job_id}/hls/{token}/{name}"
-HLS_METHODS = ("GET",)
+HLS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class _Refusal(NamedTuple):
