@@ -848,6 +848,20 @@ def test_nothing_in_a_form_is_a_fault_of_ours(client: Client, place: str) -> Non
         assert answer.status < 500
 
 
+def test_no_metadata_of_a_dropped_file_is_a_fault_of_ours(
+    client: Client, sample: Callable[[str], Path]
+) -> None:
+    body = sample("tiny.png").read_bytes()
+    # S3 tells what is not ASCII so.
+    for named in ("=?UTF-8?B?w5s=?=", "x" * 1900, ";", "thumbnail,thumbnail"):
+        boto3.client("s3").put_object(
+            Bucket=settings().upload_bucket, Key="a", Body=body, Metadata={"pipeline": named}
+        )
+        assert call(client, "POST", "/jobs/from-key", {"key": "a"}).status == 202
+        answer = call(client, "POST", "/jobs/estimate", {"key": "a"})
+        assert refused(answer, 422, answer.body["code"])
+
+
 def test_a_key_that_no_object_can_have_is_refused(client: Client) -> None:
     for key in ("a\0b", "../a", "a/../../b", ""):
         answer = call(client, "POST", "/jobs/from-key", {"key": key})
