@@ -372,6 +372,9 @@ def hls_file(job_id: str, token: str, name: str) -> tuple[str, bytes | str]:
     key = f"{grant.folder}/{name}"
     content_type = files.CONTENT_TYPES[name[name.rindex(".") :]]
     if not name.endswith(".m3u8"):
+        # A redirect is kept for a while: none leads to where nothing is.
+        if not files.has_output(key):
+            raise NotFound("file_not_found", "There is no such file in this rendition.")
         return content_type, files.output_url(key)
     playlist = files.get_output(key) or _growing(job_id, grant.folder, name)
     if playlist is None:

@@ -236,6 +236,17 @@ def delete_outputs(keys: Sequence[str]) -> None:
             raise Transient("not_deleted", "S3 did not delete every object.")
 
 
+def has_output(key: str) -> bool:
+    """Whether there is such an object in the output bucket."""
+    try:
+        s3().head_object(Bucket=settings().output_bucket, Key=key)
+    except ClientError as error:
+        if _status(error) != 404:
+            raise
+        return False
+    return True
+
+
 def upload_url(key: str, size: int | None) -> str:
     """A presigned PUT. The declared type is not signed; an announced size is."""
     params: dict[str, Any] = {"Bucket": settings().upload_bucket, "Key": key}

@@ -550,7 +550,12 @@ def test_the_url_of_hls_serves_playlists_and_redirects_to_segments(client: Clien
     answer = call(client, "GET", master)
     assert (answer.status, answer.body) == (200, "#EXTM3U\nvideo.m3u8\n")
     assert answer.headers["Content-Type"] == "application/vnd.apple.mpegurl"
-    segment = call(client, "GET", master.replace("master.m3u8", "video_00000.m4s"))
+    path = master.replace("master.m3u8", "video_00000.m4s")
+    refused(call(client, "GET", path), 404, "file_not_found")
+    boto3.client("s3").put_object(
+        Bucket=settings().output_bucket, Key="outputs/j_a_hls/video_00000.m4s", Body=b"x"
+    )
+    segment = call(client, "GET", path)
     assert segment.status == 302
     assert "outputs/j_a_hls/video_00000.m4s" in segment.headers["Location"]
     assert "X-Amz-Signature" in segment.headers["Location"]
@@ -841,6 +846,20 @@ def test_nothing_in_a_form_is_a_fault_of_ours(client: Client, place: str) -> Non
         answer = call(client, "POST", "/jobs/upload", raw, Content_Type=form_type)
         assert answer.status == 202 or refused(answer, answer.status, answer.body["code"])
         assert answer.status < 500
+
+
+def test_no_metadata_of_a_dropped_file_is_a_fault_of_ours(
+    client: Client, sample: Callable[[str], Path]
+) -> None:
+    body = sample("tiny.png").read_bytes()
+    # S3 tells what is not ASCII so.
+    for named in ("=?UTF-8?B?w5s=?=", "x" * 1900, ";", "thumbnail,thumbnail"):
+        boto3.client("s3").put_object(
+            Bucket=settings().upload_bucket, Key="a", Body=body, Metadata={"pipeline": named}
+        )
+        assert call(client, "POST", "/jobs/from-key", {"key": "a"}).status == 202
+        answer = call(client, "POST", "/jobs/estimate", {"key": "a"})
+        assert refused(answer, 422, answer.body["code"])
 
 
 def test_a_key_that_no_object_can_have_is_refused(client: Client) -> None:
