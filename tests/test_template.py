@@ -321,7 +321,8 @@ def test_viewers_have_limits_of_their_own(template: Any) -> None:
     }
     _, *own = stage["MethodSettings"]
     assert {(each["ResourcePath"], each["HttpMethod"]) for each in own} == of_viewers
-    assert ("/~1jobs~1{job_id}~1hls~1{token}~1{name}", "GET") in of_viewers
+    path = "/~1jobs~1{job_id}~1hls~1{token}~1{name}"
+    assert of_viewers == {(path, "GET"), (path, "HEAD")}
     for each in own:
         assert (each["ThrottlingRateLimit"], each["ThrottlingBurstLimit"]) == (500, 1000)
 
