@@ -76,7 +76,7 @@ GATEWAY = {
     "unsupported_media_type": Meaning((415,), "This type cannot be read."),
     "throttled": Meaning((429,), "Too many requests. Try again in a moment."),
     "quota_exceeded": Meaning((429,), "This key has used up its month's requests."),
-    "bad_gateway": Meaning((502,), "The API's function could not be called. Try again."),
+    "unavailable": Meaning((504,), "The API's function could not be called. Try again."),
     "timeout": Meaning((504,), "The answer took too long. Try again."),
 }
 
