@@ -19,7 +19,7 @@ class Limits(NamedTuple):
     monthly_quota: int | None
 
 
-# Where the files of HLS are, and by which methods; with app.py's routes a test compares it.
+# Where the files of HLS are, and how players ask for them; a test compares it with app.py's routes.
 HLS_PATH = "/jobs/{job_id}/hls/{token}/{name}"
 HLS_METHODS = ("GET", "HEAD")
 

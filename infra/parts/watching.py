@@ -16,12 +16,11 @@ def alarms(email: str | None) -> Json:
     """Few, for each costs as long as it is there: what each of them sees, docs/operations.md says."""
     # Not encrypted with a key: CloudWatch may not use the AWS managed one of SNS, and a message says only
     # which alarm it is. No metric math: it costs as many alarms as it has metrics, and MiniStack knows none.
-    subscription = {"Subscription": [{"Protocol": "email", "Endpoint": email}]} if email else {}
     resources: Json = {
-        "Alarms": {"Type": "AWS::SNS::Topic", "Properties": subscription},
+        "Alarms": {"Type": "AWS::SNS::Topic", "Properties": {}},
         "SweepAlarm": _alarm(
             "The sweep fails, or has not run for five minutes: jobs may stay stuck.",
-            # Lambda counts no error for each run that has none: no data is no run.
+            # Lambda writes a zero for each run without an error: no data is no run.
             _metric("AWS/Lambda", "Errors", FunctionName=ref("Sweep")),
             missing="breaching",
         ),
@@ -39,6 +38,11 @@ def alarms(email: str | None) -> Json:
             _metric("AWS/SQS", "NumberOfMessagesReceived", QueueName=_queue_name(DEAD_LETTERS)),
         ),
     }
+    if email:
+        resources["AlarmEmail"] = {
+            "Type": "AWS::SNS::Subscription",
+            "Properties": {"TopicArn": ref("Alarms"), "Protocol": "email", "Endpoint": email},
+        }
     # What all others wait for: what comes to them is as much as these two let through.
     for queue in ("intake", "encode"):
         resources[f"{queue_id(queue)}AgeAlarm"] = _alarm(
