@@ -34,7 +34,7 @@ env: setup ## shell variables for the running cloud: eval "$$(make -s env)"
 test: setup ## the whole suite
 	@$(PYTHON_ENV) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-localstack: setup ## the stack on a real LocalStack 4.14, which needs no Docker here; four minutes
+test-localstack: setup ## the stack on a real LocalStack 4.14, which needs no Docker here; five minutes
 	@$(UV) venv --allow-existing --python .venv/bin/python .local/localstack-venv
 	@$(UV) pip sync --require-hashes --compile-bytecode --python .local/localstack-venv/bin/python testing/localstack/requirements.txt
 	@$(PYTHON_ENV) -m testing.localstack

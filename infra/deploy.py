@@ -368,9 +368,9 @@ def _wait(cloudformation: CloudFormationClient, name: str) -> None:
         done = sum(
             event["ResourceStatus"].endswith("_COMPLETE") for event in _events(cloudformation, name)
         )
-        if done != told:
+        if stack and done != told:
             told = done
-            print(f"  {name}: {status}, {done} steps done", flush=True)
+            print(f"  {stack['StackName']}: {status}, {done} steps done", flush=True)
     if status != "DELETE_COMPLETE":
         refuse_undone(cloudformation, name, status)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from chalicelib.settings import InvalidSetting
 from infra.build import build
 from infra.deploy import account_limits
-from infra.parts.names import FUNCTIONS
+from infra.parts.names import FUNCTIONS, SOURCE_QUEUES
+from infra.paths import ROOT
 from infra.sizing import (
     NEW_ACCOUNTS_MEMORY_MB,
     AccountLimits,
@@ -142,6 +144,23 @@ def test_a_refusal_by_cloudformation_is_explained() -> None:
     )
     assert "SLUICE_ACCOUNT_MEMORY_MB to 3008" in remedy(reason)
     assert remedy("Something else.") == ""
+
+
+def test_the_documentation_says_what_is_chosen() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    rows = re.findall(r"^\| ([\d,]+) \| ([\d,]+) MB \| (\d+) \|", text, re.MULTILINE)
+    assert [row[0] for row in rows] == ["10", "50", "1,000"]
+    said = json.loads((ROOT / ".chalice" / "config.json").read_text())["lambda_functions"]
+    wanted = Sizes(
+        {each.name: said[each.config_name]["lambda_memory_size"] for each in FUNCTIONS},
+        {queue.name: queue.concurrency for queue in SOURCE_QUEUES},
+        CONFIGURED.max_video_pixels,
+    )
+    for concurrency, memory_mb, encodes in rows:
+        account: Any = FakeAccount(int(concurrency.replace(",", "")))
+        sizes = fit(wanted, limits(account))
+        assert f"{sizes.memory_mb['encode']:,}" == memory_mb
+        assert sizes.concurrency["encode"] == int(encodes)
 
 
 # ── as packaged ─────────────────────────────────────────────────────────────────────────────────
