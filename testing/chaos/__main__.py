@@ -64,10 +64,10 @@ def _simulator(*, moto: bool = False) -> Simulator:
     from testing.chaos.boundary import boundary
     from testing.chaos.campaigns import Simulator
     from testing.chaos.cloud import Cloud, Fast, Moto
-    from testing.chaos.simulated import read_models_once
+    from testing.chaos.simulated import quicken_clients
     from tests.cloud import make_cloud
 
-    read_models_once()
+    quicken_clients()
     stand = Moto() if moto else Fast()
     boundary.cloud = Cloud(stand)
     make_cloud()

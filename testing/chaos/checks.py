@@ -97,7 +97,8 @@ class Judge:
                     self._violate("an output is not that of a run without faults", key)
                 else:
                     size += len(stored.body)
-            if output["size"] != size:
+            # That of HLS leaves out its headers.
+            if output["size"] != size and len(files) == 1:
                 self._violate("an output has another size than it is said to", f"{output}: {size}")
 
     def _tasks(self) -> None:

@@ -20,7 +20,7 @@ from testing.chaos.sqs import Sqs
 from testing.chaos.world import Worker, World
 
 MOST_SECONDS = 320 * 3600.0
-MOST_EVENTS = 40_000
+MOST_EVENTS = 15_000
 TERMINAL = ("SUCCESS", "FAILURE", "CANCELED")
 _RANKS = {"PENDING": 0, "STARTED": 1} | dict.fromkeys(TERMINAL, 2)
 

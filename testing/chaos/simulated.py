@@ -18,6 +18,7 @@ from typing import Any
 
 from botocore.loaders import JSONFileLoader
 from botocore.retries.quota import RetryQuota
+from botocore.useragent import UserAgentString
 
 from chalicelib import aws, child, ffmpeg, settings
 from chalicelib.watch import metrics
@@ -57,17 +58,20 @@ def inside(world: World, memo: Memo) -> Iterator[None]:
             put(child, call=memo.call, call_with_source=memo.call_with_source)
             put(ffmpeg, run=memo.ffmpeg_run)
             put(metrics, add_metric=told, flush_metrics=lambda *_, **__: None)
-            yield
+            try:
+                yield
+            finally:
+                world.end()
     finally:
-        world.end()
         memo.world = boundary.world = None
         _forget()
 
 
-def read_models_once() -> None:
-    """Descriptions of AWS's services are large, and each client reads them."""
+def quicken_clients() -> None:
+    """What clients of AWS do again and again, and nobody here looks at: a fifth of a schedule's time."""
     read = cache(JSONFileLoader().load_file)
     JSONFileLoader.load_file = lambda _, path: read(path)  # type: ignore[method-assign]
+    UserAgentString.to_string = lambda _: "chaos"  # type: ignore[method-assign]
 
 
 @contextmanager

@@ -109,7 +109,7 @@ class Sqs:
             f"{queue}: {message.body[:90]}"
             for queue, messages in self.messages.items()
             for message in messages
-            if not message.gone
+            if not message.gone and self.queues[queue].function is not None
         ]
 
     def _offer(self, queue: str, message: Message) -> None:
@@ -128,6 +128,8 @@ class Sqs:
 
     def _poll(self, name: str) -> None:
         world, queue = self._world, self.queues[name]
+        if queue.function is None:
+            return
         received = self._receive(queue, world.random.randint(1, queue.batch_size))
         if not received:
             return

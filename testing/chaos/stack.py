@@ -9,17 +9,20 @@ from typing import Any, NamedTuple
 
 from chalicelib.settings import settings
 from infra.parts import storage
-from infra.parts.names import BATCH_SIZES, FUNCTIONS, queue_id
+from infra.parts.names import BATCH_SIZES, FUNCTIONS
 from infra.paths import ROOT
 
 _CONFIG = json.loads((ROOT / ".chalice" / "config.json").read_text())
 
 
 class Queue(NamedTuple):
-    """A queue, the function that it starts, and where its messages go that are received too often."""
+    """A queue, the function that it starts, and where its messages go that are received too often.
+
+    Of a queue that starts none, the messages are for people.
+    """
 
     name: str
-    function: str
+    function: str | None
     batch_size: int
     visibility_seconds: float
     retention_seconds: float
@@ -41,24 +44,34 @@ def timeouts() -> dict[str, int]:
 
 @cache
 def queues() -> dict[str, Queue]:
-    """Every queue that a function consumes, by its name."""
-    resources: dict[str, Any] = storage.queues(timeouts(), settings().max_receives)
-    consumers = {queue: function.name for function in FUNCTIONS for queue in function.queues}
-    names = {queue_id(queue): queue for queue in consumers}
+    """Every queue, by its name."""
+    resources: dict[str, Any] = {
+        logical_id: resource["Properties"]
+        for logical_id, resource in storage.queues(timeouts(), settings().max_receives).items()
+        if isinstance(resource, dict) and resource["Type"] == "AWS::SQS::Queue"
+    }
+    names = {logical_id: _name(properties) for logical_id, properties in resources.items()}
+    consumers = {function.queue: function.name for function in FUNCTIONS if function.queue}
     found = {}
-    for logical_id, queue in names.items():
-        properties = resources[logical_id]["Properties"]
+    for logical_id, properties in resources.items():
+        name = names[logical_id]
         redrive = properties.get("RedrivePolicy")
-        found[queue] = Queue(
-            queue,
-            consumers[queue],
-            BATCH_SIZES.get(queue, 1),
+        found[name] = Queue(
+            name,
+            consumers.get(name),
+            BATCH_SIZES.get(name, 1),
             properties["VisibilityTimeout"],
             properties["MessageRetentionPeriod"],
             redrive and redrive["maxReceiveCount"],
             redrive and names[redrive["deadLetterTargetArn"]["Fn::GetAtt"][0]],
         )
     return found
+
+
+def _name(properties: dict[str, Any]) -> str:
+    """The name of a queue, without that of its stack."""
+    name: str = properties["QueueName"]["Fn::Sub"]
+    return name.removeprefix("${AWS::StackName}-").replace("-", "_")
 
 
 def name_of(url: str) -> str:
