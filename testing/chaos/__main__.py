@@ -25,13 +25,19 @@ _SHOWN = 3  # of each kind of violation in each campaign
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m testing.chaos", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="schedules to run again, and trace")
-    parser.add_argument("--schedules", type=int, default=10_000, help="about how many (%(default)s)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="schedules to run again, and trace"
+    )
+    parser.add_argument(
+        "--schedules", type=int, default=10_000, help="about how many (%(default)s)"
+    )
     parser.add_argument("--seed", default="", help="repeats an earlier run; fresh unless given")
     parser.add_argument("--only", default="", help="kinds, with commas: each, pair, race, few, …")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--moto", action="store_true", help="moto instead of what is in memory")
-    parser.add_argument("--compare", action="store_true", help="run schedules on both, compare logs")
+    parser.add_argument(
+        "--compare", action="store_true", help="run schedules on both, compare logs"
+    )
     chosen = parser.parse_args()
     _prepare_process()
     if chosen.compare:
@@ -40,7 +46,9 @@ def main() -> int:
     if chosen.names:
         return _again(simulator, chosen.names)
     seed = chosen.seed or secrets.token_hex(4)
-    names = _chosen(simulator, seed, chosen.schedules, chosen.only.split(",") if chosen.only else [])
+    names = _chosen(
+        simulator, seed, chosen.schedules, chosen.only.split(",") if chosen.only else []
+    )
     print(f"{len(names)} schedules of seed {seed}, in {chosen.processes} processes", flush=True)
     return _run(simulator, names, chosen.processes, seed)
 
@@ -93,7 +101,11 @@ def _chosen(simulator: Simulator, seed: str, count: int, only: list[str]) -> lis
     names += campaigns.by_chance(seed, max(0, count - len(names)))
     if only:
         more = campaigns.by_chance(seed, 100 * count)
-        wanted = [n for n in itertools.chain(names, more) if n.partition(":")[0] in only or ":".join(n.split(":")[:2]) in only]
+        wanted = [
+            n
+            for n in itertools.chain(names, more)
+            if n.partition(":")[0] in only or ":".join(n.split(":")[:2]) in only
+        ]
         names = list(dict.fromkeys(wanted))[:count]
     return names
 
@@ -112,7 +124,9 @@ def _outcome(name: str) -> tuple[Outcome, float]:
         from testing.chaos.campaigns import Outcome
 
         told = traceback.format_exc()[-1500:]
-        outcome = Outcome(name, [("the simulation itself failed", f"{error!r} {told}")], [], 0, 0, 0, [])
+        outcome = Outcome(
+            name, [("the simulation itself failed", f"{error!r} {told}")], [], 0, 0, 0, []
+        )
     return outcome._replace(log=[]), time.perf_counter() - begun
 
 
@@ -141,7 +155,10 @@ def _run(simulator: Simulator, names: list[str], processes: int, seed: str) -> i
             if time.perf_counter() - told_at > 15:
                 told_at = time.perf_counter()
                 bad = sum(map(len, found.values()))
-                print(f"{number} of {len(names)} in {told_at - begun:.0f} s; violations: {bad}", flush=True)
+                print(
+                    f"{number} of {len(names)} in {told_at - begun:.0f} s; violations: {bad}",
+                    flush=True,
+                )
     print(f"\n{'':10}{'schedules':>10}{'ms each':>10}{'longest life of a job':>24}")
     for kind, count in sorted(kinds.items()):
         print(f"{kind:10}{count:10}{1000 * seconds[kind] / count:10.0f}{longest[kind]:22.0f} s")

@@ -1,11 +1,11 @@
-"""Where botocore sends: every request of a worker is a moment at which others run, and at which it may fail."""
+"""Where botocore sends: at every request of a worker others may run, and it may fail."""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import botocore.handlers
 from botocore import UNSIGNED
@@ -60,7 +60,9 @@ class Boundary:
             return self.cloud.answer(event_name, request)
         return self._of_worker(world, world.current, event_name, request)
 
-    def _of_worker(self, world: World, worker: Worker, event_name: str, request: Any) -> AWSResponse:
+    def _of_worker(
+        self, world: World, worker: Worker, event_name: str, request: Any
+    ) -> AWSResponse:
         if world.over or worker.dead:
             raise Died
         assert self.cloud is not None
@@ -160,7 +162,7 @@ class _Raw(io.BytesIO):
 
 
 def response(request: Any, status: int, headers: dict[str, str], body: bytes) -> AWSResponse:
-    return AWSResponse(request.url, status, headers, _Raw(body))
+    return AWSResponse(request.url, status, cast(Any, headers), _Raw(body))
 
 
 def json_response(request: Any, status: int, body: Any) -> AWSResponse:

@@ -1,10 +1,10 @@
 """Schedules by name: a name says all, so that what it names can be run again.
 
-    calm:SEED  few:SEED  many:SEED  loss:SEED  losses:SEED  zombies:SEED    any mixture of actions
-    each:STORY:FAULT@REQUEST                                               one fault, at one request
-    lost:STORY:MESSAGE                                                     one message lost
-    pair:STORY:FAULT@REQUEST+FAULT@REQUEST:SEED                            two faults
-    race:NAME:SEED                                                         a race by design
+calm:SEED  few:SEED  many:SEED  loss:SEED  losses:SEED  zombies:SEED    any mixture of actions
+each:STORY:FAULT@REQUEST                                               one fault, at one request
+lost:STORY:MESSAGE                                                     one message lost
+pair:STORY:FAULT@REQUEST+FAULT@REQUEST:SEED                            two faults
+race:NAME:SEED                                                         a race by design
 """
 
 from __future__ import annotations
@@ -165,7 +165,11 @@ def pairs(simulator: Simulator, seed: str, count: int) -> Iterator[str]:
         story = random.choice(tuple(scenarios.STORIES))
         requests, _ = _extent(simulator, story)
         first = random.randint(1, requests)
-        second = first + random.randint(1, 12) if random.random() < 0.6 else random.randint(1, 2 * requests)
+        second = (
+            first + random.randint(1, 12)
+            if random.random() < 0.6
+            else random.randint(1, 2 * requests)
+        )
         kinds = random.choice(EACH).name, random.choice(EACH).name
         yield f"pair:{story}:{kinds[0]}@{first}+{kinds[1]}@{second}:{seed}-{number}"
 

@@ -13,7 +13,13 @@ from testing.chaos.schedule import Life, Schedule
 # What SQS's poller asks for each invocation that a queue starts, and Sluice counts as the function's.
 _POLLER_REQUESTS = 2
 # Ends that are the file's fault or the client's, whatever goes wrong beside.
-_DESERVED = {"unsupported_media", "source_changed", "source_missing", "step_needs_video", "upload_expired"}
+_DESERVED = {
+    "unsupported_media",
+    "source_changed",
+    "source_missing",
+    "step_needs_video",
+    "upload_expired",
+}
 
 # What a run without faults makes of a sample: each file by its name, and its digest.
 Reference = Callable[[str, tuple[str, ...]], dict[str, str]]
@@ -30,12 +36,13 @@ class Judge:
         self._is_gentle = is_gentle
         self._objects = schedule.stand.objects(settings().output_bucket)
         self._listed: set[str] = set()
+        self._views: dict[str, dict[str, Any] | None] = {}
 
     def judge(self) -> None:
         """Every check; what does not hold is written down in the world."""
         for job_id, life in self._schedule.lives.items():
             self._one_end(job_id, life)
-            view = self._shown(job_id)
+            view = self._views[job_id] = self._shown(job_id)
             if view is not None and life.ended is not None:
                 self._end_is_deserved(life, view)
                 self._outputs(life, view)
@@ -137,9 +144,9 @@ class Judge:
     def _usage(self) -> None:
         """What jobs say that they used is no more than what was used."""
         told: dict[str, Counter[str]] = defaultdict(Counter)
-        for job_id in self._schedule.lives:
-            view = self._schedule.clients.look("GET", "/jobs/{job_id}", job_id=job_id).body
-            for function, used in (view.get("usage") or {"functions": {}})["functions"].items():
+        for view in self._views.values():
+            usage = (view and view["usage"]) or {"functions": {}}
+            for function, used in usage["functions"].items():
                 told[function] += Counter(invocations=used["invocations"], **used["requests"])
         for function, counts in told.items():
             invocations = self._world.invocations[function]
@@ -160,9 +167,9 @@ class Judge:
         for ack in clients.acks:
             if ack.idempotency_key is not None:
                 by_idempotency[ack.idempotency_key, ack.key, ack.pipeline].add(ack.job_id)
-        for what, ids in by_idempotency.items():
-            if len(ids) > 1:
-                self._violate("two jobs for one Idempotency-Key", f"{what}: {ids}")
+        for what, told in by_idempotency.items():
+            if len(told) > 1:
+                self._violate("two jobs for one Idempotency-Key", f"{what}: {told}")
         same: dict[Any, list[str]] = defaultdict(list)
         for job_id, life in self._schedule.lives.items():
             item = life.item
@@ -228,4 +235,3 @@ def _digest(body: bytes) -> str:
 
 def _code(view: dict[str, Any]) -> str:
     return str(view["error_code"])
-

@@ -223,7 +223,9 @@ def request_of(
 ) -> dict[str, Any]:
     """A call as API Gateway passes it on."""
     is_bytes = isinstance(body, bytes)
-    text = base64.b64encode(body).decode() if is_bytes else None if body is None else json.dumps(body)
+    text = (
+        base64.b64encode(body).decode() if is_bytes else None if body is None else json.dumps(body)
+    )
     return {
         "httpMethod": method,
         "resource": route,

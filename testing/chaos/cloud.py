@@ -118,7 +118,9 @@ class Moto:
     def answer(self, service: str, operation: str, event_name: str, request: Any) -> AWSResponse:
         self._stubber.enabled = True
         try:
-            return self._stubber(event_name, request)  # type: ignore[no-untyped-call, no-any-return]
+            answer = self._stubber(event_name, request)
+            assert answer is not None
+            return answer
         finally:
             self._stubber.enabled = False
 

@@ -81,7 +81,8 @@ CALM = Faults()
 def few(random: Random) -> Faults:
     """Fewer than a task has tries: no good job may fail."""
     rates = {
-        fault: random.choice((0.01, 0.03, 0.1)) for fault in random.sample(EACH, random.randint(1, 3))
+        fault: random.choice((0.01, 0.03, 0.1))
+        for fault in random.sample(EACH, random.randint(1, 3))
     }
     return Faults(
         rates=rates,

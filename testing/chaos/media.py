@@ -1,4 +1,4 @@
-"""Samples, and decoders and encoders that are run once: what they made of the same bytes before, they make again.
+"""Samples; and decoders and encoders that are run once: of the same bytes they make the same again.
 
 FFmpeg is known by its arguments and by all files in its folder, a probe by the bytes of its source. What is
 not known when faults are about is noticed: a worker has read other bytes than those that were planned.
@@ -166,7 +166,9 @@ class Memo:
             done.error = error.code, error.detail
         if folder is not None:
             done.files = {
-                name: content for name, content in _files(folder).items() if read.get(name) != content
+                name: content
+                for name, content in _files(folder).items()
+                if read.get(name) != content
             }
         return done
 

@@ -10,12 +10,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from testing.chaos.faults import Fault
+from testing.chaos.faults import Fault, Faults
 from testing.chaos.schedule import Scenario, Schedule
 from testing.chaos.world import Worker
 
 _ONE = ("thumbnail",)
-_ENDLESS = {"budget": 10**6, "end": 1e9}
+_ENDLESS = Faults(budget=10**6, end=1e9)
 
 
 def fifty(schedule: Schedule) -> None:
@@ -63,7 +63,9 @@ def other_metadata(schedule: Schedule) -> None:
     world, clients = schedule.world, schedule.clients
 
     def dies() -> None:
-        world.at(0.5, lambda: clients.put("drop/a.x", "photo.jpg", is_told=world.random.random() < 0.5))
+        world.at(
+            0.5, lambda: clients.put("drop/a.x", "photo.jpg", is_told=world.random.random() < 0.5)
+        )
 
     _once(schedule, "intake", _starts, Fault.DIES_BEFORE, dies)
     world.at(1, lambda: clients.put("drop/a.x", "photo.jpg", pipeline=_ONE))
@@ -104,7 +106,7 @@ def at_the_deadline(schedule: Schedule) -> None:
     """An upload comes in the minute in which its URL's time is up, and two sweeps look."""
     world, clients = schedule.world, schedule.clients
     doubled = world.random.choice((0.0, 1.0))
-    world.faults = replace(world.faults, sweep_doubled=doubled, slow=0.1, **_ENDLESS)
+    world.faults = replace(_ENDLESS, sweep_doubled=doubled, slow=0.1)
 
     def uploads(key: str, _: str | None) -> None:
         due = schedule.due()
@@ -119,7 +121,7 @@ def at_the_deadline(schedule: Schedule) -> None:
 def unheard_and_two_sweeps(schedule: Schedule) -> None:
     """S3's event of an upload is lost, and sweeps come in pairs."""
     world, clients = schedule.world, schedule.clients
-    world.faults = replace(world.faults, sweep_doubled=1.0, slow=0.1, **_ENDLESS)
+    world.faults = replace(_ENDLESS, sweep_doubled=1.0, slow=0.1)
 
     def uploads(key: str, _: str | None) -> None:
         world.at(10, lambda: clients.put(key, "photo.jpg", is_told=False))
@@ -130,9 +132,7 @@ def unheard_and_two_sweeps(schedule: Schedule) -> None:
 def killed_and_swept(schedule: Schedule) -> None:
     """Workers die after they have claimed, and messages come back while the sweep looks."""
     world, clients = schedule.world, schedule.clients
-    world.faults = replace(
-        world.faults, sweep_doubled=0.5, index_stale=0.5, message_late=0.5, **_ENDLESS
-    )
+    world.faults = replace(_ENDLESS, sweep_doubled=0.5, index_stale=0.5, message_late=0.5)
     _once(schedule, "thumbnail", _stores, Fault.DIES_BEFORE)
     at = 1 + world.random.uniform(0, 60)
     world.at(at, lambda: clients.put("drop/a.x", "photo.jpg", pipeline=_ONE))
@@ -192,12 +192,10 @@ def two_puts(schedule: Schedule) -> None:
 
 
 def watched(schedule: Schedule) -> None:
-    """A player reads a growing film's playlists again and again: nothing vanishes, changes or is not there."""
+    """A player reads a growing film's playlists again and again: nothing in them vanishes or changes."""
     world, clients = schedule.world, schedule.clients
-    if world.random.random() < 0.5:
-        world.faults = replace(
-            world.faults, rates={Fault.DIES_BEFORE: 0.01}, budget=1, end=3000.0, slow=0.05
-        )
+    deaths = world.random.choice((0, 1))
+    world.faults = Faults(rates={Fault.DIES_BEFORE: 0.01}, budget=deaths, end=3000.0, slow=0.2)
     name = world.random.choice(("film.mp4", "short.mp4"))
     world.at(1, lambda: clients.put("drop/a.x", name, pipeline=("hls_720p",)))
     told: dict[str, list[str]] = {}
@@ -223,7 +221,8 @@ def watched(schedule: Schedule) -> None:
                 world.violate("a playlist that was there is gone", f"{file}: {answer}")
             if not over or after_end < 5:
                 again = partial(poll, job_id, token, file, after_end + over)
-                world.at(world.random.choice((0.0, 0.01, 0.05, 0.3)), again)
+                soon = world.random.choice((0.0, 0.01, 0.05, 0.3))
+                world.at(soon if world.elapsed < 40 else 20 * soon, again)
 
         route = "/jobs/{job_id}/hls/{token}/{name}"
         clients.call("GET", route, read, tries=9, pause=0.1, job_id=job_id, token=token, name=file)

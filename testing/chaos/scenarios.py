@@ -136,11 +136,11 @@ def _ask(schedule: Schedule, at: float, name: str) -> None:
 
     def uploads(key: str, _: str | None) -> None:
         if comes:
-            for _ in range(chance.choice((1, 1, 1, 2))):
+            for _put in range(chance.choice((1, 1, 1, 2))):
                 world.at(chance.uniform(0, 2), lambda: clients.put(key, name))
             _change(schedule, key, 1.0, name)
         if asks:
-            for _ in range(chance.choice((1, 1, 2, 3, 8))):
+            for _call in range(chance.choice((1, 1, 2, 3, 8))):
                 world.at(
                     chance.uniform(0, 4), lambda: clients.from_key(key, pipeline, idempotency_key)
                 )
@@ -167,7 +167,8 @@ def anything(schedule: Schedule) -> None:
 
 def _pipeline(schedule: Schedule, name: str) -> Pipeline:
     known = FILM_PIPELINES if name in FILMS else PICTURE_PIPELINES
-    return schedule.world.random.choice((None, *known))
+    chosen: Pipeline = schedule.world.random.choice((None, *known))
+    return chosen
 
 
 def _change(schedule: Schedule, key: str, at: float, name: str) -> None:

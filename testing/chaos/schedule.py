@@ -97,7 +97,9 @@ class Schedule:
         """A request has had its effect."""
         if service == "dynamodb" and operation in ("PutItem", "UpdateItem"):
             body = json.loads(request.body)
-            item = self.stand.item({name: body.get("Key", body.get("Item"))[name] for name in ("pk", "sk")})
+            item = self.stand.item(
+                {name: body.get("Key", body.get("Item"))[name] for name in ("pk", "sk")}
+            )
             if item is not None and item["sk"]["S"] == "job":
                 self._job_written(item["pk"]["S"].partition("#")[2], item)
         elif service == "s3" and operation in ("PutObject", "CompleteMultipartUpload"):
@@ -118,7 +120,9 @@ class Schedule:
             return
         before_status = before["status"]["S"] if before else "PENDING"
         if before_status in TERMINAL:
-            world.violate("changed after its end", f"{job_id} {before_status}: {_changes(before, item)}")
+            world.violate(
+                "changed after its end", f"{job_id} {before_status}: {_changes(before, item)}"
+            )
         elif _RANKS[status] < _RANKS[before_status]:
             world.violate("status went back", f"{job_id}: {before_status}, {status}")
         if ("expires_at" in item) != (status in TERMINAL):
@@ -126,7 +130,9 @@ class Schedule:
         if status in TERMINAL and "due_at" in item:
             world.violate("due after its end", job_id)
         if status != before_status or not before:
-            reason = f"{item.get('error_code', {}).get('S', '')} {item.get('error', {}).get('S', '')}"
+            reason = (
+                f"{item.get('error_code', {}).get('S', '')} {item.get('error', {}).get('S', '')}"
+            )
             world.note("JOB", job_id[:8], status, reason[:200])
         if status in TERMINAL and life.ended is None:
             life.ended = world.now
@@ -218,4 +224,6 @@ def _place(url: str) -> tuple[str, str]:
 
 def _changes(before: dict[str, Any], item: dict[str, Any]) -> str:
     names = [name for name in {*before, *item} if before.get(name) != item.get(name)]
-    return ", ".join(f"{name}: {before.get(name)} -> {item.get(name)}" for name in sorted(names))[:300]
+    return ", ".join(f"{name}: {before.get(name)} -> {item.get(name)}" for name in sorted(names))[
+        :300
+    ]

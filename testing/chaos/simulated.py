@@ -1,4 +1,4 @@
-"""What a simulation takes the place of in this process, while a world runs: all of it, in one context manager.
+"""What a simulation takes the place of in this process while a world runs, in one context manager.
 
 The product asks for the time, sleeps, makes ids and shares work among threads by Python's own means, and it
 shall go on so. These are exchanged here for the world's, and given back at the end; nothing else is touched.
@@ -48,7 +48,10 @@ def inside(world: World, memo: Memo) -> Iterator[None]:
     _forget()
     try:
         with ExitStack() as stack:
-            put = lambda owner, **named: stack.enter_context(_in_place(owner, **named))  # noqa: E731
+
+            def put(owner: Any, **named: Any) -> None:
+                stack.enter_context(_in_place(owner, **named))
+
             put(time, time=world.clock, monotonic=lambda: world.now, sleep=sleep)
             put(uuid, uuid4=new_id)
             # Workers share this process, so one that used threads would run in all of them at once.
@@ -70,8 +73,8 @@ def inside(world: World, memo: Memo) -> Iterator[None]:
 def quicken_clients() -> None:
     """What clients of AWS do again and again, and nobody here looks at: a fifth of a schedule's time."""
     read = cache(JSONFileLoader().load_file)
-    JSONFileLoader.load_file = lambda _, path: read(path)  # type: ignore[method-assign]
-    UserAgentString.to_string = lambda _: "chaos"  # type: ignore[method-assign]
+    setattr(JSONFileLoader, "load_file", lambda _, path: read(path))  # noqa: B010
+    setattr(UserAgentString, "to_string", lambda _: "chaos")  # noqa: B010
 
 
 @contextmanager

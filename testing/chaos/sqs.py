@@ -1,4 +1,4 @@
-"""SQS and Lambda's pollers: messages that come at least once, in any order, and the functions that they start."""
+"""SQS and Lambda's pollers: messages come at least once, in any order, and start functions."""
 
 from __future__ import annotations
 
