@@ -75,7 +75,8 @@ class Judge:
         if code == "deadline_exceeded":
             self._violate("ended by its deadline alone", what)
         elif self._is_gentle and view["status"] == "FAILURE" and code not in _DESERVED:
-            self._violate("a good job failed", what)
+            if key not in self._schedule.clients.spoilt:
+                self._violate("a good job failed", what)
         if code == "source_changed" and len({put.etag for put in puts}) < 2:
             self._violate("source_changed, but it did not", what)
         if code == "source_missing" and key not in self._schedule.clients.deleted:

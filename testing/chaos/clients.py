@@ -82,6 +82,7 @@ class Clients:
     acks: list[Ack] = field(default_factory=list)
     asked: list[Ack] = field(default_factory=list)  # jobs asked for, answered or not; no id
     deleted: set[str] = field(default_factory=set)
+    spoilt: set[str] = field(default_factory=set)  # keys whose jobs cannot end well
     samples: dict[str, str] = field(default_factory=dict)  # by ETag
 
     # ── S3 ──

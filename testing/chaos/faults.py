@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from random import Random
 
+from chalicelib.queues import QUEUES
+
 
 class Fault(Enum):
     """What may happen to one request of a worker to AWS."""
@@ -71,6 +73,9 @@ class Faults:
     event_doubled: float = 0.0
     sweep_doubled: float = 0.0
 
+    # Nobody is free for a queue's messages, until so many seconds from the start.
+    backlogs: Mapping[str, float] = field(default_factory=dict)
+
     skew: float = 0.0  # seconds, at most, by which a worker's clock is wrong
     slow: float = 0.0  # how often a request takes seconds, and not milliseconds
 
@@ -97,6 +102,7 @@ def few(random: Random) -> Faults:
         index_stale=_sometimes(random, 0.5),
         event_doubled=_sometimes(random, 0.3),
         sweep_doubled=_sometimes(random, 0.5),
+        backlogs=_backlogs(random),
         skew=_sometimes(random, 4.0),
         slow=random.choice((0.0, 0.02, 0.2)),
     )
@@ -128,6 +134,7 @@ def many(random: Random) -> Faults:
         index_stale=_sometimes(random, 0.7),
         event_doubled=_sometimes(random, 0.4),
         sweep_doubled=_sometimes(random, 0.7),
+        backlogs=_backlogs(random),
         skew=_sometimes(random, 5.0),
         slow=random.choice((0.0, 0.02, 0.2)),
     )
@@ -162,6 +169,12 @@ def zombies(random: Random) -> Faults:
         skew=random.choice((0.0, 5.0)),
         slow=0.1,
     )
+
+
+def _backlogs(random: Random) -> dict[str, float]:
+    if random.random() > 0.1:
+        return {}
+    return {random.choice(QUEUES): random.choice((60.0, 900.0, 4 * 3600.0, 20 * 3600.0))}
 
 
 def _sometimes(random: Random, value: float) -> float:

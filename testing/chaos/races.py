@@ -96,6 +96,9 @@ def poison(schedule: Schedule) -> None:
         return Fault.DIES_BEFORE if is_poison else None
 
     world.design = kills
+    schedule.sqs.batches_are_full = True
+    world.faults = replace(world.faults, backlogs={"thumbnail": 6.0})
+    clients.spoilt.add("drop/poison.x")
     for name in ("poison", "b", "c", "d", "e"):
         sample = "wide.jpg" if name == "poison" else "photo.jpg"
         put = partial(clients.put, f"drop/{name}.x", sample, pipeline=_ONE)
@@ -106,12 +109,12 @@ def at_the_deadline(schedule: Schedule) -> None:
     """An upload comes in the minute in which its URL's time is up, and two sweeps look."""
     world, clients = schedule.world, schedule.clients
     doubled = world.random.choice((0.0, 1.0))
-    world.faults = replace(_ENDLESS, sweep_doubled=doubled, slow=0.1)
+    world.faults = replace(_ENDLESS, sweep_doubled=doubled, index_stale=0.3, slow=0.1)
 
     def uploads(key: str, _: str | None) -> None:
-        due = schedule.due()
-        assert due is not None
-        at = due - world.now + world.random.uniform(-1, 62)
+        sweep = world.next_sweep()
+        assert sweep is not None
+        at = sweep - world.now + world.random.uniform(-2.5, 0.5)
         is_told = world.random.random() < 0.8
         world.at(at, lambda: clients.put(key, "photo.jpg", is_told=is_told))
 
@@ -121,7 +124,7 @@ def at_the_deadline(schedule: Schedule) -> None:
 def unheard_and_two_sweeps(schedule: Schedule) -> None:
     """S3's event of an upload is lost, and sweeps come in pairs."""
     world, clients = schedule.world, schedule.clients
-    world.faults = replace(_ENDLESS, sweep_doubled=1.0, slow=0.1)
+    world.faults = replace(_ENDLESS, sweep_doubled=1.0, index_stale=0.3, slow=0.1)
 
     def uploads(key: str, _: str | None) -> None:
         world.at(10, lambda: clients.put(key, "photo.jpg", is_told=False))
@@ -221,7 +224,7 @@ def watched(schedule: Schedule) -> None:
                 world.violate("a playlist that was there is gone", f"{file}: {answer}")
             if not over or after_end < 5:
                 again = partial(poll, job_id, token, file, after_end + over)
-                soon = world.random.choice((0.0, 0.01, 0.05, 0.3))
+                soon = world.random.choice((0.0, 0.02, 0.3, 0.6))
                 world.at(soon if world.elapsed < 40 else 20 * soon, again)
 
         route = "/jobs/{job_id}/hls/{token}/{name}"

@@ -36,6 +36,7 @@ class Sqs:
         self._world = world
         self._invoke = invoke
         self._sent = 0
+        self.batches_are_full = False  # as far as there are messages
         self.queues = stack.queues()
         self.messages: dict[str, list[Message]] = {name: [] for name in self.queues}
 
@@ -130,7 +131,12 @@ class Sqs:
         world, queue = self._world, self.queues[name]
         if queue.function is None:
             return
-        received = self._receive(queue, world.random.randint(1, queue.batch_size))
+        closed = world.faults.backlogs.get(name, 0.0) - world.elapsed
+        if closed > 0:
+            self._poll_at(name, world.now + closed)
+            return
+        least = queue.batch_size if self.batches_are_full else 1
+        received = self._receive(queue, world.random.randint(least, queue.batch_size))
         if not received:
             return
         if world.happens(world.faults.received_in_vain, f"no worker free for {name}"):

@@ -213,7 +213,7 @@ class World:
             if self.elapsed > most_seconds:
                 self.violate("never ends", f"at work after {self.elapsed:.0f} s")
                 break
-            sweeps_at = self._next_sweep()
+            sweeps_at = self.next_sweep()
             waits_until = self._waiting[0][0] if self._waiting else None
             if sweeps_at is not None and (waits_until is None or sweeps_at <= waits_until):
                 self.now = max(self.now, sweeps_at)
@@ -230,7 +230,8 @@ class World:
         else:
             self.violate("never ends", f"{most_events} events in {self.elapsed:.0f} s")
 
-    def _next_sweep(self) -> float | None:
+    def next_sweep(self) -> float | None:
+        """The full minute at which there is something for the sweep to do."""
         due = self._sweeps()
         if due is None:
             return None
