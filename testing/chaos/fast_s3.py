@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 
 class Stored(NamedTuple):
@@ -43,6 +44,7 @@ class _Upload(NamedTuple):
 
 
 _METADATA = "x-amz-meta-"
+_KEY = re.compile("<Key>(.*?)</Key>", re.DOTALL)
 _XML = {"content-type": "application/xml"}
 
 
@@ -73,6 +75,10 @@ class S3:
             case "DeleteObject":
                 self.objects.pop((asked.bucket, asked.key), None)
                 return Answer(204)
+            case "DeleteObjects":
+                return self._delete(asked)
+            case "ListObjectsV2":
+                return self._list(asked)
             case "CreateMultipartUpload":
                 return self._begin(asked)
             case "UploadPart":
@@ -112,6 +118,21 @@ class S3:
         stored = Stored(asked.body, etag, _metadata(asked), tags)
         self.objects[asked.bucket, asked.key] = stored
         return Answer(200, {"ETag": f'"{etag}"'})
+
+    def _delete(self, asked: Asked) -> Answer:
+        for key in _KEY.findall(asked.body.decode()):
+            self.objects.pop((asked.bucket, unescape(key)), None)
+        return _xml("<DeleteResult></DeleteResult>")
+
+    def _list(self, asked: Asked) -> Answer:
+        found = [
+            f"<Contents><Key>{escape(key)}</Key><Size>{len(stored.body)}</Size></Contents>"
+            for (bucket, key), stored in sorted(self.objects.items())
+            if bucket == asked.bucket and key.startswith(asked.query.get("prefix", ""))
+        ]
+        assert len(found) <= 1000, "a second page is not known here"
+        truncated = "<IsTruncated>false</IsTruncated>"
+        return _xml(f"<ListBucketResult>{truncated}{''.join(found)}</ListBucketResult>")
 
     def _begin(self, asked: Asked) -> Answer:
         self._begun += 1

@@ -10,8 +10,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from testing.chaos import stack
 from testing.chaos.faults import Fault, Faults
 from testing.chaos.schedule import Scenario, Schedule
+from testing.chaos.versions import OTHER
 from testing.chaos.world import Worker
 
 _ONE = ("thumbnail",)
@@ -224,13 +226,34 @@ def watched(schedule: Schedule) -> None:
                 world.violate("a playlist that was there is gone", f"{file}: {answer}")
             if not over or after_end < 5:
                 again = partial(poll, job_id, token, file, after_end + over)
-                soon = world.random.choice((0.0, 0.02, 0.3, 0.6))
+                soon = world.random.choice((0.0, 0.3, 0.6, 1.0))
                 world.at(soon if world.elapsed < 40 else 20 * soon, again)
 
         route = "/jobs/{job_id}/hls/{token}/{name}"
         clients.call("GET", route, read, tries=9, pause=0.1, job_id=job_id, token=token, name=file)
 
     world.at(1.5, find)
+
+
+def deployed(schedule: Schedule) -> None:
+    """Another version of the code comes, one function after the other, while jobs are at work; or goes again.
+
+    What it has planned, the other one does not read.
+    """
+    world, clients = schedule.world, schedule.clients
+    chance = world.random
+    names = chance.sample(("film.mp4", "short.mp4", "film.mkv", "photo.jpg"), 2)
+    for number, name in enumerate(names):
+        world.at(1 + number, partial(clients.put, f"drop/{number}.x", name))
+    begin, takes = chance.uniform(1, 20), chance.choice((0.0, 2.0, 40.0))
+    changes = {function: begin + chance.uniform(0, takes) for function in stack.timeouts()}
+    back = begin + takes + chance.uniform(1, 30) if chance.random() < 0.4 else None
+
+    def version_of(function: str) -> str | None:
+        is_other = world.elapsed >= changes[function] and (back is None or world.elapsed < back)
+        return OTHER if is_other else None
+
+    world.version_of = version_of
 
 
 def unreadable(schedule: Schedule) -> None:
@@ -245,14 +268,14 @@ def unreadable(schedule: Schedule) -> None:
 GENTLE = (
     "fifty", "another_file", "other_metadata", "end_refused", "killed_beside_a_copy", "poison",
     "at_the_deadline", "unheard_and_two_sweeps", "killed_and_swept", "one_identity", "two_puts",
-    "watched",
+    "watched", "deployed",
 )  # fmt: skip
 RACES: dict[str, Scenario] = {
     race.__name__: race
     for race in (
         fifty, another_file, other_metadata, end_refused, killed_beside_a_copy, poison,
         at_the_deadline, unheard_and_two_sweeps, killed_and_swept, storm, one_identity, two_puts,
-        watched, unreadable,
+        watched, deployed, unreadable,
     )
 }  # fmt: skip
 

@@ -19,6 +19,7 @@ FILM_PIPELINES = (
     ("transcode_720p",),
     ("hls_720p",),
     ("transcode_720p", "hls_720p"),
+    ("thumbnail", "watermark"),
 )
 Pipeline = Sequence[str] | None
 

@@ -19,6 +19,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from chalicelib.usage import Meter, meter
 from testing.chaos.faults import Fault, Faults
+from testing.chaos.versions import version
 
 EPOCH = 1_800_000_000.5
 # Memory, where the machine has a disk of it.
@@ -46,6 +47,7 @@ class Worker:
         self.error: Exception | None = None
         self.refused: tuple[str, int] | None = None  # a request, and how often it is yet refused
         self.on_end: Callable[[], None] = lambda: None
+        self.version = world.version_of(function)
         self.meter = {**vars(Meter()), "_is_new": False}
         self.folder = world.folder / f"{world.number()}"
         self.folder.mkdir()
@@ -81,6 +83,8 @@ class World:
         self.between: list[Callable[[], None]] = []  # called now and then, while nobody runs
         # What a schedule does to a request by its own design, before all chance.
         self.design: Callable[[Worker, str, Any], Fault | None] = lambda *_: None
+        # Which version of the code a function has now; this process's own, where there is no name.
+        self.version_of: Callable[[str], str | None] = lambda _: None
         self.over = False
         self._trace = trace
         self._numbers = itertools.count(1)
@@ -195,7 +199,8 @@ class World:
         self.current = worker
         meter.__dict__, tempfile.tempdir = worker.meter, str(worker.folder)
         try:
-            yield
+            with version(worker.version):
+                yield
         finally:
             worker.meter = meter.__dict__
             meter.__dict__, tempfile.tempdir = outside, folder
