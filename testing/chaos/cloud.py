@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from botocore.awsrequest import AWSResponse
 
-from testing.chaos.boundary import json_response, response
+from testing.chaos.boundary import boundary, json_response, response
 from testing.chaos.expressions import Item
 from testing.chaos.fast_dynamodb import Dynamo, Refused, items_of
 from testing.chaos.fast_s3 import S3, Stored
@@ -113,6 +113,7 @@ class Moto:
 
         self._stubber = botocore_stubber
         mock_aws().start()
+        boundary.checks_signatures = True
         self._stubber.enabled = False
 
     def answer(self, service: str, operation: str, event_name: str, request: Any) -> AWSResponse:
