@@ -94,6 +94,8 @@ class Boundary:
             raise EndpointConnectionError(endpoint_url=request.url)
         answer = self.cloud.answer(event_name, request)
         self.cloud.changed(service, operation, request)
+        if world.traces:
+            world.note(f"#{world.requests}", about(event_name, request), answer.status_code)
         if fault is Fault.DIES_AFTER:
             world.die()
         if fault is Fault.ANSWER_LOST:
@@ -177,4 +179,7 @@ def json_response(request: Any, status: int, body: Any) -> AWSResponse:
 
 
 boundary = Boundary()
-botocore.handlers.BUILTIN_HANDLERS += [("before-send", boundary), ("choose-signer", boundary.signer)]
+botocore.handlers.BUILTIN_HANDLERS += [
+    ("before-send", boundary),
+    ("choose-signer", boundary.signer),
+]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from random import Random
 from typing import NamedTuple
 
@@ -45,7 +46,6 @@ class Outcome(NamedTuple):
     longest: float  # life of a job, in seconds
     requests: int
     messages: int
-    log: list[str]
 
 
 class Simulator:
@@ -56,15 +56,13 @@ class Simulator:
         self._memo = Memo()
         self._references: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
 
-    def prepare(self) -> None:
+    def prepare(self, *, films: bool = True) -> None:
         """Run everything without faults: what is made then is what is right."""
-        for names, pipelines in (
-            (scenarios.PICTURES, scenarios.PICTURE_PIPELINES),
-            (scenarios.FILMS, scenarios.FILM_PIPELINES),
-        ):
-            for name in names:
-                for pipeline in pipelines:
-                    self._references[name, pipeline] = self._without_faults(name, pipeline)
+        chosen = [*product(scenarios.PICTURES, scenarios.PICTURE_PIPELINES)]
+        if films:
+            chosen += product(scenarios.FILMS, scenarios.FILM_PIPELINES)
+        for name, pipeline in chosen:
+            self._references[name, pipeline] = self._without_faults(name, pipeline)
         run(scenarios.junk, "junk", CALM, self._stand, self._memo, lambda _: None)
         self._memo.is_filled = True
 
@@ -82,13 +80,16 @@ class Simulator:
         run(drop, f"{name} {pipeline}", CALM, self._stand, self._memo, keep)
         return made
 
-    def run(self, name: str, *, trace: bool = False) -> Outcome:
-        """Run the schedule of this name."""
+    def run(self, name: str, *, trace: bool = False, judged: bool = True) -> Outcome:
+        """Run the schedule of this name; unless it is judged, nothing has to be prepared."""
         kind, _, rest = name.partition(":")
         scenario, chosen = _find(name)
         is_gentle = kind in _GENTLE or (kind == "race" and rest.partition(":")[0] in races.GENTLE)
 
         def judge(schedule: Schedule) -> None:
+            if not judged:
+                return
+
             def reference(sample: str, pipeline: tuple[str, ...]) -> dict[str, str]:
                 return self._references[sample, pipeline]
 
@@ -106,7 +107,6 @@ class Simulator:
             0.0 if _waited(done) else max(checks.lives(done), default=0.0),
             done.world.requests,
             done.sqs.sent_messages,
-            done.world.log,
         )
 
 
@@ -139,10 +139,35 @@ def _fault_at(text: str) -> tuple[int, Fault]:
 
 # ── which schedules ─────────────────────────────────────────────────────────────────────────────
 
+# Of a hundred by chance, how many are of each kind.
+_SHARES = {"calm": 2, "few": 40, "many": 25, "loss": 8, "losses": 10, "zombies": 15}
 
-def each(simulator: Simulator, stories: tuple[str, ...] | None = None) -> Iterator[str]:
+
+def chosen(simulator: Simulator, seed: str, count: int, only: tuple[str, ...]) -> list[str]:
+    """The names of `count` schedules that begin in one of these ways.
+
+    Each single fault, where there is room for them all; races, pairs, and the rest by chance.
+    """
+    random = Random(f"chosen {seed}")
+    singles = [name for name in _singles(simulator) if name.startswith(only)]
+    names = random.sample(singles, min(len(singles), count // 3))
+    raced = max(1, count // 12 // len(races.RACES))
+    names += (f"race:{race}:{seed}-{number}" for race in races.RACES for number in range(raced))
+    names += (_pair(simulator, random, f"{seed}-{number}") for number in range(count // 6))
+    names = [name for name in names if name.startswith(only)]
+    if only == ("",):
+        kinds = [kind for kind, share in _SHARES.items() for _ in range(share)]
+        random.shuffle(kinds)
+        names += [f"{kinds[n % 100]}:{seed}-{n}" for n in range(count - len(names))]
+    else:
+        kinds = [kind for kind in only if kind in _BY_CHANCE or kind.startswith("race:")]
+        names += [f"{kind}:{seed}-{n}" for kind in kinds for n in range(count // len(only))]
+    return list(dict.fromkeys(names))[:count]
+
+
+def _singles(simulator: Simulator) -> Iterator[str]:
     """Every fault at every request of every story; every message lost."""
-    for story in stories or tuple(scenarios.STORIES):
+    for story in scenarios.STORIES:
         requests, messages = _extent(simulator, story)
         for number in range(1, requests + 1):
             for fault in EACH:
@@ -158,36 +183,12 @@ def _extent(simulator: Simulator, story: str) -> tuple[int, int]:
     return outcome.requests, outcome.messages
 
 
-def pairs(simulator: Simulator, seed: str, count: int) -> Iterator[str]:
+def _pair(simulator: Simulator, random: Random, seed: str) -> str:
     """Two faults of a story, often close together."""
-    random = Random(f"pairs {seed}")
-    for number in range(count):
-        story = random.choice(tuple(scenarios.STORIES))
-        requests, _ = _extent(simulator, story)
-        first = random.randint(1, requests)
-        second = (
-            first + random.randint(1, 12)
-            if random.random() < 0.6
-            else random.randint(1, 2 * requests)
-        )
-        kinds = random.choice(EACH).name, random.choice(EACH).name
-        yield f"pair:{story}:{kinds[0]}@{first}+{kinds[1]}@{second}:{seed}-{number}"
-
-
-# Of a hundred by chance, how many are of each kind.
-_SHARES = {"calm": 2, "few": 40, "many": 25, "loss": 8, "losses": 10, "zombies": 15}
-
-
-def by_chance(seed: str, count: int) -> Iterator[str]:
-    """Any mixtures, of every kind."""
-    kinds = [kind for kind, share in _SHARES.items() for _ in range(share)]
-    Random(f"kinds {seed}").shuffle(kinds)
-    for number in range(count):
-        yield f"{kinds[number % len(kinds)]}:{seed}-{number}"
-
-
-def all_races(seed: str, count: int) -> Iterator[str]:
-    """Every race, so many times."""
-    for number in range(count):
-        for race in races.RACES:
-            yield f"race:{race}:{seed}-{number}"
+    story = random.choice(tuple(scenarios.STORIES))
+    requests, _ = _extent(simulator, story)
+    first = random.randint(1, requests)
+    is_close = random.random() < 0.6
+    second = first + random.randint(1, 12) if is_close else random.randint(1, 2 * requests)
+    one, other = random.choice(EACH).name, random.choice(EACH).name
+    return f"pair:{story}:{one}@{first}+{other}@{second}:{seed}"

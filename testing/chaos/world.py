@@ -86,7 +86,7 @@ class World:
         # Which version of the code a function has now; this process's own, where there is no name.
         self.version_of: Callable[[str], str | None] = lambda _: None
         self.over = False
-        self._trace = trace
+        self.traces = trace
         self._numbers = itertools.count(1)
         self._waiting: list[tuple[float, int, Callable[[], None]]] = []
         self._gone: list[Worker] = []
@@ -112,7 +112,7 @@ class World:
         who = f"[{self.current.name}] " if self.current else ""
         line = f"{self.elapsed:10.2f} {who}{' '.join(map(str, words))}"
         self.log.append(line)
-        if self._trace:
+        if self.traces:
             print(line, file=sys.__stderr__)
 
     def violate(self, kind: str, seen: str) -> None:
