@@ -4,6 +4,8 @@ STAGE ?= prod
 ARCH  ?=
 AUTH  ?=
 DIR   ?= ../shared/corpus
+SEED  ?=
+NAME  ?=
 
 PYTHON_ENV := .venv/bin/python
 INFRA      := $(PYTHON_ENV) -m infra
@@ -11,7 +13,7 @@ UV         := env -u PYTHONDONTWRITEBYTECODE .local/uv/bin/uv --quiet
 CHOSEN     := --stage '$(STAGE)' $(if $(ARCH),--arch $(ARCH)) $(if $(AUTH),--auth $(AUTH))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down env test test-localstack check format package deploy delete bench corpus contract
+.PHONY: help setup demo up down env test test-localstack check format package deploy delete bench corpus contract chaos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -56,6 +58,9 @@ deploy: setup ## create or update the stack of STAGE, on AWS or at AWS_ENDPOINT_
 
 delete: setup ## delete the stack of STAGE (CONFIRM= its name again); its buckets and its table stay
 	@$(INFRA) delete --stage '$(STAGE)' $(if $(CONFIRM),--confirm '$(CONFIRM)')
+
+chaos: setup ## 10,000 schedules with faults, of a fresh seed (SEED= of an earlier run, NAME= of one)
+	@$(PYTHON_ENV) -m testing.chaos $(NAME) $(if $(SEED),--seed $(SEED))
 
 contract: setup ## linters, generated clients, Uppy, made-up requests, on a cloud of its own (needs npm, chromium)
 	@npm ci --prefix testing/contract --ignore-scripts --no-audit --no-fund --loglevel=error

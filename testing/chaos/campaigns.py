@@ -1,0 +1,194 @@
+"""Schedules by name: a name says all, so that what it names can be run again.
+
+calm:SEED  few:SEED  many:SEED  loss:SEED  losses:SEED  zombies:SEED    any mixture of actions
+each:STORY:FAULT@REQUEST                                               one fault, at one request
+lost:STORY:MESSAGE                                                     one message lost
+pair:STORY:FAULT@REQUEST+FAULT@REQUEST:SEED                            two faults
+race:NAME:SEED                                                         a race by design
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from itertools import product
+from random import Random
+from typing import NamedTuple
+
+from testing.chaos import checks, faults, races, scenarios
+from testing.chaos.cloud import Stand
+from testing.chaos.faults import CALM, EACH, Fault, Faults
+from testing.chaos.media import Memo
+from testing.chaos.schedule import Scenario, Schedule, run
+
+# A job with one lost message may live so long, in seconds; and with none.
+MOST_WITH_LOSS = 3600.0
+
+_BY_CHANCE: dict[str, Callable[[Random], Faults]] = {
+    "calm": lambda _: CALM,
+    "few": faults.few,
+    "many": faults.many,
+    "loss": faults.loss,
+    "losses": faults.losses,
+    "zombies": faults.zombies,
+}
+# Kinds of which no good job may fail.
+_GENTLE = ("calm", "few", "loss", "each", "lost", "pair")
+
+
+class Outcome(NamedTuple):
+    """What came of a schedule."""
+
+    name: str
+    violations: list[tuple[str, str]]
+    had: list[str]
+    longest: float  # life of a job, in seconds
+    requests: int
+    messages: int
+
+
+class Simulator:
+    """Runs schedules by name, on a cloud that is made once."""
+
+    def __init__(self, stand: Stand) -> None:
+        self._stand = stand
+        self._memo = Memo()
+        self._references: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
+
+    def prepare(self, *, films: bool = True) -> None:
+        """Run everything without faults: what is made then is what is right."""
+        chosen = [*product(scenarios.PICTURES, scenarios.PICTURE_PIPELINES)]
+        if films:
+            chosen += product(scenarios.FILMS, scenarios.FILM_PIPELINES)
+        for name, pipeline in chosen:
+            self._references[name, pipeline] = self._without_faults(name, pipeline)
+        run(scenarios.junk, "junk", CALM, self._stand, self._memo, lambda _: None)
+        self._memo.is_filled = True
+
+    def _without_faults(self, name: str, pipeline: tuple[str, ...]) -> dict[str, str]:
+        def drop(schedule: Schedule) -> None:
+            schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", name, pipeline=pipeline))
+
+        made: dict[str, str] = {}
+
+        def keep(schedule: Schedule) -> None:
+            ((job_id, life),) = schedule.lives.items()
+            assert life.item["status"]["S"] == "SUCCESS", (name, pipeline, life, schedule.world.log)
+            made.update(checks.made_of(schedule, job_id))
+
+        run(drop, f"{name} {pipeline}", CALM, self._stand, self._memo, keep)
+        return made
+
+    def run(self, name: str, *, trace: bool = False, judged: bool = True) -> Outcome:
+        """Run the schedule of this name; unless it is judged, nothing has to be prepared."""
+        kind, _, rest = name.partition(":")
+        scenario, chosen = _find(name)
+        is_gentle = kind in _GENTLE or (kind == "race" and rest.partition(":")[0] in races.GENTLE)
+
+        def judge(schedule: Schedule) -> None:
+            if not judged:
+                return
+
+            def reference(sample: str, pipeline: tuple[str, ...]) -> dict[str, str]:
+                return self._references[sample, pipeline]
+
+            checks.Judge(schedule, reference, is_gentle=is_gentle).judge()
+            if kind in ("loss", "lost"):
+                for life in checks.lives(schedule):
+                    if life > MOST_WITH_LOSS and not _waited(schedule):
+                        schedule.world.violate("a lost message costs hours", f"{life:.0f} s")
+
+        done = run(scenario, name, chosen, self._stand, self._memo, judge, trace=trace)
+        return Outcome(
+            name,
+            done.world.violations,
+            done.world.had,
+            0.0 if _waited(done) else max(checks.lives(done), default=0.0),
+            done.world.requests,
+            done.sqs.sent_messages,
+        )
+
+
+def _waited(schedule: Schedule) -> bool:
+    """Whether a job waited for what its client did late, or never."""
+    clients = schedule.clients
+    waiting = {ack.key for ack in clients.acks if ack.call == "presign"}
+    told = {put.key for put in clients.puts if put.is_told}
+    return bool(waiting - told) or schedule.world.faults.event_lost > 0
+
+
+def _find(name: str) -> tuple[Scenario, Faults]:
+    kind, _, rest = name.partition(":")
+    if kind in _BY_CHANCE:
+        return scenarios.anything, _BY_CHANCE[kind](Random(f"faults of {name}"))
+    if kind == "race":
+        return races.RACES[rest.partition(":")[0]], CALM
+    story, _, what = rest.partition(":")
+    scenario = scenarios.STORIES[story]
+    if kind == "lost":
+        return scenario, replace(CALM, lose=frozenset({int(what)}))
+    at = dict(_fault_at(text) for text in what.partition(":")[0].split("+"))
+    return scenario, replace(CALM, at=at)
+
+
+def _fault_at(text: str) -> tuple[int, Fault]:
+    fault, _, request = text.partition("@")
+    return int(request), Fault[fault]
+
+
+# ── which schedules ─────────────────────────────────────────────────────────────────────────────
+
+# Of a hundred by chance, how many are of each kind.
+_SHARES = {"calm": 2, "few": 40, "many": 25, "loss": 8, "losses": 10, "zombies": 15}
+
+
+def chosen(simulator: Simulator, seed: str, count: int, only: tuple[str, ...]) -> list[str]:
+    """The names of `count` schedules that begin in one of these ways.
+
+    Each single fault, where there is room for them all; races, pairs, and the rest by chance.
+    """
+    random = Random(f"chosen {seed}")
+    singles = [name for name in _singles(simulator) if name.startswith(only)]
+    names = random.sample(singles, min(len(singles), count // 3))
+    raced = max(1, count // 12 // len(races.RACES))
+    names += (f"race:{race}:{seed}-{number}" for race in races.RACES for number in range(raced))
+    names += (_pair(simulator, random, f"{seed}-{number}") for number in range(count // 6))
+    names = [name for name in names if name.startswith(only)]
+    if only == ("",):
+        kinds = [kind for kind, share in _SHARES.items() for _ in range(share)]
+        random.shuffle(kinds)
+        names += [f"{kinds[n % 100]}:{seed}-{n}" for n in range(count - len(names))]
+    else:
+        kinds = [kind for kind in only if kind in _BY_CHANCE or kind.startswith("race:")]
+        names += [f"{kind}:{seed}-{n}" for kind in kinds for n in range(count // len(only))]
+    return list(dict.fromkeys(names))[:count]
+
+
+def _singles(simulator: Simulator) -> Iterator[str]:
+    """Every fault at every request of every story; every message lost."""
+    for story in scenarios.STORIES:
+        requests, messages = _extent(simulator, story)
+        for number in range(1, requests + 1):
+            for fault in EACH:
+                yield f"each:{story}:{fault.name}@{number}"
+        for number in range(1, messages + 1):
+            yield f"lost:{story}:{number}"
+
+
+@cache
+def _extent(simulator: Simulator, story: str) -> tuple[int, int]:
+    """How many requests and messages a story has where nothing goes wrong."""
+    outcome = simulator.run(f"each:{story}:DIES_BEFORE@0")
+    return outcome.requests, outcome.messages
+
+
+def _pair(simulator: Simulator, random: Random, seed: str) -> str:
+    """Two faults of a story, often close together."""
+    story = random.choice(tuple(scenarios.STORIES))
+    requests, _ = _extent(simulator, story)
+    first = random.randint(1, requests)
+    is_close = random.random() < 0.6
+    second = first + random.randint(1, 12) if is_close else random.randint(1, 2 * requests)
+    one, other = random.choice(EACH).name, random.choice(EACH).name
+    return f"pair:{story}:{one}@{first}+{other}@{second}:{seed}"

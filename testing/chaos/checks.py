@@ -1,0 +1,243 @@
+"""What must hold of every schedule when nothing happens any more."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from chalicelib.settings import settings
+from testing.chaos.schedule import Life, Schedule
+from testing.chaos.versions import OTHER
+
+# What SQS's poller asks for each invocation that a queue starts, and Sluice counts as the function's.
+_POLLER_REQUESTS = 2
+# Ends that are the file's fault or the client's, whatever goes wrong beside.
+_DESERVED = {
+    "unsupported_media",
+    "source_changed",
+    "source_missing",
+    "step_needs_video",
+    "upload_expired",
+}
+
+# What a run without faults makes of a sample: each file by its name, and its digest.
+Reference = Callable[[str, tuple[str, ...]], dict[str, str]]
+
+
+class Judge:
+    """Looks at a schedule that is over. `is_gentle`: so few faults that no good job may fail."""
+
+    def __init__(self, schedule: Schedule, reference: Reference, *, is_gentle: bool) -> None:
+        self._schedule = schedule
+        self._world = schedule.world
+        self._violate = schedule.world.violate
+        self._reference = reference
+        self._is_gentle = is_gentle
+        self._objects = schedule.stand.objects(settings().output_bucket)
+        self._listed: set[str] = set()
+        self._views: dict[str, dict[str, Any] | None] = {}
+
+    def judge(self) -> None:
+        """Every check; what does not hold is written down in the world."""
+        for job_id, life in self._schedule.lives.items():
+            self._one_end(job_id, life)
+            view = self._views[job_id] = self._shown(job_id)
+            if view is not None and life.ended is not None:
+                self._end_is_deserved(life, view)
+                self._outputs(life, view)
+        self._rows()
+        self._pages()
+        self._nothing_left()
+        self._usage()
+        self._identities()
+        self._promises()
+
+    # ── jobs ──
+
+    def _one_end(self, job_id: str, life: Life) -> None:
+        if life.ended is None:
+            self._violate("a job does not end", f"{job_id} {life.item['status']['S']}")
+
+    def _shown(self, job_id: str) -> dict[str, Any] | None:
+        answer = self._schedule.clients.look("GET", "/jobs/{job_id}", job_id=job_id)
+        if answer.status != 200:
+            self._violate("a job cannot be shown", f"{job_id}: {answer}")
+            return None
+        view: dict[str, Any] = answer.body
+        return view
+
+    def _end_is_deserved(self, life: Life, view: dict[str, Any]) -> None:
+        code, key = _code(view), view["key"]
+        took = (life.ended or 0.0) - life.begun
+        what = f"{view['id']} {key} after {took:.0f} s: {view['error']}"
+        puts = [put for put in self._schedule.clients.puts if put.key == key]
+        deserved = code in _DESERVED or key in self._schedule.clients.spoilt
+        if code == "deadline_exceeded":
+            self._violate("ended by its deadline alone", what)
+        elif self._is_gentle and view["status"] == "FAILURE" and not deserved:
+            self._violate("a good job failed", what)
+        if code == "source_changed" and len({put.etag for put in puts}) < 2:
+            self._violate("source_changed, but it did not", what)
+        if code == "source_missing" and key not in self._schedule.clients.deleted:
+            self._violate("source_missing, but it was there", what)
+        if code == "upload_expired" and puts and puts[0].at < (life.ended or 0.0) - 60:
+            self._violate("upload_expired, but it came", what)
+        if view["status"] == "SUCCESS" and [o["type"] for o in view["outputs"]] != view["pipeline"]:
+            self._violate("SUCCESS without all outputs", what)
+
+    def _outputs(self, life: Life, view: dict[str, Any]) -> None:
+        name = self._schedule.clients.samples.get(life.item.get("etag", {}).get("S", ""), "")
+        for output in view["outputs"]:
+            if not output["complete"]:
+                self._violate("an output of a job that has ended is not complete", output["s3_key"])
+                continue
+            wanted = self._reference(name, tuple(view["pipeline"]))
+            prefix, files = _files(output["s3_key"], wanted)
+            size = 0
+            for file in files:
+                key = prefix + file
+                self._listed.add(key)
+                stored = self._objects.get(key)
+                if stored is None:
+                    self._violate("a listed output is not there", key)
+                elif _digest(stored.body) != wanted[file]:
+                    self._violate("an output is not that of a run without faults", key)
+                else:
+                    size += len(stored.body)
+            # That of HLS leaves out its headers.
+            if output["size"] != size and len(files) == 1:
+                self._violate("an output has another size than it is said to", f"{output}: {size}")
+
+    def _rows(self) -> None:
+        most = settings().max_attempts + 1
+        for item in self._schedule.stand.items():
+            name = f"{item['pk']['S']} {item['sk']['S']}"
+            if "due_at" in item:
+                self._violate("a row is still due", name)
+            if float(item.get("attempts", {"N": "0"})["N"]) > most:
+                self._violate("too many attempts", f"{name}: {item['attempts']}")
+            if "expires_at" not in item:
+                self._violate("a row without TTL", name)
+
+    def _pages(self) -> None:
+        answer = self._schedule.clients.look("GET", "/jobs")
+        if answer.status != 200:
+            self._violate("jobs cannot be listed", str(answer))
+            return
+        there = {job["id"] for job in answer.body["jobs"]}
+        missing = set(self._schedule.lives) - there
+        if missing and len(self._schedule.lives) <= 20:
+            self._violate("a job is not listed", str(missing))
+
+    def _nothing_left(self) -> None:
+        left = self._schedule.sqs.left()
+        if left:
+            self._violate("a message is left", str(left))
+        for key, stored in self._objects.items():
+            if key.startswith("outputs/") and key not in self._listed and not stored.tags:
+                self._violate("an output that no job lists is left", key)
+            elif not key.startswith(("outputs/", "work/")):
+                self._violate("a strange object", key)
+
+    def _usage(self) -> None:
+        """What jobs say that they used is no more than what was used."""
+        told: dict[str, Counter[str]] = defaultdict(Counter)
+        for view in self._views.values():
+            usage = (view and view["usage"]) or {"functions": {}}
+            for function, used in usage["functions"].items():
+                told[function] += Counter(invocations=used["invocations"], **used["requests"])
+        for function, counts in told.items():
+            invocations = self._world.invocations[function]
+            most = {"invocations": invocations}
+            for service in ("dynamodb", "s3", "sqs"):
+                most[service] = self._world.sent[function, service]
+            most["sqs"] += _POLLER_REQUESTS * invocations
+            for what, count in counts.items():
+                if count > most[what]:
+                    seen = f"{function}: {what} {count}, were {most[what]}"
+                    self._violate("more is told than was used", seen)
+
+    # ── promises ──
+
+    def _identities(self) -> None:
+        clients = self._schedule.clients
+        by_idempotency: dict[Any, set[str]] = defaultdict(set)
+        for ack in clients.acks:
+            if ack.idempotency_key is not None:
+                by_idempotency[ack.idempotency_key, ack.key, ack.pipeline].add(ack.job_id)
+        for what, told in by_idempotency.items():
+            if len(told) > 1:
+                self._violate("two jobs for one Idempotency-Key", f"{what}: {told}")
+        same: dict[Any, list[str]] = defaultdict(list)
+        for job_id, life in self._schedule.lives.items():
+            item = life.item
+            if item["status"]["S"] != "FAILURE" and item.get("etag", {}).get("S"):
+                steps = tuple(step["S"] for step in item["pipeline"]["L"])
+                same[item["source_key"]["S"], item["etag"]["S"], steps].append(job_id)
+        for (key, etag, steps), ids in same.items():
+            times = sum(put.key == key and put.etag == etag for put in clients.puts)
+            wanted = {ask.idempotency_key for ask in clients.asked if ask.key == key}
+            # Each Idempotency-Key asks for a job of its own; all other calls and the event mean the same.
+            others = None in wanted or any(ack.call != "from-key" for ack in clients.acks)
+            is_drop = key.startswith("drop/")
+            most = (max(1, times) if others or is_drop else 0) + len(wanted - {None})
+            if len(ids) > most:
+                seen = f"{key} {steps}: {sorted(ids)}, {times} PUT, {len(wanted)} Idempotency-Keys"
+                self._violate("more than one job for a file and pipeline", seen)
+
+    def _promises(self) -> None:
+        clients, lives = self._schedule.clients, self._schedule.lives
+        for ack in clients.acks:
+            if ack.job_id not in lives:
+                self._violate("a job that was promised is not there", str(ack))
+        keys = {life.item["source_key"]["S"] for life in lives.values()}
+        for put in clients.puts:
+            is_drop = put.key.startswith("drop/")
+            if is_drop and put.is_told and put.key not in keys and not self._may_lose_events:
+                self._violate("a drop without a job", put.key)
+
+    @property
+    def _may_lose_events(self) -> bool:
+        """S3's own messages are lost only here; a drop's is all that anybody knows of it."""
+        faults = self._world.faults
+        return bool(faults.event_lost or faults.message_lost or faults.lose)
+
+
+def lives(schedule: Schedule) -> Iterator[float]:
+    """How long each job took to end, in seconds."""
+    for life in schedule.lives.values():
+        if life.ended is not None:
+            yield life.ended - life.begun
+
+
+def made_of(schedule: Schedule, job_id: str) -> dict[str, str]:
+    """The files of a job's outputs by what follows the prefix of its keys, and their digests."""
+    prefix = f"outputs/{job_id.replace('-', '')}_"
+    return {
+        key.removeprefix(prefix).partition("_")[2]: _digest(stored.body)
+        for key, stored in schedule.stand.objects(settings().output_bucket).items()
+        if key.startswith(prefix)
+    }
+
+
+def _files(key: str, wanted: dict[str, str]) -> tuple[str, list[str]]:
+    """What precedes the names of a job's files, and the names of those that an output has."""
+    head, _, tail = key.partition("_")
+    stem, _, name = tail.partition("_")
+    prefix = f"{head}_{stem}_"
+    if name.startswith(f"{OTHER}_"):
+        prefix, name = f"{prefix}{OTHER}_", name.removeprefix(f"{OTHER}_")
+    if not name.endswith(".m3u8"):
+        return prefix, [name]
+    folder = name.rpartition("/")[0] + "/"
+    return prefix, [file for file in wanted if file.startswith(folder)]
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def _code(view: dict[str, Any]) -> str:
+    return str(view["error_code"])

@@ -1,0 +1,269 @@
+"""What people and programs do to the stack: they upload, ask, ask again, overwrite and look."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, NamedTuple
+from urllib.parse import quote_plus
+
+import boto3
+from botocore.config import Config
+
+import app
+from chalicelib.settings import settings
+from testing.chaos import stack
+from testing.chaos.cloud import Cloud
+from testing.chaos.media import sample
+from testing.chaos.sqs import Sqs
+from testing.chaos.world import Worker, World
+
+_BOUNDARY = "a-boundary"
+
+
+class Context:
+    """What Lambda tells a handler."""
+
+    function_name = "chaos"
+    invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:chaos"
+    memory_limit_in_mb = 3072
+
+    def __init__(self, world: World, seconds: float) -> None:
+        self.aws_request_id = f"request-{world.number()}"
+        self._world = world
+        self._deadline = world.now + seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return max(0, int(1000 * (self._deadline - self._world.now)))
+
+
+class Answer(NamedTuple):
+    """What the API said. Status 0 where it died before it could."""
+
+    status: int
+    body: Any = None
+
+    @property
+    def code(self) -> str:
+        return self.body.get("code", "") if isinstance(self.body, dict) else ""
+
+
+class Put(NamedTuple):
+    """An object that came to be in the upload bucket."""
+
+    key: str
+    etag: str
+    sample: str
+    at: float
+    is_told: bool  # whether its event was sent at all
+
+
+class Ack(NamedTuple):
+    """A job that a client was told of, and by which call."""
+
+    call: str
+    job_id: str
+    key: str | None
+    pipeline: tuple[str, ...]
+    idempotency_key: str | None
+
+
+@dataclass
+class Clients:
+    """All of them; what they did and were told is kept, to be judged by."""
+
+    world: World
+    cloud: Cloud
+    sqs: Sqs
+    puts: list[Put] = field(default_factory=list)
+    acks: list[Ack] = field(default_factory=list)
+    asked: list[Ack] = field(default_factory=list)  # jobs asked for, answered or not; no id
+    deleted: set[str] = field(default_factory=set)
+    spoilt: set[str] = field(default_factory=set)  # keys whose jobs cannot end well
+    samples: dict[str, str] = field(default_factory=dict)  # by ETag
+
+    # ── S3 ──
+
+    def put(
+        self, key: str, name: str, *, pipeline: Sequence[str] = (), is_told: bool = True
+    ) -> None:
+        """PUT a sample to the upload bucket; the named steps become its metadata."""
+        metadata = {"pipeline": ",".join(pipeline)} if pipeline else {}
+        put = _s3().put_object(
+            Bucket=settings().upload_bucket, Key=key, Body=sample(name), Metadata=metadata
+        )
+        self.stored(key, put["ETag"].strip('"'), name, is_told=is_told)
+
+    def stored(self, key: str, etag: str, name: str, *, is_told: bool = True) -> None:
+        """S3 tells of an object."""
+        self.samples[etag] = name
+        self.puts.append(Put(key, etag, name, self.world.now, is_told))
+        self.world.note("PUT", key, name)
+        if is_told:
+            sequencer = f"{self.world.number():018x}"
+            self.sqs.event(_event(key, etag, len(sample(name)), sequencer))
+
+    def delete(self, key: str) -> None:
+        """Delete an original."""
+        self.world.note("DELETE", key)
+        self.deleted.add(key)
+        _s3().delete_object(Bucket=settings().upload_bucket, Key=key)
+
+    # ── the API ──
+
+    def presign(
+        self,
+        then: Callable[[str, str | None], None],
+        pipeline: Sequence[str] | None = None,
+    ) -> None:
+        """Ask for a URL; `then` is given the key, and the job that waits for it."""
+        body = {"filename": "f.x", "content_type": "image/jpeg"}
+
+        def told(answer: Answer) -> None:
+            if answer.status != 200:
+                self.world.note("no URL:", answer)
+                return
+            key, job_id = answer.body["key"], answer.body.get("job_id")
+            if job_id:
+                self.acks.append(Ack("presign", job_id, key, tuple(pipeline or ()), None))
+            then(key, job_id)
+
+        asked = body if pipeline is None else {**body, "pipeline": list(pipeline)}
+        self.call("POST", "/uploads/presign", told, body=asked, tries=4)
+
+    def from_key(
+        self,
+        key: str,
+        pipeline: Sequence[str] | None = None,
+        idempotency_key: str | None = None,
+        *,
+        tries: int = 4,
+    ) -> None:
+        """Ask for a job: again where there was no answer; a little later where the file is not there yet."""
+        ack = Ack("from-key", "", key, tuple(pipeline or ()), idempotency_key)
+        self.asked.append(ack)
+
+        def told(answer: Answer) -> None:
+            if answer.status == 202:
+                self.acks.append(ack._replace(job_id=answer.body["job_id"]))
+                self.world.note("202", key, answer.body["job_id"][:8])
+            elif answer.status == 409 and tries > 1:
+                again = lambda: self.from_key(key, pipeline, idempotency_key, tries=tries - 1)  # noqa: E731
+                self.world.at(3.0, again)
+            else:
+                self.world.note("no job:", key, answer)
+
+        headers = {} if idempotency_key is None else {"idempotency-key": idempotency_key}
+        body = {"key": key} if pipeline is None else {"key": key, "pipeline": list(pipeline)}
+        self.call("POST", "/jobs/from-key", told, body=body, headers=headers, tries=tries)
+
+    def form(self, name: str, pipeline: Sequence[str] = ()) -> None:
+        """Send a sample in a form."""
+        parts = [
+            f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="f.x"\r\n\r\n'.encode(),
+            sample(name),
+        ]
+        if pipeline:
+            field = 'Content-Disposition: form-data; name="pipeline"'
+            parts.append(f"\r\n--{_BOUNDARY}\r\n{field}\r\n\r\n{','.join(pipeline)}".encode())
+        parts.append(f"\r\n--{_BOUNDARY}--\r\n".encode())
+
+        def told(answer: Answer) -> None:
+            if answer.status == 202:
+                job_id = answer.body["job_id"]
+                self.acks.append(Ack("form", job_id, None, tuple(pipeline), None))
+
+        headers = {"content-type": f"multipart/form-data; boundary={_BOUNDARY}"}
+        body = b"".join(parts)
+        self.call("POST", "/jobs/upload", told, body=body, headers=headers, tries=3)
+
+    def call(
+        self,
+        method: str,
+        route: str,
+        told: Callable[[Answer], None],
+        *,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        tries: int = 1,
+        pause: float = 2.0,
+        **parameters: str,
+    ) -> None:
+        """Call the API from outside; again after a 5xx or none at all, as clients do."""
+        event = request_of(method, route, parameters, body, headers or {})
+        world = self.world
+        seconds = stack.timeouts()["api"]
+
+        def ended(worker: Worker) -> None:
+            answer = Answer(0) if worker.dead or worker.error else answer_of(worker.result)
+            if worker.error is not None:
+                world.note("the API raised", repr(worker.error)[:200])
+            if (answer.status == 0 or answer.status >= 500) and tries > 1:
+                again = lambda: self.call(  # noqa: E731
+                    method, route, told,
+                    body=body, headers=headers, tries=tries - 1, pause=pause, **parameters,
+                )  # fmt: skip
+                world.at(pause, again)
+            else:
+                told(answer)
+
+        run = lambda: app.app(event, Context(world, seconds))  # noqa: E731
+        world.spawn(f"{method} {route}", "api", run, seconds, ended)
+
+    def look(self, method: str, route: str, **parameters: str) -> Answer:
+        """Call the API where nothing goes wrong and no time passes."""
+        event = request_of(method, route, parameters, None, {})
+        return answer_of(app.app(event, Context(self.world, stack.timeouts()["api"])))
+
+
+def request_of(
+    method: str, route: str, parameters: dict[str, str], body: Any, headers: dict[str, str]
+) -> dict[str, Any]:
+    """A call as API Gateway passes it on."""
+    is_bytes = isinstance(body, bytes)
+    text = (
+        base64.b64encode(body).decode() if is_bytes else None if body is None else json.dumps(body)
+    )
+    return {
+        "httpMethod": method,
+        "resource": route,
+        "path": f"/api{route.format(**parameters)}",
+        "pathParameters": parameters or None,
+        "multiValueQueryStringParameters": None,
+        "headers": {"content-type": "application/json", **headers},
+        "multiValueHeaders": {},
+        "body": text,
+        "isBase64Encoded": is_bytes,
+        "stageVariables": None,
+        "requestContext": {
+            "httpMethod": method,
+            "resourcePath": route,
+            "path": f"/api{route.format(**parameters)}",
+            "domainName": "api.test",
+            "requestId": "request",
+            "identity": {},
+        },
+    }
+
+
+def answer_of(result: dict[str, Any]) -> Answer:
+    text = result.get("body") or "null"
+    try:
+        return Answer(result["statusCode"], json.loads(text))
+    except ValueError:
+        return Answer(result["statusCode"], text)
+
+
+def _event(key: str, etag: str, size: int, sequencer: str) -> str:
+    stored = {"key": quote_plus(key), "size": size, "eTag": etag, "sequencer": sequencer}
+    bucket = {"name": settings().upload_bucket}
+    record = {"eventName": "ObjectCreated:Put", "s3": {"bucket": bucket, "object": stored}}
+    return json.dumps({"Records": [record]})
+
+
+@cache
+def _s3() -> Any:
+    return boto3.client("s3", config=Config(request_checksum_calculation="when_required"))

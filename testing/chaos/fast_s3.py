@@ -1,0 +1,204 @@
+"""S3 in memory: what Sluice asks of it, and no more. Whatever else is asked is an error here."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape, unescape
+
+
+class Stored(NamedTuple):
+    """An object."""
+
+    body: bytes
+    etag: str
+    metadata: dict[str, str]
+    tags: str = ""
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str] = {}
+    body: bytes = b""
+
+
+class Asked(NamedTuple):
+    """A request, as far as it matters."""
+
+    bucket: str
+    key: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+
+
+class _Upload(NamedTuple):
+    bucket: str
+    key: str
+    metadata: dict[str, str]
+    tags: str
+    parts: dict[int, tuple[bytes, str]]
+
+
+_METADATA = "x-amz-meta-"
+_KEY = re.compile("<Key>(.*?)</Key>", re.DOTALL)
+_XML = {"content-type": "application/xml"}
+
+
+class S3:
+    """Answers requests."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], Stored] = {}
+        self.uploads: dict[str, _Upload] = {}
+        self._begun = 0
+
+    def clear(self) -> None:
+        self.objects.clear()
+        self.uploads.clear()
+
+    def answer(self, operation: str, request: Any) -> Answer:
+        """What S3 answers."""
+        asked = _asked(request)
+        match operation:
+            case "CreateBucket":
+                return Answer(200)
+            case "GetObject":
+                return self._get(asked)
+            case "HeadObject":
+                return self._get(asked)._replace(body=b"")
+            case "PutObject":
+                return self._put(asked)
+            case "DeleteObject":
+                self.objects.pop((asked.bucket, asked.key), None)
+                return Answer(204)
+            case "DeleteObjects":
+                return self._delete(asked)
+            case "ListObjectsV2":
+                return self._list(asked)
+            case "CreateMultipartUpload":
+                return self._begin(asked)
+            case "UploadPart":
+                return self._part(asked)
+            case "CompleteMultipartUpload":
+                return self._complete(asked)
+            case "AbortMultipartUpload":
+                gone = self.uploads.pop(asked.query["uploadId"], None) is None
+                return _error(404, "NoSuchUpload") if gone else Answer(204)
+        raise NotImplementedError(operation)
+
+    def _get(self, asked: Asked) -> Answer:
+        stored = self.objects.get((asked.bucket, asked.key))
+        if stored is None:
+            return _error(404, "NoSuchKey")
+        wanted = asked.headers.get("if-match")
+        if wanted is not None and wanted.strip('"') != stored.etag:
+            return _error(412, "PreconditionFailed")
+        headers = {"ETag": f'"{stored.etag}"'}
+        headers |= {_METADATA + name: value for name, value in stored.metadata.items()}
+        status, body = 200, stored.body
+        if "range" in asked.headers:
+            first, last = map(int, asked.headers["range"].removeprefix("bytes=").split("-"))
+            if first >= len(body):
+                return _error(416, "InvalidRange")
+            body = body[first : last + 1]
+            end = first + len(body) - 1
+            headers["Content-Range"] = f"bytes {first}-{end}/{len(stored.body)}"
+            status = 206
+        return Answer(status, {**headers, "Content-Length": str(len(body))}, body)
+
+    def _put(self, asked: Asked) -> Answer:
+        if asked.headers.get("if-none-match") == "*" and (asked.bucket, asked.key) in self.objects:
+            return _error(412, "PreconditionFailed")
+        etag = hashlib.md5(asked.body, usedforsecurity=False).hexdigest()
+        tags = asked.headers.get("x-amz-tagging", "")
+        stored = Stored(asked.body, etag, _metadata(asked), tags)
+        self.objects[asked.bucket, asked.key] = stored
+        return Answer(200, {"ETag": f'"{etag}"'})
+
+    def _delete(self, asked: Asked) -> Answer:
+        for key in _KEY.findall(asked.body.decode()):
+            self.objects.pop((asked.bucket, unescape(key)), None)
+        return _xml("<DeleteResult></DeleteResult>")
+
+    def _list(self, asked: Asked) -> Answer:
+        found = [
+            f"<Contents><Key>{escape(key)}</Key><Size>{len(stored.body)}</Size></Contents>"
+            for (bucket, key), stored in sorted(self.objects.items())
+            if bucket == asked.bucket and key.startswith(asked.query.get("prefix", ""))
+        ]
+        assert len(found) <= 1000, "a second page is not known here"
+        truncated = "<IsTruncated>false</IsTruncated>"
+        return _xml(f"<ListBucketResult>{truncated}{''.join(found)}</ListBucketResult>")
+
+    def _begin(self, asked: Asked) -> Answer:
+        self._begun += 1
+        upload = f"upload-{self._begun}"
+        tags = asked.headers.get("x-amz-tagging", "")
+        self.uploads[upload] = _Upload(asked.bucket, asked.key, _metadata(asked), tags, {})
+        told = f"<Bucket>{asked.bucket}</Bucket><Key>{escape(asked.key)}</Key>"
+        return _xml(
+            f"<InitiateMultipartUploadResult>{told}<UploadId>{upload}</UploadId>"
+            "</InitiateMultipartUploadResult>"
+        )
+
+    def _part(self, asked: Asked) -> Answer:
+        upload = self.uploads.get(asked.query["uploadId"])
+        if upload is None:
+            return _error(404, "NoSuchUpload")
+        etag = hashlib.md5(asked.body, usedforsecurity=False).hexdigest()
+        upload.parts[int(asked.query["partNumber"])] = asked.body, etag
+        return Answer(200, {"ETag": f'"{etag}"'})
+
+    def _complete(self, asked: Asked) -> Answer:
+        upload = self.uploads.pop(asked.query["uploadId"], None)
+        if upload is None:
+            return _error(404, "NoSuchUpload")
+        parts = [part for _, part in sorted(upload.parts.items())]
+        digests = b"".join(bytes.fromhex(etag) for _, etag in parts)
+        etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
+        body = b"".join(part for part, _ in parts)
+        stored = Stored(body, etag, upload.metadata, upload.tags)
+        self.objects[upload.bucket, upload.key] = stored
+        return _xml(
+            f"<CompleteMultipartUploadResult><Key>{escape(upload.key)}</Key>"
+            f'<ETag>"{etag}"</ETag></CompleteMultipartUploadResult>'
+        )
+
+
+def _asked(request: Any) -> Asked:
+    address = urlsplit(request.url)
+    headers = {
+        name.lower(): value.decode() if isinstance(value, bytes) else value
+        for name, value in request.headers.items()
+    }
+    query = {
+        name: values[0] for name, values in parse_qs(address.query, keep_blank_values=True).items()
+    }
+    bucket = address.netloc.split(".s3")[0]
+    return Asked(bucket, unquote(address.path).lstrip("/"), query, headers, _body(request.body))
+
+
+def _body(sent: Any) -> bytes:
+    if hasattr(sent, "read"):
+        sent = sent.read()  # a client that sends it again begins at its start
+    return sent.encode() if isinstance(sent, str) else bytes(sent or b"")
+
+
+def _metadata(asked: Asked) -> dict[str, str]:
+    return {
+        name.removeprefix(_METADATA): value
+        for name, value in asked.headers.items()
+        if name.startswith(_METADATA)
+    }
+
+
+def _xml(content: str, status: int = 200, headers: Mapping[str, str] = _XML) -> Answer:
+    return Answer(status, dict(headers), f"<?xml version='1.0'?>{content}".encode())
+
+
+def _error(status: int, code: str) -> Answer:
+    return _xml(f"<Error><Code>{code}</Code><Message>{code}</Message></Error>", status)

@@ -1,0 +1,190 @@
+"""Samples; and decoders and encoders that are run once: of the same bytes they make the same again.
+
+FFmpeg is known by its arguments and by all files in its folder, a probe by the bytes of its source. What is
+not known when faults are about is noticed: a worker has read other bytes than those that were planned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+import msgspec
+from sluice_ffmpeg import path as binary
+
+from chalicelib import child, ffmpeg
+from chalicelib.errors import JobError
+from infra import samples
+from infra.paths import ROOT
+from testing.chaos.world import World
+
+_FOLDER = ROOT / ".local" / "chaos"
+_SMALL = "96x64"
+
+SAMPLES: dict[str, Callable[[Path], None]] = {
+    "photo.jpg": lambda path: samples.photo(path, 96, 64),
+    "wide.jpg": lambda path: samples.photo(path, 120, 64),
+    "film.mp4": lambda path: samples.film(
+        path, size=_SMALL, rate="10", seconds=14, output=("-g", "20")
+    ),
+    "short.mp4": lambda path: samples.film(
+        path, size=_SMALL, rate="10", seconds=8, output=("-g", "20")
+    ),
+    "film.mkv": lambda path: samples.film(
+        path, size=_SMALL, rate="10", seconds=20, output=("-g", "20")
+    ),
+    "text.jpg": samples.text,
+}
+
+
+@cache
+def sample(name: str) -> bytes:
+    """The bytes of a sample, made once."""
+    path = _FOLDER / "samples" / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"part-{os.getpid()}-{name}")  # another process may make it, too
+        SAMPLES[name](part)
+        part.rename(path)
+    return path.read_bytes()
+
+
+class _Done(msgspec.Struct):
+    """What a run came to: what it returned or why it failed, and the files that it left."""
+
+    result: bytes = b""
+    error: tuple[str, str] | None = None
+    files: dict[str, bytes] = {}
+
+
+class Memo:
+    """Runs of decoders and encoders, kept in .local/."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Done] = {}
+        self.world: World | None = None
+        self.is_filled = False  # from then on, what is not known is a violation
+
+    def ffmpeg_run(
+        self,
+        args: Iterable[str],
+        *,
+        folder: Path,
+        seconds: float,
+        memory_bytes: int,
+        on_seconds: Callable[[float], None] = lambda _: None,
+    ) -> ffmpeg.Delivered:
+        """Stands for `ffmpeg.run`."""
+        args = tuple(args)
+        before = _files(folder)
+        command = [Path(binary()).parent.parent.name, *args]
+
+        def run() -> bytes:
+            delivered = _ffmpeg_run(args, folder=folder, seconds=60.0, memory_bytes=memory_bytes)
+            return msgspec.json.encode(delivered)
+
+        done = self._once("ffmpeg", command, before, folder, run)
+        made = msgspec.json.decode(done.result, type=ffmpeg.Delivered)
+        assert self.world is not None
+        takes = self.world.random.choice((0.05, 0.3, 1.0, 4.0))
+        for part in (1, 2, 3):
+            self.world.pause(takes / 3)
+            on_seconds(made.seconds * part / 4)
+        return made
+
+    def call(self, job: Callable[[], bytes], *, seconds: float, memory_bytes: int) -> bytes:
+        """Stands for `child.call`: what draws small pictures is quick, and is done here."""
+        assert self.world is not None
+        self.world.pause(self.world.random.choice((0.02, 0.1, 0.5)))
+        return job()
+
+    def call_with_source(
+        self,
+        job: Callable[[IO[bytes]], bytes],
+        read: Callable[[int, int], bytes],
+        size: int,
+        *,
+        seconds: float,
+        most_seconds: float,
+        memory_bytes: int,
+    ) -> bytes:
+        """Stands for `child.call_with_source`: the source is read as a whole, as small ones are."""
+        source = read(0, size)
+        assert self.world is not None
+        self.world.pause(self.world.random.choice((0.02, 0.1, 0.5)))
+        return self._once(
+            "probe", [job.__qualname__], {"": source}, None, lambda: job(io.BytesIO(source))
+        ).result
+
+    def _once(
+        self,
+        kind: str,
+        told: Iterable[str],
+        read: dict[str, bytes],
+        folder: Path | None,
+        run: Callable[[], bytes],
+    ) -> _Done:
+        key = f"{kind}-{_digest(told, read)}"
+        if key not in self._known:
+            path = _FOLDER / "memo" / key
+            if path.exists():
+                self._known[key] = msgspec.msgpack.decode(path.read_bytes(), type=_Done)
+            else:
+                self._known[key] = self._run(kind, told, read, folder, run)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part = path.with_name(f"{key}-{os.getpid()}")
+                part.write_bytes(msgspec.msgpack.encode(self._known[key]))
+                part.rename(path)
+        done = self._known[key]
+        for name, content in done.files.items():
+            assert folder is not None
+            (folder / name).write_bytes(content)
+        if done.error is not None:
+            raise JobError(*done.error)
+        return done
+
+    def _run(
+        self,
+        kind: str,
+        told: Iterable[str],
+        read: dict[str, bytes],
+        folder: Path | None,
+        run: Callable[[], bytes],
+    ) -> _Done:
+        if self.is_filled:
+            assert self.world is not None
+            self.world.violate("unplanned work", f"{kind} {' '.join(told)[:200]}")
+        done = _Done()
+        try:
+            done.result = run()
+        except JobError as error:
+            done.error = error.code, error.detail
+        if folder is not None:
+            done.files = {
+                name: content
+                for name, content in _files(folder).items()
+                if read.get(name) != content
+            }
+        return done
+
+
+# Those that this stands for are put back in their places when a simulation ends.
+_ffmpeg_run = ffmpeg.run
+STANDS_FOR = {child: ("call", "call_with_source"), ffmpeg: ("run",)}
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def _digest(told: Iterable[str], read: dict[str, bytes]) -> str:
+    digest = hashlib.sha256("\0".join(told).encode())
+    for name, content in sorted(read.items()):
+        digest.update(f"\0{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()[:32]

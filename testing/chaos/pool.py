@@ -1,0 +1,102 @@
+"""Many schedules in several processes, and what came of them."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from infra.paths import ROOT
+from testing.chaos.campaigns import Outcome, Simulator
+
+_REPORT = ROOT / ".local" / "chaos" / "violations.txt"
+_SHOWN = 3  # of each kind of violation, in each kind of schedule
+_TOLD_SECONDS = 15.0
+
+
+class _Ran(NamedTuple):
+    outcome: Outcome
+    seconds: float
+
+
+class _Kind:
+    """All schedules of a kind."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.seconds = 0.0
+        self.longest = 0.0
+        self.found: dict[str, list[str]] = defaultdict(list)  # names, by what was violated
+
+    def add(self, ran: _Ran) -> None:
+        self.count += 1
+        self.seconds += ran.seconds
+        self.longest = max(self.longest, ran.outcome.longest)
+        for violation, seen in ran.outcome.violations:
+            names = self.found[violation]
+            line = f"VIOLATION {ran.outcome.name} {violation}: {seen}; had: {ran.outcome.had}"
+            with _REPORT.open("a") as report:
+                report.write(line + "\n")
+            if ran.outcome.name in names:
+                continue
+            names.append(ran.outcome.name)
+            if len(names) <= _SHOWN:
+                print(f"{line[:700]}\n    again: make chaos NAME={ran.outcome.name}", flush=True)
+
+
+# The simulator of a forked process: its parent's.
+_simulators: list[Simulator] = []
+
+
+def run_all(simulator: Simulator, names: Sequence[str], processes: int, seed: str) -> int:
+    """1 where anything was violated."""
+    print(f"{len(names)} schedules of seed {seed}, in {processes} processes", flush=True)
+    _simulators[:] = [simulator]
+    _REPORT.unlink(missing_ok=True)
+    gc.freeze()
+    begun = told = time.monotonic()
+    kinds: dict[str, _Kind] = defaultdict(_Kind)
+    with multiprocessing.get_context("fork").Pool(processes) as pool:
+        for number, ran in enumerate(pool.imap_unordered(_run, names, 4), 1):
+            kinds[ran.outcome.name.partition(":")[0]].add(ran)
+            if time.monotonic() - told > _TOLD_SECONDS:
+                told = time.monotonic()
+                print(f"{number} of {len(names)} in {told - begun:.0f} s", flush=True)
+    print(f"\n{'':10}{'schedules':>10}{'ms each':>10}{'longest life of a job':>24}")
+    for name, kind in sorted(kinds.items()):
+        each = 1000 * kind.seconds / kind.count
+        print(f"{name:10}{kind.count:10}{each:10.0f}{kind.longest:22.0f} s")
+    print(f"{'all':10}{len(names):10}    in {time.monotonic() - begun:.0f} s")
+    for name, kind in sorted(kinds.items()):
+        for violation, where in sorted(kind.found.items()):
+            print(f"VIOLATED in {len(where)} of {kind.count} {name}: {violation}; as in {where[0]}")
+    found = any(kind.found for kind in kinds.values())
+    print(f"{'Violations' if found else 'No violation'}. All of it again: make chaos SEED={seed}")
+    return int(found)
+
+
+def run_aloud(simulator: Simulator, names: Sequence[str]) -> int:
+    """Run schedules one by one, telling all that happens; 1 where anything was violated."""
+    found = False
+    for name in names:
+        outcome = simulator.run(name, trace=True)
+        print(f"{name}: {outcome.requests} requests, longest life {outcome.longest:.0f} s")
+        for violation, seen in outcome.violations:
+            found = True
+            print(f"VIOLATION {violation}: {seen}")
+    return int(found)
+
+
+def _run(name: str) -> _Ran:
+    begun = time.perf_counter()
+    try:
+        outcome = _simulators[0].run(name)
+    except Exception:
+        # Not a fault of the product's, perhaps; but what it did cannot be told.
+        told = traceback.format_exc()[-1500:]
+        outcome = Outcome(name, [("the simulation itself failed", told)], [], 0.0, 0, 0)
+    return _Ran(outcome, time.perf_counter() - begun)

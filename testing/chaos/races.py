@@ -1,0 +1,327 @@
+"""Races by design: the moments at which a state machine is most likely to be wrong, met on purpose.
+
+Each draws its own times by chance, so that its seeds differ. A new race is a function, and a line in RACES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from testing.chaos import stack
+from testing.chaos.faults import Fault, Faults
+from testing.chaos.schedule import Scenario, Schedule
+from testing.chaos.versions import OTHER
+from testing.chaos.world import Worker
+
+_ONE = ("thumbnail",)
+_ENDLESS = Faults(budget=10**6, end=1e9)
+
+
+def fifty(schedule: Schedule) -> None:
+    """Fifty calls at once for one job: without Idempotency-Key, with one, with one each; some of them die."""
+    world, clients = schedule.world, schedule.clients
+    chance = world.random
+    idempotency = chance.choice((None, "one", "each"))
+    rates = {Fault.DIES_BEFORE: 0.005, Fault.DIES_AFTER: 0.005, Fault.ANSWER_LOST: 0.01}
+    world.faults = replace(world.faults, rates=rates, budget=3, end=30.0)
+
+    def asks(key: str, at: float) -> None:
+        for number in range(50):
+            idempotency_key = f"key {number}" if idempotency == "each" else idempotency
+            ask = partial(clients.from_key, key, _ONE, idempotency_key)
+            world.at(at + chance.uniform(0, 0.05), ask)
+
+    def uploads(key: str, _: str | None) -> None:
+        world.at(0.5, lambda: clients.put(key, "photo.jpg"))
+        asks(key, 0.6)
+        if chance.random() < 0.5:
+            asks(key, 20.0)
+
+    world.at(1, lambda: clients.presign(uploads))
+
+
+def another_file(schedule: Schedule) -> None:
+    """Intake dies before it starts a job, and the client PUTs another file to its URL."""
+    world, clients = schedule.world, schedule.clients
+    pipeline = world.random.choice((("thumbnail",), ("thumbnail", "watermark")))
+    keys: list[str] = []
+
+    def uploads(key: str, _: str | None) -> None:
+        keys.append(key)
+        world.at(1, lambda: clients.put(key, "photo.jpg"))
+
+    def dies() -> None:
+        world.at(5, lambda: clients.put(keys[0], "film.mp4"))
+
+    _once(schedule, "intake", _starts, Fault.DIES_BEFORE, dies)
+    world.at(1, lambda: clients.presign(uploads, pipeline))
+
+
+def other_metadata(schedule: Schedule) -> None:
+    """Intake dies before it starts a job, and the same bytes are PUT with another pipeline."""
+    world, clients = schedule.world, schedule.clients
+
+    def dies() -> None:
+        world.at(
+            0.5, lambda: clients.put("drop/a.x", "photo.jpg", is_told=world.random.random() < 0.5)
+        )
+
+    _once(schedule, "intake", _starts, Fault.DIES_BEFORE, dies)
+    world.at(1, lambda: clients.put("drop/a.x", "photo.jpg", pipeline=_ONE))
+
+
+def end_refused(schedule: Schedule) -> None:
+    """The write that ends a task is refused for as long as its client tries; nothing else goes wrong."""
+    _once(schedule, "thumbnail", _ends_task, Fault.REFUSED)
+    at = 1 + schedule.world.random.random()
+    schedule.world.at(at, lambda: schedule.clients.put("drop/a.x", "photo.jpg", pipeline=_ONE))
+
+
+def killed_beside_a_copy(schedule: Schedule) -> None:
+    """A worker is killed while another copy of its message exists."""
+    world, clients = schedule.world, schedule.clients
+    _once(schedule, "thumbnail", _stores, Fault.DIES_BEFORE)
+    for _ in range(world.random.choice((1, 2, 4))):
+        world.at(1.5 + world.random.uniform(0, 1), lambda: clients.from_key("drop/a.x", _ONE))
+    world.at(1, lambda: clients.put("drop/a.x", "photo.jpg", pipeline=_ONE))
+
+
+def poison(schedule: Schedule) -> None:
+    """Five pictures come at once, and one of them kills its worker: the other four are innocent."""
+    world, clients = schedule.world, schedule.clients
+
+    def kills(worker: Worker, _: str, request: Any) -> Fault | None:
+        is_poison = worker.function == "thumbnail" and "/drop/poison.x" in request.url
+        return Fault.DIES_BEFORE if is_poison else None
+
+    world.design = kills
+    schedule.sqs.batches_are_full = True
+    world.faults = replace(world.faults, backlogs={"thumbnail": 6.0})
+    clients.spoilt.add("drop/poison.x")
+    for name in ("poison", "b", "c", "d", "e"):
+        sample = "wide.jpg" if name == "poison" else "photo.jpg"
+        put = partial(clients.put, f"drop/{name}.x", sample, pipeline=_ONE)
+        world.at(1 + world.random.uniform(0, 0.01), put)
+
+
+def at_the_deadline(schedule: Schedule) -> None:
+    """An upload comes in the minute in which its URL's time is up, and two sweeps look."""
+    world, clients = schedule.world, schedule.clients
+    doubled = world.random.choice((0.0, 1.0))
+    world.faults = replace(_ENDLESS, sweep_doubled=doubled, index_stale=0.3, slow=0.1)
+
+    def uploads(key: str, _: str | None) -> None:
+        sweep = world.next_sweep()
+        assert sweep is not None
+        at = sweep - world.now + world.random.uniform(-2.5, 0.5)
+        is_told = world.random.random() < 0.8
+        world.at(at, lambda: clients.put(key, "photo.jpg", is_told=is_told))
+
+    world.at(1, lambda: clients.presign(uploads, _ONE))
+
+
+def unheard_and_two_sweeps(schedule: Schedule) -> None:
+    """S3's event of an upload is lost, and sweeps come in pairs."""
+    world, clients = schedule.world, schedule.clients
+    world.faults = replace(_ENDLESS, sweep_doubled=1.0, index_stale=0.3, slow=0.1)
+
+    def uploads(key: str, _: str | None) -> None:
+        world.at(10, lambda: clients.put(key, "photo.jpg", is_told=False))
+
+    world.at(1, lambda: clients.presign(uploads, _ONE))
+
+
+def killed_and_swept(schedule: Schedule) -> None:
+    """Workers die after they have claimed, and messages come back while the sweep looks."""
+    world, clients = schedule.world, schedule.clients
+    world.faults = replace(_ENDLESS, sweep_doubled=0.5, index_stale=0.5, message_late=0.5)
+    _once(schedule, "thumbnail", _stores, Fault.DIES_BEFORE)
+    at = 1 + world.random.uniform(0, 60)
+    world.at(at, lambda: clients.put("drop/a.x", "photo.jpg", pipeline=_ONE))
+
+
+def storm(schedule: Schedule) -> None:
+    """A client asks twenty times, and storage is slow for some seconds."""
+    world, clients = schedule.world, schedule.clients
+    until = world.random.choice((2, 4, 8, 14))
+
+    def slow(worker: Worker, event_name: str, _: Any) -> Fault | None:
+        is_hit = ".s3." in event_name and worker.function != "api" and 3 < world.elapsed < until
+        return Fault.THROTTLED if is_hit else None
+
+    world.design = slow
+
+    def uploads(key: str, _: str | None) -> None:
+        world.at(1.2, lambda: clients.put(key, "photo.jpg"))
+        for number in range(20):
+            world.at(1.3 + 0.05 * number, lambda: clients.from_key(key, _ONE))
+
+    world.at(1, lambda: clients.presign(uploads))
+
+
+def one_identity(schedule: Schedule) -> None:
+    """One file and pipeline, asked for in every way: as a drop or a URL, as the default and spelt out."""
+    world, clients = schedule.world, schedule.clients
+    chance = world.random
+    ways = (None, ("thumbnail", "watermark"))
+
+    def asks(key: str) -> None:
+        for pipeline in chance.sample(ways, chance.randint(1, 2)):
+            world.at(chance.uniform(0, 3), partial(clients.from_key, key, pipeline))
+
+    if chance.random() < 0.5:
+        world.at(1, lambda: clients.put("drop/a.x", "photo.jpg"))
+        world.at(1.1, lambda: asks("drop/a.x"))
+        return
+
+    def uploads(key: str, _: str | None) -> None:
+        world.at(0.5, lambda: clients.put(key, "photo.jpg"))
+        world.at(chance.uniform(0.6, 2), lambda: asks(key))
+
+    world.at(1, lambda: clients.presign(uploads, ways[1]))
+
+
+def two_puts(schedule: Schedule) -> None:
+    """Two files are PUT to one URL, nearly at once."""
+    world, clients = schedule.world, schedule.clients
+    gap = world.random.uniform(0, 0.4)
+
+    def uploads(key: str, _: str | None) -> None:
+        world.at(0.5, lambda: clients.put(key, "photo.jpg"))
+        world.at(0.5 + gap, lambda: clients.put(key, "film.mp4"))
+
+    world.at(1, lambda: clients.presign(uploads, _ONE))
+
+
+def watched(schedule: Schedule) -> None:
+    """A player reads a growing film's playlists again and again: nothing in them vanishes or changes."""
+    world, clients = schedule.world, schedule.clients
+    deaths = world.random.choice((0, 1))
+    world.faults = Faults(rates={Fault.DIES_BEFORE: 0.01}, budget=deaths, end=3000.0, slow=0.2)
+    name = world.random.choice(("film.mp4", "short.mp4"))
+    world.at(1, lambda: clients.put("drop/a.x", name, pipeline=("hls_720p",)))
+    told: dict[str, list[str]] = {}
+
+    def find() -> None:
+        for job_id in schedule.lives:
+            view = clients.look("GET", "/jobs/{job_id}", job_id=job_id).body
+            for output in view["outputs"]:
+                _, _, rest = output["url"].partition("/hls/")
+                for track in ("video", "audio"):
+                    poll(job_id, rest.partition("/")[0], f"{track}.m3u8")
+                return
+        if not schedule.lives or not schedule.is_over:
+            world.at(0.1, find)
+
+    def poll(job_id: str, token: str, file: str, after_end: int = 0) -> None:
+        def read(answer: Any) -> None:
+            over = schedule.is_over
+            if answer.status == 200:
+                _grows(schedule, file, told.get(file, []), answer.body)
+                told[file] = _lasting(answer.body)
+            elif file in told and schedule.lives[job_id].item["status"]["S"] != "FAILURE":
+                world.violate("a playlist that was there is gone", f"{file}: {answer}")
+            if not over or after_end < 5:
+                again = partial(poll, job_id, token, file, after_end + over)
+                soon = world.random.choice((0.0, 0.3, 0.6, 1.0))
+                world.at(soon if world.elapsed < 40 else 20 * soon, again)
+
+        route = "/jobs/{job_id}/hls/{token}/{name}"
+        clients.call("GET", route, read, tries=9, pause=0.1, job_id=job_id, token=token, name=file)
+
+    world.at(1.5, find)
+
+
+def deployed(schedule: Schedule) -> None:
+    """Another version of the code comes, one function after the other, while jobs are at work; or goes again.
+
+    What it has planned, the other one does not read.
+    """
+    world, clients = schedule.world, schedule.clients
+    chance = world.random
+    names = chance.sample(("film.mp4", "short.mp4", "film.mkv", "photo.jpg"), 2)
+    for number, name in enumerate(names):
+        world.at(1 + number, partial(clients.put, f"drop/{number}.x", name))
+    begin, takes = chance.uniform(1, 20), chance.choice((0.0, 2.0, 40.0))
+    changes = {function: begin + chance.uniform(0, takes) for function in stack.timeouts()}
+    back = begin + takes + chance.uniform(1, 30) if chance.random() < 0.4 else None
+
+    def version_of(function: str) -> str | None:
+        is_other = world.elapsed >= changes[function] and (back is None or world.elapsed < back)
+        return OTHER if is_other else None
+
+    world.version_of = version_of
+
+
+def unreadable(schedule: Schedule) -> None:
+    """Messages that nobody can read lie in every queue, and a job is done beside them."""
+    world = schedule.world
+    for queue in schedule.sqs.queues:
+        for body in ("", "{}", "[]", '{"job_id": 7}', '{"job_id": "none", "task_id": "none"}'):
+            world.at(world.random.uniform(0, 3), partial(schedule.sqs.send, queue, body))
+    world.at(1, lambda: schedule.clients.put("drop/a.x", "photo.jpg"))
+
+
+GENTLE = (
+    "fifty", "another_file", "other_metadata", "end_refused", "killed_beside_a_copy", "poison",
+    "at_the_deadline", "unheard_and_two_sweeps", "killed_and_swept", "one_identity", "two_puts",
+    "watched", "deployed",
+)  # fmt: skip
+RACES: dict[str, Scenario] = {
+    race.__name__: race
+    for race in (
+        fifty, another_file, other_metadata, end_refused, killed_beside_a_copy, poison,
+        at_the_deadline, unheard_and_two_sweeps, killed_and_swept, storm, one_identity, two_puts,
+        watched, deployed, unreadable,
+    )
+}  # fmt: skip
+
+
+def _once(
+    schedule: Schedule,
+    function: str,
+    matches: Callable[[str, Any], bool],
+    fault: Fault,
+    then: Callable[[], None] = lambda: None,
+) -> None:
+    """The first request of a function that matches has this fault."""
+    left = [fault]
+
+    def design(worker: Worker, event_name: str, request: Any) -> Fault | None:
+        if left and worker.function == function and matches(event_name, request):
+            then()
+            return left.pop()
+        return None
+
+    schedule.world.design = design
+
+
+def _starts(event_name: str, request: Any) -> bool:
+    return event_name.endswith("UpdateItem") and b'"STARTED"' in request.body
+
+
+def _ends_task(event_name: str, request: Any) -> bool:
+    return event_name.endswith("UpdateItem") and b'"done"' in request.body
+
+
+def _stores(event_name: str, _: Any) -> bool:
+    return event_name.endswith("s3.PutObject")
+
+
+def _lasting(playlist: str) -> list[str]:
+    """The lines that may not change while a playlist grows."""
+    passing = ("#EXT-X-PLAYLIST-TYPE", "#EXT-X-ENDLIST", "#EXT-X-START")
+    return [line for line in playlist.splitlines() if not line.startswith(passing)]
+
+
+def _grows(schedule: Schedule, file: str, before: list[str], playlist: str) -> None:
+    now = _lasting(playlist)
+    if now[: len(before)] != before:
+        schedule.world.violate("a playlist changed what it had said", f"{file}: {before} {now}")
+    made = {key.rpartition("/")[2] for key in schedule.output_keys()}
+    for line in now:
+        if line.endswith((".m4s", ".mp4")) and line not in made:
+            schedule.world.violate("a playlist names what is not there", f"{file}: {line}")

@@ -1,0 +1,186 @@
+"""What clients do in a schedule: small stories that are told in full, and any mixture of actions by chance.
+
+A new action is a function of a schedule, a moment and a file's name, and a line in ACTIONS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from testing.chaos.schedule import Scenario, Schedule
+
+PICTURES = ("photo.jpg", "wide.jpg")
+FILMS = ("film.mp4", "short.mp4", "film.mkv")
+JUNK = "text.jpg"
+PICTURE_PIPELINES = (("thumbnail", "watermark"), ("thumbnail",), ("watermark",))
+FILM_PIPELINES = (
+    ("thumbnail", "transcode_720p", "hls_720p"),
+    ("thumbnail",),
+    ("transcode_720p",),
+    ("hls_720p",),
+    ("transcode_720p", "hls_720p"),
+    ("thumbnail", "watermark"),
+)
+Pipeline = Sequence[str] | None
+
+# ── stories ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def image(schedule: Schedule) -> None:
+    """A picture is dropped."""
+    schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", "photo.jpg"))
+
+
+def film(schedule: Schedule) -> None:
+    """A film is dropped, and encoded in chunks."""
+    schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", "film.mp4"))
+
+
+def mkv(schedule: Schedule) -> None:
+    """A film is dropped that is copied first."""
+    schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", "film.mkv"))
+
+
+def junk(schedule: Schedule) -> None:
+    """What is no media is dropped."""
+    schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", JUNK))
+
+
+def presigned(schedule: Schedule) -> None:
+    """A client asks for a URL with a pipeline, and uploads."""
+    _upload(schedule, ("thumbnail",))
+
+
+def unheard(schedule: Schedule) -> None:
+    """The same, and S3's event is lost."""
+    _upload(schedule, ("thumbnail",), is_told=False)
+
+
+def never(schedule: Schedule) -> None:
+    """A client asks for a URL with a pipeline, and never uploads."""
+    schedule.world.at(1, lambda: schedule.clients.presign(lambda *_: None, ("thumbnail",)))
+
+
+def from_key(schedule: Schedule) -> None:
+    """A client uploads, and asks for a job."""
+    _upload(schedule, None, lambda key: schedule.clients.from_key(key, ("thumbnail",)))
+
+
+def idempotent(schedule: Schedule) -> None:
+    """The same, with an Idempotency-Key."""
+    _upload(schedule, None, lambda key: schedule.clients.from_key(key, ("thumbnail",), "a key"))
+
+
+def form(schedule: Schedule) -> None:
+    """A picture comes in a form."""
+    schedule.world.at(1, lambda: schedule.clients.form("photo.jpg", ("thumbnail",)))
+
+
+def both(schedule: Schedule) -> None:
+    """A URL with a pipeline, and a job asked for with the same: one job."""
+    _upload(schedule, ("thumbnail",), lambda key: schedule.clients.from_key(key, ("thumbnail",)))
+
+
+STORIES: dict[str, Scenario] = {
+    story.__name__: story
+    for story in (
+        image, film, mkv, junk, presigned, unheard, never, from_key, idempotent, form, both,
+    )
+}  # fmt: skip
+
+
+def _upload(
+    schedule: Schedule,
+    pipeline: Pipeline,
+    then: Callable[[str], None] | None = None,
+    *,
+    is_told: bool = True,
+) -> None:
+    world, clients = schedule.world, schedule.clients
+
+    def uploads(key: str, _: str | None) -> None:
+        world.at(1, lambda: clients.put(key, "photo.jpg", is_told=is_told))
+        if then is not None:
+            world.at(2, lambda: then(key))
+
+    world.at(1, lambda: clients.presign(uploads, pipeline))
+
+
+# ── by chance ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _drop(schedule: Schedule, at: float, name: str) -> None:
+    key, pipeline = _dropped(schedule, at, name)
+    if schedule.world.random.random() < 0.3:
+        for _ in range(schedule.world.random.choice((1, 2, 5))):
+            late = schedule.world.random.uniform(0, 3)
+            schedule.world.at(at + late, lambda: schedule.clients.from_key(key, pipeline))
+
+
+def _dropped(schedule: Schedule, at: float, name: str) -> tuple[str, Pipeline]:
+    key = f"drop/{schedule.world.number()}.x"
+    pipeline = _pipeline(schedule, name)
+    schedule.world.at(at, lambda: schedule.clients.put(key, name, pipeline=pipeline or ()))
+    _change(schedule, key, at, name)
+    return key, pipeline
+
+
+def _ask(schedule: Schedule, at: float, name: str) -> None:
+    """A URL, with a pipeline or without; an upload, mostly; a job asked for, several times."""
+    world, clients = schedule.world, schedule.clients
+    chance = world.random
+    pipeline = _pipeline(schedule, name)
+    announced = pipeline if chance.random() < 0.5 else None
+    asks = announced is None or chance.random() < 0.3
+    idempotency_key = chance.choice((None, f"key {world.number()}"))
+    comes = chance.random() > 0.05
+
+    def uploads(key: str, _: str | None) -> None:
+        if comes:
+            for _put in range(chance.choice((1, 1, 1, 2))):
+                world.at(chance.uniform(0, 2), lambda: clients.put(key, name))
+            _change(schedule, key, 1.0, name)
+        if asks:
+            for _call in range(chance.choice((1, 1, 2, 3, 8))):
+                world.at(
+                    chance.uniform(0, 4), lambda: clients.from_key(key, pipeline, idempotency_key)
+                )
+
+    world.at(at, lambda: clients.presign(uploads, announced))
+
+
+def _form(schedule: Schedule, at: float, name: str) -> None:
+    pipeline = _pipeline(schedule, name) or ()
+    schedule.world.at(at, lambda: schedule.clients.form(name, pipeline))
+
+
+ACTIONS: tuple[Callable[[Schedule, float, str], None], ...] = (_drop, _drop, _ask, _ask, _form)
+
+
+def anything(schedule: Schedule) -> None:
+    """One file or two, in any way."""
+    chance = schedule.world.random
+    for _ in range(chance.choice((1, 1, 1, 2))):
+        kinds = (PICTURES, PICTURES, PICTURES, FILMS, FILMS, (JUNK,))
+        action, name = chance.choice(ACTIONS), chance.choice(chance.choice(kinds))
+        action(schedule, chance.uniform(0, 20), name)
+
+
+def _pipeline(schedule: Schedule, name: str) -> Pipeline:
+    known = FILM_PIPELINES if name in FILMS else PICTURE_PIPELINES
+    chosen: Pipeline = schedule.world.random.choice((None, *known))
+    return chosen
+
+
+def _change(schedule: Schedule, key: str, at: float, name: str) -> None:
+    """Now and then the file is overwritten, by another or by itself, or deleted."""
+    world, clients = schedule.world, schedule.clients
+    when = at + world.random.choice((0.2, 1.0, 1.5, 3.0, 30.0, 200.0))
+    chance = world.random.random()
+    if chance < 0.08:
+        other = world.random.choice(PICTURES)
+        world.at(when, lambda: clients.put(key, other))
+    elif chance < 0.12:
+        world.at(when, lambda: clients.delete(key))
+    elif chance < 0.17:
+        world.at(when, lambda: clients.put(key, name))

@@ -1,0 +1,231 @@
+"""One schedule: a world with a cloud, its functions and clients, and somebody who watches what is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import app
+from chalicelib.settings import settings
+from testing.chaos import stack
+from testing.chaos.clients import Clients, Context
+from testing.chaos.cloud import Cloud, Stand
+from testing.chaos.faults import Faults
+from testing.chaos.media import SAMPLES, Memo, sample
+from testing.chaos.simulated import inside
+from testing.chaos.sqs import Sqs
+from testing.chaos.world import Worker, World
+
+MOST_SECONDS = 320 * 3600.0
+MOST_EVENTS = 15_000
+TERMINAL = ("SUCCESS", "FAILURE", "CANCELED")
+# Of a job that has ended: when the sweep looks at it again, to tidy up.
+_MAY_CHANGE = {"due_at", "due_shard"}
+_RANKS = {"PENDING": 0, "STARTED": 1} | dict.fromkeys(TERMINAL, 2)
+
+
+@dataclass
+class Life:
+    """What was written of a job, and shown of it."""
+
+    item: dict[str, Any]
+    begun: float
+    ended: float | None = None
+    shown: tuple[int, int, str] = (0, 0, "")  # rank and percent, and the status
+
+
+@dataclass
+class Schedule:
+    """Everything of one run."""
+
+    world: World
+    stand: Stand
+    clients: Clients
+    sqs: Sqs
+    cloud: Cloud
+    lives: dict[str, Life] = field(default_factory=dict)
+    overwritten: list[str] = field(default_factory=list)
+    _written: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every job that there is has ended."""
+        return all(life.ended is not None for life in self.lives.values())
+
+    def output_keys(self) -> list[str]:
+        """What there is in the output bucket."""
+        return list(self.stand.objects(settings().output_bucket))
+
+    # ── functions ──
+
+    def invoke(self, function: str, event: dict[str, Any], ended: Callable[[Worker], None]) -> None:
+        """Start a function with an event."""
+        seconds = stack.timeouts()[function]
+        context = Context(self.world, seconds)
+        handler = getattr(app, function)
+        self.world.invocations[function] += 1
+        name = f"{function} {context.aws_request_id.removeprefix('request-')}"
+        self.world.spawn(name, function, lambda: handler(event, context), seconds, ended)
+
+    def sweep(self) -> None:
+        """EventBridge calls at least once a minute."""
+        world = self.world
+        event = {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {},
+                 "version": "0", "account": "1", "time": "", "region": "us-east-1",
+                 "resources": [], "id": "1"}  # fmt: skip
+        twice = world.happens(world.faults.sweep_doubled, "two sweeps at once")
+        for _ in range(2 if twice else 1):
+            self.invoke("sweep", event, self._swept)
+
+    def _swept(self, worker: Worker) -> None:
+        if worker.error is not None:
+            self.world.note("the sweep raised", repr(worker.error)[:300])
+
+    def due(self) -> float | None:
+        """When the sweep has something to do."""
+        dues = [
+            float(item["due_at"]["N"])
+            for item in self.stand.items()
+            if "due_at" in item and "due_shard" in item
+        ]
+        return min(dues, default=None)
+
+    # ── what is written ──
+
+    def changed(self, service: str, operation: str, request: Any) -> None:
+        """A request has had its effect."""
+        if service == "dynamodb" and operation in ("PutItem", "UpdateItem"):
+            body = json.loads(request.body)
+            item = self.stand.item(
+                {name: body.get("Key", body.get("Item"))[name] for name in ("pk", "sk")}
+            )
+            if item is not None and item["sk"]["S"] == "job":
+                self._job_written(item["pk"]["S"].partition("#")[2], item)
+        elif service == "s3" and operation in ("PutObject", "CompleteMultipartUpload"):
+            bucket, key = _place(request.url)
+            if bucket == settings().output_bucket:
+                self._output_written(key)
+            elif operation == "PutObject":
+                self._original_written(key)
+
+    def _job_written(self, job_id: str, item: dict[str, Any]) -> None:
+        world = self.world
+        status = item["status"]["S"]
+        life = self.lives.get(job_id)
+        if life is None:
+            life = self.lives[job_id] = Life({}, world.now)
+        before, life.item = life.item, json.loads(json.dumps(item))
+        if before == life.item:
+            return
+        before_status = before["status"]["S"] if before else "PENDING"
+        if before_status in TERMINAL and _changed(before, item) - _MAY_CHANGE:
+            world.violate(
+                "changed after its end", f"{job_id} {before_status}: {_changes(before, item)}"
+            )
+        if _RANKS[status] < _RANKS[before_status]:
+            world.violate("status went back", f"{job_id}: {before_status}, {status}")
+        if ("expires_at" in item) != (status in TERMINAL):
+            world.violate("TTL without an end", f"{job_id} {status}")
+        if status != before_status or not before:
+            reason = (
+                f"{item.get('error_code', {}).get('S', '')} {item.get('error', {}).get('S', '')}"
+            )
+            world.note("JOB", job_id[:8], status, reason[:200])
+        if status in TERMINAL and life.ended is None:
+            life.ended = world.now
+
+    def _output_written(self, key: str) -> None:
+        stored = self.stand.object(settings().output_bucket, key)
+        assert stored is not None
+        digest = hashlib.sha256(stored.body).hexdigest()
+        if self._written.setdefault(key, digest) != digest:
+            self.world.violate("a key has two writers with different bytes", key)
+            self._written[key] = digest
+
+    def _original_written(self, key: str) -> None:
+        stored = self.stand.object(settings().upload_bucket, key)
+        assert stored is not None
+        name = next(name for name in SAMPLES if sample(name) == stored.body)
+        self.clients.stored(key, stored.etag, name)
+
+    # ── what is shown ──
+
+    def look(self) -> None:
+        """Ask for one of the jobs, as anybody may at any time."""
+        if not self.lives:
+            return
+        job_id = self.world.random.choice(list(self.lives))
+        answer = self.clients.look("GET", "/jobs/{job_id}", job_id=job_id)
+        if answer.status != 200:
+            self.world.violate("a job cannot be shown", f"{job_id}: {answer}")
+            return
+        view = answer.body
+        self._shown(self.lives[job_id], view)
+        for output in view["outputs"]:
+            if output["complete"] and not self.stand.object(
+                settings().output_bucket, output["s3_key"]
+            ):
+                self.world.violate("a listed output is not there", output["s3_key"])
+
+    def _shown(self, life: Life, view: dict[str, Any]) -> None:
+        rank, percent, status = life.shown
+        life.shown = _RANKS[view["status"]], view["progress"], view["status"]
+        told = f"{view['id']}: {status} {percent}, {view['status']} {view['progress']}"
+        if life.shown[0] < rank:
+            self.world.violate("the status that is shown went back", told)
+        if view["progress"] < percent:
+            self.world.violate("progress went back", told)
+        if rank == 2 and life.shown != (rank, percent, status):
+            self.world.violate("the end that is shown changed", told)
+
+
+Scenario = Callable[[Schedule], None]
+
+
+def run(
+    scenario: Scenario,
+    seed: str,
+    faults: Faults,
+    stand: Stand,
+    memo: Memo,
+    judge: Callable[[Schedule], None],
+    *,
+    trace: bool = False,
+) -> Schedule:
+    """Run a schedule to its end, and judge it there."""
+    from testing.chaos.boundary import boundary
+
+    world = World(seed, faults, trace=trace)
+    cloud = Cloud(stand)
+    boundary.cloud = cloud
+    stand.begin(world)
+    sqs = Sqs(world, lambda function, event, ended: schedule.invoke(function, event, ended))
+    schedule = Schedule(world, stand, Clients(world, cloud, sqs), sqs, cloud)
+    cloud.queues = sqs.answer
+    cloud.on_change = schedule.changed
+    world.sweep_when(schedule.due, schedule.sweep)
+    world.between.append(lambda: schedule.look() if world.random.random() < 0.02 else None)
+    with inside(world, memo):
+        scenario(schedule)
+        world.run(most_seconds=MOST_SECONDS, most_events=MOST_EVENTS)
+        judge(schedule)
+    return schedule
+
+
+def _place(url: str) -> tuple[str, str]:
+    from urllib.parse import unquote, urlsplit
+
+    address = urlsplit(url)
+    return address.netloc.split(".s3")[0], unquote(address.path).lstrip("/")
+
+
+def _changes(before: dict[str, Any], item: dict[str, Any]) -> str:
+    names = sorted(_changed(before, item))
+    return ", ".join(f"{name}: {before.get(name)} -> {item.get(name)}" for name in names)[:300]
+
+
+def _changed(before: dict[str, Any], item: dict[str, Any]) -> set[str]:
+    return {name for name in {*before, *item} if before.get(name) != item.get(name)}

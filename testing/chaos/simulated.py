@@ -1,0 +1,107 @@
+"""What a simulation takes the place of in this process while a world runs, in one context manager.
+
+The product asks for the time, sleeps, makes ids and shares work among threads by Python's own means, and it
+shall go on so. These are exchanged here for the world's, and given back at the end; nothing else is touched.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from typing import Any
+
+from botocore.loaders import JSONFileLoader
+from botocore.retries.quota import RetryQuota
+from botocore.useragent import UserAgentString
+
+from chalicelib import aws, child, ffmpeg, settings
+from chalicelib.watch import metrics
+from testing.chaos.boundary import boundary
+from testing.chaos.media import Memo
+from testing.chaos.world import World
+
+# What the processes of a Lambda learn once and know from then on, and what the next world may know, too.
+_KEPT = (aws.s3, aws.sqs, settings.settings, settings.prices, settings.function_sizes)
+
+
+@contextmanager
+def inside(world: World, memo: Memo) -> Iterator[None]:
+    """This process is in the world: virtual time, ids by seed, requests that may fail, encoders of memory."""
+
+    def sleep(seconds: float) -> None:
+        world.pause(seconds)
+
+    def new_id() -> uuid.UUID:
+        return uuid.UUID(int=world.ids.getrandbits(128), version=4)
+
+    def told(name: str, unit: object, value: float) -> None:
+        world.metrics[name] += int(value)
+
+    random.seed(world.random.random())  # by which clients of AWS choose how long they wait
+    memo.world, boundary.world = world, world
+    _forget()
+    try:
+        with ExitStack() as stack:
+
+            def put(owner: Any, **named: Any) -> None:
+                stack.enter_context(_in_place(owner, **named))
+
+            put(time, time=world.clock, monotonic=lambda: world.now, sleep=sleep)
+            put(uuid, uuid4=new_id)
+            # Workers share this process, so one that used threads would run in all of them at once.
+            put(ThreadPoolExecutor, submit=_done_at_once)
+            # They share its quota of retries, too, which each has for itself in Lambda.
+            put(RetryQuota, acquire=lambda *_: True)
+            put(child, call=memo.call, call_with_source=memo.call_with_source)
+            put(ffmpeg, run=memo.ffmpeg_run)
+            put(metrics, add_metric=told, flush_metrics=lambda *_, **__: None)
+            try:
+                yield
+            finally:
+                world.end()
+    finally:
+        memo.world = boundary.world = None
+        _forget()
+
+
+def quicken_clients() -> None:
+    """What clients of AWS do again and again, and nobody here looks at: a fifth of a schedule's time."""
+    read = cache(JSONFileLoader().load_file)
+    setattr(JSONFileLoader, "load_file", lambda _, path: read(path))  # noqa: B010
+    setattr(UserAgentString, "to_string", lambda _: "chaos")  # noqa: B010
+
+
+@contextmanager
+def _in_place(owner: Any, **attributes: Any) -> Iterator[None]:
+    before = {name: getattr(owner, name) for name in attributes}
+    for name, value in attributes.items():
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(owner, name, value)
+
+
+def _done_at_once(_: ThreadPoolExecutor, work: Callable[..., Any], *args: Any, **kw: Any) -> Any:
+    done: Future[Any] = Future()
+    try:
+        done.set_result(work(*args, **kw))
+    except Exception as error:
+        done.set_exception(error)
+    return done
+
+
+def _forget() -> None:
+    """What the code of the product has cached, for the next world has another time."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("chalicelib"):
+            for value in list(vars(module).values()):
+                if hasattr(value, "cache_clear") and value not in _KEPT:
+                    value.cache_clear()

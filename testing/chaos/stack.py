@@ -1,0 +1,79 @@
+"""What is deployed: functions, queues and how they are joined, read from the template's own parts."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from typing import Any, NamedTuple
+
+from chalicelib.settings import settings
+from infra.parts import storage
+from infra.parts.names import BATCH_SIZES, FUNCTIONS
+from infra.paths import ROOT
+
+_CONFIG = json.loads((ROOT / ".chalice" / "config.json").read_text())
+
+
+class Queue(NamedTuple):
+    """A queue, the function that it starts, and where its messages go that are received too often.
+
+    Of a queue that starts none, the messages are for people.
+    """
+
+    name: str
+    function: str | None
+    batch_size: int
+    visibility_seconds: float
+    retention_seconds: float
+    max_receives: int | None = None
+    dead: str | None = None
+
+
+@cache
+def timeouts() -> dict[str, int]:
+    """Seconds that each function may take."""
+    of = _CONFIG["lambda_functions"]
+    return {
+        function.name: of.get(function.config_name, {}).get(
+            "lambda_timeout", _CONFIG["lambda_timeout"]
+        )
+        for function in FUNCTIONS
+    }
+
+
+@cache
+def queues() -> dict[str, Queue]:
+    """Every queue, by its name."""
+    resources: dict[str, Any] = {
+        logical_id: resource["Properties"]
+        for logical_id, resource in storage.queues(timeouts(), settings().max_receives).items()
+        if isinstance(resource, dict) and resource["Type"] == "AWS::SQS::Queue"
+    }
+    names = {logical_id: _name(properties) for logical_id, properties in resources.items()}
+    consumers = {function.queue: function.name for function in FUNCTIONS if function.queue}
+    found = {}
+    for logical_id, properties in resources.items():
+        name = names[logical_id]
+        redrive = properties.get("RedrivePolicy")
+        found[name] = Queue(
+            name,
+            consumers.get(name),
+            BATCH_SIZES.get(name, 1),
+            properties["VisibilityTimeout"],
+            properties["MessageRetentionPeriod"],
+            redrive and redrive["maxReceiveCount"],
+            redrive and names[redrive["deadLetterTargetArn"]["Fn::GetAtt"][0]],
+        )
+    return found
+
+
+def _name(properties: dict[str, Any]) -> str:
+    """The name of a queue, without that of its stack."""
+    name: str = properties["QueueName"]["Fn::Sub"]
+    return name.removeprefix("${AWS::StackName}-").replace("-", "_")
+
+
+def name_of(url: str) -> str:
+    """The queue at an address."""
+    return re.sub(r"^sluice-", "", url.rsplit("/", 1)[-1]).replace("-", "_")
