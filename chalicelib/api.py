@@ -41,6 +41,7 @@ from chalicelib.steps import find_steps, names_for, steps_for
 from chalicelib.tokens import tokens
 from chalicelib.usage import Used, meter
 from chalicelib.views import Accepted, EstimateView, JobPage, JobView, Presigned, job_view
+from chalicelib.watch import logger
 
 # A single PUT to S3 takes no more; neither does API Gateway through Lambda, of the other.
 MOST_PUT_BYTES = 5 * 1024**3
@@ -339,8 +340,18 @@ def list_jobs(parameters: dict[str, str], base_url: str) -> JobPage:
         key,
     )
     progress = ledger.get_progress([job.job_id for job in found])
-    views = [_view(job, progress[job.job_id], base_url) for job in found]
-    return JobPage(views, _to_cursor(found[-1].created) if len(found) == limit else None)
+    views = (_view_if_readable(job, progress[job.job_id], base_url) for job in found)
+    next_cursor = _to_cursor(found[-1].created) if len(found) == limit else None
+    return JobPage([view for view in views if view], next_cursor)
+
+
+def _view_if_readable(job: Job, standing: Standing, base_url: str) -> JobView | None:
+    """A row that this version cannot show does not keep a page from the others."""
+    try:
+        return _view(job, standing, base_url)
+    except Exception:
+        logger.exception("A job cannot be shown", job_id=job.job_id)
+        return None
 
 
 class _links:

@@ -44,6 +44,7 @@ from chalicelib.rows import (
 )
 from chalicelib.settings import settings
 from chalicelib.usage import Used, meter, read, total
+from chalicelib.watch import logger
 
 _DAY = 86400
 # The sweep looks at a job that does not move after so long, then after three times as long, and so on.
@@ -384,7 +385,8 @@ def list_jobs(
         if not page:
             break
         keys = [(_job_key(position.partition("#")[2]), Job.SK) for position in page]
-        rows = sorted(Job.batch_get(keys), key=lambda row: row.created, reverse=True)
+        rows = [row for row in _read_each(keys) if isinstance(row, Job)]
+        rows.sort(key=lambda row: row.created, reverse=True)
         found += [row for row in rows if row.status in statuses]
     return found
 
@@ -723,12 +725,12 @@ def overdue(shard: str, now: float) -> Iterator[list[Row | Unreadable]]:
     )
     keys = ((hit.pk, hit.sk) for hit in hits)
     while page := list(islice(keys, 100)):
-        yield _read_each(page)
+        yield _read_each(page, consistent=True)
 
 
-def _read_each(keys: list[tuple[str, str]]) -> list[Row | Unreadable]:
+def _read_each(keys: list[tuple[str, str]], *, consistent: bool = False) -> list[Row | Unreadable]:
     try:
-        return list(Row.batch_get(keys, consistent_read=True))
+        return list(Row.batch_get(keys, consistent_read=consistent))
     except PynamoDBException:
         raise
     except Exception:  # one of them cannot be read: which?
@@ -741,6 +743,7 @@ def _read(key: tuple[str, str]) -> Row | Unreadable:
     except PynamoDBException:
         raise
     except Exception as error:
+        logger.warning("A row cannot be read", row=" ".join(key), error=str(error))
         return Unreadable(" ".join(key), error)
 
 

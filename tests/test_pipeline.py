@@ -29,12 +29,12 @@ from chalicelib.media import Facts
 from chalicelib.plan import GENERATION, Plan, work_folder
 from chalicelib.queues import StartMessage
 from chalicelib.rows import FAILURE, STARTED, SUCCESS, Job, Output, Row, StepState
-from chalicelib.settings import settings
+from chalicelib.settings import queue_url, settings
 from chalicelib.steps import find_steps
 from chalicelib.views import JobView
 from chalicelib.watch import logger
 from infra.samples import film
-from tests.local import facts_of
+from tests.local import a_plan, facts_of
 from tests.pump import Context, deliver, drain, drop, event_of, record_of, take
 
 pytestmark = [pytest.mark.usefixtures("cloud"), pytest.mark.media]
@@ -220,7 +220,7 @@ def started(sample: Sample, *pipeline: str, name: str = "photo.jpg") -> str:
     deliver("intake", drop(name, sample(name).read_bytes(), pipeline=",".join(pipeline)))
     for step in pipeline:
         take(step)
-    return only_job().id
+    return only_job(name).id
 
 
 def message(job_id: str, task_id: str) -> str:
@@ -247,6 +247,19 @@ def test_a_message_whose_task_somebody_has_comes_again_when_the_lease_ends(sampl
     assert deliver("thumbnail", body) == [body]
     assert take("thumbnail") == []
     assert only_job().status == STARTED
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.6])
+def test_a_message_is_hidden_for_as_long_as_it_was_told_or_longer(seconds: float) -> None:
+    """Were it shorter, a message that meets a lease would come, and be told so, again and again."""
+    url = queue_url("thumbnail")
+    hidden = record_of("thumbnail", 0, "{}", 1)["receiptHandle"]
+    before = time.monotonic()
+    queues.hide(url, hidden, seconds)
+    sqs = boto3.client("sqs")
+    while not sqs.receive_message(QueueUrl=url).get("Messages"):
+        time.sleep(0.01)
+    assert time.monotonic() - before >= 0.95
 
 
 def test_a_worker_that_died_before_its_fan_in_is_finished_by_the_next(sample: Sample) -> None:
@@ -783,6 +796,28 @@ def test_what_a_failed_job_has_published_and_does_not_list_is_deleted(sample: Sa
     assert list(outputs()) == [job.outputs[0].s3_key]
     assert ledger.get_job(job_id).due_at is None  # type: ignore[union-attr]
     assert [step.status for step in only_job().steps] == [SUCCESS, FAILURE]
+
+
+@pytest.mark.parametrize("change", ["SET pipeline = :odd", "SET steps.thumbnail = :odd"])
+def test_a_row_that_cannot_be_shown_does_not_keep_a_page_from_the_others(
+    sample: Sample, change: str
+) -> None:
+    bad, good = started(sample, "thumbnail"), started(sample, "watermark", name="tiny.png")
+    boto3.client("dynamodb").update_item(
+        TableName=settings().jobs_table,
+        Key={"pk": {"S": f"job#{bad}"}, "sk": {"S": "job"}},
+        UpdateExpression=change,
+        ExpressionAttributeValues={":odd": {"N": "7"}},
+    )
+    assert [job.id for job in api.list_jobs({}, "https://x/api").jobs] == [good]
+
+
+def test_the_progress_of_another_plan_is_not_shown(sample: Sample) -> None:
+    job_id = started(sample, "thumbnail")
+    ledger.write_progress(job_id, a_plan("transcode_720p"))  # too late: the job has its own
+    ledger.advance(job_id, "720p.0", 50)
+    assert api.get_job(job_id, "https://x/api").progress == 0
+    assert only_job().progress == 0
 
 
 # ── one file, one job ───────────────────────────────────────────────────────────────────────────
