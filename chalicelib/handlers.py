@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from aws_lambda_powertools.utilities.batch import (
@@ -37,6 +39,12 @@ class Invocation:
         # Kept back for publishing and for saying what came of it.
         self._reserve = min(20.0, 0.15 * self._whole)
         self.memory_bytes = int(context.memory_limit_in_mb) * 1024**2
+
+    @property
+    def spare_bytes(self) -> int:
+        """What a child may take beside us: with more, Lambda would kill both, and a batch with them."""
+        pages = int(Path("/proc/self/statm").read_text().split()[1])  # resident (proc_pid_statm(5))
+        return self.memory_bytes - pages * resource.getpagesize()
 
     def remaining_seconds(self) -> float:
         return float(self._context.get_remaining_time_in_millis()) / 1000

@@ -233,7 +233,7 @@ def inspect_source(
     source: Source, invocation: Invocation, head: bytes = b""
 ) -> tuple[Sniffed, Facts]:
     """What an object is, of which the `head` has been read; as `inspect`."""
-    budget = Budget(invocation.work_seconds, invocation.memory_bytes)
+    budget = Budget(invocation.work_seconds, invocation.spare_bytes)
     return inspect(partial(files.read, source), source.size, budget, head)
 
 

@@ -38,9 +38,6 @@ from chalicelib.scratch import scratch_folder
 from chalicelib.settings import settings
 from chalicelib.watch import MetricUnit, logger, metrics, tracer
 
-# How soon intake is to look at a job that follows another version's plan, and its messages come again.
-_FOREIGN_SECONDS = 60
-
 
 def run_task(record: SQSRecord, invocation: Invocation) -> None:
     """Run a task once, however often its message comes. Raises Later where somebody is at it already."""
@@ -51,9 +48,10 @@ def run_task(record: SQSRecord, invocation: Invocation) -> None:
     if job is None or not (message.generation == GENERATION and jobs.may_run(job, task_id)):
         if job is not None and jobs.is_foreign(job, message.generation):
             logger.info("Planned by another version", generation=job.generation)
-            if ledger.hasten(job_id, _FOREIGN_SECONDS):  # one of a thousand messages tells intake
+            pause = 6 * settings().retry_seconds
+            if ledger.hasten(job_id, pause):  # one of a thousand messages tells intake
                 queues.send_start(job_id)
-            raise Later(_FOREIGN_SECONDS)
+            raise Later(pause)
         logger.info("Nothing to do: the task's time is over")
         return
     load_plan = cache(partial(jobs.plan_of, job, task_id))
@@ -135,7 +133,7 @@ def _perform(
     ticker = _Ticker(job.job_id, task.id, len(plan.tasks))
     if isinstance(task.work, Join | Hls):
         return {task.id: StepState(SUCCESS, output=_package(job, plan, task, ticker))}
-    budget = works.Budget(invocation.work_seconds, invocation.memory_bytes)
+    budget = works.Budget(invocation.work_seconds, invocation.spare_bytes)
     with scratch_folder() as folder:
         (folder / "out").mkdir()
         source = plan.copy or Source(job.source_key, job.etag)
