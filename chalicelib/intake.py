@@ -166,13 +166,12 @@ def _start(job: Job, invocation: Invocation, opened: Opened) -> Plan | None:
             return None
         facts, copy = looked
         tracks = facts.index.tracks(sound=bool(encoded)) if facts.index else []
-    again = job.status == STARTED  # by another version of this code
+    label = GENERATION if jobs.is_planned_again(job) else ""
     with jobs.storing_samples(job.job_id, tracks):
-        label = GENERATION if again else ""
         made = make_plan(job.job_id, job.source_key, facts, steps, copy, label=label)
-    plan = jobs.store_plan(job.job_id, original.etag, made, again=again)
+    plan = jobs.store_plan(job, original.etag, made)
     logger.info("Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding)
-    if again:
+    if job.status == STARTED:  # by another version of this code
         ledger.restart_job(job, plan)
         return None
     started = ledger.start_job(

@@ -30,13 +30,21 @@ from chalicelib.watch import MetricUnit, logger, metrics
 
 
 def _plan_key(job_id: str, etag: str, *, again: bool) -> str:
-    """A plan is of one version of the source; one that replaces another's generation has keys of its own."""
+    """A plan is of one version of the source; one for a job that another generation started has its own key."""
     return f"{work_folder(job_id)}{'replan' if again else 'plan'}-{etag}.json"
 
 
-def store_plan(job_id: str, etag: str, plan: Plan, *, again: bool) -> Plan:
-    """Keep a plan; of two that are stored for the same source, the first counts, and is what is returned."""
-    key = _plan_key(job_id, etag, again=again)
+def is_planned_again(job: Job) -> bool:
+    """Whether another generation has started a job, and has used the keys of its outputs."""
+    return job.status != PENDING and job.started_by != GENERATION
+
+
+def store_plan(job: Job, etag: str, plan: Plan) -> Plan:
+    """Keep a plan; of two that are stored for the same source, the first counts, and is what is returned.
+
+    So a generation that comes back to a job goes on with the plan that it had made.
+    """
+    key = _plan_key(job.job_id, etag, again=is_planned_again(job))
     if files.put_new_work(key, msgspec.json.encode(plan)):
         return plan
     return _load(key)
@@ -44,12 +52,12 @@ def store_plan(job_id: str, etag: str, plan: Plan, *, again: bool) -> Plan:
 
 def load_plan(job: Job) -> Plan:
     """The plan that a job follows. Raises Transient where it is not there."""
-    return _load(_plan_key(job.job_id, job.etag, again=bool(job.replanned)))
+    return _load(_plan_key(job.job_id, job.etag, again=is_planned_again(job)))
 
 
 def recall_plan(job: Job) -> Plan:
     """The same, for those who ask again and again: a plan never changes."""
-    return _recall(_plan_key(job.job_id, job.etag, again=bool(job.replanned)))
+    return _recall(_plan_key(job.job_id, job.etag, again=is_planned_again(job)))
 
 
 @contextmanager

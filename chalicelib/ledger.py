@@ -156,6 +156,7 @@ def start_job(
             Job.pipeline.set(list(plan.steps)),
             Job.steps.set({name: {"status": PENDING} for name in plan.steps}),
             Job.etag.set(etag),
+            Job.started_by.set(GENERATION),
             *_follow(plan),
             *_add_used(Job, _lap()),
         ],

@@ -134,6 +134,7 @@ class Job(Row, discriminator="job"):
     generation = UnicodeAttribute(
         default=""
     )  # of the code whose plan it follows; "" before there is one
+    started_by = UnicodeAttribute(default="")  # the first generation
     replanned = BooleanAttribute(default=False)  # since it was started, by another generation
     tries = NumberAttribute(default=0)  # of intake, beyond the first of each message
     last_error = UnicodeAttribute(default="")  # of intake

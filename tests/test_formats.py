@@ -95,7 +95,7 @@ def begun_by_another_version(job_id: str, generation: str, **more: Any) -> None:
     """Make a job of ours that of another version, whose plan nobody here can read."""
     row = ledger.get_job(job_id)
     assert row is not None
-    row.update([Job.generation.set(generation)])
+    row.update([Job.generation.set(generation), Job.started_by.set(generation)])
     for kind in (Ended.SK, "task#"):
         for other in Row.query(row.pk, Row.sk.startswith(kind)):
             other.delete()
@@ -192,6 +192,25 @@ def test_while_a_deployment_is_under_way_messages_wait_for_the_version_that_plan
 
 @pytest.mark.media
 @pytest.mark.usefixtures("cloud", "short_chunks")
+def test_after_a_roll_back_the_plan_that_was_left_is_followed_to_its_end(source: bytes) -> None:
+    """And what it had made is not made again, nor looked for elsewhere."""
+    job_id, (first, *others) = started(source, "transcode_720p,hls_720p")
+    assert deliver("encode", first) == []
+    row = ledger.get_job(job_id)
+    assert row is not None
+    row.update([Job.generation.set("99-ffmpeg-10.0"), Job.replanned.set(True)])
+    assert deliver("encode", *others) == others
+    drain()
+    job = job_of(job_id)
+    assert (job.status, frames(job)) == (SUCCESS, 80)
+    assert not any(GENERATION in key for key in keys("outputs/"))
+    made = ledger.get_task(job_id, json.loads(first)["task_id"])
+    assert made is not None
+    assert made.attempts == 1
+
+
+@pytest.mark.media
+@pytest.mark.usefixtures("cloud", "short_chunks")
 def test_a_source_that_changed_before_it_was_planned_again_ends_the_job(source: bytes) -> None:
     job_id, ours = started(source, "thumbnail,transcode_720p")
     begun_by_another_version(job_id, "99-ffmpeg-10.0")
@@ -233,5 +252,8 @@ def test_a_start_that_says_more_than_this_version_knows_is_a_start(source: bytes
 def test_plans_of_one_generation_are_not_those_of_another(source: bytes) -> None:
     assert work_folder("j") == f"work/j/{GENERATION}/"
     plan = Plan((), {})
-    assert jobs.store_plan("j", "e", plan, again=False) == plan
-    assert keys("work/j/") == {f"work/j/{GENERATION}/plan-e.json"}
+    ours = Job("job#j", Job.SK, status="STARTED", started_by=GENERATION)
+    theirs = Job("job#j", Job.SK, status="STARTED", started_by="99-ffmpeg-10.0")
+    for job in (ours, theirs):
+        assert jobs.store_plan(job, "e", plan) == plan
+    assert keys("work/j/") == {f"work/j/{GENERATION}/{name}-e.json" for name in ("plan", "replan")}

@@ -301,7 +301,9 @@ def test_an_intake_that_was_overtaken_sends_what_the_other_has_planned(
         job_id: str, source_key: str, facts: Facts, steps: Any, copy: Any, **label: str
     ) -> Plan:
         other = planned(job_id, source_key, facts, find_steps(["watermark"], JobError), copy)
-        jobs.store_plan(job_id, "other", other, again=False)
+        row = ledger.get_job(job_id)
+        assert row is not None
+        jobs.store_plan(row, "other", other)
         assert ledger.start_job(job_id, kind="image", duration=None, etag="other", plan=other)
         return planned(job_id, source_key, facts, steps, copy, **label)
 
@@ -478,9 +480,8 @@ def test_of_two_plans_for_one_source_the_first_counts_and_another_source_has_its
     assert row is not None
     kept = jobs.load_plan(row)
     other = Plan((), {})
-    assert jobs.store_plan(job_id, row.etag, other, again=False) == kept
-    assert jobs.store_plan(job_id, "another", other, again=False) == other
-    assert jobs.store_plan(job_id, row.etag, other, again=True) == other
+    assert jobs.store_plan(row, row.etag, other) == kept
+    assert jobs.store_plan(row, "another", other) == other
     assert jobs.load_plan(row) == kept
 
 
@@ -490,9 +491,9 @@ def test_the_row_has_the_steps_of_the_plan_that_counts(sample: Sample) -> None:
     etag = files.find_original("photo.jpg").etag  # type: ignore[union-attr]
     facts = facts_of(sample("photo.jpg"))
     stored = planning.make_plan(job_id, "photo.jpg", facts, find_steps(["watermark"], JobError))
-    jobs.store_plan(
-        job_id, etag, stored, again=False
-    )  # by an intake that died before it could start it
+    row = ledger.get_job(job_id)
+    assert row is not None
+    jobs.store_plan(row, etag, stored)  # by an intake that died before it could start it
     deliver("intake", event)
     drain()
     assert (only_job().status, only_job().pipeline) == (SUCCESS, ["watermark"])
