@@ -18,4 +18,7 @@ def test_chromium_shows_every_frame_while_the_film_is_encoded(tmp_path: Path) ->
     film.make(source, 18)
     with cloud.running("test") as stack, Client(stack) as client:
         found = trial.run(client, source, 18, ("hls", "native"), tell=print)
-    assert {player: verdict.faults for player, verdict in found.items()} == {"hls": [], "native": []}
+    assert {player: verdict.faults for player, verdict in found.items()} == {
+        "hls": [],
+        "native": [],
+    }
