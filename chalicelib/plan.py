@@ -20,7 +20,7 @@ from chalicelib.media import VideoFacts
 # What this code can continue of what another version has begun: nothing, where this differs. Count FORMAT up
 # whenever stored plans, results of tasks, or the bytes under a key change (tests/test_formats.py says when);
 # ENCODER is that of the layer, whose streams are not mixed with another's.
-FORMAT = 2
+FORMAT = 3
 ENCODER = "ffmpeg-9.0.2"
 GENERATION = f"{FORMAT}-{ENCODER}"
 
