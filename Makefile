@@ -10,10 +10,11 @@ NAME  ?=
 PYTHON_ENV := .venv/bin/python
 INFRA      := $(PYTHON_ENV) -m infra
 UV         := env -u PYTHONDONTWRITEBYTECODE .local/uv/bin/uv --quiet
+PLAYERS    := testing/players/node_modules/.package-lock.json
 CHOSEN     := --stage '$(STAGE)' $(if $(ARCH),--arch $(ARCH)) $(if $(AUTH),--auth $(AUTH))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down env test test-localstack check format package deploy delete bench corpus contract chaos
+.PHONY: help setup demo up down env test test-localstack check format package deploy delete bench corpus contract chaos players
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -71,3 +72,11 @@ bench: setup ## figures, beside their baselines
 
 corpus: setup ## every file of DIR= through the local stack, judged, in .local/corpus/report.html
 	@$(PYTHON_ENV) -m corpus "$(DIR)"
+
+players: setup $(PLAYERS) ## a film in four players of Chromium, while it is encoded; a few minutes
+	@$(PYTHON_ENV) -m testing.players
+
+# What npm installed, as it says itself.
+$(PLAYERS): testing/players/package.json testing/players/package-lock.json
+	@npm ci --prefix testing/players --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@

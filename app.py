@@ -91,14 +91,12 @@ def get_job(request: Request, job_id: str) -> Response:
 def hls_file(_: Request, job_id: str, token: str, name: str) -> Response:
     from chalicelib import api
 
-    content_type, found = api.hls_file(job_id, token, name)
-    headers: dict[str, Any] = {
-        "Content-Type": content_type,
-        "Cache-Control": f"private, max-age={min(300, settings().download_url_seconds // 2)}",
-    }
-    if isinstance(found, bytes):
-        return Response(found.decode(), headers, 200)
-    return Response("", {**headers, "Location": found}, 302)
+    file = api.hls_file(job_id, token, name)
+    kept = f"private, max-age={file.kept_seconds}" if file.kept_seconds else "no-cache"
+    headers: dict[str, Any] = {"Content-Type": file.content_type, "Cache-Control": kept}
+    if isinstance(file.found, bytes):
+        return Response(file.found.decode(), headers, 200)
+    return Response("", {**headers, "Location": file.found}, 302)
 
 
 @app.route("/openapi.json", methods=READ, **PUBLIC)

@@ -106,7 +106,7 @@ def _job(client: Client, film: Path) -> _Job:
 def bare_args(facts: VideoFacts, target: str) -> tuple[str, ...]:
     """One MP4 with its index first, by the flags of the rendition and of its sound."""
     whole = msgspec.structs.replace(facts, index=None)
-    pictures = renditions.pictures(whole, renditions.rendition_720p(facts), watched=False)
+    pictures = renditions.pictures(whole, renditions.rendition_720p(facts))
     (command,) = pictures.commands.values()
     video = command[: command.index("-output_ts_offset")]
     audio: tuple[str, ...] = ()

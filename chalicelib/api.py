@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 from io import BytesIO
 from posixpath import normpath
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -29,7 +29,7 @@ from chalicelib.errors import (
     Unprocessable,
     UnsupportedType,
 )
-from chalicelib.files import Original
+from chalicelib.files import Link, Original
 from chalicelib.http import malformed, refuse_others
 from chalicelib.ledger import Claimed, Standing
 from chalicelib.media import VideoFacts
@@ -38,7 +38,7 @@ from chalicelib.rows import FAILURE, PENDING, STARTED, STATUSES, Job, Output
 from chalicelib.settings import function_sizes, prices, settings
 from chalicelib.sniff import HEAD_BYTES
 from chalicelib.steps import find_steps, names_for, steps_for
-from chalicelib.tokens import tokens
+from chalicelib.tokens import Grant, tokens
 from chalicelib.usage import Used, meter
 from chalicelib.views import Accepted, EstimateView, JobPage, JobView, Presigned, job_view
 from chalicelib.watch import logger
@@ -310,14 +310,14 @@ def get_job(job_id: str, base_url: str) -> JobView:
 
 
 def _view(job: Job, standing: Standing, base_url: str) -> JobView:
-    input_url = files.original_url(job.source_key, job.shown_name)
+    input_link = files.original_link(job.source_key, job.shown_name)
     used = job.usage
     stored = sum(state.output.size for state in job.step_states.values() if state.output)
     return job_view(
         job,
         standing,
         time.time(),
-        input_url,
+        input_link,
         _links(base_url),
         None if used is None else _cost(used, stored),
     )
@@ -355,61 +355,95 @@ def _view_if_readable(job: Job, standing: Standing, base_url: str) -> JobView | 
 
 
 class _links:
-    """URLs of outputs: signed by S3; for HLS, a path of the API with a token in it."""
+    """Links to outputs: signed for S3; for HLS, a path of the API with a token in it."""
 
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
 
-    def __call__(self, job: Job, output: Output) -> str:
+    def __call__(self, job: Job, output: Output) -> Link:
         folder, _, name = output.s3_key.rpartition("/")
         if not name.endswith(".m3u8"):
             saved_as = filenames.of_output(
                 output.s3_key, job.job_id, job.source_key, job.shown_name
             )
-            return files.output_url(output.s3_key, saved_as)
-        token = tokens().issue(job.job_id, folder, float(job.duration or 0))
-        return f"{self._base_url}/jobs/{job.job_id}/hls/{token}/{name}"
+            return files.output_link(output.s3_key, saved_as)
+        token, expires_at = tokens().issue(job.job_id, folder, float(job.duration or 0))
+        return Link(f"{self._base_url}/jobs/{job.job_id}/hls/{token}/{name}", expires_at)
 
 
 _JOB_ID = re.compile(r"[0-9a-f-]{36}")
 HLS_FILE = re.compile(r"[a-z0-9_]{1,64}\.(m3u8|m4s|mp4)")
+# A signature may end before its time, with the credentials that made it: whoever keeps an address asks again.
+_REDIRECT_SECONDS = 300
 
 
-def hls_file(job_id: str, token: str, name: str) -> tuple[str, bytes | str]:
-    """A playlist as bytes, or the signed address of a segment; with its content type."""
+class HlsFile(NamedTuple):
+    """A playlist, or where a file of media is: a signed address."""
+
+    content_type: str
+    found: bytes | str
+    kept_seconds: int  # how long whoever has got it may keep it; 0 where it changes
+
+
+def hls_file(job_id: str, token: str, name: str) -> HlsFile:
+    """What a token's folder has by this name. Raises Forbidden, NotFound."""
     grant = tokens().check(token, job_id)
     if not HLS_FILE.fullmatch(name):
-        raise NotFound("file_not_found", "There is no such file in this rendition.")
+        raise _no_such_file()
     key = f"{grant.folder}/{name}"
     content_type = files.CONTENT_TYPES[name[name.rindex(".") :]]
     if not name.endswith(".m3u8"):
         # A redirect is kept for a while: none leads to where nothing is.
         if not files.has_output(key):
-            raise NotFound("file_not_found", "There is no such file in this rendition.")
-        return content_type, files.output_url(key)
-    playlist = files.get_output(key) or _growing(job_id, grant.folder, name)
-    if playlist is None:
-        raise NotFound("file_not_found", "There is no such file in this rendition.")
-    return content_type, playlist
+            raise _no_such_file()
+        link = files.output_link(key)
+        return HlsFile(content_type, link.url, min(_REDIRECT_SECONDS, _seconds_until(link)))
+    whole = files.get_output(key)
+    if whole is None and (growing := _growing(job_id, grant.folder, name)):
+        return HlsFile(content_type, growing, 0)
+    # The job may have ended since the first look: then all of it is there.
+    whole = whole or files.get_output(key)
+    if whole is None:
+        raise _no_such_file()
+    return HlsFile(content_type, whole, _seconds_until(grant))
+
+
+def _seconds_until(granted: Link | Grant) -> int:
+    return max(0, int(granted.expires_at - time.time()))
+
+
+def _no_such_file() -> NotFound:
+    return NotFound("file_not_found", "There is no such file in this rendition.")
 
 
 def _growing(job_id: str, folder: str, name: str) -> bytes | None:
-    """The playlist of a track so far, while its job is at work."""
+    """A playlist so far, while its job is at work."""
     track = name.removesuffix(".m3u8")
     job, ended = ledger.get_ended(job_id)
-    if job is None or job.status != STARTED or track not in (playlists.VIDEO, playlists.AUDIO):
+    if job is None or job.status != STARTED or track not in playlists.NAMES:
         return None
     plan = jobs.recall_plan(job)
     task = next(t for t in plan.tasks if isinstance(t.work, Hls) and t.destination == f"{folder}/")
     pictures, sound = plan.parts(task)
+    if track == playlists.MASTER:
+        first = pictures[0].id
+        if first not in ended:
+            return None
+        assert isinstance(task.work, Hls)
+        return playlists.growing_master(task.work, _made(job_id, [first])[first].codec).encode()
     told = [p.id for p in (*pictures, *sound) if p.id in ended and not playlists.is_planned(p)]
-    made = {
-        task_id: msgspec.convert(row.result, Parts)
-        for task_id, row in ledger.get_tasks(job_id, told).items()
-    }
+    made = _made(job_id, told)
     segments = playlists.so_far(pictures, sound, ended, made)[track]
     longest = playlists.longest(pictures) if track == playlists.VIDEO else 0.0
     return playlists.media(track, segments, longest, complete=False).encode()
+
+
+def _made(job_id: str, task_ids: Sequence[str]) -> dict[str, Parts]:
+    """What tasks have made that have ended well."""
+    return {
+        task_id: msgspec.convert(row.result, Parts)
+        for task_id, row in ledger.get_tasks(job_id, task_ids).items()
+    }
 
 
 def new_key(filename: str) -> str:

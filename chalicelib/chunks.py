@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -86,6 +86,17 @@ def steps(index: Index, ends: Sequence[int], first: int, behind: int) -> Iterato
         end = min(ends[run], behind)
         yield end - first, index.steps[run][1]
         first, run = end, run + 1
+
+
+def decoded_as_sound(times: Sequence[int], start: int, timescale: int) -> list[int]:
+    """When frames of a segment that is shown from `start` on are decoded, instead of at `times`.
+
+    The first is as early as sound is, whose first packet is the encoder's own: some players align segments by
+    that. Others before `start` follow it closely; none is decoded after it is shown.
+    """
+    begin = start - round(PACKET_SAMPLES * timescale / SAMPLE_RATE)
+    early = max(1, bisect_left(times, start, hi=len(times) - 1))
+    return [begin + number * (start - begin) // early for number in range(early)] + [*times[early:]]
 
 
 class Piece(NamedTuple):

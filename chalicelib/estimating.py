@@ -147,7 +147,7 @@ def _of_task(
     one_core = min(1.0, given.cores)
     match work:
         case Chunk() | Sound():
-            puts = 1 + _segments(task, facts) + (isinstance(work, Chunk) and bool(work.master))
+            puts = 1 + _segments(task, facts)
             made = round(work.seconds * bits[task.group] / 8)
             cores = given.cores if isinstance(work, Chunk) else one_core * _COST_CORES
             busy = _DECODER_SECONDS + task.cost * _COST_CORES / cores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import batched
@@ -13,7 +14,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 
-from chalicelib.aws import s3
+from chalicelib.aws import s3, sign, unsigned_s3
 from chalicelib.errors import JobError, Transient
 from chalicelib.filenames import disposition
 from chalicelib.plan import Source
@@ -25,6 +26,8 @@ CONTENT_TYPES = {
     ".m4s": "video/mp4",
     ".m3u8": "application/vnd.apple.mpegurl",
 }
+# What is stored once under a key never changes; who may read it is for the address to say.
+_UNCHANGING = "private, max-age=31536000, immutable"
 PART_BYTES = 8 * 1024**2
 READERS = 8  # objects that are read at once, where many are
 _TRANSFER = TransferConfig(multipart_threshold=64 * 1024**2, multipart_chunksize=32 * 1024**2)
@@ -141,7 +144,7 @@ def publish(path: Path, key: str) -> int:
         str(path),
         settings().output_bucket,
         key,
-        ExtraArgs={"ContentType": CONTENT_TYPES[path.suffix]},
+        ExtraArgs={"ContentType": CONTENT_TYPES[path.suffix], "CacheControl": _UNCHANGING},
         Config=_TRANSFER,
     )
     return path.stat().st_size
@@ -161,6 +164,7 @@ def put_output(key: str, body: bytes) -> int:
         Key=key,
         Body=body,
         ContentType=CONTENT_TYPES[Path(key).suffix],
+        CacheControl=_UNCHANGING,
     )
     return len(body)
 
@@ -173,7 +177,10 @@ def multipart(key: str) -> Iterator[Callable[[int, bytes], None]]:
     """
     bucket = settings().output_bucket
     upload = s3().create_multipart_upload(
-        Bucket=bucket, Key=key, ContentType=CONTENT_TYPES[Path(key).suffix]
+        Bucket=bucket,
+        Key=key,
+        ContentType=CONTENT_TYPES[Path(key).suffix],
+        CacheControl=_UNCHANGING,
     )["UploadId"]
     etags: dict[int, str] = {}
 
@@ -257,7 +264,14 @@ def upload_url(key: str, size: int | None) -> str:
     )
 
 
-def original_url(key: str, name: str) -> str:
+class Link(NamedTuple):
+    """An address that needs no credentials, and when it stops to work, in Unix seconds."""
+
+    url: str
+    expires_at: int
+
+
+def original_link(key: str, name: str) -> Link:
     """A presigned GET of the original, which a browser saves by this name and never renders."""
     params = {
         "Bucket": settings().upload_bucket,
@@ -265,21 +279,24 @@ def original_url(key: str, name: str) -> str:
         "ResponseContentDisposition": disposition("attachment", name),
         "ResponseContentType": "application/octet-stream",
     }
-    return _download_url(params)
+    return _download_link(params)
 
 
-def output_url(key: str, name: str | None = None) -> str:
+def output_link(key: str, name: str | None = None) -> Link:
     """A presigned GET of an output, which a browser shows, and saves by this name."""
     params = {"Bucket": settings().output_bucket, "Key": key}
     if name is not None:
         params["ResponseContentDisposition"] = disposition("inline", name)
-    return _download_url(params)
+    return _download_link(params)
 
 
-def _download_url(params: dict[str, str]) -> str:
-    return s3().generate_presigned_url(
-        "get_object", Params=params, ExpiresIn=settings().download_url_seconds
-    )
+def _download_link(params: dict[str, str]) -> Link:
+    """Signed as of a moment that is the same for a while, so that who asks again gets the same address."""
+    lifetime = settings().download_url_seconds
+    grid = lifetime // 2
+    signed_at = int(time.time()) // grid * grid
+    address = unsigned_s3().generate_presigned_url("get_object", Params=params)
+    return Link(sign(address, signed_at, lifetime), signed_at + lifetime)
 
 
 def _status(error: ClientError) -> int:

@@ -107,6 +107,7 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     video_stream: int  # index in the container
     audio_stream: int | None
     audio_rate: int = 48000  # samples a second
+    audio_language: str = "und"  # as BCP 47 has it
     interlaced: bool = False
     steady: bool = True  # every frame lasts as long as any other
     matrix: str = "bt709"  # FFmpeg's name of how its colours are coded; "" where they are RGB

@@ -160,18 +160,16 @@ def _fragment(data: bytes | mmap, moof: Box, mdat: Box) -> Fragment:
 def fragment(
     number: int,
     times: Sequence[int],
-    durations: Sequence[int],
+    decoded: Sequence[int],
     keys: Sequence[bool],
     samples: Sequence[bytes],
-    delay: int,
 ) -> bytes:
-    """A moof and its mdat of samples in coding order: when each is shown, and for how long.
+    """A moof and its mdat of samples in coding order: when each is shown, and when it is decoded.
 
-    They are decoded one after the other, the first one `delay` ticks before anything is shown.
+    `decoded` has one time more, that of what follows.
     """
-    first = min(times) - delay
-    coded = accumulate(durations, initial=first)
-    shifts = [shown - at for shown, at in zip(times, coded, strict=False)]
+    durations = [later - earlier for earlier, later in pairwise(decoded)]
+    shifts = [shown - at for shown, at in zip(times, decoded, strict=False)]
     flags = [0 if key else _NOT_A_KEY for key in keys]
     # What is the same for all is said once, in tfhd.
     defaults, columns = b"", [list(map(len, samples))]
@@ -201,7 +199,7 @@ def fragment(
             _box(
                 "traf",
                 _full("tfhd", 0, told, struct.pack(">I", 1), defaults),
-                _full("tfdt", 1, 0, struct.pack(">Q", first)),
+                _full("tfdt", 1, 0, struct.pack(">Q", decoded[0])),
                 _full("trun", 1, has, struct.pack(">Ii", len(rows), offset), *rows),
             ),
         )

@@ -97,9 +97,10 @@ def _hls(
             size += sum(segment.size for segment in segments)
     video, audio = (playlists.bits(segments) for segments in tracks.values())
     text = playlists.master(
-        (work.width, work.height), frame_rate, video[0], audio[0], video[1] + audio[1]
-    ).replace(playlists.CODEC, pictures[0].parts.codec)
-    return "master.m3u8", size + files.put_output(f"{folder}master.m3u8", text.encode())
+        work, pictures[0].parts.codec, frame_rate, video[0] + audio[0], video[1] + audio[1]
+    )
+    name = f"{playlists.MASTER}.m3u8"
+    return name, size + files.put_output(folder + name, text.encode())
 
 
 class _File(NamedTuple):

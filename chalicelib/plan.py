@@ -20,7 +20,7 @@ from chalicelib.media import VideoFacts
 # What this code can continue of what another version has begun: nothing, where this differs. Count FORMAT up
 # whenever stored plans, results of tasks, or the bytes under a key change (tests/test_formats.py says when);
 # ENCODER is that of the layer, whose streams are not mixed with another's.
-FORMAT = 2
+FORMAT = 3
 ENCODER = "ffmpeg-9.0.2"
 GENERATION = f"{FORMAT}-{ENCODER}"
 
@@ -189,8 +189,6 @@ class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
     seconds: float
     exact: Exact | None = None  # None where nobody can tell before it is decoded
     extra: tuple[str, ...] = ()  # files of this package that the run reads
-    # The multivariant playlist until the whole is measured, made by the first chunk; {codec} is filled in.
-    master: str = ""
 
 
 class Sound(msgspec.Struct, frozen=True, tag="sound"):
@@ -250,6 +248,10 @@ class Hls(msgspec.Struct, frozen=True, tag="hls"):
     height: int
     seconds: float
     frames: int | None
+    # What is told until the whole is measured: frames a second, and bits a second at most, sound included.
+    frame_rate: float
+    most_bits: int
+    language: str | None  # of the sound, as BCP 47 has it; None where there is no sound
 
 
 Work = Pictures | Poster | Chunk | Sound | Remux | Join | Hls

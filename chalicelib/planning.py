@@ -104,7 +104,7 @@ def _of_film(
         rendition = work.rendition
         if rendition not in parts:
             folder = listed.get(rendition, f"{work_folder(job_id)}{rendition.name}/")
-            pictures = renditions.pictures(facts, rendition, watched=rendition in listed)
+            pictures = renditions.pictures(facts, rendition)
             parts[rendition] = _parts(rendition.name, pictures.parts, folder)
             commands |= pictures.commands
         last.append(

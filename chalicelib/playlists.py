@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate, takewhile
 
 from chalicelib.chunks import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, sound_segments
-from chalicelib.plan import Chunk, Exact, Parts, Segment, Sound, Task
+from chalicelib.plan import Chunk, Exact, Hls, Parts, Segment, Sound, Task
 
 # The least that knows EXT-X-MAP outside of I-frame playlists (RFC 8216, 7).
 _VERSION = 7
-VIDEO, AUDIO = "video", "audio"
-CODEC = "{codec}"
+# Cuts of pictures and of sound lie so far apart at most that are meant for the same moment; in seconds.
+_MOMENT = 0.1
+MASTER, VIDEO, AUDIO = NAMES = ("master", "video", "audio")
 
 
 def master(
-    size: tuple[int, int],
-    frame_rate: float,
-    video_bits: float,
-    audio_bits: float,
-    average_bits: float | None = None,
+    work: Hls, codec: str, frame_rate: float, most_bits: float, average_bits: float | None = None
 ) -> str:
-    """The multivariant playlist, with CODEC where the codec of the video belongs.
-
-    `video_bits` and `audio_bits` are those of the fullest second, and no sound has none.
-    """
+    """The multivariant playlist; `codec` is that of the pictures, `most_bits` those of the fullest second."""
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{_VERSION}", "#EXT-X-INDEPENDENT-SEGMENTS"]
-    codecs, group = CODEC, ""
-    if audio_bits:
-        codecs, group = f"{CODEC},mp4a.40.2", ',AUDIO="audio"'
+    codecs, group = codec, ""
+    if work.language is not None:
+        codecs, group = f"{codec},mp4a.40.2", ',AUDIO="audio"'
         lines.append(
-            '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio",DEFAULT=YES,AUTOSELECT=YES,'
-            f'CHANNELS="2",URI="{AUDIO}.m3u8"'
+            f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio",LANGUAGE="{work.language}",'
+            f'DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="{AUDIO}.m3u8"'
         )
     average = f"AVERAGE-BANDWIDTH={round(average_bits)}," if average_bits else ""
     lines += [
-        f"#EXT-X-STREAM-INF:BANDWIDTH={round(video_bits + audio_bits)},{average}"
-        f'CODECS="{codecs}",RESOLUTION={size[0]}x{size[1]},FRAME-RATE={frame_rate:.3f}{group}',
+        f"#EXT-X-STREAM-INF:BANDWIDTH={round(most_bits)},{average}"
+        f'CODECS="{codecs}",RESOLUTION={work.width}x{work.height},FRAME-RATE={frame_rate:.3f}{group}',
         f"{VIDEO}.m3u8",
     ]
     return "\n".join(lines) + "\n"
+
+
+def growing_master(work: Hls, codec: str) -> str:
+    """The multivariant playlist before anything is measured: with what the plan promises."""
+    return master(work, codec, work.frame_rate, work.most_bits)
 
 
 def media(name: str, segments: Sequence[Segment], longest: float, *, complete: bool) -> str:
@@ -52,7 +51,9 @@ def media(name: str, segments: Sequence[Segment], longest: float, *, complete: b
         "#EXTM3U",
         f"#EXT-X-VERSION:{_VERSION}",
         f"#EXT-X-TARGETDURATION:{max(SEGMENT_SECONDS, int(longest + 0.5))}",
-        "#EXT-X-MEDIA-SEQUENCE:0",
+        # By the number, which is 0 anyway, Chromium's own player knows a broadcast: it cannot go back in it,
+        # leaves out as much as it was paused for, and fails where few segments are listed.
+        "#EXT-X-MEDIA-SEQUENCE:0" if complete else "#EXT-X-START:TIME-OFFSET=0,PRECISE=YES",
         f"#EXT-X-PLAYLIST-TYPE:{'VOD' if complete else 'EVENT'}",
         "#EXT-X-INDEPENDENT-SEGMENTS",
         f'#EXT-X-MAP:URI="{name}_init.mp4"',
@@ -70,20 +71,21 @@ def so_far(
     ended: Collection[str],
     made: Mapping[str, Parts],
 ) -> dict[str, list[Segment]]:
-    """Of each track, the segments that follow each other from the start on, and that the other has too.
+    """Of each track, the segments that follow each other from the start on, as far as the other reaches, too.
 
     `made` says what has become of tasks that nobody could plan.
     """
     tracks = {VIDEO: pictures, AUDIO: sound}
-    found, most = {}, float("inf")
+    found, begins, most = {}, {}, float("inf")
     for name, parts in tracks.items():
         there = list(takewhile(lambda part: part.id in ended, parts))
         found[name] = [segment for part in there for segment in _segments(part, made)]
+        *begins[name], end = accumulate((segment.seconds for segment in found[name]), initial=0.0)
         if len(there) < len(parts):
-            most = min(most, sum(segment.seconds for segment in found[name]))
-    for segments in found.values():
-        ends = list(accumulate(segment.seconds for segment in segments))
-        del segments[bisect_right(ends, most + 0.01) :]
+            most = min(most, end)
+    for name, segments in found.items():
+        # Of what the other has only a moment of, nothing.
+        del segments[bisect_left(begins[name], most - _MOMENT) :]
     return found
 
 

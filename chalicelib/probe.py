@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from chalicelib import child
 from chalicelib.ahead import MOST_BYTES, Ahead, Layout, layout_of, looking_ahead
 from chalicelib.errors import JobError
+from chalicelib.languages import UNKNOWN, tag_of
 from chalicelib.media import VideoFacts, rhythm
 from chalicelib.tables import edits_of, read_box
 
@@ -181,6 +182,7 @@ def _facts(film: Film, max_pixels: int) -> VideoFacts:
         video_stream=video.index,
         audio_stream=audio.index if audio else None,
         audio_rate=audio.sample_rate if audio else 48000,
+        audio_language=tag_of(audio.language) if audio else UNKNOWN,
         interlaced=frame.interlaced_frame,
         steady=video.average_rate == video.base_rate
         and (frames is None or abs(seconds * rate - frames) < 2),

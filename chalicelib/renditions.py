@@ -13,7 +13,7 @@ from operator import attrgetter
 
 import msgspec
 
-from chalicelib import chunks, playlists
+from chalicelib import chunks
 from chalicelib.excerpt import count
 from chalicelib.media import SOUND_SECONDS, Coded, Index, VideoFacts, fit_box, fit_short_side, fps
 from chalicelib.plan import (
@@ -146,15 +146,11 @@ def rendition_720p(facts: VideoFacts) -> Rendition:
     return Rendition("720p", *fit_short_side(facts.width, facts.height, 720))
 
 
-def pictures(facts: VideoFacts, rendition: Rendition, *, watched: bool) -> Encode:
-    """A rendition as chunks, or as one where the source cannot be cut: H.264 as fragments (CMAF).
-
-    Where it is `watched` before it is complete, its first part makes the multivariant playlist.
-    """
-    master = _master(facts, rendition) if watched else ""
+def pictures(facts: VideoFacts, rendition: Rendition) -> Encode:
+    """A rendition as chunks, or as one where the source cannot be cut: H.264 as fragments (CMAF)."""
     index = facts.index
     if index is None:
-        return _whole(facts, rendition, master)
+        return _whole(facts, rendition)
     wanted = chunk_seconds(facts, rendition)
     spans = chunks.spans(index, wanted, max(_LEAST_CHUNK_SECONDS, wanted / 3))
     times = index.times()
@@ -172,7 +168,7 @@ def pictures(facts: VideoFacts, rendition: Rendition, *, watched: bool) -> Encod
         f"{_FIRST_AS_OTHERS}:fps={rate.limit_denominator(1_000_000)}",
     )
     parts = [
-        _chunk(facts, index, times, ends, rendition, number, span, delay, "" if number else master)
+        _chunk(facts, index, times, ends, rendition, number, span, delay)
         for number, span in enumerate(spans)
     ]
     return Encode(parts, {rendition.name: command})
@@ -200,7 +196,7 @@ def _pixels(facts: VideoFacts, rendition: Rendition) -> int:
     return facts.width * facts.height + 2 * rendition.width * rendition.height
 
 
-def _whole(facts: VideoFacts, rendition: Rendition, master: str) -> Encode:
+def _whole(facts: VideoFacts, rendition: Rendition) -> Encode:
     command = _encode(
         facts, rendition, open_source(facts), "", _keyframes(facts), f"{chunks.START_SECONDS}s"
     )
@@ -211,7 +207,6 @@ def _whole(facts: VideoFacts, rendition: Rendition, master: str) -> Encode:
         delay=_delay(facts, 1 / fps(facts) if facts.steady else float("inf")),
         seconds=facts.seconds,
         extra=(rendition.mark.image,) if rendition.mark else (),
-        master=master,
     )
     part = Part(work, max(1.0, work_seconds(facts, rendition)))
     return Encode([part], {rendition.name: command})
@@ -283,7 +278,6 @@ def _chunk(
     number: int,
     span: chunks.Span,
     delay: int,
-    master: str,
 ) -> Part:
     first = index.cuts[span.first].frame
     is_last = span.behind == len(index.cuts)
@@ -324,7 +318,6 @@ def _chunk(
             again=again,
         ),
         extra=(rendition.mark.image,) if rendition.mark else (),
-        master=master,
     )
     cost = max(0.1, (behind - first) * _pixels(facts, rendition) / _PIXELS_A_SECOND)
     return Part(work, cost)
@@ -466,15 +459,6 @@ def _keyframes(facts: VideoFacts) -> str:
     return f"expr:if(isnan(prev_forced_t),1,{due})"
 
 
-def _master(facts: VideoFacts, rendition: Rendition) -> str:
-    return playlists.master(
-        (rendition.width, rendition.height),
-        fps(facts),
-        max_bits_per_second(facts, rendition),
-        SOUND_BITS if facts.audio_stream is not None else 0,
-    )
-
-
 def mp4(facts: VideoFacts, rendition: Rendition, output: str) -> Join:
     """An MP4 that plays while it downloads."""
     return Join(output, rendition.width, rendition.height, facts.seconds, facts.frames)
@@ -482,7 +466,16 @@ def mp4(facts: VideoFacts, rendition: Rendition, output: str) -> Join:
 
 def hls(facts: VideoFacts, rendition: Rendition) -> Hls:
     """The same bytes as segments, pictures and sound apart."""
-    return Hls(rendition.width, rendition.height, facts.seconds, facts.frames)
+    has_sound = facts.audio_stream is not None
+    return Hls(
+        rendition.width,
+        rendition.height,
+        facts.seconds,
+        facts.frames,
+        frame_rate=fps(facts),
+        most_bits=max_bits_per_second(facts, rendition) + SOUND_BITS * has_sound,
+        language=facts.audio_language if has_sound else None,
+    )
 
 
 def poster(facts: VideoFacts, output: str) -> Poster:

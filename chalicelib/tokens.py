@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import cache
+from math import ceil
 from typing import NamedTuple
 
 import msgspec
@@ -40,10 +41,12 @@ class Tokens:
         self._stale_at = 0.0
         self._refreshed_at = 0.0
 
-    def issue(self, job_id: str, folder: str, duration: float) -> str:
-        """A token for a film of `duration` seconds."""
-        lifetime = max(_LEAST_SECONDS, 2 * duration)
-        return self._sign([job_id, folder, int(time.time() + lifetime)])
+    def issue(self, job_id: str, folder: str, duration: float) -> tuple[str, int]:
+        """A token for a film of `duration` seconds, and when it expires: for a while it is the same."""
+        lifetime = ceil(max(_LEAST_SECONDS, 2 * duration))
+        grid = lifetime // 2
+        expires_at = ceil((time.time() + lifetime) / grid) * grid
+        return self._sign([job_id, folder, expires_at]), expires_at
 
     def check(self, token: str, job_id: str) -> Grant:
         """What the token allows; raises Forbidden where it is forged, another job's, or expired."""

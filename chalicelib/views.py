@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from math import ceil
 
 import msgspec
 
 from chalicelib.costs import Usage
+from chalicelib.files import Link
 from chalicelib.ledger import Standing
 from chalicelib.plan import group_of
 from chalicelib.rows import PENDING, STARTED, SUCCESS, TERMINAL, Job, Output, StepState
@@ -37,6 +39,7 @@ class OutputView(msgspec.Struct):
     type: str
     s3_key: str
     url: str
+    expires_at: str  # of the URL
     size: int
     content_type: str
     width: int
@@ -79,6 +82,7 @@ class JobView(msgspec.Struct):
     created_at: str
     updated_at: str
     input_url: str
+    input_url_expires_at: str
 
 
 class EstimateView(msgspec.Struct):
@@ -107,8 +111,8 @@ def job_view(
     job: Job,
     standing: Standing,
     now: float,
-    input_url: str,
-    output_url: Callable[[Job, Output], str],
+    input_link: Link,
+    output_link: Callable[[Job, Output], Link],
     usage: Usage | None,
 ) -> JobView:
     """A job as the API shows it at `now`, in Unix seconds."""
@@ -117,7 +121,9 @@ def job_view(
     shares = progress.shares if progress else {}
     done = groups_done(states, standing)
     part = _all_done(shares, done)
-    outputs = [state.output for state in states.values() if state.output]
+    outputs = [
+        (state.output, output_link(job, state.output)) for state in states.values() if state.output
+    ]
     return JobView(
         id=job.job_id,
         status=job.status,
@@ -131,7 +137,8 @@ def job_view(
             OutputView(
                 type=output.type,
                 s3_key=output.s3_key,
-                url=output_url(job, output),
+                url=link.url,
+                expires_at=_iso(link.expires_at),
                 size=output.size,
                 content_type=output.content_type,
                 width=output.width,
@@ -139,7 +146,7 @@ def job_view(
                 duration=output.duration,
                 complete=output.complete,
             )
-            for output in outputs
+            for output, link in outputs
         ],
         error=job.error,
         error_code=job.error_code,
@@ -148,15 +155,20 @@ def job_view(
             step_view(name, state, step_percent(state, shares.get(name, {}), done))
             for name, state in states.items()
         ],
-        warnings=[f"{output.type}: {output.warning}" for output in outputs if output.warning],
+        warnings=[f"{output.type}: {output.warning}" for output, _ in outputs if output.warning],
         encoding=job.encoding,
         usage=usage,
         key=job.source_key,
         filename=job.shown_name,
         created_at=job.created_at,
         updated_at=job.updated_at,
-        input_url=input_url,
+        input_url=input_link.url,
+        input_url_expires_at=_iso(input_link.expires_at),
     )
+
+
+def _iso(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 Shares = Mapping[str, Mapping[str, float]]

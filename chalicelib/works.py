@@ -8,6 +8,7 @@ import shutil
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -187,16 +188,15 @@ def _chunk(work: Chunk, made: _Encoded, out: Path) -> Parts:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
     codec = mp4.codec_of(header)
     (out / "video_init.mp4").write_bytes(header)
-    if work.master:
-        (out / "master.m3u8").write_text(work.master.replace(playlists.CODEC, codec))
     groups = (
         _planned(work, work.exact, fragments) if work.exact else _by_length(work, header, fragments)
     )
     # How long the last frame lasts, an encoder can only guess.
     end = work.exact.end if work.exact else fragments[-1].shown_until
     ends = [*(inside[0].shown_at for _, inside in groups[1:]), end]
+    scale = mp4.timescale_of(header)
     segments = [
-        _written(segment, inside, until, data, work.delay, out)
+        _written(segment, inside, until, data, work.delay, scale, out)
         for (segment, inside), until in zip(groups, ends, strict=True)
     ]
     frames = sum(len(fragment.times) for fragment in fragments)
@@ -215,17 +215,25 @@ def _written(
     until: int,
     data: mmap.mmap,
     delay: int,
+    timescale: int,
     out: Path,
 ) -> Segment:
     ends = [*(fragment.shown_at for fragment in inside[1:]), until]
+
+    def decoded(fragment: mp4.Fragment, end: int) -> list[int]:
+        begin = fragment.shown_at - delay
+        times = list(accumulate(fragment.shown_for(end), initial=begin))
+        if fragment is inside[0]:
+            return chunks.decoded_as_sound(times, fragment.shown_at, timescale)
+        return times
+
     content = b"".join(
         mp4.fragment(
             number,
             fragment.times,
-            fragment.shown_for(end),
+            decoded(fragment, end),
             fragment.keys,
             mp4.samples_of(data, fragment),
-            delay,
         )
         for number, (fragment, end) in enumerate(zip(inside, ends, strict=True), 1)
     )
@@ -289,10 +297,8 @@ def _sound(work: Sound, made: _Encoded, out: Path) -> Parts:
         chosen = packets[first - work.first : first - work.first + count]
         # The first packet of all is the encoder's own: what it decodes to comes before the start.
         begin = chunks.START_SECONDS * chunks.SAMPLE_RATE + (first - 1) * chunks.PACKET_SAMPLES
-        times = range(begin, begin + count * chunks.PACKET_SAMPLES, chunks.PACKET_SAMPLES)
-        fragment = mp4.fragment(
-            1, times, [chunks.PACKET_SAMPLES] * count, [True] * count, chosen, 0
-        )
+        *times, end = (begin + number * chunks.PACKET_SAMPLES for number in range(count + 1))
+        fragment = mp4.fragment(1, times, [*times, end], [True] * count, chosen)
         (out / segment.name).write_bytes(fragment)
         segments.append(msgspec.structs.replace(segment, size=len(fragment)))
     return Parts(

@@ -9,11 +9,13 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 
 from infra import emulator
@@ -25,6 +27,7 @@ from infra.paths import LOCAL
 
 DEFAULT_PORT = 4566
 _REGION = "us-east-1"
+_AT_ONCE = 8
 
 # What MiniStack takes for the account's root, with whatever secret.
 _ROOT = ("test", "test")
@@ -69,10 +72,23 @@ def up(stage: str, port: int, auth: str | None = None) -> Stack:
     if stack and stack.pid is not None:
         _file(LOCAL).unlink()
     try:
-        return _start(built, LOCAL, port)
+        stack = _start(built, LOCAL, port)
+        warm(stack)
     except BaseException:
         emulator.stop(LOCAL)
         raise
+    return stack
+
+
+def warm(stack: Stack) -> None:
+    """Have the API start as many workers as a page asks at once: beside films, each takes seconds."""
+
+    def ask() -> None:
+        httpx.get(f"{stack.api_url}/openapi.json", timeout=300, trust_env=False)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for asked in [pool.submit(ask) for _ in range(_AT_ONCE)]:
+            asked.result()
 
 
 def up_elsewhere(stage: str, endpoint_url: str, auth: str | None = None) -> Stack:

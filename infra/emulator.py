@@ -159,6 +159,8 @@ def _environment(temporary: Path, port: int) -> dict[str, str]:
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
         "LOG_LEVEL": "INFO",
+        # A worker that has done nothing for so long is ended: none is, while the cloud is up.
+        "LAMBDA_WARM_TTL_SECONDS": str(365 * 86400),
         # It would clean up among the containers of a Docker that it finds.
         "DOCKER_HOST": f"unix://{temporary}/no-docker",
     }

@@ -39,6 +39,10 @@ ABSENT = {
     "corpus": not HAS_CORPUS,
     "strace": shutil.which("strace") is None,
     "npm": not (ROOT / "testing" / "contract" / "node_modules").exists(),
+    "chromium": not (
+        Path("/usr/bin/chromium").exists()
+        and (ROOT / "testing" / "players" / "node_modules").exists()
+    ),
 }
 
 

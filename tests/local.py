@@ -57,7 +57,7 @@ def a_plan(*pipeline: str) -> Plan:
     )
     needs = tuple(task.id for task in chunks)
     works: dict[str, Hls | Join] = {
-        "hls_720p": Hls(2, 2, 6.0, 6),
+        "hls_720p": Hls(2, 2, 6.0, 6, frame_rate=1.0, most_bits=9000, language=None),
         "transcode_720p": Join("720p.mp4", 2, 2, 6.0, 6),
     }
     packages = tuple(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, quote, urlsplit
 
 import boto3
 import httpx
@@ -21,7 +23,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app import app
-from chalicelib import api, ledger
+from chalicelib import api, aws, ledger
 from chalicelib.errors import Forbidden, NotFound, RequestError
 from chalicelib.http import base_url
 from chalicelib.openapi import document
@@ -561,6 +563,56 @@ def test_the_url_of_hls_serves_playlists_and_redirects_to_segments(client: Clien
     assert "X-Amz-Signature" in segment.headers["Location"]
 
 
+def test_what_changes_is_not_kept_and_what_is_whole_is(client: Client) -> None:
+    master = hls_path(client)
+    boto3.client("s3").put_object(
+        Bucket=settings().output_bucket, Key=HLS.s3_key, Body=b"#EXTM3U\nvideo.m3u8\n"
+    )
+    kept = call(client, "GET", master).headers["Cache-Control"]
+    # As long as the link works.
+    assert re.fullmatch(r"private, max-age=\d+", kept)
+    assert 5 * 3600 < int(kept.rpartition("=")[2]) <= 9 * 3600
+    segment = call(client, "GET", master.replace("master.m3u8", "video_00000.m4s"))
+    assert re.fullmatch(r"private, max-age=\d{1,3}", segment.headers["Cache-Control"])
+
+
+def test_links_are_the_same_for_a_while_and_say_how_long_they_work(client: Client) -> None:
+    job_id = finished_job(client, MP4)
+    one, other = (call(client, "GET", f"/jobs/{job_id}").body for _ in range(2))
+    output = one["outputs"][0]
+    lifetime, now = settings().download_url_seconds, time.time()
+    for url, told in (
+        (output["url"], output["expires_at"]),
+        (one["input_url"], one["input_url_expires_at"]),
+    ):
+        asked = dict(parse_qsl(urlsplit(url).query))
+        signed_at = datetime.strptime(asked["X-Amz-Date"], "%Y%m%dT%H%M%S%z").timestamp()
+        assert signed_at % (lifetime // 2) == 0
+        expires_at = datetime.fromisoformat(told).timestamp()
+        assert expires_at == signed_at + int(asked["X-Amz-Expires"])
+        assert lifetime / 2 - 5 < expires_at - now <= lifetime
+    if one["input_url_expires_at"] == other["input_url_expires_at"]:
+        assert (one["input_url"], output) == (other["input_url"], other["outputs"][0])
+
+
+def test_a_signature_is_that_of_botocore(client: Client) -> None:
+    aws._credentials.cache_clear()
+    params = {
+        "Bucket": "b",
+        "Key": "a b+ü/c.jpg",
+        "ResponseContentDisposition": 'attachment; a="b"',
+    }
+    for _ in range(5):
+        theirs = aws.s3().generate_presigned_url("get_object", Params=params, ExpiresIn=60)
+        address = aws.unsigned_s3().generate_presigned_url("get_object", Params=params)
+        ours = aws.sign(address, int(time.time()), 60)
+        one, other = (dict(parse_qsl(urlsplit(url).query)) for url in (theirs, ours))
+        if one["X-Amz-Date"] == other["X-Amz-Date"]:
+            break
+    assert one == other
+    assert theirs.partition("?")[0] == ours.partition("?")[0]
+
+
 def test_a_token_opens_its_own_jobs_folder_and_nothing_else(client: Client) -> None:
     master = hls_path(client)
     _, _, job_id, _, token, _ = master.split("/")
@@ -575,19 +627,19 @@ def test_a_token_opens_its_own_jobs_folder_and_nothing_else(client: Client) -> N
 
 
 def test_a_token_expires_after_its_film_could_be_watched_twice(client: Client) -> None:
-    issued = tokens().issue("job", "outputs/x", duration=6 * 3600)
-    assert abs(tokens().check(issued, "job").expires_at - time.time() - 12 * 3600) < 5
-    issued = tokens().issue("job", "outputs/x", duration=60)
-    assert abs(tokens().check(issued, "job").expires_at - time.time() - 6 * 3600) < 5
+    for duration, hours in ((6 * 3600, 12), (60, 6)):
+        issued, expires_at = tokens().issue("job", "outputs/x", duration)
+        assert tokens().check(issued, "job").expires_at == expires_at
+        assert 1 <= (expires_at - time.time()) / (hours * 3600) <= 1.5
     old = Tokens("hls")._sign(["job", "outputs/x", int(time.time()) - 1])
     refused(call(client, "GET", f"/jobs/job/hls/{old}/master.m3u8"), 403, "token_expired")
 
 
 def test_a_key_has_a_successor(client: Client) -> None:
-    first = tokens().issue("job", "outputs/x", 1)
+    first, _ = tokens().issue("job", "outputs/x", 1)
     secrets = boto3.client("secretsmanager")
     secrets.put_secret_value(SecretId="hls", SecretString="second" * 8)
-    second = Tokens("hls").issue("job", "outputs/x", 1)
+    second, _ = Tokens("hls").issue("job", "outputs/x", 1)
     for old_or_new in (tokens(), Tokens("hls")):
         assert old_or_new.check(second, "job").folder == "outputs/x"
         assert old_or_new.check(first, "job").folder == "outputs/x"
@@ -603,7 +655,7 @@ def test_keys_are_asked_for_once_in_a_while(client: Client) -> None:
     one._provider.client.meta.events.register(
         "before-call.secrets-manager", lambda params, **_: asked.append(params["body"])
     )
-    issued = one.issue("job", "outputs/x", 1)
+    issued, _ = one.issue("job", "outputs/x", 1)
     for _ in range(3):
         one.check(issued, "job")
     assert len(asked) == 2  # of the key, and of its predecessor, which is not there

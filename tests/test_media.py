@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
+import m3u8
 import numpy
 import pytest
 from PIL import Image, ImageCms
 
-from chalicelib import api, pictures, probe, renditions, works
+from chalicelib import api, languages, mp4, pictures, probe, renditions, works
 from chalicelib.errors import JobError
 from chalicelib.media import ImageFacts
 from chalicelib.plan import Made, Pictures, Thumbnail
 from infra import samples
 from tests import attacks
-from tests.local import facts_of, run
+from tests.local import facts_of, heard, run
 
 pytestmark = pytest.mark.media
 Sample = Callable[[str], Path]
@@ -332,27 +333,52 @@ def test_mp4_and_hls_hold_every_frame_at_its_time(
 ) -> None:
     source = decode(sample(name))
     results = run(sample(name), tmp_path, "transcode_720p", "hls_720p")
-    mp4 = decode(results["transcode_720p"].path)
-    assert (mp4.codec, mp4.profile, mp4.pix_fmt) == ("h264", "High", "yuv420p")
-    assert mp4.first.size == SIZES[name]
-    assert mp4.frames == source.frames
-    drift = numpy.subtract(mp4.times, mp4.times[0]) - numpy.subtract(source.times, source.times[0])
+    film = decode(results["transcode_720p"].path)
+    assert (film.codec, film.profile, film.pix_fmt) == ("h264", "High", "yuv420p")
+    assert film.first.size == SIZES[name]
+    assert film.frames == source.frames
+    drift = numpy.subtract(film.times, film.times[0]) - numpy.subtract(
+        source.times, source.times[0]
+    )
     assert abs(drift).max() < 0.001
     hls = decode(results["hls_720p"].path)
     for file in results["hls_720p"].path.parent.iterdir():
         assert api.HLS_FILE.fullmatch(file.name)
-    assert hls.frames == mp4.frames
+    assert hls.frames == film.frames
     assert numpy.allclose(
-        numpy.subtract(hls.times, hls.times[0]), numpy.subtract(mp4.times, mp4.times[0]), atol=0.001
+        numpy.subtract(hls.times, hls.times[0]),
+        numpy.subtract(film.times, film.times[0]),
+        atol=0.001,
     )
-    assert (mp4.audio_start is None) == (name in SILENT)
-    for film in (mp4, hls):
-        if film.audio_start is not None and source.audio_start is not None:
-            offset = film.audio_start - film.times[0]
-            assert abs(offset - (source.audio_start - source.times[0])) < 0.04
-        assert max(numpy.diff([*film.keyframes, film.times[-1]]), default=0) <= 2.0005
+    assert (film.audio_start is None) == (name in SILENT)
+    if film.audio_start is not None and source.audio_start is not None:
+        offset = film.audio_start - film.times[0]
+        assert abs(offset - (source.audio_start - source.times[0])) < 0.04
+    if hls.audio_start is not None:
+        # What is heard before the first picture is the encoder's own.
+        assert hls.times[0] - hls.audio_start == pytest.approx(1024 / 48000, abs=1e-3)
+        whole, sound = (heard(results[step].path) for step in ("hls_720p", "transcode_720p"))
+        assert len(sound) + 1024 <= len(whole) <= len(sound) + 2048
+        assert numpy.array_equal(whole[1024 : 1024 + len(sound)], sound)
+        # Players place segments by when they begin to be decoded: pictures and sound alike.
+        for track in ("video", "audio"):
+            for listed, decoded in decoded_from(results["hls_720p"].path.parent, track):
+                assert decoded - listed == pytest.approx(1 - 1024 / 48000, abs=1e-3)
+    for each in (film, hls):
+        assert max(numpy.diff([*each.keyframes, each.times[-1]]), default=0) <= 2.0005
     assert results["transcode_720p"].made.warning == ""
     assert abs(results["transcode_720p"].made.duration - results["hls_720p"].made.duration) < 0.1  # type: ignore[operator]
+
+
+def decoded_from(folder: Path, track: str) -> Iterator[tuple[float, float]]:
+    """When each segment begins by the playlist, and when it begins to be decoded; in seconds."""
+    scale = mp4.timescale_of((folder / f"{track}_init.mp4").read_bytes())
+    begin = 0.0
+    for segment in m3u8.load(str(folder / f"{track}.m3u8")).segments:
+        content = (folder / segment.uri).read_bytes()
+        at = content.index(b"tfdt") + 8
+        yield begin, int.from_bytes(content[at : at + 8]) / scale
+        begin += segment.duration
 
 
 def still(path: Path) -> Image.Image:
@@ -430,6 +456,30 @@ def test_hls_says_what_it_is(sample: Sample, tmp_path: Path) -> None:
         for track in ("video", "audio")
     )
     assert declared == pytest.approx(peak, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("named", "tag"), [("deu", "de"), ("fil", "fil"), (None, "und"), ("mis", "mis")]
+)
+def test_hls_names_the_language_of_the_sound(
+    sample: Sample, tmp_path: Path, named: str | None, tag: str
+) -> None:
+    film = sample("small.mp4")
+    if named:
+        film = tmp_path / "named.mkv"
+        language = ("-metadata:s:a:0", f"language={named}")
+        samples.run_ffmpeg("-i", str(sample("small.mp4")), "-c", "copy", *language, str(film))
+    master = run(film, tmp_path, "hls_720p")["hls_720p"].path
+    (sound,) = m3u8.load(str(master)).media
+    assert sound.language == tag
+
+
+@pytest.mark.parametrize(
+    ("named", "tag"),
+    [("eng", "en"), ("ger", "de"), ("zh", "zh"), ("en-US", "en"), ('x"', "und"), ("", "und")],
+)
+def test_a_language_has_its_shortest_tag(named: str, tag: str) -> None:
+    assert languages.tag_of(named) == tag
 
 
 def test_a_rotated_film_stands_upright(sample: Sample, tmp_path: Path) -> None:

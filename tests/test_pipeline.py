@@ -21,7 +21,18 @@ import pytest
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from PIL import Image
 
-from chalicelib import aftercare, api, files, handlers, intake, jobs, ledger, planning, queues
+from chalicelib import (
+    aftercare,
+    api,
+    aws,
+    files,
+    handlers,
+    intake,
+    jobs,
+    ledger,
+    planning,
+    queues,
+)
 from chalicelib.api import FromKeyRequest, PresignRequest
 from chalicelib.errors import JobError
 from chalicelib.ledger import Claim
@@ -85,6 +96,9 @@ def test_a_dropped_film_gets_the_default_steps_and_is_encoded_once(sample: Sampl
     assert task.attempts == 1
 
 
+PLAYLISTS = ("master.m3u8", "video.m3u8", "audio.m3u8")
+
+
 def test_hls_plays_and_grows_before_it_is_complete(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -105,10 +119,18 @@ def test_hls_plays_and_grows_before_it_is_complete(
     _, _, job_id, _, token, name = urlsplit(output.url).path.rsplit("/", 5)
 
     def read(file: str) -> str:
-        _, found = api.hls_file(job_id, token, file)
+        found = api.hls_file(job_id, token, file).found
         return found.decode() if isinstance(found, bytes) else found
 
-    assert 'CODECS="avc1.' in read(name)
+    def kept(file: str) -> int:
+        return api.hls_file(job_id, token, file).kept_seconds
+
+    provisional = read(name)
+    assert 'CODECS="avc1.' in provisional
+    # Nothing that will be another is stored, and nobody may keep it.
+    assert not [key for key in outputs() if key.endswith(".m3u8")]
+    assert [kept(file) for file in PLAYLISTS] == [0, 0, 0]
+    assert 0 < kept("video_00000_0.m4s") <= 300
     early = read("video.m3u8").splitlines()
     assert "#EXT-X-PLAYLIST-TYPE:EVENT" in early
     assert [line for line in early if line.endswith(".m4s")] == ["video_00000_0.m4s"]
@@ -119,9 +141,41 @@ def test_hls_plays_and_grows_before_it_is_complete(
     drain()
     job = only_job()
     assert (job.status, job.outputs[0].complete) == (SUCCESS, True)
-    whole = read("video.m3u8").replace("VOD", "EVENT").splitlines()
-    assert whole[: len(early)] == early
+    whole = read("video.m3u8").splitlines()
+    is_listed = early.index("#EXT-X-INDEPENDENT-SEGMENTS")
+    assert whole[is_listed : len(early)] == early[is_listed:]
     assert whole[-1] == "#EXT-X-ENDLIST"
+    assert "AVERAGE-BANDWIDTH" in read(name)
+    assert "AVERAGE-BANDWIDTH" not in provisional
+    assert all(kept(file) > 3600 for file in PLAYLISTS)
+    settings.cache_clear()
+
+
+def test_a_playlist_is_there_at_the_moment_when_its_job_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
+    settings.cache_clear()
+    film(tmp_path / "a.mp4", size="160x96", seconds=16, output=("-g", "50"))
+    deliver("intake", drop("a.mp4", (tmp_path / "a.mp4").read_bytes(), pipeline="hls_720p"))
+    messages = {json.loads(body)["task_id"]: body for body in take("encode")}
+    for first in ("720p.0", "sound.0"):
+        deliver("encode", messages.pop(first))
+    _, _, job_id, _, token, _ = urlsplit(only_job().outputs[0].url).path.rsplit("/", 5)
+    events = aws.s3().meta.events
+
+    def ends(**_: object) -> None:
+        """Right after it was looked for in vain."""
+        events.unregister("after-call.s3.GetObject", ends)
+        for message in messages.values():
+            deliver("encode", message)
+        drain()
+
+    events.register("after-call.s3.GetObject", ends)
+    found = api.hls_file(job_id, token, "video.m3u8").found
+    assert only_job().status == SUCCESS
+    assert isinstance(found, bytes)
+    assert found.endswith(b"#EXT-X-ENDLIST\n")
     settings.cache_clear()
 
 

@@ -110,6 +110,8 @@ def rest_api(auth: str, limits: Limits, *, local: bool) -> Json:
         "OpenApiVersion": "2.0",  # else SAM adds a stage named "Stage", without any limit
         "EndpointConfiguration": "REGIONAL",
         "BinaryMediaTypes": ["multipart/form-data"],
+        # Playlists are to be gzip'ed (HLS Authoring Specification, 10.1); below, it is not worth it.
+        "MinimumCompressionSize": 1000,
         "GatewayResponses": _responses(auth),
         # No tracing and no access log: both would keep the paths of HLS, and with them their tokens.
         "MethodSettings": [

@@ -1,0 +1,29 @@
+"""A film whose frames are numbered so that a page can read them: bits as blocks at the upper edge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from infra.samples import run_ffmpeg
+
+# So few that a busy machine shows each of them.
+RATE = 5
+_BLOCKS = 16
+
+
+def make(path: Path, seconds: int) -> None:
+    """A film of so many seconds, with sound and a key frame every two seconds."""
+    width, height = 320, 180
+    bit = f"mod(floor(N/pow(2,floor(X/{width // _BLOCKS}))),2)"
+    # Below each block is its opposite; both rows are grey, and two fifteenths high.
+    row = height * 2 // 15
+    run_ffmpeg(
+        "-f", "lavfi", "-i", f"testsrc2=size={width}x{height}:rate={RATE}:duration={seconds}",
+        "-f", "lavfi", "-i", f"sine=440:sample_rate=48000:duration={seconds}",
+        "-vf", f"geq=lum='if(lt(Y,{2 * row}),if(eq({bit},lt(Y,{row})),235,16),lum(X,Y))'"
+        f":cb='if(lt(Y,{row}),128,cb(X,Y))':cr='if(lt(Y,{row}),128,cr(X,Y))',format=yuv420p",
+        "-c:v", "libx264", "-preset", "ultrafast", "-crf", "20",
+        "-g", str(2 * RATE), "-keyint_min", str(2 * RATE), "-sc_threshold", "0",
+        "-c:a", "aac",
+        str(path),
+    )  # fmt: skip

@@ -1,0 +1,307 @@
+"""A film in the players of a browser while it is encoded: what each frame on the screen says, read back.
+
+The API, its playlists and its redirects are the stack's own; the trial only says when a part of the film is
+encoded, by taking the tasks from their queue and calling their Lambda.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urljoin
+
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from infra import cloud
+from infra.client import Client, until
+from testing.players.film import RATE
+
+FOLDER = Path(__file__).parent
+_AGAIN = "again"
+PLAYERS = ("hls", "videojs", "shaka", "native")
+BROWSER = Path("/usr/bin/chromium")
+# Nobody has touched the page; and root, as which tests run in CI, has no sandbox.
+_FLAGS = ("--autoplay-policy=no-user-gesture-required", "--no-sandbox")
+# What a player may be ahead of the clock: by how late a busy page looks.
+_SLACK = 0.6
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a page has shown: numbers of frames in order, with the film's time and the clock's, in seconds."""
+
+    frames: list[tuple[int, float, float]]
+    errors: list[str]
+    ended: bool
+    appended: dict[str, list[float]]  # when the first sample of each append is decoded, by track
+
+    @property
+    def numbers(self) -> list[int]:
+        return [number for number, _, _ in self.frames]
+
+    @property
+    def jumps(self) -> list[tuple[int, int]]:
+        """Frames between which more of the film went by than time."""
+        pairs = zip(self.frames, self.frames[1:], strict=False)
+        return [
+            (one[0], other[0])
+            for one, other in pairs
+            if other[0] <= one[0] or other[1] - one[1] > other[2] - one[2] + _SLACK
+        ]
+
+    @property
+    def apart(self) -> float:
+        """Seconds by which one track is decoded before the other, as a player places them."""
+        starts = [times[0] for times in self.appended.values() if times]
+        return max(starts) - min(starts) if starts else 0.0
+
+
+class Stage:
+    """A job whose parts are encoded when it is said; so far, none."""
+
+    def __init__(self, client: Client, film: Path) -> None:
+        self._client = client
+        self._lambda = client.aws("lambda")
+        self._function = f"sluice-{client.stack.stage}-encode"
+        self._sqs = client.aws("sqs")
+        self._queue = self._sqs.get_queue_url(QueueName=self._function)["QueueUrl"]
+        self._mapping = self._lambda.list_event_source_mappings(FunctionName=self._function)[
+            "EventSourceMappings"
+        ][0]["UUID"]
+        self._lambda.update_event_source_mapping(UUID=self._mapping, Enabled=False)
+        self.job_id = client.upload(film, "hls_720p")
+        until(lambda: client.job(self.job_id)["steps"], 60)
+        taken: dict[str, str] = {}
+
+        def take() -> bool:
+            answer = self._sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10)
+            for message in answer.get("Messages", ()):
+                body = json.loads(message["Body"])
+                taken[body["task_id"]] = message["Body"]
+                self._sqs.delete_message(
+                    QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"]
+                )
+            return not answer.get("Messages") and bool(taken)
+
+        until(take, 30)
+        sound = [body for task, body in sorted(taken.items()) if task.startswith("sound")]
+        pictures = [
+            body
+            for task, body in sorted(taken.items(), key=lambda item: int(item[0].split(".")[1]))
+            if not task.startswith("sound")
+        ]
+        self._first, self._rest = [pictures[0], *sound], pictures[1:]
+
+    def begin(self) -> str:
+        """Encode the first pictures and the sound; the address of the film, which is listed now."""
+        self._encode(self._first)
+        (output,) = until(lambda: self._client.job(self.job_id)["outputs"], 30)
+        assert not output["complete"]
+        return str(output["url"])
+
+    def go_on(self) -> bool:
+        """Encode the next part of the pictures; False where that was the last."""
+        self._encode([self._rest.pop(0)])
+        return bool(self._rest)
+
+    def finish(self) -> None:
+        """Wait for the job's end, and let the queue's Lambda work as ever."""
+        assert self._client.wait(self.job_id)["status"] == "SUCCESS"
+        self._lambda.update_event_source_mapping(UUID=self._mapping, Enabled=True)
+
+    def _encode(self, bodies: Sequence[str]) -> None:
+        for number, body in enumerate(bodies):
+            record = {
+                "messageId": str(number),
+                "receiptHandle": "of a message that is deleted",
+                "body": body,
+                "attributes": {
+                    "ApproximateReceiveCount": "1",
+                    "SentTimestamp": str(int(time.time() * 1000)),
+                },
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": f"arn:aws:sqs:us-east-1:000000000000:{self._function}",
+                "awsRegion": "us-east-1",
+            }
+            answer = self._lambda.invoke(
+                FunctionName=self._function, Payload=json.dumps({"Records": [record]})
+            )
+            told = json.loads(answer["Payload"].read())
+            if told.get("batchItemFailures") != []:
+                raise RuntimeError(f"A part of the film was not encoded: {told}")
+
+
+@contextmanager
+def _pages() -> Iterator[str]:
+    """The page and the players, served; their address."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(FOLDER))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/page.html"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Viewers:
+    """Players of one film, each in a browser of its own: with its own cache, which is on."""
+
+    def __init__(self, browser: Browser, page: str) -> None:
+        self._browser = browser
+        self._page = page
+        self._open: dict[str, Page] = {}
+
+    def open(self, name: str, url: str, player: str) -> None:
+        context: BrowserContext = self._browser.new_context(viewport={"width": 720, "height": 420})
+        page = self._open[name] = context.new_page()
+        page.goto(f"{self._page}?{urlencode({'player': player, 'url': url})}")
+
+    def seen(self, player: str) -> Seen:
+        told = self._open[player].evaluate("window.seen")
+        return Seen(
+            [tuple(frame) for frame in told["frames"]],
+            told["errors"],
+            told["ended"],
+            {track: each["starts"] for track, each in told["appended"].items()},
+        )
+
+    def look_again(self, player: str, missing: Sequence[int], offset: float) -> list[int]:
+        """Seek to frames that a busy machine has not shown; those that are there."""
+        return [
+            number
+            for number in missing
+            if self._open[player].evaluate(
+                "at => window.lookAt(at)", offset + (number + 0.5) / RATE
+            )
+            == number
+        ]
+
+    def reloaded(self, player: str) -> float:
+        """How much of the film a page has that is loaded again, in seconds."""
+        page = self._open[player]
+        page.reload()
+        page.wait_for_function(
+            "video.seekable.length && video.seekable.end(0) && video.currentTime"
+        )
+        return float(page.evaluate("video.seekable.end(0)"))
+
+    def picture(self, player: str, path: Path) -> None:
+        self._open[player].screenshot(path=str(path))
+
+
+@contextmanager
+def viewers() -> Iterator[Viewers]:
+    with _pages() as page, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(BROWSER), args=list(_FLAGS))
+        try:
+            yield Viewers(browser, page)
+        finally:
+            browser.close()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one player. `shown` and `sought` are numbers of frames."""
+
+    shown: int
+    sought: int
+    faults: list[str]
+    seen: Seen
+
+
+def judge(viewers: Viewers, player: str, frames: int) -> Verdict:
+    """Whether a player has shown the whole film, from its first frame on, and nothing else."""
+    seen = viewers.seen(player)
+    numbers = seen.numbers
+    faults = [f"error: {error}" for error in seen.errors]
+    if not seen.ended:
+        faults.append("it has not ended")
+    if not numbers or numbers[0] > 2:
+        faults.append(f"it begins with {numbers[:3]}")
+    faults += [f"it jumps from {one} to {other}" for one, other in seen.jumps]
+    if seen.apart > 0.002:
+        faults.append(f"pictures and sound are placed {1000 * seen.apart:.0f} ms apart")
+    missing = sorted(set(range(frames)) - set(numbers))
+    offset = statistics.median(at - number / RATE for number, at, _ in seen.frames or [(0, 0, 0)])
+    sought = viewers.look_again(player, missing, offset - 0.5 / RATE)
+    if gone := sorted(set(missing) - set(sought)):
+        faults.append(f"frames are nowhere: {gone}")
+    return Verdict(len(set(numbers)), len(sought), faults, seen)
+
+
+def _until_shown(watching: Viewers, player: str) -> None:
+    def shown() -> bool:
+        seen = watching.seen(player)
+        return bool(seen.numbers or seen.errors)
+
+    until(shown, 90)
+
+
+def run(
+    client: Client,
+    film: Path,
+    seconds: int,
+    players: Sequence[str] = PLAYERS,
+    pictures: Path | None = None,
+    tell: Callable[[str], Any] = lambda _: None,
+) -> dict[str, Verdict]:
+    """Encode a film of so many seconds, part by part, while each player shows it."""
+    cloud.warm(client.stack)
+    stage = Stage(client, film)
+    url = stage.begin()
+    with viewers() as watching:
+        for player in players:
+            watching.open(player, url, player)
+        watching.open(_AGAIN, url, "hls")
+        told = []
+
+        def reload() -> None:
+            """Load one more page anew: it has to be told of all that is there."""
+            text = client.http.get(urljoin(url, "video.m3u8")).text
+            there = sum(float(line[8:-1]) for line in text.splitlines() if line[:8] == "#EXTINF:")
+            found = watching.reloaded(_AGAIN)
+            tell(f"Listed are {there:.1f} s; a page that is loaded anew has {found:.1f} s.")
+            assert abs(found - there) < 0.5
+            told.append(there)
+
+        for player in players:
+            _until_shown(watching, player)
+        reload()
+        more = True
+        while more:
+            # Before anybody has seen what there is.
+            more = stage.go_on()
+            reload()
+            if more:
+                time.sleep(3)
+        stage.finish()
+        reload()
+        assert told == sorted(told)
+        deadline = time.monotonic() + 4 * seconds + 30
+        waiting = list(players)
+        while waiting and time.monotonic() < deadline:
+            time.sleep(0.5)
+            waiting = [
+                p for p in waiting if not (watching.seen(p).ended or watching.seen(p).errors)
+            ]
+        if pictures:
+            for player in players:
+                watching.picture(player, pictures / f"{player}.png")
+        return {player: judge(watching, player, seconds * RATE) for player in players}
