@@ -28,6 +28,7 @@ _START_SECONDS = 120
 def running() -> Iterator[str]:
     """The address of a LocalStack, for as long as the context lasts."""
     folder = LOCAL / "run" / "localstack"
+    emulator.stop(folder)  # of a trial that was killed
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "owner").write_text(str(os.getpid()))
