@@ -28,12 +28,13 @@ _START_SECONDS = 120
 def running() -> Iterator[str]:
     """The address of a LocalStack, for as long as the context lasts."""
     folder = LOCAL / "run" / "localstack"
+    emulator.stop(folder)  # of a trial that was killed
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "dynamodb").mkdir(parents=True)
+    folder.mkdir(parents=True)
     (folder / "owner").write_text(str(os.getpid()))
     dynamodb_port, port = free_port(), free_port()
     try:
-        emulator.start(folder / "dynamodb", dynamodb_port, auth=False)
+        emulator.start(folder, dynamodb_port, auth=False)
         with (folder / "localstack.log").open("wb") as log:
             process = subprocess.Popen(
                 [_PYTHON, _SERVER],
@@ -58,12 +59,12 @@ def running() -> Iterator[str]:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     finally:
-        emulator.stop(folder / "dynamodb")
+        emulator.stop(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _environment(folder: Path, port: int, dynamodb_url: str) -> dict[str, str]:
-    temporary = folder / "tmp"
+    temporary = folder / "localstack"
     temporary.mkdir()
     certificate = folder / "certificate.pem"
     certificate.write_text(_CERTIFICATE)
