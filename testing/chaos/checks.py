@@ -13,6 +13,8 @@ from testing.chaos.versions import OTHER
 
 # What SQS's poller asks for each invocation that a queue starts, and Sluice counts as the function's.
 _POLLER_REQUESTS = 2
+# A dead letter is done with at once; in an outage it is tried again at pauses that grow.
+_MOST_BURIALS = 10
 # Ends that are the file's fault or the client's, whatever goes wrong beside.
 _DESERVED = {
     "unsupported_media",
@@ -50,6 +52,7 @@ class Judge:
         self._rows()
         self._pages()
         self._nothing_left()
+        self._nothing_spins()
         self._usage()
         self._identities()
         self._promises()
@@ -140,6 +143,15 @@ class Judge:
                 self._violate("an output that no job lists is left", key)
             elif not key.startswith(("outputs/", "work/")):
                 self._violate("a strange object", key)
+
+    def _nothing_spins(self) -> None:
+        world = self._world
+        ended = sum(world.metrics[name] for name in ("JobsSuccess", "JobsFailure"))
+        if ended > len(self._schedule.lives):
+            self._violate("an end is counted twice", f"{ended} of {len(self._schedule.lives)}")
+        buried = world.invocations["dead_letters"]
+        if buried > _MOST_BURIALS * (1 + self._schedule.sqs.sent_messages):
+            self._violate("dead letters spin", f"{buried} invocations")
 
     def _usage(self) -> None:
         """What jobs say that they used is no more than what was used."""

@@ -30,9 +30,6 @@ class Stand(Protocol):
     def item(self, key: Item) -> Item | None: ...
     def object(self, bucket: str, key: str) -> Stored | None: ...
     def objects(self, bucket: str) -> dict[str, Stored]: ...
-    def uploads(self, bucket: str) -> list[str]:
-        """The keys of uploads that were begun and not ended."""
-        ...
 
 
 class Fast:
@@ -100,9 +97,6 @@ class Fast:
     def objects(self, bucket: str) -> dict[str, Stored]:
         return {key: stored for (of, key), stored in self.s3.objects.items() if of == bucket}
 
-    def uploads(self, bucket: str) -> list[str]:
-        return [upload.key for upload in self.s3.uploads.values() if upload.bucket == bucket]
-
 
 class Moto:
     """The same by moto, to compare with. It answers only when it is asked here."""
@@ -152,9 +146,6 @@ class Moto:
             key: Stored(keys[key].value, keys[key].etag.strip('"'), dict(keys[key].metadata))
             for key in list(keys)
         }
-
-    def uploads(self, bucket: str) -> list[str]:
-        return [upload.key_name for upload in self._buckets()[bucket].multiparts.values()]
 
     def _tables(self) -> dict[str, Any]:
         from moto.dynamodb.models import dynamodb_backends
