@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from chalicelib.plan import GENERATION
 from chalicelib.settings import settings
 from testing.chaos.schedule import Life, Schedule
 from testing.chaos.versions import OTHER
@@ -98,6 +99,9 @@ class Judge:
                 continue
             wanted = self._reference(name, tuple(view["pipeline"]))
             prefix, files = _files(output["s3_key"], wanted)
+            if not set(files) <= wanted.keys() or not files:
+                self._violate("a strange output is listed", output["s3_key"])
+                continue
             size = 0
             for file in files:
                 key = prefix + file
@@ -239,8 +243,9 @@ def _files(key: str, wanted: dict[str, str]) -> tuple[str, list[str]]:
     head, _, tail = key.partition("_")
     stem, _, name = tail.partition("_")
     prefix = f"{head}_{stem}_"
-    if name.startswith(f"{OTHER}_"):
-        prefix, name = f"{prefix}{OTHER}_", name.removeprefix(f"{OTHER}_")
+    for label in (f"{GENERATION}_", f"{OTHER}_"):  # of a plan that replaced another version's
+        if name.startswith(label):
+            prefix, name = prefix + label, name.removeprefix(label)
     if not name.endswith(".m3u8"):
         return prefix, [name]
     folder = name.rpartition("/")[0] + "/"

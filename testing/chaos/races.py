@@ -242,6 +242,8 @@ def deployed(schedule: Schedule) -> None:
     """
     world, clients = schedule.world, schedule.clients
     chance = world.random
+    rates = {Fault.DIES_BEFORE: 0.01, Fault.DIES_AFTER: 0.01, Fault.ANSWER_LOST: 0.02}
+    world.faults = Faults(rates=rates, budget=chance.choice((0, 0, 2)), end=600.0, slow=0.05)
     names = chance.sample(("film.mp4", "short.mp4", "film.mkv", "photo.jpg"), 2)
     for number, name in enumerate(names):
         world.at(1 + number, partial(clients.put, f"drop/{number}.x", name))
