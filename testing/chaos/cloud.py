@@ -158,7 +158,7 @@ class Moto:
         return dict(s3_backends["123456789012"]["aws"].buckets)
 
 
-Answer = Callable[[str, dict[str, Any]], dict[str, Any]]
+Queues = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
 class Cloud:
@@ -166,7 +166,7 @@ class Cloud:
 
     def __init__(self, stand: Stand) -> None:
         self.stand = stand
-        self.queues: Answer = _no_queues
+        self.queues: Queues = _no_queues
         self.on_change: Callable[[str, str, Any], None] = lambda *_: None
 
     def answer(self, event_name: str, request: Any) -> AWSResponse:
