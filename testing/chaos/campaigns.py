@@ -139,6 +139,7 @@ def _fault_at(text: str) -> tuple[int, Fault]:
 
 # ── which schedules ─────────────────────────────────────────────────────────────────────────────
 
+_MOST_EACH = 75  # requests, from the start of a story and from its end
 # Of a hundred by chance, how many are of each kind.
 _SHARES = {"calm": 2, "few": 40, "many": 25, "loss": 8, "losses": 10, "zombies": 15}
 
@@ -169,7 +170,9 @@ def _singles(simulator: Simulator) -> Iterator[str]:
     """Every fault at every request of every story; every message lost."""
     for story in scenarios.STORIES:
         requests, messages = _extent(simulator, story)
-        for number in range(1, requests + 1):
+        numbers = range(1, requests + 1)
+        # In between, the sweep does the same again and again.
+        for number in (*numbers[:_MOST_EACH], *numbers[_MOST_EACH:][-_MOST_EACH:]):
             for fault in EACH:
                 yield f"each:{story}:{fault.name}@{number}"
         for number in range(1, messages + 1):

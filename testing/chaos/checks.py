@@ -7,12 +7,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from chalicelib.plan import GENERATION
 from chalicelib.settings import settings
 from testing.chaos.schedule import Life, Schedule
 from testing.chaos.versions import OTHER
 
 # What SQS's poller asks for each invocation that a queue starts, and Sluice counts as the function's.
 _POLLER_REQUESTS = 2
+# A dead letter is done with at once; in an outage it is tried again at pauses that grow.
+_MOST_BURIALS = 10
 # Ends that are the file's fault or the client's, whatever goes wrong beside.
 _DESERVED = {
     "unsupported_media",
@@ -50,6 +53,7 @@ class Judge:
         self._rows()
         self._pages()
         self._nothing_left()
+        self._nothing_spins()
         self._usage()
         self._identities()
         self._promises()
@@ -95,6 +99,9 @@ class Judge:
                 continue
             wanted = self._reference(name, tuple(view["pipeline"]))
             prefix, files = _files(output["s3_key"], wanted)
+            if not set(files) <= wanted.keys() or not files:
+                self._violate("a strange output is listed", output["s3_key"])
+                continue
             size = 0
             for file in files:
                 key = prefix + file
@@ -114,6 +121,8 @@ class Judge:
         most = settings().max_attempts + 1
         for item in self._schedule.stand.items():
             name = f"{item['pk']['S']} {item['sk']['S']}"
+            if item["pk"]["S"] in self._schedule.clients.spoilt:
+                continue
             if "due_at" in item:
                 self._violate("a row is still due", name)
             if float(item.get("attempts", {"N": "0"})["N"]) > most:
@@ -140,6 +149,15 @@ class Judge:
                 self._violate("an output that no job lists is left", key)
             elif not key.startswith(("outputs/", "work/")):
                 self._violate("a strange object", key)
+
+    def _nothing_spins(self) -> None:
+        world = self._world
+        ended = sum(world.metrics[name] for name in ("JobsSuccess", "JobsFailure"))
+        if ended > len(self._schedule.lives):
+            self._violate("an end is counted twice", f"{ended} of {len(self._schedule.lives)}")
+        buried = world.invocations["dead_letters"]
+        if buried > _MOST_BURIALS * (1 + self._schedule.sqs.sent_messages):
+            self._violate("dead letters spin", f"{buried} invocations")
 
     def _usage(self) -> None:
         """What jobs say that they used is no more than what was used."""
@@ -227,8 +245,9 @@ def _files(key: str, wanted: dict[str, str]) -> tuple[str, list[str]]:
     head, _, tail = key.partition("_")
     stem, _, name = tail.partition("_")
     prefix = f"{head}_{stem}_"
-    if name.startswith(f"{OTHER}_"):
-        prefix, name = f"{prefix}{OTHER}_", name.removeprefix(f"{OTHER}_")
+    for label in (f"{GENERATION}_", f"{OTHER}_"):  # of a plan that replaced another version's
+        if name.startswith(label):
+            prefix, name = prefix + label, name.removeprefix(label)
     if not name.endswith(".m3u8"):
         return prefix, [name]
     folder = name.rpartition("/")[0] + "/"

@@ -16,7 +16,6 @@ from botocore.config import Config
 import app
 from chalicelib.settings import settings
 from testing.chaos import stack
-from testing.chaos.cloud import Cloud
 from testing.chaos.media import sample
 from testing.chaos.sqs import Sqs
 from testing.chaos.world import Worker, World
@@ -46,10 +45,6 @@ class Answer(NamedTuple):
     status: int
     body: Any = None
 
-    @property
-    def code(self) -> str:
-        return self.body.get("code", "") if isinstance(self.body, dict) else ""
-
 
 class Put(NamedTuple):
     """An object that came to be in the upload bucket."""
@@ -76,13 +71,12 @@ class Clients:
     """All of them; what they did and were told is kept, to be judged by."""
 
     world: World
-    cloud: Cloud
     sqs: Sqs
     puts: list[Put] = field(default_factory=list)
     acks: list[Ack] = field(default_factory=list)
     asked: list[Ack] = field(default_factory=list)  # jobs asked for, answered or not; no id
     deleted: set[str] = field(default_factory=set)
-    spoilt: set[str] = field(default_factory=set)  # keys whose jobs cannot end well
+    spoilt: set[str] = field(default_factory=set)  # files, and jobs, that cannot end well
     samples: dict[str, str] = field(default_factory=dict)  # by ETag
 
     # ── S3 ──
@@ -111,6 +105,11 @@ class Clients:
         self.world.note("DELETE", key)
         self.deleted.add(key)
         _s3().delete_object(Bucket=settings().upload_bucket, Key=key)
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Write a row that no code of ours has written."""
+        _dynamodb().put_item(TableName=settings().jobs_table, Item=row)
+        self.spoilt.add(row["pk"]["S"])
 
     # ── the API ──
 
@@ -262,6 +261,11 @@ def _event(key: str, etag: str, size: int, sequencer: str) -> str:
     bucket = {"name": settings().upload_bucket}
     record = {"eventName": "ObjectCreated:Put", "s3": {"bucket": bucket, "object": stored}}
     return json.dumps({"Records": [record]})
+
+
+@cache
+def _dynamodb() -> Any:
+    return boto3.client("dynamodb")
 
 
 @cache

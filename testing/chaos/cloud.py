@@ -30,9 +30,6 @@ class Stand(Protocol):
     def item(self, key: Item) -> Item | None: ...
     def object(self, bucket: str, key: str) -> Stored | None: ...
     def objects(self, bucket: str) -> dict[str, Stored]: ...
-    def uploads(self, bucket: str) -> list[str]:
-        """The keys of uploads that were begun and not ended."""
-        ...
 
 
 class Fast:
@@ -100,9 +97,6 @@ class Fast:
     def objects(self, bucket: str) -> dict[str, Stored]:
         return {key: stored for (of, key), stored in self.s3.objects.items() if of == bucket}
 
-    def uploads(self, bucket: str) -> list[str]:
-        return [upload.key for upload in self.s3.uploads.values() if upload.bucket == bucket]
-
 
 class Moto:
     """The same by moto, to compare with. It answers only when it is asked here."""
@@ -153,9 +147,6 @@ class Moto:
             for key in list(keys)
         }
 
-    def uploads(self, bucket: str) -> list[str]:
-        return [upload.key_name for upload in self._buckets()[bucket].multiparts.values()]
-
     def _tables(self) -> dict[str, Any]:
         from moto.dynamodb.models import dynamodb_backends
 
@@ -167,7 +158,7 @@ class Moto:
         return dict(s3_backends["123456789012"]["aws"].buckets)
 
 
-Answer = Callable[[str, dict[str, Any]], dict[str, Any]]
+Queues = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
 class Cloud:
@@ -175,7 +166,7 @@ class Cloud:
 
     def __init__(self, stand: Stand) -> None:
         self.stand = stand
-        self.queues: Answer = _no_queues
+        self.queues: Queues = _no_queues
         self.on_change: Callable[[str, str, Any], None] = lambda *_: None
 
     def answer(self, event_name: str, request: Any) -> AWSResponse:

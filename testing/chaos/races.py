@@ -242,6 +242,8 @@ def deployed(schedule: Schedule) -> None:
     """
     world, clients = schedule.world, schedule.clients
     chance = world.random
+    rates = {Fault.DIES_BEFORE: 0.01, Fault.DIES_AFTER: 0.01, Fault.ANSWER_LOST: 0.02}
+    world.faults = Faults(rates=rates, budget=chance.choice((0, 0, 2)), end=600.0, slow=0.05)
     names = chance.sample(("film.mp4", "short.mp4", "film.mkv", "photo.jpg"), 2)
     for number, name in enumerate(names):
         world.at(1 + number, partial(clients.put, f"drop/{number}.x", name))
@@ -265,17 +267,40 @@ def unreadable(schedule: Schedule) -> None:
     world.at(1, lambda: schedule.clients.put("drop/a.x", "photo.jpg"))
 
 
+def unreadable_row(schedule: Schedule) -> None:
+    """A job's row is such that nobody can read it: others are looked after, shown and listed all the same."""
+    world, clients = schedule.world, schedule.clients
+    world.enough = 1800.0  # each sweep says that it cannot look after this one
+
+    def spoils() -> None:
+        row = next(iter(schedule.lives.values())).item
+        spoilt = {
+            **row,
+            "pk": {"S": "job#00000000-0000-4000-8000-000000000000"},
+            "steps": {"S": "no map"},
+            "due_shard": {"S": "0"},
+            "due_at": {"N": str(int(world.now) + world.random.randint(0, 300))},
+        }
+        clients.write(spoilt)
+
+    _once(schedule, "thumbnail", _stores, Fault.DIES_BEFORE, spoils)
+    for number in range(3):
+        put = partial(clients.put, f"drop/{number}.x", "photo.jpg", pipeline=_ONE)
+        world.at(1 + world.random.uniform(0, 2), put)
+    world.faults = replace(world.faults, lose=frozenset({world.random.randint(1, 4)}))
+
+
 GENTLE = (
     "fifty", "another_file", "other_metadata", "end_refused", "killed_beside_a_copy", "poison",
     "at_the_deadline", "unheard_and_two_sweeps", "killed_and_swept", "one_identity", "two_puts",
-    "watched", "deployed",
+    "watched", "deployed", "unreadable_row",
 )  # fmt: skip
 RACES: dict[str, Scenario] = {
     race.__name__: race
     for race in (
         fifty, another_file, other_metadata, end_refused, killed_beside_a_copy, poison,
         at_the_deadline, unheard_and_two_sweeps, killed_and_swept, storm, one_identity, two_puts,
-        watched, deployed, unreadable,
+        watched, deployed, unreadable, unreadable_row,
     )
 }  # fmt: skip
 

@@ -7,10 +7,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import app
 from chalicelib.settings import settings
 from testing.chaos import stack
+from testing.chaos.boundary import boundary
 from testing.chaos.clients import Clients, Context
 from testing.chaos.cloud import Cloud, Stand
 from testing.chaos.faults import Faults
@@ -45,9 +47,7 @@ class Schedule:
     stand: Stand
     clients: Clients
     sqs: Sqs
-    cloud: Cloud
     lives: dict[str, Life] = field(default_factory=dict)
-    overwritten: list[str] = field(default_factory=list)
     _written: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -102,7 +102,9 @@ class Schedule:
             item = self.stand.item(
                 {name: body.get("Key", body.get("Item"))[name] for name in ("pk", "sk")}
             )
-            if item is not None and item["sk"]["S"] == "job":
+            if item is None or item["pk"]["S"] in self.clients.spoilt:
+                return
+            if item["sk"]["S"] == "job":
                 self._job_written(item["pk"]["S"].partition("#")[2], item)
         elif service == "s3" and operation in ("PutObject", "CompleteMultipartUpload"):
             bucket, key = _place(request.url)
@@ -196,14 +198,12 @@ def run(
     trace: bool = False,
 ) -> Schedule:
     """Run a schedule to its end, and judge it there."""
-    from testing.chaos.boundary import boundary
-
     world = World(seed, faults, trace=trace)
     cloud = Cloud(stand)
     boundary.cloud = cloud
     stand.begin(world)
     sqs = Sqs(world, lambda function, event, ended: schedule.invoke(function, event, ended))
-    schedule = Schedule(world, stand, Clients(world, cloud, sqs), sqs, cloud)
+    schedule = Schedule(world, stand, Clients(world, sqs), sqs)
     cloud.queues = sqs.answer
     cloud.on_change = schedule.changed
     world.sweep_when(schedule.due, schedule.sweep)
@@ -216,8 +216,6 @@ def run(
 
 
 def _place(url: str) -> tuple[str, str]:
-    from urllib.parse import unquote, urlsplit
-
     address = urlsplit(url)
     return address.netloc.split(".s3")[0], unquote(address.path).lstrip("/")
 

@@ -85,6 +85,8 @@ class World:
         self.design: Callable[[Worker, str, Any], Fault | None] = lambda *_: None
         # Which version of the code a function has now; this process's own, where there is no name.
         self.version_of: Callable[[str], str | None] = lambda _: None
+        # Seconds after which nobody waits for what does not end by itself.
+        self.enough: float | None = None
         self.over = False
         self.traces = trace
         self._numbers = itertools.count(1)
@@ -217,6 +219,8 @@ class World:
         for _ in range(most_events):
             if self.elapsed > most_seconds:
                 self.violate("never ends", f"at work after {self.elapsed:.0f} s")
+                break
+            if self.enough is not None and self.elapsed > self.enough:
                 break
             sweeps_at = self.next_sweep()
             waits_until = self._waiting[0][0] if self._waiting else None
