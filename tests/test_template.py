@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -496,6 +497,17 @@ def test_a_key_has_a_monthly_quota_only_where_a_stage_says_so() -> None:
 def test_a_variable_that_cannot_be_used_is_named(name: str, value: str) -> None:
     with pytest.raises(InvalidSetting, match=name):
         merge_template(Config({name: value}))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/limits.md", "docs/operations.md"])
+def test_the_settings_that_a_page_names_are_there(page: str) -> None:
+    named = set(re.findall(r"`(SLUICE_[A-Z0-9_]+)`", (ROOT / page).read_text()))
+    assert named
+    for name in named:
+        try:
+            merge_template(Config({name: "?"}))
+        except InvalidSetting as error:
+            assert "There is no setting" not in str(error)
 
 
 # ── what is in the zips ─────────────────────────────────────────────────────────────────────────
