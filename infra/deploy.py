@@ -145,7 +145,7 @@ def deploy(build: Build, account: Account) -> dict[str, str]:
         stack = None
     if stack:
         _tell_of_jobs(stack, account)
-    kept = Kept(name, account)
+    kept = Kept(name, account, stack.get("Outputs", ()) if stack else ())
     left = [] if stack else kept.there()
     template_url = _upload(build, account, kept, adopting=bool(left))
     request: dict[str, Any] = {
@@ -238,7 +238,7 @@ def delete(stage: str, account: Account) -> bool:
     bucket = _artefacts(account)
     if _exists(account.s3(), bucket, account.number()):
         _empty(account.s3(), bucket, f"{stage}/")
-    kept = Kept(name, account)
+    kept = Kept(name, account, stack.get("Outputs", ()))
     left = kept.there()
     if left:
         print(f"Kept, with all that is in them: {', '.join(left)}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -11,6 +12,7 @@ from infra.parts.names import JOBS_TABLE, OUTPUT_BUCKET, UPLOAD_BUCKET
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_cloudformation.type_defs import OutputTypeDef
 
     from infra.deploy import Account
 
@@ -27,7 +29,7 @@ _NAMED_BY = {
 class Kept:
     """The buckets and the table of one stack in one account."""
 
-    def __init__(self, stack: str, account: Account) -> None:
+    def __init__(self, stack: str, account: Account, outputs: Sequence[OutputTypeDef] = ()) -> None:
         self._account = account
         self._number = account.number()
         self._values = {
@@ -36,7 +38,9 @@ class Kept:
             "${AWS::Region}": str(account.session().region_name),
         }
         self.buckets = (self._literal(UPLOAD_BUCKET), self._literal(OUTPUT_BUCKET))
-        self.table = self._literal(JOBS_TABLE)
+        # Of a stack from before tables had names of their own, its own: another would be an empty table.
+        named = {output["OutputKey"]: output["OutputValue"] for output in outputs}
+        self.table = named.get("JobsTable", self._literal(JOBS_TABLE))
 
     def there(self) -> list[str]:
         """Which of them exist, in words."""
@@ -50,7 +54,9 @@ class Kept:
         """
         for resource in resources.values():
             property_ = _NAMED_BY.get(resource["Type"])
-            if property_:
+            if property_ == "TableName" and self.table != self._literal(JOBS_TABLE):
+                del resource["Properties"][property_]
+            elif property_:
                 name = resource["Properties"][property_]
                 resource["Properties"][property_] = self._literal(name["Fn::Sub"])
                 if adopting:

@@ -148,6 +148,8 @@ def test_what_a_deleted_stage_leaves_is_taken_over_by_the_next_of_its_name(
     delete("prod", account)
     said = capsys.readouterr().out
     assert all(first[name] in said for name in kept)
+    assert "Contents" not in s3.list_objects_v2(Bucket="sluice-artifacts-000000000000-us-east-1")
+    assert not delete("prod", account)
 
     second = deploy(built, account)
     assert [second[name] for name in kept] == [first[name] for name in kept]
@@ -158,30 +160,6 @@ def test_what_a_deleted_stage_leaves_is_taken_over_by_the_next_of_its_name(
     assert set(kept) <= {resource["LogicalResourceId"] for resource in resources}
     (stack,) = cloudformation.describe_stacks(StackName="sluice-prod")["Stacks"]
     assert stack["EnableTerminationProtection"]
-
-
-def test_what_is_deployed_stays_and_what_it_replaced_expires(elsewhere: str) -> None:
-    account, built = Account(elsewhere, "us-east-1", "test", "test"), build("test", auth="none")
-    deploy(built, account)
-    s3, bucket = account.s3(), "sluice-artifacts-000000000000-us-east-1"
-    (rule,) = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
-    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
-    assert rule["Expiration"] == {"ExpiredObjectDeleteMarker": True}
-
-    def versions() -> list[str]:
-        listed = s3.list_object_versions(Bucket=bucket)["Versions"]
-        return sorted(version["Key"] for version in listed)
-
-    once = ["test/deployment.zip", "test/ffmpeg.zip", "test/pyav.zip", "test/template.json"]
-    assert versions() == once
-    deploy(built, account)
-    assert versions() == once
-    s3.put_object(Bucket=bucket, Key="test/pyav.zip", Body=b"another")
-    deploy(built, account)
-    assert versions() == sorted([*once, "test/pyav.zip", "test/pyav.zip", "test/template.json"])
-    assert delete("test", account)
-    assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
-    assert not delete("test", account)
 
 
 def test_a_film_at_work_survives_a_deployment_of_another_plan_format_and_the_way_back(

@@ -1,22 +1,36 @@
-"""What is refused before anything is deployed."""
+"""What is refused before anything is deployed, and what keeps its name."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.__main__ import _arguments
-from infra.build import BuildError, chosen_auth
+from infra.build import Build, BuildError, chosen_auth
 from infra.deploy import (
     Account,
     DeployError,
+    _upload,
     delete,
     located,
     refuse_unchosen,
     refuse_unconfirmed,
 )
+from infra.kept import Kept
+from infra.parts import storage
 
 AWS = Account()
 EMULATOR = Account("http://127.0.0.1:4566")
+
+
+class Numbered(Account):
+    """An account that needs nobody to tell its number."""
+
+    def number(self) -> str:
+        return "123456789012"
 
 
 def test_nothing_goes_to_aws_before_somebody_said_who_may_call_it() -> None:
@@ -75,3 +89,52 @@ def test_a_name_that_aws_would_refuse_is_refused_at_once(
 def test_other_names_of_stages_are_taken_and_fit_into_a_buckets(stage: str) -> None:
     assert _arguments().parse_args(["package", "--stage", stage]).stage == stage
     assert len(f"sluice-{stage}-upload-123456789012-ap-northeast-1") <= 63
+
+
+def named(outputs: list[Any]) -> dict[str, Any]:
+    """The kept resources of a template, with their names, for a stack with these outputs."""
+    resources: dict[str, Any] = storage.table(local=False) | storage.buckets(
+        local=False, original_days=None, output_days=None
+    )
+    account = Numbered(region="eu-central-1")
+    Kept("sluice-prod", account, outputs).name_in(resources, adopting=False)
+    return resources
+
+
+def test_what_is_kept_has_a_literal_name_for_cloudformation_adopts_nothing_else() -> None:
+    resources = named([])
+    table, bucket = "sluice-prod-jobs", "sluice-prod-upload-123456789012-eu-central-1"
+    assert resources["JobsTable"]["Properties"]["TableName"] == table
+    assert resources["UploadBucket"]["Properties"]["BucketName"] == bucket
+    assert resources["UploadBucketPolicy"]["Properties"]["Bucket"] == bucket
+
+
+def test_a_stack_from_before_tables_had_names_keeps_its_table() -> None:
+    outputs = [{"OutputKey": "JobsTable", "OutputValue": "sluice-prod-JobsTable-1ABC"}]
+    assert "TableName" not in named(outputs)["JobsTable"]["Properties"]
+
+
+@pytest.mark.usefixtures("cloud")
+def test_what_is_deployed_stays_and_what_it_replaced_expires(tmp_path: Path) -> None:
+    function = {"Type": "AWS::Serverless::Function", "Properties": {"CodeUri": "./code.zip"}}
+    (tmp_path / "sam.json").write_text(json.dumps({"Resources": {"Api": function}}))
+    account = located(AWS)
+    s3, bucket = account.s3(), "sluice-artifacts-123456789012-us-east-1"
+
+    def uploaded(code: bytes) -> list[str]:
+        (tmp_path / "code.zip").write_bytes(code)
+        built = Build("prod", "arm64", "iam", tmp_path, "")
+        _upload(built, account, Kept("sluice-prod", account), adopting=False)
+        return sorted(v["Key"] for v in s3.list_object_versions(Bucket=bucket)["Versions"])
+
+    once = ["prod/code.zip", "prod/template.json"]
+    assert uploaded(b"one") == once
+    assert uploaded(b"one") == once
+    assert uploaded(b"two") == ["prod/code.zip", *once, "prod/template.json"]
+    template = json.loads(s3.get_object(Bucket=bucket, Key="prod/template.json")["Body"].read())
+    newest = s3.head_object(Bucket=bucket, Key="prod/code.zip")["VersionId"]
+    uri = template["Resources"]["Api"]["Properties"]["CodeUri"]
+    assert uri == {"Bucket": bucket, "Key": "prod/code.zip", "Version": newest}
+    (rule,) = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    assert rule["Expiration"] == {"ExpiredObjectDeleteMarker": True}
