@@ -30,7 +30,7 @@ from chalicelib.watch import MetricUnit, logger, metrics
 
 
 def _plan_key(job_id: str, etag: str, *, again: bool) -> str:
-    """A plan is of one version of the source; for a job that another generation started it has its own key."""
+    """A plan is of one version of the source; where another generation started the job, under its own key."""
     return f"{work_folder(job_id)}{'replan' if again else 'plan'}-{etag}.json"
 
 
