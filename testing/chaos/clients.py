@@ -108,8 +108,8 @@ class Clients:
 
     def write(self, row: dict[str, Any]) -> None:
         """Write a row that no code of ours has written."""
-        _dynamodb().put_item(TableName=settings().jobs_table, Item=row)
         self.spoilt.add(row["pk"]["S"])
+        _dynamodb().put_item(TableName=settings().jobs_table, Item=row)
 
     # ── the API ──
 

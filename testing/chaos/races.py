@@ -270,7 +270,7 @@ def unreadable(schedule: Schedule) -> None:
 def unreadable_row(schedule: Schedule) -> None:
     """A job's row is such that nobody can read it: others are looked after, shown and listed all the same."""
     world, clients = schedule.world, schedule.clients
-    world.enough = 1800.0  # each sweep says that it cannot look after this one
+    world.enough = 900.0  # each sweep says that it cannot look after this one
 
     def spoils() -> None:
         row = next(iter(schedule.lives.values())).item
@@ -283,7 +283,8 @@ def unreadable_row(schedule: Schedule) -> None:
         }
         clients.write(spoilt)
 
-    _once(schedule, "thumbnail", _stores, Fault.DIES_BEFORE, spoils)
+    world.at(5, spoils)
+    _once(schedule, "thumbnail", _stores, Fault.DIES_BEFORE)
     for number in range(3):
         put = partial(clients.put, f"drop/{number}.x", "photo.jpg", pipeline=_ONE)
         world.at(1 + world.random.uniform(0, 2), put)

@@ -37,6 +37,7 @@ class Life:
     begun: float
     ended: float | None = None
     shown: tuple[int, int, str] = (0, 0, "")  # rank and percent, and the status
+    generation: str = ""  # of the plan that was followed when it was shown
 
 
 @dataclass
@@ -175,6 +176,10 @@ class Schedule:
     def _shown(self, life: Life, view: dict[str, Any]) -> None:
         rank, percent, status = life.shown
         life.shown = _RANKS[view["status"]], view["progress"], view["status"]
+        generation = life.item.get("generation", {}).get("S", "")
+        if generation != life.generation:
+            percent = 0  # planned again by another version of the code, it counts from the start
+        life.generation = generation
         told = f"{view['id']}: {status} {percent}, {view['status']} {view['progress']}"
         if life.shown[0] < rank:
             self.world.violate("the status that is shown went back", told)
