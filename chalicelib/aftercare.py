@@ -70,6 +70,7 @@ def sweep(work_seconds: Callable[[], float]) -> None:
     sent = sum(look.sent for look in looks)
     if sent:
         metrics.add_metric("SweptJobs", MetricUnit.Count, sent)
+    if metrics.metric_set:  # jobs that it has ended count, too
         metrics.flush_metrics()
     errors = [look.error for look in looks if look.error]
     if errors:
@@ -106,8 +107,9 @@ def look_at(until: float, row: Row | Unreadable) -> Look:
             raise row.error
         return Look(sent=_look_after(row))
     except Exception as error:
-        name = row.key if isinstance(row, Unreadable) else row.job_id
-        logger.exception("A row could not be looked after", row=name)
+        logger.exception("A row could not be looked after", row=f"{row.pk} {row.sk}")
+        if isinstance(row, Unreadable):
+            ledger.put_off(row.pk, row.sk)
         return Look(error=error)
 
 
@@ -120,6 +122,7 @@ def _look_after(row: Row) -> bool:
         ledger.forget(row)
     elif not isinstance(row, Job):
         logger.warning("A row of a kind that this version does not know", row=f"{row.pk} {row.sk}")
+        ledger.put_off(row.pk, row.sk)
     elif row.status in TERMINAL:
         _tidy(row)
         ledger.forget(row)
@@ -150,7 +153,8 @@ def _look_for_upload(row: Job) -> bool:
 def _move_on(row: Job) -> bool:
     ended = ledger.count_ended(row)
     if ended != (row.seen or 0):
-        ledger.postpone(row, looks=0, seen=ended)
+        # Not sooner than before: all of a film that moves slowly would be sent each time that it rests.
+        ledger.postpone(row, looks=int(row.looks or 0), seen=ended)
         return False
     logger.warning("It does not move: what is due is sent again", job_id=row.job_id)
     queues.send_start(row.job_id)

@@ -33,7 +33,7 @@ from chalicelib.files import Link, Original
 from chalicelib.http import malformed, refuse_others
 from chalicelib.ledger import Claimed, Standing
 from chalicelib.media import VideoFacts
-from chalicelib.plan import Hls, Parts
+from chalicelib.plan import GENERATION, Hls, Parts
 from chalicelib.rows import FAILURE, PENDING, STARTED, STATUSES, Job, Output
 from chalicelib.settings import function_sizes, prices, settings
 from chalicelib.sniff import HEAD_BYTES
@@ -422,8 +422,13 @@ def _growing(job_id: str, folder: str, name: str) -> bytes | None:
     job, ended = ledger.get_ended(job_id)
     if job is None or job.status != STARTED or track not in playlists.NAMES:
         return None
+    if job.generation != GENERATION:  # another version's, until intake has planned it again
+        return None
     plan = jobs.recall_plan(job)
-    task = next(t for t in plan.tasks if isinstance(t.work, Hls) and t.destination == f"{folder}/")
+    growing = (task for task in plan.tasks if isinstance(task.work, Hls))
+    task = next((task for task in growing if task.destination == f"{folder}/"), None)
+    if task is None:  # it grew by a plan that is not followed any more
+        return None
     pictures, sound = plan.parts(task)
     if track == playlists.MASTER:
         first = pictures[0].id

@@ -69,6 +69,16 @@ def open_original(key: str, length: int) -> tuple[Original, bytes] | None:
     return Original(answer["ETag"].strip('"'), size, answer["Metadata"]), answer["Body"].read()
 
 
+def open_readable(key: str, length: int) -> tuple[Original, bytes] | None:
+    """As `open_original`, and None too where we may not read it: encrypted, archived, or not ours."""
+    try:
+        return open_original(key, length)
+    except ClientError as error:
+        if _status(error) != 403:
+            raise
+        return None
+
+
 def read(source: Source, start: int, length: int) -> bytes:
     """Bytes of the object, fewer at its end. Raises JobError where it is no longer that of this ETag."""
     if length <= 0:
@@ -209,7 +219,7 @@ def put_new_work(key: str, body: bytes) -> bool:
     try:
         s3().put_object(Bucket=settings().output_bucket, Key=key, Body=body, IfNoneMatch="*")
     except ClientError as error:
-        if _status(error) != 412:
+        if _status(error) not in (409, 412):  # another one is written at this moment, or was before
             raise
         return False
     return True

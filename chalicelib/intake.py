@@ -13,7 +13,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from chalicelib import aws, child, files, jobs, ledger, remux
 from chalicelib.errors import JobError
 from chalicelib.files import Original
-from chalicelib.handlers import Invocation
+from chalicelib.handlers import Invocation, Later
 from chalicelib.media import Coded, Facts, ImageFacts, VideoFacts
 from chalicelib.plan import GENERATION, REMUX, Plan, Rendition, Source
 from chalicelib.planning import make_plan
@@ -21,7 +21,7 @@ from chalicelib.queues import StartMessage
 from chalicelib.rows import DONE, FAILED, STARTED, TERMINAL, Job, StepState
 from chalicelib.settings import settings
 from chalicelib.sniff import HEAD_BYTES, Sniffed, sniff
-from chalicelib.steps import names_for, steps_for
+from chalicelib.steps import are_known, names_for, steps_for
 from chalicelib.watch import logger, tracer
 from chalicelib.works import Budget
 
@@ -45,12 +45,17 @@ class _Record(msgspec.Struct, rename="camel"):
 class S3Event(msgspec.Struct):
     """What S3 says of objects that were created. Its test event, on set-up, has no records."""
 
-    records: list[_Record] = msgspec.field(name="Records", default_factory=list)
+    records: list[_Record] | None = msgspec.field(name="Records", default=None)
+    event: str = msgspec.field(name="Event", default="")
+
+    def __post_init__(self) -> None:
+        if self.records is None and self.event != "s3:TestEvent":
+            raise ValueError("neither a message of ours nor an event of S3")
 
     def created(self) -> list[_Object]:
         return [
             msgspec.structs.replace(record.s3.object, key=unquote_plus(record.s3.object.key))
-            for record in self.records
+            for record in self.records or ()
             if record.event_name.startswith("ObjectCreated:")
         ]
 
@@ -70,6 +75,8 @@ def take_in(record: SQSRecord, invocation: Invocation) -> None:
         logger.append_keys(job_id=job_id)
         try:
             begin(job_id, invocation, opened, again=came_before)
+        except Later:
+            raise
         except Exception as error:
             ledger.note_failed_try(job_id, aws.explain(error))
             raise
@@ -91,16 +98,19 @@ def _job_of(created: _Object) -> tuple[str, Opened] | None:
     if created.key.endswith("/") and created.size == 0:
         logger.info("A folder marker", key=created.key)
         return None
-    handed_out, job_id = ledger.get_ticket(created.key)
-    if handed_out:
+    known = ledger.find_arrival(created.key, created.sequencer)
+    if known.handed_out:
         # Without a job, the upload waits for POST /jobs/from-key.
-        return (job_id, None) if job_id else None
-    opened = files.open_original(created.key, child.BLOCK_BYTES)
-    names: list[str] = []
-    if opened and opened[0].etag == created.e_tag:
-        original, head = opened
-        names = names_for((), original.metadata, head[:HEAD_BYTES])
-    job_id = ledger.job_of_file(created.key, created.e_tag, names, sequencer=created.sequencer)
+        return (known.waiting_job_id, None) if known.waiting_job_id else None
+    opened, names = None, list[str]()
+    job_id = known.job_id
+    if job_id is None:
+        opened = files.open_readable(created.key, child.BLOCK_BYTES)
+        if opened and opened[0].etag == created.e_tag:
+            original, head = opened
+            names = names_for((), original.metadata, head[:HEAD_BYTES])
+        job_id = ledger.job_of_file(created.key, created.e_tag, names, sequencer=created.sequencer)
+        job_id = ledger.claim_event(created.key, created.sequencer, job_id)
     ledger.create_job(job_id, created.key, names, etag=created.e_tag)
     return job_id, opened
 
@@ -123,6 +133,8 @@ def begin(
     if job.generation == GENERATION:
         jobs.resume(job, jobs.load_plan(job))
         return
+    if not are_known(list(job.pipeline)):  # a later version's, which is about to come back or to go
+        raise Later(6 * settings().retry_seconds)
     try:
         if again and ledger.count_try(job) >= settings().max_attempts:
             raise _exhausted(job)
@@ -142,8 +154,9 @@ def begin(
 
 def _exhausted(job: Job) -> JobError:
     last = job.last_error or "Every worker that tried it died."
-    tries = settings().max_attempts
-    return JobError("intake_failed", f"The file was looked at {tries} times in vain. {last}")
+    return JobError(
+        "intake_failed", f"The file was looked at {int(job.tries) - 1} times in vain. {last}"
+    )
 
 
 def _start(job: Job, invocation: Invocation, opened: Opened) -> Plan | None:
@@ -172,7 +185,8 @@ def _start(job: Job, invocation: Invocation, opened: Opened) -> Plan | None:
     plan = jobs.store_plan(job, original.etag, made)
     logger.info("Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding)
     if job.status == STARTED:  # by another version of this code
-        ledger.restart_job(job, plan)
+        if not ledger.restart_job(job, plan):  # something of it has ended meanwhile: look anew
+            raise Later(settings().retry_seconds)
         return None
     started = ledger.start_job(
         job.job_id,

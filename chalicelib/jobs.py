@@ -17,6 +17,7 @@ from chalicelib.plan import GENERATION, REMUX, Excerpt, Hls, Plan, Samples, Task
 from chalicelib.rows import (
     FAILED,
     FAILURE,
+    FREE,
     PENDING,
     RUNNING,
     STARTED,
@@ -167,7 +168,8 @@ def due(
 
 
 def _is_at_work(row: TaskRow, now: float) -> bool:
-    return row.state == RUNNING and (row.lease_until or 0) >= int(now)
+    """Whether somebody has it, or its next try is still to wait."""
+    return row.state in (RUNNING, FREE) and (row.lease_until or 0) >= int(now)
 
 
 def failure(error: SluiceError) -> StepState:
@@ -222,13 +224,21 @@ def fail(job: Job, error: SluiceError, *, overdue: bool = False) -> None:
     deadline = int(job.deadline_at) if overdue else None
     for step, current in job.step_states.items():
         if current.status not in TERMINAL:
-            _end_step(job.job_id, step, failure(error), deadline=deadline)
+            row = ledger.end_step(
+                job.job_id,
+                step,
+                failure(error),
+                generation=job.generation or "",
+                deadline=deadline,
+            )
+            if row is not None:
+                _end_job(row)
     if all(state.status in TERMINAL for state in job.step_states.values()):
         _end_job(job)
 
 
-def _end_step(job_id: str, step: str, state: StepState, *, deadline: int | None = None) -> None:
-    row = ledger.end_step(job_id, step, state, deadline=deadline)
+def _end_step(job_id: str, step: str, state: StepState) -> None:
+    row = ledger.end_step(job_id, step, state)
     if row is not None:
         _end_job(row)
 

@@ -203,9 +203,9 @@ def _more_time(now: int) -> list[Action]:
 
 def _follows(generation: str) -> Condition:
     """Whether a job follows the plan of a generation; "" is that of rows from before there were any."""
-    is_of_none: Condition = Job.generation.does_not_exist()
+    is_older: Condition = Job.generation.does_not_exist()
     follows: Condition = Job.generation == generation
-    return follows if generation else is_of_none
+    return follows if generation else follows | is_older
 
 
 def _is_open(step: str) -> Condition:
@@ -232,16 +232,17 @@ def write_progress(job_id: str, plan: Plan) -> None:
 
 
 def count_try(row: Job) -> int:
-    """Count a look of intake at a job by a message that came before; how many there were before this one."""
-    still_pending = Job.status == PENDING
-    # The first one is not counted: hardly any job has another.
-    return int(row.tries) if _update(row, [Job.tries.add(1)], still_pending) else 0
+    """Count a look of intake at a job by a message that came before; how many of those there were already.
+
+    By one that comes for the first time it is not counted: hardly any job has another.
+    """
+    return int(row.tries) - 1 if _update(row, [Job.tries.add(1)], _OPEN) else 0
 
 
 def note_failed_try(job_id: str, reason: str) -> None:
     """Keep why a job could not be started, for the day when it has been tried once too often."""
     used = _lap()
-    condition = Job.status == PENDING
+    condition = _OPEN
     for entry in used:  # of a write whose answer was lost, and that is sent again
         condition &= ~Job.used.contains(entry)
     _update(
@@ -281,14 +282,20 @@ def await_copy(row: Job, etag: str) -> bool:
 
 
 def end_step(
-    job_id: str, step: str, state: StepState, *, deadline: int | None = None
+    job_id: str,
+    step: str,
+    state: StepState,
+    *,
+    generation: str = GENERATION,
+    deadline: int | None = None,
 ) -> Job | None:
     """Write a step's end, once; the row as it is then, or None where the job has ended already.
 
-    With `deadline`, only where that is still the job's.
+    Only while the job follows the plan of that `generation`: what a worker of another one comes to does not
+    count any more. With `deadline`, only where that is still the job's.
     """
     path = Job.steps[step]
-    job_runs = Job.status == STARTED
+    job_runs = (Job.status == STARTED) & _follows(generation)
     if deadline is not None:
         job_runs &= Job.deadline_at == deadline
     step_open = _is_open(step)
@@ -424,8 +431,9 @@ def get_progress(job_ids: Collection[str]) -> dict[str, Standing]:
     """The progress of many jobs."""
     keys = [(_job_key(job_id), sk) for job_id in job_ids for sk in (Progress.SK, Ended.SK)]
     found: dict[str, dict[str, Row]] = {job_id: {} for job_id in job_ids}
-    for row in Row.batch_get(keys):
-        found[row.job_id][row.sk] = row
+    for row in _read_each(keys):
+        if isinstance(row, Row):
+            found[row.job_id][row.sk] = row
     return {job_id: _standing(rows) for job_id, rows in found.items()}
 
 
@@ -438,7 +446,8 @@ def get_ended(job_id: str) -> tuple[Job | None, set[str]]:
 
 def _by_kind(job_id: str, kinds: Sequence[str]) -> dict[str, Row]:
     keys = [(_job_key(job_id), kind) for kind in kinds]
-    return {row.sk: row for row in Row.batch_get(keys, consistent_read=True)}
+    rows = _read_each(keys, consistent=True)
+    return {row.sk: row for row in rows if isinstance(row, Row)}
 
 
 def _standing(rows: Mapping[str, Row]) -> Standing:
@@ -470,7 +479,9 @@ def claim_task(
     now = time.time()
     lease_until = int(now + lease_seconds) + 1
     never_claimed = TaskRow.state.does_not_exist()
-    given_back = TaskRow.state == FREE
+    given_back = (TaskRow.state == FREE) & (
+        TaskRow.lease_until.does_not_exist() | (TaskRow.lease_until <= int(now))
+    )
     worker_is_dead = (TaskRow.state == RUNNING) & (TaskRow.lease_until < int(now))
     claimed = _update(
         row,
@@ -548,15 +559,18 @@ def _end_task(
     return current if current and current.state in (DONE, FAILED) else None
 
 
-def release_task(job_id: str, task_id: str, owner: str, reason: str) -> None:
-    """Give a task back to be tried again; the reason is kept for the day when it has been once too often."""
+def release_task(job_id: str, task_id: str, owner: str, reason: str, pause: int) -> None:
+    """Give a task back to be tried again, in `pause` seconds and not before, by whatever message.
+
+    The reason is kept for the day when it has been tried once too often.
+    """
     _update(
         _task(job_id, task_id),
         [
             TaskRow.state.set(FREE),
             TaskRow.last_error.set(reason),
             *_add_used(TaskRow, _lap()),
-            TaskRow.lease_until.remove(),
+            TaskRow.lease_until.set(int(time.time()) + pause),
         ],
         (TaskRow.state == RUNNING) & (TaskRow.owner == owner),
     )
@@ -606,13 +620,16 @@ def _used_by_tasks(job_id: str) -> Iterator[str]:
 
 
 def write_ticket(key: str, job_id: str | None, expires_at: int, filename: str = "") -> None:
-    """Remember that a URL for `key` is handed out, so that its upload is never taken for a drop."""
+    """Remember that a URL for `key` is handed out, so that its upload is never taken for a drop.
+
+    For as long as its event can be late: dead letters are kept for two weeks.
+    """
     Ticket(
         f"upload#{key}",
         Ticket.SK,
         ticket_job_id=job_id,
         filename=filename,
-        expires_at=expires_at + 7 * _DAY,
+        expires_at=expires_at + 15 * _DAY,
     ).save()
 
 
@@ -622,6 +639,35 @@ def get_ticket(key: str) -> tuple[bool, str | None]:
         return True, Ticket.get(f"upload#{key}", Ticket.SK, consistent_read=True).ticket_job_id
     except DoesNotExist:
         return False, None
+
+
+class Arrival(NamedTuple):
+    """What is known of an object that an S3 event tells of."""
+
+    handed_out: bool  # whether a URL was handed out for its key
+    waiting_job_id: str | None  # the job that waits for that upload
+    job_id: str | None  # the job of this very event, which came before
+
+
+def find_arrival(key: str, sequencer: str) -> Arrival:
+    """In one request."""
+    keys = [(f"upload#{key}", Ticket.SK), (_claim_key(_event(key, sequencer)), Identity.SK)]
+    rows = {row.sk: row for row in _read_each(keys, consistent=True) if isinstance(row, Row)}
+    ticket, event = rows.get(Ticket.SK), rows.get(Identity.SK)
+    return Arrival(
+        isinstance(ticket, Ticket),
+        ticket.ticket_job_id if isinstance(ticket, Ticket) else None,
+        event.claimed_job_id if isinstance(event, Identity) else None,
+    )
+
+
+def claim_event(key: str, sequencer: str, job_id: str) -> str:
+    """The job of an S3 event: `job_id`, unless the event was claimed for another one before."""
+    return claim_identity(_event(key, sequencer), job_id).job_id
+
+
+def _event(key: str, sequencer: str) -> str:
+    return f"event {sequencer} {key}"
 
 
 def filename_of(key: str) -> str:
@@ -714,7 +760,8 @@ def _claim_key(identity: str) -> str:
 class Unreadable(NamedTuple):
     """A row that this version cannot read, and why."""
 
-    key: str
+    pk: str
+    sk: str
     error: Exception
 
 
@@ -745,7 +792,7 @@ def _read(key: tuple[str, str]) -> Row | Unreadable:
         raise
     except Exception as error:
         logger.warning("A row cannot be read", row=" ".join(key), error=str(error))
-        return Unreadable(" ".join(key), error)
+        return Unreadable(*key, error)
 
 
 def count_ended(row: Job) -> int:
@@ -774,6 +821,12 @@ def hasten(job_id: str, seconds: int) -> bool:
 
 
 _OPEN = Job.status.is_in(PENDING, STARTED)
+
+
+def put_off(pk: str, sk: str) -> None:
+    """Leave a row for an hour that this version cannot look after."""
+    is_due = Row.due_at.exists()
+    _update(Row(pk, sk), [Row.due_at.set(int(time.time()) + 3600)], is_due)
 
 
 def forget(row: Row) -> None:

@@ -96,8 +96,9 @@ def _run_claimed(
         logger.exception("It will be tried again")
         if row.attempts >= settings().max_attempts:
             return ledger.fail_task(job.job_id, task_id, owner, jobs.failure(_exhausted(row)))
-        ledger.release_task(job.job_id, task_id, owner, row.last_error)
-        raise Later(queues.backoff(int(row.attempts))) from error
+        pause = queues.backoff(int(row.attempts))
+        ledger.release_task(job.job_id, task_id, owner, row.last_error, pause)
+        raise Later(pause) from error
     seconds = round(time.monotonic() - started, 3)
     logger.info("Done", seconds=seconds)
     metrics.add_metric("TaskSeconds", MetricUnit.Seconds, seconds)

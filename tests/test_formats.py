@@ -17,8 +17,9 @@ import msgspec
 import pytest
 
 from chalicelib import aftercare, api, excerpt, jobs, ledger
+from chalicelib.errors import NotFound
 from chalicelib.plan import ENCODER, FORMAT, GENERATION, Parts, Plan, Source, work_folder
-from chalicelib.rows import SUCCESS, Ended, Job, Row, StepState
+from chalicelib.rows import SUCCESS, Ended, Job, Output, Row, StepState
 from chalicelib.settings import settings
 from chalicelib.views import JobView
 from infra.samples import film
@@ -110,9 +111,16 @@ def begun_by_another_version(job_id: str, generation: str, **more: Any) -> None:
 
 @pytest.mark.media
 @pytest.mark.usefixtures("cloud", "short_chunks")
+@pytest.mark.parametrize("created_by_the_new_api", [False, True])
 @pytest.mark.parametrize("name", ["film_at_work_fa9f02e.json"])
-def test_a_film_that_an_older_version_has_begun_is_ended(name: str, source: bytes) -> None:
+def test_a_film_that_an_older_version_has_begun_is_ended(
+    name: str, created_by_the_new_api: bool, source: bytes
+) -> None:
     job_id, messages = restore(name, source)
+    if created_by_the_new_api:  # before its intake was replaced, too
+        row = ledger.get_job(job_id)
+        assert row is not None
+        row.update([Job.generation.set(""), Job.started_by.set("")])
     before = job_of(job_id)
     poster = next(output for output in before.outputs if output.type == "thumbnail")
     old = keys("outputs/")
@@ -207,6 +215,51 @@ def test_after_a_roll_back_the_plan_that_was_left_is_followed_to_its_end(source:
     made = ledger.get_task(job_id, json.loads(first)["task_id"])
     assert made is not None
     assert made.attempts == 1
+
+
+@pytest.mark.media
+@pytest.mark.usefixtures("cloud", "short_chunks")
+def test_a_step_that_ends_while_its_job_is_planned_again_has_it_planned_anew(
+    source: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, ours = started(source, "thumbnail,transcode_720p")
+    begun_by_another_version(job_id, "99-ffmpeg-10.0")
+    assert deliver("encode", *ours) == ours
+    (start,) = take("intake")
+    store = jobs.store_plan
+
+    def meanwhile(job: Job, etag: str, plan: Plan) -> Plan:
+        done = StepState(
+            SUCCESS, output=Output("thumbnail", "outputs/x.jpg", 1, "image/jpeg", 1, 1)
+        )
+        ledger.end_step(job_id, "thumbnail", done, generation="99-ffmpeg-10.0")
+        return store(job, etag, plan)
+
+    monkeypatch.setattr(jobs, "store_plan", meanwhile)
+    assert deliver("intake", start) == [start]
+    assert deliver("intake", start) == []
+    drain()
+    assert (job_of(job_id).status, frames(job_of(job_id))) == (SUCCESS, 80)
+
+
+@pytest.mark.media
+@pytest.mark.usefixtures("cloud", "short_chunks")
+def test_a_list_that_grew_by_a_plan_that_was_left_is_not_there(source: bytes) -> None:
+    job_id, ours = started(source, "hls_720p")
+    for message in ours:
+        if not [output for output in job_of(job_id).outputs if not output.complete]:
+            assert deliver("encode", message) == []
+    (output,) = job_of(job_id).outputs
+    token = output.url.split("/hls/")[1].split("/")[0]
+    assert api.hls_file(job_id, token, "video.m3u8")
+    row = ledger.get_job(job_id)
+    assert row is not None
+    row.update([Job.generation.set("99-ffmpeg-10.0"), Job.started_by.set("99-ffmpeg-10.0")])
+    with pytest.raises(NotFound):
+        api.hls_file(job_id, token, "video.m3u8")
+    deliver("intake", json.dumps({"job_id": job_id}))
+    with pytest.raises(NotFound):
+        api.hls_file(job_id, token, "video.m3u8")
 
 
 @pytest.mark.media

@@ -162,9 +162,25 @@ def test_a_dead_workers_task_is_free_again_and_the_dead_cannot_end_it() -> None:
 def test_a_task_given_back_is_free_at_once_and_remembers_why() -> None:
     job_id = new_job("thumbnail")
     ledger.claim_task(job_id, "thumbnail", "me", 60)
-    ledger.release_task(job_id, "thumbnail", "me", "No luck.")
+    ledger.release_task(job_id, "thumbnail", "me", "No luck.", 0)
     claim, row = ledger.claim_task(job_id, "thumbnail", "me again", 60)
     assert (claim, row.last_error) == (Claim.FREE, "No luck.")
+
+
+def test_a_task_given_back_is_not_tried_again_before_its_pause_is_over() -> None:
+    job_id = new_job("thumbnail")
+    ledger.claim_task(job_id, "thumbnail", "me", 60)
+    ledger.release_task(job_id, "thumbnail", "me", "No luck.", 30)
+    claim, row = ledger.claim_task(job_id, "thumbnail", "rival", 60)
+    assert (claim, row.attempts) == (Claim.LEASED, 1)
+    assert row.lease_until == pytest.approx(time.time() + 30, abs=5)
+
+
+def test_what_a_worker_of_a_plan_that_was_left_comes_to_does_not_count() -> None:
+    job_id = new_job("thumbnail")
+    job(job_id).update([Job.generation.set("of another version")])
+    ledger.end_step(job_id, "thumbnail", BROKEN)
+    assert job(job_id).step_states["thumbnail"].status == PENDING
 
 
 def test_fan_in_only_grows_and_repeats_harmlessly() -> None:
@@ -317,7 +333,7 @@ def test_a_job_is_not_planned_again_from_under_a_step_that_ends() -> None:
     job_id = new_job("thumbnail")
     job(job_id).update([Job.generation.set("of another version")])
     stale = job(job_id)
-    ledger.end_step(job_id, "thumbnail", DONE)
+    ledger.end_step(job_id, "thumbnail", DONE, generation="of another version")
     assert not ledger.restart_job(stale, a_plan("thumbnail"))
     assert job(job_id).step_states["thumbnail"] == DONE
 
@@ -379,7 +395,7 @@ def test_each_try_of_a_task_is_added_and_the_jobs_end_sums_them(
     for _ in range(2):
         invoked("thumbnail")
         ledger.claim_task(job_id, "thumbnail", "me", 60)
-        ledger.release_task(job_id, "thumbnail", "me", "No luck.")
+        ledger.release_task(job_id, "thumbnail", "me", "No luck.", 0)
     invoked("thumbnail")
     ledger.claim_task(job_id, "thumbnail", "me", 60)
     ended = ledger.finish_task(job_id, "thumbnail", "me", ENDS)

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import boto3
 import pytest
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from botocore.awsrequest import AWSResponse
 from PIL import Image
 
 from chalicelib import (
@@ -39,7 +40,7 @@ from chalicelib.ledger import Claim
 from chalicelib.media import Facts
 from chalicelib.plan import GENERATION, Plan, work_folder
 from chalicelib.queues import StartMessage
-from chalicelib.rows import FAILURE, STARTED, SUCCESS, Job, Output, Row, StepState
+from chalicelib.rows import FAILURE, STARTED, SUCCESS, Job, Output, Row, StepState, TaskRow
 from chalicelib.settings import queue_url, settings
 from chalicelib.steps import find_steps
 from chalicelib.views import JobView
@@ -239,6 +240,50 @@ def test_an_event_delivered_five_times_is_one_job(sample: Sample) -> None:
     assert only_job().status == SUCCESS
 
 
+@pytest.mark.parametrize("change", ["deleted", "overwritten", "told anew"])
+def test_an_event_is_one_job_whatever_became_of_its_object(sample: Sample, change: str) -> None:
+    body = sample("tiny.png").read_bytes()
+    event = drop("a.png", body)
+    deliver("intake", event)
+    drain()
+    (first,) = api.list_jobs({}, "https://x/api").jobs
+    if change == "deleted":
+        boto3.client("s3").delete_object(Bucket=settings().upload_bucket, Key="a.png")
+    elif change == "overwritten":
+        drop("a.png", sample("photo.jpg").read_bytes())
+    else:
+        drop("a.png", body, pipeline="thumbnail")
+    assert deliver("intake", event) == []
+    assert deliver("dead_letters", event) == []
+    drain()
+    assert [job.id for job in api.list_jobs({}, "https://x/api").jobs] == [first.id]
+
+
+def test_a_drop_that_may_not_be_read_is_a_job_that_says_so(sample: Sample) -> None:
+    event = drop("a.png", sample("tiny.png").read_bytes())
+
+    def refuse(**_: object) -> AWSResponse:
+        body = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+        raw = type("Raw", (io.BytesIO,), {"stream": lambda self, **_: iter([self.read()])})(body)
+        return AWSResponse("https://a", 403, {}, raw)
+
+    aws.s3().meta.events.register_first("before-send.s3.GetObject", refuse)
+    for receives in range(1, 7):
+        assert deliver("intake", event, receives=receives) == [event]
+    assert deliver("intake", event, receives=7) == []
+    assert (only_job().error_code, "AccessDenied" in only_job().error) == ("intake_failed", True)
+
+
+def test_a_step_of_a_later_version_waits_for_that(sample: Sample) -> None:
+    job_id = str(uuid.uuid4())
+    drop("photo.jpg", sample("photo.jpg").read_bytes())
+    ledger.create_job(job_id, "photo.jpg", ["thumbnail", "storyboard"])
+    start = json.dumps({"job_id": job_id})
+    for receives in range(1, 9):
+        assert deliver("intake", start, receives=receives) == [start]
+    assert only_job().status == "PENDING"
+
+
 def test_messages_delivered_five_times_give_one_set_of_outputs(sample: Sample) -> None:
     event = drop("small.mp4", sample("small.mp4").read_bytes())
     deliver("intake", event)
@@ -432,6 +477,12 @@ def test_a_source_that_is_deleted_is_said_to_be(sample: Sample) -> None:
     assert only_job().error_code == "source_missing"
 
 
+def its_pause_is_over(job_id: str, task_id: str) -> None:
+    task = ledger.get_task(job_id, task_id)
+    assert task is not None
+    task.update([TaskRow.lease_until.set(int(time.time()) - 1)])
+
+
 def hide_plan(job_id: str) -> tuple[str, bytes]:
     """Take a job's plan away; its key and content."""
     s3, bucket = boto3.client("s3"), settings().output_bucket
@@ -452,10 +503,11 @@ def test_a_broken_world_is_retried_and_then_given_up_with_its_reason(sample: Sam
     plan = hide_plan(job_id)
     for _ in range(4):
         assert deliver("thumbnail", body) == [body]
+        its_pause_is_over(job_id, "thumbnail")
     put_back(plan)
     claim, _ = ledger.claim_task(job_id, "thumbnail", "unlucky", 60)
     assert claim is Claim.FREE
-    ledger.release_task(job_id, "thumbnail", "unlucky", "AWS answered SlowDown to PutObject.")
+    ledger.release_task(job_id, "thumbnail", "unlucky", "AWS answered SlowDown to PutObject.", 0)
     assert deliver("thumbnail", body) == []
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "attempts_exhausted")
@@ -473,6 +525,8 @@ def test_a_job_whose_plan_is_lost_still_ends_and_says_so(
     body = message(job_id, "thumbnail+watermark")
     for _ in range(4):
         assert deliver("watermark", body) == [body]
+        assert deliver("watermark", body) == [body]  # too early: not a try
+        its_pause_is_over(job_id, "thumbnail+watermark")
     assert deliver("watermark", body) == []
     job = only_job()
     assert [step.error_code for step in job.steps] == ["attempts_exhausted"] * 2
@@ -500,10 +554,10 @@ def test_a_job_whose_intake_always_fails_says_why(sample: Sample) -> None:
     output = settings().output_bucket
     s3 = boto3.client("s3")
     s3.delete_bucket(Bucket=output)
-    for receives in range(1, 6):
+    for receives in range(1, 7):  # the first is not counted
         assert deliver("intake", event, receives=receives) == [event]
     s3.create_bucket(Bucket=output)
-    assert deliver("intake", event, receives=6) == []
+    assert deliver("intake", event, receives=7) == []
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "intake_failed")
     assert "NoSuchBucket" in job.error
@@ -567,7 +621,8 @@ def test_a_dead_letter_fails_nothing_and_has_its_job_looked_at_soon(sample: Samp
 
 def test_a_dead_letter_that_cannot_be_read_is_put_aside_once() -> None:
     assert deliver("dead_letters", "no message of ours") == []
-    assert deliver("dead_letters", '["nor", "this"]') == []
+    for other in ('["nor", "this"]', "{}", '{"job": 1}'):
+        assert deliver("dead_letters", other) == []
     bucket = settings().output_bucket
     stored = boto3.client("s3").get_object(Bucket=bucket, Key="work/dead_letters/0")
     assert stored["Body"].read() == b"no message of ours"
@@ -647,7 +702,7 @@ def test_an_event_that_intake_never_survived_is_a_job_that_failed() -> None:
     ((job_id, _),) = intake.arrivals(intake.decode(event))
     row = ledger.get_job(job_id)
     assert row is not None
-    for _ in range(4):  # what five workers wrote before they died, the first one nothing
+    for _ in range(5):  # what five workers wrote before they died
         ledger.count_try(row)
     assert deliver("intake", event, receives=6) == []
     job = only_job("poison.bin")
@@ -757,7 +812,10 @@ def test_of_a_job_that_does_not_move_what_is_due_is_sent_again_after_ever_longer
     ledger.claim_task(job_id, "thumbnail", "alive", 60)
     deliver("intake", *drop_duplicates)
     assert take("thumbnail") == []
-    ledger.release_task(job_id, "thumbnail", "alive", "No luck.")
+    ledger.release_task(job_id, "thumbnail", "alive", "No luck.", 30)
+    deliver("intake", *drop_duplicates)
+    assert take("thumbnail") == []  # its next try has to wait, whoever sends for it
+    its_pause_is_over(job_id, "thumbnail")
     ledger.claim_task(job_id, "thumbnail", "dead", -5)
     deliver("intake", *drop_duplicates)
     assert deliver("thumbnail", *take("thumbnail")) == []

@@ -56,6 +56,11 @@ def steps_for(pipeline: Sequence[str], metadata: Mapping[str, str], kind: str) -
     return find_steps(pipeline or from_metadata or DEFAULT_PIPELINES[kind], JobError)
 
 
+def are_known(pipeline: Sequence[str]) -> bool:
+    """Whether this version has these steps: what a client named was checked by one that has."""
+    return all(name in _BY_NAME for name in pipeline)
+
+
 def names_for(pipeline: Sequence[str], metadata: Mapping[str, str], head: bytes) -> list[str]:
     """The steps of a file that begins with `head`, as `steps_for`; none where it cannot have any."""
     try:

@@ -207,7 +207,7 @@ def _own(function: Function) -> list[Json]:
                 _allow("s3:GetObject", f"{_UPLOADS}/*"),
                 _allow("s3:PutObject", f"{_OUTPUTS}/work/dead_letters/*"),
                 _list(_UPLOADS),
-                _rows("GetItem", "PutItem", "UpdateItem"),
+                _rows("GetItem", "BatchGetItem", "PutItem", "UpdateItem"),
             ]
         case "sweep":
             return [
