@@ -79,6 +79,7 @@ players: setup $(PLAYERS) ## a film in four players of Chromium, while it is enc
 # What npm installed, as it says itself.
 $(CONTRACT): testing/contract/package.json testing/contract/package-lock.json
 	@npm ci --prefix testing/contract --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 $(PLAYERS): testing/players/package.json testing/players/package-lock.json
 	@npm ci --prefix testing/players --ignore-scripts --no-audit --no-fund --loglevel=error
