@@ -11,6 +11,7 @@ PYTHON_ENV := .venv/bin/python
 INFRA      := $(PYTHON_ENV) -m infra
 UV         := env -u PYTHONDONTWRITEBYTECODE .local/uv/bin/uv --quiet
 PLAYERS    := testing/players/node_modules/.package-lock.json
+CONTRACT   := testing/contract/node_modules/.package-lock.json
 CHOSEN     := --stage '$(STAGE)' $(if $(ARCH),--arch $(ARCH)) $(if $(AUTH),--auth $(AUTH))
 
 .DEFAULT_GOAL := help
@@ -63,8 +64,7 @@ delete: setup ## delete the stack of STAGE (CONFIRM= its name again); its bucket
 chaos: setup ## 10,000 schedules with faults, of a fresh seed (SEED= of an earlier run, NAME= of one)
 	@$(PYTHON_ENV) -m testing.chaos $(NAME) $(if $(SEED),--seed $(SEED))
 
-contract: setup ## linters, generated clients, Uppy, made-up requests, on a cloud of its own (needs npm, chromium)
-	@npm ci --prefix testing/contract --ignore-scripts --no-audit --no-fund --loglevel=error
+contract: setup $(CONTRACT) ## linters, generated clients, Uppy, made-up requests, on a cloud of its own (needs npm, chromium)
 	@$(PYTHON_ENV) -m pytest testing/contract -s
 
 bench: setup ## figures, beside their baselines
@@ -77,6 +77,10 @@ players: setup $(PLAYERS) ## a film in four players of Chromium, while it is enc
 	@$(PYTHON_ENV) -m testing.players
 
 # What npm installed, as it says itself.
+$(CONTRACT): testing/contract/package.json testing/contract/package-lock.json
+	@npm ci --prefix testing/contract --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 $(PLAYERS): testing/players/package.json testing/players/package-lock.json
 	@npm ci --prefix testing/players --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@

@@ -174,7 +174,7 @@ def document(base_url: str) -> dict[str, Any]:
             "contact": {"name": "Sluice"},
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": base_url, "description": "This stage"}],
+        "servers": [{"url": base_url}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": _paths(shapes),
         "components": {

@@ -572,6 +572,9 @@ def test_what_changes_is_not_kept_and_what_is_whole_is(client: Client) -> None:
     # As long as the link works.
     assert re.fullmatch(r"private, max-age=\d+", kept)
     assert 5 * 3600 < int(kept.rpartition("=")[2]) <= 9 * 3600
+    boto3.client("s3").put_object(
+        Bucket=settings().output_bucket, Key="outputs/j_a_hls/video_00000.m4s", Body=b"x"
+    )
     segment = call(client, "GET", master.replace("master.m3u8", "video_00000.m4s"))
     assert re.fullmatch(r"private, max-age=\d{1,3}", segment.headers["Cache-Control"])
 

@@ -14,7 +14,7 @@ import pytest
 from app import app
 from chalicelib.openapi import EXAMPLE_KEY, document
 from chalicelib.settings import settings
-from testing.contract import clients, requests
+from testing.contract import clients, made_up
 from testing.contract.serving import served
 
 
@@ -45,4 +45,4 @@ def test_requests_that_are_made_up_find_nothing(
     boto3.client("s3").upload_file(str(sample("tiny.png")), bucket, EXAMPLE_KEY)
     with served(app) as url:
         description = clients.write(document(url), tmp_path)
-        assert "No issues found" in requests.try_out(description, url, examples=3, seed=1)
+        assert "No issues found" in made_up.try_out(description, url, examples=3, seed=1)

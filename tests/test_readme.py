@@ -37,7 +37,7 @@ def test_every_command_of_the_readme_runs(project: Path, free_port: int, tmp_pat
         env={"PATH": os.environ["PATH"], "HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=540,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -13,7 +13,7 @@ from infra import cloud, samples
 from infra.client import Client
 from infra.cloud import Stack
 from infra.paths import LOCAL
-from testing.contract import clients, requests, uppy
+from testing.contract import clients, made_up, uppy
 
 TOLD = {
     "filename": "photo.jpg",
@@ -62,7 +62,7 @@ def test_a_job_by_the_generated_typescript_client(
 def test_requests_that_are_made_up(stack: Stack, description: Path, photo: Path) -> None:
     with Client(stack) as client:
         client.drop(photo, EXAMPLE_KEY)
-    print(requests.try_out(description, stack.api_url, examples=50))
+    print(made_up.try_out(description, stack.api_url, examples=50))
 
 
 def test_uppy_in_chromium_sends_a_picture_a_film_and_what_it_would_cut_into_parts(
