@@ -29,7 +29,7 @@ function numberOf(frame) {
 
 // A callback for each frame comes too late on a busy machine: in between it is looked as well.
 function look() {
-  const number = video.videoWidth ? numberOf(video) : null;
+  const number = video.videoWidth && !video.seeking ? numberOf(video) : null;
   if (number !== null && number !== seen.frames.at(-1)?.[0]) {
     seen.frames.push([number, video.currentTime, performance.now() / 1000]);
   }
@@ -93,13 +93,19 @@ function decodeTimeOf(bytes) {
 const players = {
   async native() {
     // It reads a list once, and ends where that has ended: then it is opened again, there.
-    const read = async () => (await fetch(new URL("video.m3u8", url))).text();
-    let list = await read();
+    const read = async () => {
+      const text = await (await fetch(new URL("video.m3u8", url))).text();
+      const lengths = [...text.matchAll(/#EXTINF:([\d.]+)/g)].map(([, seconds]) => Number(seconds));
+      return { whole: text.includes("#EXT-X-ENDLIST"), end: lengths.reduce((sum, each) => sum + each, 0) };
+    };
     video.addEventListener("ended", async () => {
-      if (list.includes("#EXT-X-ENDLIST")) return void (seen.ended = true);
-      const before = list;
-      while ((list = await read()) === before) await new Promise((resolve) => setTimeout(resolve, 500));
       const at = video.currentTime;
+      let list = await read();
+      while (list.end < at + 0.1) {
+        if (list.whole) return void (seen.ended = true);
+        await new Promise((resolve) => setTimeout(resolve, 500));
+        list = await read();
+      }
       video.load();
       video.currentTime = at;
       await video.play();
