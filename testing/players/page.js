@@ -40,13 +40,15 @@ function onFrame() {
   video.requestVideoFrameCallback(onFrame);
 }
 
-// The number of the frame at a time.
-window.lookAt = async (at) => {
+// The number of the frame at a time. What is on the screen may still be the one before for a moment.
+window.lookAt = async (at, wanted) => {
   video.pause();
-  const shown = new Promise((resolve) => video.requestVideoFrameCallback(resolve));
   video.currentTime = at;
-  await Promise.race([shown, new Promise((resolve) => setTimeout(resolve, 5000))]);
-  return numberOf(video);
+  for (let tries = 0; tries < 100; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    if (!video.seeking && numberOf(video) === wanted) return wanted;
+  }
+  return null;
 };
 
 function fail(what) {

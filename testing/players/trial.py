@@ -183,13 +183,11 @@ class Viewers:
 
     def look_again(self, player: str, missing: Sequence[int], offset: float) -> list[int]:
         """Seek to frames that a busy machine has not shown; those that are there."""
+        look = "([at, number]) => window.lookAt(at, number)"
         return [
             number
             for number in missing
-            if self._open[player].evaluate(
-                "at => window.lookAt(at)", offset + (number + 0.5) / RATE
-            )
-            == number
+            if self._open[player].evaluate(look, [offset + (number + 0.5) / RATE, number]) == number
         ]
 
     def reloaded(self, player: str) -> float:
