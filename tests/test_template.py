@@ -348,6 +348,12 @@ def test_what_the_gateway_answers_for_us_counts_as_our_mistake(template: Any) ->
     assert api["Name"] == {"Ref": "AWS::StackName"}
 
 
+def test_playlists_are_compressed_and_forms_are_not_touched(template: Any) -> None:
+    api = template["RestAPI"]["Properties"]
+    assert 0 < api["MinimumCompressionSize"] <= 1400  # what one packet takes anyway
+    assert api["BinaryMediaTypes"] == ["multipart/form-data"]
+
+
 Alarm = tuple[str, str, str]
 
 

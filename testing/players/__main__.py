@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 from infra import cloud
@@ -14,26 +15,26 @@ _SECONDS = 18
 
 def main() -> int:
     """Print what came of each player; 1 where one of them has not shown all of the film."""
+    parser = argparse.ArgumentParser(prog="python -m testing.players", description=__doc__)
+    parser.add_argument("players", nargs="*", metavar="PLAYER", help=", ".join(trial.PLAYERS))
+    chosen = parser.parse_args().players or trial.PLAYERS
     folder = LOCAL / "players"
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "numbered.mp4"
     film.make(source, _SECONDS)
-    found: dict[str, trial.Verdict] = {}
+    faults: list[str] = []
     with cloud.running("test") as stack, Client(stack) as client:
-        for player in trial.PLAYERS:
-            print(f"── {player}", flush=True)
-            found |= trial.run(client, source, _SECONDS, (player,), folder, print)
-    for player, verdict in found.items():
-        seen = verdict.seen
-        first = seen.frames[0][2] if seen.frames else float("nan")
-        print(
-            f"{player:8} {verdict.shown} of {_SECONDS * film.RATE} frames shown, "
-            f"{verdict.sought} by seeking; "
-            f"the first after {first:.1f} s; tracks {1000 * seen.apart:.1f} ms apart; "
-            f"{'; '.join(verdict.faults) or 'no fault'}"
-        )
+        for player in chosen:
+            (verdict,) = trial.run(client, source, _SECONDS, (player,), folder, print).values()
+            print(
+                f"{player}: {verdict.shown} of {_SECONDS * film.RATE} frames shown, "
+                f"{verdict.sought} more by seeking; tracks {1000 * verdict.seen.apart:.1f} ms apart; "
+                f"{'; '.join(verdict.faults) or 'no fault'}",
+                flush=True,
+            )
+            faults += verdict.faults
     print(f"Pictures of the pages are in {folder}.")
-    return int(any(verdict.faults for verdict in found.values()))
+    return int(bool(faults))
 
 
 if __name__ == "__main__":

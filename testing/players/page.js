@@ -29,7 +29,7 @@ function numberOf(frame) {
 
 // A callback for each frame comes too late on a busy machine: in between it is looked as well.
 function look() {
-  const number = video.videoWidth ? numberOf(video) : null;
+  const number = video.videoWidth && !video.seeking ? numberOf(video) : null;
   if (number !== null && number !== seen.frames.at(-1)?.[0]) {
     seen.frames.push([number, video.currentTime, performance.now() / 1000]);
   }
@@ -40,13 +40,15 @@ function onFrame() {
   video.requestVideoFrameCallback(onFrame);
 }
 
-// The number of the frame at a time.
-window.lookAt = async (at) => {
+// The number of the frame at a time. What is on the screen may still be the one before for a moment.
+window.lookAt = async (at, wanted) => {
   video.pause();
-  const shown = new Promise((resolve) => video.requestVideoFrameCallback(resolve));
   video.currentTime = at;
-  await Promise.race([shown, new Promise((resolve) => setTimeout(resolve, 5000))]);
-  return numberOf(video);
+  for (let tries = 0; tries < 100; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    if (!video.seeking && numberOf(video) === wanted) return wanted;
+  }
+  return null;
 };
 
 function fail(what) {
@@ -93,13 +95,19 @@ function decodeTimeOf(bytes) {
 const players = {
   async native() {
     // It reads a list once, and ends where that has ended: then it is opened again, there.
-    const read = async () => (await fetch(new URL("video.m3u8", url))).text();
-    let list = await read();
+    const read = async () => {
+      const text = await (await fetch(new URL("video.m3u8", url))).text();
+      const lengths = [...text.matchAll(/#EXTINF:([\d.]+)/g)].map(([, seconds]) => Number(seconds));
+      return { whole: text.includes("#EXT-X-ENDLIST"), end: lengths.reduce((sum, each) => sum + each, 0) };
+    };
     video.addEventListener("ended", async () => {
-      if (list.includes("#EXT-X-ENDLIST")) return void (seen.ended = true);
-      const before = list;
-      while ((list = await read()) === before) await new Promise((resolve) => setTimeout(resolve, 500));
       const at = video.currentTime;
+      let list = await read();
+      while (list.end < at + 0.1) {
+        if (list.whole) return void (seen.ended = true);
+        await new Promise((resolve) => setTimeout(resolve, 500));
+        list = await read();
+      }
       video.load();
       video.currentTime = at;
       await video.play();

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import http.server
 import json
-import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -184,13 +183,11 @@ class Viewers:
 
     def look_again(self, player: str, missing: Sequence[int], offset: float) -> list[int]:
         """Seek to frames that a busy machine has not shown; those that are there."""
+        look = "([at, number]) => window.lookAt(at, number)"
         return [
             number
             for number in missing
-            if self._open[player].evaluate(
-                "at => window.lookAt(at)", offset + (number + 0.5) / RATE
-            )
-            == number
+            if self._open[player].evaluate(look, [offset + (number + 0.5) / RATE, number]) == number
         ]
 
     def reloaded(self, player: str) -> float:
@@ -239,8 +236,9 @@ def judge(viewers: Viewers, player: str, frames: int) -> Verdict:
     if seen.apart > 0.002:
         faults.append(f"pictures and sound are placed {1000 * seen.apart:.0f} ms apart")
     missing = sorted(set(range(frames)) - set(numbers))
-    offset = statistics.median(at - number / RATE for number, at, _ in seen.frames or [(0, 0, 0)])
-    sought = viewers.look_again(player, missing, offset - 0.5 / RATE)
+    # When the film's first frame is shown, by those that were looked at soonest.
+    delays = sorted(at - number / RATE for number, at, _ in seen.frames) or [0.0]
+    sought = viewers.look_again(player, missing, delays[len(delays) // 10])
     if gone := sorted(set(missing) - set(sought)):
         faults.append(f"frames are nowhere: {gone}")
     return Verdict(len(set(numbers)), len(sought), faults, seen)
