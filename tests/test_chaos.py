@@ -25,7 +25,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_slice_of_all_schedules_holds() -> None:
-    told = run("-m", "testing.chaos", "--schedules", "90", "--seed", "slice", "--processes", "1")
+    told = run("-m", "testing.chaos", "--schedules", "60", "--seed", "slice", "--processes", "1")
     assert told.returncode == 0, told.stdout
 
 

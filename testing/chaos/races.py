@@ -338,9 +338,10 @@ def _stores(event_name: str, _: Any) -> bool:
 
 
 def _lasting(playlist: str) -> list[str]:
-    """The lines that may not change while a playlist grows."""
-    passing = ("#EXT-X-PLAYLIST-TYPE", "#EXT-X-ENDLIST", "#EXT-X-START")
-    return [line for line in playlist.splitlines() if not line.startswith(passing)]
+    """The lines that may not change while a playlist grows: segments, and what is said of them all."""
+    lasting = ("#EXTINF", "#EXT-X-MAP", "#EXT-X-TARGETDURATION")
+    lines = playlist.splitlines()
+    return [line for line in lines if line.startswith(lasting) or not line.startswith("#")]
 
 
 def _grows(schedule: Schedule, file: str, before: list[str], playlist: str) -> None:
