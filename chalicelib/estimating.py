@@ -1,6 +1,6 @@
 """What a plan will use, purely: requests by formulas that a test counts after, time by rules of thumb.
 
-AWS requests of a job for a key, with n first messages in q queues; of a drop, DynamoDB has 3 more:
+AWS requests of a job for a key, with n first messages in q queues; of a drop, DynamoDB has 4 more:
 
 function         DynamoDB           S3                                       SQS
 intake           4                  2 + those of looking at the source,      2 + ⌈n/10⌉ for each of q
