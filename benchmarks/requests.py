@@ -55,7 +55,8 @@ def _count(counted: Counter[str], name: str) -> Iterator[Figure]:
         waiting = [(queue, body) for queue in QUEUES for body in pump.take(queue)]
     (job,) = api.list_jobs({"key": name}, "").jobs
     formulas, told = _by_service(estimated), _by_service(job.usage)
-    formulas["dynamodb"] += 3  # a drop's ticket, identity and row; for a key the API writes them
+    # A drop's ticket and event, read at once, both its identities, its row; for a key the API writes them.
+    formulas["dynamodb"] += 4
     for service, number in sorted(of_job.items()):
         what = f"dropped {name}, default pipeline: {service}"
         yield Figure(

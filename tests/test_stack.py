@@ -21,6 +21,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from PIL import Image
 
+from chalicelib.plan import GENERATION
+from chalicelib.rows import TaskRow
 from infra import cloud
 from infra.client import Client, until
 from infra.cloud import Stack
@@ -156,7 +158,7 @@ def forgotten(client: Client) -> str:
     client.aws("dynamodb").update_item(
         TableName=client.stack.jobs_table,
         Key={"pk": {"S": f"job#{job_id}"}, "sk": {"S": "job"}},
-        UpdateExpression="SET due_at = :past",
+        UpdateExpression="SET due_at = :past, deadline_at = :past",
         ExpressionAttributeValues={":past": {"N": "1"}},
     )
     return job_id
@@ -425,18 +427,22 @@ def test_an_event_delivered_five_times_is_one_job(client: Client, sample: Sample
     assert {client.wait(j["id"])["status"] for j in found} == {"SUCCESS"}
 
 
+def message(job_id: str, task_id: str) -> str:
+    return json.dumps({"job_id": job_id, "task_id": task_id, "generation": GENERATION})
+
+
 def test_a_message_delivered_five_times_at_once_is_one_set_of_outputs(
     client: Client, sample: Sample
 ) -> None:
     job_id = client.upload(sample("plain.mp4"), "transcode_720p", "hls_720p")
     until(lambda: client.job(job_id)["status"] == "STARTED", 60)
-    body = json.dumps({"job_id": job_id, "task_id": "720p.0"})
+    body = message(job_id, "720p.0")
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(lambda _: send(client, "encode", body), range(5)))
     job = client.wait(job_id)
     before = keys(client, job_id)
     for step in ("transcode_720p", "hls_720p"):
-        body = json.dumps({"job_id": job_id, "task_id": step})
+        body = message(job_id, step)
         for _ in range(5):
             send(client, step.replace("_", "-"), body)
     time.sleep(2)
@@ -447,7 +453,7 @@ def test_a_message_delivered_five_times_at_once_is_one_set_of_outputs(
     assert keys(client, job_id) == before
     row = client.aws("dynamodb").get_item(
         TableName=client.stack.jobs_table,
-        Key={"pk": {"S": f"job#{job_id}"}, "sk": {"S": "task#720p.0"}},
+        Key={"pk": {"S": f"job#{job_id}"}, "sk": {"S": TaskRow.sk_of("720p.0")}},
     )["Item"]
     assert row["attempts"] == {"N": "1"}
 

@@ -17,6 +17,7 @@ def try_out(description: Path, api_url: str, *, examples: int, seed: int | None 
             str(Path(sys.executable).with_name("st")), "--config-file", str(CONFIG),
             "run", str(description), "--url", api_url,
             "--checks", "all", "--max-examples", str(examples), *chosen,
+            "--request-timeout", "60",  # no call takes so long, but on a busy machine
         ],
         cwd=CONFIG.parent.parent.parent,
         capture_output=True,
