@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
+from chalicelib.plan import FORMAT
 from infra import cloud, emulator
 from infra.build import build
 from infra.client import Client, until
@@ -169,17 +171,16 @@ def test_a_film_at_work_survives_a_deployment_of_another_plan_format_and_the_way
     minutes = tmp_path / "film.mp4"
     film(minutes, size="160x96", rate="10", seconds=120, output=("-g", "20"))
     module = project / "chalicelib" / "plan.py"
-    other = (
-        module.read_text().replace("FORMAT = 2", "FORMAT = 99").replace('tag="chunk"', 'tag="span"')
-    )
-    module.write_text(other)
+    other = re.sub(r"^FORMAT = \d+$", "FORMAT = 99", module.read_text(), flags=re.MULTILINE)
+    module.write_text(other.replace('tag="chunk"', 'tag="span"'))
     with cloud.running("test") as stack, Client(stack) as client:
         account = Account(stack.aws_endpoint_url, stack.region, "test", "test")
 
         def begun(generation: int) -> str:
-            """A film at work, some parts of which are made."""
+            """A film at work: some of its parts are made, and the others wait in their queue."""
             job_id = client.upload(minutes, "transcode_720p", "hls_720p")
             until(lambda: client.job(job_id)["progress"] > 5, 120)
+            encodes(at_once=False)
             assert planned_by(job_id) == generation
             return job_id
 
@@ -189,7 +190,14 @@ def test_a_film_at_work_survives_a_deployment_of_another_plan_format_and_the_way
             row = table.get_item(TableName=stack.jobs_table, Key=key)["Item"]
             return int(row["generation"]["S"].partition("-")[0])
 
+        def encodes(*, at_once: bool) -> None:
+            lambdas = client.aws("lambda")
+            found = lambdas.list_event_source_mappings(FunctionName="sluice-test-encode")
+            for mapping in found["EventSourceMappings"]:
+                lambdas.update_event_source_mapping(UUID=mapping["UUID"], Enabled=at_once)
+
         def ended(job_id: str, generation: int) -> None:
+            encodes(at_once=True)
             job = client.wait(job_id, 400, 1)
             assert (job["status"], job["error"], job["warnings"]) == ("SUCCESS", "", [])
             assert planned_by(job_id) == generation
@@ -197,7 +205,7 @@ def test_a_film_at_work_survives_a_deployment_of_another_plan_format_and_the_way
             assert frames(io.BytesIO(client.http.get(urls["transcode_720p"]).content)) == 1200
             assert frames(urls["hls_720p"]) == 1200
 
-        first = begun(2)
+        first = begun(FORMAT)
         said = make(
             project,
             *("deploy", "STAGE=test", "AUTH=none"),
@@ -211,7 +219,7 @@ def test_a_film_at_work_survives_a_deployment_of_another_plan_format_and_the_way
         ended(first, 99)
         second = begun(99)
         deploy(build("test", auth="none"), account)
-        ended(second, 2)
+        ended(second, FORMAT)
 
 
 def test_up_on_an_emulator_that_is_there_never_writes_the_callers_secret_down(
