@@ -8,12 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import boto3
 import pytest
 
-from app import app
-from chalicelib.openapi import EXAMPLE_KEY, document
-from chalicelib.settings import settings
+from chalicelib.openapi import document
 from testing.contract import clients, made_up
 from testing.contract.serving import served
 
@@ -37,12 +34,9 @@ def test_a_python_client_is_generated_without_a_warning(description: Path, tmp_p
     assert (clients.python_client(description, tmp_path) / "sluice_client" / "client.py").exists()
 
 
-@pytest.mark.usefixtures("cloud")
 def test_requests_that_are_made_up_find_nothing(
     tmp_path: Path, sample: Callable[[str], Path]
 ) -> None:
-    bucket = settings().upload_bucket
-    boto3.client("s3").upload_file(str(sample("tiny.png")), bucket, EXAMPLE_KEY)
-    with served(app) as url:
+    with served(sample("tiny.png")) as url:
         description = clients.write(document(url), tmp_path)
         assert "No issues found" in made_up.try_out(description, url, examples=3, seed=1)

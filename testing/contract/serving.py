@@ -1,13 +1,17 @@
-"""The API on a port of this machine, with whatever stands in for AWS in this process."""
+"""The API on a port of this machine, with moto for AWS, in a process of its own: as alone as in a Lambda.
+
+`python -m testing.contract.serving FILE`: FILE is stored under the key of the examples.
+"""
 
 from __future__ import annotations
 
-import threading
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import HTTPServer
+from pathlib import Path
 
-from chalice.app import Chalice
 from chalice.config import Config
 from chalice.local import ChaliceRequestHandler, LocalDevServer
 
@@ -24,14 +28,41 @@ class _Handler(ChaliceRequestHandler):
 
 
 @contextmanager
-def served(app: Chalice) -> Iterator[str]:
+def served(example: Path) -> Iterator[str]:
     """The address of the API, for as long as the context lasts."""
-    server = LocalDevServer(app, _CONFIG, "127.0.0.1", 0, _Handler, HTTPServer)
-    thread = threading.Thread(target=server.server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server.server_close()
+    # Its logs would fill a pipe that nobody reads.
+    with subprocess.Popen(
+        [sys.executable, "-m", "testing.contract.serving", str(example)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stderr is not None
+        try:
+            address = server.stderr.readline().strip()
+            assert address.startswith("http://"), address
+            yield address
+        finally:
+            server.kill()
+
+
+def main(example: Path) -> None:
+    from moto import mock_aws
+
+    with mock_aws():
+        import boto3
+
+        from app import app
+        from chalicelib.openapi import EXAMPLE_KEY
+        from chalicelib.settings import settings
+        from tests.cloud import make_cloud
+
+        make_cloud()
+        boto3.client("s3").upload_file(str(example), settings().upload_bucket, EXAMPLE_KEY)
+        server = LocalDevServer(app, _CONFIG, "127.0.0.1", 0, _Handler, HTTPServer)
+        print(f"http://127.0.0.1:{server.server.server_port}", file=sys.stderr, flush=True)
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
