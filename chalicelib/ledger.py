@@ -286,16 +286,16 @@ def end_step(
     step: str,
     state: StepState,
     *,
-    generation: str = GENERATION,
+    generation: str | None = None,
     deadline: int | None = None,
 ) -> Job | None:
     """Write a step's end, once; the row as it is then, or None where the job has ended already.
 
-    Only while the job follows the plan of that `generation`: what a worker of another one comes to does not
-    count any more. With `deadline`, only where that is still the job's.
+    Only while the job follows the plan of that `generation`, ours unless it is named: what a worker of another
+    one comes to does not count any more. With `deadline`, only where that is still the job's.
     """
     path = Job.steps[step]
-    job_runs = (Job.status == STARTED) & _follows(generation)
+    job_runs = (Job.status == STARTED) & _follows(GENERATION if generation is None else generation)
     if deadline is not None:
         job_runs &= Job.deadline_at == deadline
     step_open = _is_open(step)
