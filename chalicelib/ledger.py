@@ -291,8 +291,8 @@ def end_step(
 ) -> Job | None:
     """Write a step's end, once; the row as it is then, or None where the job has ended already.
 
-    Only while the job follows the plan of that `generation`, ours unless it is named: what a worker of another
-    one comes to does not count any more. With `deadline`, only where that is still the job's.
+    Only while the job follows the plan of that `generation`, else of ours: what a worker of another one comes
+    to does not count any more. With `deadline`, only where that is still the job's.
     """
     path = Job.steps[step]
     job_runs = (Job.status == STARTED) & _follows(GENERATION if generation is None else generation)
