@@ -98,7 +98,7 @@ def _job_of(created: _Object) -> tuple[str, Opened] | None:
     if created.key.endswith("/") and created.size == 0:
         logger.info("A folder marker", key=created.key)
         return None
-    known = ledger.find_arrival(created.key, created.sequencer)
+    known = ledger.find_arrival(created.key, created.e_tag, created.sequencer)
     if known.handed_out:
         # Without a job, the upload waits for POST /jobs/from-key.
         return (known.waiting_job_id, None) if known.waiting_job_id else None
@@ -110,7 +110,7 @@ def _job_of(created: _Object) -> tuple[str, Opened] | None:
             original, head = opened
             names = names_for((), original.metadata, head[:HEAD_BYTES])
         job_id = ledger.job_of_file(created.key, created.e_tag, names, sequencer=created.sequencer)
-        job_id = ledger.claim_event(created.key, created.sequencer, job_id)
+        job_id = ledger.claim_event(created.key, created.e_tag, created.sequencer, job_id)
     ledger.create_job(job_id, created.key, names, etag=created.e_tag)
     return job_id, opened
 

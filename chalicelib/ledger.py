@@ -649,9 +649,9 @@ class Arrival(NamedTuple):
     job_id: str | None  # the job of this very event, which came before
 
 
-def find_arrival(key: str, sequencer: str) -> Arrival:
+def find_arrival(key: str, etag: str, sequencer: str) -> Arrival:
     """In one request."""
-    keys = [(f"upload#{key}", Ticket.SK), (_claim_key(_event(key, sequencer)), Identity.SK)]
+    keys = [(f"upload#{key}", Ticket.SK), (_claim_key(_event(key, etag, sequencer)), Identity.SK)]
     rows = {row.sk: row for row in _read_each(keys, consistent=True) if isinstance(row, Row)}
     ticket, event = rows.get(Ticket.SK), rows.get(Identity.SK)
     return Arrival(
@@ -661,13 +661,14 @@ def find_arrival(key: str, sequencer: str) -> Arrival:
     )
 
 
-def claim_event(key: str, sequencer: str, job_id: str) -> str:
+def claim_event(key: str, etag: str, sequencer: str, job_id: str) -> str:
     """The job of an S3 event: `job_id`, unless the event was claimed for another one before."""
-    return claim_identity(_event(key, sequencer), job_id).job_id
+    return claim_identity(_event(key, etag, sequencer), job_id).job_id
 
 
-def _event(key: str, sequencer: str) -> str:
-    return f"event {sequencer} {key}"
+def _event(key: str, etag: str, sequencer: str) -> str:
+    # The ETag, too: LocalStack has one sequencer for all events.
+    return f"event {sequencer} {etag} {key}"
 
 
 def filename_of(key: str) -> str:
