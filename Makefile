@@ -15,7 +15,7 @@ CONTRACT   := testing/contract/node_modules/.package-lock.json
 CHOSEN     := --stage '$(STAGE)' $(if $(ARCH),--arch $(ARCH)) $(if $(AUTH),--auth $(AUTH))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down env test test-localstack check format package deploy delete bench corpus contract chaos players
+.PHONY: help setup demo up down env test variants test-localstack check format package deploy delete bench corpus contract chaos players
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -37,6 +37,9 @@ env: setup ## shell variables for the running cloud: eval "$$(make -s env)"
 
 test: setup ## the whole suite
 	@$(PYTHON_ENV) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+variants: setup ## more odd inputs of every kind that the suite has one or two of; minutes
+	@$(PYTHON_ENV) -m pytest -n 2 -m variants
 
 test-localstack: setup ## the stack on a real LocalStack 4.14, which needs no Docker here; five minutes
 	@$(UV) venv --allow-existing --python .venv/bin/python .local/localstack-venv
