@@ -117,6 +117,8 @@ def job_view(
 ) -> JobView:
     """A job as the API shows it at `now`, in Unix seconds."""
     states = job.step_states
+    if standing.progress and standing.progress.generation != job.generation:
+        standing = standing._replace(progress=None)  # another plan has replaced that one
     progress = standing.progress
     shares = progress.shares if progress else {}
     done = groups_done(states, standing)

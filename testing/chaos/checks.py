@@ -86,7 +86,8 @@ class Judge:
             self._violate("source_changed, but it did not", what)
         if code == "source_missing" and key not in self._schedule.clients.deleted:
             self._violate("source_missing, but it was there", what)
-        if code == "upload_expired" and puts and puts[0].at < (life.ended or 0.0) - 60:
+        is_there = puts and key not in self._schedule.clients.deleted
+        if code == "upload_expired" and is_there and puts[0].at < (life.ended or 0.0) - 60:
             self._violate("upload_expired, but it came", what)
         if view["status"] == "SUCCESS" and [o["type"] for o in view["outputs"]] != view["pipeline"]:
             self._violate("SUCCESS without all outputs", what)
@@ -194,11 +195,12 @@ class Judge:
             if item["status"]["S"] != "FAILURE" and item.get("etag", {}).get("S"):
                 steps = tuple(step["S"] for step in item["pipeline"]["L"])
                 same[item["source_key"]["S"], item["etag"]["S"], steps].append(job_id)
+        presigned = {ack.key for ack in clients.acks if ack.call == "presign"}
         for (key, etag, steps), ids in same.items():
             times = sum(put.key == key and put.etag == etag for put in clients.puts)
             wanted = {ask.idempotency_key for ask in clients.asked if ask.key == key}
             # Each Idempotency-Key asks for a job of its own; all other calls and the event mean the same.
-            others = None in wanted or any(ack.call != "from-key" for ack in clients.acks)
+            others = not wanted or None in wanted or key in presigned
             is_drop = key.startswith("drop/")
             most = (max(1, times) if others or is_drop else 0) + len(wanted - {None})
             if len(ids) > most:
