@@ -102,6 +102,16 @@ class Colours(msgspec.Struct, frozen=True, array_like=True):
     matrix: int = 2  # 0: they are RGB
 
 
+class Coding(msgspec.Struct, frozen=True, array_like=True):
+    """The size of frames, upright; the one that they are shown in, in square pixels; FFmpeg's format."""
+
+    across: int
+    down: int
+    width: int
+    height: int
+    format: str
+
+
 class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     """A film. Width and height in square pixels, after rotation, of its largest frames; times in seconds."""
 
@@ -120,6 +130,7 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     steady: bool = True  # every frame lasts as long as any other
     alpha: bool = False  # parts of it can be transparent
     colours: tuple[Colours, ...] = (Colours(1, 1, 1),)  # of the frames looked at, each once
+    changes: tuple[Coding, ...] = ()  # the same, of a film with several
     matrix: str = "bt709"  # FFmpeg's name of that of frames that do not tell theirs
     index: Index | None = None
     uncut: str = ""  # why there is no index in the source itself: a clause

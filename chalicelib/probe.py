@@ -26,7 +26,7 @@ from chalicelib import child
 from chalicelib.ahead import MOST_BYTES, Ahead, Layout, layout_of, looking_ahead
 from chalicelib.errors import JobError
 from chalicelib.languages import UNKNOWN, tag_of
-from chalicelib.media import Colours, VideoFacts, rhythm
+from chalicelib.media import Coding, Colours, VideoFacts, rhythm
 from chalicelib.tables import edits_of, read_box
 
 # Files without an index of samples are read whole to count frames, if they are no larger than this.
@@ -112,26 +112,25 @@ def opened(source: IO[bytes], demuxer: str, size: int, max_streams: int) -> Iter
 
 def facts_of(film: Film, max_pixels: int) -> VideoFacts:
     """Facts of a film. Raises JobError where it has no picture or is too large to decode; FFmpegError."""
-    facts, first = _facts(film, max_pixels)
+    video = _picture(film)
+    _check_pixels(video.width, video.height, max_pixels)
+    looker = _Looker(video)
+    facts, first = _facts(film, looker)
     if facts.frames is None and film.size <= COUNT_BYTES:
         # The film's own container counts on its place in the other.
         again = Hollow(film.source, film.size)
         with av.open(again, format=film.demuxer, mode="r") as container:
-            video = _stream(container, facts)
+            video = next(s for s in container.streams.video if s.index == facts.video_stream)
             watch = _Watch(video, film.size)
             times = sorted(_times(container, video, watch))
-        facts = _counted(_as_seen(facts, [first, *watch.looks]), times, video.time_base)
-    elif film.descriptions > 1 or film.demuxer in _PROGRAMMES:
-        around = _around(film, _stream(film.container, facts))
-        facts = _as_seen(facts, [first, *around])
+            clock = to_fraction(video.time_base) or Fraction(1, 90000)
+        facts = _counted(_as_seen(facts, [first, *watch.looks]), times, clock)
+    elif _can_change(film, facts):
+        facts = _as_seen(facts, [first, *_around(film, looker)])
     else:
         facts = _as_seen(facts, [first])
     _check_pixels(facts.width, facts.height, max_pixels)  # of what is shown: pixels may be wide
     return facts
-
-
-def _stream(container: InputContainer, facts: VideoFacts) -> VideoStream:
-    return next(video for video in container.streams.video if video.index == facts.video_stream)
 
 
 def _as_seen(facts: VideoFacts, looks: Sequence[_Look]) -> VideoFacts:
@@ -142,11 +141,13 @@ def _as_seen(facts: VideoFacts, looks: Sequence[_Look]) -> VideoFacts:
     for look in looks:
         if unknown := _UNKNOWN_MATRICES.get(look.colours.matrix):
             raise _unsupported(f"coded as {unknown}")
-    largest = max(looks, key=lambda look: look.width * look.height)
+    width, height = max((look.size for look in looks), key=lambda size: size[0] * size[1])
+    codings = tuple(dict.fromkeys(look.coding for look in looks))
     return msgspec.structs.replace(
         facts,
-        width=largest.width,
-        height=largest.height,
+        width=width,
+        height=height,
+        changes=codings if len(codings) > 1 else (),
         interlaced=any(look.interlaced for look in looks),
         alpha=any(look.alpha for look in looks),
         colours=tuple(dict.fromkeys(look.colours for look in looks)),
@@ -192,15 +193,12 @@ def _check_tables(source: IO[bytes], size: int) -> tuple[int, int]:
     return edits, descriptions
 
 
-def _facts(film: Film, max_pixels: int) -> tuple[VideoFacts, _Look]:
+def _facts(film: Film, looker: _Looker) -> tuple[VideoFacts, _Look]:
     """What is known of a film without its frames, and how the first one is seen."""
-    container = film.container
-    video = _picture(film)
+    container, video = film.container, looker.video
     if len(video.index_entries) > film.size:
         raise _overstated()
-    _check_pixels(video.width, video.height, max_pixels)
     _check_dolby_vision(video)
-    looker = _Looker(video)
     frame = next(container.decode(video), None)
     if frame is None:
         raise _damaged()
@@ -217,8 +215,8 @@ def _facts(film: Film, max_pixels: int) -> tuple[VideoFacts, _Look]:
         seconds = (frames or 1) / float(rate)
     facts = VideoFacts(
         demuxer=film.demuxer,
-        width=look.width,
-        height=look.height,
+        width=look.coding.width,
+        height=look.coding.height,
         seconds=seconds,
         frames=frames,
         frame_rate=str(rate),
@@ -272,20 +270,24 @@ _HD_LINES = 720
 
 
 class _Look(NamedTuple):
-    """What a frame is seen to be: its size in square pixels, upright, and how it is coded."""
+    """What a frame is seen to be."""
 
-    width: int
-    height: int
+    coding: Coding
     colours: Colours
     interlaced: bool
     alpha: bool
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """In square pixels, upright."""
+        return self.coding.width, self.coding.height
 
 
 class _Looker:
     """Looks at frames of a stream, of which none was decoded so far."""
 
     def __init__(self, video: VideoStream) -> None:
-        self._video = video
+        self.video = video
         context = video.codec_context
         context.thread_count = 1
         # Some decoders forget what the container has told, where the stream tells nothing.
@@ -295,16 +297,16 @@ class _Looker:
         self._alpha = video.metadata.get("alpha_mode") == "1"
 
     def look(self, frame: VideoFrame) -> _Look:
-        sar = self._video.sample_aspect_ratio or Fraction(1)
-        now = self._video.codec_context.sample_aspect_ratio
+        sar = self.video.sample_aspect_ratio or Fraction(1)
+        now = self.video.codec_context.sample_aspect_ratio
         if now and now != self._first_sar:
             sar = now
-        width, height = frame.width * float(sar), float(frame.height)
+        coded = frame.width, frame.height
+        shown = max(1, round(frame.width * float(sar))), frame.height
         if _is_turned(frame):
-            width, height = height, width
+            coded, shown = coded[::-1], shown[::-1]
         return _Look(
-            max(1, round(width)),
-            max(1, round(height)),
+            Coding(*coded, *shown, frame.format.name),
             self._colours(frame),
             frame.interlaced_frame,
             self._alpha or any(part.is_alpha for part in frame.format.components),
@@ -320,7 +322,7 @@ class _Looker:
 
     def decoded(self, packet: Packet[Any]) -> Iterator[_Look]:
         """What a key frame is seen to be, if it can be decoded."""
-        context = self._video.codec_context
+        context = self.video.codec_context
         with suppress(av.error.FFmpegError, EOFError):
             for frame in [*context.decode(packet), *context.decode(None)]:
                 yield self.look(frame)
@@ -384,10 +386,16 @@ class _Watch:
 _PROGRAMMES = frozenset({"mpegts", "mpeg"})
 
 
-def _around(film: Film, video: VideoStream) -> Iterator[_Look]:
+def _can_change(film: Film, facts: VideoFacts) -> bool:
+    """Whether a film that is not read whole should be looked at here and there, which costs little."""
+    if film.layout is None:
+        return film.demuxer in _PROGRAMMES
+    return film.descriptions > 1 or facts.video_codec in _BY_FRAME
+
+
+def _around(film: Film, looker: _Looker) -> Iterator[_Look]:
     """How key frames at some places of a film are seen."""
-    container = film.container
-    looker = _Looker(video)
+    container, video = film.container, looker.video
     for number in range(1, _PLACES):
         with suppress(av.error.FFmpegError, EOFError):
             if film.demuxer in _PROGRAMMES:
@@ -417,7 +425,7 @@ def _picture(film: Film) -> VideoStream:
         is_film = stream.frames != 1 and 2 * _length(stream) >= longest
         # Of several programmes the first has the sound that is taken.
         pixels = 0 if film.demuxer in _PROGRAMMES else stream.width * stream.height
-        return enabled, is_film, pixels
+        return is_film, enabled, pixels
 
     return max(streams, key=rank)
 
@@ -479,9 +487,8 @@ def _times(container: InputContainer, video: VideoStream, watch: _Watch) -> Iter
             watch.see(packet)
 
 
-def _counted(facts: VideoFacts, times: Sequence[int], clock: AVRational) -> VideoFacts:
+def _counted(facts: VideoFacts, times: Sequence[int], time_base: Fraction) -> VideoFacts:
     """The facts of a file without an index of samples, of which every packet was read."""
-    time_base = to_fraction(clock) or Fraction(1, 90000)
     if not times:
         raise _damaged()
     seconds = (times[-1] - times[0]) * time_base + 1 / Fraction(facts.frame_rate)

@@ -21,6 +21,7 @@ from chalicelib.media import (
     Colours,
     Index,
     VideoFacts,
+    even,
     fit_box,
     fit_short_side,
     fps,
@@ -77,6 +78,7 @@ def open_source(facts: VideoFacts) -> tuple[str, ...]:
     decoder = _WITH_ALPHA.get(facts.video_codec) if facts.alpha else None
     return (
         *(("-c:v", decoder) if decoder else ()),
+        *(("-reinit_filter", "0", "-noautorotate") if _has_one_graph(facts) else ()),
         "-apply_cropping", "codec",  # the container's would be news to the facts
         "-f", facts.demuxer,
         "-protocol_whitelist", "file",
@@ -98,27 +100,43 @@ def _beside(facts: VideoFacts, stream: int | None) -> tuple[str, ...]:
     return ("-map", f"0:{stream}", "-c", "copy", "-f", "null", "-")
 
 
-def _shape(facts: VideoFacts, width: int, height: int, trim: str = "") -> str:
+def _shape(facts: VideoFacts, width: int, height: int, trim: str, *, filled: bool) -> str:
     """Filters from a decoded frame, which FFmpeg has turned upright already, to square pixels.
 
-    What is of another shape than the film fits in the size.
+    Frames of another shape than the film fit in the size; where it is `filled`, bars are beside them.
     """
     # The whole frame at the field rate's half: the default would double the frames.
-    deinterlace = "bwdif=mode=send_frame:deint=interlaced," if facts.interlaced else ""
+    deinterlace = "bwdif=mode=send_frame:deint=interlaced" if facts.interlaced else ""
     # On black. Scaled before, edges would take on what is hidden beside them.
-    visible = "premultiply=inplace=1," if facts.alpha else ""
+    visible = "premultiply=inplace=1" if facts.alpha else ""
     scaled = _to_bt709(facts, f"scale={_fitting(facts, width, height)}:flags=bicubic")
-    return f"{deinterlace}{trim}{visible}{scaled},setsar=1,{_BT709}"
+    bars = f"pad={width}:{height}:-1:-1:eval=frame" if filled else ""
+    ready = visible, scaled, "setsar=1", _BT709, bars
+    filters = (*ready, deinterlace, trim) if _has_one_graph(facts) else (deinterlace, trim, *ready)
+    return ",".join(filter(None, filters))
+
+
+def _has_one_graph(facts: VideoFacts) -> bool:
+    """Whether the filters stay when the film changes: where they are made anew, bwdif loses a frame.
+
+    Then the scaler comes first, for others do not expect another size; it scales each field by itself.
+    """
+    return facts.interlaced and bool(facts.changes)
 
 
 def _fitting(facts: VideoFacts, width: int, height: int) -> str:
     """The size of a frame in a size: that, for all frames that are shaped as the film is."""
-    other = f"(dar*{facts.height}/{facts.width})"  # how much wider than the film a frame is
+    shape = "dar"  # as the container tells it, of whatever size a frame is
+    for each in facts.changes:
+        of_this = f"eq(iw,{each.across})*eq(ih,{each.down})"
+        shape = f"if({of_this},{each.width}/{each.height},{shape})"
+    other = f"({shape}*{facts.height}/{facts.width})"  # how much wider than the film a frame is
     # Sizes are whole pixels.
     alike = f"lt(abs({other}-1),{max(0.02, 2 / min(width, height)):.4f})"
     across = f"if({alike},{width},max(2,min({width},2*round({width / 2}*{other}))))"
     high = f"if({alike},{height},max(2,min({height},2*round({height / 2}/{other}))))"
-    return f"w='{across}':h='{high}'"
+    one_graph = ":eval=frame:interl=-1" if _has_one_graph(facts) else ""
+    return f"w='{across}':h='{high}'{one_graph}"
 
 
 # As every player expects it, and takes it for where nothing is said (ITU-R BT.709).
@@ -272,7 +290,7 @@ def pictures(facts: VideoFacts, rendition: Rendition) -> Encode:
         _alone(facts),
         rendition,
         ("-copyts", *open_source(facts)),
-        "trim=start={0}:end={1},",
+        "trim=start={0}:end={1}",
         "{2}",
         "{3}",
         f"{_FIRST_AS_OTHERS}:fps={rate.limit_denominator(1_000_000)}",
@@ -346,9 +364,7 @@ def _encode(
     x264: str = _FIRST_AS_OTHERS,
 ) -> Command:
     width, height = rendition.width, rendition.height
-    graph = (
-        f"[0:{facts.video_stream}]{_shape(facts, width, height, trim)},pad={width}:{height}:-1:-1"
-    )
+    graph = f"[0:{facts.video_stream}]{_shape(facts, width, height, trim, filled=True)}"
     if rendition.mark:
         graph += f"[base];{_overlay(rendition.mark, rendition.width, rendition.height)}"
     graph += ",format=yuv420p[video]"
@@ -601,7 +617,7 @@ def poster(facts: VideoFacts, output: str) -> Poster:
     """Frames to choose a poster from, scaled before they are compared: 4K frames fill a memory otherwise."""
     from_start: list[Run] = []
     if facts.index is None:
-        command = _encode_poster(facts, ("{1}", "{2}us", *open_source(facts)), "trim=start={3},")
+        command = _encode_poster(facts, ("{1}", "{2}us", *open_source(facts)), "trim=start={3}")
         candidates = [
             Run((str(number), "-ss", str(round(facts.seconds * part * 1_000_000)), "0"))
             for number, part in enumerate(POSTER_AT)
@@ -612,7 +628,7 @@ def poster(facts: VideoFacts, output: str) -> Poster:
         ]
     else:
         source = ("-copyts", *open_source(facts))
-        command = _encode_poster(_alone(facts), source, "trim=start={1},")
+        command = _encode_poster(_alone(facts), source, "trim=start={1}")
         times = facts.index.times()
         candidates = [
             _candidate(facts, facts.index, times, number, part)
@@ -636,10 +652,13 @@ def _candidate(
 
 def _encode_poster(facts: VideoFacts, source: Sequence[str], trim: str) -> Command:
     width, height = fit_box(facts.width, facts.height, POSTER_BOX)
+    filled = _has_one_graph(facts)  # which is made for frames of one size, and bars for an even one
+    if filled:
+        width, height = even(width), even(height)
     return (
         *source,
         "-map", f"0:{facts.video_stream}",
-        "-vf", f"{_shape(facts, width, height, trim)},thumbnail={_POSTER_FRAMES}",
+        "-vf", f"{_shape(facts, width, height, trim, filled=filled)},thumbnail={_POSTER_FRAMES}",
         "-fps_mode", "passthrough",
         "-frames:v", "1",
         "-f", "image2",
