@@ -103,13 +103,14 @@ class Colours(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Coding(msgspec.Struct, frozen=True, array_like=True):
-    """The size of frames, upright; the one that they are shown in, in square pixels; FFmpeg's format."""
+    """The size of frames, upright; the one to show them in, in square pixels; FFmpeg's format; the range."""
 
     across: int
     down: int
     width: int
     height: int
     format: str
+    full: bool
 
 
 class VideoFacts(msgspec.Struct, frozen=True, tag="video"):

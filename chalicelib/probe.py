@@ -306,7 +306,7 @@ class _Looker:
         if _is_turned(frame):
             coded, shown = coded[::-1], shown[::-1]
         return _Look(
-            Coding(*coded, *shown, frame.format.name),
+            Coding(*coded, *shown, frame.format.name, int(frame.color_range) == _FULL_RANGE),
             self._colours(frame),
             frame.interlaced_frame,
             self._alpha or any(part.is_alpha for part in frame.format.components),

@@ -107,11 +107,15 @@ def _shape(facts: VideoFacts, width: int, height: int, trim: str, *, filled: boo
     """
     # The whole frame at the field rate's half: the default would double the frames.
     deinterlace = "bwdif=mode=send_frame:deint=interlaced" if facts.interlaced else ""
+    # Where the range changes alone, decoders of H.264 go on with a format that the scaler takes for full.
+    full = any(each.format.startswith("yuvj") for each in facts.changes)
+    both = full and not all(each.full for each in facts.changes)
+    in_range = "zscale=r=tv,format=yuv420p|yuv422p|yuv444p" if both else ""
     # On black. Scaled before, edges would take on what is hidden beside them.
     visible = "premultiply=inplace=1" if facts.alpha else ""
     scaled = _to_bt709(facts, f"scale={_fitting(facts, width, height)}:flags=bicubic")
     bars = f"pad={width}:{height}:-1:-1:eval=frame" if filled else ""
-    ready = visible, scaled, "setsar=1", _BT709, bars
+    ready = in_range, visible, scaled, "setsar=1", _BT709, bars
     filters = (*ready, deinterlace, trim) if _has_one_graph(facts) else (deinterlace, trim, *ready)
     return ",".join(filter(None, filters))
 

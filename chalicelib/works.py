@@ -70,7 +70,13 @@ def poster(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> Made:
     for run in (*work.candidates, *work.from_start):
         if run in work.from_start and not found_nothing:
             break
-        candidate = _run(run.args(work.command), run.excerpt, folder, budget, fetch)
+        args = run.args(work.command)
+        candidate = folder / args[-1]
+        try:
+            _run(args, run.excerpt, folder, budget, fetch)
+        except JobError as error:  # of packets without their key frame, too
+            if error.code != "conversion_failed":
+                raise
         if not candidate.exists():  # it is too late in a very short film, or no key frame follows
             found_nothing = True
             continue
