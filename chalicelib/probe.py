@@ -363,13 +363,21 @@ class _Watch:
         if not packet.is_keyframe or len(self.looks) >= _MOST_LOOKS:
             return
         place = packet.pos or 0
-        for each in self._headers.filter(packet) if self._headers else [packet]:
+        for each in self._with_header(packet):
             header = self._header(each) or self._last
             changes = bool(self._last) and header != self._last
             self._last = header
             if changes or place >= self._due:
                 self._due = max(self._due, place) + self._step
                 self.looks.extend(self._looker.decoded(each))
+
+    def _with_header(self, packet: Packet[Any]) -> list[Packet[Any]]:
+        if self._headers is None:
+            return [packet]
+        with suppress(av.error.FFmpegError):
+            return self._headers.filter(packet)
+        self._headers = None  # it is not coded as it says
+        return []
 
     def _header(self, packet: Packet[Any]) -> bytes:
         """What a key frame says of how it is coded; nothing where it does not, or nobody knows where."""
