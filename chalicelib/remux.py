@@ -131,7 +131,9 @@ def difference(facts: VideoFacts, copy: VideoFacts) -> str:
         return f"its copy cannot be cut: {copy.uncut}"
     if copy.index.start_us:
         return "its copy starts at another time"
-    if (copy.looks, copy.width, copy.height) != (facts.looks, facts.width, facts.height):
+    # Not all sizes of a film that changes need be found in its copy, of which less is read.
+    size, copied = (facts.width, facts.height), (copy.width, copy.height)
+    if copy.looks != facts.looks or (copied != size and not facts.changes):
         return "its copy would look different"
     if copy.timescale != facts.timescale:
         return "its copy has another clock"
