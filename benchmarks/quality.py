@@ -81,7 +81,7 @@ def _plain(facts: VideoFacts, folder: Path) -> Quality:
         "-fps_mode", "passthrough",
         str(target),
     )  # fmt: skip
-    return quality(target, folder / "source", facts.matrix, facts, folder)
+    return quality(target, folder / "source", renditions.matrix_of(facts), facts, folder)
 
 
 def quality(made: Path, film: Path, matrix: str, facts: VideoFacts, folder: Path) -> Quality:
@@ -101,7 +101,7 @@ def quality(made: Path, film: Path, matrix: str, facts: VideoFacts, folder: Path
         "-i", str(made),
         "-i", str(film),
         "-filter_complex",
-        f"[1:{facts.video_stream}]{alike(facts.matrix)}[reference];[0:v]{alike(matrix)}[made];"
+        f"[1:{facts.video_stream}]{alike(renditions.matrix_of(facts))}[reference];[0:v]{alike(matrix)}[made];"
         f"[made][reference]libvmaf=feature=name=psnr:log_fmt=json:log_path={log}:n_threads=2",
         "-fps_mode", "passthrough",
         "-enc_time_base", "filter",

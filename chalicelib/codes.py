@@ -85,6 +85,7 @@ FAILURES = {
     "empty_file": "The file has no bytes.",
     "unsupported_media": "The file is no image or video that Sluice knows, whatever its name says.",
     "source_too_large": "The file has more bytes than this stage takes.",
+    "unsupported_colours": "The film's colours are coded in a way that Sluice cannot read, which is named.",
     "too_many_pixels": "The picture is larger than this stage takes.",
     "too_many_streams": "The film has more streams than this stage takes.",
     "too_long": "The film is longer than this stage takes.",

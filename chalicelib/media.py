@@ -94,8 +94,27 @@ SOUND_SECONDS = 2
 FINEST_TIMESCALE = 400_000
 
 
+class Colours(msgspec.Struct, frozen=True, array_like=True):
+    """How colours are coded: numbers of ITU-T H.273's tables, of which 2 says nothing."""
+
+    primaries: int = 2
+    transfer: int = 2
+    matrix: int = 2  # 0: they are RGB
+
+
+class Coding(msgspec.Struct, frozen=True, array_like=True):
+    """The size of frames, upright; the one to show them in, in square pixels; FFmpeg's format; the range."""
+
+    across: int
+    down: int
+    width: int
+    height: int
+    format: str
+    full: bool
+
+
 class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
-    """A film. Width and height in square pixels, after rotation; times in seconds."""
+    """A film. Width and height in square pixels, after rotation, of its largest frames; times in seconds."""
 
     demuxer: str  # FFmpeg's name, pinned with -f
     width: int
@@ -110,8 +129,10 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     audio_language: str = "und"  # as BCP 47 has it
     interlaced: bool = False
     steady: bool = True  # every frame lasts as long as any other
-    matrix: str = "bt709"  # FFmpeg's name of how its colours are coded; "" where they are RGB
-    transfer: str = ""  # FFmpeg's name of an HDR transfer function; "" for SDR
+    alpha: bool = False  # parts of it can be transparent
+    colours: tuple[Colours, ...] = (Colours(1, 1, 1),)  # of the frames looked at, each once
+    changes: tuple[Coding, ...] = ()  # the same, of a film with several
+    matrix: str = "bt709"  # FFmpeg's name of that of frames that do not tell theirs
     index: Index | None = None
     uncut: str = ""  # why there is no index in the source itself: a clause
     unindexed: bool = False  # a copy in another container could have one

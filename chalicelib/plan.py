@@ -103,6 +103,8 @@ class Poster(msgspec.Struct, frozen=True, tag="poster"):
     command: Command
     candidates: tuple[Run, ...]
     output: str
+    from_start: tuple[Run, ...] = ()  # others, where one of these finds nothing
+    warning: str = ""
 
 
 class Made(msgspec.Struct, frozen=True, tag="made"):
@@ -111,6 +113,7 @@ class Made(msgspec.Struct, frozen=True, tag="made"):
     name: str
     width: int
     height: int
+    warning: str = ""
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -239,6 +242,7 @@ class Join(msgspec.Struct, frozen=True, tag="join"):
     height: int
     seconds: float
     frames: int | None
+    warning: str = ""
 
 
 class Hls(msgspec.Struct, frozen=True, tag="hls"):
@@ -252,6 +256,7 @@ class Hls(msgspec.Struct, frozen=True, tag="hls"):
     frame_rate: float
     most_bits: int
     language: str | None  # of the sound, as BCP 47 has it; None where there is no sound
+    warning: str = ""
 
 
 Work = Pictures | Poster | Chunk | Sound | Remux | Join | Hls

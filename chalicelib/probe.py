@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from itertools import pairwise
+from math import atan2, degrees, hypot
 from operator import attrgetter, not_
 from typing import IO, Any, NamedTuple
 
 import av
 import msgspec
 from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
+from av.packet import Packet
 from av.rational import AVRational
 from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
@@ -22,7 +26,7 @@ from chalicelib import child
 from chalicelib.ahead import MOST_BYTES, Ahead, Layout, layout_of, looking_ahead
 from chalicelib.errors import JobError
 from chalicelib.languages import UNKNOWN, tag_of
-from chalicelib.media import VideoFacts, rhythm
+from chalicelib.media import Coding, Colours, VideoFacts, rhythm
 from chalicelib.tables import edits_of, read_box
 
 # Files without an index of samples are read whole to count frames, if they are no larger than this.
@@ -36,6 +40,9 @@ _OPTIONS: dict[str, Any] = {"mov": {"options": {"fflags": "noparse"}, "buffer_si
 _LEFT_OUT = attrgetter("is_discard")
 # Sound that old QuickTime compresses well has more than one sample a byte.
 _SAMPLES_PER_BYTE = 32
+# Frames of a film that are looked at beside the first one, at most; and at how many places anyway.
+_MOST_LOOKS = 16
+_PLACES = 4
 
 
 class Hollow(child.SizedFile):
@@ -78,6 +85,7 @@ class Film(NamedTuple):
     demuxer: str
     size: int
     edits: int  # how many a track has, at most
+    descriptions: int  # in how many ways the samples of a track are coded, at most
     layout: Layout | None  # of an MP4 or MOV that is not in fragments
     ahead: Ahead
 
@@ -88,14 +96,14 @@ def opened(source: IO[bytes], demuxer: str, size: int, max_streams: int) -> Iter
     hollow = Hollow(source, size)
     try:
         is_mov = demuxer == "mov"
-        edits = _check_tables(source, size) if is_mov else 0
+        edits, descriptions = _check_tables(source, size) if is_mov else (0, 1)
         layout = layout_of(source, size) if is_mov else None
         with (
             looking_ahead(source, layout) as ahead,
             av.open(hollow, format=demuxer, mode="r", **_OPTIONS.get(demuxer, {})) as container,
         ):
             _check_streams(len(container.streams), max_streams)
-            yield Film(container, source, hollow, demuxer, size, edits, layout, ahead)
+            yield Film(container, source, hollow, demuxer, size, edits, descriptions, layout, ahead)
     except MemoryError:  # FFmpeg's too
         raise
     except (av.error.FFmpegError, EOFError) as error:
@@ -104,26 +112,59 @@ def opened(source: IO[bytes], demuxer: str, size: int, max_streams: int) -> Iter
 
 def facts_of(film: Film, max_pixels: int) -> VideoFacts:
     """Facts of a film. Raises JobError where it has no picture or is too large to decode; FFmpegError."""
-    facts = _facts(film, max_pixels)
+    video = _picture(film)
+    _check_pixels(video.width, video.height, max_pixels)
+    looker = _Looker(video)
+    facts, first = _facts(film, looker)
     if facts.frames is None and film.size <= COUNT_BYTES:
         # The film's own container counts on its place in the other.
         again = Hollow(film.source, film.size)
         with av.open(again, format=film.demuxer, mode="r") as container:
-            facts = _counted(container, facts)
+            video = next(s for s in container.streams.video if s.index == facts.video_stream)
+            watch = _Watch(video, film.size)
+            times = sorted(_times(container, video, watch))
+            clock = to_fraction(video.time_base) or Fraction(1, 90000)
+        facts = _counted(_as_seen(facts, [first, *watch.looks]), times, clock)
+    elif _can_change(film, facts):
+        facts = _as_seen(facts, [first, *_around(film, looker)])
+    else:
+        facts = _as_seen(facts, [first])
+    _check_pixels(facts.width, facts.height, max_pixels)  # of what is shown: pixels may be wide
     return facts
+
+
+def _as_seen(facts: VideoFacts, looks: Sequence[_Look]) -> VideoFacts:
+    """The facts of a film of which these frames were looked at.
+
+    It is as large as its largest: recordings of calls begin small.
+    """
+    for look in looks:
+        if unknown := _UNKNOWN_MATRICES.get(look.colours.matrix):
+            raise _unsupported(f"coded as {unknown}")
+    width, height = max((look.size for look in looks), key=lambda size: size[0] * size[1])
+    codings = tuple(dict.fromkeys(look.coding for look in looks))
+    return msgspec.structs.replace(
+        facts,
+        width=width,
+        height=height,
+        changes=codings if len(codings) > 1 else (),
+        interlaced=any(look.interlaced for look in looks),
+        alpha=any(look.alpha for look in looks),
+        colours=tuple(dict.fromkeys(look.colours for look in looks)),
+    )
 
 
 # The boxes of ISO/IEC 14496-12 that lead to a table of samples.
 _BOXES = frozenset({b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl"})
 
 
-def _check_tables(source: IO[bytes], size: int) -> int:
-    """How many edits a track has, at most.
+def _check_tables(source: IO[bytes], size: int) -> tuple[int, int]:
+    """How many edits a track has, and in how many ways its samples are coded, at most.
 
     Raises JobError where a table claims more samples than a film of this size can have: FFmpeg makes a list
     of them all before anyone can look at it.
     """
-    edits = 0
+    edits = descriptions = 0
     ahead = MOST_BYTES
     spans = [(0, size)]
     while spans:
@@ -145,23 +186,24 @@ def _check_tables(source: IO[bytes], size: int) -> int:
                 raise _overstated()
         if name == b"elst":
             edits = max(edits, edits_of(source, content, min(following, end)))
+        if name == b"stsd":
+            source.seek(content + 4)
+            descriptions = max(descriptions, int.from_bytes(source.read(4)))
     source.seek(0)
-    return edits
+    return edits, descriptions
 
 
-def _facts(film: Film, max_pixels: int) -> VideoFacts:
-    container = film.container
-    video = _first_picture(container)
+def _facts(film: Film, looker: _Looker) -> tuple[VideoFacts, _Look]:
+    """What is known of a film without its frames, and how the first one is seen."""
+    container, video = film.container, looker.video
     if len(video.index_entries) > film.size:
         raise _overstated()
-    _check_pixels(video.width, video.height, max_pixels)
-    video.codec_context.thread_count = 1
+    _check_dolby_vision(video)
     frame = next(container.decode(video), None)
     if frame is None:
         raise _damaged()
+    look = looker.look(frame)
     sar = video.sample_aspect_ratio or Fraction(1)
-    width, height = _upright(frame.width * float(sar), frame.height, frame.rotation)
-    _check_pixels(width, height, max_pixels)  # of what is shown: pixels may be wide
     audio = next((s for s in container.streams.audio if _can_be_heard(s)), None)
     # Where frames do not say how long they last FFmpeg takes it for a tick; at the base rate all have a time.
     rates = [rate for rate in map(to_fraction, (video.average_rate, video.base_rate)) if rate]
@@ -171,10 +213,10 @@ def _facts(film: Film, max_pixels: int) -> VideoFacts:
     frames = (_shown(video, film.edits) or video.frames) if video.frames else None
     if not seconds or seconds <= 0:
         seconds = (frames or 1) / float(rate)
-    return VideoFacts(
+    facts = VideoFacts(
         demuxer=film.demuxer,
-        width=width,
-        height=height,
+        width=look.coding.width,
+        height=look.coding.height,
         seconds=seconds,
         frames=frames,
         frame_rate=str(rate),
@@ -183,15 +225,15 @@ def _facts(film: Film, max_pixels: int) -> VideoFacts:
         audio_stream=audio.index if audio else None,
         audio_rate=audio.sample_rate if audio else 48000,
         audio_language=tag_of(audio.language) if audio else UNKNOWN,
-        interlaced=frame.interlaced_frame,
         steady=video.average_rate == video.base_rate
         and (frames is None or abs(seconds * rate - frames) < 2),
-        matrix=_matrix(frame),
-        transfer=_HDR_TRANSFERS.get(int(frame.color_trc), ""),
+        # Where a film does not say, players take HD for BT.709 and the rest for BT.601.
+        matrix="bt709" if min(frame.width, frame.height) >= _HD_LINES else "smpte170m",
         video_codec=video.codec_context.codec.canonical_name,
         audio_codec=audio.codec_context.codec.canonical_name if audio else "",
         looks=_looks(frame, sar),
     )
+    return facts, look
 
 
 def _shown(video: VideoStream, edits: int) -> int:
@@ -220,28 +262,203 @@ def _looks(frame: VideoFrame, sar: AVRational | Fraction) -> str:
     )
 
 
-# ITU-T H.273, in the order of its tables.
-_HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}
-_RGB = 0
+_RGB, _UNTOLD = 0, 2  # of ITU-T H.273
+# Of the same; what nothing here can turn into RGB.
+_UNKNOWN_MATRICES = {11: "YDzDx", 15: "IPT-PQ-c2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}
 _FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
-_MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
 _HD_LINES = 720
 
 
-def _matrix(frame: VideoFrame) -> str:
-    if frame.format.is_rgb or int(frame.colorspace) == _RGB:
-        return ""
-    # Where a film does not say, players take HD for BT.709 and the rest for BT.601.
-    untold = "bt709" if min(frame.width, frame.height) >= _HD_LINES else "smpte170m"
-    return _MATRICES.get(int(frame.colorspace), untold)
+class _Look(NamedTuple):
+    """What a frame is seen to be."""
+
+    coding: Coding
+    colours: Colours
+    interlaced: bool
+    alpha: bool
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """In square pixels, upright."""
+        return self.coding.width, self.coding.height
 
 
-def _first_picture(container: InputContainer) -> VideoStream:
+class _Looker:
+    """Looks at frames of a stream, of which none was decoded so far."""
+
+    def __init__(self, video: VideoStream) -> None:
+        self.video = video
+        context = video.codec_context
+        context.thread_count = 1
+        # Some decoders forget what the container has told, where the stream tells nothing.
+        self._told = [int(video.color_primaries), int(video.color_trc), int(video.colorspace)]
+        self._first_sar = context.sample_aspect_ratio
+        # FFmpeg's own decoders leave out what WebM has beside the pictures.
+        self._alpha = video.metadata.get("alpha_mode") == "1"
+
+    def look(self, frame: VideoFrame) -> _Look:
+        sar = self.video.sample_aspect_ratio or Fraction(1)
+        now = self.video.codec_context.sample_aspect_ratio
+        if now and now != self._first_sar:
+            sar = now
+        coded = frame.width, frame.height
+        shown = max(1, round(frame.width * float(sar))), frame.height
+        if _is_turned(frame):
+            coded, shown = coded[::-1], shown[::-1]
+        return _Look(
+            Coding(*coded, *shown, frame.format.name, int(frame.color_range) == _FULL_RANGE),
+            self._colours(frame),
+            frame.interlaced_frame,
+            self._alpha or any(part.is_alpha for part in frame.format.components),
+        )
+
+    def _colours(self, frame: VideoFrame) -> Colours:
+        own = [int(frame.color_primaries), int(frame.color_trc), int(frame.colorspace)]
+        primaries, transfer, matrix = (
+            other if number == _UNTOLD else number
+            for number, other in zip(own, self._told, strict=True)
+        )
+        return Colours(primaries, transfer, _RGB if frame.format.is_rgb else matrix)
+
+    def decoded(self, packet: Packet[Any]) -> Iterator[_Look]:
+        """What a key frame is seen to be, if it can be decoded."""
+        context = self.video.codec_context
+        with suppress(av.error.FFmpegError, EOFError):
+            for frame in [*context.decode(packet), *context.decode(None)]:
+                yield self.look(frame)
+        context.flush_buffers()
+
+
+def _is_turned(frame: VideoFrame) -> bool:
+    """Whether FFmpeg turns it by a quarter: at other angles what it makes is as large as the frame."""
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    if matrix is None:
+        return False
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))
+    across, down = hypot(a, c), hypot(b, d)
+    if not across or not down:
+        return False
+    return abs(abs(degrees(atan2(b / down, a / across))) - 90) < 0.5
+
+
+# Whose frames can be interlaced or not from one to the next.
+_BY_FRAME = frozenset({"h264", "mpeg2video", "vc1"})
+
+
+class _Watch:
+    """Looks at the frames of a film where it changes, while its packets go by in their order."""
+
+    def __init__(self, video: VideoStream, size: int) -> None:
+        self.looks: list[_Look] = []
+        self._looker = _Looker(video)
+        self._codec = video.codec_context.codec.canonical_name
+        self._headers: BitStreamFilterContext | None = None
+        with suppress(av.error.FFmpegError):
+            self._headers = BitStreamFilterContext("extract_extradata", video)
+        self._last = b""
+        self._step = size // _PLACES if self._codec in _BY_FRAME else size
+        self._due = self._step
+
+    def see(self, packet: Packet[Any]) -> None:
+        if not packet.is_keyframe or len(self.looks) >= _MOST_LOOKS:
+            return
+        place = packet.pos or 0
+        for each in self._with_header(packet):
+            header = self._header(each) or self._last
+            changes = bool(self._last) and header != self._last
+            self._last = header
+            if changes or place >= self._due:
+                self._due = max(self._due, place) + self._step
+                self.looks.extend(self._looker.decoded(each))
+
+    def _with_header(self, packet: Packet[Any]) -> list[Packet[Any]]:
+        if self._headers is None:
+            return [packet]
+        with suppress(av.error.FFmpegError):
+            return self._headers.filter(packet)
+        self._headers = None  # it is not coded as it says
+        return []
+
+    def _header(self, packet: Packet[Any]) -> bytes:
+        """What a key frame says of how it is coded; nothing where it does not, or nobody knows where."""
+        if self._codec == "vp8":
+            return bytes(memoryview(packet)[3:10])  # RFC 6386, 9.1
+        if self._codec == "vp9":
+            return bytes(memoryview(packet)[:9])  # as far as its size
+        if packet.has_sidedata("new_extradata"):
+            return bytes(packet.get_sidedata("new_extradata"))
+        return b""
+
+
+# Containers of several programmes, whose streams have no table of samples; they are read from any byte on.
+_PROGRAMMES = frozenset({"mpegts", "mpeg"})
+
+
+def _can_change(film: Film, facts: VideoFacts) -> bool:
+    """Whether a film that is not read whole should be looked at here and there, which costs little."""
+    if film.layout is None:
+        return film.demuxer in _PROGRAMMES
+    return film.descriptions > 1 or facts.video_codec in _BY_FRAME
+
+
+def _around(film: Film, looker: _Looker) -> Iterator[_Look]:
+    """How key frames at some places of a film are seen."""
+    container, video = film.container, looker.video
+    for number in range(1, _PLACES):
+        with suppress(av.error.FFmpegError, EOFError):
+            if film.demuxer in _PROGRAMMES:
+                container.seek(film.size * number // _PLACES, unsupported_byte_offset=True)
+            else:
+                at = (video.start_time or 0) + (video.duration or 0) * number // _PLACES
+                container.seek(at, stream=video)
+            key = next((p for p in container.demux(video) if p.is_keyframe), None)
+            if key is not None:
+                yield from looker.decoded(key)
+
+
+def _picture(film: Film) -> VideoStream:
+    """The stream that is the film: others may be a preview of it, or not meant to be shown."""
     cover = av.stream.Disposition.attached_pic
-    for stream in container.streams.video:
-        if not stream.disposition & cover and stream.codec_context is not None:
-            return stream
-    raise JobError("no_video_stream", "The file has no video stream; the steps need one.")
+    streams = [
+        stream
+        for stream in film.container.streams.video
+        if not stream.disposition & cover and stream.codec_context is not None
+    ]
+    if not streams:
+        raise JobError("no_video_stream", "The file has no video stream; the steps need one.")
+    longest = max(map(_length, streams))
+
+    def rank(stream: VideoStream) -> tuple[bool, bool, int]:
+        enabled = bool(stream.disposition & av.stream.Disposition.default)  # MP4: by tkhd
+        is_film = stream.frames != 1 and 2 * _length(stream) >= longest
+        # Of several programmes the first has the sound that is taken.
+        pixels = 0 if film.demuxer in _PROGRAMMES else stream.width * stream.height
+        return is_film, enabled, pixels
+
+    return max(streams, key=rank)
+
+
+def _length(video: VideoStream) -> float:
+    """In seconds; 0 where it is not told."""
+    if video.duration and video.time_base:
+        return float(video.duration * video.time_base)
+    parts = video.metadata.get("DURATION", "").split(":")  # of Matroska: hours, minutes, seconds
+    with suppress(ValueError):
+        hours, minutes, seconds = map(float, parts)
+        return 3600 * hours + 60 * minutes + seconds
+    return 0.0
+
+
+# Profiles whose colours are Dolby's own (IPT-PQ-c2), and mean nothing without the metadata beside them.
+_DOLBY_OWN = frozenset({5, 10, 20})
+
+
+def _check_dolby_vision(video: VideoStream) -> None:
+    """By the configuration record (Dolby Vision Streams within the ISO base media file format, 3.2)."""
+    record = video.codec_context.coded_side_data.get("dovi_conf", b"").ljust(8, b"\0")
+    profile, compatible_with = record[2], record[7]
+    if profile in _DOLBY_OWN and (profile == 5 or not compatible_with):
+        raise _unsupported(f"those of Dolby Vision profile {profile}")
 
 
 def _check_streams(number: int, most: int) -> None:
@@ -264,23 +481,22 @@ def _check_pixels(width: int, height: int, most: int) -> None:
         )
 
 
-def _upright(width: float, height: float, rotation: int) -> tuple[int, int]:
-    if rotation % 180:
-        width, height = height, width
-    return max(1, round(width)), max(1, round(height))
-
-
 def _seconds(container: InputContainer, video: VideoStream) -> float | None:
     if video.duration and video.time_base:
         return float(video.duration * video.time_base)
     return container.duration / av.time_base if container.duration else None
 
 
-def _counted(container: InputContainer, facts: VideoFacts) -> VideoFacts:
-    """The facts of a file without an index of samples, by reading every packet of it."""
-    video = container.streams[facts.video_stream]
-    time_base = to_fraction(video.time_base) or Fraction(1, 90000)
-    times = sorted(packet.pts for packet in container.demux(video) if packet.pts is not None)
+def _times(container: InputContainer, video: VideoStream, watch: _Watch) -> Iterator[int]:
+    """When each packet of a stream is shown."""
+    for packet in container.demux(video):
+        if packet.pts is not None:
+            yield packet.pts
+            watch.see(packet)
+
+
+def _counted(facts: VideoFacts, times: Sequence[int], time_base: Fraction) -> VideoFacts:
+    """The facts of a file without an index of samples, of which every packet was read."""
     if not times:
         raise _damaged()
     seconds = (times[-1] - times[0]) * time_base + 1 / Fraction(facts.frame_rate)
@@ -309,6 +525,13 @@ def _timescale(time_base: Fraction) -> int:
     while scale < 10_000:
         scale *= 2
     return scale
+
+
+def _unsupported(colours: str) -> JobError:
+    return JobError(
+        "unsupported_colours",
+        f"The video's colours are {colours}, which Sluice cannot read. Export it as HDR10, HLG or SDR.",
+    )
 
 
 def _overstated() -> JobError:

@@ -67,6 +67,8 @@ def obstacle(facts: VideoFacts, size: int) -> str:
         return f"{facts.video_codec} cannot be copied into one that has"
     if facts.audio_stream is not None and facts.audio_codec not in SOUND:
         return f"{facts.audio_codec} sound cannot be copied into one that has"
+    if facts.alpha and facts.video_codec == "vp9":
+        return "a copy would lose what is transparent in it"
     if facts.interlaced and facts.video_codec not in _WHOLE_FRAMES:
         return "a copy could take its fields for frames"
     if facts.timescale > FINEST_TIMESCALE:
@@ -129,7 +131,9 @@ def difference(facts: VideoFacts, copy: VideoFacts) -> str:
         return f"its copy cannot be cut: {copy.uncut}"
     if copy.index.start_us:
         return "its copy starts at another time"
-    if (copy.looks, copy.width, copy.height) != (facts.looks, facts.width, facts.height):
+    # Not all sizes of a film that changes need be found in its copy, of which less is read.
+    size, copied = (facts.width, facts.height), (copy.width, copy.height)
+    if copy.looks != facts.looks or (copied != size and not facts.changes):
         return "its copy would look different"
     if copy.timescale != facts.timescale:
         return "its copy has another clock"

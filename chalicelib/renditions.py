@@ -15,7 +15,17 @@ import msgspec
 
 from chalicelib import chunks
 from chalicelib.excerpt import count
-from chalicelib.media import SOUND_SECONDS, Coded, Index, VideoFacts, fit_box, fit_short_side, fps
+from chalicelib.media import (
+    SOUND_SECONDS,
+    Coded,
+    Colours,
+    Index,
+    VideoFacts,
+    even,
+    fit_box,
+    fit_short_side,
+    fps,
+)
 from chalicelib.plan import (
     Chunk,
     Command,
@@ -51,6 +61,8 @@ _ON_TIME = "aresample=48000:async=1:min_hard_comp=0.03:first_pts=0"
 
 # Where to look for a poster, as parts of the length. The start comes last: films begin black.
 POSTER_AT = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
+# The same where seeking finds nothing to decode, and all that comes before is decoded, too.
+_POSTER_FROM_START = (0.1, 0.5, 0.9, 0.0)
 
 _COORDINATES = {
     "top_left": ("{m}", "{m}"),
@@ -63,13 +75,19 @@ _COORDINATES = {
 
 def open_source(facts: VideoFacts) -> tuple[str, ...]:
     """Input options that let the file open nothing but itself, as what it was sniffed to be."""
+    decoder = _WITH_ALPHA.get(facts.video_codec) if facts.alpha else None
     return (
+        *(("-c:v", decoder) if decoder else ()),
+        *(("-reinit_filter", "0", "-noautorotate") if _has_one_graph(facts) else ()),
         "-apply_cropping", "codec",  # the container's would be news to the facts
         "-f", facts.demuxer,
         "-protocol_whitelist", "file",
         "-i", "source",
     )  # fmt: skip
 
+
+# FFmpeg's own decoders of these leave out the transparency that WebM has beside the pictures.
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 # Containers that FFmpeg takes to start when the streams do that are used (AVFMT_TS_DISCONT).
 _RESTARTING = frozenset({"mpegts", "mpeg", "ogg"})
@@ -82,41 +100,155 @@ def _beside(facts: VideoFacts, stream: int | None) -> tuple[str, ...]:
     return ("-map", f"0:{stream}", "-c", "copy", "-f", "null", "-")
 
 
-def _shape(facts: VideoFacts, width: int, height: int, trim: str = "") -> str:
-    """Filters from a decoded frame, which FFmpeg has turned upright already, to square pixels."""
+def _shape(facts: VideoFacts, width: int, height: int, trim: str, *, filled: bool) -> str:
+    """Filters from a decoded frame, which FFmpeg has turned upright already, to square pixels.
+
+    Frames of another shape than the film fit in the size; where it is `filled`, bars are beside them.
+    """
     # The whole frame at the field rate's half: the default would double the frames.
-    deinterlace = "bwdif=mode=send_frame," if facts.interlaced else ""
-    return f"{deinterlace}{trim}{_scale(facts, width, height)},setsar=1,{_BT709}"
+    deinterlace = "bwdif=mode=send_frame:deint=interlaced" if facts.interlaced else ""
+    # Where the range changes alone, decoders of H.264 go on with a format that the scaler takes for full.
+    full = any(each.format.startswith("yuvj") for each in facts.changes)
+    both = full and not all(each.full for each in facts.changes)
+    in_range = "zscale=r=tv,format=yuv420p|yuv422p|yuv444p" if both else ""
+    # On black. Scaled before, edges would take on what is hidden beside them.
+    visible = "premultiply=inplace=1" if facts.alpha else ""
+    scaled = _to_bt709(facts, f"scale={_fitting(facts, width, height)}:flags=bicubic")
+    bars = f"pad={width}:{height}:-1:-1:eval=frame" if filled else ""
+    ready = in_range, visible, scaled, "setsar=1", _BT709, bars
+    filters = (*ready, deinterlace, trim) if _has_one_graph(facts) else (deinterlace, trim, *ready)
+    return ",".join(filter(None, filters))
+
+
+def _has_one_graph(facts: VideoFacts) -> bool:
+    """Whether the filters stay when the film changes: where they are made anew, bwdif loses a frame.
+
+    Then the scaler comes first, for others do not expect another size; it scales each field by itself.
+    """
+    return facts.interlaced and bool(facts.changes)
+
+
+def _fitting(facts: VideoFacts, width: int, height: int) -> str:
+    """The size of a frame in a size: that, for all frames that are shaped as the film is."""
+    shape = "dar"  # as the container tells it, of whatever size a frame is
+    for each in facts.changes:
+        of_this = f"eq(iw,{each.across})*eq(ih,{each.down})"
+        shape = f"if({of_this},{each.width}/{each.height},{shape})"
+    other = f"({shape}*{facts.height}/{facts.width})"  # how much wider than the film a frame is
+    # Sizes are whole pixels.
+    alike = f"lt(abs({other}-1),{max(0.02, 2 / min(width, height)):.4f})"
+    across = f"if({alike},{width},max(2,min({width},2*round({width / 2}*{other}))))"
+    high = f"if({alike},{height},max(2,min({height},2*round({height / 2}/{other}))))"
+    one_graph = ":eval=frame:interl=-1" if _has_one_graph(facts) else ""
+    return f"w='{across}':h='{high}'{one_graph}"
 
 
 # As every player expects it, and takes it for where nothing is said (ITU-R BT.709).
 _BT709 = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
 
+# Numbers of ITU-T H.273. Primaries and curves of SDR television are taken alike, as players do.
+_UNTOLD, _BT2020 = 2, 9
+_HDR_CURVES = frozenset({16, 18})  # PQ, HLG
+_PQ, _ICTCP = 16, 14
+_OTHER_SDR_CURVES = frozenset({4, 5, 13})
+_WIDE_PRIMARIES = frozenset({4, 8, 9, 11, 12})
+_PRIMARIES = frozenset({1, 5, 6, 7, 10, 22}) | _WIDE_PRIMARIES
+# Matrices that FFmpeg's scaler knows, and those that zscale knows besides. 0: the colours are RGB.
+_BY_SCALE = frozenset({0, 1, 4, 5, 6, 7, 9})
+_BY_ZSCALE = frozenset({8, 10, 12, 13, _ICTCP})
+_NUMBERS = {"bt709": 1, "smpte170m": 6}
 
-def _scale(facts: VideoFacts, width: int, height: int) -> str:
-    """To the size, and to the colours of BT.709."""
-    size = f"scale={width}:{height}:flags=bicubic"
-    if facts.transfer:
-        # Scaled first: the rest works on 32-bit samples.
+
+def _to_bt709(facts: VideoFacts, scale: str) -> str:
+    """Filters that scale, and bring colours to those of BT.709."""
+    kinds = dict.fromkeys(colours if _is_special(colours) else None for colours in facts.colours)
+    special = next(iter(kinds))
+    if len(kinds) > 1 and not any(told.matrix in _BY_ZSCALE for told in facts.colours):
+        return f"{scale}:{_MANAGED}"  # each frame by what it says
+    if special is None:
+        # The scaler refuses curves that it does not know, though it leaves them as they are.
+        return f"{_tagged(Colours(1, 1, 0))},{scale}:in_color_matrix={matrix_of(facts)}:{_SDR}"
+    meant = _meant(special, facts)
+    # What the scaler is not told of, it leaves as it is; the rest works on 32-bit samples.
+    scaled = f"{_tagged(Colours(1, 1, min(1, meant.matrix)))},{scale},{_tagged(meant)}"
+    if meant.transfer in _HDR_CURVES:
         return (
-            f"{size},zscale=pin=bt2020:tin={facts.transfer}:min=bt2020nc:t=linear:npl={_HDR_WHITE},"
+            f"{scaled},zscale=t=linear:npl={_HDR_WHITE},"
             "format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=hable:desat=0,"
             "zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
         )
-    matrix = f"in_color_matrix={facts.matrix}:" if facts.matrix else ""
-    return f"{size}:{matrix}out_color_matrix=bt709:out_range=tv,format=yuv420p"
+    if meant.matrix in _BY_ZSCALE:
+        return f"{scaled},zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p"
+    return f"{_tagged(meant)},{scale}:{_MANAGED}"
 
 
+_SDR = "out_color_matrix=bt709:out_range=tv,format=yuv420p"
+_MANAGED = f"out_primaries=bt709:out_transfer=bt709:{_SDR}"
 # Nits that become the white of SDR.
 _HDR_WHITE = 100
+
+
+def matrix_of(facts: VideoFacts) -> str:
+    """FFmpeg's name of the matrix of an SDR film: "auto" where its frames tell it."""
+    return "auto" if any(told.matrix in _BY_SCALE for told in facts.colours) else facts.matrix
+
+
+def _is_special(told: Colours) -> bool:
+    """Whether colours are not those of SDR television, which differ in their matrix alone."""
+    return (
+        told.transfer in _HDR_CURVES
+        or told.primaries in _WIDE_PRIMARIES
+        or told.matrix in _BY_ZSCALE
+    )
+
+
+def _meant(told: Colours, facts: VideoFacts) -> Colours:
+    """Special colours, with what is usual where nothing is told."""
+    primaries, transfer, matrix = told.primaries, told.transfer, told.matrix
+    if matrix == _ICTCP and transfer == _UNTOLD:
+        transfer = _PQ
+    is_hdr = transfer in _HDR_CURVES
+    if not is_hdr and transfer not in _OTHER_SDR_CURVES:
+        transfer = 1
+    if primaries not in _PRIMARIES:
+        primaries = _BT2020 if is_hdr or matrix in (10, _ICTCP) else 1
+    if _is_undefined(told):
+        matrix = _BT2020
+    if matrix not in _BY_SCALE | _BY_ZSCALE:
+        is_bt2020 = is_hdr or primaries == _BT2020
+        matrix = _BT2020 if is_bt2020 else _NUMBERS[facts.matrix]
+    return Colours(primaries, transfer, matrix)
+
+
+def _is_undefined(told: Colours) -> bool:
+    """ICtCp is defined for PQ and HLG alone (ITU-R BT.2100)."""
+    return told.matrix == _ICTCP and told.transfer not in (_UNTOLD, *_HDR_CURVES)
+
+
+def colours_warning(facts: VideoFacts) -> str:
+    """What a viewer should know of how colours were understood; "" where that is plain."""
+    if not any(map(_is_undefined, facts.colours)):
+        return ""
+    return (
+        "The video says that its colours are ICtCp in SDR, which is not defined: taken for BT.2020."
+    )
+
+
+def _tagged(colours: Colours) -> str:
+    """Frames that are taken to be coded so; the matrix of RGB is what it is."""
+    primaries, transfer, matrix = colours.primaries, colours.transfer, colours.matrix
+    tags = f"setparams=color_primaries={primaries}:color_trc={transfer}"
+    return f"{tags}:colorspace={matrix}" if matrix else tags
 
 
 def _overlay(mark: Mark, width: int, height: int) -> str:
     margin = margin_of(width, height)
     x, y = (part.format(m=margin) for part in _COORDINATES[mark.position])
     across, high = mark_box(mark, width, height)
+    # A source of the graph's own: an input would be at its end where the graph is made anew in mid-film.
+    image = f"movie={mark.image}:f=png_pipe:format_opts=protocol_whitelist=file"
     return (
-        f"[1:v]scale=w='max(1,min({across},{high}*a))':h='max(1,min({high},ow/a))',format=rgba,"
+        f"{image},scale=w='max(1,min({across},{high}*a))':h='max(1,min({high},ow/a))',format=rgba,"
         f"colorchannelmixer=aa={mark.opacity:g}[mark];[base][mark]overlay=x={x}:y={y}"
     )
 
@@ -162,7 +294,7 @@ def pictures(facts: VideoFacts, rendition: Rendition) -> Encode:
         _alone(facts),
         rendition,
         ("-copyts", *open_source(facts)),
-        "trim=start={0}:end={1},",
+        "trim=start={0}:end={1}",
         "{2}",
         "{3}",
         f"{_FIRST_AS_OTHERS}:fps={rate.limit_denominator(1_000_000)}",
@@ -235,15 +367,14 @@ def _encode(
     offset: str,
     x264: str = _FIRST_AS_OTHERS,
 ) -> Command:
-    graph = f"[0:{facts.video_stream}]{_shape(facts, rendition.width, rendition.height, trim)}"
+    width, height = rendition.width, rendition.height
+    graph = f"[0:{facts.video_stream}]{_shape(facts, width, height, trim, filled=True)}"
     if rendition.mark:
         graph += f"[base];{_overlay(rendition.mark, rendition.width, rendition.height)}"
     graph += ",format=yuv420p[video]"
-    mark = ("-f", "png_pipe", "-i", rendition.mark.image) if rendition.mark else ()
     ceiling = max_bits_per_second(facts, rendition)
     return (
         *source,
-        *mark,
         "-filter_complex", graph,
         *_beside(facts, facts.audio_stream),
         "-map", "[video]",
@@ -461,7 +592,14 @@ def _keyframes(facts: VideoFacts) -> str:
 
 def mp4(facts: VideoFacts, rendition: Rendition, output: str) -> Join:
     """An MP4 that plays while it downloads."""
-    return Join(output, rendition.width, rendition.height, facts.seconds, facts.frames)
+    return Join(
+        output,
+        rendition.width,
+        rendition.height,
+        facts.seconds,
+        facts.frames,
+        colours_warning(facts),
+    )
 
 
 def hls(facts: VideoFacts, rendition: Rendition) -> Hls:
@@ -475,26 +613,32 @@ def hls(facts: VideoFacts, rendition: Rendition) -> Hls:
         frame_rate=fps(facts),
         most_bits=max_bits_per_second(facts, rendition) + SOUND_BITS * has_sound,
         language=facts.audio_language if has_sound else None,
+        warning=colours_warning(facts),
     )
 
 
 def poster(facts: VideoFacts, output: str) -> Poster:
     """Frames to choose a poster from, scaled before they are compared: 4K frames fill a memory otherwise."""
+    from_start: list[Run] = []
     if facts.index is None:
-        command = _encode_poster(facts, ("-ss", "{1}us", *open_source(facts)), "")
+        command = _encode_poster(facts, ("{1}", "{2}us", *open_source(facts)), "trim=start={3}")
         candidates = [
-            Run((str(number), str(round(facts.seconds * part * 1_000_000))))
+            Run((str(number), "-ss", str(round(facts.seconds * part * 1_000_000)), "0"))
             for number, part in enumerate(POSTER_AT)
+        ]
+        from_start = [
+            Run((f"start_{number}", "-itsoffset", "0", f"{facts.seconds * part:.6f}"))
+            for number, part in enumerate(_POSTER_FROM_START)
         ]
     else:
         source = ("-copyts", *open_source(facts))
-        command = _encode_poster(_alone(facts), source, "trim=start={1},")
+        command = _encode_poster(_alone(facts), source, "trim=start={1}")
         times = facts.index.times()
         candidates = [
             _candidate(facts, facts.index, times, number, part)
             for number, part in enumerate(POSTER_AT)
         ]
-    return Poster(command, tuple(candidates), output)
+    return Poster(command, tuple(candidates), output, tuple(from_start), colours_warning(facts))
 
 
 def _candidate(
@@ -512,10 +656,13 @@ def _candidate(
 
 def _encode_poster(facts: VideoFacts, source: Sequence[str], trim: str) -> Command:
     width, height = fit_box(facts.width, facts.height, POSTER_BOX)
+    filled = _has_one_graph(facts)  # which is made for frames of one size, and bars for an even one
+    if filled:
+        width, height = even(width), even(height)
     return (
         *source,
         "-map", f"0:{facts.video_stream}",
-        "-vf", f"{_shape(facts, width, height, trim)},thumbnail={_POSTER_FRAMES}",
+        "-vf", f"{_shape(facts, width, height, trim, filled=filled)},thumbnail={_POSTER_FRAMES}",
         "-fps_mode", "passthrough",
         "-frames:v", "1",
         "-f", "image2",

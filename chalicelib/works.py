@@ -66,9 +66,19 @@ def poster(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> Made:
     from chalicelib import pictures
 
     best: tuple[pictures.Interest, Path] | None = None
-    for run in work.candidates:
-        candidate = _run(run.args(work.command), run.excerpt, folder, budget, fetch)
-        if not candidate.exists():  # nothing is left to see so late in a very short film
+    found_nothing = False
+    for run in (*work.candidates, *work.from_start):
+        if run in work.from_start and not found_nothing:
+            break
+        args = run.args(work.command)
+        candidate = folder / args[-1]
+        try:
+            _run(args, run.excerpt, folder, budget, fetch)
+        except JobError as error:  # of packets without their key frame, too
+            if error.code != "conversion_failed":
+                raise
+        if not candidate.exists():  # it is too late in a very short film, or no key frame follows
+            found_nothing = True
             continue
         interest = pictures.interest(candidate)
         if best is None or interest > best[0]:
@@ -77,7 +87,8 @@ def poster(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> Made:
             break
     if best is None:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
-    return pictures.poster(best[1], folder / "out" / work.output)
+    made = pictures.poster(best[1], folder / "out" / work.output)
+    return msgspec.structs.replace(made, warning=work.warning)
 
 
 # What FFmpeg warns of and does not concern a copy's times: streams that are not used, what it finds out.
