@@ -184,6 +184,7 @@ def _picture(step: str, picture: Drawn, folder: Path, destination: str) -> StepS
         content_type=files.CONTENT_TYPES[Path(key).suffix],
         width=picture.width,
         height=picture.height,
+        warning=picture.warning,
     )
     return StepState(SUCCESS, output=output)
 

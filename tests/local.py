@@ -134,7 +134,9 @@ def carry_out(
             if isinstance(drawn, Refused):
                 raise JobError(drawn.code, drawn.detail)
             key = task.destination + drawn.name
-            output = Output(step, key, 0, "image/jpeg", drawn.width, drawn.height)
+            output = Output(
+                step, key, 0, "image/jpeg", drawn.width, drawn.height, warning=drawn.warning
+            )
             results[step] = Result(output, folder / key)
 
         def perform(task: Task) -> None:
