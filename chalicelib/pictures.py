@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import reduce
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -40,6 +42,12 @@ _ENOUGH = 0.9
 _SOMETHING_ELSE = bytes(number * 151 % 255 for number in range(4096))
 # What comes before the pixels, with previews and profiles.
 _HEADER_BYTES = 2**24
+# What kind of item another box is about (ISO/IEC 14496-12, 8.11.6.2), and codings that libde265 is not for.
+_HEIF_ITEM = re.compile(rb"infe(?:\x02.{7}|\x03.{9})(.{4})", re.DOTALL)
+_HEIF_CODINGS = {
+    b"av01": "AV1", b"avc1": "AVC", b"evc1": "EVC", b"vvc1": "VVC",
+    b"j2k1": "JPEG 2000", b"jpeg": "JPEG", b"unci": "uncompressed pictures",
+}  # fmt: skip
 # A JPEG can hold no more.
 _EXIF_BYTES = 65_536
 _SIDEWAYS = frozenset({5, 6, 7, 8})
@@ -142,7 +150,7 @@ def interest(candidate: Path) -> Interest:
         return Interest(round(seen.stddev[0]), seen.mean[0])
 
 
-def _open(file: IO[bytes], image_format: str) -> Image.Image:
+def _open(file: IO[bytes], image_format: str) -> ImageFile.ImageFile:
     page = None
     if image_format == "HEIF":
         import pi_heif  # decodes only: no encoder, and none of its licence
@@ -190,6 +198,10 @@ def _not_read(file: IO[bytes], image_format: str, page: tiffs.Page | None) -> Jo
         return unsupported(kind)
     if page and page.pixels:
         return unsupported(page.name)
+    if image_format == "HEIF":
+        items = {found[1] for found in _HEIF_ITEM.finditer(file.read(_HEADER_BYTES))}
+        if b"hvc1" not in items and (codings := _HEIF_CODINGS.keys() & items):
+            return unsupported(f"HEIF of {_HEIF_CODINGS[codings.pop()]}")
     return _damaged()
 
 
@@ -216,7 +228,7 @@ def _png_chunk(file: IO[bytes], name: bytes) -> bytes:
 
 
 def _decoded(
-    image: Image.Image, file: IO[bytes], enough: int | None = None
+    image: ImageFile.ImageFile, file: IO[bytes], enough: int | None = None
 ) -> tuple[Image.Image, str]:
     """Upright, 8-bit sRGB, on white where it was transparent; and a warning where something is missing.
 
@@ -226,8 +238,11 @@ def _decoded(
     """
     profile, told = image.info.get("icc_profile"), _told_colours(image, file)
     orientation = _orientation(image)
+    is_deep = any(tile.args == "RGB;16B" for tile in image.tile)
     image, warning = _loaded(image, file, enough)
     _forget_texts(image)
+    if is_deep and "transparency" in image.info:
+        image.putalpha(_deep_alpha(image, file))
     picture = _eight_bit(image)
     if enough and (factor := max(picture.size) // enough) > 1:
         picture = picture.reduce(factor)
@@ -242,14 +257,16 @@ def _decoded(
     return _in_srgb(picture, profile, told), warning
 
 
-def _loaded(image: Image.Image, file: IO[bytes], enough: int | None) -> tuple[Image.Image, str]:
+def _loaded(
+    image: ImageFile.ImageFile, file: IO[bytes], enough: int | None
+) -> tuple[ImageFile.ImageFile, str]:
     """The picture in memory, and a warning. Raises JobError where it is damaged, or cannot be read."""
     _draft(image, enough)
     try:
         image.load()
     except _DAMAGE as error:
         if image.format not in ("JPEG", "MPO"):
-            raise _undecodable(error) from error
+            raise _damaged() from error
         file.seek(0)
         return _without_end(file.read(), enough)
     return image, ""
@@ -261,7 +278,7 @@ def _draft(image: Image.Image, enough: int | None) -> None:
         image.draft("RGB", (-(-width * enough // longer), -(-height * enough // longer)))
 
 
-def _without_end(content: bytes, enough: int | None) -> tuple[Image.Image, str]:
+def _without_end(content: bytes, enough: int | None) -> tuple[ImageFile.ImageFile, str]:
     """A JPEG whose file ends before the picture does."""
     content = jpegs.whole_segments(content)
     if not jpegs.is_told(content):
@@ -292,7 +309,7 @@ def _missing(image: Image.Image, other: Image.Image) -> float:
     return ((row - top) * (width - left) + (height - row) * width) / (width * height)
 
 
-def _decoded_jpeg(content: bytes, enough: int | None) -> Image.Image:
+def _decoded_jpeg(content: bytes, enough: int | None) -> ImageFile.ImageFile:
     image = _open(io.BytesIO(content), "JPEG")
     _draft(image, enough)
     try:
@@ -390,6 +407,24 @@ def _deep_grey(image: Image.Image) -> Image.Image:
     return grey
 
 
+def _deep_alpha(image: Image.Image, file: IO[bytes]) -> Image.Image:
+    """Of a PNG of three times 16 bits in which one colour is transparent.
+
+    Pillow keeps the upper halves of samples: once more, with both of red and green as if they were channels.
+    """
+    red, green, blue = image.info.pop("transparency")
+    again = _open(file, "PNG")
+    again._mode = "RGBA"
+    again.tile = [tile._replace(args="RGBAXX") for tile in again.tile]
+    again.load()
+    wanted = *red.to_bytes(2), *green.to_bytes(2), blue >> 8
+    masks = [
+        band.point([255 * (value == hidden) for value in range(256)])
+        for band, hidden in zip((*again.split(), image.getchannel("B")), wanted, strict=True)
+    ]
+    return ImageChops.invert(reduce(ImageChops.multiply, masks))
+
+
 def _in_srgb(image: Image.Image, profile: bytes | None, told: Colours) -> Image.Image:
     if told.hdr:
         table = colours.tone_map(told)
@@ -427,11 +462,6 @@ def _save(image: Image.Image, target: Path, quality: int, warning: str = "") -> 
     image.info.clear()
     image.save(target, "JPEG", quality=quality, optimize=True, progressive=True, exif=b"")
     return Made(target.name, *image.size, warning)
-
-
-def _undecodable(error: Exception) -> JobError:
-    """Why a picture that could be opened cannot be decoded."""
-    return _damaged()
 
 
 def _damaged() -> JobError:
