@@ -61,6 +61,11 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# How much is looked at to tell graphics from photographs, and in how many places.
+_LOOKED_AT, _BANDS = 2**17, 16
+# A change of colour, of 255, that is seen to be missing, and in which part of the pixels: in photographs in
+# less than half as many, and 4:4:4 would make them a quarter larger.
+_SEEN, _MANY = 32, 0.0025
 # As libjpeg has it, whatever the format could say.
 _JPEG_SIDE = 65_500
 _SRGB = ImageCms.createProfile("sRGB")
@@ -373,8 +378,9 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Samples of eight bits, without a palette."""
     if image.mode == "LAB":  # its A is no alpha
-        lab = ImageCms.createProfile("LAB")
-        return ImageCms.profileToProfile(image, lab, _SRGB, outputMode="RGB") or image
+        lab, whole = ImageCms.createProfile("LAB"), ImageCms.Flags.NOOPTIMIZE  # of coarse tables
+        found = ImageCms.profileToProfile(image, lab, _SRGB, outputMode="RGB", flags=whole)
+        return found or image
     if image.mode.startswith("I") or image.mode == "F":
         return _deep_grey(image)
     if image.mode in ("P", "PA") or "transparency" in image.info:
@@ -460,8 +466,45 @@ def _place(mark: Mark, image: tuple[int, int], layer: tuple[int, int]) -> tuple[
 
 def _save(image: Image.Image, target: Path, quality: int, warning: str = "") -> Made:
     image.info.clear()
-    image.save(target, "JPEG", quality=quality, optimize=True, progressive=True, exif=b"")
+    subsampling = "4:4:4" if _has_fine_colours(image) else "4:2:0"
+    usual = ImageFile.MAXBLOCK
+    # Pillow has room for a byte a pixel, and libjpeg must not run out of it: noise in 4:4:4 takes two.
+    ImageFile.MAXBLOCK = 3 * image.width * image.height if subsampling == "4:4:4" else usual
+    try:
+        image.save(
+            target,
+            "JPEG",
+            quality=quality,
+            optimize=True,
+            progressive=True,
+            exif=b"",
+            subsampling=subsampling,
+        )
+    finally:
+        ImageFile.MAXBLOCK = usual
     return Made(target.name, *image.size, warning)
+
+
+def _has_fine_colours(image: Image.Image) -> bool:
+    """Whether colours change from pixel to pixel, as in graphics, and would smear at half the resolution.
+
+    Of a large picture bands are looked at, so that it takes a millisecond.
+    """
+    width, height = image.size
+    rows = max(2, _LOOKED_AT // (_BANDS * width) & ~1)
+    if rows * _BANDS < height:
+        bands = Image.new("RGB", (width, rows * _BANDS))
+        for number in range(_BANDS):
+            top = (height - rows) * number // (_BANDS - 1) & ~1
+            bands.paste(image.crop((0, top, width, top + rows)), (0, number * rows))
+        image = bands
+    _, *colours_of = image.convert("YCbCr").split()
+    for colour in colours_of:
+        halved = colour.reduce(2).resize(colour.size, Image.Resampling.NEAREST)
+        changes = ImageChops.difference(colour, halved).histogram()
+        if sum(changes[_SEEN:]) > _MANY * colour.width * colour.height:
+            return True
+    return False
 
 
 def _damaged() -> JobError:
