@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 # One with a length behind it. In coded pictures 0xFF is followed by 0, or starts a restart marker.
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xda-\xfe])")
@@ -50,6 +51,17 @@ def not_supported(content: bytes) -> str:
             if body[5] not in (1, 3, 4):
                 return f"A JPEG of {body[5]} colours"
     return ""
+
+
+def has_end(file: IO[bytes]) -> bool:
+    """Whether a picture is ended, which something else may follow."""
+    file.seek(-len(END), os.SEEK_END)
+    if file.read() == END:
+        return True
+    file.seek(0)
+    content = file.read()
+    scans = (each.begin for each in _segments(content) if each.marker == _START_OF_SCAN)
+    return content.find(END, next(scans, 0)) >= 0
 
 
 def whole_segments(content: bytes) -> bytes:

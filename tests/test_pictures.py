@@ -177,8 +177,8 @@ def test_a_still_in_hdr_comes_out_as_a_film_does(
     of_a_film: Callable[[str], Any],
 ) -> None:
     found = shown(coding(tmp_path, primaries, transfer, **more), tmp_path)
-    # HLG is mapped in the primaries that it is told in.
-    assert off(found, of_a_film(transfer)) <= (12 if transfer == HLG and primaries == P3 else 6)
+    # Eight bits of luminance and colour differences are few for PQ.
+    assert off(found, of_a_film(transfer)) <= (5 if coding is in_png else 10)
     assert min(found[0]) > 180
 
 
@@ -319,7 +319,7 @@ def test_a_transparent_colour_of_16_bits_shows_white_and_no_other_does(
     result = drawn(png(pixels, trns(*numpy.atleast_1d(hidden).tolist())), tmp_path, step)
     with Image.open(result.path) as image:
         wanted = fields(chart().convert("L") if grey else chart())
-        wanted[field] = 255
+        wanted[(wanted == wanted[field]).all(axis=1)] = 255
         assert off(fields(image), wanted) <= 4
         beside = image.getpixel((2, image.height - 2))
         assert off([beside], [numpy.broadcast_to(hidden // 257, 3)]) <= 6
