@@ -39,7 +39,11 @@ _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError)
 _ORIENTATION = 0x0112
 # Of a picture; as of films (packaging.shortfall).
 _ENOUGH = 0.9
-_SOMETHING_ELSE = bytes(number * 151 % 255 for number in range(4096))
+# With markers, for where blocks are told in intervals that begin with one.
+_SOMETHING_ELSE = b"".join(
+    bytes(number * 151 % 255 for number in range(512)) + bytes((0xFF, 0xD0 + marker))
+    for marker in range(8)
+)
 # What comes before the pixels, with previews and profiles.
 _HEADER_BYTES = 2**24
 # What kind of item another box is about (ISO/IEC 14496-12, 8.11.6.2), and codings that libde265 is not for.
