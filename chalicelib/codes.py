@@ -83,7 +83,7 @@ GATEWAY = {
 # Why a job or a step of it failed; POST /jobs/estimate/ refuses with the same, as 422.
 FAILURES = {
     "empty_file": "The file has no bytes.",
-    "unsupported_media": "The file is no image or video that Sluice knows, whatever its name says.",
+    "unsupported_media": "The file is no image or video that Sluice knows, or of a kind that it cannot read.",
     "source_too_large": "The file has more bytes than this stage takes.",
     "unsupported_colours": "The film's colours are coded in a way that Sluice cannot read, which is named.",
     "too_many_pixels": "The picture is larger than this stage takes.",

@@ -7,23 +7,54 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import reduce
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from PIL import Image, ImageCms, ImageStat
+from PIL import (
+    AvifImagePlugin,
+    Image,
+    ImageChops,
+    ImageCms,
+    ImageFile,
+    ImageFilter,
+    ImageStat,
+    TiffImagePlugin,
+)
 
+from chalicelib import colours, jpegs, tiffs
+from chalicelib.colours import Colours
 from chalicelib.errors import JobError
 from chalicelib.media import ImageFacts, fit_box
 from chalicelib.plan import Drawn, Made, Mark, Pictures, Refused, Thumbnail, Watermark
 from chalicelib.renditions import margin_of, mark_box
+from chalicelib.sniff import unsupported
 
 # What Pillow's decoders raise where a file is damaged.
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError)
 _ORIENTATION = 0x0112
+# Of a picture; as of films (packaging.shortfall).
+_ENOUGH = 0.9
+# With markers, for where blocks are told in intervals that begin with one.
+_SOMETHING_ELSE = b"".join(
+    bytes(number * 151 % 255 for number in range(512)) + bytes((0xFF, 0xD0 + marker))
+    for marker in range(8)
+)
+# What comes before the pixels, with previews and profiles.
+_HEADER_BYTES = 2**24
+# What kind of item another box is about (ISO/IEC 14496-12, 8.11.6.2), and codings that libde265 is not for.
+_HEIF_ITEM = re.compile(rb"infe(?:\x02.{7}|\x03.{9})(.{4})", re.DOTALL)
+_HEIF_CODINGS = {
+    b"av01": "AV1", b"avc1": "AVC", b"evc1": "EVC", b"vvc1": "VVC",
+    b"j2k1": "JPEG 2000", b"jpeg": "JPEG", b"unci": "uncompressed pictures",
+}  # fmt: skip
 # A JPEG can hold no more.
 _EXIF_BYTES = 65_536
+_JPEGS = frozenset({"JPEG", "MPO"})
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 _TURNED_BY_PILLOW = frozenset({"TIFF", "HEIF"})
 _TURNS = {
@@ -35,6 +66,11 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# How much is looked at to tell graphics from photographs, and in how many places.
+_LOOKED_AT, _BANDS = 100_000, 16
+# A change of colour, of 255, that is seen to be missing; and in which part of the pixels. Photographs have it
+# in a tenth of that, or half, and would be larger by a quarter in 4:4:4.
+_SEEN, _MANY = 24, 0.0025
 # As libjpeg has it, whatever the format could say.
 _JPEG_SIDE = 65_500
 _SRGB = ImageCms.createProfile("sRGB")
@@ -72,16 +108,16 @@ def draw(
         boxes = [made.box for _, made in wanted if isinstance(made, Thumbnail)]
         # Of a thumbnail's longer side, twice the pixels are enough.
         enough = 2 * max(boxes) if len(boxes) == len(wanted) else None
-        picture = _decoded(image, enough)
+        picture, warning = _decoded(image, file, enough)
     for name, made in wanted:
         if isinstance(made, Thumbnail):
             small = picture.resize(
                 fit_box(*size, made.box), Image.Resampling.LANCZOS, reducing_gap=2.0
             )
-            drawn[name] = _save(small, folder / made.output, quality=85)
+            drawn[name] = _save(small, folder / made.output, quality=85, warning=warning)
         else:
             _put_on(picture, made.mark, asset(made.mark.image))
-            drawn[name] = _save(picture, folder / made.output, quality=90)
+            drawn[name] = _save(picture, folder / made.output, quality=90, warning=warning)
     return drawn
 
 
@@ -124,20 +160,59 @@ def interest(candidate: Path) -> Interest:
         return Interest(round(seen.stddev[0]), seen.mean[0])
 
 
-def _open(file: IO[bytes], image_format: str) -> Image.Image:
+def _open(file: IO[bytes], image_format: str) -> ImageFile.ImageFile:
+    page = None
     if image_format == "HEIF":
         import pi_heif  # decodes only: no encoder, and none of its licence
 
-        pi_heif.register_heif_opener()
+        # What it is has been found out, also where its first brand is one that Pillow does not know.
+        Image.register_open("HEIF", pi_heif.HeifImageFile)
+    elif image_format == "AVIF":
+        Image.register_open("AVIF", AvifImagePlugin.AvifImageFile)
     try:
-        image = Image.open(file, formats=[image_format])
+        if image_format == "TIFF" and (page := tiffs.picture_of(file)):
+            # Pillow itself takes planes of other than eight bits for such.
+            TiffImagePlugin.READ_LIBTIFF = page.has_planes_apart and page.bits > 8
+        try:
+            image = Image.open(file, formats=[image_format])
+        except _DAMAGE:
+            if image_format != "PNG":
+                raise
+            with _tolerance():  # of chunks that nobody needs
+                image = Image.open(file, formats=[image_format])
+        if page:
+            image.seek(page.number)
     except _DAMAGE as error:
-        raise _damaged() from error
+        raise _not_read(file, image_format, page) from error
     _forget_texts(image)
     # Pillow would decode the picture to find out what follows it.
-    if image_format == "PNG" and "exif" not in image.info and (exif := _exif_of_png(file)):
+    if image_format == "PNG" and "exif" not in image.info and (exif := _png_chunk(file, b"eXIf")):
         image.info["exif"] = exif
     return image
+
+
+@contextmanager
+def _tolerance() -> Iterator[None]:
+    """What Pillow decodes meanwhile may be cut short, or have wrong checksums where it does not matter."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+def _not_read(file: IO[bytes], image_format: str, page: tiffs.Page | None) -> JobError:
+    """Why a picture cannot be opened."""
+    file.seek(0)
+    if image_format == "JPEG" and (kind := jpegs.not_supported(file.read(_HEADER_BYTES))):
+        return unsupported(kind)
+    if page and page.pixels:
+        return unsupported(page.name)
+    if image_format == "HEIF":
+        items = {found[1] for found in _HEIF_ITEM.finditer(file.read(_HEADER_BYTES))}
+        if b"hvc1" not in items and (codings := _HEIF_CODINGS.keys() & items):
+            return unsupported(f"HEIF of {_HEIF_CODINGS[codings.pop()]}")
+    return _damaged()
 
 
 def _forget_texts(image: Image.Image) -> None:
@@ -147,14 +222,14 @@ def _forget_texts(image: Image.Image) -> None:
             del image.info[name]
 
 
-def _exif_of_png(file: IO[bytes]) -> bytes:
-    """The chunk eXIf, which may follow the pixels; b"" where there is none."""
+def _png_chunk(file: IO[bytes], name: bytes) -> bytes:
+    """The content of a chunk; b"" where there is none. It may follow the pixels."""
     position = file.tell()
     try:
         file.seek(8)
         while len(head := file.read(8)) == 8:
-            length, name = struct.unpack(">I4s", head)
-            if name == b"eXIf":
+            length, found = struct.unpack(">I4s", head)
+            if found == name:
                 return file.read(min(length, _EXIF_BYTES))
             file.seek(length + 4, os.SEEK_CUR)
         return b""
@@ -162,23 +237,22 @@ def _exif_of_png(file: IO[bytes]) -> bytes:
         file.seek(position)
 
 
-def _decoded(image: Image.Image, enough: int | None = None) -> Image.Image:
-    """Upright, 8-bit sRGB, on white where it was transparent.
+def _decoded(
+    image: ImageFile.ImageFile, file: IO[bytes], enough: int | None = None
+) -> tuple[Image.Image, str]:
+    """Upright, 8-bit sRGB, on white where it was transparent; and a warning where something is missing.
 
     Where so many pixels are `enough` for the longer side, a JPEG is decoded at the smallest scale that has
     them, and others are made smaller at once. A large picture takes 4 bytes a pixel at each stage, so no
     stage holds on to the one before.
     """
-    if enough and (longer := max(image.size)) > enough:
-        width, height = image.size
-        image.draft("RGB", (-(-width * enough // longer), -(-height * enough // longer)))
-    profile = image.info.get("icc_profile")
+    profile, told = image.info.get("icc_profile"), _told_colours(image, file)
     orientation = _orientation(image)
-    try:
-        image.load()
-    except _DAMAGE as error:
-        raise _damaged() from error
+    is_deep = any(tile.args == "RGB;16B" for tile in image.tile)
+    image, warning = _loaded(image, file, enough)
     _forget_texts(image)
+    if is_deep and "transparency" in image.info:
+        image.putalpha(_deep_alpha(image, file))
     picture = _eight_bit(image)
     if enough and (factor := max(picture.size) // enough) > 1:
         picture = picture.reduce(factor)
@@ -186,11 +260,113 @@ def _decoded(image: Image.Image, enough: int | None = None) -> Image.Image:
         picture = picture.transpose(_TURNS[orientation])
     if "A" in picture.getbands():
         alpha = picture.getchannel("A")
-        picture = _in_srgb(picture.convert("L" if picture.mode == "LA" else "RGB"), profile)
+        picture = _in_srgb(picture.convert("L" if picture.mode == "LA" else "RGB"), profile, told)
         white = Image.new("RGB", picture.size, "white")
         white.paste(picture, mask=alpha)
-        return white
-    return _in_srgb(picture, profile)
+        return white, warning
+    return _in_srgb(picture, profile, told), warning
+
+
+def _loaded(
+    image: ImageFile.ImageFile, file: IO[bytes], enough: int | None
+) -> tuple[ImageFile.ImageFile, str]:
+    """The picture in memory, and a warning. Raises JobError where it is damaged, or cannot be read."""
+    _draft(image, enough)
+    try:
+        image.load()
+    except _DAMAGE as error:
+        if image.format not in _JPEGS:
+            raise _damaged() from error
+        file.seek(0)
+        content = file.read()
+        if kind := jpegs.not_supported(content):
+            raise unsupported(kind) from error
+        return _without_end(content, enough)
+    if image.format in _JPEGS and not jpegs.has_end(file):
+        file.seek(0)
+        return _without_end(file.read(), enough)
+    return image, ""
+
+
+def _draft(image: Image.Image, enough: int | None) -> None:
+    if enough and (longer := max(image.size)) > enough:
+        width, height = image.size
+        image.draft("RGB", (-(-width * enough // longer), -(-height * enough // longer)))
+
+
+def _without_end(content: bytes, enough: int | None) -> tuple[ImageFile.ImageFile, str]:
+    """A JPEG whose file ends before the picture does."""
+    content = jpegs.whole_segments(content)
+    if not jpegs.is_told(content):
+        raise _damaged()
+    image, other = (
+        _decoded_jpeg(content + more + jpegs.END, enough) for more in (b"", _SOMETHING_ELSE)
+    )
+    if jpegs.is_told(jpegs.before_last_scan(content)):
+        return image, "The file lacks its end: the picture is less sharp than it was."
+    part = 1 - _missing(image, other)
+    if part < _ENOUGH:
+        raise _damaged()
+    return image, f"The file lacks its end: {part:.1%} of the picture could be decoded."
+
+
+def _missing(image: Image.Image, other: Image.Image) -> float:
+    """The part of a JPEG that comes out otherwise where its file goes on otherwise: it is not told."""
+    difference = ImageChops.difference(image, other)
+    box = difference.getbbox()
+    if box is None:
+        return 0.0
+    # Blocks are told row by row: the first that is missing lies at `left`, and nothing is told from `row` on.
+    width, height = image.size
+    _, top, _, bottom = box
+    left = (difference.crop((0, top, width, top + 1)).getbbox() or box)[0]
+    edge = difference.crop((0, top, 1, height)).getbbox()
+    row = top + edge[1] if edge else bottom
+    return ((row - top) * (width - left) + (height - row) * width) / (width * height)
+
+
+def _decoded_jpeg(content: bytes, enough: int | None) -> ImageFile.ImageFile:
+    image = _open(io.BytesIO(content), "JPEG")
+    _draft(image, enough)
+    try:
+        image.load()
+    except _DAMAGE as error:
+        raise _damaged() from error
+    return image
+
+
+def _told_colours(image: Image.Image, file: IO[bytes]) -> Colours:
+    """Those that a picture tells otherwise than by an ICC profile, which counts more but in PNG."""
+    nclx: dict[str, int] = {}
+    if image.format == "PNG" and len(cicp := _png_chunk(file, b"cICP")) == 4 and not cicp[2]:
+        return colours.told(*cicp[:2])
+    if image.info.get("icc_profile"):
+        return Colours()
+    if image.format == "PNG":
+        return _png_colours(image.info)
+    if image.format == "HEIF":
+        nclx = image.info.get("nclx_profile", {})
+    elif image.format == "AVIF":
+        import pi_heif  # Pillow does not tell
+
+        with suppress(*_DAMAGE):
+            nclx = pi_heif.open_heif(file).info.get("nclx_profile", {})
+    if not nclx:
+        return Colours()
+    return colours.told(nclx["color_primaries"], nclx["transfer_characteristics"])
+
+
+def _png_colours(info: dict[Any, Any]) -> Colours:
+    """By the chunks gAMA and cHRM (PNG, 11.3.2); what is nearly sRGB is taken for it."""
+    told = info.get("gamma")
+    if "srgb" in info or not told or not 0.1 < told < 10:
+        return Colours()
+    gamma = 0.0 if abs(2.2 * told - 1) < 0.05 else 1 / told
+    chromaticity = info.get("chromaticity", ())
+    primaries = (*chromaticity[2:], *chromaticity[:2]) or colours.SRGB
+    if all(abs(x - of) < 0.01 for x, of in zip(primaries, colours.SRGB, strict=True)):
+        primaries = colours.SRGB
+    return Colours(primaries, gamma)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -211,32 +387,79 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Samples of eight bits, without a palette; more are scaled down, for Pillow would clip them."""
-    if image.mode.startswith("I;16") or image.mode == "I":
-        return image.convert("I").point(lambda value: value / 256).convert("L")
-    if image.mode == "F":  # white is 1, or whatever is brightest
-        extrema: Any = image.getextrema()
-        low, high = min(0.0, extrema[0]), max(1.0, extrema[1])
-        scale = 255 / (high - low)
-        return image.point(lambda value: value * scale + -low * scale).convert("L")
+    """Samples of eight bits, without a palette."""
+    if image.mode == "LAB":  # its A is no alpha
+        lab, whole = ImageCms.createProfile("LAB"), ImageCms.Flags.NOOPTIMIZE  # of coarse tables
+        found = ImageCms.profileToProfile(image, lab, _SRGB, outputMode="RGB", flags=whole)
+        return found or image
+    if image.mode.startswith("I") or image.mode == "F":
+        return _deep_grey(image)
     if image.mode in ("P", "PA") or "transparency" in image.info:
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
     return image.convert("L") if image.mode == "1" else image
 
 
-def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    if profile:
-        try:
+def _deep_grey(image: Image.Image) -> Image.Image:
+    """Grey of more than eight bits, scaled down to them, for Pillow would clip it."""
+    page = None
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        page = tiffs.Page(image.tell(), image.tag_v2)
+    if image.mode == "F":  # white is 1, or whatever is brightest
+        extrema: Any = image.getextrema()
+        low, high = min(0.0, extrema[0]), max(1.0, extrema[1])
+        scale = 255 / (high - low)
+        grey = image.point(lambda value: value * scale + -low * scale).convert("L")
+    elif page and page.bits == 32 and not page.is_signed:
+        # Pillow takes what is above the middle for negative.
+        shifted = image.point(lambda value: value / 2**24 + 128).convert("L")
+        grey = shifted.point([value ^ 128 for value in range(256)])
+    else:
+        depth = page.bits - page.is_signed if page else 16
+        grey = image.convert("I").point(lambda value: value / 2 ** (depth - 8)).convert("L")
+    if page and page.is_inverted:
+        return ImageChops.invert(grey)
+    if isinstance(hidden := image.info.get("transparency"), int):
+        alpha = [255 * (value != hidden) for value in range(65536)]
+        return Image.merge("LA", (grey, image.convert("I").point(alpha, "L")))
+    return grey
+
+
+def _deep_alpha(image: Image.Image, file: IO[bytes]) -> Image.Image:
+    """Of a PNG of three times 16 bits in which one colour is transparent.
+
+    Pillow keeps the upper halves of samples: once more, with both of red and green as if they were channels.
+    """
+    red, green, blue = image.info.pop("transparency")
+    again = _open(file, "PNG")
+    again._mode = "RGBA"
+    again.tile = [tile._replace(args="RGBAXX") for tile in again.tile]
+    again.load()
+    wanted = *red.to_bytes(2), *green.to_bytes(2), blue >> 8
+    masks = [
+        band.point([255 * (value == hidden) for value in range(256)])
+        for band, hidden in zip((*again.split(), image.getchannel("B")), wanted, strict=True)
+    ]
+    return ImageChops.invert(reduce(ImageChops.multiply, masks))
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None, told: Colours) -> Image.Image:
+    if told.hdr:
+        table = colours.tone_map(told)
+        return image.convert("RGB").filter(ImageFilter.Color3DLUT(colours.POINTS, table))
+    try:
+        if told != Colours():
+            image, profile = image.convert("RGB"), colours.profile(told)
+        if profile:
             converted = ImageCms.profileToProfile(
                 image,
                 io.BytesIO(profile),
                 _SRGB,
                 outputMode="RGB",
             )
-        except (ImageCms.PyCMSError, OSError, ValueError):
-            converted = None  # a broken profile says nothing: the colours are taken as they stand
-        if converted is not None:
-            return converted
+            if converted is not None:
+                return converted
+    except (ImageCms.PyCMSError, OSError, ValueError, ArithmeticError, struct.error):
+        pass  # what is broken says nothing: the colours are taken as they stand
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -252,10 +475,47 @@ def _place(mark: Mark, image: tuple[int, int], layer: tuple[int, int]) -> tuple[
     }[mark.position]
 
 
-def _save(image: Image.Image, target: Path, quality: int) -> Made:
+def _save(image: Image.Image, target: Path, quality: int, warning: str = "") -> Made:
     image.info.clear()
-    image.save(target, "JPEG", quality=quality, optimize=True, progressive=True, exif=b"")
-    return Made(target.name, *image.size)
+    subsampling = "4:4:4" if _has_fine_colours(image) else "4:2:0"
+    usual = ImageFile.MAXBLOCK
+    # Pillow has room for a byte a pixel, and libjpeg must not run out of it: noise in 4:4:4 takes two.
+    ImageFile.MAXBLOCK = 3 * image.width * image.height if subsampling == "4:4:4" else usual
+    try:
+        image.save(
+            target,
+            "JPEG",
+            quality=quality,
+            optimize=True,
+            progressive=True,
+            exif=b"",
+            subsampling=subsampling,
+        )
+    finally:
+        ImageFile.MAXBLOCK = usual
+    return Made(target.name, *image.size, warning)
+
+
+def _has_fine_colours(image: Image.Image) -> bool:
+    """Whether colours change from pixel to pixel, as in graphics, and would smear at half the resolution.
+
+    Of a large picture bands are looked at, so that it takes a millisecond.
+    """
+    width, height = image.size
+    rows = max(2, _LOOKED_AT // (_BANDS * width) & ~1)
+    if rows * _BANDS < height:
+        bands = Image.new("RGB", (width, rows * _BANDS))
+        for number in range(_BANDS):
+            top = (height - rows) * number // (_BANDS - 1) & ~1
+            bands.paste(image.crop((0, top, width, top + rows)), (0, number * rows))
+        image = bands
+    _, *colours_of = image.convert("YCbCr").split()
+    for colour in colours_of:
+        halved = colour.reduce(2).resize(colour.size, Image.Resampling.BILINEAR)
+        changes = ImageChops.difference(colour, halved).histogram()
+        if sum(changes[_SEEN:]) > _MANY * colour.width * colour.height:
+            return True
+    return False
 
 
 def _damaged() -> JobError:

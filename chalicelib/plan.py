@@ -113,7 +113,7 @@ class Made(msgspec.Struct, frozen=True, tag="made"):
     name: str
     width: int
     height: int
-    warning: str = ""
+    warning: str = ""  # a sentence, where it is not all that its source should be
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):

@@ -23,6 +23,8 @@ _IMAGES = (
     (b"GIF89a", "GIF"),
     (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
     (b"BM", "BMP"),
 )
 _VIDEOS = (
@@ -37,7 +39,24 @@ _MOV_BOXES = frozenset(
     {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"moof"}
 )
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
-_HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
+# ISO/IEC 23008-12, 10 and annexes; ISO/IEC 23000-22 (MIAF).
+_HEIF_BRANDS = frozenset(
+    {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs"}
+    | {b"mif1", b"mif2", b"msf1", b"miaf", b"1pic"}
+)
+# What is told apart from damage, and from what is no picture at all.
+_KNOWN = (
+    (b"II*\0\x10\0\0\0CR", "A camera's raw file"),
+    (b"FUJIFILMCCD-RAW", "A camera's raw file"),
+    (b"IIRO", "A camera's raw file"),
+    (b"IIRS", "A camera's raw file"),
+    (b"IIU\0", "A camera's raw file"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"8BPS", "Photoshop's own format"),
+)
 _AUDIO = (
     (b"ID3", "MP3"),
     (b"fLaC", "FLAC"),
@@ -48,6 +67,9 @@ _AUDIO = (
 
 def sniff(head: bytes) -> Sniffed:
     """What the file is that begins with `head`; raises JobError where it is nothing that we take."""
+    for magic, name in _KNOWN:
+        if head.startswith(magic):
+            raise unsupported(name)
     for magic, name in _IMAGES:
         if head.startswith(magic):
             return Sniffed("image", name)
@@ -81,15 +103,27 @@ def _riff(form: bytes) -> Sniffed:
 
 
 def _iso(head: bytes) -> Sniffed:
-    brand = head[8:12] if head[4:8] == b"ftyp" else b""
-    if brand in _AVIF_BRANDS:
-        return Sniffed("image", "AVIF")
-    if brand in _HEIF_BRANDS:
-        # A generic brand says HEIF; what is inside is told by the compatible ones.
-        if b"avif" in head[16:64]:
-            return Sniffed("image", "AVIF")
-        return Sniffed("image", "HEIF")
-    return Sniffed("video", "mov")
+    if head[4:8] != b"ftyp":
+        return Sniffed("video", "mov")
+    end = int.from_bytes(head[:4])
+    brands = [head[at : at + 4] for at in (8, *range(16, min(end, len(head)), 4))]
+    if brands[0] == b"crx ":
+        raise unsupported("A camera's raw file")
+    images = _AVIF_BRANDS | _HEIF_BRANDS
+    # A film has its index there, whatever it is compatible with.
+    is_image = brands[0] in images or (
+        not images.isdisjoint(brands) and head[end + 4 : end + 8] == b"meta"
+    )
+    if not is_image:
+        return Sniffed("video", "mov")
+    return Sniffed("image", "HEIF" if _AVIF_BRANDS.isdisjoint(brands) else "AVIF")
+
+
+def unsupported(kind: str) -> JobError:
+    """Of a kind of file that is known, and not taken."""
+    return JobError(
+        "unsupported_media", f"{kind} is not supported. Convert it to JPEG or PNG of 8 bits."
+    )
 
 
 def _unsupported(what: str) -> JobError:
