@@ -105,6 +105,7 @@ FAILURES = {
     "upload_expired": "Nothing was uploaded to the presigned URL in time.",
     "output_too_large": "An output would be larger than one can be.",
     "chunk_not_exact": "A chunk did not come out frame for frame as planned. It is a fault of ours.",
+    "sound_not_exact": "The sound came out longer than it is. It is a fault of ours.",
     "chunks_differ": "Chunks cannot be joined: they were encoded differently. It is a fault of ours.",
     "copy_not_exact": "The film's copy is not what the film is. It is encoded as a whole then.",
     "attempts_exhausted": "A task was tried as often as it may be. The sentence has the last reason.",

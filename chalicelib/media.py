@@ -107,7 +107,11 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     video_stream: int  # index in the container
     audio_stream: int | None
     audio_rate: int = 48000  # samples a second
+    audio_channels: int = 2
+    audio_ambisonic: int = 0  # so many of them, the first ones, are of a sound field (AmbiX)
+    audio_seconds: float | None = None  # from the start of the film to its end; None where nobody counted
     audio_language: str = "und"  # as BCP 47 has it
+    late: float = 0.0  # seconds from the start of the film to its first picture
     interlaced: bool = False
     steady: bool = True  # every frame lasts as long as any other
     matrix: str = "bt709"  # FFmpeg's name of how its colours are coded; "" where they are RGB
@@ -121,6 +125,13 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     # To compare with a copy: how its first frame is coded and to be shown; when frames are, if anyone looked.
     looks: str = ""
     rhythm: str = ""
+
+    @property
+    def end(self) -> float:
+        """Seconds from the start of the film to the end of its pictures."""
+        if self.index is not None:
+            return (self.index.end - self.index.start) / self.index.timescale
+        return self.late + self.seconds
 
 
 Facts = ImageFacts | VideoFacts

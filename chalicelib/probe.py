@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import pairwise
@@ -18,7 +18,7 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from chalicelib import child
+from chalicelib import child, chunks
 from chalicelib.ahead import MOST_BYTES, Ahead, Layout, layout_of, looking_ahead
 from chalicelib.errors import JobError
 from chalicelib.languages import UNKNOWN, tag_of
@@ -94,7 +94,9 @@ def opened(source: IO[bytes], demuxer: str, size: int, max_streams: int) -> Iter
             looking_ahead(source, layout) as ahead,
             av.open(hollow, format=demuxer, mode="r", **_OPTIONS.get(demuxer, {})) as container,
         ):
-            _check_streams(len(container.streams), max_streams)
+            # What is attached, such as fonts, is read once and is nothing to decode.
+            streams = [s for s in container.streams if s.type != "attachment"]
+            _check_streams(len(streams), max_streams)
             yield Film(container, source, hollow, demuxer, size, edits, layout, ahead)
     except MemoryError:  # FFmpeg's too
         raise
@@ -162,7 +164,7 @@ def _facts(film: Film, max_pixels: int) -> VideoFacts:
     sar = video.sample_aspect_ratio or Fraction(1)
     width, height = _upright(frame.width * float(sar), frame.height, frame.rotation)
     _check_pixels(width, height, max_pixels)  # of what is shown: pixels may be wide
-    audio = next((s for s in container.streams.audio if _can_be_heard(s)), None)
+    audio = _first_sound(film)
     # Where frames do not say how long they last FFmpeg takes it for a tick; at the base rate all have a time.
     rates = [rate for rate in map(to_fraction, (video.average_rate, video.base_rate)) if rate]
     rate = min(rates, default=Fraction(25))
@@ -182,7 +184,10 @@ def _facts(film: Film, max_pixels: int) -> VideoFacts:
         video_stream=video.index,
         audio_stream=audio.index if audio else None,
         audio_rate=audio.sample_rate if audio else 48000,
+        audio_channels=audio.channels if audio else 2,
+        audio_ambisonic=_ambisonic(audio) if audio else 0,
         audio_language=tag_of(audio.language) if audio else UNKNOWN,
+        late=_late(container, video),
         interlaced=frame.interlaced_frame,
         steady=video.average_rate == video.base_rate
         and (frames is None or abs(seconds * rate - frames) < 2),
@@ -251,9 +256,31 @@ def _check_streams(number: int, most: int) -> None:
         )
 
 
-def _can_be_heard(stream: AudioStream) -> bool:
+def _first_sound(film: Film) -> AudioStream | None:
+    """The sound that players take: the first that its container marks as the default one, else the first."""
+    has_index = film.layout is not None
+    heard = [s for s in film.container.streams.audio if _can_be_heard(s, has_index=has_index)]
+    default = av.stream.Disposition.default
+    return next((s for s in heard if s.disposition & default), heard[0] if heard else None)
+
+
+# As long as a packet of AAC; what is shorter is a track that was declared, and never filled.
+_LEAST_SOUND_SECONDS = chunks.PACKET_SAMPLES / chunks.SAMPLE_RATE
+
+
+def _can_be_heard(stream: AudioStream, *, has_index: bool) -> bool:
     context = stream.codec_context
-    return context is not None and context.sample_rate > 0 and context.channels > 0
+    if context is None or context.sample_rate <= 0 or context.channels <= 0:
+        return False
+    if not has_index:
+        return True
+    lasts = (stream.duration or 0) * (to_fraction(stream.time_base) or 0)
+    return len(stream.index_entries) > 0 and not 0 < lasts < _LEAST_SOUND_SECONDS
+
+
+def _ambisonic(stream: AudioStream) -> int:
+    """How many channels are of a sound field, in the order of AmbiX (RFC 8486, 3.1)."""
+    return sum(channel.name.startswith("AMBI") for channel in stream.codec_context.layout.channels)
 
 
 def _check_pixels(width: int, height: int, most: int) -> None:
@@ -270,6 +297,16 @@ def _upright(width: float, height: float, rotation: int) -> tuple[int, int]:
     return max(1, round(width)), max(1, round(height))
 
 
+def _late(container: InputContainer, video: VideoStream) -> float:
+    """Seconds from the start of the film to its first picture."""
+    begins = (video.start_time or 0) * (to_fraction(video.time_base) or 0)
+    return max(0.0, float(begins - _start(container)))
+
+
+def _start(container: InputContainer) -> Fraction:
+    return Fraction(container.start_time or 0, av.time_base)
+
+
 def _seconds(container: InputContainer, video: VideoStream) -> float | None:
     if video.duration and video.time_base:
         return float(video.duration * video.time_base)
@@ -280,22 +317,46 @@ def _counted(container: InputContainer, facts: VideoFacts) -> VideoFacts:
     """The facts of a file without an index of samples, by reading every packet of it."""
     video = container.streams[facts.video_stream]
     time_base = to_fraction(video.time_base) or Fraction(1, 90000)
-    times = sorted(packet.pts for packet in container.demux(video) if packet.pts is not None)
+    used = [n for n in (facts.video_stream, facts.audio_stream) if n is not None]
+    times, heard = [], []
+    for packet in container.demux([container.streams[n] for n in used]):
+        if packet.stream_index != facts.video_stream:
+            if packet.size:
+                heard.append((packet.pts, packet.duration or 0))
+        elif packet.pts is not None:
+            times.append(packet.pts)
     if not times:
         raise _damaged()
+    times.sort()
     seconds = (times[-1] - times[0]) * time_base + 1 / Fraction(facts.frame_rate)
     gaps = [later - earlier for earlier, later in pairwise(times)]
     # Elsewhere a packet can be half a frame, or one that is never shown.
     exact = facts.video_codec in ("h264", "hevc", "vp9", "av1") and not facts.interlaced
     finer = time_base * facts.timescale
     return msgspec.structs.replace(
-        facts,
+        _with_sound(container, facts, heard),
         seconds=float(seconds),
+        late=max(0.0, float(times[0] * time_base - _start(container))),
         frames=len(times) if exact else None,
         # Containers that count in milliseconds round.
         steady=facts.steady and max(gaps, default=0) < 2 * min(gaps, default=1),
         rhythm=rhythm(int(time * finer) for time in times),
     )
+
+
+def _with_sound(
+    container: InputContainer, facts: VideoFacts, heard: Sequence[tuple[int | None, int]]
+) -> VideoFacts:
+    """The facts with when the sound ends, of whose packets this is when each is heard, and for how long."""
+    if facts.audio_stream is None:
+        return facts
+    tick = to_fraction(container.streams[facts.audio_stream].time_base) or Fraction(1)
+    told = [(time, time + lasts) for time, lasts in heard if time is not None]
+    begin, end = min(told, default=(0, 0))[0], max((end for _, end in told), default=0)
+    if not heard or (told and (end - begin) * tick < _LEAST_SOUND_SECONDS):
+        return msgspec.structs.replace(facts, audio_stream=None)
+    seconds = float(end * tick - _start(container)) if told else None
+    return msgspec.structs.replace(facts, audio_seconds=seconds)
 
 
 def to_fraction(rational: AVRational | Fraction | None) -> Fraction | None:

@@ -17,6 +17,7 @@ import msgspec
 from chalicelib import chunks, mp4, playlists
 from chalicelib.errors import JobError
 from chalicelib.plan import (
+    FIRST_PACKET,
     Chunk,
     Command,
     Drawn,
@@ -130,7 +131,9 @@ def encode(
 
     args = work.run.args(command)
     if isinstance(work, Sound):
-        return _sound(work, made(args, work.run.excerpt), out)
+        parts = _sound(work, made(args, work.run.excerpt), out)
+        is_empty = FIRST_PACKET in args and not (folder / FIRST_PACKET).stat().st_size
+        return msgspec.structs.replace(parts, warning=_SILENT) if is_empty else parts
     for name in work.extra:
         shutil.copy(asset(name), folder / name)
     encoded = made(args, work.run.excerpt)
@@ -279,9 +282,17 @@ def _by_length(work: Chunk, header: bytes, fragments: Sequence[mp4.Fragment]) ->
     ]
 
 
+_SILENT = "The sound track of the film is empty: there is silence instead."
+# By how much sound may be longer than its container says: a packet or two, and what comes of rounding.
+_ROOM = 0.01
+_ROOM_SECONDS = 2.0
+
+
 def _sound(work: Sound, made: _Encoded, out: Path) -> Parts:
     data, header, fragments = made
-    packets = [data[fragment.data : fragment.end] for fragment in fragments][work.skip :]
+    packets = [data[fragment.data : fragment.end] for fragment in fragments]
+    _check_length(work, len(packets) * chunks.PACKET_SAMPLES / chunks.SAMPLE_RATE)
+    packets = packets[work.skip :]
     if work.packets is not None:
         packets = packets[: work.packets]
     if not packets or len(packets) < (work.packets or 0):
@@ -306,6 +317,14 @@ def _sound(work: Sound, made: _Encoded, out: Path) -> Parts:
         seconds=sum(segment.seconds for segment in segments),
         header=hashlib.sha256(header).hexdigest()[:16],
     )
+
+
+def _check_length(work: Sound, seconds: float) -> None:
+    most = work.most_seconds
+    if most is not None and seconds > most + max(_ROOM_SECONDS, _ROOM * most):
+        raise JobError(
+            "sound_not_exact", f"The sound came out {seconds:.0f} s long, instead of {most:.0f} s."
+        )
 
 
 def asset(name: str) -> Path:
