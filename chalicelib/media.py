@@ -111,7 +111,9 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     audio_ambisonic: int = 0  # so many of them, the first ones, are of a sound field (AmbiX)
     audio_seconds: float | None = None  # from the start of the film to its end; None where nobody counted
     audio_language: str = "und"  # as BCP 47 has it
-    late: float = 0.0  # seconds from the start of the film to its first picture
+    # Seconds from the start of the film to its first picture. Below zero where the container takes for the
+    # start what is only decoded first.
+    late: float = 0.0
     interlaced: bool = False
     steady: bool = True  # every frame lasts as long as any other
     matrix: str = "bt709"  # FFmpeg's name of how its colours are coded; "" where they are RGB
@@ -131,7 +133,7 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
         """Seconds from the start of the film to the end of its pictures."""
         if self.index is not None:
             return (self.index.end - self.index.start) / self.index.timescale
-        return self.late + self.seconds
+        return max(0.0, self.late) + self.seconds
 
 
 Facts = ImageFacts | VideoFacts

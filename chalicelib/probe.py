@@ -187,7 +187,7 @@ def _facts(film: Film, max_pixels: int) -> VideoFacts:
         audio_channels=audio.channels if audio else 2,
         audio_ambisonic=_ambisonic(audio) if audio else 0,
         audio_language=tag_of(audio.language) if audio else UNKNOWN,
-        late=_late(container, video),
+        late=_late(container, frame),
         interlaced=frame.interlaced_frame,
         steady=video.average_rate == video.base_rate
         and (frames is None or abs(seconds * rate - frames) < 2),
@@ -297,13 +297,21 @@ def _upright(width: float, height: float, rotation: int) -> tuple[int, int]:
     return max(1, round(width)), max(1, round(height))
 
 
-def _late(container: InputContainer, video: VideoStream) -> float:
+# Codecs with the longest groups that are out of order, at few frames a second.
+_MOST_EARLY_SECONDS = 60.0
+
+
+def _late(container: InputContainer, first: VideoFrame) -> float:
     """Seconds from the start of the film to its first picture."""
-    begins = (video.start_time or 0) * (to_fraction(video.time_base) or 0)
-    return max(0.0, float(begins - _start(container)))
+    if first.pts is None:
+        return 0.0
+    begins = first.pts * (to_fraction(first.time_base) or 0)
+    late = float(begins - _start(container))
+    return late if late >= -_MOST_EARLY_SECONDS else 0.0
 
 
 def _start(container: InputContainer) -> Fraction:
+    """When the film starts, in seconds: FFmpeg takes that for zero."""
     return Fraction(container.start_time or 0, av.time_base)
 
 
@@ -336,7 +344,6 @@ def _counted(container: InputContainer, facts: VideoFacts) -> VideoFacts:
     return msgspec.structs.replace(
         _with_sound(container, facts, heard),
         seconds=float(seconds),
-        late=max(0.0, float(times[0] * time_base - _start(container))),
         frames=len(times) if exact else None,
         # Containers that count in milliseconds round.
         steady=facts.steady and max(gaps, default=0) < 2 * min(gaps, default=1),

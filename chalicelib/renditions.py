@@ -76,6 +76,12 @@ def open_source(facts: VideoFacts) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def _open_whole(facts: VideoFacts) -> tuple[str, ...]:
+    """The same, so that the first picture comes no earlier than at zero."""
+    offset = ("-itsoffset", f"{-facts.late:.6f}") if facts.late < 0 else ()
+    return (*offset, *open_source(facts))
+
+
 # Containers that FFmpeg takes to start when the streams do that are used (AVFMT_TS_DISCONT).
 _RESTARTING = frozenset({"mpegts", "mpeg", "ogg"})
 
@@ -203,7 +209,7 @@ def _pixels(facts: VideoFacts, rendition: Rendition) -> int:
 
 def _whole(facts: VideoFacts, rendition: Rendition) -> Encode:
     command = _encode(
-        facts, rendition, open_source(facts), "", _keyframes(facts), f"{chunks.START_SECONDS}s"
+        facts, rendition, _open_whole(facts), "", _keyframes(facts), f"{chunks.START_SECONDS}s"
     )
     work = Chunk(
         rendition.name,
@@ -380,7 +386,7 @@ def sound(facts: VideoFacts) -> Encode:
     seconds = len(index.sound_cuts) * SOUND_SECONDS if index else 0.0
     # Where it ends earlier than the pictures, silence follows: players wait for what is not there.
     film_end = min(facts.end, settings().max_video_seconds)
-    sound_end = seconds or facts.audio_seconds
+    sound_end = seconds or facts.audio_seconds and facts.audio_seconds - min(0.0, facts.late)
     second = chunks.SAMPLE_RATE / chunks.PACKET_SAMPLES
     part_seconds = max(_SOUND_SECONDS, seconds / _SOUND_PARTS)
     works = []
@@ -418,7 +424,7 @@ def _encode_sound(facts: VideoFacts, *, to_the_end: bool) -> Command:
     heard until then would be silence once more; behind the samples nothing ever changes.
     """
     stream = f"0:{facts.audio_stream}"
-    source = open_source(facts)
+    source = _open_whole(facts)
     beside = (
         *_beside(facts, facts.video_stream),
         "-map", stream, "-c", "copy", "-frames:a", "1", "-f", "data", FIRST_PACKET,
