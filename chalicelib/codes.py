@@ -108,6 +108,7 @@ FAILURES = {
     "sound_not_exact": "The sound came out longer than it is. It is a fault of ours.",
     "chunks_differ": "Chunks cannot be joined: they were encoded differently. It is a fault of ours.",
     "copy_not_exact": "The film's copy is not what the film is. It is encoded as a whole then.",
+    "defect": "The file makes our code fail, as it would each time. It is a fault of ours.",
     "attempts_exhausted": "A task was tried as often as it may be. The sentence has the last reason.",
     "intake_failed": "The job could not be started, as often as it was tried.",
     "deadline_exceeded": "The job has taken longer than any may.",

@@ -109,7 +109,9 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     audio_rate: int = 48000  # samples a second
     audio_channels: int = 2
     audio_ambisonic: int = 0  # so many of them, the first ones, are of a sound field (AmbiX)
-    audio_seconds: float | None = None  # from the start of the film to its end; None where nobody counted
+    audio_seconds: float | None = (
+        None  # from the start of the film to its end; None where nobody counted
+    )
     audio_language: str = "und"  # as BCP 47 has it
     # Seconds from the start of the film to its first picture. Below zero where the container takes for the
     # start what is only decoded first.
@@ -130,10 +132,17 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
 
     @property
     def end(self) -> float:
-        """Seconds from the start of the film to the end of its pictures."""
+        """Seconds to the end of the pictures from the film's start or from its first picture if it is earlier."""
         if self.index is not None:
             return (self.index.end - self.index.start) / self.index.timescale
         return max(0.0, self.late) + self.seconds
+
+    @property
+    def sound_end(self) -> float | None:
+        """The same to the end of its sound; None where nobody has counted."""
+        if self.index is not None:
+            return float(SOUND_SECONDS * len(self.index.sound_cuts))
+        return None if self.audio_seconds is None else self.audio_seconds - min(0.0, self.late)
 
 
 Facts = ImageFacts | VideoFacts

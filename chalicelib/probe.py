@@ -371,12 +371,16 @@ def to_fraction(rational: AVRational | Fraction | None) -> Fraction | None:
 
 
 def _timescale(time_base: Fraction) -> int:
-    """Ticks a second that are whole in `time_base`, and fine enough for any frame rate."""
+    """Ticks a second that are fine enough for any frame rate; whole in `time_base`, if they can be."""
     ticks = Fraction(1) / time_base
     scale = ticks.numerator
     while scale < 10_000:
         scale *= 2
-    return scale
+    return min(scale, _FINEST_TIMESCALE)
+
+
+# MP4 has 31 bits for how long a frame lasts; a microsecond is finer than anybody sees.
+_FINEST_TIMESCALE = 1_000_000
 
 
 def _overstated() -> JobError:

@@ -383,10 +383,10 @@ def sound(facts: VideoFacts) -> Encode:
     if facts.audio_stream is None:
         return Encode([], {})
     index = facts.index
-    seconds = len(index.sound_cuts) * SOUND_SECONDS if index else 0.0
+    # Only what has an index is cut.
+    seconds = facts.sound_end or 0.0 if index else 0.0
     # Where it ends earlier than the pictures, silence follows: players wait for what is not there.
     film_end = min(facts.end, settings().max_video_seconds)
-    sound_end = seconds or facts.audio_seconds and facts.audio_seconds - min(0.0, facts.late)
     second = chunks.SAMPLE_RATE / chunks.PACKET_SAMPLES
     part_seconds = max(_SOUND_SECONDS, seconds / _SOUND_PARTS)
     works = []
@@ -394,7 +394,7 @@ def sound(facts: VideoFacts) -> Encode:
         chunks.pieces(seconds, facts.audio_rate, _FIRST_SOUND_SECONDS, part_seconds)
     ):
         begin, end = piece.start / second, (piece.behind or 0) / second
-        lasts = (end or max(film_end, sound_end or 0.0)) - begin
+        lasts = (end or max(film_end, facts.sound_end or 0.0)) - begin
         packets = piece.behind - piece.first if piece.behind else None
         own: tuple[str, ...] = (f"{max(0.0, (end or film_end) - begin):.6f}",)
         excerpt = None
@@ -409,7 +409,7 @@ def sound(facts: VideoFacts) -> Encode:
             skip=piece.first - piece.start,
             packets=packets,
             seconds=lasts,
-            most_seconds=lasts if sound_end else None,
+            most_seconds=lasts if facts.sound_end is not None else None,
         )
         works.append(work)
     to_the_end = {work.command: work.packets is None for work in works}
@@ -466,7 +466,9 @@ def _stereo(facts: VideoFacts) -> str:
         return _STEREO
     # As two microphones hear it that look to the sides, cardioids: W + Y and W - Y (AmbiX: ACN, SN3D).
     left, right = "0.5*c0+0.5*c1", "0.5*c0-0.5*c1"
-    if facts.audio_channels == field + 2:  # what is not turned with the head, in stereo (RFC 8486, 3.1)
+    if (
+        facts.audio_channels == field + 2
+    ):  # what is not turned with the head, in stereo (RFC 8486, 3.1)
         left, right = f"{left}+c{field}", f"{right}+c{field + 1}"
     return f"aformat=sample_fmts=fltp,pan=stereo|c0={left}|c1={right}"
 

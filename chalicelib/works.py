@@ -224,7 +224,7 @@ def _written(
     ends = [*(fragment.shown_at for fragment in inside[1:]), until]
 
     def decoded(fragment: mp4.Fragment, end: int) -> list[int]:
-        begin = fragment.shown_at - delay
+        begin = max(0, fragment.shown_at - delay)
         times = list(accumulate(fragment.shown_for(end), initial=begin))
         if fragment is inside[0]:
             return chunks.decoded_as_sound(times, fragment.shown_at, timescale)
