@@ -132,7 +132,7 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
 
     @property
     def end(self) -> float:
-        """Seconds to the end of the pictures from the film's start or from its first picture if it is earlier."""
+        """Seconds from the start, of the film or of the pictures if that is earlier, to their end."""
         if self.index is not None:
             return (self.index.end - self.index.start) / self.index.timescale
         return max(0.0, self.late) + self.seconds
