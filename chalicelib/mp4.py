@@ -34,6 +34,8 @@ def boxes(data: bytes | mmap, start: int = 0, end: int | None = None) -> Iterato
     """The boxes that lie side by side in `data`. Raises ValueError where one ends outside."""
     end = len(data) if end is None else end
     while start < end:
+        if start + 8 > end:
+            raise ValueError("A box has no room for its head.")
         size, kind = struct.unpack_from(">I4s", data, start)
         inside = start + 8
         if size == 1:
