@@ -27,6 +27,8 @@ from chalicelib.tables import edits_of, read_box
 
 # Files without an index of samples are read whole to count frames, if they are no larger than this.
 COUNT_BYTES = 256 * 1024**2
+# Streams in no container, whose length is a guess by their bit rate: however large they are.
+_UNTIMED = frozenset({"mpegvideo"})
 # No codec shows a frame later than so many that are coded after it.
 _REORDERED = 32
 _BUFFER_BYTES = 1024**2
@@ -107,7 +109,7 @@ def opened(source: IO[bytes], demuxer: str, size: int, max_streams: int) -> Iter
 def facts_of(film: Film, max_pixels: int) -> VideoFacts:
     """Facts of a film. Raises JobError where it has no picture or is too large to decode; FFmpegError."""
     facts = _facts(film, max_pixels)
-    if facts.frames is None and film.size <= COUNT_BYTES:
+    if facts.frames is None and (film.size <= COUNT_BYTES or film.demuxer in _UNTIMED):
         # The film's own container counts on its place in the other.
         again = Hollow(film.source, film.size)
         with av.open(again, format=film.demuxer, mode="r") as container:
@@ -376,11 +378,13 @@ def _timescale(time_base: Fraction) -> int:
     scale = ticks.numerator
     while scale < 10_000:
         scale *= 2
-    return min(scale, _FINEST_TIMESCALE)
+    return scale if scale <= _FINEST_TIMESCALE else _MICROSECONDS
 
 
-# MP4 has 31 bits for how long a frame lasts; a microsecond is finer than anybody sees.
-_FINEST_TIMESCALE = 1_000_000
+# MP4 has 31 bits for how long a frame lasts. Raw MPEG video counts as fine as this; where something is finer
+# still, microseconds are finer than anybody sees.
+_FINEST_TIMESCALE = 1_200_000
+_MICROSECONDS = 1_000_000
 
 
 def _overstated() -> JobError:

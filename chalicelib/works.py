@@ -8,7 +8,7 @@ import shutil
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -221,24 +221,21 @@ def _written(
     timescale: int,
     out: Path,
 ) -> Segment:
+    start = inside[0].shown_at
     ends = [*(fragment.shown_at for fragment in inside[1:]), until]
-
-    def decoded(fragment: mp4.Fragment, end: int) -> list[int]:
-        begin = max(0, fragment.shown_at - delay)
-        times = list(accumulate(fragment.shown_for(end), initial=begin))
-        if fragment is inside[0]:
-            return chunks.decoded_as_sound(times, fragment.shown_at, timescale)
-        return times
-
+    shown = [fragment.shown_for(end) for fragment, end in zip(inside, ends, strict=True)]
+    times = list(accumulate(chain.from_iterable(shown), initial=max(0, start - delay)))
+    decoded = chunks.decoded_as_sound(times, start, timescale)
+    firsts = accumulate(map(len, shown), initial=0)
     content = b"".join(
         mp4.fragment(
             number,
             fragment.times,
-            decoded(fragment, end),
+            decoded[first : first + len(fragment.times) + 1],
             fragment.keys,
             mp4.samples_of(data, fragment),
         )
-        for number, (fragment, end) in enumerate(zip(inside, ends, strict=True), 1)
+        for number, (fragment, first) in enumerate(zip(inside, firsts, strict=False), 1)
     )
     (out / segment.name).write_bytes(content)
     return msgspec.structs.replace(segment, size=len(content))
