@@ -523,12 +523,12 @@ def test_a_bug_that_a_file_meets_each_time_ends_its_step_at_once(
     sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deliver("intake", drop("a.mp4", sample("small.mp4").read_bytes(), pipeline="transcode_720p"))
-    monkeypatch.setattr(mp4, "_NOT_A_KEY", 2**32)  # what no field has room for
+    monkeypatch.setattr(mp4, "_MOST_MOVIE_TIMESCALE", -1)  # what no field has room for
     drain()
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "defect")
     assert "nobody foresaw (error). It is a fault of ours." in job.error
-    task = ledger.get_task(job.id, "720p.0")
+    task = ledger.get_task(job.id, "transcode_720p")
     assert task is not None
     assert task.attempts == 1
 
