@@ -83,11 +83,6 @@ class Fragment:
     durations: tuple[int, ...]
     keys: tuple[bool, ...]
 
-    def shown_for(self, until: int) -> list[int]:
-        """How long each sample is shown: until the next one is, and the last one `until` then."""
-        following = dict(pairwise([*sorted(self.times), until]))
-        return [following[time] - time for time in self.times]
-
     @property
     def shown_at(self) -> int:
         return min(self.times)

@@ -8,7 +8,7 @@ import shutil
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -221,12 +221,14 @@ def _written(
     timescale: int,
     out: Path,
 ) -> Segment:
+    coded = [time for fragment in inside for time in fragment.times]
+    # Decoded in the order in which they are shown, so much earlier that each is there in time; where frames
+    # last longer than that, as early as what is coded behind them.
+    latest = [*accumulate(reversed(coded), min)][::-1]
+    times = [min(time - delay, last) for time, last in zip(sorted(coded), latest, strict=True)]
     start = inside[0].shown_at
-    ends = [*(fragment.shown_at for fragment in inside[1:]), until]
-    shown = [fragment.shown_for(end) for fragment, end in zip(inside, ends, strict=True)]
-    times = list(accumulate(chain.from_iterable(shown), initial=max(0, start - delay)))
-    decoded = chunks.decoded_as_sound(times, start, timescale)
-    firsts = accumulate(map(len, shown), initial=0)
+    decoded = chunks.decoded_as_sound([*times, until - delay], start, timescale)
+    firsts = accumulate((len(fragment.times) for fragment in inside), initial=0)
     content = b"".join(
         mp4.fragment(
             number,
