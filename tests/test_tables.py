@@ -238,7 +238,7 @@ def test_no_table_breaks_what_is_computed_of_it(
 
 @pytest.mark.variants
 def test_many_more_tables(tmp_path: Path, headers: tuple[bytes, bytes]) -> None:
-    codes = _try_many(3000, tmp_path, headers)
+    codes = _try_many(1500, tmp_path, headers)
     assert codes["cut"] > 100
 
 
