@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO
 
-from chalicelib.errors import JobError, SluiceError, Transient
+from chalicelib.errors import JobError, SluiceError, TimedOut, Transient
 from chalicelib.watch import logger
 
 BLOCK_BYTES = 1024**2
@@ -67,8 +67,8 @@ def call(
 ) -> bytes:
     """What `job` returns, computed in a forked child.
 
-    Raises the SluiceError that `job` raises, as a JobError; JobError `decoder_crashed` or `decoder_timeout`
-    where the child died of the input; Transient where somebody else killed it.
+    Raises the SluiceError that `job` raises, as a JobError; JobError `decoder_crashed` where the child died
+    of the input, TimedOut `decoder_timeout`; Transient where somebody else killed it.
     """
     return _talk(lambda _: job(), None, seconds, seconds, memory_bytes)
 
@@ -149,7 +149,7 @@ def _supervise(
             if end < deadline:
                 raise Transient("slow_storage", "The file could not be read in time.")
             detail = f"Reading the file took longer than the {seconds:g} s that it may take."
-            raise JobError("decoder_timeout", detail)
+            raise TimedOut("decoder_timeout", detail)
         return ours.recv_bytes()
 
     try:

@@ -10,11 +10,14 @@ SluiceError                 `code` is stable, `str(error)` is a sentence meant f
 │   ├── UnsupportedType     415
 │   └── Unprocessable       422
 ├── JobError                permanent: ends the step, or before there are steps the job, as FAILURE
+│   └── TimedOut            by the clock: the machine may have been busy, so that it is tried once more
 └── Transient               the world is broken, not the input: the message is retried, then dead-lettered
 """
 
 from __future__ import annotations
 
+import struct
+import traceback
 from typing import ClassVar
 
 
@@ -79,5 +82,48 @@ class JobError(SluiceError):
     """The input cannot give what was asked for; trying again would not help."""
 
 
+class TimedOut(JobError):
+    """The work took longer than it may. Trying again once may help."""
+
+
 class Transient(SluiceError):
     """Trying again later may help."""
+
+
+# What Python raises where a computation goes wrong. Whatever comes from outside raises errors of other kinds.
+_OF_COMPUTATION = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    RecursionError,
+    StopIteration,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+# Modules that compute on what they are given, and ask nobody: the same input fails there each time.
+_COMPUTING = frozenset(
+    f"chalicelib.{name}"
+    for name in (
+        "chunks", "excerpt", "ffmpeg", "filenames", "media", "mp4", "packaging", "pictures", "plan",
+        "planning", "playlists", "remux", "renditions", "sniff", "works",
+    )
+)  # fmt: skip
+
+
+def defect(error: Exception) -> JobError | None:
+    """What ends the work where a bug of ours has, which the same input would meet each time; else None."""
+    ours = [
+        name
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+        if (name := str(frame.f_globals.get("__name__"))).startswith("chalicelib.")
+    ]
+    if not isinstance(error, _OF_COMPUTATION) or not ours or ours[-1] not in _COMPUTING:
+        return None
+    return JobError(
+        "defect",
+        f"The file makes a step fail in a way that nobody foresaw ({type(error).__name__}). "
+        "It is a fault of ours.",
+    )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sluice_ffmpeg import path as binary
 
 from chalicelib.child import confine
-from chalicelib.errors import JobError, SluiceError, Transient
+from chalicelib.errors import JobError, SluiceError, TimedOut, Transient
 from chalicelib.watch import logger
 
 _STDERR_TAIL = 2000
@@ -41,7 +41,7 @@ def run(
 ) -> Delivered:
     """Run FFmpeg in `folder`, at most `seconds` long; tells `on_seconds` how far it is, twice a second.
 
-    Raises JobError where the input is at fault or time runs out, Transient where it was killed from outside.
+    Raises JobError where the input is at fault, TimedOut, Transient where it was killed from outside.
     """
     command = (
         binary(),
@@ -86,7 +86,7 @@ def run(
         stderr.seek(max(0, stderr.seek(0, 2) - _STDERR_TAIL))
         tail = stderr.read().decode(errors="replace").strip()
     if expired.is_set():
-        raise JobError(
+        raise TimedOut(
             "step_timeout",
             f"The step was stopped after {seconds:.0f} s: more than that one function may not take.",
         )

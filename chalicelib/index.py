@@ -354,13 +354,11 @@ def _heard(track: _Track, size: int) -> _Packets:
     return _Packets(times, begins, sizes, ends, NO_KEYS, NO_KEYS, max(1, last), packed)
 
 
-def _sound(track: _Track, start_us: int, size: int) -> tuple[Coded | None, list[SoundCut]]:
+def _sound(track: _Track, start_us: int, size: int) -> tuple[Coded, list[SoundCut]]:
     """The packets of the sound, and where each SOUND_SECONDS of it are."""
     clock = to_fraction(track.stream.time_base) or Fraction(1)
     begins = round(Fraction(start_us, av.time_base) / clock)
     lasts = max(1, round(SOUND_SECONDS / clock))
-    if not len(track.stream.index_entries):
-        return None, []
     packets = _heard(track, size)
     times = packets.times
     if np.diff(times).max(initial=0) >= _MOST_TICKS:

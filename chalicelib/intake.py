@@ -11,7 +11,7 @@ import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from chalicelib import aws, child, files, jobs, ledger, remux
-from chalicelib.errors import JobError
+from chalicelib.errors import JobError, TimedOut, defect
 from chalicelib.files import Original
 from chalicelib.handlers import Invocation, Later
 from chalicelib.media import Coded, Facts, ImageFacts, VideoFacts
@@ -139,9 +139,14 @@ def begin(
         if again and ledger.count_try(job) >= settings().max_attempts:
             raise _exhausted(job)
         plan = _start(job, invocation, opened)
-    except JobError as error:
-        logger.info("Refused", error_code=error.code, error=error.detail)
-        jobs.fail(job, error)
+    except Exception as error:
+        refusal = error if isinstance(error, JobError) else defect(error)
+        if refusal is None or (isinstance(error, TimedOut) and not job.last_error):
+            raise
+        logger.info(
+            "Refused", exc_info=error is not refusal, error_code=refusal.code, error=refusal.detail
+        )
+        jobs.fail(job, refusal)
         return
     if plan is not None:
         jobs.send_first(job_id, plan)
@@ -277,9 +282,12 @@ def inspect(
     )
     facts: Facts = msgspec.msgpack.decode(found, type=ImageFacts | VideoFacts)
     longest = settings().max_video_seconds
-    if isinstance(facts, VideoFacts) and facts.seconds > longest:
-        detail = f"The video is {facts.seconds:.0f} s long; at most {longest} s are taken."
-        raise JobError("too_long", detail)
+    if isinstance(facts, VideoFacts):
+        # What the header says, and what the tables do.
+        seconds = max(facts.seconds, facts.end, facts.sound_end or 0.0)
+        if seconds > longest:
+            detail = f"The video is {seconds:.0f} s long; at most {longest} s are taken."
+            raise JobError("too_long", detail)
     return sniffed, facts
 
 

@@ -126,7 +126,15 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     video_stream: int  # index in the container
     audio_stream: int | None
     audio_rate: int = 48000  # samples a second
+    audio_channels: int = 2
+    audio_ambisonic: int = 0  # so many of them, the first ones, are of a sound field (AmbiX)
+    audio_seconds: float | None = (
+        None  # from the start of the film to its end; None where nobody counted
+    )
     audio_language: str = "und"  # as BCP 47 has it
+    # Seconds from the start of the film to its first picture. Below zero where the container takes for the
+    # start what is only decoded first.
+    late: float = 0.0
     interlaced: bool = False
     steady: bool = True  # every frame lasts as long as any other
     alpha: bool = False  # parts of it can be transparent
@@ -142,6 +150,20 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     # To compare with a copy: how its first frame is coded and to be shown; when frames are, if anyone looked.
     looks: str = ""
     rhythm: str = ""
+
+    @property
+    def end(self) -> float:
+        """Seconds from the start, of the film or of the pictures if that is earlier, to their end."""
+        if self.index is not None:
+            return (self.index.end - self.index.start) / self.index.timescale
+        return max(0.0, self.late) + self.seconds
+
+    @property
+    def sound_end(self) -> float | None:
+        """The same to the end of its sound; None where nobody has counted."""
+        if self.index is not None:
+            return float(SOUND_SECONDS * len(self.index.sound_cuts))
+        return None if self.audio_seconds is None else self.audio_seconds - min(0.0, self.late)
 
 
 Facts = ImageFacts | VideoFacts

@@ -34,6 +34,8 @@ def boxes(data: bytes | mmap, start: int = 0, end: int | None = None) -> Iterato
     """The boxes that lie side by side in `data`. Raises ValueError where one ends outside."""
     end = len(data) if end is None else end
     while start < end:
+        if start + 8 > end:
+            raise ValueError("A box has no room for its head.")
         size, kind = struct.unpack_from(">I4s", data, start)
         inside = start + 8
         if size == 1:
@@ -80,11 +82,6 @@ class Fragment:
     times: tuple[int, ...]
     durations: tuple[int, ...]
     keys: tuple[bool, ...]
-
-    def shown_for(self, until: int) -> list[int]:
-        """How long each sample is shown: until the next one is, and the last one `until` then."""
-        following = dict(pairwise([*sorted(self.times), until]))
-        return [following[time] - time for time in self.times]
 
     @property
     def shown_at(self) -> int:

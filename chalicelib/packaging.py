@@ -40,7 +40,8 @@ def package(
         raise JobError("chunks_differ", "The video's parts were encoded in different ways.")
     frames = sum(part.parts.frames for part in pictures)
     seconds = sum(part.parts.seconds for part in pictures)
-    less = shortfall(work.frames, work.seconds, frames, seconds)
+    warnings = [work.warning, shortfall(work.frames, work.seconds, frames, seconds)]
+    warnings += [part.parts.warning for part in (*pictures, *sound)]
     if isinstance(work, Hls):
         name, size = _hls(work, pictures, sound, task.destination, frames / seconds)
     else:
@@ -54,7 +55,7 @@ def package(
         width=work.width,
         height=work.height,
         duration=round(seconds, 3),
-        warning=" ".join(filter(None, (work.warning, less))),
+        warning=" ".join(dict.fromkeys(filter(None, warnings))),
     )
 
 

@@ -142,6 +142,7 @@ class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
     header: str  # digest of the initialisation, which is the same for every part
     frames: int = 0
     codec: str = ""  # of pictures, as playlists name it
+    warning: str = ""  # a sentence for whoever gets what is made of it
 
 
 class RunUp(msgspec.Struct, frozen=True):
@@ -194,6 +195,10 @@ class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
     extra: tuple[str, ...] = ()  # files of this package that the run reads
 
 
+# The file that a run that makes sound may copy the first packet of its source to, if there is one.
+FIRST_PACKET = "first_packet"
+
+
 class Sound(msgspec.Struct, frozen=True, tag="sound"):
     """A part of the sound, or all of it: AAC packets of 1,024 samples at 48 kHz.
 
@@ -207,6 +212,7 @@ class Sound(msgspec.Struct, frozen=True, tag="sound"):
     skip: int
     packets: int | None  # None: to the end
     seconds: float
+    most_seconds: float | None = None  # how long the run can be; None where nobody has counted
 
 
 class Remux(msgspec.Struct, frozen=True, tag="remux"):

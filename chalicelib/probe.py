@@ -22,7 +22,7 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from chalicelib import child
+from chalicelib import child, chunks
 from chalicelib.ahead import MOST_BYTES, Ahead, Layout, layout_of, looking_ahead
 from chalicelib.errors import JobError
 from chalicelib.languages import UNKNOWN, tag_of
@@ -31,6 +31,8 @@ from chalicelib.tables import edits_of, read_box
 
 # Files without an index of samples are read whole to count frames, if they are no larger than this.
 COUNT_BYTES = 256 * 1024**2
+# Streams in no container, whose length is a guess by their bit rate: however large they are.
+_UNTIMED = frozenset({"mpegvideo"})
 # No codec shows a frame later than so many that are coded after it.
 _REORDERED = 32
 _BUFFER_BYTES = 1024**2
@@ -102,7 +104,9 @@ def opened(source: IO[bytes], demuxer: str, size: int, max_streams: int) -> Iter
             looking_ahead(source, layout) as ahead,
             av.open(hollow, format=demuxer, mode="r", **_OPTIONS.get(demuxer, {})) as container,
         ):
-            _check_streams(len(container.streams), max_streams)
+            # What is attached, such as fonts, is read once and is nothing to decode.
+            streams = [s for s in container.streams if s.type != "attachment"]
+            _check_streams(len(streams), max_streams)
             yield Film(container, source, hollow, demuxer, size, edits, descriptions, layout, ahead)
     except MemoryError:  # FFmpeg's too
         raise
@@ -116,13 +120,14 @@ def facts_of(film: Film, max_pixels: int) -> VideoFacts:
     _check_pixels(video.width, video.height, max_pixels)
     looker = _Looker(video)
     facts, first = _facts(film, looker)
-    if facts.frames is None and film.size <= COUNT_BYTES:
+    if facts.frames is None and (film.size <= COUNT_BYTES or film.demuxer in _UNTIMED):
         # The film's own container counts on its place in the other.
         again = Hollow(film.source, film.size)
         with av.open(again, format=film.demuxer, mode="r") as container:
             video = next(s for s in container.streams.video if s.index == facts.video_stream)
             watch = _Watch(video, film.size)
-            times = sorted(_times(container, video, watch))
+            times, heard = _packets(container, facts, watch)
+            facts = _with_sound(container, facts, heard)
             clock = to_fraction(video.time_base) or Fraction(1, 90000)
         facts = _counted(_as_seen(facts, [first, *watch.looks]), times, clock)
     elif _can_change(film, facts):
@@ -204,7 +209,7 @@ def _facts(film: Film, looker: _Looker) -> tuple[VideoFacts, _Look]:
         raise _damaged()
     look = looker.look(frame)
     sar = video.sample_aspect_ratio or Fraction(1)
-    audio = next((s for s in container.streams.audio if _can_be_heard(s)), None)
+    audio = _first_sound(film)
     # Where frames do not say how long they last FFmpeg takes it for a tick; at the base rate all have a time.
     rates = [rate for rate in map(to_fraction, (video.average_rate, video.base_rate)) if rate]
     rate = min(rates, default=Fraction(25))
@@ -224,7 +229,10 @@ def _facts(film: Film, looker: _Looker) -> tuple[VideoFacts, _Look]:
         video_stream=video.index,
         audio_stream=audio.index if audio else None,
         audio_rate=audio.sample_rate if audio else 48000,
+        audio_channels=audio.channels if audio else 2,
+        audio_ambisonic=_ambisonic(audio) if audio else 0,
         audio_language=tag_of(audio.language) if audio else UNKNOWN,
+        late=_late(container, frame),
         steady=video.average_rate == video.base_rate
         and (frames is None or abs(seconds * rate - frames) < 2),
         # Where a film does not say, players take HD for BT.709 and the rest for BT.601.
@@ -468,9 +476,31 @@ def _check_streams(number: int, most: int) -> None:
         )
 
 
-def _can_be_heard(stream: AudioStream) -> bool:
+def _first_sound(film: Film) -> AudioStream | None:
+    """The sound that players take: the first that its container marks as the default one, else the first."""
+    has_index = film.layout is not None
+    heard = [s for s in film.container.streams.audio if _can_be_heard(s, has_index=has_index)]
+    default = av.stream.Disposition.default
+    return next((s for s in heard if s.disposition & default), heard[0] if heard else None)
+
+
+# As long as a packet of AAC; what is shorter is a track that was declared, and never filled.
+_LEAST_SOUND_SECONDS = chunks.PACKET_SAMPLES / chunks.SAMPLE_RATE
+
+
+def _can_be_heard(stream: AudioStream, *, has_index: bool) -> bool:
     context = stream.codec_context
-    return context is not None and context.sample_rate > 0 and context.channels > 0
+    if context is None or context.sample_rate <= 0 or context.channels <= 0:
+        return False
+    if not has_index:
+        return True
+    lasts = (stream.duration or 0) * (to_fraction(stream.time_base) or 0)
+    return len(stream.index_entries) > 0 and not 0 < lasts < _LEAST_SOUND_SECONDS
+
+
+def _ambisonic(stream: AudioStream) -> int:
+    """How many channels are of a sound field, in the order of AmbiX (RFC 8486, 3.1)."""
+    return sum(channel.name.startswith("AMBI") for channel in stream.codec_context.layout.channels)
 
 
 def _check_pixels(width: int, height: int, most: int) -> None:
@@ -481,18 +511,50 @@ def _check_pixels(width: int, height: int, most: int) -> None:
         )
 
 
+# Codecs with the longest groups that are out of order, at few frames a second.
+_MOST_EARLY_SECONDS = 60.0
+
+
+def _late(container: InputContainer, first: VideoFrame) -> float:
+    """Seconds from the start of the film to its first picture."""
+    if first.pts is None:
+        return 0.0
+    begins = first.pts * (to_fraction(first.time_base) or 0)
+    late = float(begins - _start(container))
+    return late if late >= -_MOST_EARLY_SECONDS else 0.0
+
+
+def _start(container: InputContainer) -> Fraction:
+    """When the film starts, in seconds: FFmpeg takes that for zero."""
+    return Fraction(container.start_time or 0, av.time_base)
+
+
 def _seconds(container: InputContainer, video: VideoStream) -> float | None:
     if video.duration and video.time_base:
         return float(video.duration * video.time_base)
     return container.duration / av.time_base if container.duration else None
 
 
-def _times(container: InputContainer, video: VideoStream, watch: _Watch) -> Iterator[int]:
-    """When each packet of a stream is shown."""
-    for packet in container.demux(video):
-        if packet.pts is not None:
-            yield packet.pts
+class _Packets(NamedTuple):
+    """When the packets of a film are shown; when those of its sound are heard, and for how long. In ticks."""
+
+    times: list[int]
+    heard: list[tuple[int | None, int]]
+
+
+def _packets(container: InputContainer, facts: VideoFacts, watch: _Watch) -> _Packets:
+    """Of every packet of a film, which are shown to `watch` as they go by."""
+    used = [n for n in (facts.video_stream, facts.audio_stream) if n is not None]
+    packets = _Packets([], [])
+    for packet in container.demux([container.streams[n] for n in used]):
+        if packet.stream_index != facts.video_stream:
+            if packet.size:
+                packets.heard.append((packet.pts, packet.duration or 0))
+        elif packet.pts is not None:
+            packets.times.append(packet.pts)
             watch.see(packet)
+    packets.times.sort()
+    return packets
 
 
 def _counted(facts: VideoFacts, times: Sequence[int], time_base: Fraction) -> VideoFacts:
@@ -514,17 +576,38 @@ def _counted(facts: VideoFacts, times: Sequence[int], time_base: Fraction) -> Vi
     )
 
 
+def _with_sound(
+    container: InputContainer, facts: VideoFacts, heard: Sequence[tuple[int | None, int]]
+) -> VideoFacts:
+    """The facts with when the sound ends, of whose packets this is when each is heard, and for how long."""
+    if facts.audio_stream is None:
+        return facts
+    tick = to_fraction(container.streams[facts.audio_stream].time_base) or Fraction(1)
+    told = [(time, time + lasts) for time, lasts in heard if time is not None]
+    begin, end = min(told, default=(0, 0))[0], max((end for _, end in told), default=0)
+    if not heard or (told and (end - begin) * tick < _LEAST_SOUND_SECONDS):
+        return msgspec.structs.replace(facts, audio_stream=None)
+    seconds = float(end * tick - _start(container)) if told else None
+    return msgspec.structs.replace(facts, audio_seconds=seconds)
+
+
 def to_fraction(rational: AVRational | Fraction | None) -> Fraction | None:
     return Fraction(rational.numerator, rational.denominator) if rational else None
 
 
 def _timescale(time_base: Fraction) -> int:
-    """Ticks a second that are whole in `time_base`, and fine enough for any frame rate."""
+    """Ticks a second that are fine enough for any frame rate; whole in `time_base`, if they can be."""
     ticks = Fraction(1) / time_base
     scale = ticks.numerator
     while scale < 10_000:
         scale *= 2
-    return scale
+    return scale if scale <= _FINEST_TIMESCALE else _MICROSECONDS
+
+
+# MP4 has 31 bits for how long a frame lasts. Raw MPEG video counts as fine as this; where something is finer
+# still, microseconds are finer than anybody sees.
+_FINEST_TIMESCALE = 1_200_000
+_MICROSECONDS = 1_000_000
 
 
 def _unsupported(colours: str) -> JobError:

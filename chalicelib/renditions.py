@@ -27,6 +27,7 @@ from chalicelib.media import (
     fps,
 )
 from chalicelib.plan import (
+    FIRST_PACKET,
     Chunk,
     Command,
     Encode,
@@ -58,6 +59,10 @@ _PIXELS_A_SECOND = 250e6
 _SOUND_SPEED = 50
 # Sound that begins late, and gaps in it, are silence: packets follow each other without a time of their own.
 _ON_TIME = "aresample=48000:async=1:min_hard_comp=0.03:first_pts=0"
+# Of a track without any there is a moment of silence, which is made as long as the film then.
+_AT_LEAST_ONE = "apad=whole_len=1"
+# Of more channels FFmpeg makes two; of one, too, but quieter. Both may come in turn.
+_STEREO = "aformat=sample_fmts=fltp:channel_layouts=mono|stereo|downmix,pan=stereo|FL=FL+FC+DL|FR=FR+FC+DR"
 
 # Where to look for a poster, as parts of the length. The start comes last: films begin black.
 POSTER_AT = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
@@ -78,7 +83,7 @@ def open_source(facts: VideoFacts) -> tuple[str, ...]:
     decoder = _WITH_ALPHA.get(facts.video_codec) if facts.alpha else None
     return (
         *(("-c:v", decoder) if decoder else ()),
-        *(("-reinit_filter", "0", "-noautorotate") if _has_one_graph(facts) else ()),
+        *(("-reinit_filter:v", "0", "-noautorotate") if _has_one_graph(facts) else ()),
         "-apply_cropping", "codec",  # the container's would be news to the facts
         "-f", facts.demuxer,
         "-protocol_whitelist", "file",
@@ -88,6 +93,13 @@ def open_source(facts: VideoFacts) -> tuple[str, ...]:
 
 # FFmpeg's own decoders of these leave out the transparency that WebM has beside the pictures.
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+
+def _open_whole(facts: VideoFacts) -> tuple[str, ...]:
+    """The same, so that the first picture comes no earlier than at zero."""
+    offset = ("-itsoffset", f"{-facts.late:.6f}") if facts.late < 0 else ()
+    return (*offset, *open_source(facts))
+
 
 # Containers that FFmpeg takes to start when the streams do that are used (AVFMT_TS_DISCONT).
 _RESTARTING = frozenset({"mpegts", "mpeg", "ogg"})
@@ -330,7 +342,7 @@ def _pixels(facts: VideoFacts, rendition: Rendition) -> int:
 
 def _whole(facts: VideoFacts, rendition: Rendition) -> Encode:
     command = _encode(
-        facts, rendition, open_source(facts), "", _keyframes(facts), f"{chunks.START_SECONDS}s"
+        facts, rendition, _open_whole(facts), "", _keyframes(facts), f"{chunks.START_SECONDS}s"
     )
     work = Chunk(
         rendition.name,
@@ -503,7 +515,10 @@ def sound(facts: VideoFacts) -> Encode:
     if facts.audio_stream is None:
         return Encode([], {})
     index = facts.index
-    seconds = len(index.sound_cuts) * SOUND_SECONDS if index else 0.0
+    # Only what has an index is cut.
+    seconds = facts.sound_end or 0.0 if index else 0.0
+    # Where it ends earlier than the pictures, silence follows: players wait for what is not there.
+    film_end = min(facts.end, settings().max_video_seconds)
     second = chunks.SAMPLE_RATE / chunks.PACKET_SAMPLES
     part_seconds = max(_SOUND_SECONDS, seconds / _SOUND_PARTS)
     works = []
@@ -511,13 +526,13 @@ def sound(facts: VideoFacts) -> Encode:
         chunks.pieces(seconds, facts.audio_rate, _FIRST_SOUND_SECONDS, part_seconds)
     ):
         begin, end = piece.start / second, (piece.behind or 0) / second
+        lasts = (end or max(film_end, facts.sound_end or 0.0)) - begin
         packets = piece.behind - piece.first if piece.behind else None
-        excerpt, own = None, tuple[str, ...]()
+        own: tuple[str, ...] = (f"{max(0.0, (end or film_end) - begin):.6f}",)
+        excerpt = None
         if index is not None and index.sound is not None:
             excerpt, start = _heard(index, index.sound, begin, end)
-            own = f"{max(0.0, start):.6f}", f"{start:.6f}"
-        if piece.behind:
-            own = *own, f"{end - begin:.6f}"
+            own = *own, f"{max(0.0, start):.6f}", f"{start:.6f}"
         work = Sound(
             "sound" if piece.behind else "sound_to_the_end",
             Run(own, excerpt),
@@ -525,7 +540,8 @@ def sound(facts: VideoFacts) -> Encode:
             first=piece.first,
             skip=piece.first - piece.start,
             packets=packets,
-            seconds=(end or seconds or facts.seconds) - begin,
+            seconds=lasts,
+            most_seconds=lasts if facts.sound_end is not None else None,
         )
         works.append(work)
     to_the_end = {work.command: work.packets is None for work in works}
@@ -534,20 +550,33 @@ def sound(facts: VideoFacts) -> Encode:
 
 
 def _encode_sound(facts: VideoFacts, *, to_the_end: bool) -> Command:
-    source: tuple[str, ...] = (
-        *open_source(facts),
+    """Decoded and encoded again by one FFmpeg: samples first, which go round by a decoder of their own.
+
+    Where the source changes its channels or its rate on the way, FFmpeg begins the filters anew, and what was
+    heard until then would be silence once more; behind the samples nothing ever changes.
+    """
+    stream = f"0:{facts.audio_stream}"
+    source = _open_whole(facts)
+    beside = (
         *_beside(facts, facts.video_stream),
-        "-map", f"0:{facts.audio_stream}",
+        "-map", stream, "-c", "copy", "-frames:a", "1", "-f", "data", FIRST_PACKET,
     )  # fmt: skip
     trim = ""
-    if facts.index is not None and facts.index.sound is not None:
-        source = ("-copyts", *open_source(facts), "-map", "0:0")
-        trim = "atrim=start={0},asetpts=round(PTS-({1})/TB),"
+    if facts.index is not None:
+        stream, source, beside = "0:0", ("-copyts", *open_source(facts)), ()
+        trim = "atrim=start={1},asetpts=round(PTS-({2})/TB),"
     # A packet more than is wanted: the last one of a run is cut short.
-    pad, limit = ("", ()) if to_the_end else (",apad", ("-t", "{2}"))
+    pad, limit = ("apad=whole_dur={0}s", ()) if to_the_end else ("apad", ("-t", "{0}"))
     return (
         *source,
-        "-af", trim + _ON_TIME + pad,
+        "-map", stream,
+        "-af", f"{trim}{_stereo(facts)},aresample={chunks.SAMPLE_RATE},{_AT_LEAST_ONE}",
+        "-c:a", "pcm_f32le",
+        "-f", "null", "-",
+        *beside,
+        "-dec", "0:0",
+        "-filter_complex", f"[dec:0]{_ON_TIME},{pad}[sound]",
+        "-map", "[sound]",
         "-c:a", "aac",
         "-b:a", str(SOUND_BITS),
         "-ac", "2",
@@ -560,6 +589,20 @@ def _encode_sound(facts: VideoFacts, *, to_the_end: bool) -> Command:
         "-f", "mp4",
         _PACKETS,
     )  # fmt: skip
+
+
+def _stereo(facts: VideoFacts) -> str:
+    """Filters to two channels."""
+    field = facts.audio_ambisonic
+    if not field:
+        return _STEREO
+    # As two microphones hear it that look to the sides, cardioids: W + Y and W - Y (AmbiX: ACN, SN3D).
+    left, right = "0.5*c0+0.5*c1", "0.5*c0-0.5*c1"
+    if (
+        facts.audio_channels == field + 2
+    ):  # what is not turned with the head, in stereo (RFC 8486, 3.1)
+        left, right = f"{left}+c{field}", f"{right}+c{field + 1}"
+    return f"aformat=sample_fmts=fltp,pan=stereo|c0={left}|c1={right}"
 
 
 def _heard(index: Index, sound: Coded, begin: float, end: float) -> tuple[Excerpt, float]:

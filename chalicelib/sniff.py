@@ -33,6 +33,10 @@ _VIDEOS = (
     (b"FLV\x01", "flv"),
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
     (b"\x00\x00\x01\xba", "mpeg"),
+    # ISO/IEC 11172-2 and 13818-2: a sequence header, with which a stream begins that is in no container.
+    (b"\x00\x00\x01\xb3", "mpegvideo"),
+    # SMPTE 377-1: the key of the partition pack that is a file's header.
+    (b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02", "mxf"),
 )
 # ISO/IEC 14496-12 boxes, and older QuickTime atoms, that a film may begin with.
 _MOV_BOXES = frozenset(

@@ -12,7 +12,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from pynamodb.exceptions import PynamoDBException
 
 from chalicelib import aws, excerpt, files, jobs, ledger, queues, works
-from chalicelib.errors import JobError, Transient
+from chalicelib.errors import JobError, TimedOut, Transient, defect
 from chalicelib.handlers import Invocation, Later
 from chalicelib.ledger import Claim
 from chalicelib.plan import (
@@ -87,11 +87,14 @@ def _run_claimed(
             raise _exhausted(row)
         plan = load_plan()
         made = _perform(job, plan, plan.task(task_id), invocation)
-    except JobError as error:
-        logger.warning("The task cannot be done", error_code=error.code, error=error.detail)
-        return ledger.fail_task(job.job_id, task_id, owner, jobs.failure(error))
     except Exception as error:
-        # Broken world, or our own mistake: tried again, and given up with this reason.
+        if isinstance(error, JobError) and (row.last_error or not isinstance(error, TimedOut)):
+            logger.warning("The task cannot be done", error_code=error.code, error=error.detail)
+            return ledger.fail_task(job.job_id, task_id, owner, jobs.failure(error))
+        if failure := defect(error):
+            logger.exception("The task cannot be done: a fault of ours")
+            return ledger.fail_task(job.job_id, task_id, owner, jobs.failure(failure))
+        # Broken world, or a busy machine: tried again, and given up with this reason.
         row.last_error = aws.explain(error)
         logger.exception("It will be tried again")
         if row.attempts >= settings().max_attempts:

@@ -17,6 +17,7 @@ import msgspec
 from chalicelib import chunks, mp4, playlists
 from chalicelib.errors import JobError
 from chalicelib.plan import (
+    FIRST_PACKET,
     Chunk,
     Command,
     Drawn,
@@ -141,7 +142,9 @@ def encode(
 
     args = work.run.args(command)
     if isinstance(work, Sound):
-        return _sound(work, made(args, work.run.excerpt), out)
+        parts = _sound(work, made(args, work.run.excerpt), out)
+        is_empty = FIRST_PACKET in args and not (folder / FIRST_PACKET).stat().st_size
+        return msgspec.structs.replace(parts, warning=_SILENT) if is_empty else parts
     for name in work.extra:
         shutil.copy(asset(name), folder / name)
     encoded = made(args, work.run.excerpt)
@@ -229,24 +232,23 @@ def _written(
     timescale: int,
     out: Path,
 ) -> Segment:
-    ends = [*(fragment.shown_at for fragment in inside[1:]), until]
-
-    def decoded(fragment: mp4.Fragment, end: int) -> list[int]:
-        begin = fragment.shown_at - delay
-        times = list(accumulate(fragment.shown_for(end), initial=begin))
-        if fragment is inside[0]:
-            return chunks.decoded_as_sound(times, fragment.shown_at, timescale)
-        return times
-
+    coded = [time for fragment in inside for time in fragment.times]
+    # Decoded in the order in which they are shown, so much earlier that each is there in time; where frames
+    # last longer than that, as early as what is coded behind them.
+    latest = [*accumulate(reversed(coded), min)][::-1]
+    times = [min(time - delay, last) for time, last in zip(sorted(coded), latest, strict=True)]
+    start = inside[0].shown_at
+    decoded = chunks.decoded_as_sound([*times, until - delay], start, timescale)
+    firsts = accumulate((len(fragment.times) for fragment in inside), initial=0)
     content = b"".join(
         mp4.fragment(
             number,
             fragment.times,
-            decoded(fragment, end),
+            decoded[first : first + len(fragment.times) + 1],
             fragment.keys,
             mp4.samples_of(data, fragment),
         )
-        for number, (fragment, end) in enumerate(zip(inside, ends, strict=True), 1)
+        for number, (fragment, first) in enumerate(zip(inside, firsts, strict=False), 1)
     )
     (out / segment.name).write_bytes(content)
     return msgspec.structs.replace(segment, size=len(content))
@@ -290,9 +292,17 @@ def _by_length(work: Chunk, header: bytes, fragments: Sequence[mp4.Fragment]) ->
     ]
 
 
+_SILENT = "The sound track of the film is empty: there is silence instead."
+# By how much sound may be longer than its container says: a packet or two, and what comes of rounding.
+_ROOM = 0.01
+_ROOM_SECONDS = 2.0
+
+
 def _sound(work: Sound, made: _Encoded, out: Path) -> Parts:
     data, header, fragments = made
-    packets = [data[fragment.data : fragment.end] for fragment in fragments][work.skip :]
+    packets = [data[fragment.data : fragment.end] for fragment in fragments]
+    _check_length(work, len(packets) * chunks.PACKET_SAMPLES / chunks.SAMPLE_RATE)
+    packets = packets[work.skip :]
     if work.packets is not None:
         packets = packets[: work.packets]
     if not packets or len(packets) < (work.packets or 0):
@@ -317,6 +327,14 @@ def _sound(work: Sound, made: _Encoded, out: Path) -> Parts:
         seconds=sum(segment.seconds for segment in segments),
         header=hashlib.sha256(header).hexdigest()[:16],
     )
+
+
+def _check_length(work: Sound, seconds: float) -> None:
+    most = work.most_seconds
+    if most is not None and seconds > most + max(_ROOM_SECONDS, _ROOM * most):
+        raise JobError(
+            "sound_not_exact", f"The sound came out {seconds:.0f} s long, instead of {most:.0f} s."
+        )
 
 
 def asset(name: str) -> Path:

@@ -60,7 +60,8 @@ def box(name: bytes, *parts: bytes) -> bytes:
 
 _FTYP = box(b"ftyp", b"qt  ", bytes(4), b"qt  ")
 # 16 × 16 pixels, in which there is something to see.
-_FRAME = bytes(range(256)) * 3
+FRAME = bytes(range(256)) * 3
+MEDIA_AT = len(_FTYP) + 8
 _MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 
 
@@ -77,22 +78,30 @@ def movie(
     edits: bytes = b"",
     tracks: int = 1,
     more: bytes = b"",
+    tables: tuple[bytes, ...] = (),
+    length: int | None = None,
+    media: bytes = b"",
 ) -> bytes:
     """A QuickTime film of two frames, with whatever is put into it."""
     width, height = size
-    media = box(b"mdat", _FRAME * 2)
+    media_data = box(b"mdat", media or FRAME * 2)
     described = struct.pack(
         ">6xH16xHHIIIH32xHh", 1, width, height, 0x480000, 0x480000, 0, 1, 24, -1
     )
     table = box(
         b"stbl",
         box(b"stsd", struct.pack(">4xI", 1), box(codec, described, entry)),
-        box(b"stts", struct.pack(">4xIII", 1, samples, ticks)),
-        box(b"stsc", struct.pack(">4xIIII", 1, 1, samples, 1)),
-        box(b"stsz", struct.pack(">4xII", len(_FRAME), samples)),
-        box(b"stco", struct.pack(">4xII", 1, len(_FTYP) + 8)),
+        *(
+            tables
+            or (
+                box(b"stts", struct.pack(">4xIII", 1, samples, ticks)),
+                box(b"stsc", struct.pack(">4xIIII", 1, 1, samples, 1)),
+                box(b"stsz", struct.pack(">4xII", len(FRAME), samples)),
+                box(b"stco", struct.pack(">4xII", 1, MEDIA_AT)),
+            )
+        ),
     )
-    length = min(samples * ticks, 2**32 - 1)
+    length = min(samples * ticks, 2**32 - 1) if length is None else length
     media_header = box(b"mdhd", struct.pack(">4x8xIIHH", timescale, length, 0, 0))
     handler = box(b"hdlr", bytes(4), b"mhlrvide", bytes(12), b"\0")
     references = box(b"dinf", box(b"dref", struct.pack(">4xI", len(drefs)), *drefs))
@@ -108,7 +117,7 @@ def movie(
     movie_header = box(
         b"mvhd", struct.pack(">4x8xIIIH10x", timescale, length, 0x10000, 0x100), _MATRIX, bytes(28)
     )
-    return _FTYP + media + box(b"moov", movie_header, track * tracks, more)
+    return _FTYP + media_data + box(b"moov", movie_header, track * tracks, more)
 
 
 def _alias(path: str) -> bytes:
@@ -148,7 +157,7 @@ def matroska(
         + track
     )
     frames = b"".join(
-        element(0xA3, b"\x81" + struct.pack(">hB", time, 0x80) + _FRAME[:384]) for time in (0, 40)
+        element(0xA3, b"\x81" + struct.pack(">hB", time, 0x80) + FRAME[:384]) for time in (0, 40)
     )
     return head + element(
         0x18538067,
@@ -182,7 +191,7 @@ def avi(
     bitmap = struct.pack("<IiiHHIIiiII", 40, 16, 16, 1, 24, 0, 768, 0, 0, 0, 0)
     stream = chunk(b"LIST", b"strl", chunk(b"strh", header), chunk(b"strf", bitmap), super_index)
     headers = chunk(b"LIST", b"hdrl", chunk(b"avih", main), stream, streams)
-    media = chunk(b"LIST", b"movi", 2 * chunk(b"00db", _FRAME), packets)
+    media = chunk(b"LIST", b"movi", 2 * chunk(b"00db", FRAME), packets)
     return chunk(b"RIFF", b"AVI ", headers, media, index)
 
 

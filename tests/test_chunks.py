@@ -381,7 +381,8 @@ def test_a_part_of_the_sound_in_which_nothing_is_said_is_silence(
     silence = ("-af", f"aselect='lt(t,{begun}-0.1)+gt(t,40)'")
     clip(path, "5", "-g", "25", *silence, size="64x64", seconds=56, sound=True)
     samples = heard(run(path, tmp_path / "made", "transcode_720p")["transcode_720p"].path)
-    assert len(samples) == 56 * 48000
+    # A gap is filled to a sample; with it the last packet may be one more.
+    assert 56 * 48000 <= len(samples) <= 56 * 48000 + chunks.PACKET_SAMPLES
     loud = [abs(samples[at * 48000 : (at + 1) * 48000]).max() > 0.1 for at in range(56)]
     assert loud == [second < begun or second >= 40 for second in range(56)]
 

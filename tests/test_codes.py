@@ -52,7 +52,9 @@ def test_every_refusal_is_in_the_catalogue_and_no_other() -> None:
 
 
 def test_every_failure_of_a_job_is_in_the_catalogue_and_no_other() -> None:
-    assert {code for kind, code in raised() if kind in ("JobError", "error")} == set(FAILURES)
+    assert {code for kind, code in raised() if kind in ("JobError", "TimedOut", "error")} == set(
+        FAILURES
+    )
 
 
 def test_every_refusal_of_the_gateway_is_in_the_catalogue() -> None:

@@ -32,11 +32,13 @@ from chalicelib import (
     intake,
     jobs,
     ledger,
+    mp4,
     planning,
     queues,
+    renditions,
 )
 from chalicelib.api import FromKeyRequest, PresignRequest
-from chalicelib.errors import JobError
+from chalicelib.errors import JobError, TimedOut, defect
 from chalicelib.ledger import Claim
 from chalicelib.media import Facts
 from chalicelib.plan import GENERATION, Plan, work_folder
@@ -515,6 +517,81 @@ def test_a_broken_world_is_retried_and_then_given_up_with_its_reason(sample: Sam
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "attempts_exhausted")
     assert "was tried 5 times. AWS answered SlowDown" in job.error
+
+
+def test_a_bug_that_a_file_meets_each_time_ends_its_step_at_once(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver("intake", drop("a.mp4", sample("small.mp4").read_bytes(), pipeline="transcode_720p"))
+    monkeypatch.setattr(mp4, "_MOST_MOVIE_TIMESCALE", -1)  # what no field has room for
+    drain()
+    job = only_job()
+    assert (job.status, job.error_code) == (FAILURE, "defect")
+    assert "nobody foresaw (error). It is a fault of ours." in job.error
+    task = ledger.get_task(job.id, "transcode_720p")
+    assert task is not None
+    assert task.attempts == 1
+
+
+def test_a_bug_of_planning_ends_the_job_at_once(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renditions, "_PIXELS_A_SECOND", 0)
+    assert deliver("intake", drop("a.mp4", sample("small.mp4").read_bytes())) == []
+    job = only_job()
+    assert (job.status, job.error_code) == (FAILURE, "defect")
+    assert "(ZeroDivisionError)" in job.error
+
+
+def test_what_fails_while_the_world_is_asked_is_no_bug_of_ours() -> None:
+    def raised(module: str, error: Exception) -> JobError | None:
+        names: dict[str, Any] = {"__name__": module}
+        exec("def fail(error):\n    raise error", names)
+        try:
+            names["fail"](error)
+        except Exception as caught:
+            return defect(caught)
+        raise AssertionError
+
+    assert raised("chalicelib.mp4", ValueError()) is not None
+    assert raised("chalicelib.files", ValueError()) is None
+    assert raised("chalicelib.mp4", OSError()) is None
+    assert raised("chalicelib.mp4", MemoryError()) is None
+    assert raised("chalicelib.works", RuntimeError("can't start new thread")) is None
+    assert raised("botocore.client", KeyError("Body")) is None
+
+
+def test_a_limit_by_the_clock_is_tried_once_more(sample: Sample) -> None:
+    deliver("intake", drop("a.mp4", sample("small.mp4").read_bytes(), pipeline="transcode_720p"))
+    job_id = only_job().id
+    body = message(job_id, "720p.0")
+    take("encode")
+    assert deliver("encode", body, receives=20, seconds=0.01) == [body]
+    assert only_job().status == STARTED
+    pause_for(-1, job_id, "720p.0")
+    assert deliver("encode", body, receives=20, seconds=0.01) == []
+    assert only_job().error_code == "step_timeout"
+
+
+@pytest.mark.parametrize(("slow", "status"), [(1, SUCCESS), (2, FAILURE)])
+def test_a_look_that_takes_too_long_is_taken_once_more(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch, slow: int, status: str
+) -> None:
+    looks = iter([True] * slow + [False])
+    look = intake.inspect_source
+
+    def inspect_source(*args: Any) -> Any:
+        if next(looks):
+            raise TimedOut("decoder_timeout", "Reading the file took longer than the 15 s.")
+        return look(*args)
+
+    monkeypatch.setattr(intake, "inspect_source", inspect_source)
+    event = drop("a.jpg", sample("photo.jpg").read_bytes(), pipeline="thumbnail")
+    assert deliver("intake", event) == [event]
+    assert deliver("intake", event, receives=2) == []
+    drain()
+    job = only_job()
+    assert (job.status, job.error_code) == (status, "decoder_timeout" if slow == 2 else "")
 
 
 @pytest.mark.parametrize("instead", [None, b'{"tasks": [{"id": "of another shape"}]}'])

@@ -1,0 +1,155 @@
+"""Containers that broadcasters and archives use, and what lies in them besides pictures and sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import pytest
+
+from chalicelib import probe
+from chalicelib.errors import JobError
+from chalicelib.media import VideoFacts
+from infra import samples
+from tests.local import chunks_of, facts_of, run
+
+pytestmark = pytest.mark.media
+variants = pytest.mark.variants
+BOTH = ("transcode_720p", "hls_720p")
+
+
+def made(path: Path, *output: str, rate: str = "25", seconds: float = 3, sounds: int = 0) -> None:
+    heard = [
+        word
+        for number in range(sounds)
+        for word in ("-f", "lavfi", "-i", f"sine=f={440 * (number + 1)}:d={seconds}:r=48000")
+    ]
+    maps = [word for number in range(sounds + 1) for word in ("-map", str(number))]
+    samples.run_ffmpeg(
+        "-f", "lavfi", "-i", f"testsrc2=size=320x240:rate={rate}:duration={seconds}",
+        *heard, *maps, *output, str(path),
+    )  # fmt: skip
+
+
+def shown(path: Path) -> list[float]:
+    with av.open(str(path)) as container:
+        times = [float(frame.time or 0) for frame in container.decode(video=0)]
+    return [time - times[0] for time in times]
+
+
+MPEG2 = ("-c:v", "mpeg2video", "-bf", "2", "-g", "12", "-b:v", "3M", "-pix_fmt", "yuv420p")
+PCM = ("-c:a", "pcm_s16le")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(
+    ("name", "rate", "output", "sounds", "demuxer"),
+    [
+        ("raw.m2v", "25", MPEG2, 0, "mpegvideo"),
+        ("op1a.mxf", "25", (*MPEG2, *PCM), 1, "mxf"),
+        pytest.param("film.m2v", "24000/1001", MPEG2, 0, "mpegvideo", marks=variants),
+        pytest.param("ntsc.m2v", "30000/1001", MPEG2, 0, "mpegvideo", marks=variants),
+        pytest.param("fast.m2v", "60000/1001", MPEG2, 0, "mpegvideo", marks=variants),
+        pytest.param(
+            "raw.m1v", "30000/1001", ("-c:v", "mpeg1video", "-bf", "2", "-g", "12", "-b:v", "3M"),
+            0, "mpegvideo", marks=variants,
+        ),
+        pytest.param(
+            "intra.m2v", "25", ("-c:v", "mpeg2video", "-g", "1", "-b:v", "9M"), 0, "mpegvideo",
+            marks=variants,
+        ),
+        pytest.param(
+            "plain.m2v", "25", ("-c:v", "mpeg2video", "-bf", "0", "-g", "9", "-b:v", "3M"), 0,
+            "mpegvideo", marks=variants,
+        ),
+        pytest.param("tracks.mxf", "25", (*MPEG2, *PCM), 4, "mxf", marks=variants),
+        pytest.param("fine.mxf", "25", (*MPEG2, "-c:a", "pcm_s24le"), 2, "mxf", marks=variants),
+        pytest.param("ntsc.mxf", "30000/1001", (*MPEG2, *PCM), 1, "mxf", marks=variants),
+        pytest.param("silent.mxf", "25", MPEG2, 0, "mxf", marks=variants),
+        pytest.param(
+            "dnxhd.mxf", "25",
+            ("-c:v", "dnxhd", "-profile:v", "dnxhr_lb", "-pix_fmt", "yuv422p", *PCM), 1, "mxf",
+            marks=variants,
+        ),
+        pytest.param(
+            "h264.mxf", "25",
+            ("-c:v", "libx264", "-profile:v", "high", "-preset", "fast", "-pix_fmt", "yuv420p", *PCM),
+            1, "mxf", marks=variants,
+        ),
+    ],
+)  # fmt: skip
+def test_what_broadcasters_send_is_taken(
+    tmp_path: Path,
+    name: str,
+    rate: str,
+    output: tuple[str, ...],
+    sounds: int,
+    demuxer: str,
+    chunked: bool,
+) -> None:
+    path = tmp_path / name
+    made(path, *output, rate=rate, sounds=sounds, seconds=14 if chunked else 3)
+    facts = facts_of(path)
+    assert isinstance(facts, VideoFacts)
+    assert facts.demuxer == demuxer
+    with chunks_of(0.0001 if chunked else 60):
+        results = run(path, tmp_path / "made", *BOTH)
+    above, _, below = rate.partition("/")
+    frames = round((14 if chunked else 3) * int(above) / int(below or 1))
+    wanted = [number * int(below or 1) / int(above) for number in range(frames)]
+    for result in results.values():
+        assert shown(result.path) == pytest.approx(wanted, abs=0.001)
+        assert result.made.warning == ""
+        with av.open(str(result.path)) as container:
+            assert len(container.streams.audio) == bool(sounds)
+
+
+def test_a_raw_stream_is_counted_however_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "COUNT_BYTES", 0)
+    path = tmp_path / "raw.m2v"
+    made(path, *MPEG2)
+    facts = facts_of(path)
+    assert isinstance(facts, VideoFacts)
+    assert facts.seconds == pytest.approx(3, abs=0.05)
+
+
+def attached(path: Path, fonts: int, *, kind: str = "font/ttf") -> None:
+    """A film with files in it, as subtitles need them."""
+    film, font = path.with_suffix(".plain.mkv"), path.with_suffix(".ttf")
+    made(film, "-c:v", "libx264", "-preset", "ultrafast", "-s", "160x96", seconds=1)
+    font.write_bytes(b"\0\1\0\0" + bytes(100))
+    samples.run_ffmpeg(
+        "-i", str(film), *(word for _ in range(fonts) for word in ("-attach", str(font))),
+        "-c", "copy", *(
+            word for n in range(fonts) for word in (f"-metadata:s:t:{n}", f"mimetype={kind}")
+        ),
+        str(path),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fonts", "kind"),
+    [
+        (70, "font/ttf"),
+        pytest.param(200, "application/x-truetype-font", marks=variants),
+        pytest.param(100, "application/octet-stream", marks=variants),
+        pytest.param(64, "application/vnd.ms-opentype", marks=variants),
+    ],
+)
+def test_what_is_attached_is_no_stream(tmp_path: Path, fonts: int, kind: str) -> None:
+    path = tmp_path / "fonts.mkv"
+    attached(path, fonts, kind=kind)
+    assert len(shown(run(path, tmp_path / "made", "transcode_720p")["transcode_720p"].path)) == 25
+
+
+def test_too_many_streams_are_too_many_beside_what_is_attached(tmp_path: Path) -> None:
+    path = tmp_path / "fonts.mkv"
+    attached(path, 3)
+    with (
+        path.open("rb") as file,
+        pytest.raises(JobError, match="1 streams; at most 0"),
+        probe.opened(file, "matroska", path.stat().st_size, 0),
+    ):
+        pass

@@ -1,0 +1,291 @@
+"""Tables of samples that are odd, or made to harm: a film or a refusal comes of them, and never an exception.
+
+What is made of a film's numbers is tried without decoding: index, plan, excerpts, fragments, the joined MP4.
+"""
+
+from __future__ import annotations
+
+import struct
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from chalicelib import chunks, excerpt, mp4, playlists, works
+from chalicelib.errors import JobError
+from chalicelib.media import VideoFacts
+from chalicelib.plan import Chunk, Plan, Poster, Sound
+from chalicelib.planning import make_plan
+from chalicelib.steps import find_steps
+from infra import samples
+from tests.attacks import FRAME, MEDIA_AT, box, movie
+from tests.conftest import LOCAL
+from tests.local import chunks_of, facts_of
+
+pytestmark = pytest.mark.media
+
+# Of 32 bits: what is likely, and what is at an edge of something.
+EDGES = (0, 1, 2**15, 2**16, 2**28, 2**29, 2**30, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1)
+odd = st.one_of(st.sampled_from(EDGES), st.integers(0, 2**32 - 1))
+ticks = st.one_of(st.sampled_from([1, 100, 512, 512, 512, 3000]), st.integers(0, 20_000), odd)
+scales = st.one_of(st.sampled_from([600, 12_800, 44_100, 90_000]), odd)
+
+
+def full(kind: bytes, *rows: tuple[int, ...], head: tuple[int, ...] = ()) -> bytes:
+    """A table: what comes before the number of its rows, that, and the rows."""
+    numbers = [*head, len(rows), *(value for row in rows for value in row)]
+    return box(kind, bytes(4), struct.pack(f">{len(numbers)}I", *numbers))
+
+
+def runs(draw: Any, count: int, values: st.SearchStrategy[int]) -> list[tuple[int, int]]:
+    """So many samples in runs that are equal; sometimes of another number of them."""
+    found = []
+    left = count
+    while left > 0:
+        length = min(left, draw(st.integers(1, max(1, count))))
+        found.append((length, draw(values)))
+        left -= length
+    if draw(st.integers(0, 9)) == 0:
+        found.append((draw(odd), draw(values)))
+    return found
+
+
+def track_tables(draw: Any, size: int) -> tuple[bytes, ...]:
+    """The tables of a track whose samples have so many bytes, or others."""
+    count = draw(st.integers(1, 30))
+    places = st.integers(0, 8).map(lambda n: MEDIA_AT + n * size)
+    sizes = st.one_of(*[st.just(size)] * 9, odd)
+    tables = [
+        full(b"stts", *runs(draw, count, ticks)),
+        full(b"stsc", (1, 1, 1)),
+        full(b"stsz", *[(draw(sizes),) for _ in range(count)], head=(0,)),
+        full(b"stco", *[(draw(st.one_of(*[places] * 9, odd)),) for _ in range(count)]),
+    ]
+    if draw(st.booleans()):
+        tables.append(full(b"ctts", *runs(draw, count, ticks)))
+    if draw(st.booleans()):
+        keys = draw(st.sets(st.integers(2, count + 1), max_size=count))
+        tables.append(full(b"stss", *[(n,) for n in sorted({1, *keys})]))
+    return tuple(tables)
+
+
+edit = st.tuples(odd | ticks, st.one_of(st.just(0), ticks, odd))
+
+
+@st.composite
+def movies(draw: Any) -> bytes:
+    """Films whose pictures, and sound if they have any, are said to be where and when it comes."""
+    scale = draw(scales)
+    edits = b""
+    if draw(st.booleans()):
+        rows = draw(st.lists(edit, max_size=3))
+        edits = box(b"edts", full(b"elst", *[(lasts, time, 0x10000) for lasts, time in rows]))
+    sound = b""
+    if draw(st.booleans()):
+        sound = _sound(draw(scales), draw(odd | ticks), track_tables(draw, 200))
+    return movie(
+        timescale=scale,
+        tables=track_tables(draw, len(FRAME)),
+        length=draw(st.one_of(st.just(5120), odd)),
+        edits=edits,
+        more=sound,
+        media=FRAME * 10,
+    )
+
+
+def _sound(scale: int, length: int, tables: tuple[bytes, ...]) -> bytes:
+    described = struct.pack(">6xH8xHHHHI", 1, 1, 16, 0, 0, 48000 << 16)
+    table = box(b"stbl", box(b"stsd", struct.pack(">4xI", 1), box(b"twos", described)), *tables)
+    handler = box(b"hdlr", bytes(4), b"mhlrsoun", bytes(12), b"\0")
+    references = box(b"dinf", box(b"dref", struct.pack(">4xI", 1), box(b"url ", b"\0\0\0\1")))
+    media_header = box(b"mdhd", struct.pack(">4x8xIIHH", scale, length, 0, 0))
+    information = box(b"minf", box(b"smhd", bytes(8)), references, table)
+    head = struct.pack(">I8xI4xI60x", 7, 2, length)
+    return box(b"trak", box(b"tkhd", head), box(b"mdia", media_header, handler, information))
+
+
+@pytest.fixture(scope="module")
+def headers() -> tuple[bytes, bytes]:
+    """Initialisations as FFmpeg writes them, of pictures and of sound."""
+    found = []
+    for number, chosen in enumerate((("-an", "-c:v", "libx264"), ("-vn", "-c:a", "aac"))):
+        path = LOCAL / f"tables-header-{number}.mp4"
+        samples.run_ffmpeg(
+            "-f", "lavfi", "-i", "testsrc2=size=16x16:rate=25:duration=0.2",
+            "-f", "lavfi", "-i", "sine=duration=0.2",
+            *chosen, "-movflags", "+frag_keyframe+empty_moov+default_base_moof",
+            str(path),
+        )  # fmt: skip
+        found.append(mp4.split(path.read_bytes())[0])
+        path.unlink()
+    return found[0], found[1]
+
+
+def tried(path: Path, headers: tuple[bytes, bytes]) -> str:
+    """What comes of a film: the code of a refusal, or whether it is cut. Raises whatever else is raised."""
+    try:
+        facts = facts_of(path)
+    except JobError as error:
+        return error.code
+    assert isinstance(facts, VideoFacts)
+    steps = find_steps(("thumbnail", "watermark", "transcode_720p", "hls_720p"), JobError)
+    plan = make_plan("job", "a.mp4", facts, steps)
+    plan = msgspec.json.decode(msgspec.json.encode(plan), type=Plan)
+    if facts.index is None:
+        return "whole"
+    size = path.stat().st_size
+    for task in plan.tasks:
+        found = []
+        match task.work:
+            case Poster(candidates=candidates):
+                found = [run.excerpt for run in candidates if run.excerpt]
+            case Chunk() | Sound():
+                assert task.work.run.excerpt
+                found = [task.work.run.excerpt]
+                if isinstance(task.work, Chunk) and task.work.exact and task.work.exact.again:
+                    found.append(task.work.exact.again.excerpt)
+        for each in found:
+            coded = facts.index.sound if isinstance(task.work, Sound) else facts.index.pictures
+            assert coded is not None
+            packed = coded.rows[slice(*excerpt.rows_of(coded, each))]
+            made = excerpt.make(plan.samples(task), each, packed)
+            assert all(0 <= begin <= end <= size for begin, end in made.parts)
+    _join(plan, path.parent, headers)
+    return "cut"
+
+
+def _join(plan: Plan, out: Path, headers: tuple[bytes, bytes]) -> None:
+    """What workers and the packaging do with chunks that came out exactly as planned."""
+    tracks: dict[str, mp4.Track] = {}
+    for task in plan.tasks:
+        work = task.work
+        if not isinstance(work, Chunk):
+            continue
+        assert work.exact is not None
+        times = work.exact.times()
+        fragments = [
+            mp4.Fragment(0, 0, (0,) * len(shown), shown, (1,) * len(shown), (True,) * len(shown))
+            for shown in _groups(times[:-1], work.exact.starts)
+        ]
+        groups = works._planned(work, work.exact, fragments)
+        ends = [*(inside[0].shown_at for _, inside in groups[1:]), work.exact.end]
+        scale = work.exact.timescale
+        track = tracks.setdefault(work.command, mp4.Track(_with_scale(headers[0], scale), 1))
+        for (segment, inside), until in zip(groups, ends, strict=True):
+            data: Any = b""
+            works._written(segment, inside, until, data, work.delay, scale, out)
+            written = (out / segment.name).read_bytes()
+            for fragment in mp4.split(written)[1]:
+                track.add(fragment, 0)
+        assert playlists.planned(task)
+    for track in tracks.values():
+        mp4.index([track, _second_of_sound(headers[1])], 0)
+
+
+def _groups(times: list[int], starts: tuple[int, ...]) -> list[tuple[int, ...]]:
+    edges = [*starts, times[-1] + 1]
+    return [tuple(time for time in times if begin <= time < end) for begin, end in pairwise(edges)]
+
+
+def _with_scale(header: bytes, scale: int) -> bytes:
+    at = header.index(b"mdhd") + 16
+    return header[:at] + struct.pack(">I", scale) + header[at + 4 :]
+
+
+def _second_of_sound(header: bytes) -> mp4.Track:
+    track = mp4.Track(header, 1)
+    times = tuple(range(48_000 - 1024, 96_000, 1024))
+    count = len(times)
+    track.add(mp4.Fragment(0, 0, (9,) * count, times, (1024,) * count, (True,) * count), 0)
+    return track
+
+
+def _try_many(examples: int, folder: Path, headers: tuple[bytes, bytes]) -> dict[str, int]:
+    (folder / "made").mkdir(exist_ok=True)
+    path = folder / "made" / "source.mov"
+    codes: dict[str, int] = {}
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(movies())
+    def one(content: bytes) -> None:
+        path.write_bytes(content)
+        code = tried(path, headers)
+        codes[code] = codes.get(code, 0) + 1
+
+    with chunks_of(0.0001):
+        one()
+    return codes
+
+
+def test_no_table_breaks_what_is_computed_of_it(
+    tmp_path: Path, headers: tuple[bytes, bytes]
+) -> None:
+    codes = _try_many(60, tmp_path, headers)
+    assert codes["cut"] > 3
+    assert codes["whole"] > 3
+
+
+@pytest.mark.variants
+def test_many_more_tables(tmp_path: Path, headers: tuple[bytes, bytes]) -> None:
+    codes = _try_many(1500, tmp_path, headers)
+    assert codes["cut"] > 100
+
+
+# ── what is cut, whatever the numbers ───────────────────────────────────────────────────────────
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(
+    seconds=st.floats(0, 50_000),
+    rate=st.integers(1, 400_000),
+    part=st.floats(12, 120),
+)
+def test_parts_of_sound_cover_it_and_begin_where_both_rates_have_a_sample(
+    seconds: float, rate: int, part: float
+) -> None:
+    found = chunks.pieces(seconds, rate, 12, part)
+    assert found[0].first == 0
+    assert found[-1].behind is None
+    for piece, following in pairwise(found):
+        assert piece.behind == following.first > piece.first
+    for piece in found:
+        assert 0 <= piece.start <= piece.first
+        assert piece.start * chunks.PACKET_SAMPLES * rate % chunks.SAMPLE_RATE == 0
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(
+    gaps=st.lists(st.integers(1, 2**30), min_size=1, max_size=40),
+    start=st.integers(0, 2**40),
+    scale=st.integers(1, 1_000_000),
+)
+def test_frames_of_a_segment_are_decoded_before_they_are_shown(
+    gaps: list[int], start: int, scale: int
+) -> None:
+    begin = start + scale  # fragments begin at a second
+    times = list(accumulate(gaps, initial=begin - min(gaps[0], scale)))
+    decoded = chunks.decoded_as_sound(times, begin, scale)
+    assert len(decoded) == len(times)
+    assert all(later >= earlier for earlier, later in pairwise(decoded))
+    assert decoded[0] <= begin
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+def test_boxes_are_read_or_refused(content: bytes) -> None:
+    try:
+        found = list(mp4.boxes(content))
+    except ValueError:
+        return
+    assert sum(each.end - each.start for each in found) == len(content)
