@@ -22,7 +22,9 @@ _TAIL = 2000
 _LONGEST_LINE = 4000
 # What FFmpeg's own decoding thread says of pictures, whatever its decoders say: a frame that is marked as not
 # decoded whole (AVFrame's flags and decode_error_flags), or a packet that no frame comes of.
-_FAULT = re.compile(r"\[vist#[^]]*\] \[dec:[^]]*\] (corrupt decoded frame|Decoding error)")
+_FAULT = re.compile(
+    r"\[vist#[^]]*\] \[dec:[^]]*\] (corrupt decoded frame|Decoding error|Error submitting packet)"
+)
 # Address space that is mapped and never touched, the stacks of its threads above all.
 _UNTOUCHED_BYTES = 1024**3
 
