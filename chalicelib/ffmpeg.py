@@ -20,11 +20,14 @@ from chalicelib.watch import logger
 
 _TAIL = 2000
 _LONGEST_LINE = 4000
-# What FFmpeg's own decoding thread says of pictures, whatever its decoders say: a frame that is marked as not
-# decoded whole (AVFrame's flags and decode_error_flags), or a packet that no frame comes of.
-_FAULT = re.compile(
-    r"\[vist#[^]]*\] \[dec:[^]]*\] (corrupt decoded frame|Decoding error|Error submitting packet)"
+# What FFmpeg's own decoding thread says of pictures, whatever the decoder: that a frame is marked as not
+# decoded whole (AVFrame's flags and decode_error_flags), or that none comes of a packet.
+_MARKED = re.compile(
+    r"\[vist#[^]]*\] \[dec:[^]]*\] \[\w+\] (corrupt decoded frame|Decoding error|Error submitting)"
 )
+# Some decoders mark nothing, and tell of errors all the same. Not that pictures are gone which nothing refers
+# to: where H.264 is decoded from an open group on they never were there.
+_TOLD = re.compile(r"\[\w+ @ \w+\] \[(error|fatal)\] (?!mmco: unref short failure)")
 # Address space that is mapped and never touched, the stacks of its threads above all.
 _UNTOUCHED_BYTES = 1024**3
 
@@ -35,7 +38,7 @@ class Delivered(NamedTuple):
     frames: int
     seconds: float
     said: str = ""  # the end of its warnings and errors
-    faults: int = 0  # frames and packets that could not be decoded, or not without errors
+    faults: int = 0  # frames that were not decoded, or not without errors; else errors of decoders
 
 
 def run(
@@ -56,7 +59,7 @@ def run(
         "-nostdin",
         "-nostats",
         "-y",
-        "-v", "repeat+warning",  # each of them, for they are counted
+        "-v", "repeat+level+warning",  # each of them, for they are counted
         "-progress", "pipe:1",
         "-stats_period", "0.5",
         *args,
@@ -105,12 +108,13 @@ def run(
 
 
 def _listen(messages: IO[str]) -> tuple[int, str]:
-    """How many faults are told, and the end of it all; a damaged film can have millions of lines."""
-    faults, tail = 0, ""
+    """How many faults there are, and the end of it all; of a damaged film there can be millions of lines."""
+    marked, told, tail = 0, 0, ""
     while line := messages.readline(_LONGEST_LINE):
-        faults += bool(_FAULT.match(line))
+        marked += bool(_MARKED.match(line))
+        told += bool(_TOLD.match(line))
         tail = (tail + line)[-_TAIL:]
-    return faults, tail.strip()
+    return marked or told, tail.strip()
 
 
 def _follow(lines: Iterable[str], on_seconds: Callable[[float], None]) -> Delivered | None:

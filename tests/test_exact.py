@@ -271,12 +271,12 @@ def _said_once(stream: bytes) -> Iterator[bytes]:
 
 
 def damaged(path: Path, packets: Iterable[int], *output: str, **options: Any) -> None:
-    """A film in which the second half of some packets is not what it was."""
+    """A film in which the most of some packets is gone: zeros, which are no code."""
     whole = path.with_stem("whole")
     clip(whole, "25", "-g", "50", "-preset", "veryfast", "-bf", "0", *output, **options)
 
     def spoilt(packet: bytes) -> bytes:
-        return packet[: len(packet) // 2] + b"\x55" * (len(packet) - len(packet) // 2)
+        return packet[: len(packet) // 4].ljust(len(packet), b"\0")
 
     saying(whole, path, dict.fromkeys(packets, spoilt))
 
