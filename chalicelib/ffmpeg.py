@@ -26,7 +26,7 @@ _MARKED = re.compile(
     r"\[vist#[^]]*\] \[dec:[^]]*\] \[\w+\] (corrupt decoded frame|Decoding error|Error submitting)"
 )
 # Some decoders mark nothing, and tell of errors all the same; what writes does so of other things. Not that
-# pictures are gone which nothing refers to: where H.264 is decoded from an open group on they never were there.
+# pictures are gone which nothing refers to: where H.264 begins with an open group they never were there.
 _TOLD = re.compile(r"\[(?!(null|mp4) @)\w+ @ \w+\] \[(error|fatal)\] (?!mmco: unref short failure)")
 # Address space that is mapped and never touched, the stacks of its threads above all.
 _UNTOUCHED_BYTES = 1024**3
