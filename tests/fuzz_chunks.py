@@ -32,7 +32,7 @@ from infra import exactness
 from infra.samples import run_ffmpeg
 
 FOLDER = LOCAL / "fuzz"
-_SECONDS = 6
+_SECONDS = 4
 # So few frames may have errors without a word.
 _MOST_SILENT = 0.01
 _X264 = ("-c:v", "libx264", "-preset", "medium", "-g", "10", "-bf", "3")

@@ -13,7 +13,7 @@ import msgspec
 import numpy
 import pytest
 
-from chalicelib import excerpt, remux, renditions
+from chalicelib import excerpt, remux, renditions, works
 from chalicelib.errors import JobError
 from chalicelib.media import Coded, Cut, Index, VideoFacts
 from chalicelib.plan import Chunk, Excerpt, Plan
@@ -29,6 +29,9 @@ from tests.test_chunks import columns
 from tests.test_plan import FILM
 
 pytestmark = [pytest.mark.media, pytest.mark.usefixtures("short_chunks")]
+
+
+BUDGET = works.Budget(lambda: 600.0, 4 * 1024**3)
 
 
 class Film:
@@ -56,7 +59,7 @@ class Film:
     def made(self, *, whole: bool = False) -> tuple[Result, list[str]]:
         path, facts = self._whole if whole else self._chunked
         plan, folder = self._plan(facts), self._folder / ("whole" if whole else "chunks")
-        result = carry_out(plan, path, folder)["transcode_720p"]
+        result = carry_out(plan, path, folder, budget_of=lambda _: BUDGET)["transcode_720p"]
         return result, exactness.seen(plan, folder / "tasks")
 
     def differing(self) -> list[int]:
