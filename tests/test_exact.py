@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,10 @@ class Film:
 Say = Callable[[bytes], bytes]
 
 
-def saying(path: Path, target: Path, says: dict[int, Say]) -> None:
-    """The film with other bytes in some of its packets, by their numbers."""
+def saying(
+    path: Path, target: Path, says: dict[int, Say], keys: Collection[int] | None = None
+) -> None:
+    """The film with other bytes in some of its packets, by their numbers, or with other key frames."""
     with av.open(str(path)) as source, av.open(str(target), "w") as copy:
         video = source.streams.video[0]
         stream = copy.add_stream_from_template(video)
@@ -82,7 +84,8 @@ def saying(path: Path, target: Path, says: dict[int, Say]) -> None:
         for number, packet in enumerate(packets):
             said = av.Packet(says.get(number, bytes)(bytes(packet)))
             said.pts, said.dts, said.time_base = packet.pts, packet.dts, packet.time_base
-            said.duration, said.is_keyframe = packet.duration, packet.is_keyframe
+            said.duration = packet.duration
+            said.is_keyframe = packet.is_keyframe if keys is None else number in keys
             said.stream = stream
             copy.mux(said)
 
@@ -398,3 +401,35 @@ def test_films_of_the_corpus_are_in_chunks_what_they_are_as_a_whole(
     with shortest_chunks():
         film = Film(path, tmp_path)
         assert bool(film.differing()) == (path.name in EXPLAINED)
+
+
+def with_false_keys(path: Path, *output: str) -> None:
+    """A film whose container calls every fifth frame a key frame."""
+    whole = path.with_stem("whole")
+    clip(whole, "25", "-g", "250", *output, seconds=14)
+    saying(whole, path, {}, keys=range(0, 350, 5))
+
+
+FALSE_KEYS = {
+    "HEVC": X265,
+    "H.264": ("-preset", "veryfast", "-bf", "0"),
+    "H.264, B-frames": ("-preset", "veryfast", "-bf", "3"),
+    "MPEG-4": ("-c:v", "mpeg4", "-q:v", "4"),
+    "MPEG-2": ("-c:v", "mpeg2video", "-q:v", "4"),
+    "VP9": ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"),
+    "AV1": ("-c:v", "libsvtav1", "-preset", "12"),
+}
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [
+        name if name == "HEVC" else pytest.param(name, marks=pytest.mark.variants)
+        for name in FALSE_KEYS
+    ],
+)
+def test_a_key_frame_that_is_none_is_met_from_one_that_is(tmp_path: Path, codec: str) -> None:
+    path = tmp_path / "source.mp4"
+    with_false_keys(path, *FALSE_KEYS[codec])
+    film = Film(path, tmp_path)
+    assert film.differing() == []
