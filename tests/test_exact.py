@@ -251,7 +251,6 @@ def test_a_description_that_changes_on_the_way_is_met_from_the_start(tmp_path: P
     film = Film(path, tmp_path)
     assert film.chunks() > 3
     assert film.differing() == []
-    assert film.made()[0].made.warning == ""
 
 
 def joined_within(path: Path, *encodes: tuple[str, ...], **options: Any) -> None:
