@@ -29,7 +29,7 @@ from chalicelib.steps import find_steps
 from chalicelib.works import Budget
 
 RUNS = 3
-_BUDGET = Budget(lambda: 900.0, 10 * 1024**3)
+BUDGET = Budget(lambda: 900.0, 10 * 1024**3)
 
 
 class _Made(msgspec.Struct):
@@ -103,7 +103,7 @@ def encoded(film: Path, facts: VideoFacts, folder: Path) -> Path:
     from tests.local import carry_out
 
     plan = make_plan("job", film.name, facts, find_steps(["transcode_720p"], JobError))
-    return carry_out(plan, film, folder, budget_of=lambda _: _BUDGET)["transcode_720p"].path
+    return carry_out(plan, film, folder, budget_of=lambda _: BUDGET)["transcode_720p"].path
 
 
 def times(film: Path) -> list[Fraction]:

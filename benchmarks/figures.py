@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import median
 
 import msgspec
@@ -33,14 +34,20 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.name, value, baseline, f"{self.reduce([v / b for v, b in pairs]):.2f} ×"
 
     def reduce(self, values: list[float]) -> float:
-        if self.reduced == "max":
-            return max(values)
-        return p95(values) if self.reduced == "p95" else median(values)
+        return _REDUCE[self.reduced](values)
 
 
 def p95(values: list[float]) -> float:
     """The value that nineteen of twenty do not exceed (nearest rank)."""
     return sorted(values)[-(-len(values) * 95 // 100) - 1]
+
+
+_REDUCE: dict[str, Callable[[list[float]], float]] = {
+    "median": median,
+    "max": max,
+    "min": min,
+    "p95": p95,
+}
 
 
 def table(figures: list[Figure]) -> str:

@@ -2,8 +2,9 @@
 
 Made ones, and those of the corpus that can be cut. Each is told on stderr; the figures are the worst of all.
 
-Times and sound are compared with a whole whose index nobody has read; size and looks with one in a single
-chunk, whose key frames are as far apart: without an index they come sooner, where the frame rate varies.
+Times, sound and the frames that were decoded are compared with a whole whose index nobody has read; size and
+looks with one in a single chunk, whose key frames are as far apart: without an index they come sooner, where
+the frame rate varies.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 import numpy
 
-from benchmarks.chunks import encoded, times
+from benchmarks.chunks import BUDGET, encoded, times
 from benchmarks.figures import Figure
 from benchmarks.machine import stand_in_for_lambda
 from benchmarks.quality import quality
@@ -29,6 +30,7 @@ from chalicelib.planning import make_plan
 from chalicelib.steps import find_steps
 from corpus.decode import decode
 from corpus.sound import heard_lags
+from infra import exactness
 from infra.paths import ROOT
 
 _CORPUS = ROOT.parent / "shared" / "corpus" / "videos"
@@ -47,10 +49,12 @@ class _Kind(NamedTuple):
 
     parts: int
     frames: int
+    others: int  # frames that were decoded otherwise
     time: float
     size: float
     vmaf: float  # what is lost
     psnr: float
+    worst: float  # of a frame beside the whole's
     sound: list[float]  # how late, beside the film's: where it begins, and where it ends
     joins: list[float]  # what differs where parts of the sound meet
 
@@ -62,6 +66,18 @@ def measure() -> list[Figure]:
     name = f"{len(found)} kinds of film in chunks, "
     lags = [abs(lag) for kind in found for lag in kind.sound]
     return [
+        Figure(
+            f"{name}frames decoded otherwise than as a whole",
+            "",
+            [k.others for k in found],
+            reduced="max",
+        ),
+        Figure(
+            f"{name}PSNR of a frame beside the whole's",
+            "dB",
+            [k.worst for k in found],
+            reduced="min",
+        ),
         Figure(f"{name}difference of a frame's time", "ms", [k.time for k in found], reduced="max"),
         Figure(f"{name}MP4 beside the whole", "×", [k.size for k in found], reduced="max"),
         Figure(f"{name}VMAF lost", "", [k.vmaf for k in found], reduced="max"),
@@ -100,26 +116,37 @@ def _measure(name: str, film: Path) -> _Kind:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         with chunks_of(0.01):
-            plan = make_plan("job", film.name, facts, find_steps(["transcode_720p"], JobError))
-            chunked = encoded(film, facts, folder / "chunked")
+            plan, chunked, seen = _encoded(film, facts, folder / "chunked")
         with chunks_of(900):
-            whole = encoded(film, unindexed, folder / "whole")
+            _, whole, seen_whole = _encoded(film, unindexed, folder / "whole")
             single = encoded(film, facts, folder / "single")
         ours, theirs = times(chunked), times(whole)
         good, best = (quality(made, film, "bt709", facts, folder) for made in (chunked, single))
         kind = _Kind(
             parts=plan.sizes()["720p"],
             frames=len(ours),
+            others=len(exactness.differing(seen, seen_whole)),
             time=1000 * max(float(abs(a - b)) for a, b in zip(ours, theirs, strict=True)),
             size=chunked.stat().st_size / single.stat().st_size,
             vmaf=best.vmaf - good.vmaf,
             psnr=best.psnr - good.psnr,
+            worst=min(exactness.psnr(chunked, whole)),
             sound=_lags(chunked, film),
             joins=_joins(plan, chunked, whole),
         )
     said = kind._asdict() | {"time": f"{kind.time:.3f}", "size": f"{kind.size:.4f}"}
     print(f"  {name}: {said}", file=sys.stderr, flush=True)
     return kind
+
+
+def _encoded(film: Path, facts: VideoFacts, folder: Path) -> tuple[Plan, Path, list[str]]:
+    """The plan, the MP4 that comes of it, and digests of the frames that were decoded for that."""
+    from tests.local import carry_out
+
+    steps = find_steps(["transcode_720p"], JobError)
+    plan = exactness.noting(make_plan("job", film.name, facts, steps))
+    made = carry_out(plan, film, folder, budget_of=lambda _: BUDGET)["transcode_720p"].path
+    return plan, made, exactness.seen(plan, folder / "tasks")
 
 
 def _lags(made: Path, film: Path) -> list[float]:

@@ -62,7 +62,7 @@ def _narrowest(column: Column, kinds: str) -> str:
 def samples_of(job_id: str, coded: Coded) -> Samples:
     """What the plan of a job says of them."""
     rows = f"{work_folder(job_id)}samples-{coded.digest}.bin"
-    return Samples(coded.row, rows, coded.track, coded.last, coded.lag)
+    return Samples(coded.row, rows, coded.track, coded.last, coded.lag, coded.preamble)
 
 
 def count(coded: Coded) -> int:
@@ -84,7 +84,10 @@ def bytes_read(samples: Samples, excerpt: Excerpt) -> int:
 
 
 class Made(NamedTuple):
-    """An excerpt: its head, and the parts of the film that follow it, one behind the other."""
+    """An excerpt: its head, and the parts of the film that follow it, one behind the other.
+
+    The head ends with what is put before the first sample, which the first part begins with.
+    """
 
     head: bytes
     parts: list[tuple[int, int]]
@@ -93,7 +96,8 @@ class Made(NamedTuple):
 def make(samples: Samples, excerpt: Excerpt, packed: bytes) -> Made:
     """The excerpt, of the rows of its samples.
 
-    What is shown first of them is shown `samples.lag` ticks after the start.
+    What is shown first of them is shown `samples.lag` ticks after the start. The first one begins with what
+    the film's own first one does.
     """
     after, marked, later = zip(*struct.iter_unpack(samples.row, packed), strict=True)
     track = mp4.Track(samples.track, start=0)
@@ -104,12 +108,21 @@ def make(samples: Samples, excerpt: Excerpt, packed: bytes) -> Made:
     track.keys.extend([n for n, value in zip(numbers, marked, strict=True) if value & 1] or numbers)
     track.last = samples.last
     parts = _joined(zip(begins, map(add, begins, track.sizes), strict=True))
+    preamble = samples.preamble if excerpt.samples[0] else b""
+    # Nothing may lie between that and the first sample.
+    ahead = track.sizes[0] if preamble and begins[0] > parts[0][0] else 0
     firsts = [begin for begin, _ in parts]
-    before = list(accumulate((end - begin for begin, end in parts), initial=0))
+    sizes = (end - begin for begin, end in parts)
+    before = list(accumulate(sizes, initial=len(preamble) + ahead))
     for begin in begins:
         part = bisect_right(firsts, begin) - 1
         track.runs.append((before[part] + begin - firsts[part], 1))
-    return Made(mp4.excerpt(track, samples.lag, before[-1]), parts)
+    if preamble:
+        track.runs[0] = 0, 1
+        track.sizes[0] += len(preamble)
+    if ahead:
+        parts.insert(0, (begins[0], begins[0] + ahead))
+    return Made(mp4.excerpt(track, samples.lag, before[-1]) + preamble, parts)
 
 
 def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

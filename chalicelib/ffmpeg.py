@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import re
 import signal
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from sluice_ffmpeg import path as binary
 
@@ -17,7 +18,16 @@ from chalicelib.child import confine
 from chalicelib.errors import JobError, SluiceError, TimedOut, Transient
 from chalicelib.watch import logger
 
-_STDERR_TAIL = 2000
+_TAIL = 2000
+_LONGEST_LINE = 4000
+# What FFmpeg's own decoding thread says of pictures, whatever the decoder: that a frame is marked as not
+# decoded whole (AVFrame's flags and decode_error_flags), or that none comes of a packet.
+_MARKED = re.compile(
+    r"\[vist#[^]]*\] \[dec:[^]]*\] \[\w+\] (corrupt decoded frame|Decoding error|Error submitting)"
+)
+# Some decoders mark nothing, and tell of errors all the same; what writes does so of other things. Not that
+# pictures are gone which nothing refers to: where H.264 begins with an open group they never were there.
+_TOLD = re.compile(r"\[(?!(null|mp4) @)\w+ @ \w+\] \[(error|fatal)\] (?!mmco: unref short failure)")
 # Address space that is mapped and never touched, the stacks of its threads above all.
 _UNTOUCHED_BYTES = 1024**3
 
@@ -27,8 +37,8 @@ class Delivered(NamedTuple):
 
     frames: int
     seconds: float
-    # The end of what it told as errors; as warnings too, where the arguments ask for them.
-    said: str = ""
+    said: str = ""  # the end of its warnings and errors
+    faults: int = 0  # frames that were not decoded, or not without errors; else errors of decoders
 
 
 def run(
@@ -49,42 +59,43 @@ def run(
         "-nostdin",
         "-nostats",
         "-y",
-        "-v", "error",
+        "-v", "repeat+level+warning",  # each of them, for they are counted
         "-progress", "pipe:1",
         "-stats_period", "0.5",
         *args,
     )  # fmt: skip
     expired = threading.Event()
-    # A file for stderr: with two pipes and one reader, the one that is full stops the other.
-    with tempfile.TemporaryFile() as stderr:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={},  # no credential reaches it
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            preexec_fn=confine(memory_bytes + _UNTOUCHED_BYTES),
-        )
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env={},  # no credential reaches it
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        preexec_fn=confine(memory_bytes + _UNTOUCHED_BYTES),
+    )
 
-        def expire() -> None:
-            expired.set()
-            process.kill()
+    def expire() -> None:
+        expired.set()
+        process.kill()
 
-        watchdog = threading.Timer(max(0.0, seconds), expire)
-        watchdog.start()
+    watchdog = threading.Timer(max(0.0, seconds), expire)
+    watchdog.start()
+    assert process.stdout is not None
+    assert process.stderr is not None
+    # A reader for each: of two pipes with one, that which is full stops the other.
+    with ThreadPoolExecutor(1) as pool, process.stdout as lines, process.stderr as messages:
+        listening = pool.submit(_listen, messages)
         try:
-            assert process.stdout is not None
-            with process.stdout as lines:
-                delivered = _follow(lines, on_seconds)
+            delivered = _follow(lines, on_seconds)
             status = process.wait()
         finally:
             watchdog.cancel()
             process.kill()
             process.wait()
-        stderr.seek(max(0, stderr.seek(0, 2) - _STDERR_TAIL))
-        tail = stderr.read().decode(errors="replace").strip()
+        faults, tail = listening.result()
     if expired.is_set():
         raise TimedOut(
             "step_timeout",
@@ -93,7 +104,17 @@ def run(
     if delivered is None or status != 0:
         logger.warning("FFmpeg failed", status=status, stderr=tail)
         raise _failure(status)
-    return delivered._replace(said=tail)
+    return delivered._replace(said=tail, faults=faults)
+
+
+def _listen(messages: IO[str]) -> tuple[int, str]:
+    """How many faults there are, and the end of it all; of a damaged film there can be millions of lines."""
+    marked, told, tail = 0, 0, ""
+    while line := messages.readline(_LONGEST_LINE):
+        marked += bool(_MARKED.match(line))
+        told += bool(_TOLD.match(line))
+        tail = (tail + line)[-_TAIL:]
+    return marked or told, tail.strip()
 
 
 def _follow(lines: Iterable[str], on_seconds: Callable[[float], None]) -> Delivered | None:

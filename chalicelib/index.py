@@ -27,6 +27,7 @@ from chalicelib.media import (
     SoundCut,
     VideoFacts,
 )
+from chalicelib.preamble import MOST_BYTES, preamble
 from chalicelib.probe import Film, to_fraction
 from chalicelib.tables import Column, Columns, Moov, columns_of, copied, tables_of
 
@@ -104,6 +105,7 @@ def _index(film: Film, facts: VideoFacts) -> Index:
     lag = int((latest - times).max())
     if lag >= _MOST_LAG:
         raise Uncut("its frames are coded hours before they are shown")
+    pictures = _coded(packets, track, lag)
     sound, sound_cuts = None, list[SoundCut]()
     if facts.audio_stream is not None:
         audio = _Track(film, film.layout, container.streams[facts.audio_stream])
@@ -114,10 +116,18 @@ def _index(film: Film, facts: VideoFacts) -> Index:
         start_us=start_us,
         steps=durations,
         cuts=tuple(_cuts(packets, shown, latest, int(timescale))),
-        pictures=_coded(packets, track, lag),
+        pictures=msgspec.structs.replace(
+            pictures, preamble=preamble(facts.video_codec, pictures.track, _first(film, packets))
+        ),
         sound=sound,
         sound_cuts=tuple(sound_cuts),
     )
+
+
+def _first(film: Film, packets: _Packets) -> bytes:
+    """The first bytes of the first frame, which has been decoded: they are fetched already."""
+    film.source.seek(int(packets.begins[0]))
+    return film.source.read(min(int(packets.sizes[0]), MOST_BYTES))
 
 
 def _coded(packets: _Packets, track: _Track, lag: int = 0) -> Coded:

@@ -51,6 +51,7 @@ class Coded(msgspec.Struct, frozen=True):
     track: bytes  # what else the container says of them: ftyp and moov, without tables
     last: int = 1  # how many ticks the one lasts that is shown last
     lag: int = 0  # how many ticks later than another that is coded after it one is shown, at most
+    preamble: bytes = b""  # what the first sample says that the others are decoded by, too
 
 
 class Index(msgspec.Struct, frozen=True):

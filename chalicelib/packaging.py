@@ -40,7 +40,8 @@ def package(
         raise JobError("chunks_differ", "The video's parts were encoded in different ways.")
     frames = sum(part.parts.frames for part in pictures)
     seconds = sum(part.parts.seconds for part in pictures)
-    warnings = [work.warning, shortfall(work.frames, work.seconds, frames, seconds)]
+    faults = sum(part.parts.faults for part in pictures)
+    warnings = [work.warning, shortfall(work.frames, work.seconds, frames, seconds, faults)]
     warnings += [part.parts.warning for part in (*pictures, *sound)]
     if isinstance(work, Hls):
         name, size = _hls(work, pictures, sound, task.destination, frames / seconds)
@@ -60,14 +61,20 @@ def package(
 
 
 def shortfall(
-    frames: int | None, seconds: float, delivered_frames: int, delivered_seconds: float
+    frames: int | None,
+    seconds: float,
+    delivered_frames: int,
+    delivered_seconds: float,
+    faults: int = 0,
 ) -> str:
-    """A warning where less came out than the source promised; "" where all did.
+    """A warning where less came out than the source promised, or with errors; "" where all did, whole.
 
     Raises JobError `source_damaged` where it is less than nine tenths. Damaged frames are left out
-    silently by decoders that exit with 0, so both counts matter.
+    silently by decoders that exit with 0, or filled in, so all counts matter; `faults` is that of frames in
+    which the decoder found errors.
     """
-    parts = [delivered_seconds / seconds]
+    whole = (delivered_frames - faults) / delivered_frames
+    parts = [delivered_seconds / seconds, whole]
     if frames:
         parts.append(delivered_frames / frames)
     part = min(parts)
@@ -78,6 +85,11 @@ def shortfall(
     missing = (frames or 0) - delivered_frames
     if (frames and missing > 1) or seconds - delivered_seconds > max(0.5, 0.01 * seconds):
         return f"The file is damaged: {part:.1%} of the video could be decoded."
+    if faults:
+        return (
+            f"The file is damaged: {faults} of {delivered_frames} frames of the video could not be "
+            "decoded without errors."
+        )
     return ""
 
 

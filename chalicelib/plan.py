@@ -141,6 +141,7 @@ class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
     seconds: float
     header: str  # digest of the initialisation, which is the same for every part
     frames: int = 0
+    faults: int = 0  # in so many frames the decoder found errors
     codec: str = ""  # of pictures, as playlists name it
     warning: str = ""  # a sentence for whoever gets what is made of it
 
@@ -163,8 +164,9 @@ class Exact(msgspec.Struct, frozen=True):
     starts: tuple[int, ...]  # of each segment
     end: int  # of the last one
     timescale: int  # ticks a second
-    # What is read where what comes out is not exact; None where there was a run-up already.
-    again: RunUp | None = None
+    # What is read where what comes out is not exact, one after the other: the last one begins where the film
+    # does, if that is within reach.
+    again: tuple[RunUp, ...] = ()
 
     def times(self) -> list[int]:
         """When each frame is shown, and when the last one ends."""
@@ -238,6 +240,7 @@ class Samples(msgspec.Struct, frozen=True):
     track: bytes
     last: int
     lag: int
+    preamble: bytes = b""
 
 
 class Join(msgspec.Struct, frozen=True, tag="join"):

@@ -57,6 +57,11 @@ SOUND_BITS = 128_000
 # Pixels decoded and encoded in a second, by two cores.
 _PIXELS_A_SECOND = 250e6
 _SOUND_SPEED = 50
+# What it may take, about, to decode a chunk that is not exact from the film's start: to fetch that, to list
+# its samples, to decode it.
+_MOST_RUN_UP_SECONDS = 120.0
+_BYTES_A_SECOND = 50e6
+_SAMPLE_SECONDS = 0.0005
 # Sound that begins late, and gaps in it, are silence: packets follow each other without a time of their own.
 _ON_TIME = "aresample=48000:async=1:min_hard_comp=0.03:first_pts=0"
 # Of a track without any there is a moment of silence, which is made as long as the film then.
@@ -440,10 +445,10 @@ def _chunk(
         ",".join([f"{seconds:.6f}" for seconds in _before(index, times, starts, origin)]),
         f"{_us(index, origin - index.start) + chunks.START_SECONDS * 1_000_000}us",
     )
-    again = None
-    if can_run_up and not run_up:
-        longer, earlier = _excerpt(facts, index, chunks.Span(span.first - 1, span.behind))
-        again = RunUp(longer, _us(index, origin - earlier))
+    again = []
+    for earlier in _run_ups(facts, index, span.first - run_up):
+        longer, begin = _excerpt(facts, index, chunks.Span(earlier, span.behind))
+        again.append(RunUp(longer, _us(index, origin - begin)))
     work = Chunk(
         rendition.name,
         Run(own, excerpt),
@@ -458,12 +463,30 @@ def _chunk(
             starts=tuple(times[begin] * finer + later for begin, _ in parts),
             end=times[behind] * finer + later,
             timescale=facts.timescale,
-            again=again,
+            again=tuple(again),
         ),
         extra=(rendition.mark.image,) if rendition.mark else (),
     )
     cost = max(0.1, (behind - first) * _pixels(facts, rendition) / _PIXELS_A_SECOND)
     return Part(work, cost)
+
+
+def _run_ups(facts: VideoFacts, index: Index, first: int) -> list[int]:
+    """At which cuts an excerpt that begins with the `first` is to begin instead, if it is not exact.
+
+    With one group more, which is enough for a key frame that is none; and where the film does, for then its
+    frames are those of the film decoded as a whole, with the errors that they have there. Long films are not
+    decoded that far: the work of a chunk has a bound.
+    """
+    if first < 2:
+        return list(range(first))
+    seconds = index.cuts[first].sample * (
+        facts.width * facts.height / _PIXELS_A_SECOND + _SAMPLE_SECONDS
+    )
+    if seconds < _MOST_RUN_UP_SECONDS:
+        before = index.cuts[:first]
+        seconds += (max(map(_END, before)) - min(map(_BEGIN, before))) / _BYTES_A_SECOND
+    return [first - 1, 0] if seconds < _MOST_RUN_UP_SECONDS else [first - 1]
 
 
 def _us(index: Index, ticks: int) -> int:

@@ -138,7 +138,7 @@ def encode(
     out = folder / "out"
 
     def made(args: Command, excerpt: Excerpt | None) -> _Encoded:
-        return _read(_run(args, excerpt, folder, budget, fetch, on_seconds))
+        return _read(*_run(args, excerpt, folder, budget, fetch, on_seconds))
 
     args = work.run.args(command)
     if isinstance(work, Sound):
@@ -147,20 +147,51 @@ def encode(
         return msgspec.structs.replace(parts, warning=_SILENT) if is_empty else parts
     for name in work.extra:
         shutil.copy(asset(name), folder / name)
-    encoded = made(args, work.run.excerpt)
-    again = work.exact.again if work.exact else None
-    if work.exact and again and not _is_exact(work.exact, encoded.fragments):
-        logger.info("Not exact: again, with a run-up")
-        encoded = made(("-itsoffset", f"{-again.ahead_us}us", *args), again.excerpt)
-    return _chunk(work, encoded, out)
+    return _chunk(work, _encoded(work, args, made), out)
+
+
+def _encoded(
+    work: Chunk, args: Command, made: Callable[[Command, Excerpt | None], _Encoded]
+) -> _Encoded:
+    """What the last run makes of a chunk, or one that is exact. Raises JobError where none makes any."""
+    runs = [(args, work.run.excerpt)]
+    for again in work.exact.again if work.exact else ():
+        runs.append((("-itsoffset", f"{-again.ahead_us}us", *args), again.excerpt))
+    found: _Encoded | None = None
+    failed: JobError | None = None
+    for run_args, excerpt in runs:
+        try:
+            latest = made(run_args, excerpt)
+        except JobError as error:
+            if error.code != "conversion_failed":
+                raise
+            failed = error
+            continue
+        # Those of a run-up are counted, too, though they are none of the chunk's.
+        found = latest._replace(faults=min(latest.faults, found.faults if found else latest.faults))
+        if work.exact is None or _is_exact(work.exact, latest):
+            return found
+        logger.info("Not exact", faults=latest.faults)
+    if found is None:
+        assert failed
+        raise failed
+    return found
 
 
 class _Encoded(NamedTuple):
-    """The file that a run has made, and what is in it."""
+    """The file that a run has made, and what is in it; in so many frames its decoder found errors."""
 
     data: mmap.mmap
     header: bytes
     fragments: list[mp4.Fragment]
+    faults: int
+
+
+class _Ran(NamedTuple):
+    """The file that a run makes, if it makes one."""
+
+    path: Path
+    faults: int
 
 
 def _run(
@@ -170,34 +201,36 @@ def _run(
     budget: Budget,
     fetch: Fetch,
     on_seconds: Callable[[float], None] = lambda _: None,
-) -> Path:
-    """The file that a run makes, if it makes one."""
+) -> _Ran:
     from chalicelib import ffmpeg
 
     if excerpt:
         fetch(excerpt)
-    ffmpeg.run(
+    delivered = ffmpeg.run(
         args,
         folder=folder,
         seconds=budget.seconds(),
         memory_bytes=budget.memory_bytes,
         on_seconds=on_seconds,
     )
-    return folder / args[-1]
+    return _Ran(folder / args[-1], delivered.faults)
 
 
-def _read(path: Path) -> _Encoded:
+def _read(path: Path, faults: int) -> _Encoded:
     with path.open("rb") as file:
         data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-    return _Encoded(data, *mp4.split(data))
+    path.unlink()  # another run is not to write what is mapped
+    return _Encoded(data, *mp4.split(data), faults)
 
 
-def _is_exact(exact: Exact, fragments: Sequence[mp4.Fragment]) -> bool:
-    return sorted(time for fragment in fragments for time in fragment.times) == exact.times()[:-1]
+def _is_exact(exact: Exact, made: _Encoded) -> bool:
+    """Whether frames came out as planned, and none with errors: in the film as a whole it may have none."""
+    shown = sorted(time for fragment in made.fragments for time in fragment.times)
+    return not made.faults and shown == exact.times()[:-1]
 
 
 def _chunk(work: Chunk, made: _Encoded, out: Path) -> Parts:
-    data, header, fragments = made
+    data, header, fragments, faults = made
     if not fragments:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
     codec = mp4.codec_of(header)
@@ -219,6 +252,7 @@ def _chunk(work: Chunk, made: _Encoded, out: Path) -> Parts:
         seconds=sum(segment.seconds for segment in segments),
         header=hashlib.sha256(header).hexdigest()[:16],
         frames=frames,
+        faults=min(faults, frames),
         codec=codec,
     )
 
@@ -299,7 +333,7 @@ _ROOM_SECONDS = 2.0
 
 
 def _sound(work: Sound, made: _Encoded, out: Path) -> Parts:
-    data, header, fragments = made
+    data, header, fragments, _ = made
     packets = [data[fragment.data : fragment.end] for fragment in fragments]
     _check_length(work, len(packets) * chunks.PACKET_SAMPLES / chunks.SAMPLE_RATE)
     packets = packets[work.skip :]

@@ -172,6 +172,13 @@ def test_what_is_missing_of_a_film_is_a_warning_and_much_of_it_a_failure() -> No
         shortfall(None, 60.0, 1500, 48.0)
 
 
+def test_frames_with_errors_are_a_warning_that_counts_them_and_many_a_failure() -> None:
+    assert "3 of 1500 frames" in shortfall(1500, 60.0, 1500, 60.0, 3)
+    assert "95.0%" in shortfall(1500, 60.0, 1425, 60.0, 3)
+    with pytest.raises(JobError, match="Only 80%"):
+        shortfall(1500, 60.0, 1500, 60.0, 300)
+
+
 def test_an_image_is_decoded_once_for_all_of_its_steps() -> None:
     (both,) = plan(PICTURE, "watermark", "thumbnail").tasks
     (small,) = plan(PICTURE, "thumbnail").tasks

@@ -146,8 +146,8 @@ def tried(path: Path, headers: tuple[bytes, bytes]) -> str:
             case Chunk() | Sound():
                 assert task.work.run.excerpt
                 found = [task.work.run.excerpt]
-                if isinstance(task.work, Chunk) and task.work.exact and task.work.exact.again:
-                    found.append(task.work.exact.again.excerpt)
+                if isinstance(task.work, Chunk) and task.work.exact:
+                    found += [again.excerpt for again in task.work.exact.again]
         for each in found:
             coded = facts.index.sound if isinstance(task.work, Sound) else facts.index.pictures
             assert coded is not None

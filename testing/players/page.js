@@ -40,28 +40,33 @@ function onFrame() {
   video.requestVideoFrameCallback(onFrame);
 }
 
-// Whether the frame of this number is there: sought at a time, and from the frame that is found there.
+// Seeks to the frame of this number, first at a guess, then from the frame that is found: to where that one
+// begins and so many frames on. (Chromium shows a frame for as long as it says that it lasts, and the first of a
+// segment says less.) Returns the numbers that were found, and when they begin.
 window.lookFor = async (wanted, at, rate) => {
   video.pause();
-  for (let tries = 0; tries < 8; tries++) {
-    video.currentTime = at;
-    const found = await settled();
-    if (found === wanted) return true;
-    if (found !== null) at += (wanted - found) / rate;
+  const found = [];
+  for (let tries = 0; tries < 8 && found.at(-1)?.[0] !== wanted; tries++) {
+    const [number, begins] = await sought(at);
+    found.push([number, begins]);
+    at = number === null ? at + 0.1 / rate : begins + (wanted - number) / rate + 0.002;
   }
-  return false;
+  return found;
 };
 
-// The number on the screen once it stays for half a second. Just after a seek it may be the one before.
-async function settled() {
-  let number = null;
-  for (let looks = 0, same = 0; looks < 100 && same < 10; looks++) {
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    const now = video.seeking ? null : numberOf(video);
-    same = now !== null && now === number ? same + 1 : 0;
-    number = now;
-  }
-  return number;
+// The number of the frame that a seek puts on the screen, and its time: only the browser knows when it is there.
+async function sought(at) {
+  const presented = new Promise((resolve) =>
+    video.requestVideoFrameCallback((_, { mediaTime }) => resolve(mediaTime)));
+  video.currentTime = at;
+  const begins = await Promise.race([presented, pause(4000)]);
+  for (let looks = 0; video.seeking && looks < 100; looks++) await pause(50);
+  await pause(100);
+  return [numberOf(video), begins ?? video.currentTime];
+}
+
+function pause(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 function fail(what) {

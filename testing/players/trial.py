@@ -185,11 +185,17 @@ class Viewers:
         """Seek to frames that a busy machine has not shown; those that are there."""
         look = "([number, at, rate]) => window.lookFor(number, at, rate)"
         page = self._open[player]
-        return [
-            number
+        found = {
+            number: page.evaluate(look, [number, offset + (number + 0.5) / RATE, RATE])
             for number in missing
-            if page.evaluate(look, [number, offset + (number + 0.5) / RATE, RATE])
-        ]
+        }
+        print(
+            found,
+            page.evaluate(
+                "[video.readyState, video.duration, video.ended, video.paused, video.currentTime, video.buffered.length ? video.buffered.end(video.buffered.length-1) : 0]"
+            ),
+        )
+        return [number for number in missing if found[number][-1][0] == number]
 
     def reloaded(self, player: str) -> float:
         """How much of the film a page has that is loaded again, in seconds."""

@@ -1,0 +1,94 @@
+"""What a film's first sample says before its picture and later ones are decoded by, purely.
+
+Encoders say some things once: parameter sets that stand in no description of the track, and who they are,
+by which FFmpeg's decoders know old mistakes (x264's in SEI, those of MPEG-4 part 2 in user data). An excerpt
+that begins later is told the same. What concerns one picture alone is left out: its time code, whether it can
+be decoded from there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+# Of a sample, so much is looked at; what is said may be as long.
+MOST_BYTES = 16 * 1024
+# SEI that holds until another says otherwise: user data without a recipient's registration, what a display
+# must know, which transfer is meant (ITU-T H.274).
+_LASTING_SEI = frozenset({5, 137, 144, 147})
+
+
+class _Units(NamedTuple):
+    """How a codec's NAL units are told apart."""
+
+    configuration: bytes  # the box of the sample description
+    length_at: int  # where in that it is told how long lengths are
+    kind: Callable[[bytes], int]
+    header: int  # bytes
+    pictures: range
+    parameters: frozenset[int]
+    sei: int
+
+
+_NAL = {
+    "h264": _Units(
+        b"avcC", 4, lambda unit: unit[0] & 0x1F, 1, range(1, 6), frozenset({7, 8, 13, 15}), 6
+    ),
+    "hevc": _Units(
+        b"hvcC", 21, lambda unit: unit[0] >> 1 & 0x3F, 2, range(32), frozenset({32, 33, 34}), 39
+    ),
+}  # fmt: skip
+# Start codes of ISO/IEC 14496-2 and of 13818-2: where a picture begins, and what is of one group of pictures.
+_START_CODES = {
+    "mpeg4": (b"\xb6", b"\xb3"),
+    "mpeg2video": (b"\x00", b"\xb8"),
+    "mpeg1video": (b"\x00", b"\xb8"),
+}
+
+
+def preamble(codec: str, track: bytes, sample: bytes) -> bytes:
+    """What comes before the pictures of a `sample` and is to come before those of others; perhaps nothing.
+
+    `codec` is FFmpeg's name, `track` what the container says of it, the sample the first bytes of one.
+    """
+    if units := _NAL.get(codec):
+        return b"".join(_lasting(units, track, sample))
+    if codes := _START_CODES.get(codec):
+        picture, group = codes
+        return b"".join(_sections(sample, picture, group))
+    return b""
+
+
+def _lasting(units: _Units, track: bytes, sample: bytes) -> Iterator[bytes]:
+    """Units with their lengths, as they stand in the sample."""
+    at = track.rfind(units.configuration)
+    told = track[at + 4 + units.length_at :][:1]
+    if at < 0 or not told:
+        return
+    width = (told[0] & 3) + 1
+    begin = 0
+    while begin + width < len(sample):
+        end = begin + width + int.from_bytes(sample[begin : begin + width])
+        unit = sample[begin + width : end]
+        if end > len(sample) or len(unit) <= units.header or units.kind(unit) in units.pictures:
+            return
+        kind = units.kind(unit)
+        if kind in units.parameters or (kind == units.sei and _lasts(unit[units.header :])):
+            yield sample[begin:end]
+        begin = end
+
+
+def _lasts(messages: bytes) -> bool:
+    """Whether the first message of an SEI unit does; others rarely follow."""
+    return messages[0] in _LASTING_SEI
+
+
+def _sections(sample: bytes, picture: bytes, group: bytes) -> Iterator[bytes]:
+    codes = list(re.finditer(rb"\x00\x00\x01(.)", sample, re.DOTALL))
+    for code, following in pairwise(codes):
+        if code[1] == picture:
+            return
+        if code[1] != group:
+            yield sample[code.start() : following.start()]

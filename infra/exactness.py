@@ -1,0 +1,85 @@
+"""Films beside each other, frame by frame: what decoders gave, bit by bit, and how far pictures are apart.
+
+That chunks are the film as a whole is judged by what their encoders see: two encodes differ by themselves.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from math import inf
+from pathlib import Path
+
+import msgspec
+
+from chalicelib.plan import Chunk, Command, Plan, Task
+from infra.samples import ffmpeg
+
+_SEEN = "seen.framemd5"
+
+
+def noting(plan: Plan) -> Plan:
+    """The same plan, whose encodes note each frame that was decoded for them, as it came."""
+    commands = {
+        name: _noting(command, in_part="{0}" in "".join(command))
+        for name, command in plan.commands.items()
+        if "libx264" in command
+    }
+    return msgspec.structs.replace(plan, commands=plan.commands | commands)
+
+
+def _noting(command: Command, *, in_part: bool) -> Command:
+    """With an output more, of the frames as they are; of a part, those that it is of."""
+    before = command.index("[video]") - 1
+    stream = re.match(r"\[(0:\d+)\]", command[command.index("-filter_complex") + 1])
+    assert stream
+    output = (
+        "-map", stream[1],
+        "-vf", "trim=start={0}:end={1}" if in_part else "null",
+        "-fps_mode", "passthrough",
+        "-f", "framemd5", _SEEN,
+    )  # fmt: skip
+    return (*command[:before], *output, *command[before:])
+
+
+def seen(plan: Plan, folder: Path) -> list[str]:
+    """Digests of the frames that a rendition was made of, in order; each task worked in `folder`/its id."""
+    return [digest for task in _parts(plan) for digest in _digests(folder / task.id / _SEEN)]
+
+
+def _parts(plan: Plan) -> list[Task]:
+    tasks = [task for task in plan.tasks if isinstance(task.work, Chunk)]
+    return [task for task in tasks if task.group == tasks[0].group]
+
+
+def _digests(path: Path) -> Iterator[str]:
+    """The last column, of a line for each frame (FFmpeg's framehash)."""
+    for line in path.read_text().splitlines():
+        if not line.startswith("#"):
+            yield line.rpartition(",")[2].strip()
+
+
+def differing(one: Sequence[str], other: Sequence[str]) -> list[int]:
+    """The numbers of frames that are not the same."""
+    if len(one) == len(other):
+        return [n for n, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1]]
+    return list(range(min(len(one), len(other)), max(len(one), len(other))))
+
+
+def psnr(one: Path, other: Path) -> list[float]:
+    """Of each frame of a film beside that of the other with the same number, in dB, all planes together."""
+    command = (
+        ffmpeg(), "-v", "error", "-nostdin",
+        "-i", str(one),
+        "-i", str(other),
+        "-filter_complex",
+        "[0:v]settb=1/25,setpts=N[one];[1:v]settb=1/25,setpts=N[other];"
+        "[one][other]psnr=stats_file=-:shortest=1",
+        "-fps_mode", "passthrough",
+        "-f", "null", "/dev/null",
+    )  # fmt: skip
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [
+        inf if found == "inf" else float(found) for found in re.findall(r"psnr_avg:(\S+)", said)
+    ]
