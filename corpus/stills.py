@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -78,9 +78,10 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
-def is_cmyk(path: Path) -> bool:
+def most_difference(path: Path) -> float:
+    """How much the colours of this one may differ."""
     with Image.open(path) as image:
-        return image.mode == "CMYK"
+        return MOST_DIFFERENCE_CMYK if image.mode == "CMYK" else MOST_DIFFERENCE
 
 
 def check_jpeg(name: str, content: bytes) -> Iterator[Failure]:
@@ -199,12 +200,14 @@ def small(image: Image.Image, box: int) -> Rgb:
     return resized(np.asarray(image), width, height)
 
 
-def check_poster(content: bytes, shown: tuple[int, int], frames: list[Rgb]) -> Iterator[Failure]:
-    """A film's thumbnail: its shape, upright, and not black where the film is not."""
+def check_poster(
+    content: bytes, shown: tuple[int, int], frames: Sequence[Rgb], most: float
+) -> Iterator[Failure]:
+    """A film's thumbnail: its shape, upright, one of its frames, and not black where the film is not."""
     yield from check_jpeg("thumbnail", content)
     made = opened(content)
     yield from check_fit("thumbnail", made.size, shown)
-    picture = small(made, _COMPARED)
+    picture = small(made, max(frames[0].shape[:2]))
     empty = lightness(picture).std() < 3 and any(lightness(frame).std() > 10 for frame in frames)
     black = lightness(picture).max() < 5 and any(lightness(frame).max() > 20 for frame in frames)
     if empty or black:
@@ -219,7 +222,9 @@ def check_poster(content: bytes, shown: tuple[int, int], frames: list[Rgb]) -> I
             "poster",
             f"thumbnail: it is not upright: mean ΔE {upright:.1f}, turned or mirrored {turned:.1f}",
         )
+    elif upright > most:
+        yield Failure("poster", f"thumbnail: it is no frame of the film: mean ΔE {upright:.1f}")
 
 
-def _nearest(picture: Rgb, frames: list[Rgb]) -> float:
+def _nearest(picture: Rgb, frames: Sequence[Rgb]) -> float:
     return min((float(differences(picture, frame).mean()) for frame in frames), default=0.0)
