@@ -36,7 +36,7 @@ from corpus.colour import (
 SOUND_RATE = 8000
 _PICTURES = 24
 _PICTURE_BOX = 240
-_SMALL_BOX = 64
+_SMALL_BOX = 96
 _HEARD = 0.1  # seconds; less than that is no sound
 
 _BT601, _BT709, _BT2020 = (0.299, 0.114), (0.2126, 0.0722), (0.2627, 0.0593)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, Literal
 
 import av
@@ -57,8 +58,9 @@ def shows(colours: dict[str, Colour], within: int) -> Check:
     """The patches of the chart in every picture and in frames of every film, in 255ths."""
 
     def check(outputs: Outputs) -> Iterator[Failure]:
-        for name, picture in outputs.pictures():
-            yield from check_patches(name, picture, colours, within)
+        for pictures in outputs.pictures().values():
+            wrong = (check_patches(name, picture, colours, within) for name, picture in pictures)
+            yield from islice(chain.from_iterable(wrong), 1)
 
     return check
 
@@ -82,18 +84,23 @@ def check_patches(
 
 def tone_mapped(outputs: Outputs) -> Iterator[Failure]:
     """The chart in HDR: its hues, and a white that is light."""
-    for name, picture in outputs.pictures():
-        found = chart.patches(picture)
-        if min(found["white"]) < _HDR_WHITE:
-            yield Failure("chart", f"{name}: white is {found['white']}, below {_HDR_WHITE}")
-        one, other = (np.array([list(c.values())], np.uint8) for c in (found, COLOURS))
-        delta = differences(one, other)[0]
-        if delta.max() > _HDR_DIFFERENCE:
-            worst = list(COLOURS)[int(delta.argmax())]
-            yield Failure(
-                "chart",
-                f"{name}: {worst} is {found[worst]}, ΔE {delta.max():.0f} from {COLOURS[worst]}",
-            )
+    for pictures in outputs.pictures().values():
+        wrong = (_check_tone_mapped(name, picture) for name, picture in pictures)
+        yield from islice(chain.from_iterable(wrong), 1)
+
+
+def _check_tone_mapped(name: str, picture: Rgb) -> Iterator[Failure]:
+    found = chart.patches(picture)
+    if min(found["white"]) < _HDR_WHITE:
+        yield Failure("chart", f"{name}: white is {found['white']}, below {_HDR_WHITE}")
+    one, other = (np.array([list(c.values())], np.uint8) for c in (found, COLOURS))
+    delta = differences(one, other)[0]
+    if delta.max() > _HDR_DIFFERENCE:
+        worst = list(COLOURS)[int(delta.argmax())]
+        yield Failure(
+            "chart",
+            f"{name}: {worst} is {found[worst]}, ΔE {delta.max():.0f} from {COLOURS[worst]}",
+        )
 
 
 def either(one: Check, other: Check) -> Check:
@@ -233,23 +240,25 @@ def combs(luma: NDArray[Any]) -> float:
 
 
 def plain_around(margin: float) -> Check:
-    """One colour in the margin, a part of each side, of every picture."""
+    """One colour in the margin, a part of each side, of every picture; below may be a mark."""
 
     def check(outputs: Outputs) -> Iterator[Failure]:
-        for name, picture in outputs.pictures():
-            if name.startswith("watermark"):
-                continue  # its corner has the mark
-            height, width = picture.shape[:2]
-            inside = np.zeros((height, width), dtype=bool)
-            top, left = round(height * margin), round(width * margin)
-            inside[top : height - top, left : width - left] = True
-            spread = float(picture[~inside].std(axis=0).max())
-            if spread > 4:
-                yield Failure(
-                    "alpha", f"{name}: what is transparent shows (deviation {spread:.0f})"
-                )
+        for pictures in outputs.pictures().values():
+            wrong = (_check_margin(name, picture, margin) for name, picture in pictures)
+            yield from islice(chain.from_iterable(wrong), 1)
 
     return check
+
+
+def _check_margin(name: str, picture: Rgb, margin: float) -> Iterator[Failure]:
+    height, width = picture.shape[:2]
+    outside = np.ones((height, width), dtype=bool)
+    top, left = round(height * margin), round(width * margin)
+    outside[top:, left : width - left] = False
+    outside[height // 2 :] = False
+    spread = float(picture[outside].std(axis=0).max())
+    if spread > 4:
+        yield Failure("alpha", f"{name}: what is transparent shows (deviation {spread:.0f})")
 
 
 def bright_poster(least: int) -> Check:

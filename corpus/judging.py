@@ -112,14 +112,14 @@ def _check_still(
         return
     pictures["source"] = original
     most = right.most or stills.most_difference(path)
-    for name, check in (
-        ("thumbnail", stills.check_thumbnail),
-        ("watermark", stills.check_watermark),
-    ):
-        if name in outputs:
-            content = outputs.content(name)
-            pictures[name] = stills.opened(content)
-            yield from check(content, original, most)
+    if "thumbnail" in outputs:
+        content = outputs.content("thumbnail")
+        pictures["thumbnail"] = stills.opened(content)
+        yield from stills.check_thumbnail(content, original, most)
+    if "watermark" in outputs:
+        content = outputs.content("watermark")
+        pictures["watermark"] = stills.opened(content)
+        yield from stills.check_watermark(content, original, most, pictures.get("thumbnail"))
 
 
 def _check_film(

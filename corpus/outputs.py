@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -63,11 +62,11 @@ class Outputs:
             if name in self and self._outputs[name]["content_type"] == "video/mp4"
         )
 
-    def pictures(self) -> Iterator[tuple[str, Rgb]]:
-        """Every picture, and a few frames of every film, with names for a person."""
-        for name in ("thumbnail", "watermark"):
-            if name in self and name not in self.films:
-                yield name, self.picture(name)
+    def pictures(self) -> dict[str, list[tuple[str, Rgb]]]:
+        """By the output every picture, and a few frames of every film, with names for a person."""
+        stills = [name for name in ("thumbnail", "watermark") if name in self]
+        found = {name: [(name, self.picture(name))] for name in stills if name not in self.films}
         for name in self.films:
-            for time, picture in self.film(name).pictures.items():
-                yield f"{name} at {time:.2f} s", picture
+            frames = self.film(name).pictures.items()
+            found[name] = [(f"{name} at {time:.2f} s", picture) for time, picture in frames]
+        return found
