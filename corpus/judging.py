@@ -24,8 +24,7 @@ from corpus.sound import check_sound
 from infra.client import Job
 
 _CLEAR_ERROR_SECONDS = 20
-_POSTERS = 200  # frames that a thumbnail is sought among
-_MOST_OF_POSTER, _MOST_OF_POSTER_IN_HDR = 8.0, 25.0  # mean ΔE from the nearest of them
+_MOST_OF_POSTER, _MOST_OF_POSTER_IN_HDR = 8.0, 25.0  # mean ΔE from the nearest frame
 _MOMENTS = 3  # of a film, after its first one, that people look at
 
 _VAGUE_CODES = {"", "internal_error", "attempts_exhausted", "intake_failed", "deadline_exceeded"}
@@ -136,9 +135,8 @@ def _check_film(
     if "thumbnail" in outputs:
         content = outputs.content("thumbnail")
         pictures["thumbnail"] = stills.opened(content)
-        some = original.small[:: max(1, len(original.small) // _POSTERS)]
         most = _MOST_OF_POSTER_IN_HDR if original.hdr else right.most or _MOST_OF_POSTER
-        yield from stills.check_poster(content, original.shown, list(some), most)
+        yield from stills.check_poster(content, original.shown, original.small, most)
     for name in outputs.films:
         made = outputs.film(name)
         pictures[name] = _strip(made)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -212,13 +212,16 @@ def small(image: Image.Image, box: int) -> Rgb:
 
 
 def check_poster(
-    content: bytes, shown: tuple[int, int], frames: Sequence[Rgb], most: float
+    content: bytes, shown: tuple[int, int], frames: Rgb, most: float
 ) -> Iterator[Failure]:
-    """A film's thumbnail: its shape, upright, one of its frames, and not black where the film is not."""
+    """A film's thumbnail: its shape, upright, one of its frames, and not black where the film is not.
+
+    `frames` are all of the film's, × height × width × 3.
+    """
     yield from check_jpeg("thumbnail", content)
     made = opened(content)
     yield from check_fit("thumbnail", made.size, shown)
-    picture = small(made, max(frames[0].shape[:2]))
+    picture = resized(np.asarray(made), *frames.shape[2:0:-1])
     empty = lightness(picture).std() < 3 and any(lightness(frame).std() > 10 for frame in frames)
     black = lightness(picture).max() < 5 and any(lightness(frame).max() > 20 for frame in frames)
     if empty or black:
@@ -237,5 +240,7 @@ def check_poster(
         yield Failure("poster", f"thumbnail: it is no frame of the film: mean ΔE {upright:.1f}")
 
 
-def _nearest(picture: Rgb, frames: Sequence[Rgb]) -> float:
-    return min((float(differences(picture, frame).mean()) for frame in frames), default=0.0)
+def _nearest(picture: Rgb, frames: Rgb) -> float:
+    """Mean ΔE from the frame that is most like it."""
+    far = [np.abs(frame.astype(np.int16) - picture).mean() for frame in frames]
+    return difference(picture, frames[int(np.argmin(far))])

@@ -138,8 +138,8 @@ def test_the_reference_of_a_picture_is_as_it_is_meant_to_be_seen(
 
 
 def test_a_wrong_poster_fails(scene: Image.Image) -> None:
-    def judged(picture: bytes, *frames: Any) -> set[str]:
-        return checks(stills.check_poster(picture, (800, 600), frames, 8))
+    def judged(picture: bytes, frame: Any) -> set[str]:
+        return checks(stills.check_poster(picture, (800, 600), frame[np.newaxis], 8))
 
     frame = stills.small(scene, 64)
     assert not judged(jpeg(small(scene)), frame)
