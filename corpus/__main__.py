@@ -38,8 +38,8 @@ def main() -> None:
 
 
 def run(folder: Path, found: list[Entry]) -> tuple[list[Line], list[Taken]]:
-    """Every file through a cloud of its own, a few at a time."""
-    with cloud.running("local") as stack, Client(stack) as client:
+    """Every file through a cloud of its own, a few at a time; films in chunks as short as they can be."""
+    with cloud.running("corpus") as stack, Client(stack) as client:
         assert stack.pid is not None
         with memory.Watch(stack.pid, stack.stage) as watch:
             lines = _all(client, folder, found)

@@ -16,13 +16,28 @@ _WHITE = np.array([0.9505, 1.0, 1.089])
 _2020_TO_709 = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
 )
+_P3_TO_709 = np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]])
+# By the primaries' numbers in ITU-T H.273: BT.2020, and P3 with the white of D65.
+TO_BT709 = {9: _2020_TO_709, 12: _P3_TO_709}
+
+
+def linear(encoded: Floats) -> Floats:
+    """Light of sRGB, both from 0 to 1."""
+    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+
+
+def srgb(light: Floats) -> Rgb:
+    """sRGB of light from 0 to 1."""
+    return to_bytes(
+        np.where(
+            light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 0) ** (1 / 2.4) - 0.055
+        )
+    )
 
 
 def lab(rgb: Rgb) -> Floats:
     """CIE Lab under D65."""
-    encoded = rgb.astype(np.float64) / 255
-    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-    xyz = linear @ _XYZ.T / _WHITE
+    xyz = linear(rgb.astype(np.float64) / 255) @ _XYZ.T / _WHITE
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
     return np.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), axis=-1)
@@ -58,6 +73,11 @@ def from_yuv(yuv: Rgb, kr: float, kb: float, full: bool) -> Floats:
     r, b = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb
     g = (y - kr * r - kb * b) / (1 - kr - kb)
     return np.clip(np.stack((r, g, b), axis=-1), 0, 1)
+
+
+def in_bt709(encoded: Floats, primaries: int) -> Rgb:
+    """R'G'B' of a wider gamut, from 0 to 1, with the primaries of BT.709 and sRGB."""
+    return srgb(linear(encoded) @ TO_BT709[primaries].T)
 
 
 def to_bytes(encoded: Floats) -> Rgb:

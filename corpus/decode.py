@@ -1,12 +1,13 @@
-"""Films as PyAV decodes them: every timestamp, a few small pictures, and the sound."""
+"""Films as PyAV decodes them: every timestamp and picture, small; a few larger ones; and the sound."""
 
 from __future__ import annotations
 
 import zlib
-from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,20 +16,37 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from corpus.colour import LIGHT_OF_HDR, Rgb, from_yuv, to_bytes, tone_mapped
+from corpus.colour import (
+    LIGHT_OF_HDR,
+    TO_BT709,
+    Rgb,
+    from_yuv,
+    in_bt709,
+    resized,
+    to_bytes,
+    tone_mapped,
+)
 
 SOUND_RATE = 8000
 _PICTURES = 24
-_PICTURE_BOX = 160
-_SAME_INSTANT = 0.002
+_PICTURE_BOX = 240
+_SMALL_BOX = 96
+_HEARD = 0.1  # seconds; less than that is no sound
 
 _BT601, _BT709, _BT2020 = (0.299, 0.114), (0.2126, 0.0722), (0.2627, 0.0593)
-# Numbers of ITU-T H.273.
-_MATRICES = {1: _BT709, 4: _BT601, 5: _BT601, 6: _BT601, 7: (0.212, 0.087), 9: _BT2020}
+# Numbers of ITU-T H.273. Constant luminance (10, 13) is taken for what is nearest to it.
+_MATRICES = {
+    1: _BT709, 4: _BT601, 5: _BT601, 6: _BT601, 7: (0.212, 0.087), 9: _BT2020, 10: _BT2020,
+}  # fmt: skip
+# Where the matrix follows from the primaries (12, 13).
+_DERIVED = {1: _BT709, 9: _BT2020, 12: (0.22897, 0.07929)}
+_UNKNOWN = 2
 
 
 class NoFilm(Exception):
@@ -42,22 +60,29 @@ class Sound:
     start: float
     end: float
     samples: NDArray[np.float32] = field(repr=False)
+    channels: int  # the most that the stream has
 
 
 @dataclass(frozen=True)
 class Film:
-    """Times in seconds from the first frame on; pictures upright, by the time of their frame."""
+    """Times in seconds from the first frame on; pictures upright, in sRGB.
+
+    A frame of another shape than the first one's is between bars of black.
+    """
 
     shown: tuple[int, int]  # square pixels, upright
     zero: float  # when the first frame is shown, in the file's own time
     times: tuple[float, ...]
-    pictures: dict[float, Rgb] = field(repr=False)
+    pictures: dict[float, Rgb] = field(repr=False)  # a few, by the time of their frame
+    small: NDArray[np.uint8] = field(repr=False)  # every frame × height × width × 3
+    corrupt: frozenset[int] = field(repr=False)  # numbers of frames that the decoder says are
     sums: tuple[int, ...] = field(repr=False)  # of each frame's luma
     tick: float
     hdr: bool
     untagged: bool  # nothing says by which matrix
     damaged: bool
     sound: Sound | None
+    declares_sound: bool
 
     @property
     def frame(self) -> float:
@@ -78,14 +103,15 @@ def first_film(container: InputContainer) -> VideoStream:
     raise NoFilm("there is no video stream in it")
 
 
-def decode(source: str | Path, wanted: tuple[float, ...] | None = None) -> Film:
-    """A film, decoded from its first frame to its last; pictures at `wanted`, or spread evenly.
+def decode(source: str | Path, stream: int | None = None) -> Film:
+    """A film, decoded from its first frame to its last: of one video stream, or of the first.
 
     Raises NoFilm.
     """
     try:
         with av.open(str(source), "r") as container:
-            return _Decoding(container, wanted).film()
+            chosen = first_film(container) if stream is None else container.streams.video[stream]
+            return _Decoding(container, chosen).film()
     except av.error.FFmpegError as error:
         raise NoFilm(str(error)) from error
 
@@ -99,24 +125,36 @@ def hear(source: str | Path, zero: float) -> Sound | None:
     return hearing.sound(zero)
 
 
-class _Decoding:
-    """One pass over a file. Keeps every picture at first, every second one once there are many …"""
+def stereo(source: str | Path) -> NDArray[np.float32]:
+    """Two channels of the first sound of a file, × samples, at its own rate."""
+    with av.open(str(source), "r") as container:
+        resampler = AudioResampler(format="fltp", layout="stereo")
+        pieces = [
+            resampled.to_ndarray()
+            for frame in container.decode(audio=0)
+            for resampled in resampler.resample(frame)
+        ]
+    return np.concatenate([*pieces, np.zeros((2, 0), np.float32)], axis=1)
 
-    def __init__(
-        self,
-        container: InputContainer,
-        wanted: tuple[float, ...] | None,
-    ) -> None:
+
+class _Decoding:
+    """One pass over a file. Of larger pictures it keeps every one at first, every second one later …"""
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self._container = container
-        self._stream = first_film(container)
+        self._stream = stream
         self._stream.thread_type = "AUTO"
+        # What the container says, before the decoder puts in what the stream says.
+        self._said = Colours.of(stream.codec_context)
         self._audio = [_Hearing(s) for s in container.streams.audio if s.codec_context]
-        self._wanted = wanted
         self._every = 1
         self._times: list[float] = []
         self._kept: dict[int, Rgb] = {}
+        self._small: list[Rgb] = []
+        self._corrupt: set[int] = set()
         self._sums: list[int] = []
         self._shown: tuple[int, int] | None = None
+        self._reformatter = VideoReformatter()
         self._hdr = self._untagged = self._damaged = False
 
     def film(self) -> Film:
@@ -137,20 +175,31 @@ class _Decoding:
         # AVI tells times in the order of decoding, though frames come in the order of showing.
         self._times.sort()
         zero = self._times[0]
-        sounds = (hearing.sound(zero) for hearing in self._audio)
         base = self._stream.time_base or Fraction(1, 1000)
         return Film(
             shown=self._shown,
             zero=zero,
             times=tuple(time - zero for time in self._times),
             pictures={self._times[n] - zero: picture for n, picture in self._kept.items()},
+            small=np.stack(self._small),
+            corrupt=frozenset(self._corrupt),
             sums=tuple(self._sums),
             tick=float(Fraction(base.numerator, base.denominator)),
             hdr=self._hdr,
             untagged=self._untagged,
             damaged=self._damaged,
-            sound=next((sound for sound in sounds if sound), None),
+            sound=self._sound(zero),
+            declares_sound=bool(self._audio),
         )
+
+    def _sound(self, zero: float) -> Sound | None:
+        """The first that is heard, of those marked as default if there are any."""
+        marked = (Disposition.default & h.stream.disposition for h in self._audio)
+        sounds = [(not mark, h.sound(zero)) for mark, h in zip(marked, self._audio, strict=True)]
+        heard = [
+            (n, s) for n, s in sounds if s is not None and len(s.samples) > _HEARD * SOUND_RATE
+        ]
+        return min(heard, key=lambda pair: pair[0], default=(True, None))[1]
 
     def _see(self, frame: VideoFrame) -> None:
         number, time = len(self._times), frame.time
@@ -159,24 +208,82 @@ class _Decoding:
             step = rate.denominator / rate.numerator
             time = self._times[-1] + step if self._times else 0.0
         self._times.append(time)
-        self._damaged |= frame.is_corrupt
+        if frame.is_corrupt:
+            self._damaged = True
+            self._corrupt.add(number)
+        colours = Colours.of(frame).or_else(self._said)
         if self._shown is None:
             self._shown = shown_size(self._stream, frame)
-            self._hdr = frame.color_trc in LIGHT_OF_HDR
-            self._untagged = not frame.format.is_rgb and frame.colorspace not in _MATRICES
-        if self._wanted is not None:
-            self._sums.append(zlib.crc32(bytes(frame.planes[0])))
-        if self._is_wanted(number, time - self._times[0]):
-            self._kept[number] = picture(frame, self._shown)
-        if self._wanted is None and len(self._kept) > 2 * _PICTURES:
+            self._hdr = colours.transfer in LIGHT_OF_HDR
+            self._untagged = not frame.format.is_rgb and colours.matrix not in _MATRICES
+        self._sums.append(zlib.crc32(bytes(frame.planes[0])))
+        self._small.append(self._picture(frame, colours, _SMALL_BOX))
+        if number % self._every == 0:
+            self._kept[number] = self._picture(frame, colours, _PICTURE_BOX)
+        if len(self._kept) > 2 * _PICTURES:
             self._every *= 2
             self._kept = {n: p for n, p in self._kept.items() if n % self._every == 0}
 
-    def _is_wanted(self, number: int, time: float) -> bool:
-        if self._wanted is None:
-            return number % self._every == 0
-        at = bisect_left(self._wanted, time - _SAME_INSTANT)
-        return at < len(self._wanted) and self._wanted[at] <= time + _SAME_INSTANT
+    def _picture(self, frame: VideoFrame, colours: Colours, box: int) -> Rgb:
+        """The frame as it is shown, in sRGB; an HDR one tone-mapped plainly."""
+        assert self._shown is not None
+        scale = min(1.0, box / max(self._shown))
+        width, height = (max(1, round(side * scale)) for side in self._shown)
+        own = shown_size(self._stream, frame)
+        fit = min(width / own[0], height / own[1])
+        inner = min(width, max(1, round(own[0] * fit))), min(height, max(1, round(own[1] * fit)))
+        swap, left_right, top_bottom = _orientation(frame)
+        rgb = self._rgb(frame, colours, *(inner[::-1] if swap else inner))
+        rgb = rgb.swapaxes(0, 1) if swap else rgb
+        rgb = rgb[:, ::-1] if left_right else rgb
+        rgb = rgb[::-1] if top_bottom else rgb
+        if abs(width - inner[0]) <= 1 and abs(height - inner[1]) <= 1:
+            return resized(np.ascontiguousarray(rgb), width, height)
+        barred = np.zeros((height, width, 3), np.uint8)
+        left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+        barred[top : top + inner[1], left : left + inner[0]] = rgb
+        return barred
+
+    def _rgb(self, frame: VideoFrame, colours: Colours, width: int, height: int) -> Rgb:
+        reformat = partial(self._reformatter.reformat, frame, width, height, interpolation="AREA")
+        if frame.format.is_rgb or len(frame.format.components) < 3:
+            return reformat("rgb24").to_ndarray().astype(np.uint8)
+        # The matrix is applied here, and not by FFmpeg, whose guesses are under test.
+        yuv = reformat(
+            "yuv444p", src_colorspace=Colorspace.ITU709, dst_colorspace=Colorspace.ITU709
+        )
+        planes = np.moveaxis(yuv.to_ndarray(), 0, -1).astype(np.uint8)
+        encoded = from_yuv(planes, *colours.weights(frame), full=yuv.color_range == 2)
+        if colours.transfer in LIGHT_OF_HDR:
+            return tone_mapped(encoded, colours.transfer)
+        if colours.primaries in TO_BT709:
+            return in_bt709(encoded, colours.primaries)
+        return to_bytes(encoded)
+
+
+@dataclass(frozen=True)
+class Colours:
+    """Numbers of ITU-T H.273."""
+
+    primaries: int
+    transfer: int
+    matrix: int
+
+    @classmethod
+    def of(cls, said: VideoFrame | VideoCodecContext) -> Colours:
+        return cls(int(said.color_primaries), int(said.color_trc), int(said.colorspace))
+
+    def or_else(self, other: Colours) -> Colours:
+        """The other's where nothing is said here."""
+        own, others = astuple(self), astuple(other)
+        return Colours(*(b if a == _UNKNOWN else a for a, b in zip(own, others, strict=True)))
+
+    def weights(self, frame: VideoFrame) -> tuple[float, float]:
+        """Kr and Kb. Where a file does not say, high definition is BT.709 and the rest BT.601."""
+        guessed = _BT709 if frame.width >= 1280 or frame.height > 576 else _BT601
+        if self.matrix in (12, 13):
+            return _DERIVED.get(self.primaries, guessed)
+        return _MATRICES.get(self.matrix, guessed)
 
 
 class _Hearing:
@@ -184,10 +291,12 @@ class _Hearing:
 
     def __init__(self, stream: AudioStream) -> None:
         self.stream = stream
-        self._resampler = AudioResampler(format="flt", layout="mono", rate=SOUND_RATE)
+        self._form: tuple[object, ...] = ()
+        self._resampler = _resampler()
         self._pieces: list[NDArray[np.float32]] = []
         self._start: float | None = None
         self._end = 0.0
+        self._channels = 0
 
     def take(self, frames: list[AudioFrame]) -> None:
         for frame in frames:
@@ -198,8 +307,23 @@ class _Hearing:
             if missing > SOUND_RATE // 50:
                 self._append(np.zeros(missing, np.float32))
             self._end = max(self._end, time + frame.samples / frame.sample_rate)
-            frame.pts = None
-            for resampled in self._resampler.resample(frame):
+            self._channels = max(self._channels, frame.layout.nb_channels)
+            self._resample(frame)
+
+    def _resample(self, frame: AudioFrame) -> None:
+        frame = _omnidirectional(frame) if "ambisonic" in frame.layout.name else frame
+        frame.pts = None
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if form != self._form:
+            # One resampler takes no other channels or rate on the way.
+            self._flush()
+            self._form, self._resampler = form, _resampler()
+        for resampled in self._resampler.resample(frame):
+            self._append(resampled.to_ndarray().reshape(-1).astype(np.float32))
+
+    def _flush(self) -> None:
+        if self._form:
+            for resampled in self._resampler.resample(None):
                 self._append(resampled.to_ndarray().reshape(-1).astype(np.float32))
 
     def _append(self, samples: NDArray[np.float32]) -> None:
@@ -208,8 +332,24 @@ class _Hearing:
     def sound(self, zero: float) -> Sound | None:
         if self._start is None:
             return None
+        self._flush()
+        self._form = ()
         samples = np.concatenate([*self._pieces, np.zeros(0, np.float32)])
-        return Sound(self._start - zero, self._end - zero, samples)
+        return Sound(self._start - zero, self._end - zero, samples, self._channels)
+
+
+def _resampler() -> AudioResampler:
+    return AudioResampler(format="flt", layout="mono", rate=SOUND_RATE)
+
+
+def _omnidirectional(frame: AudioFrame) -> AudioFrame:
+    """W, the first channel of ambisonics: what is heard from everywhere."""
+    planes: Any = frame.to_ndarray()
+    channels = frame.layout.nb_channels
+    first = planes[:1] if frame.format.is_planar else planes[:, ::channels]
+    mono = AudioFrame.from_ndarray(np.ascontiguousarray(first), frame.format.name, "mono")
+    mono.sample_rate = frame.sample_rate
+    return mono
 
 
 def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
@@ -232,36 +372,3 @@ def shown_size(stream: VideoStream, frame: VideoFrame) -> tuple[int, int]:
     ratio = sar.numerator / sar.denominator if sar and sar.numerator else 1.0
     width, height = max(1, round(frame.width * ratio)), frame.height
     return (height, width) if _orientation(frame)[0] else (width, height)
-
-
-def picture(frame: VideoFrame, shown: tuple[int, int]) -> Rgb:
-    """The frame as it is shown, small, in sRGB; an HDR one tone-mapped plainly."""
-    swap, left_right, top_bottom = _orientation(frame)
-    scale = min(1.0, _PICTURE_BOX / max(shown))
-    width, height = (max(1, round(side * scale)) for side in (shown[::-1] if swap else shown))
-    rgb = _rgb(frame, width, height)
-    rgb = rgb.swapaxes(0, 1) if swap else rgb
-    rgb = rgb[:, ::-1] if left_right else rgb
-    return np.ascontiguousarray(rgb[::-1] if top_bottom else rgb)
-
-
-def _rgb(frame: VideoFrame, width: int, height: int) -> Rgb:
-    if frame.format.is_rgb or len(frame.format.components) < 3:
-        return (
-            frame.reformat(width, height, "rgb24", interpolation="AREA")
-            .to_ndarray()
-            .astype(np.uint8)
-        )
-    # The matrix is applied here, and not by FFmpeg, whose guesses are under test.
-    yuv = frame.reformat(width, height, "yuv444p", interpolation="AREA")
-    planes = np.moveaxis(yuv.to_ndarray(), 0, -1).astype(np.uint8)
-    encoded = from_yuv(planes, *matrix_of(frame), full=yuv.color_range == 2)
-    if frame.color_trc in LIGHT_OF_HDR:
-        return tone_mapped(encoded, frame.color_trc)
-    return to_bytes(encoded)
-
-
-def matrix_of(frame: VideoFrame) -> tuple[float, float]:
-    """Where a file does not say, high definition is BT.709 and the rest BT.601."""
-    guessed = _BT709 if frame.width >= 1280 or frame.height > 576 else _BT601
-    return _MATRICES.get(frame.colorspace, guessed)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement, pairwise
 from pathlib import Path
 from statistics import median
 
@@ -15,14 +15,18 @@ import numpy as np
 
 from corpus import stills
 from corpus.boxes import moov, payloads, top_level
-from corpus.colour import Rgb, differences, lightness
+from corpus.colour import Floats, Rgb, differences, lightness, resized, to_bytes
 from corpus.decode import Film, first_film
 from corpus.failures import Failure
 from corpus.sound import check_sound
 
 SHORT_SIDE = 720
 GOP_SECONDS = 2.0
-_MOST_DIFFERENCE = 6.0
+MOST_DIFFERENCE = 6.0  # mean ΔE of a frame
+MOST_PLACE_DIFFERENCE = 20.0  # and of a place in it
+_PLACE = 6  # pixels a side, of the 96 that a small picture has
+_SAME_INSTANT = 0.003
+_TONES = 48  # frames of which the lightness is compared
 _DELIVERED = 0.9  # of a damaged source
 _HARMLESS_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder"}
 
@@ -76,15 +80,16 @@ def check_film(
     *,
     marked: bool = False,
     warned: bool = False,
+    most: float = MOST_DIFFERENCE,
 ) -> Iterator[Failure]:
     """All that is asked of an MP4. A watermarked one keeps its full size."""
     largest = min(original.shown) if marked else SHORT_SIDE
     yield from check_size(name, made.shown, original.shown, largest)
     yield from check_stream(name, path, made)
     yield from check_times(name, made, original, warned)
-    yield from check_pictures(name, made, original, marked)
+    yield from check_pictures(name, made, original, marked, most)
     yield from check_sound(name, made.sound, original.sound, made.end, original.frame)
-    yield from check_audio_stream(name, path, wanted=original.sound is not None)
+    yield from check_audio_stream(name, path, original)
     yield from check_groups(name, packets(path))
     yield from check_index_first(name, path)
 
@@ -189,41 +194,117 @@ def _is_near(time: float, known: list[float], tolerance: float) -> bool:
     return at < len(known) and known[at] <= time + tolerance
 
 
-def check_pictures(name: str, made: Film, original: Film, marked: bool) -> Iterator[Failure]:
-    """The same pictures at the same times; of HDR, as light and as varied as a plain tone mapping."""
-    pairs = [
-        (made.pictures[near], picture)
-        for time, picture in original.pictures.items()
-        if (near := min(made.pictures, key=lambda t: abs(t - time), default=None)) is not None
-        and abs(near - time) < 0.003
-    ]
+def check_pictures(
+    name: str, made: Film, original: Film, marked: bool, most: float = MOST_DIFFERENCE
+) -> Iterator[Failure]:
+    """Every frame the same picture; of HDR, as light and as varied as a plain tone mapping."""
+    pairs = same_frames(made, original)
     if not pairs:
         yield Failure("picture", f"{name}: no frame of it is where the original has one")
         return
-    deltas = [_delta(one, other, marked) for one, other in pairs]
     if original.hdr:
-        yield from _check_tones(name, pairs)
-    elif max(deltas) > _MOST_DIFFERENCE:
+        yield from _check_tones(name, made, original, pairs)
+        original = _mapped_alike(made, original, pairs)
+    yield from _check_frames(name, made, original, pairs, marked, most)
+    if marked and min(made.shown) >= 64:
+        yield from _check_mark(name, made, original, pairs)
+
+
+def same_frames(made: Film, original: Film) -> list[tuple[int, int]]:
+    """Numbers of frames that are shown at the same time, as far as the original's are not corrupt."""
+    known, found = original.times, []
+    for number, time in enumerate(made.times):
+        at = bisect_left(known, time - _SAME_INSTANT)
+        if at < len(known) and known[at] <= time + _SAME_INSTANT and at not in original.corrupt:
+            found.append((number, at))
+    return found
+
+
+def _check_frames(
+    name: str,
+    made: Film,
+    original: Film,
+    pairs: list[tuple[int, int]],
+    marked: bool,
+    most: float,
+) -> Iterator[Failure]:
+    whole, places = zip(
+        *(_deltas(made.small[n], original.small[m], marked) for n, m in pairs), strict=True
+    )
+    untagged = " (the original does not say by which matrix)" if original.untagged else ""
+    if max(whole) > most:
+        worst = made.times[pairs[int(np.argmax(whole))][0]]
         yield Failure(
             "picture",
-            f"{name}: pictures differ from the original's: mean ΔE up to {max(deltas):.1f}, "
-            f"{median(deltas):.1f} in the middle"
-            + (" (the original does not say by which matrix)" if original.untagged else ""),
+            f"{name}: pictures differ from the original's: mean ΔE up to {max(whole):.1f}, "
+            f"at {worst:.3f} s; {median(whole):.1f} in the middle{untagged}",
         )
-    # Tones of HDR are mapped in ways so different that a mark cannot be told from them.
-    seen = sum(stills.shows_mark(*pair) for pair in pairs)
-    if marked and not original.hdr and min(made.shown) >= 64 and seen < len(pairs) / 2:
-        yield Failure("mark", f"{name}: there is no mark in its lower right corner")
+    limit = MOST_PLACE_DIFFERENCE * most / MOST_DIFFERENCE
+    if bad := [n for n, place in enumerate(places) if place > limit]:
+        yield Failure(
+            "place",
+            f"{name}: a part of the picture differs from the original's in {len(bad)} of "
+            f"{len(pairs)} frames, from {made.times[pairs[bad[0]][0]]:.3f} s on: "
+            f"ΔE up to {max(places):.0f}{untagged}",
+        )
 
 
-def _delta(one: Rgb, other: Rgb, marked: bool) -> float:
+def _deltas(one: Rgb, other: Rgb, marked: bool) -> tuple[float, float]:
+    """ΔE of two pictures, and of the place where they differ most: a sixteenth of each side, about."""
     delta = differences(one, other)
-    kept = delta[~stills.mark_region(one)] if marked else delta
-    return float(kept.mean()) if kept.size else 0.0
+    if marked:
+        delta = np.where(stills.mark_region(one), 0.0, delta)
+    return float(delta.mean()), float(_blurred(delta).max())
 
 
-def _check_tones(name: str, pairs: list[tuple[Rgb, Rgb]]) -> Iterator[Failure]:
-    one, other = (np.concatenate([lightness(p[n]).ravel() for p in pairs]) for n in (0, 1))
+def _blurred(values: Floats) -> Floats:
+    """Means of squares of `_PLACE` pixels a side that lie within."""
+    side = min(_PLACE, *values.shape)
+    return np.lib.stride_tricks.sliding_window_view(values, (side, side)).mean(axis=(-1, -2))
+
+
+def _check_mark(
+    name: str, made: Film, original: Film, pairs: list[tuple[int, int]]
+) -> Iterator[Failure]:
+    without = [n for n, m in pairs if not stills.shows_mark(made.small[n], original.small[m])]
+    if without:
+        yield Failure(
+            "mark",
+            f"{name}: there is no mark in the lower right corner of {len(without)} of "
+            f"{len(pairs)} frames, from {made.times[without[0]]:.3f} s on",
+        )
+
+
+def _mapped_alike(made: Film, original: Film, pairs: list[tuple[int, int]]) -> Film:
+    """The original with its tones as near to those of `made` as one curve for all of it brings them.
+
+    Tones of HDR are mapped in ways so different that a fault, or a mark, cannot be told from them.
+    """
+    some = pairs[:: max(1, len(pairs) // _TONES)]
+    height, width = original.small.shape[1:3]
+    shown = np.concatenate([_powers(original.small[m]) for _, m in some])
+    wanted = np.concatenate([resized(made.small[n], width, height).reshape(-1, 3) for n, _ in some])
+    curve = np.linalg.lstsq(shown, wanted / 255, rcond=None)[0]
+    small = [to_bytes(_powers(frame) @ curve).reshape(height, width, 3) for frame in original.small]
+    return replace(original, small=np.stack(small))
+
+
+def _powers(picture: Rgb) -> Floats:
+    """Each pixel's products of up to three of its colours."""
+    colours = picture.reshape(-1, 3) / 255
+    terms = [np.ones(len(colours))]
+    for degree in (1, 2, 3):
+        for chosen in combinations_with_replacement(range(3), degree):
+            terms.append(colours[:, chosen].prod(axis=1))
+    return np.stack(terms, axis=1)
+
+
+def _check_tones(
+    name: str, made: Film, original: Film, pairs: list[tuple[int, int]]
+) -> Iterator[Failure]:
+    some = pairs[:: max(1, len(pairs) // _TONES)]
+    one = np.concatenate([lightness(made.small[n]).ravel() for n, _ in some])
+    other = np.concatenate([lightness(original.small[m]).ravel() for _, m in some])
     if not 0.6 < (one.mean() + 3) / (other.mean() + 3) < 1.6:
         yield Failure(
             "tones",
@@ -237,14 +318,19 @@ def _check_tones(name: str, pairs: list[tuple[Rgb, Rgb]]) -> Iterator[Failure]:
         )
 
 
-def check_audio_stream(name: str, path: Path, wanted: bool) -> Iterator[Failure]:
-    """AAC, stereo, 48 kHz, where the original has sound; else none."""
+def check_audio_stream(name: str, path: Path, original: Film) -> Iterator[Failure]:
+    """AAC, stereo, 48 kHz, where the original has sound; else none.
+
+    Where the original has a track without any sound, silence is right, too.
+    """
     with av.open(str(path), "r") as container:
         found = [
             (s.codec_context.name, s.codec_context.layout.name, s.codec_context.sample_rate)
             for s in container.streams.audio
         ]
-    if found != [("aac", "stereo", 48000)] * wanted:
+    wanted = original.sound is not None
+    may = original.declares_sound and not wanted
+    if found != [("aac", "stereo", 48000)] * (wanted or (may and bool(found))):
         said = "; ".join(" ".join(map(str, stream)) for stream in found) or "none"
         yield Failure(
             "audio", f"{name}: its sound is {said}, not {'AAC stereo 48 kHz' if wanted else 'none'}"

@@ -12,15 +12,20 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from corpus import films, hls, stills
+from corpus import films, hls, independent, stills
 from corpus.decode import Film, NoFilm, decode, hear
 from corpus.failures import Failure
+from corpus.hunted import Right, check_right
+from corpus.independent import NoDecoder
 from corpus.manifest import Entry
+from corpus.outputs import Outputs
 from corpus.sending import Ran
 from corpus.sound import check_sound
 from infra.client import Job
 
 _CLEAR_ERROR_SECONDS = 20
+_MOST_OF_POSTER, _MOST_OF_POSTER_IN_HDR = 8.0, 25.0  # mean ΔE from the nearest frame
+_MOMENTS = 3  # of a film, after its first one, that people look at
 
 _VAGUE_CODES = {"", "internal_error", "attempts_exhausted", "intake_failed", "deadline_exceeded"}
 # The job's own says of which step it speaks.
@@ -50,7 +55,14 @@ def judge(entry: Entry, path: Path, ran: Ran, http: httpx.Client) -> Judged:
     with TemporaryDirectory() as scratch:
         outputs = Outputs(ran.job, http, Path(scratch))
         check = _check_film if _is_film(ran.job, entry) else _check_still
-        failures += check(path, ran.job, outputs, pictures)
+        try:
+            failures += check(path, entry.right, outputs, pictures)
+            if entry.says:
+                failures += check_right(entry.right, outputs)
+        except NoDecoder as error:
+            failures.append(Failure("decoder", f"It is not judged: {error}"))
+        except NoFilm as error:
+            failures.append(Failure("film", f"An output cannot be decoded: {error}"))
     return Judged(tuple(failures), pictures)
 
 
@@ -84,97 +96,81 @@ def check_error(job: Job) -> Iterator[Failure]:
             yield Failure("error", f"It shows its insides ({found.group()!r}): {sentence!r}")
 
 
-class Outputs:
-    """The outputs of a job, fetched through their links."""
-
-    def __init__(self, job: Job, http: httpx.Client, folder: Path) -> None:
-        self.folder = folder
-        self._http = http
-        self._outputs = {output["type"]: output for output in job["outputs"]}
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._outputs
-
-    def content(self, name: str) -> bytes:
-        return self._http.get(self._outputs[name]["url"]).raise_for_status().content
-
-    def file(self, name: str) -> Path:
-        path = self.folder / name
-        path.write_bytes(self.content(name))
-        return path
-
-    def stream(self) -> hls.Stream:
-        return hls.fetch(self._outputs["hls_720p"]["url"], self._http, self.folder)
-
-
 def _is_film(job: Job, entry: Entry) -> bool:
     return entry.kind == "video" or "transcode_720p" in job["pipeline"]
 
 
 def _check_still(
-    path: Path, job: Job, outputs: Outputs, pictures: dict[str, Image.Image]
+    path: Path, right: Right, outputs: Outputs, pictures: dict[str, Image.Image]
 ) -> Iterator[Failure]:
     try:
-        original = stills.reference(path)
+        original = right.picture(path)
     except (OSError, ValueError, SyntaxError) as error:
-        if job["status"] == "SUCCESS":
+        if outputs.job["status"] == "SUCCESS":
             yield Failure("reference", f"Pillow cannot read the original ({error})")
         return
     pictures["source"] = original
-    most = stills.MOST_DIFFERENCE_CMYK if stills.is_cmyk(path) else stills.MOST_DIFFERENCE
-    for name, check in (
-        ("thumbnail", stills.check_thumbnail),
-        ("watermark", stills.check_watermark),
-    ):
-        if name in outputs:
-            content = outputs.content(name)
-            pictures[name] = stills.opened(content)
-            yield from check(content, original, most)
-
-
-def _check_film(
-    path: Path, job: Job, outputs: Outputs, pictures: dict[str, Image.Image]
-) -> Iterator[Failure]:
-    try:
-        original = decode(path)
-    except NoFilm as error:
-        if job["status"] == "SUCCESS":
-            yield Failure("reference", f"PyAV cannot read the original ({error})")
-        return
-    middle = sorted(original.pictures)[len(original.pictures) // 2]
-    pictures["source"] = Image.fromarray(original.pictures[middle])
-    warned = bool(job["warnings"])
+    most = right.most or stills.most_difference(path)
     if "thumbnail" in outputs:
         content = outputs.content("thumbnail")
         pictures["thumbnail"] = stills.opened(content)
-        yield from stills.check_poster(content, original.shown, list(original.pictures.values()))
-    wanted = tuple(sorted(original.pictures))
-    decoded: dict[str, Film] = {}
-    for name in ("watermark", "transcode_720p"):
-        if name in outputs:
-            film = outputs.file(name)
-            try:
-                made = decoded[name] = decode(film, wanted)
-            except NoFilm as error:
-                yield Failure("film", f"{name}: it cannot be decoded ({error})")
-                continue
-            shown = min(made.pictures, key=lambda t: abs(t - middle), default=None)
-            if shown is not None:
-                pictures[name] = Image.fromarray(made.pictures[shown])
-            yield from films.check_film(
-                name, film, made, original, marked=name == "watermark", warned=warned
-            )
-    if "transcode_720p" in decoded and "hls_720p" in outputs:
-        yield from check_hls(outputs, decoded["transcode_720p"], original, wanted)
+        yield from stills.check_thumbnail(content, original, most)
+    if "watermark" in outputs:
+        content = outputs.content("watermark")
+        pictures["watermark"] = stills.opened(content)
+        yield from stills.check_watermark(content, original, most, pictures.get("thumbnail"))
 
 
-def check_hls(
-    outputs: Outputs, made: Film, original: Film, wanted: tuple[float, ...]
+def _check_film(
+    path: Path, right: Right, outputs: Outputs, pictures: dict[str, Image.Image]
 ) -> Iterator[Failure]:
+    try:
+        original = _meant(path, right)
+    except NoFilm as error:
+        if outputs.job["status"] == "SUCCESS":
+            yield Failure("reference", f"PyAV cannot read the original ({error})")
+        return
+    pictures["source"] = _strip(original)
+    warned = bool(outputs.job["warnings"])
+    if "thumbnail" in outputs:
+        content = outputs.content("thumbnail")
+        pictures["thumbnail"] = stills.opened(content)
+        most = _MOST_OF_POSTER_IN_HDR if original.hdr else right.most or _MOST_OF_POSTER
+        yield from stills.check_poster(content, original.shown, original.small, most)
+    for name in outputs.films:
+        made = outputs.film(name)
+        pictures[name] = _strip(made)
+        yield from films.check_film(
+            name, outputs.file(name), made, original,
+            marked=name == "watermark", warned=warned, most=right.most or films.MOST_DIFFERENCE,
+        )  # fmt: skip
+    if "transcode_720p" in outputs and "hls_720p" in outputs:
+        yield from check_hls(outputs, original)
+
+
+def _meant(path: Path, right: Right) -> Film:
+    """The film that the outputs are compared with."""
+    if right.meant is None:
+        return decode(path, right.stream)
+    with TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.mkv"
+        independent.lossless(path, plain, *right.meant)
+        return decode(plain)
+
+
+def _strip(film: Film) -> Image.Image:
+    """A few moments of a film, from left to right."""
+    times = sorted(film.pictures)
+    shown = [film.pictures[times[n * (len(times) - 1) // _MOMENTS]] for n in range(_MOMENTS + 1)]
+    return Image.fromarray(np.concatenate(shown, axis=1))
+
+
+def check_hls(outputs: Outputs, original: Film) -> Iterator[Failure]:
     """The stream by itself, and beside the MP4 and the original."""
+    made = outputs.film("transcode_720p")
     try:
         stream = outputs.stream()
-        film = decode(stream.video.joined, wanted)
+        film = decode(stream.video.joined)
     except (hls.NoStream, NoFilm, httpx.HTTPError) as error:
         yield Failure("hls", f"hls: it cannot be played: {error}")
         return
@@ -187,12 +183,13 @@ def check_hls(
         yield Failure("times", "hls: its frames are not at the times of the MP4's")
     found = films.packets(stream.video.joined)
     yield from films.check_groups("hls", found)
-    yield from films.check_same_keys("hls", found, films.packets(outputs.folder / "transcode_720p"))
+    yield from films.check_same_keys("hls", found, films.packets(outputs.file("transcode_720p")))
     yield from check_hls_sound(stream, film, original)
 
 
 def check_hls_sound(stream: hls.Stream, film: Film, original: Film) -> Iterator[Failure]:
-    if (stream.audio is None) != (original.sound is None):
+    may = original.declares_sound and original.sound is None
+    if (stream.audio is None) != (original.sound is None) and not may:
         yield Failure("audio", "hls: it has sound where the original has none, or the reverse")
     if stream.audio:
         heard = hear(stream.audio.joined, film.zero)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
-Expectation = Literal["ok", "clear-error", "either"]
+from corpus.hunted import RIGHT, Expectation, Right
+
 MANIFEST = "MANIFEST.tsv"
 
 # What a presigned upload asks for; a file of any other kind is dropped, and gets the default.
@@ -23,36 +24,50 @@ class NoFiles(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """A file, by its path within the folder."""
+    """A file, by its path within the folder. `says` is what its manifest says is right, for people."""
 
     name: str
     kind: str
     trait: str
     expectation: Expectation
+    says: str = ""
 
     @property
     def pipeline(self) -> tuple[str, ...]:
         return PIPELINES.get(self.kind, ())
 
+    @property
+    def right(self) -> Right:
+        """More than what is asked of every file, where the manifest has words for it."""
+        return RIGHT[Path(self.name).name] if self.says else Right(self.expectation)
+
 
 def entries(folder: Path) -> list[Entry]:
-    """What the manifest lists; without one, every file, of which nothing is known. Raises NoFiles."""
+    """What the manifests of the folder and of those in it list; without one, every file. Raises NoFiles."""
     if not folder.is_dir():
         raise NoFiles(f"There is no folder {folder}: say which one to run with DIR=.")
-    manifest = folder / MANIFEST
-    found = _listed(manifest) if manifest.exists() else _unlisted(folder)
+    manifests = [folder / MANIFEST, *sorted(folder.glob(f"*/{MANIFEST}"))]
+    listed = [e for m in manifests if m.exists() for e in _listed(m, m.parent.relative_to(folder))]
+    found = listed or _unlisted(folder)
     if not found:
         raise NoFiles(f"There is no file in {folder}.")
     return found
 
 
-def _listed(manifest: Path) -> list[Entry]:
+def _listed(manifest: Path, within: Path) -> list[Entry]:
     with manifest.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    return [
-        Entry(row["path"], row["kind"], row["trait"], cast(Expectation, row["expectation"]))
-        for row in rows
-    ]
+    return [_entry(row, within) for row in rows]
+
+
+def _entry(row: dict[str, str], within: Path) -> Entry:
+    """One with an expectation; or one whose right value is told in words, and known as checks."""
+    name = str(within / row["path"])
+    if "expectation" in row:
+        return Entry(name, row["kind"], row["trait"], cast(Expectation, row["expectation"]))
+    if row["path"] not in RIGHT:
+        raise NoFiles(f"What is right for {name} is not in corpus/hunted.py: add it there.")
+    return Entry(name, row["kind"], row["trait"], RIGHT[row["path"]].expectation, row["right"])
 
 
 def _unlisted(folder: Path) -> list[Entry]:

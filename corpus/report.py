@@ -16,6 +16,7 @@ from corpus.failures import Failure
 from corpus.manifest import Entry
 
 _PICTURE_BOX = 240
+_STRIP = 4 * _PICTURE_BOX  # wide, where moments of a film are beside each other
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def data_uri(image: Image.Image) -> str:
         picture = picture.resize(
             (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
         )
-    picture.thumbnail((_PICTURE_BOX, _PICTURE_BOX))
+    picture.thumbnail((_STRIP, _PICTURE_BOX))
     content = io.BytesIO()
     picture.save(content, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
@@ -152,7 +153,8 @@ def _section(line: Line) -> str:
     )
     return (
         f"<section><h2><span class='{word}'>{word}</span> {escape(line.entry.name)}</h2>"
-        f"<small>{escape(line.entry.trait)}</small><br>expected {line.entry.expectation}; "
+        f"<small>{escape(line.entry.trait)}</small><br>"
+        f"expected {line.entry.expectation}{escape(f': {line.entry.says}' if line.entry.says else '')}; "
         f"{escape(ended)}; {line.seconds:.1f} s<ul>{wrong}{warned}</ul>{figures}</section>"
     )
 

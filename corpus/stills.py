@@ -78,9 +78,13 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
-def is_cmyk(path: Path) -> bool:
-    with Image.open(path) as image:
-        return image.mode == "CMYK"
+def most_difference(path: Path) -> float:
+    """How much the colours of this one may differ."""
+    try:
+        with Image.open(path) as image:
+            return MOST_DIFFERENCE_CMYK if image.mode == "CMYK" else MOST_DIFFERENCE
+    except OSError:  # others read it
+        return MOST_DIFFERENCE
 
 
 def check_jpeg(name: str, content: bytes) -> Iterator[Failure]:
@@ -136,9 +140,16 @@ def check_fit(name: str, made: tuple[int, int], original: tuple[int, int]) -> It
 
 
 def check_watermark(
-    content: bytes, original: Image.Image, most: float = MOST_DIFFERENCE
+    content: bytes,
+    original: Image.Image,
+    most: float = MOST_DIFFERENCE,
+    unmarked: Image.Image | None = None,
 ) -> Iterator[Failure]:
-    """Full size, the same picture but for the mark, and the mark."""
+    """Full size, the same picture but for the mark, and the mark.
+
+    That is told by another output of the same picture, or else by the original, of which tones of HDR
+    may be mapped otherwise.
+    """
     yield from check_jpeg("watermark", content)
     made = opened(content)
     if made.size != original.size:
@@ -148,6 +159,9 @@ def check_watermark(
             f"not {original.width} × {original.height}",
         )
     yield from _check_same("watermark", made, original, most, marked=True)
+    one, other = small(made, _COMPARED), small(unmarked or original, _COMPARED)
+    if min(made.size) >= _MARKED and not shows_mark(one, other):
+        yield Failure("mark", "watermark: there is no mark in its lower right corner")
 
 
 def _check_same(
@@ -163,8 +177,6 @@ def _check_same(
             f"{name}: its colours or its orientation differ from the original's: "
             f"mean ΔE {kept.mean():.1f}, at most {allowed:.1f}",
         )
-    if marked and min(made.size) >= _MARKED and not shows_mark(one, other):
-        yield Failure("mark", f"{name}: there is no mark in its lower right corner")
 
 
 def _cost_of_jpeg(image: Image.Image, seen: Rgb) -> float:
@@ -199,12 +211,17 @@ def small(image: Image.Image, box: int) -> Rgb:
     return resized(np.asarray(image), width, height)
 
 
-def check_poster(content: bytes, shown: tuple[int, int], frames: list[Rgb]) -> Iterator[Failure]:
-    """A film's thumbnail: its shape, upright, and not black where the film is not."""
+def check_poster(
+    content: bytes, shown: tuple[int, int], frames: Rgb, most: float
+) -> Iterator[Failure]:
+    """A film's thumbnail: its shape, upright, one of its frames, and not black where the film is not.
+
+    `frames` are all of the film's, × height × width × 3.
+    """
     yield from check_jpeg("thumbnail", content)
     made = opened(content)
     yield from check_fit("thumbnail", made.size, shown)
-    picture = small(made, _COMPARED)
+    picture = resized(np.asarray(made), *frames.shape[2:0:-1])
     empty = lightness(picture).std() < 3 and any(lightness(frame).std() > 10 for frame in frames)
     black = lightness(picture).max() < 5 and any(lightness(frame).max() > 20 for frame in frames)
     if empty or black:
@@ -219,7 +236,11 @@ def check_poster(content: bytes, shown: tuple[int, int], frames: list[Rgb]) -> I
             "poster",
             f"thumbnail: it is not upright: mean ΔE {upright:.1f}, turned or mirrored {turned:.1f}",
         )
+    elif upright > most:
+        yield Failure("poster", f"thumbnail: it is no frame of the film: mean ΔE {upright:.1f}")
 
 
-def _nearest(picture: Rgb, frames: list[Rgb]) -> float:
-    return min((float(differences(picture, frame).mean()) for frame in frames), default=0.0)
+def _nearest(picture: Rgb, frames: Rgb) -> float:
+    """Mean ΔE from the frame that is most like it."""
+    far = [np.abs(frame.astype(np.int16) - picture).mean() for frame in frames]
+    return difference(picture, frames[int(np.argmin(far))])

@@ -18,16 +18,20 @@ import pytest
 from PIL import Image, ImageCms, ImageDraw
 
 from corpus import __main__ as runner
-from corpus import films, hls, judging, stills
+from corpus import chart, films, hls, hunted, independent, judging, stills
 from corpus.boxes import codecs
 from corpus.colour import difference
-from corpus.decode import Film, decode, hear
+from corpus.decode import SOUND_RATE, Film, Sound, decode, hear
 from corpus.failures import Failure
+from corpus.hunted import Right
+from corpus.independent import NoDecoder
 from corpus.manifest import Entry, NoFiles, entries
+from corpus.outputs import Outputs
 from corpus.sending import Ran
 from corpus.sound import check_sound
 from infra import samples
 from infra.samples import run_ffmpeg
+from tests.conftest import CORPUS
 
 pytestmark = pytest.mark.media
 
@@ -134,15 +138,18 @@ def test_the_reference_of_a_picture_is_as_it_is_meant_to_be_seen(
 
 
 def test_a_wrong_poster_fails(scene: Image.Image) -> None:
-    shown, frames = (800, 600), [stills.small(scene, 160)]
-    assert not checks(stills.check_poster(jpeg(small(scene)), shown, frames))
-    upside_down = jpeg(small(scene).rotate(180))
-    assert checks(stills.check_poster(upside_down, shown, frames)) == {"poster"}
+    def judged(picture: bytes, frame: Any) -> set[str]:
+        return checks(stills.check_poster(picture, (800, 600), frame[np.newaxis], 8))
+
+    frame = stills.small(scene, 64)
+    assert not judged(jpeg(small(scene)), frame)
+    assert judged(jpeg(small(scene).rotate(180)), frame) == {"poster"}
+    red, green, blue = small(scene).split()
+    assert judged(jpeg(Image.merge("RGB", (green, blue, red))), frame) == {"poster"}
     black = jpeg(Image.new("RGB", (512, 384)))
-    assert "poster" in checks(stills.check_poster(black, shown, frames))
-    flat = np.full((120, 160, 3), 90, np.uint8)
-    assert "poster" in checks(stills.check_poster(black, shown, [flat]))
-    assert "size" in checks(stills.check_poster(jpeg(scene.resize((384, 512))), shown, frames))
+    assert "poster" in judged(black, frame)
+    assert "poster" in judged(black, np.full((48, 64, 3), 90, np.uint8))
+    assert "size" in judged(jpeg(scene.resize((384, 512))), frame)
 
 
 # ── films ───────────────────────────────────────────────────────────────────────────────────────
@@ -211,13 +218,13 @@ def make(source: Path, folder: Path) -> Make:
 
 
 def judged(path: Path, original: Film, **options: bool) -> set[str]:
-    made = decode(path, tuple(sorted(original.pictures)))
+    made = decode(path)
     return checks(films.check_film("film", path, made, original, **options))
 
 
 def test_a_right_film_passes(make: Make, original: Film) -> None:
     assert judged(make("right"), original) == set()
-    marked = make("marked", "drawbox=x=iw*0.76:y=ih*0.83:w=iw*0.21:h=ih*0.12:color=white:t=fill")
+    marked = make("marked", MARK)
     assert judged(marked, original, marked=True) == set()
 
 
@@ -229,6 +236,8 @@ def test_a_right_film_passes(make: Make, original: Film) -> None:
         ("picture", {"vf": "hue=h=30"}),
         ("picture", {"matrix": "null"}),  # BT.601, said to be BT.709
         ("picture", {"vf": "lutyuv=y=16+(val-16)*0.8"}),
+        # A green part of a single frame.
+        ("place", {"vf": "drawbox=x=80:y=40:w=60:h=40:color=green:t=fill:enable=eq(n\\,41)"}),
         ("size", {"vf": "transpose=1"}),
         ("size", {"vf": "scale=480:270"}),
         ("size", {"vf": "scale=256:144"}),
@@ -239,6 +248,8 @@ def test_a_right_film_passes(make: Make, original: Film) -> None:
         ("sync", {"sound": ("-af", "asetpts=PTS+0.1/TB", *SOUND)}),
         ("sync", {"sound": ("-af", "asetrate=46305,aresample=48000", *SOUND)}),
         ("sync", {"sound": ("-af", "atrim=end=2.5", *SOUND)}),
+        ("sync", {"sound": ("-af", "atrim=end=2.5,apad=whole_dur=4", *SOUND)}),
+        ("level", {"sound": ("-af", "volume=-3dB", *SOUND)}),
         ("groups", {"video": ("-g", "250", "-sc_threshold", "0")}),
         ("groups", {"video": ("-x264-params", "open-gop=1:bframes=3:b-adapt=0:scenecut=0")}),
         ("codec", {"video": ("-profile:v", "baseline")}),
@@ -259,8 +270,13 @@ def test_a_wrong_film_fails(
     assert check in judged(path, original)
 
 
+MARK = "drawbox=x=iw*0.76:y=ih*0.83:w=iw*0.21:h=ih*0.12:color=white:t=fill"
+
+
 def test_a_film_without_its_mark_fails(make: Make, original: Film) -> None:
     assert judged(make("right"), original, marked=True) == {"mark"}
+    late = make("mark gone", f"{MARK}:enable=lt(t\\,2.5)")
+    assert judged(late, original, marked=True) == {"mark"}
 
 
 def test_sound_that_the_original_has_not_fails(make: Make, original: Film) -> None:
@@ -281,8 +297,7 @@ def test_tones_of_hdr_are_neither_dark_nor_washed_out(original: Film) -> None:
     hdr = replace(original, hdr=True)
 
     def as_light_as(change: Callable[[Any], Any]) -> set[str]:
-        pictures = {t: change(p / 255.0) * 255 for t, p in original.pictures.items()}
-        made = replace(original, pictures={t: p.astype(np.uint8) for t, p in pictures.items()})
+        made = replace(original, small=(change(original.small / 255.0) * 255).astype(np.uint8))
         return checks(films.check_pictures("film", made, hdr, marked=False))
 
     assert as_light_as(lambda p: p**1.1) == set()
@@ -305,7 +320,63 @@ def test_frames_in_the_order_of_decoding_are_told_in_that_of_showing(folder: Pat
 def test_a_turned_film_is_seen_upright(sample: Callable[[str], Path]) -> None:
     upright = decode(sample("rotated.mp4"))
     assert upright.shown == (360, 640)
-    assert all(picture.shape[:2] == (160, 90) for picture in upright.pictures.values())
+    assert all(picture.shape[:2] == (240, 135) for picture in upright.pictures.values())
+
+
+def test_silence_is_right_where_a_track_has_no_sound(make: Make, original: Film) -> None:
+    silent = replace(original, sound=None)
+    quiet = make("quiet", sound=("-af", "volume=0", *SOUND))
+    assert "audio" in judged(quiet, replace(silent, declares_sound=False))
+    assert judged(quiet, silent) == set()
+    assert "audio" in judged(make("right"), silent)
+
+
+def test_sound_that_ends_early_may_go_on_in_silence_alone() -> None:
+    tone = (0.3 * np.sin(np.arange(5 * SOUND_RATE) / 3)).astype(np.float32)
+    short = Sound(0.0, 5.0, tone, 1)
+    filled = Sound(0.0, 9.0, np.concatenate([tone, np.zeros(4 * SOUND_RATE, np.float32)]), 2)
+    assert checks(check_sound("film", filled, short, 9.0, 0.04)) == set()
+    hums = replace(filled, samples=filled.samples + np.float32(0.02))
+    assert "sync" in checks(check_sound("film", hums, short, 9.0, 0.04))
+    longer = replace(filled, end=30.0)
+    assert "sync" in checks(check_sound("film", longer, short, 9.0, 0.04))
+
+
+def test_silence_in_the_middle_of_sound_fails() -> None:
+    sweep = (0.3 * np.sin(np.arange(20 * SOUND_RATE) ** 1.5 / 900)).astype(np.float32)
+    sound = Sound(0.0, 20.0, sweep, 2)
+    half = len(sweep) // 2
+    gap = np.zeros(half, np.float32)
+    late = replace(sound, samples=np.concatenate([sweep[:half], gap]))
+    assert checks(check_sound("film", late, sound, 20.0, 0.04)) >= {"sync"}
+    put_in = replace(sound, end=30.0, samples=np.concatenate([sweep[:half], gap, sweep[half:]]))
+    assert "sync" in checks(check_sound("film", put_in, sound, 20.0, 0.04))
+
+
+def test_a_film_that_changes_its_shape_and_its_sound_is_told_whole(folder: Path) -> None:
+    """Two transport streams, one behind the other: 5.1 after stereo, upright after lying."""
+    parts = []
+    for number, (size, channels) in enumerate((("160x96", "stereo"), ("96x160", "5.1"))):
+        parts.append(folder / f"part {number}.ts")
+        run_ffmpeg(
+            "-f", "lavfi", "-i", f"color=white:size={size}:rate=25:duration=2",
+            "-f", "lavfi", "-i", f"sine=440:duration=2,aformat=channel_layouts={channels}",
+            "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "ac3",
+            "-output_ts_offset", str(2 * number),
+            str(parts[-1]),
+        )  # fmt: skip
+    joined = folder / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    film = decode(joined)
+    assert (film.shown, len(film.times)) == ((160, 96), 100)
+    wide, upright = film.small[10], film.small[90]
+    assert wide.min() > 200
+    middle = upright.shape[1] // 2
+    assert upright[:, middle].min() > 200
+    assert upright[:, :8].max() == 0 and upright[:, -8:].max() == 0
+    assert film.sound
+    assert 3.9 < film.sound.end < 4.1
+    assert 3.9 < len(film.sound.samples) / SOUND_RATE < 4.1
 
 
 # ── HTTP Live Streaming ─────────────────────────────────────────────────────────────────────────
@@ -372,8 +443,7 @@ def test_a_right_stream_passes(cut: Path, make: Make, original: Film) -> None:
     assert check_cut(cut) == set()
     stream = fetched(cut)
     assert len(stream.video.segments) == 3
-    wanted = tuple(sorted(original.pictures))
-    film, mp4 = decode(stream.video.joined, wanted), decode(make("right"), wanted)
+    film, mp4 = decode(stream.video.joined), decode(make("right"))
     assert film.sums == mp4.sums
     found = films.packets(stream.video.joined)
     assert not checks(films.check_same_keys("hls", found, films.packets(make("right"))))
@@ -484,6 +554,115 @@ def test_a_job_that_does_not_end_is_a_hang() -> None:
         }
 
 
+# ── what was hunted ─────────────────────────────────────────────────────────────────────────────
+
+
+def outputs_of(folder: Path, ended: dict[str, Any], **files: Path) -> Outputs:
+    """Those of a job whose outputs are local files."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=files[request.url.path.strip("/")].read_bytes())
+
+    outputs = [
+        {
+            "type": name,
+            "url": f"http://cloud.test/{name}",
+            "content_type": "video/mp4" if path.suffix == ".mp4" else "image/jpeg",
+        }
+        for name, path in files.items()
+    ]
+    http = httpx.Client(transport=httpx.MockTransport(answer))
+    folder.mkdir(exist_ok=True)
+    return Outputs({"warnings": [], "steps": [], **ended, "outputs": outputs}, http, folder)
+
+
+def as_thumbnail(tmp_path: Path, image: Image.Image) -> Outputs:
+    path = tmp_path / "thumbnail.jpg"
+    path.write_bytes(jpeg(image))
+    return outputs_of(tmp_path / "fetched", job("SUCCESS"), thumbnail=path)
+
+
+def test_the_chart_has_its_colours() -> None:
+    assert chart.patches(np.asarray(chart.drawn())) == chart.COLOURS
+    assert chart.patches(np.asarray(chart.drawn().convert("L").convert("RGB"))) == chart.in_grey()
+
+
+# What came out once.
+HDR_UNTOUCHED = {"white": (144, 144, 144), "red": (124, 88, 74)}
+HDR_RIGHT = {"white": (187, 187, 187), "red": (166, 56, 50)}
+
+
+@pytest.mark.parametrize(
+    ("check", "colours", "wanted"),
+    [
+        (hunted.shows(chart.COLOURS, 3), {}, set()),
+        (hunted.shows(chart.COLOURS, 3), {"red": (146, 11, 8)}, {"chart"}),
+        (hunted.shows(chart.COLOURS, 3), {"green": (90, 158, 81)}, {"chart"}),
+        (hunted.shows(chart.in_grey(), 3), {}, {"chart"}),
+        (hunted.tone_mapped, {}, set()),
+        (hunted.tone_mapped, HDR_RIGHT, set()),
+        (hunted.tone_mapped, HDR_UNTOUCHED, {"chart"}),
+        (hunted.bright_poster(230), {}, set()),
+        (hunted.bright_poster(230), {"white": (60, 60, 60)}, {"poster"}),
+        (hunted.told_or("Dolby Vision", hunted.tone_mapped), HDR_UNTOUCHED, {"chart"}),
+    ],
+)
+def test_colours_of_the_chart(
+    tmp_path: Path, check: hunted.Check, colours: dict[str, chart.Colour], wanted: set[str]
+) -> None:
+    picture = chart.drawn(chart.COLOURS | colours)
+    assert checks(check(as_thumbnail(tmp_path, picture))) == wanted
+
+
+def test_what_is_transparent_may_not_show(tmp_path: Path, scene: Image.Image) -> None:
+    hidden = Image.new("RGB", scene.size)
+    hidden.paste(scene.resize((200, 200)), (300, 200))
+    check = hunted.plain_around(0.25)
+    assert not checks(check(as_thumbnail(tmp_path, hidden)))
+    assert checks(check(as_thumbnail(tmp_path / "fetched", scene))) == {"alpha"}
+
+
+@pytest.mark.parametrize(
+    ("check", "wrong", "name"),
+    [
+        (hunted.sized(384, 216), {"vf": "scale=256:144"}, "size"),
+        (hunted.has_frames(75, 75), {"vf": "select='not(eq(n,30))'"}, "frames"),
+        (hunted.lasts(3.0), {"sound": ("-af", "apad=whole_dur=5", *SOUND)}, "length"),
+        (hunted.hears((1.0, 600)), {"sound": ("-af", "atempo=2", *SOUND)}, "tone"),
+        (hunted.as_loud(0.2), {"sound": ("-af", "volume=-3dB", *SOUND)}, "level"),
+        (hunted.combed(1.0), {"vf": "tinterlace=interleave_top,fps=25"}, "combs"),
+    ],
+)
+def test_a_wrong_film_fails_its_own_check(
+    tmp_path: Path, make: Make, check: hunted.Check, wrong: dict[str, Any], name: str
+) -> None:
+    right = outputs_of(tmp_path / "right", job("SUCCESS"), transcode_720p=make("right"))
+    assert not checks(check(right))
+    path = make(f"wrong {name}", **wrong)
+    other = outputs_of(tmp_path / "wrong", job("SUCCESS"), transcode_720p=path)
+    assert name in checks(check(other))
+
+
+@pytest.mark.parametrize(
+    ("right", "ended", "wanted"),
+    [
+        (Right(refusal="12.bit"), job("FAILURE", "unsupported_media", "It has 12 bits."), set()),
+        (Right(refusal="12.bit"), job("FAILURE", "unsupported_media", "Not taken."), {"refusal"}),
+        (Right(refusal="12.bit"), DAMAGED("A JPEG of 12 bits."), {"refusal"}),
+        (Right(refusal="x"), job("FAILURE", "unsupported_media", "x: incomplete."), {"refusal"}),
+        (Right(warning="."), job("SUCCESS") | {"warnings": []}, {"warning"}),
+        (Right(warning="."), job("SUCCESS") | {"warnings": ["Its end is missing."]}, set()),
+    ],
+)
+def test_what_a_job_says(right: Right, ended: dict[str, Any], wanted: set[str]) -> None:
+    assert checks(hunted.check_said(right, ended)) == wanted
+
+
+def test_a_decoder_that_is_missing_is_told_of() -> None:
+    with pytest.raises(NoDecoder, match=r"no-such-decoder is not on this machine: Debian has"):
+        independent.run(("no-such-decoder",))
+
+
 # ── the folder, and the run ─────────────────────────────────────────────────────────────────────
 
 
@@ -497,18 +676,48 @@ def test_a_folder_without_a_manifest_is_taken_whole(tmp_path: Path) -> None:
     assert entries(tmp_path) == [Entry("deep/a.bin", "unknown", "", "either")]
 
 
+def listed(folder: Path, *rows: tuple[str, ...]) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "MANIFEST.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+
+
+def test_a_manifest_in_words_is_one_of_the_table(tmp_path: Path) -> None:
+    listed(
+        tmp_path,
+        ("path", "kind", "trait", "expectation"),
+        ("a.jpg", "image", "odd", "either"),
+    )
+    head = ("path", "kind", "trait", "right", "verdict")
+    listed(tmp_path / "hunted", head, ("tif_lab.tif", "image", "Lab", "its colours", "FAIL"))
+    one, other = entries(tmp_path)
+    assert one == Entry("a.jpg", "image", "odd", "either")
+    assert one.right == Right("either")
+    assert other == Entry("hunted/tif_lab.tif", "image", "Lab", "ok", "its colours")
+    assert other.right == hunted.RIGHT["tif_lab.tif"]
+    listed(tmp_path / "hunted", head, ("new.tif", "image", "", "its colours", "FAIL"))
+    with pytest.raises(NoFiles, match=r"hunted/new\.tif is not in corpus/hunted\.py"):
+        entries(tmp_path)
+
+
+@pytest.mark.corpus
+def test_the_table_is_of_what_was_hunted() -> None:
+    found = entries(CORPUS)
+    assert {Path(entry.name).name for entry in found if entry.says} == hunted.RIGHT.keys()
+    assert all((CORPUS / entry.name).is_file() for entry in found)
+
+
 @pytest.mark.stack
 def test_a_folder_of_two_files_from_end_to_end(
     sample: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("orientation_6.jpg", "text.jpg"):
         shutil.copy(sample(name), tmp_path / name)
-    rows = (
+    listed(
+        tmp_path,
         ("path", "kind", "trait", "expectation"),
         ("orientation_6.jpg", "image", "lies on its side", "ok"),
         ("text.jpg", "hostile", "text", "ok"),
     )
-    (tmp_path / "MANIFEST.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
     report = tmp_path / "report"
     monkeypatch.setattr("sys.argv", ["corpus", str(tmp_path), "--report", str(report)])
     with pytest.raises(SystemExit) as ended:

@@ -13,7 +13,7 @@ from chalicelib.queues import DEAD_LETTERS, QUEUES
 type Json = dict[str, object]
 
 # Stages that live and die with an emulator: nothing is retained, and plain http must do.
-LOCAL_STAGES = ("local", "test")
+LOCAL_STAGES = ("local", "test", "corpus")
 
 # Part of the names of everything: a bucket's, of which S3 takes 63 characters, is the strictest.
 STAGE_NAME = re.compile(r"[a-z]([a-z0-9]|-(?=[a-z0-9])){0,19}")
