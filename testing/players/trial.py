@@ -189,12 +189,6 @@ class Viewers:
             number: page.evaluate(look, [number, offset + (number + 0.5) / RATE, RATE])
             for number in missing
         }
-        print(
-            found,
-            page.evaluate(
-                "[video.readyState, video.duration, video.ended, video.paused, video.currentTime, video.buffered.length ? video.buffered.end(video.buffered.length-1) : 0]"
-            ),
-        )
         return [number for number in missing if found[number][-1][0] == number]
 
     def reloaded(self, player: str) -> float:
