@@ -177,12 +177,11 @@ def _to_bt709(facts: VideoFacts, scale: str) -> str:
             "format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=hable:desat=0,"
             "zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
         )
-    if meant.matrix in _BY_ZSCALE:
-        return f"{scaled},zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p"
-    return f"{_tagged(meant)},{scale}:{_MANAGED}"
+    return f"{scaled},zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p"
 
 
 _SDR = "out_color_matrix=bt709:out_range=tv,format=yuv420p"
+# By a table that takes seconds to make.
 _MANAGED = f"out_primaries=bt709:out_transfer=bt709:{_SDR}"
 # Nits that become the white of SDR.
 _HDR_WHITE = 100
@@ -656,8 +655,9 @@ def _candidate(
 
 def _encode_poster(facts: VideoFacts, source: Sequence[str], trim: str) -> Command:
     width, height = fit_box(facts.width, facts.height, POSTER_BOX)
-    filled = _has_one_graph(facts)  # which is made for frames of one size, and bars for an even one
-    if filled:
+    filled = _has_one_graph(facts)  # which is made for frames of one size
+    if filled or any(map(_is_special, facts.colours)):
+        # Bars, and zscale, take an even one.
         width, height = even(width), even(height)
     return (
         *source,

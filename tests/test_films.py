@@ -345,9 +345,11 @@ def test_wide_colours_of_sdr_are_those_of_bt_709(
         assert near(poster.getpixel((80, 48)), rgb, 7)
 
 
-def hdr(path: Path, curve: str, *output: str, matrix: str = "bt2020nc") -> None:
+def hdr(
+    path: Path, curve: str, *output: str, matrix: str = "bt2020nc", size: str = "160x96"
+) -> None:
     run_ffmpeg(
-        "-f", "lavfi", "-i", "testsrc2=size=160x96:rate=25:duration=0.4",
+        "-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25:duration=0.4",
         "-vf", "format=gbrp,zscale=pin=bt709:tin=bt709:min=gbr:p=bt2020"
         f":t={curve}:m={matrix}:r=tv:npl=203,format=yuv420p10le",
         *(output or ("-c:v", *HEVC)),
@@ -386,6 +388,12 @@ def test_hdr_that_the_container_alone_tells_is_hdr(tmp_path: Path, suffix: str, 
         assert abs(first - second).max() < 3
     posters = [numpy.asarray(Image.open(r["thumbnail"].path), int) for r in (one, other)]
     assert abs(posters[0] - posters[1]).max() < 3
+
+
+def test_hdr_of_any_shape_has_a_poster(tmp_path: Path) -> None:
+    hdr(tmp_path / "wide.mp4", "smpte2084", size="640x266")
+    with Image.open(run(tmp_path / "wide.mp4", tmp_path, "thumbnail")["thumbnail"].path) as poster:
+        assert poster.size == (512, 212)
 
 
 @variants
