@@ -149,13 +149,13 @@ _BT709 = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt
 # Numbers of ITU-T H.273. Primaries and curves of SDR television are taken alike, as players do.
 _UNTOLD, _BT2020 = 2, 9
 _HDR_CURVES = frozenset({16, 18})  # PQ, HLG
-_PQ, _ICTCP = 16, 14
+_PQ, _CONSTANT_LUMINANCE, _ICTCP = 16, 10, 14
 _OTHER_SDR_CURVES = frozenset({4, 5, 13})
 _WIDE_PRIMARIES = frozenset({4, 8, 9, 11, 12})
 _PRIMARIES = frozenset({1, 5, 6, 7, 10, 22}) | _WIDE_PRIMARIES
 # Matrices that FFmpeg's scaler knows, and those that zscale knows besides. 0: the colours are RGB.
 _BY_SCALE = frozenset({0, 1, 4, 5, 6, 7, 9})
-_BY_ZSCALE = frozenset({8, 10, 12, 13, _ICTCP})
+_BY_ZSCALE = frozenset({8, _CONSTANT_LUMINANCE, 12, 13, _ICTCP})
 _NUMBERS = {"bt709": 1, "smpte170m": 6}
 
 
@@ -207,10 +207,12 @@ def _meant(told: Colours, facts: VideoFacts) -> Colours:
     if matrix == _ICTCP and transfer == _UNTOLD:
         transfer = _PQ
     is_hdr = transfer in _HDR_CURVES
-    if not is_hdr and transfer not in _OTHER_SDR_CURVES:
+    if not is_hdr and (transfer not in _OTHER_SDR_CURVES or matrix == _CONSTANT_LUMINANCE):
         transfer = 1
+    if matrix in (_CONSTANT_LUMINANCE, _ICTCP):  # of BT.2020 and BT.2100
+        primaries = _BT2020
     if primaries not in _PRIMARIES:
-        primaries = _BT2020 if is_hdr or matrix in (10, _ICTCP) else 1
+        primaries = _BT2020 if is_hdr else 1
     if _is_undefined(told):
         matrix = _BT2020
     if matrix not in _BY_SCALE | _BY_ZSCALE:
@@ -220,16 +222,20 @@ def _meant(told: Colours, facts: VideoFacts) -> Colours:
 
 
 def _is_undefined(told: Colours) -> bool:
-    """ICtCp is defined for PQ and HLG alone (ITU-R BT.2100)."""
-    return told.matrix == _ICTCP and told.transfer not in (_UNTOLD, *_HDR_CURVES)
+    """ICtCp is defined for PQ and HLG alone (ITU-R BT.2100), constant luminance for SDR (BT.2020)."""
+    if told.matrix == _ICTCP:
+        return told.transfer not in (_UNTOLD, *_HDR_CURVES)
+    return told.matrix == _CONSTANT_LUMINANCE and told.transfer in _HDR_CURVES
 
 
 def colours_warning(facts: VideoFacts) -> str:
     """What a viewer should know of how colours were understood; "" where that is plain."""
     if not any(map(_is_undefined, facts.colours)):
         return ""
+    names = {_ICTCP: "ICtCp in SDR", _CONSTANT_LUMINANCE: "of constant luminance in HDR"}
+    undefined = next(names[told.matrix] for told in facts.colours if _is_undefined(told))
     return (
-        "The video says that its colours are ICtCp in SDR, which is not defined: taken for BT.2020."
+        f"The video says that its colours are {undefined}, which is not defined: taken for Y′CbCr."
     )
 
 

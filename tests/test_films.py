@@ -350,36 +350,42 @@ def hdr(
 ) -> None:
     run_ffmpeg(
         "-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25:duration=0.4",
-        "-vf", "format=gbrp,zscale=pin=bt709:tin=bt709:min=gbr:p=bt2020"
-        f":t={curve}:m={matrix}:r=tv:npl=203,format=yuv420p10le",
+        "-vf", "format=gbrp,zscale=pin=bt709:tin=bt709:min=gbr:p=bt2020:t=linear:m=gbr:npl=203,"
+        f"format=gbrpf32le,zscale=t={curve}:m={matrix}:r=tv:npl=203,format=yuv420p10le",
         *(output or ("-c:v", *HEVC)),
         str(path),
     )  # fmt: skip
 
 
-UNTOLD = "hevc_metadata=colour_primaries=2:transfer_characteristics=2:matrix_coefficients=2"
+UNTOLD = {
+    "hevc": "hevc_metadata=colour_primaries=2:transfer_characteristics=2:matrix_coefficients=2",
+    "av1": "av1_metadata=color_primaries=2:transfer_characteristics=2:matrix_coefficients=2",
+}
 
 
 @pytest.mark.parametrize(
-    ("suffix", "curve"),
+    ("suffix", "curve", "codec"),
     [
-        (".mp4", "smpte2084"),
+        (".mp4", "smpte2084", "hevc"),
         *(
             pytest.param(*values, marks=variants)
             for values in [
-                (".mkv", "smpte2084"),
-                (".mov", "smpte2084"),
-                (".mp4", "arib-std-b67"),
-                (".mkv", "arib-std-b67"),
-                (".mov", "arib-std-b67"),
+                (".mkv", "smpte2084", "hevc"),
+                (".mov", "smpte2084", "hevc"),
+                (".mp4", "smpte2084", "av1"),
+                (".mp4", "arib-std-b67", "av1"),
+                (".mkv", "arib-std-b67", "av1"),
+                (".webm", "arib-std-b67", "av1"),
             ]
         ),
     ],
 )
-def test_hdr_that_the_container_alone_tells_is_hdr(tmp_path: Path, suffix: str, curve: str) -> None:
+def test_hdr_that_the_container_alone_tells_is_hdr(
+    tmp_path: Path, suffix: str, curve: str, codec: str
+) -> None:
     told, path = tmp_path / f"told{suffix}", tmp_path / f"untold{suffix}"
-    hdr(told, curve)
-    run_ffmpeg("-i", str(told), "-c", "copy", "-bsf:v", UNTOLD, str(path))
+    hdr(told, curve, "-c:v", *{"hevc": HEVC, "av1": AV1}[codec])
+    run_ffmpeg("-i", str(told), "-c", "copy", "-bsf:v", UNTOLD[codec], str(path))
     with av.open(str(path)) as container:
         assert next(container.decode(video=0)).color_trc == 2
     steps = ("thumbnail", "transcode_720p")
@@ -397,12 +403,11 @@ def test_hdr_of_any_shape_has_a_poster(tmp_path: Path) -> None:
 
 
 @variants
-@pytest.mark.parametrize("matrix", ["ictcp", "bt2020c", "chroma-derived-nc"])
+@pytest.mark.parametrize("matrix", ["ictcp", "ycgco", "chroma-derived-nc", "chroma-derived-c"])
 @pytest.mark.parametrize("curve", ["smpte2084", "arib-std-b67"])
 def test_hdr_of_every_matrix_looks_alike(tmp_path: Path, curve: str, matrix: str) -> None:
-    names = {"ictcp": "ictcp", "bt2020c": "bt2020c", "chroma-derived-nc": "chroma-derived-nc"}
     hdr(tmp_path / "usual.mp4", curve)
-    hdr(tmp_path / "other.mp4", curve, matrix=names[matrix])
+    hdr(tmp_path / "other.mp4", curve, matrix=matrix)
     steps = ("thumbnail", "transcode_720p")
     usual, other = (run(tmp_path / f"{n}.mp4", tmp_path / n, *steps) for n in ("usual", "other"))
     for one, two in zip(*(seen(r["transcode_720p"].path) for r in (usual, other)), strict=True):
@@ -450,10 +455,16 @@ def tagged(path: Path, primaries: int, transfer: int, matrix: int) -> None:
     )  # fmt: skip
 
 
-def test_colours_that_mean_nothing_are_taken_for_others_with_a_warning(tmp_path: Path) -> None:
-    tagged(tmp_path / "film.mp4", 9, 14, 14)
+@pytest.mark.parametrize(
+    ("transfer", "matrix", "named"),
+    [(14, 14, "ICtCp in SDR"), pytest.param(16, 10, "luminance in HDR", marks=variants)],
+)
+def test_colours_that_mean_nothing_are_taken_for_others_with_a_warning(
+    tmp_path: Path, transfer: int, matrix: int, named: str
+) -> None:
+    tagged(tmp_path / "film.mp4", 9, transfer, matrix)
     for result in run(tmp_path / "film.mp4", tmp_path, "thumbnail", "transcode_720p").values():
-        assert "ICtCp" in result.made.warning
+        assert named in result.made.warning
 
 
 @pytest.mark.parametrize(("matrix", "name"), [(11, "YDzDx"), (15, "IPT-PQ-c2")])
