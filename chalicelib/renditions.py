@@ -62,7 +62,7 @@ _ON_TIME = "aresample=48000:async=1:min_hard_comp=0.03:first_pts=0"
 # Where to look for a poster, as parts of the length. The start comes last: films begin black.
 POSTER_AT = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
 # The same where seeking finds nothing to decode, and all that comes before is decoded, too.
-_POSTER_FROM_START = (0.1, 0.5, 0.9, 0.0)
+_POSTER_FROM_START = (0.5, 0.9)
 
 _COORDINATES = {
     "top_left": ("{m}", "{m}"),
@@ -624,16 +624,16 @@ def hls(facts: VideoFacts, rendition: Rendition) -> Hls:
 
 def poster(facts: VideoFacts, output: str) -> Poster:
     """Frames to choose a poster from, scaled before they are compared: 4K frames fill a memory otherwise."""
-    from_start: list[Run] = []
+    otherwise: list[Run] = []
     if facts.index is None:
         command = _encode_poster(facts, ("{1}", "{2}us", *open_source(facts)), "trim=start={3}")
         candidates = [
-            Run((str(number), "-ss", str(round(facts.seconds * part * 1_000_000)), "0"))
-            for number, part in enumerate(POSTER_AT)
+            Run((f"{part}", "-ss", str(round(facts.seconds * part * 1_000_000)), "0"))
+            for part in POSTER_AT[:-1]
         ]
-        from_start = [
-            Run((f"start_{number}", "-itsoffset", "0", f"{facts.seconds * part:.6f}"))
-            for number, part in enumerate(_POSTER_FROM_START)
+        otherwise = [
+            Run((f"from_start_{part}", "-itsoffset", "0", f"{facts.seconds * part:.6f}"))
+            for part in (*_POSTER_FROM_START, POSTER_AT[-1])
         ]
     else:
         source = ("-copyts", *open_source(facts))
@@ -643,7 +643,7 @@ def poster(facts: VideoFacts, output: str) -> Poster:
             _candidate(facts, facts.index, times, number, part)
             for number, part in enumerate(POSTER_AT)
         ]
-    return Poster(command, tuple(candidates), output, tuple(from_start), colours_warning(facts))
+    return Poster(command, tuple(candidates), output, tuple(otherwise), colours_warning(facts))
 
 
 def _candidate(
