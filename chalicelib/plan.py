@@ -95,7 +95,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Poster(msgspec.Struct, frozen=True, tag="poster"):
-    """A JPEG of a film's frame: the first of the candidates that shows something.
+    """A JPEG of a film's frame: the first of the candidates that shows much, or else the best of two or more.
 
     Each run makes one, already at its final size.
     """
@@ -103,7 +103,9 @@ class Poster(msgspec.Struct, frozen=True, tag="poster"):
     command: Command
     candidates: tuple[Run, ...]
     output: str
-    from_start: tuple[Run, ...] = ()  # others, where one of these finds nothing
+    otherwise: tuple[
+        Run, ...
+    ] = ()  # others where one of these finds nothing; else the last of them
     warning: str = ""
 
 

@@ -72,7 +72,7 @@ _STEREO = "aformat=sample_fmts=fltp:channel_layouts=mono|stereo|downmix,pan=ster
 # Where to look for a poster, as parts of the length. The start comes last: films begin black.
 POSTER_AT = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
 # The same where seeking finds nothing to decode, and all that comes before is decoded, too.
-_POSTER_FROM_START = (0.1, 0.5, 0.9, 0.0)
+_POSTER_FROM_START = (0.5, 0.9)
 
 _COORDINATES = {
     "top_left": ("{m}", "{m}"),
@@ -166,13 +166,13 @@ _BT709 = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt
 # Numbers of ITU-T H.273. Primaries and curves of SDR television are taken alike, as players do.
 _UNTOLD, _BT2020 = 2, 9
 _HDR_CURVES = frozenset({16, 18})  # PQ, HLG
-_PQ, _ICTCP = 16, 14
+_PQ, _CONSTANT_LUMINANCE, _ICTCP = 16, 10, 14
 _OTHER_SDR_CURVES = frozenset({4, 5, 13})
 _WIDE_PRIMARIES = frozenset({4, 8, 9, 11, 12})
 _PRIMARIES = frozenset({1, 5, 6, 7, 10, 22}) | _WIDE_PRIMARIES
 # Matrices that FFmpeg's scaler knows, and those that zscale knows besides. 0: the colours are RGB.
 _BY_SCALE = frozenset({0, 1, 4, 5, 6, 7, 9})
-_BY_ZSCALE = frozenset({8, 10, 12, 13, _ICTCP})
+_BY_ZSCALE = frozenset({8, _CONSTANT_LUMINANCE, 12, 13, _ICTCP})
 _NUMBERS = {"bt709": 1, "smpte170m": 6}
 
 
@@ -194,12 +194,11 @@ def _to_bt709(facts: VideoFacts, scale: str) -> str:
             "format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=hable:desat=0,"
             "zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
         )
-    if meant.matrix in _BY_ZSCALE:
-        return f"{scaled},zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p"
-    return f"{_tagged(meant)},{scale}:{_MANAGED}"
+    return f"{scaled},zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p"
 
 
 _SDR = "out_color_matrix=bt709:out_range=tv,format=yuv420p"
+# By a table that takes seconds to make.
 _MANAGED = f"out_primaries=bt709:out_transfer=bt709:{_SDR}"
 # Nits that become the white of SDR.
 _HDR_WHITE = 100
@@ -225,10 +224,12 @@ def _meant(told: Colours, facts: VideoFacts) -> Colours:
     if matrix == _ICTCP and transfer == _UNTOLD:
         transfer = _PQ
     is_hdr = transfer in _HDR_CURVES
-    if not is_hdr and transfer not in _OTHER_SDR_CURVES:
+    if not is_hdr and (transfer not in _OTHER_SDR_CURVES or matrix == _CONSTANT_LUMINANCE):
         transfer = 1
+    if matrix in (_CONSTANT_LUMINANCE, _ICTCP):  # of BT.2020 and BT.2100
+        primaries = _BT2020
     if primaries not in _PRIMARIES:
-        primaries = _BT2020 if is_hdr or matrix in (10, _ICTCP) else 1
+        primaries = _BT2020 if is_hdr else 1
     if _is_undefined(told):
         matrix = _BT2020
     if matrix not in _BY_SCALE | _BY_ZSCALE:
@@ -238,16 +239,20 @@ def _meant(told: Colours, facts: VideoFacts) -> Colours:
 
 
 def _is_undefined(told: Colours) -> bool:
-    """ICtCp is defined for PQ and HLG alone (ITU-R BT.2100)."""
-    return told.matrix == _ICTCP and told.transfer not in (_UNTOLD, *_HDR_CURVES)
+    """ICtCp is defined for PQ and HLG alone (ITU-R BT.2100), constant luminance for SDR (BT.2020)."""
+    if told.matrix == _ICTCP:
+        return told.transfer not in (_UNTOLD, *_HDR_CURVES)
+    return told.matrix == _CONSTANT_LUMINANCE and told.transfer in _HDR_CURVES
 
 
 def colours_warning(facts: VideoFacts) -> str:
     """What a viewer should know of how colours were understood; "" where that is plain."""
     if not any(map(_is_undefined, facts.colours)):
         return ""
+    names = {_ICTCP: "ICtCp in SDR", _CONSTANT_LUMINANCE: "of constant luminance in HDR"}
+    undefined = next(names[told.matrix] for told in facts.colours if _is_undefined(told))
     return (
-        "The video says that its colours are ICtCp in SDR, which is not defined: taken for BT.2020."
+        f"The video says that its colours are {undefined}, which is not defined: taken for Y′CbCr."
     )
 
 
@@ -685,16 +690,16 @@ def hls(facts: VideoFacts, rendition: Rendition) -> Hls:
 
 def poster(facts: VideoFacts, output: str) -> Poster:
     """Frames to choose a poster from, scaled before they are compared: 4K frames fill a memory otherwise."""
-    from_start: list[Run] = []
+    otherwise: list[Run] = []
     if facts.index is None:
         command = _encode_poster(facts, ("{1}", "{2}us", *open_source(facts)), "trim=start={3}")
         candidates = [
-            Run((str(number), "-ss", str(round(facts.seconds * part * 1_000_000)), "0"))
-            for number, part in enumerate(POSTER_AT)
+            Run((f"{part}", "-ss", str(round(facts.seconds * part * 1_000_000)), "0"))
+            for part in POSTER_AT[:-1]
         ]
-        from_start = [
-            Run((f"start_{number}", "-itsoffset", "0", f"{facts.seconds * part:.6f}"))
-            for number, part in enumerate(_POSTER_FROM_START)
+        otherwise = [
+            Run((f"from_start_{part}", "-itsoffset", "0", f"{facts.seconds * part:.6f}"))
+            for part in (*_POSTER_FROM_START, POSTER_AT[-1])
         ]
     else:
         source = ("-copyts", *open_source(facts))
@@ -704,7 +709,7 @@ def poster(facts: VideoFacts, output: str) -> Poster:
             _candidate(facts, facts.index, times, number, part)
             for number, part in enumerate(POSTER_AT)
         ]
-    return Poster(command, tuple(candidates), output, tuple(from_start), colours_warning(facts))
+    return Poster(command, tuple(candidates), output, tuple(otherwise), colours_warning(facts))
 
 
 def _candidate(
@@ -722,8 +727,9 @@ def _candidate(
 
 def _encode_poster(facts: VideoFacts, source: Sequence[str], trim: str) -> Command:
     width, height = fit_box(facts.width, facts.height, POSTER_BOX)
-    filled = _has_one_graph(facts)  # which is made for frames of one size, and bars for an even one
-    if filled:
+    filled = _has_one_graph(facts)  # which is made for frames of one size
+    if filled or any(map(_is_special, facts.colours)):
+        # Bars, and zscale, take an even one.
         width, height = even(width), even(height)
     return (
         *source,

@@ -33,8 +33,8 @@ from chalicelib.plan import (
 )
 from chalicelib.watch import logger
 
-# A frame whose brightness varies less than this, of 255, shows nothing.
-_DULL = 12.0
+# A frame whose brightness varies less than this, of 255, shows nothing; one between may be half faded in.
+_DULL, _VIVID = 12.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ def poster(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> Made:
     from chalicelib import pictures
 
     best: tuple[pictures.Interest, Path] | None = None
-    found_nothing = False
-    for run in (*work.candidates, *work.from_start):
-        if run in work.from_start and not found_nothing:
-            break
+    found_nothing = shows_something = False
+    for run in (*work.candidates, *work.otherwise):
+        if run in work.otherwise[:-1] and not found_nothing:
+            continue
         args = run.args(work.command)
         candidate = folder / args[-1]
         try:
@@ -84,8 +84,9 @@ def poster(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> Made:
         interest = pictures.interest(candidate)
         if best is None or interest > best[0]:
             best = interest, candidate
-        if interest.spread > _DULL:
+        if interest.spread > (_DULL if shows_something else _VIVID):
             break
+        shows_something |= interest.spread > _DULL
     if best is None:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
     made = pictures.poster(best[1], folder / "out" / work.output)
