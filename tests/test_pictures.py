@@ -715,6 +715,20 @@ def run_steps(content: bytes, folder: Path) -> dict[str, Result]:
     return run(path, folder, "thumbnail", "watermark")
 
 
+@pytest.mark.parametrize("size", [(2, 2), (9, 7), (16, 1), (1, 300)])
+def test_the_smallest_graphics_are_made_too(size: tuple[int, int], tmp_path: Path) -> None:
+    image = lines(1, "red", "blue").resize(size, Image.Resampling.NEAREST)
+    for result in run_steps(png(numpy.asarray(image)), tmp_path).values():
+        with Image.open(result.path) as found:
+            assert found.size == size
+
+
+def test_noise_in_all_colours_fits(tmp_path: Path) -> None:
+    noise = [Image.effect_noise((640, 400), 250) for _ in range(3)]
+    for result in run_steps(png(numpy.asarray(Image.merge("RGB", noise))), tmp_path).values():
+        assert sampling(result.path) == (1, 1)
+
+
 def test_what_is_small_in_a_large_picture_is_found(tmp_path: Path) -> None:
     image = Image.new("RGB", (3000, 2000), "white")
     image.paste(lettering((255, 255, 255), RED, (1000, 1900)), (900, 50))
