@@ -24,6 +24,7 @@ from PIL import (
     ImageFilter,
     ImageStat,
     TiffImagePlugin,
+    UnidentifiedImageError,
 )
 
 from chalicelib import colours, jpegs, tiffs
@@ -173,11 +174,10 @@ def _open(file: IO[bytes], image_format: str) -> ImageFile.ImageFile:
         Image.register_open("AVIF", AvifImagePlugin.AvifImageFile)
     try:
         if image_format == "TIFF" and (page := tiffs.picture_of(file)):
-            # Pillow itself takes planes of other than eight bits for such.
-            TiffImagePlugin.READ_LIBTIFF = page.has_planes_apart and page.bits > 8
+            TiffImagePlugin.READ_LIBTIFF = page.needs_libtiff
         try:
             image = Image.open(file, formats=[image_format])
-        except _DAMAGE:
+        except UnidentifiedImageError:
             if image_format != "PNG":
                 raise
             with _tolerance():  # of chunks that nobody needs
@@ -208,7 +208,7 @@ def _not_read(file: IO[bytes], image_format: str, page: tiffs.Page | None) -> Jo
     file.seek(0)
     if image_format == "JPEG" and (kind := jpegs.not_supported(file.read(_HEADER_BYTES))):
         return unsupported(kind)
-    if page and page.pixels:
+    if page and not page.is_known:
         return unsupported(page.name)
     if image_format == "HEIF":
         items = {found[1] for found in _HEIF_ITEM.finditer(file.read(_HEADER_BYTES))}

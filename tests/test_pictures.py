@@ -426,7 +426,26 @@ _GREYS = kinds(
         ("12 bits, one strip", tiff(page(grey(GREY16, 12), 1, bits=12, strips=1))),
         ("12 bits, deflated", tiff(page(grey(GREY16, 12), 1, bits=12, deflate=True))),
         ("12 bits, BigTIFF", tiff(page(grey(GREY16, 12), 1, bits=12), big=True)),
+        ("12 bits, big-endian", tiff(page(grey(GREY16, 12), 1, bits=12), order=">")),
+        ("12 bits, white is zero", tiff(page(4095 - grey(GREY16, 12), 0, bits=12))),
         ("32 bits, deflated", tiff(page(grey(GREY32), 1, deflate=True))),
+        ("32 bits, white is zero", tiff(page(~grey(GREY32), 0))),
+        ("32 bits, big-endian", tiff(page(grey(GREY32), 1, order=">"), order=">")),
+        (
+            "32 bits, big-endian, deflated",
+            tiff(page(grey(GREY32), 1, order=">", deflate=True), order=">"),
+        ),
+        (
+            "float, big-endian, deflated",
+            tiff(
+                page((grey(GREY16) / 65535).astype("f4"), 1, order=">", deflate=True, t339=3),
+                order=">",
+            ),
+        ),
+        (
+            "16 bits, white is zero, big-endian",
+            tiff(page(~grey(GREY16), 0, order=">"), order=">"),
+        ),
         ("32 bits, signed", tiff(page((grey(GREY32) >> 1).astype("int32"), 1, t339=2))),
         (
             "16 bits, white is zero, deflated",
