@@ -24,6 +24,7 @@ from PIL import (
     ImageFilter,
     ImageStat,
     TiffImagePlugin,
+    UnidentifiedImageError,
 )
 
 from chalicelib import colours, jpegs, tiffs
@@ -52,6 +53,8 @@ _HEIF_CODINGS = {
     b"av01": "AV1", b"avc1": "AVC", b"evc1": "EVC", b"vvc1": "VVC",
     b"j2k1": "JPEG 2000", b"jpeg": "JPEG", b"unci": "uncompressed pictures",
 }  # fmt: skip
+# Primaries and transfer in a box (ISO/IEC 14496-12, 12.1.5).
+_NCLX = re.compile(rb"colrnclx(.{4})", re.DOTALL)
 # A JPEG can hold no more.
 _EXIF_BYTES = 65_536
 _JPEGS = frozenset({"JPEG", "MPO"})
@@ -171,11 +174,10 @@ def _open(file: IO[bytes], image_format: str) -> ImageFile.ImageFile:
         Image.register_open("AVIF", AvifImagePlugin.AvifImageFile)
     try:
         if image_format == "TIFF" and (page := tiffs.picture_of(file)):
-            # Pillow itself takes planes of other than eight bits for such.
-            TiffImagePlugin.READ_LIBTIFF = page.has_planes_apart and page.bits > 8
+            TiffImagePlugin.READ_LIBTIFF = page.needs_libtiff
         try:
             image = Image.open(file, formats=[image_format])
-        except _DAMAGE:
+        except UnidentifiedImageError:
             if image_format != "PNG":
                 raise
             with _tolerance():  # of chunks that nobody needs
@@ -206,7 +208,7 @@ def _not_read(file: IO[bytes], image_format: str, page: tiffs.Page | None) -> Jo
     file.seek(0)
     if image_format == "JPEG" and (kind := jpegs.not_supported(file.read(_HEADER_BYTES))):
         return unsupported(kind)
-    if page and page.pixels:
+    if page and not page.is_known:
         return unsupported(page.name)
     if image_format == "HEIF":
         items = {found[1] for found in _HEIF_ITEM.finditer(file.read(_HEADER_BYTES))}
@@ -346,7 +348,7 @@ def _told_colours(image: Image.Image, file: IO[bytes]) -> Colours:
         return _png_colours(image.info)
     if image.format == "HEIF":
         nclx = image.info.get("nclx_profile", {})
-    elif image.format == "AVIF":
+    elif image.format == "AVIF" and _may_tell_colours(file):
         import pi_heif  # Pillow does not tell
 
         with suppress(*_DAMAGE):
@@ -354,6 +356,13 @@ def _told_colours(image: Image.Image, file: IO[bytes]) -> Colours:
     if not nclx:
         return Colours()
     return colours.told(nclx["color_primaries"], nclx["transfer_characteristics"])
+
+
+def _may_tell_colours(file: IO[bytes]) -> bool:
+    """Whether a box of any picture in the file tells of others than sRGB: most do not."""
+    file.seek(0)
+    boxes = (struct.unpack(">HH", box[1]) for box in _NCLX.finditer(file.read(_HEADER_BYTES)))
+    return any(colours.told(*box) != Colours() for box in boxes)
 
 
 def _png_colours(info: dict[Any, Any]) -> Colours:
@@ -478,9 +487,9 @@ def _place(mark: Mark, image: tuple[int, int], layer: tuple[int, int]) -> tuple[
 def _save(image: Image.Image, target: Path, quality: int, warning: str = "") -> Made:
     image.info.clear()
     subsampling = "4:4:4" if _has_fine_colours(image) else "4:2:0"
-    usual = ImageFile.MAXBLOCK
     # Pillow has room for a byte a pixel, and libjpeg must not run out of it: noise in 4:4:4 takes two.
-    ImageFile.MAXBLOCK = 3 * image.width * image.height if subsampling == "4:4:4" else usual
+    usual, needed = ImageFile.MAXBLOCK, 3 * image.width * image.height
+    ImageFile.MAXBLOCK = max(usual, needed) if subsampling == "4:4:4" else usual
     try:
         image.save(
             target,

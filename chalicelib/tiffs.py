@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
-from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2
+from PIL.TiffImagePlugin import COMPRESSION_INFO, II, MM, OPEN_INFO, ImageFileDirectory_v2
 
 from chalicelib.sniff import unsupported
 
@@ -16,6 +16,23 @@ _DNG_VERSION = 50706
 _REDUCED, _MASK = 1, 4
 _WHITE_IS_ZERO, _COLOUR_FILTER, _LINEAR_RAW = 0, 32803, 34892
 _UNSIGNED, _SIGNED = 1, 2
+# Order, photometric, format, fill order, bits of each sample, other samples.
+_Kind = tuple[bytes, int, tuple[int], int, tuple[int, ...], tuple[int, ...]]
+# Greys that Pillow can decode and does not take for any; of 32 bits it knows some, and not that libtiff has
+# them in this machine's order.
+_GREYS: dict[_Kind, tuple[str, str]] = {
+    (order, white, (kind,), 1, (bits,), ()): modes
+    for order in (II, MM)
+    for white in (0, 1)
+    for kind, bits, modes in (
+        (1, 12, ("I;16", "I;12")),
+        (1, 32, ("I", "I;32N")),
+        (2, 32, ("I", "I;32NS")),
+        (3, 32, ("F", "F;32NF")),
+    )
+}
+_GREYS[MM, 0, (1,), 1, (16,), ()] = "I;16B", "I;16B"
+OPEN_INFO.update(_GREYS)
 # A pyramid has about a dozen.
 _MOST_PAGES = 32
 _RAW = "A camera's raw file"
@@ -52,12 +69,22 @@ class Page(NamedTuple):
 
     @property
     def is_inverted(self) -> bool:
-        """Whether 0 is white."""
-        return self._number(_PHOTOMETRIC, _WHITE_IS_ZERO) == _WHITE_IS_ZERO
+        """Whether 0 is said to be white."""
+        return self.tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
     @property
-    def has_planes_apart(self) -> bool:
-        return self._number(_PLANES, 1) == 2
+    def needs_libtiff(self) -> bool:
+        """Whether Pillow's own decoder would take its samples for other ones."""
+        return self.bits > 8 and (self._number(_PLANES, 1) == 2 or self.bits == 32)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether Pillow has a decoder for it."""
+        kind = self.tags.prefix, self._number(_PHOTOMETRIC, _WHITE_IS_ZERO)
+        samples = self._number(_FORMAT, _UNSIGNED), self.bits
+        return self.compression in COMPRESSION_INFO and any(
+            kind == known[:2] and samples == (known[2][0], known[4][0]) for known in OPEN_INFO
+        )
 
     @property
     def is_raw(self) -> bool:

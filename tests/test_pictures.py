@@ -19,6 +19,7 @@ from infra import samples
 from infra.samples import run_ffmpeg
 from tests import stills
 from tests.attacks import png_chunk
+from tests.conftest import CORPUS
 from tests.local import Result, facts_of, run
 from tests.stills import FIELDS, SIZE, chart, cicp, fields, heif, hevc, nclx, page, png, tiff
 
@@ -425,7 +426,26 @@ _GREYS = kinds(
         ("12 bits, one strip", tiff(page(grey(GREY16, 12), 1, bits=12, strips=1))),
         ("12 bits, deflated", tiff(page(grey(GREY16, 12), 1, bits=12, deflate=True))),
         ("12 bits, BigTIFF", tiff(page(grey(GREY16, 12), 1, bits=12), big=True)),
+        ("12 bits, big-endian", tiff(page(grey(GREY16, 12), 1, bits=12), order=">")),
+        ("12 bits, white is zero", tiff(page(4095 - grey(GREY16, 12), 0, bits=12))),
         ("32 bits, deflated", tiff(page(grey(GREY32), 1, deflate=True))),
+        ("32 bits, white is zero", tiff(page(~grey(GREY32), 0))),
+        ("32 bits, big-endian", tiff(page(grey(GREY32), 1, order=">"), order=">")),
+        (
+            "32 bits, big-endian, deflated",
+            tiff(page(grey(GREY32), 1, order=">", deflate=True), order=">"),
+        ),
+        (
+            "float, big-endian, deflated",
+            tiff(
+                page((grey(GREY16) / 65535).astype("f4"), 1, order=">", deflate=True, t339=3),
+                order=">",
+            ),
+        ),
+        (
+            "16 bits, white is zero, big-endian",
+            tiff(page(~grey(GREY16), 0, order=">"), order=">"),
+        ),
         ("32 bits, signed", tiff(page((grey(GREY32) >> 1).astype("int32"), 1, t339=2))),
         (
             "16 bits, white is zero, deflated",
@@ -714,7 +734,67 @@ def run_steps(content: bytes, folder: Path) -> dict[str, Result]:
     return run(path, folder, "thumbnail", "watermark")
 
 
+@pytest.mark.parametrize("size", [(2, 2), (9, 7), (16, 1), (1, 300)])
+def test_the_smallest_graphics_are_made_too(size: tuple[int, int], tmp_path: Path) -> None:
+    image = lines(1, "red", "blue").resize(size, Image.Resampling.NEAREST)
+    for result in run_steps(png(numpy.asarray(image)), tmp_path).values():
+        with Image.open(result.path) as found:
+            assert found.size == size
+
+
+def test_noise_in_all_colours_fits(tmp_path: Path) -> None:
+    noise = [Image.effect_noise((640, 400), 250) for _ in range(3)]
+    for result in run_steps(png(numpy.asarray(Image.merge("RGB", noise))), tmp_path).values():
+        assert sampling(result.path) == (1, 1)
+
+
 def test_what_is_small_in_a_large_picture_is_found(tmp_path: Path) -> None:
     image = Image.new("RGB", (3000, 2000), "white")
     image.paste(lettering((255, 255, 255), RED, (1000, 1900)), (900, 50))
     assert sampling(drawn(png(numpy.asarray(image)), tmp_path, "watermark").path) == (1, 1)
+
+
+# ── what was sent, and came out wrong ───────────────────────────────────────────────────────────
+
+_HUNTED = CORPUS / "hunted"
+# The first eight fields of its chart.
+_CHART = (
+    (200, 60, 50), (60, 160, 70), (50, 80, 190), (230, 200, 60),
+    (240, 240, 240), (225, 172, 150), (20, 20, 20), (128, 128, 128),
+)  # fmt: skip
+_IN_HDR = (
+    (166, 56, 50), (59, 141, 68), (48, 76, 158), (180, 160, 54),
+    (186, 186, 186), (176, 138, 121), (30, 30, 30), (117, 117, 117),
+)  # fmt: skip
+_IN_GREY = tuple(3 * (grey,) for grey in (101, 120, 83, 193, 240, 185, 20, 128))
+_WITHOUT_THE_FIRST = ((255, 255, 255), *_IN_GREY[1:])
+RIGHT = {
+    "avif_p3.avif": (_CHART, 4), "avif_pq.avif": (_IN_HDR, 14), "heic_brand_miaf.heic": (_CHART, 3),
+    "heic_p3_nclx.heic": (_CHART, 3), "heic_pq_bt2020.heic": (_IN_HDR, 14),
+    "png_cicp_pq.png": (_IN_HDR, 4), "png_cicp_hlg.png": (_IN_HDR, 4),
+    "png_gama_linear.png": (_CHART, 7), "png_grey16_trns.png": (_WITHOUT_THE_FIRST, 3),
+    "png_bad_crc_ancillary.png": (_CHART, 3), "jpg_cut10.jpg": (_CHART, 3),
+    "jpg_minus1.jpg": (_CHART, 3), "jpg_missing_eoi.jpg": (_CHART, 3), "tif_big.tif": (_CHART, 3),
+    "tif_grey16_miniswhite.tif": (_IN_GREY, 3), "tif_grey32.tif": (_IN_GREY, 3),
+    "tif_lab.tif": (_CHART, 3), "tif_rgb16_planar.tif": (_CHART, 3),
+}  # fmt: skip
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_was_hunted_comes_out_right(name: str, tmp_path: Path) -> None:
+    wanted, tolerance = RIGHT[name]
+    result = run(_HUNTED / name, tmp_path, "thumbnail")["thumbnail"]
+    with Image.open(result.path) as image:
+        places = [(32 + 64 * (n % 4) * 2 + 32, 38 + 76 * (n // 4)) for n in range(8)]
+        found = [image.getpixel(place) for place in places]
+    assert off(found, wanted) <= tolerance
+    assert ("lacks its end" in result.made.warning) == name.startswith("jpg_")
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize(
+    "name", ["jpg_12bit.jpg", "raw_like.dng", "tif_icclab.tif", "tif_jpegxl.tif"]
+)
+def test_what_was_hunted_and_is_not_supported_is_called_so(name: str, tmp_path: Path) -> None:
+    assert refusal((_HUNTED / name).read_bytes(), tmp_path).code == "unsupported_media"
