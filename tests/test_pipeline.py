@@ -948,10 +948,11 @@ def test_a_job_that_nobody_ended_is_ended(sample: Sample) -> None:
     assert only_job().status == SUCCESS
 
 
-def test_thousands_of_overdue_rows_are_worked_off_sweep_by_sweep() -> None:
+@pytest.mark.parametrize("rows", [400, pytest.param(3000, marks=pytest.mark.variants)])
+def test_overdue_rows_are_worked_off_sweep_by_sweep(rows: int) -> None:
     past = int(time.time()) - 1
     with Job.batch_write() as batch:
-        for _ in range(400):
+        for _ in range(rows):
             job_id = str(uuid.uuid4())
             batch.save(
                 Job(
@@ -959,12 +960,12 @@ def test_thousands_of_overdue_rows_are_worked_off_sweep_by_sweep() -> None:
                     created_at="x", updated_at="x", deadline_at=past, due_shard=job_id[0], due_at=past,
                 )
             )  # fmt: skip
-    assert waiting() == 400
+    assert waiting() == rows
     for seconds in (1.0, 2.0, 4.0, 8.0, 16.0):  # it stops in time
         aftercare.sweep(partial(float, seconds))
-        if waiting() < 400:
+        if waiting() < rows:
             break
-    assert 0 < waiting() < 400
+    assert 0 < waiting() < rows
     while waiting():
         aftercare.sweep(lambda: 30.0)
     assert {row.status for row in Job.scan(attributes_to_get=["status", "row"])} == {FAILURE}

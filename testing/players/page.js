@@ -40,16 +40,29 @@ function onFrame() {
   video.requestVideoFrameCallback(onFrame);
 }
 
-// The number of the frame at a time. What is on the screen may still be the one before for a moment.
-window.lookAt = async (at, wanted) => {
+// Whether the frame of this number is there: sought at a time, and from the frame that is found there.
+window.lookFor = async (wanted, at, rate) => {
   video.pause();
-  video.currentTime = at;
-  for (let tries = 0; tries < 100; tries++) {
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    if (!video.seeking && numberOf(video) === wanted) return wanted;
+  for (let tries = 0; tries < 8; tries++) {
+    video.currentTime = at;
+    const found = await settled();
+    if (found === wanted) return true;
+    if (found !== null) at += (wanted - found) / rate;
   }
-  return null;
+  return false;
 };
+
+// The number on the screen once it stays for half a second. Just after a seek it may be the one before.
+async function settled() {
+  let number = null;
+  for (let looks = 0, same = 0; looks < 100 && same < 10; looks++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const now = video.seeking ? null : numberOf(video);
+    same = now !== null && now === number ? same + 1 : 0;
+    number = now;
+  }
+  return number;
+}
 
 function fail(what) {
   seen.errors.push(String(what));

@@ -183,11 +183,12 @@ class Viewers:
 
     def look_again(self, player: str, missing: Sequence[int], offset: float) -> list[int]:
         """Seek to frames that a busy machine has not shown; those that are there."""
-        look = "([at, number]) => window.lookAt(at, number)"
+        look = "([number, at, rate]) => window.lookFor(number, at, rate)"
+        page = self._open[player]
         return [
             number
             for number in missing
-            if self._open[player].evaluate(look, [offset + (number + 0.5) / RATE, number]) == number
+            if page.evaluate(look, [number, offset + (number + 0.5) / RATE, RATE])
         ]
 
     def reloaded(self, player: str) -> float:
