@@ -219,10 +219,19 @@ class Sound(msgspec.Struct, frozen=True, tag="sound"):
     most_seconds: float | None = None  # how long the run can be; None where nobody has counted
 
 
-class Remux(msgspec.Struct, frozen=True, tag="remux"):
-    """A copy of a film in a container with an index: one FFmpeg run that makes the file it names last."""
+# AAC as it is in a stream: each frame says what it is (ISO/IEC 14496-3, 1.A.2.2).
+SOUND_FRAMES = "sound.adts"
 
-    args: tuple[str, ...]
+
+class Remux(msgspec.Struct, frozen=True, tag="remux"):
+    """A copy of a film in a container with an index: one FFmpeg run that makes the file it names last.
+
+    Where the frames of `SOUND_FRAMES`, which it may write, too, are not all of a kind, another run makes it
+    `again`.
+    """
+
+    args: Command
+    again: Command = ()
 
 
 class Source(msgspec.Struct, frozen=True):

@@ -15,6 +15,8 @@ from chalicelib.errors import JobError
 from chalicelib.media import FINEST_TIMESCALE, VideoFacts, rhythm
 from chalicelib.plan import (
     REMUX,
+    SOUND_FRAMES,
+    Command,
     Packaging,
     Plan,
     Remux,
@@ -30,6 +32,8 @@ PICTURES = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mpeg
 SOUND = frozenset(
     {"aac", "mp3", "mp2", "ac3", "eac3", "opus", "vorbis", "flac", "alac", "pcm_s16le"}
 )
+# Where AAC can change its channels and its rate from frame to frame; a track of an MP4 says once what it is.
+_SELF_DESCRIBED = frozenset({"mpegts", "mpeg", "avi"})
 # H.264 and HEVC can code each field as a picture of its own, which would be two frames of the copy.
 _WHOLE_FRAMES = frozenset({"mpeg2video", "mpeg1video", "mpeg4", "mjpeg"})
 # So few chunks are not worth a copy.
@@ -92,21 +96,41 @@ def check_length(facts: VideoFacts, encoded: Collection[Rendition]) -> None:
 
 def copying(job_id: str, etag: str, facts: VideoFacts) -> Plan:
     """The one task that makes the copy: of the streams that are used, with times as fine as the film's."""
-    streams = [facts.video_stream, facts.audio_stream]
+    pictures, sound = f"0:{facts.video_stream}", f"0:{facts.audio_stream}"
+    has_sound = facts.audio_stream is not None
+    target: Command = (
+        "-map_metadata", "-1",
+        "-map_chapters", "-1",
+        "-movie_timescale", str(facts.timescale),  # of edit lists: when a stream starts
+        "-video_track_timescale", str(facts.timescale),
+        "-f", "mp4",
+        f"copy-{etag}.mp4",
+    )  # fmt: skip
+    frames, again = Command(), Command()
+    if has_sound and facts.audio_codec == "aac" and facts.demuxer in _SELF_DESCRIBED:
+        frames = ("-map", sound, "-c", "copy", "-f", "data", SOUND_FRAMES)
+        again = (
+            *renditions.open_source(facts),
+            *renditions.steady_sound(facts, "sound"),
+            "-map", pictures,
+            "-map", "[sound]",
+            "-c:v", "copy",
+            "-c:a", "flac",
+            "-sample_fmt", "s16",
+            *target,
+        )  # fmt: skip
     work = Remux(
         (
             "-v", "warning",  # what it has to say of times
             "-xerror",
             *renditions.open_source(facts),
-            *(word for stream in streams if stream is not None for word in ("-map", f"0:{stream}")),
+            *frames,
+            "-map", pictures,
+            *(("-map", sound) if has_sound else ()),
             "-c", "copy",
-            "-map_metadata", "-1",
-            "-map_chapters", "-1",
-            "-movie_timescale", str(facts.timescale),  # of edit lists: when a stream starts
-            "-video_track_timescale", str(facts.timescale),
-            "-f", "mp4",
-            f"copy-{etag}.mp4",
-        )
+            *target,
+        ),
+        again,
     )  # fmt: skip
     return Plan((Task(REMUX, "encode", work, work_folder(job_id)),), {})
 
@@ -139,7 +163,7 @@ def difference(facts: VideoFacts, copy: VideoFacts) -> str:
         return "its copy has another clock"
     if (copy.audio_stream is None) != (facts.audio_stream is None):
         return "its copy has lost its sound"
-    if copy.audio_rate != facts.audio_rate:
+    if copy.audio_rate != facts.audio_rate and copy.audio_codec == facts.audio_codec:
         return "its copy sounds different"
     if facts.frames is not None and copy.frames != facts.frames:
         return f"its copy has {copy.frames} frames of {facts.frames}"
@@ -157,6 +181,8 @@ def as_copied(facts: VideoFacts, copy: VideoFacts) -> VideoFacts:
         demuxer=copy.demuxer,
         video_stream=copy.video_stream,
         audio_stream=copy.audio_stream,
+        audio_rate=copy.audio_rate,
+        audio_channels=copy.audio_channels,
         index=copy.index,
     )
 

@@ -577,15 +577,32 @@ def sound(facts: VideoFacts) -> Encode:
     return Encode([Part(work, max(0.1, work.seconds / _SOUND_SPEED)) for work in works], commands)
 
 
-def _encode_sound(facts: VideoFacts, *, to_the_end: bool) -> Command:
-    """Decoded and encoded again by one FFmpeg: samples first, which go round by a decoder of their own.
+def steady_sound(facts: VideoFacts, name: str) -> Command:
+    """An output that goes nowhere, and is decoded: what can be mapped as `[name]` is stereo, and in time.
 
     Where the source changes its channels or its rate on the way, FFmpeg begins the filters anew, and what was
     heard until then would be silence once more; behind the samples nothing ever changes.
     """
+    return _round(f"0:{facts.audio_stream}", _stereo(facts), f"{_ON_TIME}[{name}]")
+
+
+def _round(stream: str, first: str, then: str, *beside: str) -> Command:
+    """Samples that go round by a decoder of their own: between two sets of filters."""
+    return (
+        "-map", stream,
+        "-af", f"{first},aresample={chunks.SAMPLE_RATE},{_AT_LEAST_ONE}",
+        "-c:a", "pcm_f32le",
+        "-f", "null", "-",
+        *beside,
+        "-dec", "0:0",
+        "-filter_complex", f"[dec:0]{then}",
+    )  # fmt: skip
+
+
+def _encode_sound(facts: VideoFacts, *, to_the_end: bool) -> Command:
     stream = f"0:{facts.audio_stream}"
     source = _open_whole(facts)
-    beside = (
+    beside: Command = (
         *_beside(facts, facts.video_stream),
         "-map", stream, "-c", "copy", "-frames:a", "1", "-f", "data", FIRST_PACKET,
     )  # fmt: skip
@@ -597,13 +614,7 @@ def _encode_sound(facts: VideoFacts, *, to_the_end: bool) -> Command:
     pad, limit = ("apad=whole_dur={0}s", ()) if to_the_end else ("apad", ("-t", "{0}"))
     return (
         *source,
-        "-map", stream,
-        "-af", f"{trim}{_stereo(facts)},aresample={chunks.SAMPLE_RATE},{_AT_LEAST_ONE}",
-        "-c:a", "pcm_f32le",
-        "-f", "null", "-",
-        *beside,
-        "-dec", "0:0",
-        "-filter_complex", f"[dec:0]{_ON_TIME},{pad}[sound]",
+        *_round(stream, f"{trim}{_stereo(facts)}", f"{_ON_TIME},{pad}[sound]", *beside),
         "-map", "[sound]",
         "-c:a", "aac",
         "-b:a", str(SOUND_BITS),

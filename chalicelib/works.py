@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from chalicelib import chunks, mp4, playlists
+from chalicelib import adts, chunks, mp4, playlists
 from chalicelib.errors import JobError
 from chalicelib.plan import (
     FIRST_PACKET,
+    SOUND_FRAMES,
     Chunk,
     Command,
     Drawn,
@@ -107,20 +108,25 @@ def remux(work: Remux, folder: Path, budget: Budget) -> Path:
     """Copy the film in `folder`; the file. Raises JobError where its frames may not be at their times."""
     from chalicelib import ffmpeg
 
-    delivered = ffmpeg.run(
-        work.args,
-        folder=folder,
-        seconds=budget.seconds(),
-        memory_bytes=budget.memory_bytes,
-    )
+    def run(args: Command) -> str:
+        delivered = ffmpeg.run(
+            args, folder=folder, seconds=budget.seconds(), memory_bytes=budget.memory_bytes
+        )
+        return delivered.said
+
+    said = run(work.args)
     doubts = [
-        line
-        for line in delivered.said.splitlines()
-        if not any(harmless in line for harmless in _HARMLESS)
+        line for line in said.splitlines() if not any(harmless in line for harmless in _HARMLESS)
     ]
     if doubts:
         logger.warning("The copy is not to be trusted", stderr=doubts)
         raise JobError("copy_not_exact", "FFmpeg has doubts about its times.")
+    if work.again:
+        frames = folder / SOUND_FRAMES
+        if frames.stat().st_size and len(adts.kinds(_mapped(frames))) > 1:
+            logger.info("The sound changes on the way: it is decoded for the copy")
+            run(work.again)
+        frames.unlink()
     return folder / work.args[-1]
 
 
@@ -218,10 +224,14 @@ def _run(
 
 
 def _read(path: Path, faults: int) -> _Encoded:
-    with path.open("rb") as file:
-        data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    data = _mapped(path)
     path.unlink()  # another run is not to write what is mapped
     return _Encoded(data, *mp4.split(data), faults)
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
 
 
 def _is_exact(exact: Exact, made: _Encoded) -> bool:

@@ -14,7 +14,7 @@ import msgspec
 import numpy
 import pytest
 
-from chalicelib import probe, renditions
+from chalicelib import probe, remux, renditions
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
 from chalicelib.plan import Plan, Sound
@@ -22,7 +22,7 @@ from chalicelib.planning import make_plan
 from chalicelib.steps import find_steps
 from infra import samples
 from tests.conftest import CORPUS
-from tests.local import Result, carry_out, chunks_of, facts_of, run
+from tests.local import Result, carry_out, chunks_of, copy_of, facts_of, run
 
 pytestmark = pytest.mark.media
 BOTH = ("transcode_720p", "hls_720p")
@@ -185,6 +185,25 @@ def test_sound_that_changes_in_a_part_of_it(
     assert len(list((tmp_path / "made" / "tasks").glob("sound.*"))) > 2
     for heard in played(results).values():
         check_tones(heard[0], pieces)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("stereo", "mono"), pytest.param("mono", "stereo", marks=variants)],
+)
+def test_aac_that_changes_is_decoded_for_a_copy(tmp_path: Path, first: str, second: str) -> None:
+    pieces = ((10.0, 500, first, 44100), (10.0, 800, second, 44100))
+    path = tmp_path / "tv.ts"
+    changing(path, "aac", pieces)
+    facts, copied, copy = copy_of(path, tmp_path / "copy")
+    assert remux.difference(facts, copied) == ""
+    assert (facts.audio_codec, copied.audio_codec) == ("aac", "flac")
+    steps = find_steps(["transcode_720p"], JobError)
+    plan = make_plan("job", "a.ts", remux.as_copied(facts, copied), steps)
+    with chunks_of(0.01):
+        results = carry_out(plan, copy, tmp_path / "made")
+    for channel in samples_of(results["transcode_720p"].path):
+        check_tones(channel, pieces)
 
 
 # ── level ───────────────────────────────────────────────────────────────────────────────────────
