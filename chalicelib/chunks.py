@@ -96,7 +96,9 @@ def decoded_as_sound(times: Sequence[int], start: int, timescale: int) -> list[i
     """
     begin = start - round(PACKET_SAMPLES * timescale / SAMPLE_RATE)
     early = max(1, bisect_left(times, start, hi=len(times) - 1))
-    return [begin + number * (start - begin) // early for number in range(early)] + [*times[early:]]
+    # What follows a frame or two may be due before they are shown.
+    later = [max(start, time) for time in times[early:]]
+    return [begin + number * (start - begin) // early for number in range(early)] + later
 
 
 class Piece(NamedTuple):
