@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ from infra.samples import run_ffmpeg
 FOLDER = LOCAL / "fuzz"
 _SECONDS = 3
 _BUDGET = works.Budget(lambda: 60.0, 4 * 1024**3)
+_AGAIN = 5
 # So few frames may have errors without a word.
 _MOST_SILENT = 0.01
 _X264 = ("-c:v", "libx264", "-preset", "medium", "-g", "10", "-bf", "3")
@@ -170,17 +171,23 @@ def judge(path: Path, folder: Path) -> Outcome:
     assert isinstance(facts, VideoFacts)
     if facts.index is None:
         return Outcome(f"not cut: {facts.uncut}")
-    whole = _decode(path, msgspec.structs.replace(facts, index=None), folder / "whole")
+    as_whole = msgspec.structs.replace(facts, index=None)
+    whole = _decode(path, as_whole, folder / "whole")
     chunked = _decode(path, facts, folder / "chunks")
+    others = set(exactness.differing(whole.seen, chunked.seen))
+    for number in range(_AGAIN if others else 0):
+        # FFmpeg's HEVC decoder makes of some damage now this and now that.
+        again = _decode(path, as_whole, folder / f"again{number}")
+        others -= set(exactness.differing(whole.seen, again.seen))
     said = chunked.code or ("with a warning" if chunked.warning else "without a warning")
-    return Outcome(said, _defect(whole, chunked, _faulty(path)))
+    return Outcome(said, _defect(whole, chunked, others, _faulty(path)))
 
 
-def _defect(whole: Decode, chunked: Decode, faulty: float) -> str:
+def _defect(whole: Decode, chunked: Decode, others: Collection[int], faulty: float) -> str:
+    """`others` are the frames that are not those of the whole."""
     whole_is_sound = not whole.code and not whole.warning
     if chunked.code:
         return f"the whole has no errors, and chunks fail: {chunked.code}" if whole_is_sound else ""
-    others = exactness.differing(whole.seen, chunked.seen)
     if whole_is_sound and others:
         return f"the whole has no errors, and {len(others)} frames of chunks are others"
     if chunked.warning:

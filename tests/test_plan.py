@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from chalicelib import remux
+from chalicelib.chunks import decoded_as_sound
 from chalicelib.errors import JobError, Unprocessable
 from chalicelib.filenames import stem
 from chalicelib.media import (
@@ -307,3 +308,13 @@ def test_only_what_surely_takes_too_long_as_a_whole_is_refused() -> None:
         else:
             remux.check_length(facts, WANTED)
         remux.check_length(msgspec.structs.replace(facts, index=INDEX), WANTED)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 30])
+def test_no_frame_of_a_segment_is_decoded_before_another(frames: int) -> None:
+    start, delay, lasts = 48_000, 4_000, 1_600
+    times = [start - delay + number * lasts for number in range(frames + 1)]
+    decoded = decoded_as_sound(times, start, 48_000)
+    assert decoded == sorted(decoded)
+    assert decoded[0] == start - 1024
+    assert decoded[-1] >= start
