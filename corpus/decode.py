@@ -292,7 +292,7 @@ class _Hearing:
     def __init__(self, stream: AudioStream) -> None:
         self.stream = stream
         self._form: tuple[object, ...] = ()
-        self._resampler = _resampler()
+        self._resampler = _resampler(1)
         self._pieces: list[NDArray[np.float32]] = []
         self._start: float | None = None
         self._end = 0.0
@@ -304,11 +304,18 @@ class _Hearing:
             if self._start is None:
                 self._start = self._end = time
             missing = round((time - self._end) * SOUND_RATE)
-            if missing > SOUND_RATE // 50:
-                self._append(np.zeros(missing, np.float32))
-            self._end = max(self._end, time + frame.samples / frame.sample_rate)
+            if abs(missing) > SOUND_RATE // 50:
+                self._go_on(missing)
+                self._end = time
+            self._end += frame.samples / frame.sample_rate
             self._channels = max(self._channels, frame.layout.nb_channels)
             self._resample(frame)
+
+    def _go_on(self, missing: int) -> None:
+        """After so many samples of silence; or instead of what has come, where they are fewer than none."""
+        self._flush()
+        samples = np.concatenate([*self._pieces, np.zeros(max(0, missing), np.float32)])
+        self._pieces = [samples[: len(samples) + min(0, missing)]]
 
     def _resample(self, frame: AudioFrame) -> None:
         frame = _omnidirectional(frame) if "ambisonic" in frame.layout.name else frame
@@ -317,29 +324,29 @@ class _Hearing:
         if form != self._form:
             # One resampler takes no other channels or rate on the way.
             self._flush()
-            self._form, self._resampler = form, _resampler()
-        for resampled in self._resampler.resample(frame):
-            self._append(resampled.to_ndarray().reshape(-1).astype(np.float32))
+            self._form, self._resampler = form, _resampler(frame.layout.nb_channels)
+        self._append(self._resampler.resample(frame))
 
     def _flush(self) -> None:
         if self._form:
-            for resampled in self._resampler.resample(None):
-                self._append(resampled.to_ndarray().reshape(-1).astype(np.float32))
+            self._append(self._resampler.resample(None))
+            self._form = ()
 
-    def _append(self, samples: NDArray[np.float32]) -> None:
-        self._pieces.append(samples)
+    def _append(self, frames: list[AudioFrame]) -> None:
+        """In one channel: the mean of two is as loud as either of them."""
+        self._pieces += [frame.to_ndarray().mean(axis=0, dtype=np.float32) for frame in frames]
 
     def sound(self, zero: float) -> Sound | None:
         if self._start is None:
             return None
         self._flush()
-        self._form = ()
         samples = np.concatenate([*self._pieces, np.zeros(0, np.float32)])
         return Sound(self._start - zero, self._end - zero, samples, self._channels)
 
 
-def _resampler() -> AudioResampler:
-    return AudioResampler(format="flt", layout="mono", rate=SOUND_RATE)
+def _resampler(channels: int) -> AudioResampler:
+    layout = "mono" if channels == 1 else "stereo"
+    return AudioResampler(format="fltp", layout=layout, rate=SOUND_RATE)
 
 
 def _omnidirectional(frame: AudioFrame) -> AudioFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement, pairwise
@@ -211,12 +211,16 @@ def check_pictures(
 
 
 def same_frames(made: Film, original: Film) -> list[tuple[int, int]]:
-    """Numbers of frames that are shown at the same time, as far as the original's are not corrupt."""
+    """Numbers of frames that are shown at the same time.
+
+    Left out are frames of the original that are corrupt, and those that share their time with another.
+    """
     known, found = original.times, []
     for number, time in enumerate(made.times):
-        at = bisect_left(known, time - _SAME_INSTANT)
-        if at < len(known) and known[at] <= time + _SAME_INSTANT and at not in original.corrupt:
-            found.append((number, at))
+        first = bisect_left(known, time - _SAME_INSTANT)
+        last = bisect_right(known, time + _SAME_INSTANT)
+        if last - first == 1 and first not in original.corrupt:
+            found.append((number, first))
     return found
 
 

