@@ -349,7 +349,7 @@ def hdr(
         "-f", "lavfi", "-i", f"smptebars=size={size}:rate=25:duration=0.4",
         "-vf", "format=gbrp,zscale=pin=bt709:tin=bt709:min=gbr:p=bt2020:t=linear:m=gbr:npl=203,"
         f"format=gbrpf32le,zscale=t={curve}:m={matrix}:r=tv:npl=203,format=yuv420p10le",
-        *(output or ("-c:v", *HEVC)),
+        *(output or ("-c:v", *HEVC, "-crf", "6")),
         str(path),
     )  # fmt: skip
 
