@@ -169,7 +169,7 @@ _HDR_CURVES = frozenset({16, 18})  # PQ, HLG
 _PQ, _CONSTANT_LUMINANCE, _ICTCP = 16, 10, 14
 _OTHER_SDR_CURVES = frozenset({4, 5, 13})
 _WIDE_PRIMARIES = frozenset({4, 8, 9, 11, 12})
-_PRIMARIES = frozenset({1, 5, 6, 7, 10, 22}) | _WIDE_PRIMARIES
+_PRIMARIES = frozenset({1, 5, 6, 7, 22}) | _WIDE_PRIMARIES
 # Matrices that FFmpeg's scaler knows, and those that zscale knows besides. 0: the colours are RGB.
 _BY_SCALE = frozenset({0, 1, 4, 5, 6, 7, 9})
 _BY_ZSCALE = frozenset({8, _CONSTANT_LUMINANCE, 12, 13, _ICTCP})
