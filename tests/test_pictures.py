@@ -179,7 +179,7 @@ def test_a_still_in_hdr_comes_out_as_a_film_does(
 ) -> None:
     found = shown(coding(tmp_path, primaries, transfer, **more), tmp_path)
     # Eight bits of luminance and colour differences are few for PQ.
-    assert off(found, of_a_film(transfer)) <= (5 if coding is in_png else 10)
+    assert off(found, of_a_film(transfer)) <= (7 if coding is in_png else 10)
     assert min(found[0]) > 180
 
 
