@@ -70,7 +70,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 # How much is looked at to tell graphics from photographs, and in how many places.
-_LOOKED_AT, _BANDS = 100_000, 16
+_LOOKED_AT, _BANDS = 50_000, 16
 # A change of colour, of 255, that is seen to be missing; and in which part of the pixels. Photographs have it
 # in a tenth of that, or half, and would be larger by a quarter in 4:4:4.
 _SEEN, _MANY = 24, 0.0025

@@ -179,7 +179,7 @@ def test_a_still_in_hdr_comes_out_as_a_film_does(
 ) -> None:
     found = shown(coding(tmp_path, primaries, transfer, **more), tmp_path)
     # Eight bits of luminance and colour differences are few for PQ.
-    assert off(found, of_a_film(transfer)) <= (5 if coding is in_png else 10)
+    assert off(found, of_a_film(transfer)) <= (7 if coding is in_png else 10)
     assert min(found[0]) > 180
 
 
@@ -723,7 +723,10 @@ def test_colours_of_graphics_do_not_smear(
     "size", [(800, 600), pytest.param((3000, 2000), marks=variants), (320, 240)]
 )
 def test_photographs_are_not_made_larger_for_it(size: tuple[int, int], tmp_path: Path) -> None:
-    image = samples.scene(*size)
+    """Their light changes from pixel to pixel, their colours do not."""
+    smooth = samples.scene(32, 24).resize(size, Image.Resampling.BICUBIC).convert("YCbCr")
+    pale = [band.point([128 + (v - 128) // 3 for v in range(256)]) for band in smooth.split()[1:]]
+    image = Image.merge("YCbCr", (Image.effect_noise(size, 30), *pale)).convert("RGB")
     for step, result in run_steps(stills.jpeg(image, quality=90), tmp_path).items():
         assert sampling(result.path) == (2, 2), step
 

@@ -446,6 +446,15 @@ def test_a_damaged_picture_fails_each_step_and_a_good_step_stays_listed(sample: 
     assert [step.status for step in job.steps] == [FAILURE, FAILURE]
 
 
+def test_a_picture_that_lacks_its_end_is_listed_with_a_warning(sample: Sample) -> None:
+    deliver("intake", drop("photo.jpg", sample("photo.jpg").read_bytes()[:-2]))
+    drain()
+    job = only_job()
+    assert (job.status, job.error) == (SUCCESS, "")
+    lacks = "The file lacks its end: 100.0% of the picture could be decoded."
+    assert job.warnings == [f"thumbnail: {lacks}", f"watermark: {lacks}"]
+
+
 def test_of_two_pictures_of_one_task_each_ends_as_it_can(tmp_path: Path) -> None:
     Image.new("L", (65_501, 2)).save(tmp_path / "long.png")
     deliver("intake", drop("long.png", (tmp_path / "long.png").read_bytes()))
