@@ -107,7 +107,7 @@ _OF_COMPUTATION = (
 _COMPUTING = frozenset(
     f"chalicelib.{name}"
     for name in (
-        "chunks", "excerpt", "ffmpeg", "filenames", "media", "mp4", "packaging", "pictures", "plan",
+        "adts", "chunks", "excerpt", "ffmpeg", "filenames", "media", "mp4", "packaging", "pictures", "plan",
         "planning", "playlists", "remux", "renditions", "sniff", "works",
     )
 )  # fmt: skip
