@@ -328,7 +328,8 @@ _LAB_BY_D65: dict[str, Colour] = COLOURS | {
 }  # fmt: skip
 
 
-def _drawn(_: object) -> Image.Image:
+def drawn(_: object) -> Image.Image:
+    """What the file was made from, where no decoder of the machine reads it."""
     return chart.drawn()
 
 
@@ -340,7 +341,7 @@ _GREY_TIFF = Right(checks=(_GREY_CHART,), picture=independent.magick)
 
 
 def _named(kind: str) -> Right:
-    return Right("either", (_CHART,), refusal=kind, picture=_drawn, most=6.0)
+    return Right("either", (_CHART,), refusal=kind, picture=drawn, most=6.0)
 
 
 def _odd_colours(names: str) -> Right:
@@ -390,7 +391,7 @@ RIGHT: dict[str, Right] = {
     ),
     # Its clock begins again where the second part does.
     "progressive_then_interlaced.ts": Right(checks=(combed(2.0),), meant=((), ())),
-    "raw_like.dng": Right("either", (_CHART,), refusal="camera.*raw", picture=_drawn, most=6.0),
+    "raw_like.dng": Right("either", (_CHART,), refusal="camera.*raw", picture=drawn, most=6.0),
     # Turned, as FFmpeg turns it: the corners are black.
     "rot45.mp4": Right(checks=(sized(640, 400),), meant=((), ())),
     "sdr_bt2020sdr.mp4": Right(checks=(_CHART_IN_FILM,)),

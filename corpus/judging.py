@@ -15,7 +15,7 @@ from PIL import Image
 from corpus import films, hls, independent, stills
 from corpus.decode import Film, NoFilm, decode, hear
 from corpus.failures import Failure
-from corpus.hunted import Right, check_right
+from corpus.hunted import Right, check_right, drawn
 from corpus.independent import NoDecoder
 from corpus.manifest import Entry
 from corpus.outputs import Outputs
@@ -25,6 +25,7 @@ from infra.client import Job
 
 _CLEAR_ERROR_SECONDS = 20
 _MOST_OF_POSTER, _MOST_OF_POSTER_IN_HDR = 8.0, 25.0  # mean ΔE from the nearest frame
+_GAP = 4  # pixels
 _MOMENTS = 3  # of a film, after its first one, that people look at
 
 _VAGUE_CODES = {"", "internal_error", "attempts_exhausted", "intake_failed", "deadline_exceeded"}
@@ -109,7 +110,7 @@ def _check_still(
         if outputs.job["status"] == "SUCCESS":
             yield Failure("reference", f"Pillow cannot read the original ({error})")
         return
-    pictures["source"] = original
+    pictures["drawn, not decoded" if right.picture is drawn else "source"] = original
     most = right.most or stills.most_difference(path)
     if "thumbnail" in outputs:
         content = outputs.content("thumbnail")
@@ -162,7 +163,9 @@ def _strip(film: Film) -> Image.Image:
     """A few moments of a film, from left to right."""
     times = sorted(film.pictures)
     shown = [film.pictures[times[n * (len(times) - 1) // _MOMENTS]] for n in range(_MOMENTS + 1)]
-    return Image.fromarray(np.concatenate(shown, axis=1))
+    gap = np.full((shown[0].shape[0], _GAP, 3), 255, np.uint8)
+    beside = [piece for picture in shown for piece in (picture, gap)]
+    return Image.fromarray(np.concatenate(beside[:-1], axis=1))
 
 
 def check_hls(outputs: Outputs, original: Film) -> Iterator[Failure]:
