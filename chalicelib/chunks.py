@@ -89,16 +89,15 @@ def steps(index: Index, ends: Sequence[int], first: int, behind: int) -> Iterato
 
 
 def decoded_as_sound(times: Sequence[int], start: int, timescale: int) -> list[int]:
-    """When frames of a segment that is shown from `start` on, and what follows, are decoded, not at `times`.
+    """When frames of a segment that is shown from `start` on are decoded, instead of at `times`.
 
     The first is as early as sound is, whose first packet is the encoder's own: some players align segments by
     that. Others before `start` follow it closely; none is decoded after it is shown.
     """
     begin = max(0, start - round(PACKET_SAMPLES * timescale / SAMPLE_RATE))
-    early = max(1, bisect_left(times, start, hi=len(times) - 1))
+    early = max(1, bisect_left(times, start))
     squeezed = [begin + number * (start - begin) // early for number in range(early)]
-    # Where all of them are early, what follows the last is, too.
-    return [*squeezed, *(max(start, time) for time in times[early:])]
+    return [*squeezed, *times[early:]]
 
 
 class Piece(NamedTuple):

@@ -282,8 +282,8 @@ def _written(
     # last longer than that, as early as what is coded behind them.
     latest = [*accumulate(reversed(coded), min)][::-1]
     times = [min(time - delay, last) for time, last in zip(sorted(coded), latest, strict=True)]
-    start = inside[0].shown_at
-    decoded = chunks.decoded_as_sound([*times, until - delay], start, timescale)
+    decoded = chunks.decoded_as_sound(times, inside[0].shown_at, timescale)
+    decoded.append(decoded[-1] + until - max(coded))
     firsts = accumulate((len(fragment.times) for fragment in inside), initial=0)
     content = b"".join(
         mp4.fragment(

@@ -227,3 +227,28 @@ def test_a_clock_may_be_as_fine_as_it_likes(tmp_path: Path, scale: int, ticks: i
     path.write_bytes(movie(timescale=scale, ticks=ticks))
     times = shown(run(path, tmp_path / "made", "transcode_720p")["transcode_720p"].path)
     assert times == pytest.approx([0, ticks / scale], abs=1e-5)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_a_segment_of_few_frames_lasts_as_long_as_its_playlist_says(
+    tmp_path: Path, frames: int
+) -> None:
+    """Its frames are decoded within a packet of sound, which is less than the last one is shown for."""
+    source = tmp_path / "short.mp4"
+    made(source, "-frames:v", str(frames), "-preset", "medium", seconds=frames / 10, rate="10")
+    playlist = run(source, tmp_path / "made", "hls_720p")["hls_720p"].path.with_name("video.m3u8")
+    (line,) = (line for line in playlist.read_text().splitlines() if line.startswith("#EXTINF:"))
+    joined = tmp_path / "joined.mp4"
+    names = "video_init.mp4", "video_00000_0.m4s"
+    joined.write_bytes(b"".join((playlist.parent / name).read_bytes() for name in names))
+    with av.open(str(joined)) as container:
+        spans = [
+            (packet.pts, packet.pts + (packet.duration or 0))
+            for packet in container.demux(video=0)
+            if packet.pts is not None
+        ]
+        tick = container.streams.video[0].time_base
+    assert tick is not None
+    lasts = (max(end for _, end in spans) - min(begin for begin, _ in spans)) * tick
+    assert float(lasts) == pytest.approx(float(line[8:].rstrip(",")), abs=0.001)
+    assert float(lasts) == pytest.approx(frames / 10, abs=0.001)
