@@ -79,6 +79,12 @@ def put(key: str, body: bytes = b"x") -> None:
     boto3.client("s3").put_object(Bucket=settings().upload_bucket, Key=key, Body=body)
 
 
+def waiting_job(key: str) -> str | None:
+    ticket = ledger.get_ticket(key)
+    assert ticket is not None
+    return ticket.ticket_job_id
+
+
 # ── presign ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -98,7 +104,7 @@ def test_presign_gives_a_url_that_signs_neither_type_nor_checksum(client: Client
     assert query["X-Amz-SignedHeaders"] == ["host"]
     assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
     assert not [name for name in query if "checksum" in name.lower()]
-    assert ledger.get_ticket(answer.body["key"]) == (True, None)
+    assert waiting_job(answer.body["key"]) is None
 
 
 def test_presign_with_a_size_signs_it(client: Client) -> None:
@@ -116,7 +122,7 @@ def test_presign_with_a_pipeline_writes_the_job_that_waits(client: Client) -> No
         ["thumbnail"],
         answer.body["key"],
     )
-    assert ledger.get_ticket(answer.body["key"]) == (True, answer.body["job_id"])
+    assert waiting_job(answer.body["key"]) == answer.body["job_id"]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +225,7 @@ def test_an_idempotency_key_gives_the_same_job_and_refuses_another_body(client: 
 
 def test_of_two_bodies_with_one_idempotency_key_only_one_starts_a_job(client: Client) -> None:
     put("a.png")
-    ledger.claim_identity("idempotency k", "of-another-body", fingerprint="another body")
+    ledger.claim_identity("idempotency - k", "of-another-body", fingerprint="another body")
     answer = call(client, "POST", "/jobs/from-key", {"key": "a.png"}, Idempotency_Key="k")
     refused(answer, 422, "idempotency_key_reused")
     assert call(client, "GET", "/jobs").body["jobs"] == []
@@ -230,7 +236,7 @@ def test_a_call_that_died_before_its_job_was_written_can_be_repeated(client: Cli
     put("a.png")
     body = {"key": "a.png"}
     fingerprint = hashlib.sha256(msgspec.json.encode(api.FromKeyRequest("a.png"))).hexdigest()
-    ledger.claim_identity("idempotency k", "00000000", fingerprint=fingerprint)
+    ledger.claim_identity("idempotency - k", "00000000", fingerprint=fingerprint)
     first = call(client, "POST", "/jobs/from-key", body, Idempotency_Key="k")
     assert call(client, "POST", "/jobs/from-key", body, Idempotency_Key="k").body == first.body
     assert ledger.get_job(first.body["job_id"]) is not None
@@ -268,7 +274,7 @@ def test_a_form_is_stored_byte_for_byte_and_its_job_waits_for_the_event(client: 
     assert job["pipeline"] == ["thumbnail", "watermark"]
     stored = boto3.client("s3").get_object(Bucket=settings().upload_bucket, Key=job["key"])
     assert stored["Body"].read() == content
-    assert ledger.get_ticket(job["key"]) == (True, answer.body["job_id"])
+    assert waiting_job(job["key"]) == answer.body["job_id"]
 
 
 def test_a_form_is_refused_with_a_remedy(client: Client) -> None:
@@ -313,7 +319,9 @@ def fail(job_id: str) -> None:
 
 def start(job_id: str, seconds: float, *pipeline: str) -> None:
     plan = a_plan(*pipeline)
-    assert ledger.start_job(job_id, kind="video", duration=seconds, etag="e", plan=plan)
+    assert ledger.start_job(
+        job_id, kind="video", duration=seconds, etag="e", plan=plan, starter="m"
+    )
     ledger.write_progress(job_id, plan)
 
 
@@ -862,7 +870,7 @@ def test_no_parameter_is_a_fault_of_ours(client: Client) -> None:
             refusal_or_none(call(client, "GET", f"/jobs?{field}={quoted}"), field)
             # What a gateway hands on need not be what a client can send.
             with pytest.raises(RequestError):
-                api.list_jobs({field: text + "\ud800"}, "")
+                api.list_jobs("-", {field: text + "\ud800"}, "")
 
 
 def test_nothing_in_a_path_is_a_fault_of_ours(client: Client) -> None:
@@ -873,7 +881,7 @@ def test_nothing_in_a_path_is_a_fault_of_ours(client: Client) -> None:
         refused(call(client, "GET", f"/jobs/{JOB}/hls/{quoted}/a.m3u8"), 403, "token_invalid")
         refused(call(client, "GET", f"{folder}/{quoted}.m3u8"), 404, "file_not_found")
         with pytest.raises(NotFound):
-            api.get_job(text, "")
+            api.get_job("-", text, "")
         with pytest.raises(Forbidden):
             api.hls_file(JOB, text, "a.m3u8")
 
