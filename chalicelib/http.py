@@ -21,7 +21,7 @@ CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Location,Retry-After",
 }
-# No browser takes an answer for what it does not say it is, or tells another site of a path: HLS has tokens there.
+# No browser guesses what an answer is, or tells another site of a path: those of HLS hold tokens.
 _SAFE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET,HEAD,POST,OPTIONS",

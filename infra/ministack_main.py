@@ -1,4 +1,4 @@
-"""Runs MiniStack, which then tells a function the id of the API key that it is called with, as API Gateway does.
+"""Runs MiniStack, and has it tell functions the id of the API key of a call, as API Gateway does.
 
 In the environment of MiniStack, which has nothing of ours.
 """
