@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import islice, permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, parse_qsl, quote, urlsplit
@@ -62,6 +63,8 @@ def call(client: Client, method: str, path: str, body: Any = None, **headers: st
     )
     text = answer.body.decode()
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
     is_json = "json" in answer.headers.get("Content-Type", "")
     return Answer(answer.status_code, json.loads(text) if is_json else text, answer.headers)
 
@@ -201,6 +204,22 @@ def test_from_key_starts_a_job_and_gives_the_same_for_the_same(client: Client) -
     assert other.body != first.body
     put("drops/a.png", b"changed")
     assert call(client, "POST", "/jobs/from-key", body).body != first.body
+
+
+def test_the_order_of_steps_asks_for_no_other_job(client: Client) -> None:
+    put("a.png")
+    steps = ["thumbnail", "watermark", "transcode_720p", "hls_720p"]
+    jobs = {
+        call(client, "POST", "/jobs/from-key", {"key": "a.png", "pipeline": order}).body["job_id"]
+        for order in islice(permutations(steps), 5)
+    }
+    (job_id,) = jobs
+    assert call(client, "GET", f"/jobs/{job_id}").body["pipeline"] == steps
+    waits = {"filename": "a.png", "content_type": "image/png", "pipeline": steps[:2]}
+    upload = call(client, "POST", "/uploads/presign", waits).body
+    put(upload["key"])
+    asked = {"key": upload["key"], "pipeline": steps[1::-1]}
+    assert call(client, "POST", "/jobs/from-key", asked).body["job_id"] == upload["job_id"]
 
 
 def test_from_key_gives_a_new_job_after_a_failure(client: Client) -> None:
@@ -909,6 +928,19 @@ def test_nothing_in_a_form_is_a_fault_of_ours(client: Client, place: str) -> Non
         answer = call(client, "POST", "/jobs/upload", raw, Content_Type=form_type)
         assert answer.status == 202 or refused(answer, answer.status, answer.body["code"])
         assert answer.status < 500
+
+
+@pytest.mark.parametrize("name", ["a\nb.png", "a.png\n", "\na.png", "a\x7f.png"])
+def test_a_name_with_control_characters_leaves_no_job_behind(client: Client, name: str) -> None:
+    head = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+    for content_type in ("image/png", "image/png\n"):
+        body = f"{head}Content-Type: {content_type}\r\n\r\nx\r\n--b--\r\n".encode()
+        form_type = "multipart/form-data; boundary=b"
+        answer = call(client, "POST", "/jobs/upload", body, Content_Type=form_type)
+        refused(answer, 400, answer.body["code"])
+        asked = {"filename": name, "content_type": content_type, "pipeline": ["thumbnail"]}
+        refused(call(client, "POST", "/uploads/presign", asked), 400, "malformed_request")
+    assert boto3.client("dynamodb").scan(TableName=settings().jobs_table)["Count"] == 0
 
 
 def test_no_metadata_of_a_dropped_file_is_a_fault_of_ours(

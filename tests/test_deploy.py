@@ -135,6 +135,10 @@ def test_what_is_deployed_stays_and_what_it_replaced_expires(tmp_path: Path) -> 
     newest = s3.head_object(Bucket=bucket, Key="prod/code.zip")["VersionId"]
     uri = template["Resources"]["Api"]["Properties"]["CodeUri"]
     assert uri == {"Bucket": bucket, "Key": "prod/code.zip", "Version": newest}
+    (policy,) = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
+    assert (policy["Effect"], policy["Action"]) == ("Deny", "s3:*")
+    assert policy["Resource"] == [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+    assert policy["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     (rule,) = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
     assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
     assert rule["Expiration"] == {"ExpiredObjectDeleteMarker": True}

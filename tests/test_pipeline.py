@@ -21,8 +21,10 @@ import pytest
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
+from chalice.test import Client
 from PIL import Image
 
+from app import app
 from chalicelib import (
     aftercare,
     api,
@@ -309,6 +311,48 @@ def test_the_same_key_dropped_again_is_another_job(sample: Sample) -> None:
     found = api.list_jobs("-", {"key": "a.png"}, "https://x/api").jobs
     assert [job.status for job in found] == [SUCCESS, SUCCESS]
     assert len(outputs()) == 4
+
+
+def test_an_upload_starts_its_job_once_however_often_its_bytes_are_put(sample: Sample) -> None:
+    upload = api.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
+    body = sample("tiny.png").read_bytes()
+    events = [drop(upload.key, body) for _ in range(3)]
+    sent = []
+    for number, event in enumerate(events):
+        assert deliver("intake", event, first=number) == []
+        sent.append(len(take("thumbnail")))
+    assert sent == [1, 0, 0]
+    # The message that started it comes again: whoever brought it may have died before it was sent for.
+    assert deliver("intake", events[0], receives=2) == []
+    assert len(take("thumbnail")) == 1
+
+
+def test_what_is_put_where_something_was_put_before_starts_nothing(sample: Sample) -> None:
+    upload = api.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
+    first = drop(upload.key, sample("photo.jpg").read_bytes())
+    body = sample("tiny.png").read_bytes()
+    second = drop(upload.key, body)
+    assert intake.arrivals(intake.decode(first)) == [(upload.job_id, None)]
+    assert intake.arrivals(intake.decode(second)) == []
+    # Its first event is what starts it, with whatever is there by then.
+    assert deliver("intake", first) == []
+    assert ledger.get_job(upload.job_id or "").etag == files.find_original(upload.key).etag  # type: ignore[union-attr]
+
+
+def test_of_many_calls_for_a_job_one_sends_its_messages(sample: Sample) -> None:
+    drop("a.png", sample("tiny.png").read_bytes())
+    for _ in range(4):
+        job_id = api.from_key("-", FromKeyRequest("a.png", ["thumbnail"]), None).job_id
+    sent = []
+    for number, start in enumerate(take("intake")):
+        assert deliver("intake", start, first=number) == []
+        sent.append(len(take("thumbnail")))
+    assert sent == [1, 0, 0, 0]
+    # The sweep asks for what is due, whoever has started the job.
+    queues.send_start(job_id, resume=True)
+    (resume,) = take("intake")
+    assert deliver("intake", resume, first=9) == []
+    assert len(take("thumbnail")) == 1
 
 
 ENDS = {
@@ -1005,6 +1049,18 @@ def log() -> Iterator[io.StringIO]:
     before = handler.setStream(written)
     yield written
     handler.setStream(before)
+
+
+def test_a_line_names_a_job_once_it_is_sure_that_it_is_the_callers(log: io.StringIO) -> None:
+    upload = api.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
+    assert upload.job_id
+    with Client(app) as client:
+        client.http.get(f"/jobs/{uuid.uuid4()}")
+        client.http.get(f"/jobs/{upload.job_id}/hls/forged/a.m3u8")
+        assert "job_id" not in log.getvalue()
+        assert upload.job_id not in log.getvalue()
+        client.http.get(f"/jobs/{upload.job_id}")
+    assert json.loads(log.getvalue().splitlines()[-1])["job_id"] == upload.job_id
 
 
 def test_every_line_of_a_jobs_log_names_it(sample: Sample, log: io.StringIO) -> None:
