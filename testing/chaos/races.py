@@ -163,7 +163,7 @@ def storm(schedule: Schedule) -> None:
 
 
 def one_identity(schedule: Schedule) -> None:
-    """One file and pipeline, asked for in every way: dropped or uploaded, by default or spelt out in any order."""
+    """One file and pipeline, asked for in every way: dropped or uploaded, as the default or spelt out."""
     world, clients = schedule.world, schedule.clients
     chance = world.random
     ways = (None, ("thumbnail", "watermark"), ("watermark", "thumbnail"))
