@@ -75,7 +75,7 @@ def test_a_stage_with_api_keys(sample: Callable[[str], Path]) -> None:
         other = gateway.create_api_key(name="other", enabled=True)
         gateway.create_usage_plan_key(usagePlanId=plan["id"], keyId=other["id"], keyType="API_KEY")
         one, stranger = (
-            asks(stack, lambda *_, key=key: {"x-api-key": key})  # type: ignore[misc]
+            asks(stack, lambda *_, key=key: {"x-api-key": key})
             for key in (stack.api_key, other["value"])
         )
         two_owners(one, stranger, sample)
