@@ -13,6 +13,7 @@ from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Request, 
 from chalicelib.http import (
     answer_all_methods,
     base_url,
+    caller,
     idempotency_key,
     json,
     query,
@@ -42,7 +43,7 @@ READ = ["GET", "HEAD"]
 def presign(request: Request) -> Response:
     from chalicelib import api
 
-    return json(api.presign(read(request, api.PresignRequest)))
+    return json(api.presign(caller(request), read(request, api.PresignRequest)))
 
 
 @app.route("/jobs/from-key", **JSON_BODY)
@@ -51,7 +52,7 @@ def from_key(request: Request) -> Response:
     from chalicelib import api
 
     wanted = read(request, api.FromKeyRequest)
-    return json(api.from_key(wanted, idempotency_key(request)), 202)
+    return json(api.from_key(caller(request), wanted, idempotency_key(request)), 202)
 
 
 @app.route("/jobs/estimate", **JSON_BODY)
@@ -59,7 +60,8 @@ def from_key(request: Request) -> Response:
 def estimate(request: Request) -> Response:
     from chalicelib import api
 
-    return json(api.estimate(read(request, api.FromKeyRequest), app.lambda_context))
+    wanted = read(request, api.FromKeyRequest)
+    return json(api.estimate(caller(request), wanted, app.lambda_context))
 
 
 @app.route("/jobs/upload", **JSON_BODY)
@@ -67,7 +69,8 @@ def estimate(request: Request) -> Response:
 def upload(request: Request) -> Response:
     from chalicelib import api
 
-    return json(api.upload(request.headers.get("content-type", ""), request.raw_body), 202)
+    content_type = request.headers.get("content-type", "")
+    return json(api.upload(caller(request), content_type, request.raw_body), 202)
 
 
 @app.route("/jobs", methods=READ, **ACCESS)
@@ -75,7 +78,7 @@ def upload(request: Request) -> Response:
 def list_jobs(request: Request) -> Response:
     from chalicelib import api
 
-    return json(api.list_jobs(query(request), base_url(request)))
+    return json(api.list_jobs(caller(request), query(request), base_url(request)))
 
 
 @app.route("/jobs/{job_id}", methods=READ, **ACCESS)
@@ -83,7 +86,7 @@ def list_jobs(request: Request) -> Response:
 def get_job(request: Request, job_id: str) -> Response:
     from chalicelib import api
 
-    return json(api.get_job(job_id, base_url(request)))
+    return json(api.get_job(caller(request), job_id, base_url(request)))
 
 
 @app.route("/jobs/{job_id}/hls/{token}/{name}", methods=READ, **PUBLIC)

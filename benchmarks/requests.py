@@ -43,7 +43,7 @@ def _count(counted: Counter[str], name: str) -> Iterator[Figure]:
 
     source = samples.sample(name, LOCAL / "samples")
     waiting = [("intake", pump.drop(name, source.read_bytes()))]
-    estimated = api.estimate(api.FromKeyRequest(name), pump.Context()).usage
+    estimated = api.estimate("-", api.FromKeyRequest(name), pump.Context()).usage
     of_job: Counter[str] = Counter()
     while waiting:
         for queue, body in waiting:
@@ -53,7 +53,7 @@ def _count(counted: Counter[str], name: str) -> Iterator[Figure]:
             of_job += counted - before
             # Lambda's poller receives and deletes: just as many as the pump that stands in for it.
         waiting = [(queue, body) for queue in QUEUES for body in pump.take(queue)]
-    (job,) = api.list_jobs({"key": name}, "").jobs
+    (job,) = api.list_jobs("-", {"key": name}, "").jobs
     formulas, told = _by_service(estimated), _by_service(job.usage)
     # A drop's ticket and event, read at once, both its identities, its row; for a key the API writes them.
     formulas["dynamodb"] += 4

@@ -137,7 +137,7 @@ def _look_after(row: Row) -> bool:
 
 
 def _look_for_upload(row: Job) -> bool:
-    if files.find_original(row.source_key):
+    if files.has_original(row.source_key):
         # It came, and intake has not yet had its turn. A queue's backlog is no failure.
         queues.send_start(row.job_id)
         ledger.await_intake(row)
@@ -157,7 +157,7 @@ def _move_on(row: Job) -> bool:
         ledger.postpone(row, looks=int(row.looks or 0), seen=ended)
         return False
     logger.warning("It does not move: what is due is sent again", job_id=row.job_id)
-    queues.send_start(row.job_id)
+    queues.send_start(row.job_id, resume=True)
     ledger.postpone(row, looks=int(row.looks or 0) + 1, seen=ended)
     return True
 

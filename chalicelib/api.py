@@ -34,8 +34,8 @@ from chalicelib.http import malformed, refuse_others
 from chalicelib.ledger import Claimed, Standing
 from chalicelib.media import VideoFacts
 from chalicelib.plan import GENERATION, Hls, Parts
-from chalicelib.rows import FAILURE, PENDING, STARTED, STATUSES, Job, Output
-from chalicelib.settings import function_sizes, prices, settings
+from chalicelib.rows import FAILURE, PENDING, STARTED, STATUSES, Job, Output, Ticket
+from chalicelib.settings import ANYBODY, DROPS, function_sizes, prices, settings
 from chalicelib.sniff import HEAD_BYTES
 from chalicelib.steps import find_steps, names_for, steps_for
 from chalicelib.tokens import Grant, tokens
@@ -77,7 +77,7 @@ class PresignRequest(msgspec.Struct, forbid_unknown_fields=True):
         Meta(
             min_length=1,
             max_length=1024,
-            pattern=r"^[^\x00-\x1f\x7f]+$",
+            pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)",
             description="The file's own name, without control characters.",
             examples=["Übergröße.jpg"],
         ),
@@ -87,7 +87,7 @@ class PresignRequest(msgspec.Struct, forbid_unknown_fields=True):
         Meta(
             min_length=1,
             max_length=255,
-            pattern="^[ -~]+$",
+            pattern=r"^[ -~]+$(?!\n)",
             description="The file's media type, in ASCII; what it is is found by its content.",
             examples=["image/jpeg"],
         ),
@@ -106,7 +106,7 @@ class FromKeyRequest(msgspec.Struct, forbid_unknown_fields=True):
     pipeline: Pipeline = None
 
 
-def presign(request: PresignRequest) -> Presigned:
+def presign(caller: str, request: PresignRequest) -> Presigned:
     """A URL to PUT a file to; and the job that waits for it, if a pipeline is named."""
     if request.size is None and settings().require_size:
         raise Unprocessable("size_required", "Say the file's `size` in bytes.")
@@ -114,7 +114,7 @@ def presign(request: PresignRequest) -> Presigned:
     _check_pipeline(request.pipeline)
     key = new_key(request.filename)
     job_id = str(uuid.uuid4()) if request.pipeline else None
-    _expect(key, job_id, request)
+    _expect(caller, key, job_id, request)
     return Presigned(
         key=key,
         url=files.upload_url(key, request.size),
@@ -123,18 +123,18 @@ def presign(request: PresignRequest) -> Presigned:
     )
 
 
-def _expect(key: str, job_id: str | None, request: PresignRequest) -> None:
+def _expect(owner: str, key: str, job_id: str | None, request: PresignRequest) -> None:
     """Write down that an upload comes, before anybody can send it."""
     deadline = int(time.time()) + settings().upload_url_seconds + _UPLOAD_GRACE_SECONDS
     name = filenames.shortened(filenames.base(request.filename))
     if job_id:
         ledger.create_job(
-            job_id, key, request.pipeline or [], filename=name, upload_deadline=deadline
+            job_id, owner, key, request.pipeline or [], filename=name, upload_deadline=deadline
         )
-    ledger.write_ticket(key, job_id, deadline, name)
+    ledger.write_ticket(key, owner, job_id, deadline, name)
 
 
-def from_key(request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
+def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
     """The job for a file that is there: the same for the same file and pipeline, unless that one failed.
 
     With an Idempotency-Key: the same for that key alone, so that a new one asks for a new job.
@@ -142,31 +142,29 @@ def from_key(request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
     _check_pipeline(request.pipeline)
     _check_key(request.key)
     fingerprint = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+    identity = f"idempotency {caller} {idempotency_key}"
     if idempotency_key is not None:
         if not 0 < len(idempotency_key) <= 255:
             raise Malformed("malformed_request", "Idempotency-Key has 1 to 255 characters.")
-        before = ledger.find_identity(f"idempotency {idempotency_key}")
+        before = ledger.find_identity(identity)
         told = before and ledger.get_job(_same_request(before, fingerprint))
         if told:
             return _started(told)
-    opened = files.open_original(request.key, HEAD_BYTES)
-    if opened is None:
-        raise _not_there(request.key)
-    original, head = opened
+    ticket, original, head = _open(caller, request.key, HEAD_BYTES)
     names = names_for(request.pipeline or (), original.metadata, head)
+    owner = ticket.owner if ticket else DROPS
     if idempotency_key is not None:
-        claimed = ledger.claim_identity(
-            f"idempotency {idempotency_key}", str(uuid.uuid4()), fingerprint=fingerprint
-        )
+        claimed = ledger.claim_identity(identity, str(uuid.uuid4()), fingerprint=fingerprint)
         job_id = _same_request(claimed, fingerprint)
     else:
-        waiting = _waiting_job(request.key, original, head, names)
-        job_id = ledger.job_of_file(request.key, original.etag, names, candidate=waiting)
+        waiting = _waiting_job(ticket, original, head, names) if ticket else ""
+        job_id = ledger.job_of_file(owner, request.key, original.etag, names, candidate=waiting)
     ledger.create_job(
         job_id,
+        owner,
         request.key,
         names,
-        filename=ledger.filename_of(request.key),
+        filename=ticket.filename if ticket else "",
         etag=original.etag,
     )
     job = ledger.get_job(job_id)
@@ -180,24 +178,32 @@ def _started(job: Job) -> Accepted:
     return Accepted(job.job_id)
 
 
-def _waiting_job(key: str, original: Original, head: bytes, names: Sequence[str]) -> str:
-    """The job that an upload to this key starts by itself, if it makes these steps of this file; else ""."""
-    _, job_id = ledger.get_ticket(key)
-    job = ledger.get_job(job_id) if job_id else None
+def _open(caller: str, key: str, length: int) -> tuple[Ticket | None, Original, bytes]:
+    """A file of the caller's, with its first bytes. Raises NotFound, Conflict.
+
+    Whose it is comes first: of another's, S3 is not even asked whether it is there.
+    """
+    ticket = ledger.get_ticket(key)
+    is_seen = (ticket.owner if ticket else DROPS) in settings().owners_seen_by(caller)
+    opened = files.open_original(key, length) if is_seen else None
+    if opened is None:
+        if ticket and is_seen:
+            detail = f"The file {key} has not been uploaded yet: PUT it first."
+            raise Conflict("upload_incomplete", detail)
+        raise NotFound("key_not_found", f"There is no file {key} of yours in the upload bucket.")
+    return ticket, *opened
+
+
+def _waiting_job(ticket: Ticket, original: Original, head: bytes, names: Sequence[str]) -> str:
+    """The job that an upload starts by itself, if it makes these steps of this file; else ""."""
+    job = ledger.get_job(ticket.ticket_job_id) if ticket.ticket_job_id else None
     if job is None or job.status == FAILURE or job.etag not in ("", original.etag):
         return ""
     asked = names_for(list(job.pipeline), original.metadata, head)
-    return job.job_id if list(names) == asked else ""
+    return job.job_id if set(names) == set(asked) else ""
 
 
-def _not_there(key: str) -> Conflict | NotFound:
-    if ledger.get_ticket(key)[0]:
-        detail = f"The file {key} has not been uploaded yet: PUT it first."
-        return Conflict("upload_incomplete", detail)
-    return NotFound("key_not_found", f"There is no file {key} in the upload bucket.")
-
-
-def estimate(request: FromKeyRequest, context: Any) -> EstimateView:
+def estimate(caller: str, request: FromKeyRequest, context: Any) -> EstimateView:
     """What a job for a file that is there would use and cost: looked at and planned, and nothing written."""
     from chalicelib import estimating, intake, remux
     from chalicelib.child import BLOCK_BYTES
@@ -211,10 +217,7 @@ def estimate(request: FromKeyRequest, context: Any) -> EstimateView:
     meter.begin("intake", invocation.memory_bytes)
     meter.lap()  # so far it was this call's, and intake will not have it
     try:
-        opened = files.open_original(request.key, BLOCK_BYTES)
-        if opened is None:
-            raise _not_there(request.key)
-        original, head = opened
+        _, original, head = _open(caller, request.key, BLOCK_BYTES)
         source = Source(request.key, original.etag, size=original.size)
         sniffed, facts = intake.inspect_source(source, invocation, head)
         steps = steps_for(request.pipeline or (), original.metadata, sniffed.kind)
@@ -253,7 +256,7 @@ def _same_request(claimed: Claimed, fingerprint: str) -> str:
     return claimed.job_id
 
 
-def upload(content_type: str, body: bytes | str) -> Accepted:
+def upload(caller: str, content_type: str, body: bytes | str) -> Accepted:
     """Take a small file from a form, store it, and start its job as any other upload's."""
     body = body.encode() if isinstance(body, str) else body
     kind, options = parse_options_header(content_type)
@@ -266,7 +269,7 @@ def upload(content_type: str, body: bytes | str) -> Accepted:
     wanted, content = _read_form(body, options["boundary"])
     _check_pipeline(wanted.pipeline)
     key, job_id = new_key(wanted.filename), str(uuid.uuid4())
-    _expect(key, job_id, wanted)
+    _expect(caller, key, job_id, wanted)
     files.put_original(key, content, wanted.content_type)
     return Accepted(job_id)
 
@@ -300,12 +303,13 @@ def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:
         raise malformed(error, PresignRequest) from None
 
 
-def get_job(job_id: str, base_url: str) -> JobView:
-    """A job with its progress and its links."""
+def get_job(caller: str, job_id: str, base_url: str) -> JobView:
+    """A job of the caller's with its progress and its links."""
     found = ledger.get_job_and_progress(job_id) if _JOB_ID.fullmatch(job_id) else None
-    if found is None:
-        detail = f"There is no job {job_id[:100]}; GET /jobs/ lists those that there are."
-        raise NotFound("job_not_found", detail)
+    if found is None or found[0].owner not in settings().owners_seen_by(caller):
+        # The id is not repeated: it would be logged, and found by whoever looks for that job's lines.
+        raise NotFound("job_not_found", "There is no such job of yours; GET /jobs/ lists them.")
+    logger.append_keys(job_id=job_id)
     return _view(*found, base_url)
 
 
@@ -323,22 +327,25 @@ def _view(job: Job, standing: Standing, base_url: str) -> JobView:
     )
 
 
-def list_jobs(parameters: dict[str, str], base_url: str) -> JobPage:
-    """A page of jobs, newest first."""
+def list_jobs(caller: str, parameters: dict[str, str], base_url: str) -> JobPage:
+    """A page of the caller's jobs, newest first."""
     limit = _limit(parameters.get("limit", "20"))
     status = parameters.get("status")
     if status is not None and status not in STATUSES:
         detail = f"There is no such `status`; there are {', '.join(STATUSES)}."
         raise Unprocessable("unknown_status", detail)
     key, cursor = parameters.get("key"), parameters.get("cursor")
+    before = None if cursor is None else _from_cursor(cursor)
+    owners: Sequence[str] = settings().owners_seen_by(caller)
     if key is not None:
         _check_key(key)
-    found = ledger.list_jobs(
-        limit,
-        None if cursor is None else _from_cursor(cursor),
-        [status] if status else STATUSES,
-        key,
-    )
+        ticket = ledger.get_ticket(key)
+        owners = [owner for owner in owners if owner == (ticket.owner if ticket else DROPS)]
+    elif caller == ANYBODY and DROPS not in owners:
+        detail = "This stage does not know who calls: it lists the jobs of one `key`. Name it."
+        raise Unprocessable("key_required", detail)
+    statuses = [status] if status else STATUSES
+    found = ledger.list_jobs(limit, before, owners, statuses, key) if owners else []
     progress = ledger.get_progress([job.job_id for job in found])
     views = (_view_if_readable(job, progress[job.job_id], base_url) for job in found)
     next_cursor = _to_cursor(found[-1].created) if len(found) == limit else None
@@ -388,6 +395,7 @@ class HlsFile(NamedTuple):
 def hls_file(job_id: str, token: str, name: str) -> HlsFile:
     """What a token's folder has by this name. Raises Forbidden, NotFound."""
     grant = tokens().check(token, job_id)
+    logger.append_keys(job_id=job_id)
     if not HLS_FILE.fullmatch(name):
         raise _no_such_file()
     key = f"{grant.folder}/{name}"

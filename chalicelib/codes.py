@@ -33,8 +33,15 @@ REFUSALS = {
         (403,), "The link to HLS is forged, or another job's. Ask for the job again."
     ),
     "token_expired": Meaning((403,), "The link to HLS has expired. Ask for the job again."),
-    "job_not_found": Meaning((404,), "There is no job with this id, or no longer."),
-    "key_not_found": Meaning((404,), "There is no file with this key in the upload bucket."),
+    "unknown_caller": Meaning((403,), "API Gateway does not say who calls. It is a fault of ours."),
+    "job_not_found": Meaning(
+        (404,), "The caller has no job with this id, or no longer. Another's is as none."
+    ),
+    "key_not_found": Meaning(
+        (404,),
+        "The caller has no file with this key in the upload bucket. Another's is as none; dropped ones are "
+        "for operators.",
+    ),
     "file_not_found": Meaning((404,), "The HLS rendition has no file of this name, or not yet."),
     "method_not_allowed": Meaning(
         (405,), "The path is there, but not for this method. `Allow` has those that it takes."
@@ -47,6 +54,10 @@ REFUSALS = {
         (413,), "A form may have 4 MB. Upload to the URL of POST /uploads/presign/ instead."
     ),
     "unsupported_type": Meaning((415,), "The body is not multipart/form-data."),
+    "key_required": Meaning(
+        (422,),
+        "This stage does not know who calls: it lists the jobs of one `key`, which is to be named.",
+    ),
     "size_required": Meaning((422,), "This stage wants to know the file's `size` before."),
     "empty_pipeline": Meaning((422,), "The pipeline names no step. Leave it away for the default."),
     "unknown_step": Meaning((422,), "The pipeline names a step that there is not."),

@@ -52,6 +52,13 @@ def find_original(key: str) -> Original | None:
     return Original(head["ETag"].strip('"'), head["ContentLength"], head["Metadata"])
 
 
+def has_original(key: str) -> bool:
+    """Whether it is there: for those who may list the bucket, and not read what is in it."""
+    found = s3().list_objects_v2(Bucket=settings().upload_bucket, Prefix=key, MaxKeys=1)
+    # Of all keys that begin so, it is the first.
+    return any(item["Key"] == key for item in found.get("Contents", ()))
+
+
 def open_original(key: str, length: int) -> tuple[Original, bytes] | None:
     """The same with its first bytes, at most so many, by one request."""
     try:

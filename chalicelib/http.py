@@ -13,14 +13,16 @@ from typing import Any
 import msgspec
 from chalice.app import Chalice, Request, Response
 
-from chalicelib.errors import Malformed, RequestError
-from chalicelib.settings import settings
+from chalicelib.errors import Forbidden, Malformed, RequestError
+from chalicelib.settings import ANYBODY, settings
 from chalicelib.watch import logger
 
 CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Location,Retry-After",
 }
+# No browser guesses what an answer is, or tells another site of a path: those of HLS hold tokens.
+_SAFE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET,HEAD,POST,OPTIONS",
     "Access-Control-Allow-Headers": (
@@ -100,7 +102,6 @@ def _answer(
     logger.append_keys(request_id=request_id, route=route.__name__)
     if "job_id" in parameters:
         parameters["job_id"] = parameters["job_id"].lower()
-        logger.append_keys(job_id=parameters["job_id"])
     try:
         if known is not None:
             _check_query(request, known)
@@ -117,6 +118,7 @@ def _answer(
     finally:
         logger.remove_keys(["request_id", "route", "job_id"])
     response.headers.update(CORS)
+    response.headers.update(_SAFE)
     if request.method == "HEAD":
         response.body = ""
     return response
@@ -204,6 +206,26 @@ def _check_query(request: Request, known: Sequence[str]) -> None:
 def query(request: Request) -> dict[str, str]:
     """The parameters after the question mark."""
     return dict(request.query_params or {})
+
+
+def caller(request: Request) -> str:
+    """Who calls, as API Gateway tells it: the owner of what is asked for. Raises Forbidden where it does not.
+
+    It is the id of the API key, or the ARN of the IAM identity; where nobody is asked, all are ANYBODY.
+    """
+    auth = settings().auth
+    if auth == "none":
+        return ANYBODY
+    told = request.context.get("identity") or {}
+    found = told.get("apiKeyId") if auth == "api_key" else _principal(told.get("userArn") or "")
+    if not found:
+        raise Forbidden("unknown_caller", "API Gateway does not say who calls.")
+    return str(found)
+
+
+def _principal(arn: str) -> str:
+    """Who has the rights: of a session the role, for whoever takes a role names the session as he likes."""
+    return "/".join(arn.split("/")[:2]) if ":assumed-role/" in arn else arn
 
 
 def idempotency_key(request: Request) -> str | None:

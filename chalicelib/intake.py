@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import IO
+from typing import IO, NamedTuple
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -19,7 +19,7 @@ from chalicelib.plan import GENERATION, REMUX, Plan, Rendition, Source
 from chalicelib.planning import make_plan
 from chalicelib.queues import StartMessage
 from chalicelib.rows import DONE, FAILED, STARTED, TERMINAL, Job, StepState
-from chalicelib.settings import settings
+from chalicelib.settings import DROPS, settings
 from chalicelib.sniff import HEAD_BYTES, Sniffed, sniff
 from chalicelib.steps import are_known, names_for, steps_for
 from chalicelib.watch import logger, tracer
@@ -70,16 +70,29 @@ def decode(body: str) -> StartMessage | S3Event:
 
 def take_in(record: SQSRecord, invocation: Invocation) -> None:
     """Start the jobs that a message speaks of."""
-    came_before = int(record.attributes.approximate_receive_count) > 1
-    for job_id, opened in arrivals(decode(record.body)):
+    message = decode(record.body)
+    turn = Turn(
+        record.message_id,
+        came_before=int(record.attributes.approximate_receive_count) > 1,
+        resumes=isinstance(message, StartMessage) and message.resume,
+    )
+    for job_id, opened in arrivals(message):
         logger.append_keys(job_id=job_id)
         try:
-            begin(job_id, invocation, opened, again=came_before)
+            begin(job_id, invocation, turn, opened)
         except Later:
             raise
         except Exception as error:
             ledger.note_failed_try(job_id, aws.explain(error))
             raise
+
+
+class Turn(NamedTuple):
+    """Of a message to intake: which one it is, and what is asked of it."""
+
+    message_id: str
+    came_before: bool
+    resumes: bool  # whether what is due of a job at work is to be sent, whoever has started it
 
 
 # An object with its first bytes, where it has been opened.
@@ -98,30 +111,33 @@ def _job_of(created: _Object) -> tuple[str, Opened] | None:
     if created.key.endswith("/") and created.size == 0:
         logger.info("A folder marker", key=created.key)
         return None
-    known = ledger.find_arrival(created.key, created.e_tag, created.sequencer)
-    if known.handed_out:
+    ticket, job_id = ledger.find_arrival(created.key, created.e_tag, created.sequencer)
+    if ticket is not None:
+        if not ledger.claim_upload(ticket, created.key, created.e_tag, created.sequencer):
+            logger.info("Another upload to a URL that has been used", key=created.key)
+            return None
         # Without a job, the upload waits for POST /jobs/from-key.
-        return (known.waiting_job_id, None) if known.waiting_job_id else None
+        return (ticket.ticket_job_id, None) if ticket.ticket_job_id else None
     opened, names = None, list[str]()
-    job_id = known.job_id
     if job_id is None:
         opened = files.open_readable(created.key, child.BLOCK_BYTES)
         if opened and opened[0].etag == created.e_tag:
             original, head = opened
             names = names_for((), original.metadata, head[:HEAD_BYTES])
-        job_id = ledger.job_of_file(created.key, created.e_tag, names, sequencer=created.sequencer)
+        job_id = ledger.job_of_file(
+            DROPS, created.key, created.e_tag, names, sequencer=created.sequencer
+        )
         job_id = ledger.claim_event(created.key, created.e_tag, created.sequencer, job_id)
-    ledger.create_job(job_id, created.key, names, etag=created.e_tag)
+    ledger.create_job(job_id, DROPS, created.key, names, etag=created.e_tag)
     return job_id, opened
 
 
 @tracer.capture_method(capture_response=False)
-def begin(
-    job_id: str, invocation: Invocation, opened: Opened = None, *, again: bool = False
-) -> None:
+def begin(job_id: str, invocation: Invocation, turn: Turn, opened: Opened = None) -> None:
     """Plan a job and send its first messages; where it is at work already, what is due of it.
 
-    `opened` is its source, where that has been opened, and `again` says that the message came before.
+    That only on another turn of the message that has started it, or on one that is sent for it: of any number
+    of messages for one job, each would send all of it. `opened` is its source, where that has been opened.
     """
     tracer.put_annotation("job_id", job_id)
     job = ledger.get_job(job_id)
@@ -131,14 +147,14 @@ def begin(
     if job.status in TERMINAL:
         return
     if job.generation == GENERATION:
-        jobs.resume(job, jobs.load_plan(job))
+        _resume(job, turn)
         return
     if not are_known(list(job.pipeline)):  # a later version's, which is about to come back or to go
         raise Later(6 * settings().retry_seconds)
     try:
-        if again and ledger.count_try(job) >= settings().max_attempts:
+        if turn.came_before and ledger.count_try(job) >= settings().max_attempts:
             raise _exhausted(job)
-        plan = _start(job, invocation, opened)
+        plan = _start(job, invocation, turn, opened)
     except Exception as error:
         refusal = error if isinstance(error, JobError) else defect(error)
         if refusal is None or (isinstance(error, TimedOut) and not job.last_error):
@@ -154,6 +170,11 @@ def begin(
     # It waits for a copy, or was started before: by another intake at this moment, or by another version.
     job = ledger.get_job(job_id)
     if job is not None and job.status == STARTED and job.generation == GENERATION:
+        _resume(job, turn)
+
+
+def _resume(job: Job, turn: Turn) -> None:
+    if turn.resumes or job.starter == turn.message_id:
         jobs.resume(job, jobs.load_plan(job))
 
 
@@ -164,7 +185,7 @@ def _exhausted(job: Job) -> JobError:
     )
 
 
-def _start(job: Job, invocation: Invocation, opened: Opened) -> Plan | None:
+def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan | None:
     """Plan a job and start it; the plan, or None where it waits for a copy, or had been started before."""
     opened = opened or files.open_original(job.source_key, child.BLOCK_BYTES)
     if opened is None:
@@ -190,7 +211,8 @@ def _start(job: Job, invocation: Invocation, opened: Opened) -> Plan | None:
     plan = jobs.store_plan(job, original.etag, made)
     logger.info("Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding)
     if job.status == STARTED:  # by another version of this code
-        if not ledger.restart_job(job, plan):  # something of it has ended meanwhile: look anew
+        if not ledger.restart_job(job, plan, turn.message_id):
+            # Something of it has ended meanwhile: look anew.
             raise Later(settings().retry_seconds)
         return None
     started = ledger.start_job(
@@ -199,6 +221,7 @@ def _start(job: Job, invocation: Invocation, opened: Opened) -> Plan | None:
         duration=facts.seconds if isinstance(facts, VideoFacts) else None,
         etag=original.etag,
         plan=plan,
+        starter=turn.message_id,
     )
     if not started:
         return None

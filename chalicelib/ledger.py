@@ -13,13 +13,14 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
-from itertools import groupby, islice
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
 from pynamodb.exceptions import DoesNotExist, PutError, PynamoDBException, UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
+from pynamodb.indexes import GlobalSecondaryIndex
 
 from chalicelib.plan import GENERATION, Parts, Plan, Source
 from chalicelib.rows import (
@@ -30,6 +31,7 @@ from chalicelib.rows import (
     PENDING,
     RUNNING,
     STARTED,
+    STATUSES,
     SUCCESS,
     TERMINAL,
     Ended,
@@ -50,6 +52,8 @@ _DAY = 86400
 # The sweep looks at a job that does not move after so long, then after three times as long, and so on.
 LOOK_SECONDS = 300
 _MOST_LOOK_SECONDS = 16 * 3600
+# Of an index's entries, what DynamoDB reads at once at the most.
+_MOST_INDEXED = 1000
 # By then nobody works on a job any more that has ended: Lambda stops every function after 900 s.
 _TIDY_SECONDS = 1200
 _LOST = "ConditionalCheckFailedException"
@@ -99,6 +103,7 @@ def _subitem_expiry() -> int:
 
 def create_job(
     job_id: str,
+    owner: str,
     source_key: str,
     pipeline: Sequence[str],
     *,
@@ -113,6 +118,7 @@ def create_job(
         _job_key(job_id),
         Job.SK,
         status=PENDING,
+        owner=owner,
         source_key=source_key,
         filename=filename,
         created=f"{created_at}#{job_id}",
@@ -144,8 +150,9 @@ def start_job(
     duration: float | None,
     etag: str,
     plan: Plan,
+    starter: str,
 ) -> bool:
-    """PENDING → STARTED, once. False where it was not PENDING."""
+    """PENDING → STARTED, once, by the message `starter`. False where it was not PENDING."""
     still_pending = Job.status == PENDING
     return _update(
         Job(_job_key(job_id), Job.SK),
@@ -157,15 +164,15 @@ def start_job(
             Job.steps.set({name: {"status": PENDING} for name in plan.steps}),
             Job.etag.set(etag),
             Job.started_by.set(GENERATION),
-            *_follow(plan),
+            *_follow(plan, starter),
             *_add_used(Job, _lap()),
         ],
         still_pending,
     )
 
 
-def restart_job(row: Job, plan: Plan) -> bool:
-    """Have a STARTED job follow a plan of this generation; what has ended of it stays.
+def restart_job(row: Job, plan: Plan, starter: str) -> bool:
+    """Have a STARTED job follow a plan of this generation, by the message `starter`; what has ended stays.
 
     False where it has ended, follows another plan by now, or a step has ended since `row` was read.
     """
@@ -177,15 +184,16 @@ def restart_job(row: Job, plan: Plan) -> bool:
             opened.append(Job.steps[name].set({"status": PENDING}))
     return _update(
         Job(_job_key(row.job_id), Job.SK),
-        [*opened, Job.replanned.set(True), *_follow(plan), *_add_used(Job, _lap())],
+        [*opened, Job.replanned.set(True), *_follow(plan, starter), *_add_used(Job, _lap())],
         unchanged,
     )
 
 
-def _follow(plan: Plan) -> list[Action]:
+def _follow(plan: Plan, starter: str) -> list[Action]:
     now = int(time.time())
     return [
         Job.generation.set(GENERATION),
+        Job.starter.set(starter),
         Job.encoding.set(plan.encoding),
         *_more_time(now),
         Job.updated_at.set(now_iso()),
@@ -381,12 +389,18 @@ def _end(
 
 
 def list_jobs(
-    limit: int, before: str | None, statuses: Collection[str], source_key: str | None
+    limit: int,
+    before: str | None,
+    owners: Collection[str],
+    statuses: Collection[str],
+    source_key: str | None,
 ) -> list[Job]:
-    """At most `limit` jobs with one of `statuses`, newest first, created before the position `before`."""
-    # A job that changes its status between two queries may show up in both.
-    merged = heapq.merge(*_newest_first(limit, before, statuses, source_key), reverse=True)
-    positions = (position for position, _ in groupby(merged))
+    """At most `limit` jobs of `owners` with one of `statuses`, newest first, created before `before`."""
+    if source_key is not None:
+        positions = (row.created for row in _newest(Job.by_key, source_key, before, limit))
+    else:
+        each = (_of_owner(owner, statuses, before, limit) for owner in owners)
+        positions = heapq.merge(*each, reverse=True)
     found: list[Job] = []
     while len(found) < limit:
         page = list(islice(positions, limit - len(found)))
@@ -395,26 +409,25 @@ def list_jobs(
         keys = [(_job_key(position.partition("#")[2]), Job.SK) for position in page]
         rows = [row for row in _read_each(keys) if isinstance(row, Job)]
         rows.sort(key=lambda row: row.created, reverse=True)
-        found += [row for row in rows if row.status in statuses]
+        found += [row for row in rows if row.status in statuses and row.owner in owners]
     return found
 
 
-def _newest_first(
-    limit: int, before: str | None, statuses: Collection[str], source_key: str | None
-) -> list[Iterator[str]]:
-    older = Job.created < before if before else None
-    queries = (
-        [(Job.by_key, source_key)]
-        if source_key is not None
-        else [(Job.by_status, status) for status in statuses]
+def _of_owner(
+    owner: str, statuses: Collection[str], before: str | None, limit: int
+) -> Iterator[str]:
+    # Of few statuses there may be few jobs among many: the more of the index is read at once.
+    size = limit if set(STATUSES) <= set(statuses) else _MOST_INDEXED
+    return (
+        row.created for row in _newest(Job.by_owner, owner, before, size) if row.status in statuses
     )
-    return [
-        (
-            row.created
-            for row in index.query(value, older, scan_index_forward=False, page_size=limit)
-        )
-        for index, value in queries
-    ]
+
+
+def _newest(
+    index: GlobalSecondaryIndex[Job], value: str, before: str | None, size: int
+) -> Iterator[Job]:
+    older = Job.created < before if before else None
+    return index.query(value, older, scan_index_forward=False, page_size=size)
 
 
 # ── progress ────────────────────────────────────────────────────────────────────────────────────
@@ -619,45 +632,76 @@ def _used_by_tasks(job_id: str) -> Iterator[str]:
 # ── identities ──────────────────────────────────────────────────────────────────────────────────
 
 
-def write_ticket(key: str, job_id: str | None, expires_at: int, filename: str = "") -> None:
-    """Remember that a URL for `key` is handed out, so that its upload is never taken for a drop.
+def write_ticket(
+    key: str, owner: str, job_id: str | None, expires_at: int, filename: str = ""
+) -> None:
+    """Remember that a URL for `key` is handed out, and to whom: its upload is never taken for a drop.
 
-    For as long as its event can be late: dead letters are kept for two weeks.
+    For as long as the job that waits for it is there. That is longer than its event can be late: dead letters
+    are kept for two weeks.
     """
     Ticket(
-        f"upload#{key}",
+        _ticket_key(key),
         Ticket.SK,
+        owner=owner,
         ticket_job_id=job_id,
         filename=filename,
-        expires_at=expires_at + 15 * _DAY,
+        expires_at=expires_at + settings().retention_days * _DAY,
     ).save()
 
 
-def get_ticket(key: str) -> tuple[bool, str | None]:
-    """Whether a URL was handed out for `key`, and the job that waits for it, if any."""
+def get_ticket(key: str) -> Ticket | None:
+    """What is known of the URL that was handed out for `key`; None where none was."""
     try:
-        return True, Ticket.get(f"upload#{key}", Ticket.SK, consistent_read=True).ticket_job_id
+        return Ticket.get(_ticket_key(key), Ticket.SK, consistent_read=True)
     except DoesNotExist:
-        return False, None
+        return None
+
+
+def _ticket_key(key: str) -> str:
+    return f"upload#{key}"
 
 
 class Arrival(NamedTuple):
     """What is known of an object that an S3 event tells of."""
 
-    handed_out: bool  # whether a URL was handed out for its key
-    waiting_job_id: str | None  # the job that waits for that upload
+    ticket: Ticket | None  # where a URL was handed out for its key
     job_id: str | None  # the job of this very event, which came before
 
 
 def find_arrival(key: str, etag: str, sequencer: str) -> Arrival:
     """In one request."""
-    keys = [(f"upload#{key}", Ticket.SK), (_claim_key(_event(key, etag, sequencer)), Identity.SK)]
+    event_key = _claim_key(_event(key, etag, sequencer))
+    keys = [(_ticket_key(key), Ticket.SK), (event_key, Identity.SK)]
     rows = {row.sk: row for row in _read_each(keys, consistent=True) if isinstance(row, Row)}
     ticket, event = rows.get(Ticket.SK), rows.get(Identity.SK)
     return Arrival(
-        isinstance(ticket, Ticket),
-        ticket.ticket_job_id if isinstance(ticket, Ticket) else None,
+        ticket if isinstance(ticket, Ticket) else None,
         event.claimed_job_id if isinstance(event, Identity) else None,
+    )
+
+
+def claim_upload(ticket: Ticket, key: str, etag: str, sequencer: str) -> bool:
+    """Whether an S3 event is the first of an upload's key. Whatever is PUT to its URL after that is none.
+
+    From then on the ticket says whose the object is, for as long as there is one.
+    """
+    event = _claim_key(_event(key, etag, sequencer))
+    if ticket.arrived:
+        return bool(ticket.arrived == event)
+    days = settings().original_days
+    expiry = (
+        Ticket.expires_at.remove()
+        if days is None
+        else Ticket.expires_at.set(int(time.time()) + (days + settings().retention_days) * _DAY)
+    )
+    # Ours, too: the answer to this very claim may have been lost.
+    nothing_came_before = Ticket.arrived.does_not_exist() | (Ticket.arrived == event)
+    is_there = Ticket.pk.exists()
+    return _update(
+        Ticket(ticket.pk, Ticket.SK),
+        [Ticket.arrived.set(event), expiry],
+        is_there & nothing_came_before,
     )
 
 
@@ -671,23 +715,21 @@ def _event(key: str, etag: str, sequencer: str) -> str:
     return f"event {sequencer} {etag} {key}"
 
 
-def filename_of(key: str) -> str:
-    """What the client called the file that it got a URL for; empty where nobody is known to have."""
-    try:
-        return Ticket.get(f"upload#{key}", Ticket.SK, consistent_read=True).filename
-    except DoesNotExist:
-        return ""
-
-
 def job_of_file(
-    key: str, etag: str, pipeline: Sequence[str], *, sequencer: str = "", candidate: str = ""
+    owner: str,
+    key: str,
+    etag: str,
+    pipeline: Collection[str],
+    *,
+    sequencer: str = "",
+    candidate: str = "",
 ) -> str:
-    """The job for a version of a file and a pipeline: the same for the same, unless that one failed.
+    """The job for a version of a file and a set of steps: the same for the same, unless that one failed.
 
     An S3 event names its `sequencer`: that of a later upload of the same bytes asks for another job, and one
     that came before asks for none. `candidate` is the job that waits for the file, if there is one.
     """
-    identity = f"file {key} {etag} {','.join(pipeline)}"
+    identity = f"file {owner} {key} {etag} {','.join(sorted(pipeline))}"
     ours = candidate or str(uuid.uuid4())
     claimed = claim_identity(identity, ours, sequencer=sequencer)
     if claimed.job_id == ours or _is_as_late(claimed.sequencer, sequencer):

@@ -295,7 +295,7 @@ def _paths(shapes: dict[str, Any]) -> dict[str, Any]:
                 "fromKey",
                 "Jobs",
                 "Start a job for a file that is there",
-                "The same file and pipeline give the same job, unless that one failed.",
+                "The same file and steps, in whatever order, give the same job, unless that one failed.",
                 {"202": answer("The job", "Accepted")},
                 ("400", "404", "409", "422"),
                 body=body("FromKeyRequest"),
@@ -305,7 +305,7 @@ def _paths(shapes: dict[str, Any]) -> dict[str, Any]:
                         "header",
                         _is(
                             "Chosen by the caller, a random UUID for instance: who repeats a call with it "
-                            "gets the same job.",
+                            "gets the same job. Another caller's is another one.",
                             "5e1b8f0a-43b6-4a0c-9d0e-0f4f3a1f6f57",
                             type="string",
                             pattern=f"^{IDEMPOTENCY_KEY}$",
@@ -349,8 +349,9 @@ def _paths(shapes: dict[str, Any]) -> dict[str, Any]:
             "get": _operation(
                 "listJobs",
                 "Jobs",
-                "Jobs, newest first",
-                "A page of them; `next_cursor` leads to the next one.",
+                "The caller's jobs, newest first",
+                "A page of them; `next_cursor` leads to the next one. A stage that does not ask who calls "
+                "wants a `key`.",
                 {"200": answer("A page of jobs", "JobPage")},
                 ("400", "422"),
                 parameters=[

@@ -36,7 +36,7 @@ from chalicelib.renditions import margin_of, mark_box
 from chalicelib.sniff import unsupported
 
 # What Pillow's decoders raise where a file is damaged.
-_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError)
+_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, struct.error)
 _ORIENTATION = 0x0112
 # Of a picture; as of films (packaging.shortfall).
 _ENOUGH = 0.9
@@ -385,7 +385,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         # Not PngImageFile's own, which decodes the picture first.
         found = Image.Image.getexif(image).get(_ORIENTATION, 1)
-    except (*_DAMAGE, struct.error):  # the picture can still be shown as it lies
+    except _DAMAGE:  # the picture can still be shown as it lies
         return 1
     return found if isinstance(found, int) else 1
 

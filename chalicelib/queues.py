@@ -35,14 +35,15 @@ class TaskMessage(msgspec.Struct, frozen=True):
     generation: str = ""
 
 
-class StartMessage(msgspec.Struct, frozen=True):
-    """To intake: send what is due of this job, after planning it where it has no plan that you can read."""
+class StartMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """To intake: plan this job, and send its first messages; with `resume`, what is due of one at work."""
 
     job_id: str
+    resume: bool = False
 
 
-def send_start(job_id: str) -> None:
-    body = msgspec.json.encode(StartMessage(job_id)).decode()
+def send_start(job_id: str, *, resume: bool = False) -> None:
+    body = msgspec.json.encode(StartMessage(job_id, resume)).decode()
     sqs().send_message(QueueUrl=queue_url("intake"), MessageBody=body)
 
 

@@ -5,7 +5,7 @@ job#<id>         job               the row that the API reads (small: at most 4 
 job#<id>         progress          how far tasks are; what each step weighs
 job#<id>         ended#<g>         the tasks that others wait for and that have ended well: a set that grows
 job#<id>         task#<g>#<id>     lease, attempts, result of one task, and what each try used
-upload#<key>     ticket            a presigned URL was handed out for this key
+upload#<key>     ticket            a presigned URL was handed out for this key: to whom, and what came of it
 claim#<hash>     claim             which job a file and pipeline, or an Idempotency-Key, stands for
 
 <g> is the generation of code that the task was planned by (plan.GENERATION): another one's are not read.
@@ -31,7 +31,7 @@ from pynamodb.models import Model
 
 from chalicelib import filenames
 from chalicelib.plan import GENERATION
-from chalicelib.settings import settings
+from chalicelib.settings import DROPS, settings
 from chalicelib.usage import Used, read, total
 
 PENDING, STARTED, SUCCESS, FAILURE = "PENDING", "STARTED", "SUCCESS", "FAILURE"
@@ -63,21 +63,21 @@ class StepState(msgspec.Struct, frozen=True, omit_defaults=True):
     error_code: str = ""
 
 
-class _ByStatus(GlobalSecondaryIndex["Job"]):
-    class Meta:
-        index_name = "by_status"
-        projection = IncludeProjection(["row"])
-
-    status = UnicodeAttribute(hash_key=True)
-    created = UnicodeAttribute(range_key=True)
-
-
 class _ByKey(GlobalSecondaryIndex["Job"]):
     class Meta:
         index_name = "by_key"
         projection = IncludeProjection(["row"])
 
     source_key = UnicodeAttribute(hash_key=True)
+    created = UnicodeAttribute(range_key=True)
+
+
+class _ByOwner(GlobalSecondaryIndex["Job"]):
+    class Meta:
+        index_name = "by_owner"
+        projection = IncludeProjection(["row", "status"])
+
+    owner = UnicodeAttribute(hash_key=True)
     created = UnicodeAttribute(range_key=True)
 
 
@@ -118,6 +118,7 @@ class Job(Row, discriminator="job"):
     SK = "job"
 
     status = UnicodeAttribute()
+    owner = UnicodeAttribute(default=DROPS)  # of its file; of older rows nobody knows it
     source_key = UnicodeAttribute()
     filename = UnicodeAttribute(default="")  # as the client gave it; empty: as the key has it
     created = UnicodeAttribute()  # created_at and id: unique, and sorts by time
@@ -135,6 +136,7 @@ class Job(Row, discriminator="job"):
         default=""
     )  # of the code whose plan it follows; "" before there is one
     started_by = UnicodeAttribute(default="")  # the first generation
+    starter = UnicodeAttribute(default="")  # the message to intake by which it follows its plan
     replanned = BooleanAttribute(default=False)  # since it was started, by another generation
     tries = NumberAttribute(default=0)  # of intake, beyond the first of each message
     last_error = UnicodeAttribute(default="")  # of intake
@@ -147,7 +149,7 @@ class Job(Row, discriminator="job"):
     )  # when the sweep ends it; at `due_at` it looks whether all is well
     looks = NumberAttribute(default=0)  # of the sweep in a row that found no progress
     seen = NumberAttribute(default=0)  # what had ended when the sweep looked last
-    by_status = _ByStatus()
+    by_owner = _ByOwner()
     by_key = _ByKey()
 
     @property
@@ -214,8 +216,10 @@ class Ended(Row, discriminator="ended"):
 class Ticket(Row, discriminator="ticket"):
     SK = "ticket"
 
+    owner = UnicodeAttribute(default=DROPS)
     ticket_job_id = UnicodeAttribute(null=True)
     filename = UnicodeAttribute(default="")
+    arrived = UnicodeAttribute(null=True)  # the S3 event of its upload
 
 
 class Identity(Row, discriminator="claim"):

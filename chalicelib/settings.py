@@ -15,6 +15,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+# Owners that no API key and no IAM identity is called: whoever calls where nobody is asked who it is, and the
+# owner of what nobody was given a URL for.
+ANYBODY, DROPS = "-", "drops"
+
 Positive = Annotated[int, Meta(ge=1)]
 Fraction = Annotated[float, Meta(gt=0, le=1)]
 
@@ -32,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
 
     # Who may call the API. `iam` unless a stage says otherwise, so that forgetting is safe.
     auth: Literal["none", "api_key", "iam"] = "iam"
+    # The callers who see drops, with spaces between them; `*` is every one. See docs/security.md.
+    operators: str = ""
 
     # A URL ends with the credentials of the role that signed it, which Lambda renews within twelve hours.
     upload_url_seconds: Annotated[int, Meta(ge=60, le=43200)] = 3600
@@ -59,6 +65,8 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     job_deadline_seconds: Positive = 4 * 86400 + 3600
     # Not less than an event can be late.
     retention_days: Annotated[int, Meta(ge=15)] = 30
+    # After so many days originals expire, and with them the memory of whose they are. None: never.
+    original_days: Positive | None = None
 
     watermark_image: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+\.png$")] = "watermark.png"
     watermark_position: Literal[
@@ -67,6 +75,11 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     # The mark's width as a part of the picture's width; in a very long picture it is smaller.
     watermark_scale: Fraction = 0.22
     watermark_opacity: Fraction = 0.85
+
+    def owners_seen_by(self, caller: str) -> tuple[str, ...]:
+        """Whose files and jobs a caller sees: his own, and drops if he is an operator."""
+        is_operator = not {caller, "*"}.isdisjoint(self.operators.split())
+        return (caller, DROPS) if is_operator else (caller,)
 
     @property
     def max_receives(self) -> int:

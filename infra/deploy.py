@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from infra.build import Build, chosen_auth
 from infra.bundling import bundle_layers, leaves_layers_out
 from infra.kept import Kept, create_around
+from infra.parts import storage
 from infra.parts.gateway import LOCAL_API_ID
 from infra.parts.names import LOCAL_STAGES
 from infra.sizing import AccountLimits, limits_as_told, remedy
@@ -253,6 +254,8 @@ def _upload(build: Build, account: Account, kept: Kept, *, adopting: bool) -> st
     """The artefacts, as versions of objects of the stage; the address of the template that names them."""
     s3, bucket = account.s3(), _artefacts(account)
     _make_private_bucket(s3, bucket, account.number())
+    if not account.endpoint_url:  # an emulator speaks in the clear
+        _require_tls(s3, bucket)
     _expire_superseded(s3, bucket)
     template = json.loads((build.folder / "sam.json").read_text())
     kept.name_in(template["Resources"], adopting=adopting)
@@ -306,6 +309,12 @@ def _make_private_bucket(s3: S3Client, bucket: str, owner: str) -> None:
             "RestrictPublicBuckets": True,
         },
     )
+
+
+def _require_tls(s3: S3Client, bucket: str) -> None:
+    partition = boto3.Session().get_partition_for_region(s3.meta.region_name)
+    arn = f"arn:{partition}:s3:::{bucket}"
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(storage.tls_only(arn, f"{arn}/*")))
 
 
 def _expire_superseded(s3: S3Client, bucket: str) -> None:

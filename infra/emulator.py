@@ -53,7 +53,7 @@ def start(folder: Path, port: int, *, auth: bool = True) -> Emulator:
     try:
         with (folder / "cloud.log").open("wb") as log:
             process = subprocess.Popen(
-                [_program()],
+                [_python(), "-P", Path(__file__).with_name("ministack_main.py")],
                 cwd=temporary,
                 env=_environment(temporary, port) | {"AUTH": str(auth).lower()},
                 stdin=subprocess.DEVNULL,
@@ -136,11 +136,11 @@ def _refuse_busy(port: int) -> None:
             ) from None
 
 
-def _program() -> str:
-    program = LOCAL / "cloud-venv" / "bin" / "ministack"
-    if not program.exists():
+def _python() -> Path:
+    folder = LOCAL / "cloud-venv" / "bin"
+    if not (folder / "ministack").exists():
         raise EmulatorError("MiniStack is not installed: run `make setup`.")
-    return str(program)
+    return folder / "python"
 
 
 def _environment(temporary: Path, port: int) -> dict[str, str]:

@@ -10,6 +10,7 @@ import boto3
 from chalicelib import aws, queues
 from chalicelib.settings import settings
 from chalicelib.tokens import tokens
+from infra.parts import storage
 
 
 def make_cloud() -> None:
@@ -28,33 +29,8 @@ def make_cloud() -> None:
 
 
 def make_table() -> None:
-    indexes = {
-        "by_status": ("status", "created"),
-        "by_key": ("source_key", "created"),
-        "by_due": ("due_shard", "due_at"),
-    }
-    names = {"pk", "sk", *(name for pair in indexes.values() for name in pair)}
+    resource: Any = storage.table(local=True)["JobsTable"]
+    names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
     boto3.client("dynamodb").create_table(
-        TableName=settings().jobs_table,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[
-            {"AttributeName": name, "AttributeType": "N" if name == "due_at" else "S"}
-            for name in sorted(names)
-        ],
-        KeySchema=_keys("pk", "sk"),
-        GlobalSecondaryIndexes=[
-            {
-                "IndexName": index,
-                "KeySchema": _keys(*pair),
-                "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["row"]},
-            }
-            for index, pair in indexes.items()
-        ],
+        TableName=settings().jobs_table, **{name: resource["Properties"][name] for name in names}
     )
-
-
-def _keys(partition: str, sort: str) -> Any:
-    return [
-        {"AttributeName": partition, "KeyType": "HASH"},
-        {"AttributeName": sort, "KeyType": "RANGE"},
-    ]

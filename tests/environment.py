@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "POWERTOOLS_METRICS_NAMESPACE": "Sluice",
     "SLUICE_API_URL": "https://api.test/api",
     "SLUICE_AUTH": "none",
+    "SLUICE_OPERATORS": "-",
     "SLUICE_FUNCTION_SIZES": msgspec.json.encode(functions.sizes(_memory, local=True)).decode(),
     "SLUICE_HLS_SECRET_ARN": "hls",
 }

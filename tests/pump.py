@@ -33,14 +33,21 @@ class Context:
         return max(0, int((self._deadline - time.monotonic()) * 1000))
 
 
-def deliver(queue: str, *bodies: str, receives: int = 1, seconds: float = 60) -> list[str]:
-    """Invoke a queue's Lambda as SQS would; the messages that it did not acknowledge."""
+def deliver(
+    queue: str, *bodies: str, receives: int = 1, seconds: float = 60, first: int = 0
+) -> list[str]:
+    """Invoke a queue's Lambda as SQS would; the messages that it did not acknowledge.
+
+    Their ids are numbers from `first` on: a message that comes again has that which it had.
+    """
     event = {
-        "Records": [record_of(queue, number, body, receives) for number, body in enumerate(bodies)]
+        "Records": [
+            record_of(queue, number, body, receives) for number, body in enumerate(bodies, first)
+        ]
     }
     answer = getattr(app, queue)(event, Context(seconds))
     failed = {item["itemIdentifier"] for item in answer["batchItemFailures"]}
-    return [body for number, body in enumerate(bodies) if str(number) in failed]
+    return [body for number, body in enumerate(bodies, first) if str(number) in failed]
 
 
 def record_of(queue: str, number: int, body: str, receives: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import islice, permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, parse_qsl, quote, urlsplit
@@ -62,6 +63,8 @@ def call(client: Client, method: str, path: str, body: Any = None, **headers: st
     )
     text = answer.body.decode()
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
     is_json = "json" in answer.headers.get("Content-Type", "")
     return Answer(answer.status_code, json.loads(text) if is_json else text, answer.headers)
 
@@ -77,6 +80,12 @@ def refused(answer: Answer, status: int, code: str) -> str:
 
 def put(key: str, body: bytes = b"x") -> None:
     boto3.client("s3").put_object(Bucket=settings().upload_bucket, Key=key, Body=body)
+
+
+def waiting_job(key: str) -> str | None:
+    ticket = ledger.get_ticket(key)
+    assert ticket is not None
+    return ticket.ticket_job_id
 
 
 # ── presign ─────────────────────────────────────────────────────────────────────────────────────
@@ -98,7 +107,7 @@ def test_presign_gives_a_url_that_signs_neither_type_nor_checksum(client: Client
     assert query["X-Amz-SignedHeaders"] == ["host"]
     assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
     assert not [name for name in query if "checksum" in name.lower()]
-    assert ledger.get_ticket(answer.body["key"]) == (True, None)
+    assert waiting_job(answer.body["key"]) is None
 
 
 def test_presign_with_a_size_signs_it(client: Client) -> None:
@@ -116,7 +125,7 @@ def test_presign_with_a_pipeline_writes_the_job_that_waits(client: Client) -> No
         ["thumbnail"],
         answer.body["key"],
     )
-    assert ledger.get_ticket(answer.body["key"]) == (True, answer.body["job_id"])
+    assert waiting_job(answer.body["key"]) == answer.body["job_id"]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +206,22 @@ def test_from_key_starts_a_job_and_gives_the_same_for_the_same(client: Client) -
     assert call(client, "POST", "/jobs/from-key", body).body != first.body
 
 
+def test_the_order_of_steps_asks_for_no_other_job(client: Client) -> None:
+    put("a.png")
+    steps = ["thumbnail", "watermark", "transcode_720p", "hls_720p"]
+    jobs = {
+        call(client, "POST", "/jobs/from-key", {"key": "a.png", "pipeline": order}).body["job_id"]
+        for order in islice(permutations(steps), 5)
+    }
+    (job_id,) = jobs
+    assert call(client, "GET", f"/jobs/{job_id}").body["pipeline"] == steps
+    waits = {"filename": "a.png", "content_type": "image/png", "pipeline": steps[:2]}
+    upload = call(client, "POST", "/uploads/presign", waits).body
+    put(upload["key"])
+    asked = {"key": upload["key"], "pipeline": steps[1::-1]}
+    assert call(client, "POST", "/jobs/from-key", asked).body["job_id"] == upload["job_id"]
+
+
 def test_from_key_gives_a_new_job_after_a_failure(client: Client) -> None:
     put("a.png")
     first = call(client, "POST", "/jobs/from-key", {"key": "a.png"}).body["job_id"]
@@ -219,7 +244,7 @@ def test_an_idempotency_key_gives_the_same_job_and_refuses_another_body(client: 
 
 def test_of_two_bodies_with_one_idempotency_key_only_one_starts_a_job(client: Client) -> None:
     put("a.png")
-    ledger.claim_identity("idempotency k", "of-another-body", fingerprint="another body")
+    ledger.claim_identity("idempotency - k", "of-another-body", fingerprint="another body")
     answer = call(client, "POST", "/jobs/from-key", {"key": "a.png"}, Idempotency_Key="k")
     refused(answer, 422, "idempotency_key_reused")
     assert call(client, "GET", "/jobs").body["jobs"] == []
@@ -230,7 +255,7 @@ def test_a_call_that_died_before_its_job_was_written_can_be_repeated(client: Cli
     put("a.png")
     body = {"key": "a.png"}
     fingerprint = hashlib.sha256(msgspec.json.encode(api.FromKeyRequest("a.png"))).hexdigest()
-    ledger.claim_identity("idempotency k", "00000000", fingerprint=fingerprint)
+    ledger.claim_identity("idempotency - k", "00000000", fingerprint=fingerprint)
     first = call(client, "POST", "/jobs/from-key", body, Idempotency_Key="k")
     assert call(client, "POST", "/jobs/from-key", body, Idempotency_Key="k").body == first.body
     assert ledger.get_job(first.body["job_id"]) is not None
@@ -268,7 +293,7 @@ def test_a_form_is_stored_byte_for_byte_and_its_job_waits_for_the_event(client: 
     assert job["pipeline"] == ["thumbnail", "watermark"]
     stored = boto3.client("s3").get_object(Bucket=settings().upload_bucket, Key=job["key"])
     assert stored["Body"].read() == content
-    assert ledger.get_ticket(job["key"]) == (True, answer.body["job_id"])
+    assert waiting_job(job["key"]) == answer.body["job_id"]
 
 
 def test_a_form_is_refused_with_a_remedy(client: Client) -> None:
@@ -313,7 +338,9 @@ def fail(job_id: str) -> None:
 
 def start(job_id: str, seconds: float, *pipeline: str) -> None:
     plan = a_plan(*pipeline)
-    assert ledger.start_job(job_id, kind="video", duration=seconds, etag="e", plan=plan)
+    assert ledger.start_job(
+        job_id, kind="video", duration=seconds, etag="e", plan=plan, starter="m"
+    )
     ledger.write_progress(job_id, plan)
 
 
@@ -862,7 +889,7 @@ def test_no_parameter_is_a_fault_of_ours(client: Client) -> None:
             refusal_or_none(call(client, "GET", f"/jobs?{field}={quoted}"), field)
             # What a gateway hands on need not be what a client can send.
             with pytest.raises(RequestError):
-                api.list_jobs({field: text + "\ud800"}, "")
+                api.list_jobs("-", {field: text + "\ud800"}, "")
 
 
 def test_nothing_in_a_path_is_a_fault_of_ours(client: Client) -> None:
@@ -873,7 +900,7 @@ def test_nothing_in_a_path_is_a_fault_of_ours(client: Client) -> None:
         refused(call(client, "GET", f"/jobs/{JOB}/hls/{quoted}/a.m3u8"), 403, "token_invalid")
         refused(call(client, "GET", f"{folder}/{quoted}.m3u8"), 404, "file_not_found")
         with pytest.raises(NotFound):
-            api.get_job(text, "")
+            api.get_job("-", text, "")
         with pytest.raises(Forbidden):
             api.hls_file(JOB, text, "a.m3u8")
 
@@ -901,6 +928,19 @@ def test_nothing_in_a_form_is_a_fault_of_ours(client: Client, place: str) -> Non
         answer = call(client, "POST", "/jobs/upload", raw, Content_Type=form_type)
         assert answer.status == 202 or refused(answer, answer.status, answer.body["code"])
         assert answer.status < 500
+
+
+@pytest.mark.parametrize("name", ["a\nb.png", "a.png\n", "\na.png", "a\x7f.png"])
+def test_a_name_with_control_characters_leaves_no_job_behind(client: Client, name: str) -> None:
+    head = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+    for content_type in ("image/png", "image/png\n"):
+        body = f"{head}Content-Type: {content_type}\r\n\r\nx\r\n--b--\r\n".encode()
+        form_type = "multipart/form-data; boundary=b"
+        answer = call(client, "POST", "/jobs/upload", body, Content_Type=form_type)
+        refused(answer, 400, answer.body["code"])
+        asked = {"filename": name, "content_type": content_type, "pipeline": ["thumbnail"]}
+        refused(call(client, "POST", "/uploads/presign", asked), 400, "malformed_request")
+    assert boto3.client("dynamodb").scan(TableName=settings().jobs_table)["Count"] == 0
 
 
 def test_no_metadata_of_a_dropped_file_is_a_fault_of_ours(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
 from infra import cloud
-from infra.client import Client
+from infra.client import ENDED, Client, until
 from infra.cloud import Stack
+from tests import owners
+from tests.owners import Answer, Ask, Call, Things
 
 pytestmark = pytest.mark.stack
 PATIENCE = 60  # a first call starts a Lambda
@@ -30,6 +33,32 @@ def refused(answer: httpx.Response, status: int, code: str) -> None:
     assert answer.json()["request_id"]
 
 
+def asks(stack: Stack, headers_of: Callable[[str, str, bytes], dict[str, str]]) -> Ask:
+    """Calls as somebody: `headers_of` a method, an address and a body say who."""
+
+    def ask(call: Call) -> Answer:
+        url, body = stack.api_url + call.path, json.dumps(call.body).encode()
+        sent = body if call.body is not None else b""
+        headers = {**dict(call.headers), **headers_of(call.method, url, sent)}
+        answer = httpx.request(call.method, url, content=sent, headers=headers, timeout=PATIENCE)
+        return Answer(answer.status_code, answer.json() if answer.content else None)
+
+    return ask
+
+
+def things_of(owner: Ask, body: bytes) -> Things:
+    """What somebody has who has uploaded a file."""
+    ticket = owner(owners.presign(pipeline=["thumbnail"])).body
+    awaited = owner(owners.presign()).body["key"]
+    httpx.put(ticket["url"], content=body, headers=ticket["headers"]).raise_for_status()
+
+    def ended() -> bool:
+        return bool(owner(owners.get(ticket["job_id"])).body["status"] in ENDED)
+
+    until(ended, 90)
+    return Things(ticket["job_id"], ticket["key"], awaited)
+
+
 def test_a_stage_with_api_keys(sample: Callable[[str], Path]) -> None:
     with cloud.running("test", auth="api_key") as stack, Client(stack) as client:
         assert stack.api_key
@@ -41,13 +70,50 @@ def test_a_stage_with_api_keys(sample: Callable[[str], Path]) -> None:
         job = client.wait(client.upload(sample("small.mp4"), "hls_720p"))
         # A player sends no header: the token in the path stands for itself.
         assert httpx.get(job["outputs"][0]["url"], timeout=PATIENCE).status_code == 200
+        gateway = client.aws("apigateway")
+        (plan,) = gateway.get_usage_plans()["items"]
+        other = gateway.create_api_key(name="other", enabled=True)
+        gateway.create_usage_plan_key(usagePlanId=plan["id"], keyId=other["id"], keyType="API_KEY")
+        one, stranger = (
+            asks(stack, lambda *_, key=key: {"x-api-key": key})
+            for key in (stack.api_key, other["value"])
+        )
+        two_owners(one, stranger, sample)
 
 
-def test_a_stage_with_iam() -> None:
-    with cloud.running("test", auth="iam") as stack:
+def two_owners(one: Ask, other: Ask, sample: Callable[[str], Path]) -> None:
+    body = sample("tiny.png").read_bytes()
+    theirs, ours = things_of(one, body), things_of(other, body)
+    owners.all_of_it_is_told(one, theirs)
+    owners.none_of_it_is_told(other, theirs)
+    owners.none_of_it_is_told(one, ours)
+
+
+def signed(stack: Stack, key: str, secret: str) -> Ask:
+    credentials = boto3.Session(key, secret).get_credentials()
+    assert credentials
+
+    def headers_of(method: str, url: str, body: bytes) -> dict[str, str]:
+        request = AWSRequest(method, url, data=body)
+        SigV4Auth(credentials, "execute-api", stack.region).add_auth(request)
+        return dict(request.headers)
+
+    return asks(stack, headers_of)
+
+
+def test_a_stage_with_iam(sample: Callable[[str], Path]) -> None:
+    with cloud.running("test", auth="iam") as stack, Client(stack) as client:
         refused(get(stack, "/jobs/"), 403, "forbidden")
         credentials = boto3.Session(stack.access_key_id, stack.secret_access_key).get_credentials()
         assert credentials
         request = AWSRequest("GET", stack.api_url + "/jobs/")
         SigV4Auth(credentials, "execute-api", stack.region).add_auth(request)
         assert get(stack, "/jobs/", **dict(request.headers)).status_code == 200
+        iam = client.aws("iam")
+        iam.create_user(UserName="other")
+        allow = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+        iam.put_user_policy(UserName="other", PolicyName="calls", PolicyDocument=policy)
+        made = iam.create_access_key(UserName="other")["AccessKey"]
+        other = signed(stack, made["AccessKeyId"], made["SecretAccessKey"])
+        two_owners(signed(stack, stack.access_key_id, stack.secret_access_key), other, sample)

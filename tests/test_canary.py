@@ -294,7 +294,7 @@ def send(key: str, content: bytes) -> JobView:
     """The job of a file that was dropped, once everything has been done for it."""
     assert deliver("intake", drop(key, content)) == []
     drain()
-    (job,) = api.list_jobs({"key": key}, "https://x/api").jobs
+    (job,) = api.list_jobs("-", {"key": key}, "https://x/api").jobs
     return job
 
 

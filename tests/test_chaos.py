@@ -63,7 +63,7 @@ BREAKS = {
         "changed after its end",
     ),
     "an output has other bytes": Break(
-        "pictures._save = lambda image, target, quality, save=pictures._save: save(image, target, 9)",
+        "pictures._save = lambda *to, save=pictures._save, **how: save(*to, **how | {'quality': 9})",
         "each:image:DIES_BEFORE@0",
         "an output is not that of a run without faults",
     ),

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
+from infra import deploy
 from infra.__main__ import _arguments
 from infra.build import Build, BuildError, chosen_auth
 from infra.deploy import (
@@ -115,7 +117,24 @@ def test_a_stack_from_before_tables_had_names_keeps_its_table() -> None:
 
 
 @pytest.mark.usefixtures("cloud")
-def test_what_is_deployed_stays_and_what_it_replaced_expires(tmp_path: Path) -> None:
+def test_what_is_deployed_takes_no_plain_http() -> None:
+    s3, bucket = boto3.client("s3"), "artefacts"
+    s3.create_bucket(Bucket=bucket)
+    deploy._require_tls(s3, bucket)
+    (policy,) = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
+    assert (policy["Effect"], policy["Action"]) == ("Deny", "s3:*")
+    assert policy["Resource"] == [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+    assert policy["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+@pytest.mark.usefixtures("cloud")
+def test_what_is_deployed_stays_and_what_it_replaced_expires(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[
+        str
+    ] = []  # moto would refuse everything: of a policy it does not read the condition
+    monkeypatch.setattr(deploy, "_require_tls", lambda _, bucket: closed.append(bucket))
     function = {"Type": "AWS::Serverless::Function", "Properties": {"CodeUri": "./code.zip"}}
     (tmp_path / "sam.json").write_text(json.dumps({"Resources": {"Api": function}}))
     account = located(AWS)
@@ -135,6 +154,7 @@ def test_what_is_deployed_stays_and_what_it_replaced_expires(tmp_path: Path) -> 
     newest = s3.head_object(Bucket=bucket, Key="prod/code.zip")["VersionId"]
     uri = template["Resources"]["Api"]["Properties"]["CodeUri"]
     assert uri == {"Bucket": bucket, "Key": "prod/code.zip", "Version": newest}
+    assert set(closed) == {bucket}
     (rule,) = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
     assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
     assert rule["Expiration"] == {"ExpiredObjectDeleteMarker": True}

@@ -73,7 +73,7 @@ def restore(name: str, source: bytes) -> tuple[str, dict[str, list[str]]]:
 
 
 def job_of(job_id: str) -> JobView:
-    return api.get_job(job_id, "https://x/api")
+    return api.get_job("-", job_id, "https://x/api")
 
 
 def keys(prefix: str) -> set[str]:
@@ -157,7 +157,7 @@ def look_now(job_id: str) -> None:
 def started(source: bytes, pipeline: str) -> tuple[str, list[str]]:
     """A job of ours, and the messages of its parts."""
     deliver("intake", drop("formats.mp4", source, pipeline=pipeline))
-    (job,) = api.list_jobs({"key": "formats.mp4"}, "https://x/api").jobs
+    (job,) = api.list_jobs("-", {"key": "formats.mp4"}, "https://x/api").jobs
     return job.id, take("encode")
 
 
@@ -280,7 +280,7 @@ def test_a_film_that_is_copied_first_is_copied_again(tmp_path: Path) -> None:
     deliver("intake", drop("a.mkv", (tmp_path / "a.mkv").read_bytes(), pipeline="transcode_720p"))
     for queue in ("encode", "intake"):  # the copy, the plan
         assert deliver(queue, *take(queue)) == []
-    (job,) = api.list_jobs({}, "https://x/api").jobs
+    (job,) = api.list_jobs("-", {}, "https://x/api").jobs
     assert job.status == "STARTED"
     begun_by_another_version(job.id, "99-ffmpeg-10.0")
     waiting = take("encode")
@@ -294,7 +294,7 @@ def test_a_film_that_is_copied_first_is_copied_again(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("cloud")
 def test_a_start_that_says_more_than_this_version_knows_is_a_start(source: bytes) -> None:
     drop("formats.mp4", source)
-    job_id = api.from_key(api.FromKeyRequest("formats.mp4", ["thumbnail"]), None).job_id
+    job_id = api.from_key("-", api.FromKeyRequest("formats.mp4", ["thumbnail"]), None).job_id
     (start,) = take("intake")
     assert deliver("intake", json.dumps(json.loads(start) | {"and": "more"})) == []
     drain()

@@ -56,7 +56,7 @@ def table() -> Iterator[None]:
 
 def new_job(*pipeline: str, key: str = "uploads/a.png", start: bool = True) -> str:
     job_id = str(uuid.uuid4())
-    ledger.create_job(job_id, key, pipeline)
+    ledger.create_job(job_id, "-", key, pipeline)
     if start:
         start_job(job_id, *pipeline)
     return job_id
@@ -64,7 +64,9 @@ def new_job(*pipeline: str, key: str = "uploads/a.png", start: bool = True) -> s
 
 def start_job(job_id: str, *pipeline: str) -> bool:
     plan = a_plan(*pipeline)
-    started = ledger.start_job(job_id, kind="image", duration=None, etag="e", plan=plan)
+    started = ledger.start_job(
+        job_id, kind="image", duration=None, etag="e", plan=plan, starter="m"
+    )
     ledger.write_progress(job_id, plan)
     return started
 
@@ -212,63 +214,65 @@ def test_an_identity_stands_for_the_job_that_claimed_it_first() -> None:
 
 
 def test_a_file_and_pipeline_are_one_job_unless_it_failed() -> None:
-    first = ledger.job_of_file("a", "e", ["thumbnail"])
-    assert ledger.job_of_file("a", "e", ["thumbnail"]) == first
+    first = ledger.job_of_file("-", "a", "e", ["thumbnail"])
+    assert ledger.job_of_file("-", "a", "e", ["thumbnail"]) == first
     others = [("b", "e", ["thumbnail"]), ("a", "f", ["thumbnail"]), ("a", "e", ["watermark"])]
-    assert len({first, *(ledger.job_of_file(*other) for other in others)}) == 4
-    ledger.create_job(first, "a", ["thumbnail"])
+    assert len({first, *(ledger.job_of_file("-", *other) for other in others)}) == 4
+    ledger.create_job(first, "-", "a", ["thumbnail"])
     assert ledger.fail_job(job(first), "source_damaged", "It is damaged.")
-    second = ledger.job_of_file("a", "e", ["thumbnail"])
+    second = ledger.job_of_file("-", "a", "e", ["thumbnail"])
     assert second != first
-    assert ledger.job_of_file("a", "e", ["thumbnail"]) == second
+    assert ledger.job_of_file("-", "a", "e", ["thumbnail"]) == second
 
 
 def test_an_event_of_a_later_upload_asks_for_a_job_of_its_own_and_a_repeated_one_for_none() -> None:
     file = ("a", "e", ["thumbnail"])
-    asked = ledger.job_of_file(*file)
+    asked = ledger.job_of_file("-", *file)
     assert (
-        ledger.job_of_file(*file, sequencer="0055A") == asked
+        ledger.job_of_file("-", *file, sequencer="0055A") == asked
     )  # the request came before the event
-    again = ledger.job_of_file(*file, sequencer="0055B")
+    again = ledger.job_of_file("-", *file, sequencer="0055B")
     assert again != asked
     for earlier in ("0055B", "0055A", "0055B000"):
-        assert ledger.job_of_file(*file, sequencer=earlier) == again
-    assert ledger.job_of_file(*file) == again
-    ledger.create_job(again, "a", ["thumbnail"])
+        assert ledger.job_of_file("-", *file, sequencer=earlier) == again
+    assert ledger.job_of_file("-", *file) == again
+    ledger.create_job(again, "-", "a", ["thumbnail"])
     assert ledger.fail_job(job(again), "source_damaged", "It is damaged.")
-    assert ledger.job_of_file(*file, sequencer="0055B") == again
-    asked = ledger.job_of_file(*file)
+    assert ledger.job_of_file("-", *file, sequencer="0055B") == again
+    asked = ledger.job_of_file("-", *file)
     assert asked != again
-    assert ledger.job_of_file(*file, sequencer="0055B") == asked
-    assert ledger.job_of_file(*file, sequencer="0055B0001") != asked
+    assert ledger.job_of_file("-", *file, sequencer="0055B") == asked
+    assert ledger.job_of_file("-", *file, sequencer="0055B0001") != asked
 
 
 def test_a_job_that_waits_for_its_file_is_the_job_of_that_file() -> None:
-    assert ledger.job_of_file("a", "e", [], candidate="waiting") == "waiting"
-    assert ledger.job_of_file("a", "e", [], candidate="other") == "waiting"
+    assert ledger.job_of_file("-", "a", "e", [], candidate="waiting") == "waiting"
+    assert ledger.job_of_file("-", "a", "e", [], candidate="other") == "waiting"
 
 
 def test_a_ticket_tells_an_upload_from_a_drop() -> None:
-    ledger.write_ticket("uploads/a", None, int(time.time()))
-    ledger.write_ticket("uploads/b", "job", int(time.time()))
-    assert ledger.get_ticket("uploads/a") == (True, None)
-    assert ledger.get_ticket("uploads/b") == (True, "job")
-    assert ledger.get_ticket("uploads/c") == (False, None)
+    ledger.write_ticket("uploads/a", "one", None, int(time.time()))
+    ledger.write_ticket("uploads/b", "other", "job", int(time.time()))
+    for key, told in (("uploads/a", ("one", None)), ("uploads/b", ("other", "job"))):
+        ticket = ledger.get_ticket(key)
+        assert ticket is not None
+        assert (ticket.owner, ticket.ticket_job_id) == told
+    assert ledger.get_ticket("uploads/c") is None
 
 
 def test_jobs_are_listed_newest_first_page_by_page_and_by_status_and_key() -> None:
     ids = [new_job("thumbnail", key=f"uploads/{n % 2}", start=n % 3 == 0) for n in range(7)]
     newest = ids[::-1]
     pages, before = [], None
-    while page := ledger.list_jobs(3, before, STATUSES, None):
+    while page := ledger.list_jobs(3, before, ["-"], STATUSES, None):
         pages.append([row.job_id for row in page])
         before = page[-1].created
     assert pages == [newest[:3], newest[3:6], newest[6:]]
-    started = ledger.list_jobs(10, None, [STARTED], None)
+    started = ledger.list_jobs(10, None, ["-"], [STARTED], None)
     assert [row.job_id for row in started] == [ids[6], ids[3], ids[0]]
-    odd = ledger.list_jobs(10, None, STATUSES, "uploads/1")
+    odd = ledger.list_jobs(10, None, ["-"], STATUSES, "uploads/1")
     assert [row.job_id for row in odd] == [ids[5], ids[3], ids[1]]
-    both = ledger.list_jobs(1, None, [STARTED], "uploads/1")
+    both = ledger.list_jobs(1, None, ["-"], [STARTED], "uploads/1")
     assert [row.job_id for row in both] == [ids[3]]
     assert all(a.created > b.created for a, b in pairwise(odd))
 
@@ -322,8 +326,8 @@ def test_a_job_follows_a_plan_of_another_version_only_once_and_keeps_what_has_en
     ours = stale.generation
     assert ours
     stale.update([Job.generation.set("of another version")])
-    assert ledger.restart_job(job(job_id), plan)
-    assert not ledger.restart_job(stale, plan)
+    assert ledger.restart_job(job(job_id), plan, "m")
+    assert not ledger.restart_job(stale, plan, "m")
     row = job(job_id)
     assert (row.generation, row.replanned) == (ours, True)
     assert row.step_states == {"thumbnail": DONE, "hls_720p": StepState()}
@@ -334,7 +338,7 @@ def test_a_job_is_not_planned_again_from_under_a_step_that_ends() -> None:
     job(job_id).update([Job.generation.set("of another version")])
     stale = job(job_id)
     ledger.end_step(job_id, "thumbnail", DONE, generation="of another version")
-    assert not ledger.restart_job(stale, a_plan("thumbnail"))
+    assert not ledger.restart_job(stale, a_plan("thumbnail"), "m")
     assert job(job_id).step_states["thumbnail"] == DONE
 
 

@@ -21,8 +21,10 @@ import pytest
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
+from chalice.test import Client
 from PIL import Image
 
+from app import app
 from chalicelib import (
     aftercare,
     api,
@@ -59,7 +61,7 @@ Sample = Callable[[str], Path]
 def only_job(key: str | None = None) -> JobView:
     """The one job there is, as the API shows it."""
     parameters = {"key": key} if key else {}
-    (job,) = api.list_jobs(parameters, "https://x/api").jobs
+    (job,) = api.list_jobs("-", parameters, "https://x/api").jobs
     return job
 
 
@@ -195,16 +197,16 @@ def test_metadata_of_a_drop_chooses_the_pipeline(sample: Sample) -> None:
 
 
 def test_an_upload_without_a_pipeline_waits_for_from_key(sample: Sample) -> None:
-    upload = api.presign(PresignRequest("a.jpg", "image/jpeg"))
+    upload = api.presign("-", PresignRequest("a.jpg", "image/jpeg"))
     deliver("intake", drop(upload.key, sample("photo.jpg").read_bytes()))
-    assert api.list_jobs({}, "https://x/api").jobs == []
-    api.from_key(FromKeyRequest(upload.key, ["thumbnail"]), None)
+    assert api.list_jobs("-", {}, "https://x/api").jobs == []
+    api.from_key("-", FromKeyRequest(upload.key, ["thumbnail"]), None)
     drain()
     assert only_job().status == SUCCESS
 
 
 def test_an_upload_with_a_pipeline_starts_by_itself(sample: Sample) -> None:
-    upload = api.presign(PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
+    upload = api.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
     deliver("intake", drop(upload.key, sample("photo.jpg").read_bytes()))
     drain()
     job = only_job()
@@ -216,7 +218,7 @@ def test_what_is_no_upload_makes_no_job() -> None:
     marker = drop("folder/", b"")
     removed = event_of("gone.jpg", size=0, etag="", name="ObjectRemoved:Delete")
     assert deliver("intake", test_event, marker, removed) == []
-    assert api.list_jobs({}, "https://x/api").jobs == []
+    assert api.list_jobs("-", {}, "https://x/api").jobs == []
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,7 @@ def test_an_event_is_one_job_whatever_became_of_its_object(sample: Sample, chang
     event = drop("a.png", body)
     deliver("intake", event)
     drain()
-    (first,) = api.list_jobs({}, "https://x/api").jobs
+    (first,) = api.list_jobs("-", {}, "https://x/api").jobs
     if change == "deleted":
         boto3.client("s3").delete_object(Bucket=settings().upload_bucket, Key="a.png")
     elif change == "overwritten":
@@ -259,7 +261,7 @@ def test_an_event_is_one_job_whatever_became_of_its_object(sample: Sample, chang
     assert deliver("intake", event) == []
     assert deliver("dead_letters", event) == []
     drain()
-    assert [job.id for job in api.list_jobs({}, "https://x/api").jobs] == [first.id]
+    assert [job.id for job in api.list_jobs("-", {}, "https://x/api").jobs] == [first.id]
 
 
 def test_a_drop_that_may_not_be_read_is_a_job_that_says_so(sample: Sample) -> None:
@@ -281,7 +283,7 @@ def test_a_drop_that_may_not_be_read_is_a_job_that_says_so(sample: Sample) -> No
 def test_a_step_of_a_later_version_waits_for_that(sample: Sample) -> None:
     job_id = str(uuid.uuid4())
     drop("photo.jpg", sample("photo.jpg").read_bytes())
-    ledger.create_job(job_id, "photo.jpg", ["thumbnail", "storyboard"])
+    ledger.create_job(job_id, "-", "photo.jpg", ["thumbnail", "storyboard"])
     start = json.dumps({"job_id": job_id})
     for receives in range(1, 9):
         assert deliver("intake", start, receives=receives) == [start]
@@ -308,9 +310,51 @@ def test_the_same_key_dropped_again_is_another_job(sample: Sample) -> None:
     for _ in range(2):
         deliver("intake", drop("a.png", body))
         drain()
-    found = api.list_jobs({"key": "a.png"}, "https://x/api").jobs
+    found = api.list_jobs("-", {"key": "a.png"}, "https://x/api").jobs
     assert [job.status for job in found] == [SUCCESS, SUCCESS]
     assert len(outputs()) == 4
+
+
+def test_an_upload_starts_its_job_once_however_often_its_bytes_are_put(sample: Sample) -> None:
+    upload = api.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
+    body = sample("tiny.png").read_bytes()
+    events = [drop(upload.key, body) for _ in range(3)]
+    sent = []
+    for number, event in enumerate(events):
+        assert deliver("intake", event, first=number) == []
+        sent.append(len(take("thumbnail")))
+    assert sent == [1, 0, 0]
+    # The message that started it comes again: whoever brought it may have died before it was sent for.
+    assert deliver("intake", events[0], receives=2) == []
+    assert len(take("thumbnail")) == 1
+
+
+def test_what_is_put_where_something_was_put_before_starts_nothing(sample: Sample) -> None:
+    upload = api.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
+    first = drop(upload.key, sample("photo.jpg").read_bytes())
+    body = sample("tiny.png").read_bytes()
+    second = drop(upload.key, body)
+    assert intake.arrivals(intake.decode(first)) == [(upload.job_id, None)]
+    assert intake.arrivals(intake.decode(second)) == []
+    # Its first event is what starts it, with whatever is there by then.
+    assert deliver("intake", first) == []
+    assert ledger.get_job(upload.job_id or "").etag == files.find_original(upload.key).etag  # type: ignore[union-attr]
+
+
+def test_of_many_calls_for_a_job_one_sends_its_messages(sample: Sample) -> None:
+    drop("a.png", sample("tiny.png").read_bytes())
+    for _ in range(4):
+        job_id = api.from_key("-", FromKeyRequest("a.png", ["thumbnail"]), None).job_id
+    sent = []
+    for number, start in enumerate(take("intake")):
+        assert deliver("intake", start, first=number) == []
+        sent.append(len(take("thumbnail")))
+    assert sent == [1, 0, 0, 0]
+    # The sweep asks for what is due, whoever has started the job.
+    queues.send_start(job_id, resume=True)
+    (resume,) = take("intake")
+    assert deliver("intake", resume, first=9) == []
+    assert len(take("thumbnail")) == 1
 
 
 ENDS = {
@@ -407,7 +451,9 @@ def test_an_intake_that_was_overtaken_sends_what_the_other_has_planned(
         row = ledger.get_job(job_id)
         assert row is not None
         jobs.store_plan(row, "other", other)
-        assert ledger.start_job(job_id, kind="image", duration=None, etag="other", plan=other)
+        assert ledger.start_job(
+            job_id, kind="image", duration=None, etag="other", plan=other, starter="m"
+        )
         return planned(job_id, source_key, facts, steps, copy, **label)
 
     monkeypatch.setattr(intake, "make_plan", overtaken)
@@ -756,7 +802,7 @@ def test_of_a_batch_only_what_failed_comes_again(sample: Sample) -> None:
     job_id = json.loads(bodies[1])["job_id"]
     ledger.claim_task(job_id, "thumbnail", "somebody", 60)
     assert deliver("thumbnail", *bodies) == [bodies[1]]
-    statuses = {job.id: job.status for job in api.list_jobs({}, "https://x/api").jobs}
+    statuses = {job.id: job.status for job in api.list_jobs("-", {}, "https://x/api").jobs}
     assert statuses.pop(job_id) == STARTED
     assert list(statuses.values()) == [SUCCESS] * 2
 
@@ -801,7 +847,7 @@ def test_an_event_that_intake_never_survived_is_a_job_that_failed() -> None:
 
 
 def test_an_upload_that_never_comes_expires() -> None:
-    upload = api.presign(PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
+    upload = api.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
     overdue(str(upload.job_id))
     sweep()
     assert only_job().status == "PENDING"
@@ -811,7 +857,7 @@ def test_an_upload_that_never_comes_expires() -> None:
 
 
 def test_an_upload_whose_event_is_lost_is_found(sample: Sample) -> None:
-    upload = api.presign(PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
+    upload = api.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
     drop(upload.key, sample("photo.jpg").read_bytes())
     overdue(str(upload.job_id))
     sweep()
@@ -820,7 +866,7 @@ def test_an_upload_whose_event_is_lost_is_found(sample: Sample) -> None:
 
 
 def test_an_upload_that_came_and_waits_for_intake_has_not_expired(sample: Sample) -> None:
-    upload = api.presign(PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
+    upload = api.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
     drop(upload.key, sample("photo.jpg").read_bytes())  # its event is far back in the queue
     stale = overdue(str(upload.job_id), deadline_at=1)
     sweep()
@@ -840,7 +886,9 @@ def test_an_upload_that_came_and_waits_for_intake_has_not_expired(sample: Sample
 def test_one_row_that_cannot_be_looked_after_does_not_keep_the_sweep_from_others(
     is_known: bool,
 ) -> None:
-    uploads = [api.presign(PresignRequest("a.jpg", "image/jpeg", ["thumbnail"])) for _ in range(3)]
+    uploads = [
+        api.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"])) for _ in range(3)
+    ]
     odd, *others = sorted(str(upload.job_id) for upload in uploads)
     for job_id in (odd, *others):
         overdue(job_id, deadline_at=1)
@@ -1013,14 +1061,14 @@ def test_a_row_that_cannot_be_shown_does_not_keep_a_page_from_the_others(
         UpdateExpression=change,
         ExpressionAttributeValues={":odd": {"N": "7"}},
     )
-    assert [job.id for job in api.list_jobs({}, "https://x/api").jobs] == [good]
+    assert [job.id for job in api.list_jobs("-", {}, "https://x/api").jobs] == [good]
 
 
 def test_the_progress_of_another_plan_is_not_shown(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
     ledger.write_progress(job_id, a_plan("transcode_720p"))  # too late: the job has its own
     ledger.advance(job_id, "720p.0", 50)
-    assert api.get_job(job_id, "https://x/api").progress == 0
+    assert api.get_job("-", job_id, "https://x/api").progress == 0
     assert only_job().progress == 0
 
 
@@ -1031,45 +1079,47 @@ def test_a_drop_and_requests_for_it_are_one_job_however_its_steps_are_told(sampl
     event = drop("a.jpg", sample("photo.jpg").read_bytes())
     default = FromKeyRequest("a.jpg")
     spelt_out = FromKeyRequest("a.jpg", ["thumbnail", "watermark"])
-    first = api.from_key(spelt_out, None).job_id
+    first = api.from_key("-", spelt_out, None).job_id
     deliver("intake", event)
     drain()
     for request in (default, spelt_out):
-        assert api.from_key(request, None).job_id == first
+        assert api.from_key("-", request, None).job_id == first
     assert deliver("intake", event) == []
     assert only_job().id == first
-    other = api.from_key(FromKeyRequest("a.jpg", ["thumbnail"]), None).job_id
+    other = api.from_key("-", FromKeyRequest("a.jpg", ["thumbnail"]), None).job_id
     assert other != first
 
 
 def test_an_upload_that_starts_by_itself_and_a_request_for_it_are_one_job(sample: Sample) -> None:
-    upload = api.presign(PresignRequest("a.jpg", "image/jpeg", ["thumbnail", "watermark"]))
+    upload = api.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail", "watermark"]))
     event = drop(upload.key, sample("photo.jpg").read_bytes())
-    assert api.from_key(FromKeyRequest(upload.key), None).job_id == upload.job_id
+    assert api.from_key("-", FromKeyRequest(upload.key), None).job_id == upload.job_id
     deliver("intake", event)
     drain()
-    assert api.from_key(FromKeyRequest(upload.key), None).job_id == upload.job_id
+    assert api.from_key("-", FromKeyRequest(upload.key), None).job_id == upload.job_id
     assert only_job().status == SUCCESS
-    other = api.from_key(FromKeyRequest(upload.key, ["thumbnail"]), None).job_id
+    other = api.from_key("-", FromKeyRequest(upload.key, ["thumbnail"]), None).job_id
     assert other != upload.job_id
 
 
 def test_a_repeated_request_whose_first_died_before_it_was_sent_is_sent(sample: Sample) -> None:
     drop("a.jpg", sample("photo.jpg").read_bytes())
     request = FromKeyRequest("a.jpg", ["thumbnail"])
-    job_id = api.from_key(request, "once").job_id
+    job_id = api.from_key("-", request, "once").job_id
     take("intake")  # as if it had never been sent
-    assert api.from_key(request, "once").job_id == job_id
+    assert api.from_key("-", request, "once").job_id == job_id
     drain()
     assert only_job().status == SUCCESS
-    assert api.from_key(request, "once").job_id == job_id
+    assert api.from_key("-", request, "once").job_id == job_id
     assert take("intake") == []
 
 
 def test_a_new_idempotency_key_asks_for_a_new_job(sample: Sample) -> None:
     drop("a.jpg", sample("photo.jpg").read_bytes())
     request = FromKeyRequest("a.jpg", ["thumbnail"])
-    ids = {api.from_key(request, key).job_id for key in (None, "one", "two", None, "one", "two")}
+    ids = {
+        api.from_key("-", request, key).job_id for key in (None, "one", "two", None, "one", "two")
+    }
     assert len(ids) == 3
 
 
@@ -1085,6 +1135,18 @@ def log() -> Iterator[io.StringIO]:
     before = handler.setStream(written)
     yield written
     handler.setStream(before)
+
+
+def test_a_line_names_a_job_once_it_is_sure_that_it_is_the_callers(log: io.StringIO) -> None:
+    upload = api.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
+    assert upload.job_id
+    with Client(app) as client:
+        client.http.get(f"/jobs/{uuid.uuid4()}")
+        client.http.get(f"/jobs/{upload.job_id}/hls/forged/a.m3u8")
+        assert "job_id" not in log.getvalue()
+        assert upload.job_id not in log.getvalue()
+        client.http.get(f"/jobs/{upload.job_id}")
+    assert json.loads(log.getvalue().splitlines()[-1])["job_id"] == upload.job_id
 
 
 def test_every_line_of_a_jobs_log_names_it(sample: Sample, log: io.StringIO) -> None:

@@ -27,7 +27,7 @@ from chalicelib.settings import FunctionSize, InvalidSetting, Prices
 from chalicelib.steps import STEPS
 from infra import sizing
 from infra.build import SERVICES, build
-from infra.parts.names import FUNCTIONS, queue_id
+from infra.parts.names import FUNCTIONS, OUTPUT_BUCKET, UPLOAD_BUCKET, queue_id
 from infra.paths import ROOT
 from infra.template import merge_template
 
@@ -172,6 +172,31 @@ def test_who_may_end_a_job_may_sum_up_its_tasks_and_nobody_else(template: Any) -
         and {"Fn::Sub": "${JobsTable.Arn}"} in statement["Resource"]
     }
     assert summing == BY_NAME.keys() - {"api", "dead_letters"}
+
+
+def may(template: Any, function: str, action: str) -> set[str]:
+    """What a function may do this to; with their names for buckets and the table."""
+    return {
+        resource["Fn::Sub"].rpartition(":::")[2] if "Fn::Sub" in resource else str(resource)
+        for statement in statements(template, function)
+        if action in statement["Action"]
+        for resource in statement["Resource"]
+    }
+
+
+def test_a_function_reads_and_lists_no_more_than_it_works_on(template: Any) -> None:
+    uploads = UPLOAD_BUCKET
+    plans = {f"{OUTPUT_BUCKET}/work/*/{name}-*" for name in ("plan", "replan")}
+    reading = {f for f in BY_NAME if f"{uploads}/*" in may(template, f, "s3:GetObject")}
+    assert reading == {"api", "intake", "dead_letters", "encode", "thumbnail", "watermark"}
+    listing = {f for f in BY_NAME if uploads in may(template, f, "s3:ListBucket")}
+    assert listing == {*reading, "sweep"}
+    assert may(template, "api", "s3:GetObject") == {
+        f"{uploads}/*",
+        f"{OUTPUT_BUCKET}/outputs/*",
+        *plans,
+    }
+    assert may(template, "sweep", "s3:GetObject") == set()
 
 
 def test_the_api_knows_what_each_function_is_given(template: Any) -> None:

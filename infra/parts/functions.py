@@ -189,10 +189,10 @@ def _own(function: Function) -> list[Json]:
             return [
                 _allow("s3:GetObject", f"{_UPLOADS}/*"),
                 _allow("s3:PutObject", f"{_UPLOADS}/uploads/*"),
-                _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*", f"{_OUTPUTS}/work/*"),
+                _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*", *_PLANS),
                 _list(_UPLOADS, _OUTPUTS),
                 _rows("GetItem", "BatchGetItem", "PutItem"),
-                _query("by_status", "by_key"),
+                _query("by_owner", "by_key"),
                 _allow("secretsmanager:GetSecretValue", "${HlsSecret.Id}"),
             ]
         case "intake":
@@ -211,23 +211,27 @@ def _own(function: Function) -> list[Json]:
             ]
         case "sweep":
             return [
-                _allow("s3:GetObject", f"{_UPLOADS}/*"),
                 _allow("s3:DeleteObject", f"{_OUTPUTS}/outputs/*"),
                 _list(_UPLOADS, _OUTPUTS),
                 _rows("GetItem", "BatchGetItem", "UpdateItem", "Query"),
                 _query("by_due"),
             ]
         case "encode":
-            return [
-                _allow("s3:GetObject", f"{_UPLOADS}/*"),
-                *_step(f"{_OUTPUTS}/work/*", f"{_OUTPUTS}/outputs/*"),
-            ]
+            return [*_originals(), *_step(f"{_OUTPUTS}/work/*", f"{_OUTPUTS}/outputs/*")]
         case "thumbnail":
-            return [_allow("s3:GetObject", f"{_UPLOADS}/*"), *_step(f"{_OUTPUTS}/outputs/*")]
+            return [*_originals(), *_step(f"{_OUTPUTS}/outputs/*")]
         case "watermark":
-            return [_allow("s3:GetObject", f"{_UPLOADS}/*"), *_packaging()]
+            return [*_originals(), *_packaging()]
         case _:  # they see renditions only
             return _packaging()
+
+
+# What playlists that grow are made from.
+_PLANS = tuple(f"{_OUTPUTS}/work/*/{name}-*" for name in ("plan", "replan"))
+
+
+def _originals() -> list[Json]:
+    return [_allow("s3:GetObject", f"{_UPLOADS}/*"), _list(_UPLOADS)]
 
 
 def _packaging() -> list[Json]:
@@ -244,7 +248,7 @@ def _step(*published: str) -> list[Json]:
     return [
         _allow("s3:GetObject", f"{_OUTPUTS}/work/*"),
         _allow(("s3:PutObject", "s3:AbortMultipartUpload"), *published),
-        _list(_UPLOADS, _OUTPUTS),
+        _list(_OUTPUTS),
         _rows("GetItem", "UpdateItem", "Query"),
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from chalicelib.queues import DEAD_LETTERS
 from infra.parts.names import (
     JOBS_TABLE,
@@ -111,20 +113,25 @@ def _tls_only(bucket: str, name: str) -> Json:
         "Properties": {
             # By its name, as it is adopted; see infra.deploy.
             "Bucket": sub(name),
-            "PolicyDocument": {
-                "Version": "2012-10-17",
-                "Statement": [
-                    {
-                        "Sid": "TlsOnly",
-                        "Effect": "Deny",
-                        "Principal": "*",
-                        "Action": "s3:*",
-                        "Resource": [_arn(bucket), sub(f"${{{bucket}.Arn}}/*")],
-                        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-                    }
-                ],
-            },
+            "PolicyDocument": tls_only(_arn(bucket), sub(f"${{{bucket}.Arn}}/*")),
         },
+    }
+
+
+def tls_only(*resources: object) -> Json:
+    """The policy of a bucket that nobody talks to in the clear: its ARN, and that of what is in it."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "TlsOnly",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:*",
+                "Resource": list(resources),
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            }
+        ],
     }
 
 
@@ -136,16 +143,25 @@ def _kept(local: bool) -> Json:
     }
 
 
+class _Index(NamedTuple):
+    """Its keys, and what else it tells of a row. PynamoDB tells the kinds of rows apart by `row`."""
+
+    keys: tuple[str, str]
+    more: tuple[str, ...] = ("row",)
+
+
+# CloudFormation adds or deletes one of a table's indexes in an update, not two.
 _INDEXES = {
-    "by_status": ("status", "created"),
-    "by_key": ("source_key", "created"),
-    "by_due": ("due_shard", "due_at"),
+    "by_status": _Index(("status", "created")),
+    "by_owner": _Index(("owner", "created"), ("row", "status")),
+    "by_key": _Index(("source_key", "created")),
+    "by_due": _Index(("due_shard", "due_at")),
 }
 _NUMBERS = ("due_at",)
 
 
 def table(*, local: bool) -> Json:
-    attributes = sorted({"pk", "sk", *(name for pair in _INDEXES.values() for name in pair)})
+    attributes = sorted({"pk", "sk", *(name for index in _INDEXES.values() for name in index.keys)})
     return {
         "JobsTable": {
             "Type": "AWS::DynamoDB::Table",
@@ -160,12 +176,14 @@ def table(*, local: bool) -> Json:
                 "KeySchema": _key("pk", "sk"),
                 "GlobalSecondaryIndexes": [
                     {
-                        "IndexName": index,
-                        "KeySchema": _key(*pair),
-                        # PynamoDB tells the kinds of rows apart by this attribute.
-                        "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["row"]},
+                        "IndexName": name,
+                        "KeySchema": _key(*index.keys),
+                        "Projection": {
+                            "ProjectionType": "INCLUDE",
+                            "NonKeyAttributes": list(index.more),
+                        },
                     }
-                    for index, pair in _INDEXES.items()
+                    for name, index in _INDEXES.items()
                 ],
                 "TimeToLiveSpecification": {"AttributeName": "expires_at", "Enabled": True},
                 # Encrypted it is always: with a key of DynamoDB's own, which is free.

@@ -54,7 +54,7 @@ class Simulator:
     def __init__(self, stand: Stand) -> None:
         self._stand = stand
         self._memo = Memo()
-        self._references: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
+        self._references: dict[tuple[str, frozenset[str]], dict[str, str]] = {}
 
     def prepare(self, *, films: bool = True) -> None:
         """Run everything without faults: what is made then is what is right."""
@@ -62,7 +62,7 @@ class Simulator:
         if films:
             chosen += product(scenarios.FILMS, scenarios.FILM_PIPELINES)
         for name, pipeline in chosen:
-            self._references[name, pipeline] = self._without_faults(name, pipeline)
+            self._references[name, frozenset(pipeline)] = self._without_faults(name, pipeline)
         run(scenarios.junk, "junk", CALM, self._stand, self._memo, lambda _: None)
         self._memo.is_filled = True
 
@@ -91,7 +91,7 @@ class Simulator:
                 return
 
             def reference(sample: str, pipeline: tuple[str, ...]) -> dict[str, str]:
-                return self._references[sample, pipeline]
+                return self._references[sample, frozenset(pipeline)]
 
             checks.Judge(schedule, reference, is_gentle=is_gentle).judge()
             if kind in ("loss", "lost"):

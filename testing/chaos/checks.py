@@ -9,6 +9,7 @@ from typing import Any
 
 from chalicelib.plan import GENERATION
 from chalicelib.settings import settings
+from testing.chaos.clients import OWNERS
 from testing.chaos.schedule import Life, Schedule
 from testing.chaos.versions import OTHER
 
@@ -46,7 +47,7 @@ class Judge:
         """Every check; what does not hold is written down in the world."""
         for job_id, life in self._schedule.lives.items():
             self._one_end(job_id, life)
-            view = self._views[job_id] = self._shown(job_id)
+            view = self._views[job_id] = self._schedule.shown(job_id)
             if view is not None and life.ended is not None:
                 self._end_is_deserved(life, view)
                 self._outputs(life, view)
@@ -63,14 +64,6 @@ class Judge:
     def _one_end(self, job_id: str, life: Life) -> None:
         if life.ended is None:
             self._violate("a job does not end", f"{job_id} {life.item['status']['S']}")
-
-    def _shown(self, job_id: str) -> dict[str, Any] | None:
-        answer = self._schedule.clients.look("GET", "/jobs/{job_id}", job_id=job_id)
-        if answer.status != 200:
-            self._violate("a job cannot be shown", f"{job_id}: {answer}")
-            return None
-        view: dict[str, Any] = answer.body
-        return view
 
     def _end_is_deserved(self, life: Life, view: dict[str, Any]) -> None:
         code, key = _code(view), view["key"]
@@ -128,18 +121,23 @@ class Judge:
                 self._violate("a row is still due", name)
             if float(item.get("attempts", {"N": "0"})["N"]) > most:
                 self._violate("too many attempts", f"{name}: {item['attempts']}")
-            if "expires_at" not in item:
+            if "expires_at" not in item and "arrived" not in item:  # as long as the file
                 self._violate("a row without TTL", name)
 
     def _pages(self) -> None:
-        answer = self._schedule.clients.look("GET", "/jobs")
-        if answer.status != 200:
-            self._violate("jobs cannot be listed", str(answer))
-            return
-        there = {job["id"] for job in answer.body["jobs"]}
-        missing = set(self._schedule.lives) - there
-        if missing and len(self._schedule.lives) <= 20:
-            self._violate("a job is not listed", str(missing))
+        owners = {job_id: life.item["owner"]["S"] for job_id, life in self._schedule.lives.items()}
+        for caller in OWNERS:
+            answer = self._schedule.clients.look("GET", "/jobs", caller=caller)
+            if answer.status != 200:
+                self._violate("jobs cannot be listed", str(answer))
+                continue
+            there = {job["id"] for job in answer.body["jobs"]}
+            seen = settings().owners_seen_by(caller)
+            own = {job_id for job_id, owner in owners.items() if owner in seen}
+            if own - there and len(own) <= 20:
+                self._violate("a job is not listed", str(own - there))
+            if there & (owners.keys() - own):
+                self._violate("another's job is listed", str(there - own))
 
     def _nothing_left(self) -> None:
         left = self._schedule.sqs.left()
@@ -193,7 +191,7 @@ class Judge:
         for job_id, life in self._schedule.lives.items():
             item = life.item
             if item["status"]["S"] != "FAILURE" and item.get("etag", {}).get("S"):
-                steps = tuple(step["S"] for step in item["pipeline"]["L"])
+                steps = tuple(sorted(step["S"] for step in item["pipeline"]["L"]))
                 same[item["source_key"]["S"], item["etag"]["S"], steps].append(job_id)
         presigned = {ack.key for ack in clients.acks if ack.call == "presign"}
         for (key, etag, steps), ids in same.items():
@@ -202,7 +200,8 @@ class Judge:
             # Each Idempotency-Key asks for a job of its own; all other calls and the event mean the same.
             others = not wanted or None in wanted or key in presigned
             is_drop = key.startswith("drop/")
-            most = (max(1, times) if others or is_drop else 0) + len(wanted - {None})
+            # An upload starts its job once, whatever is PUT after it; what is dropped again is another one.
+            most = (max(1, times) if is_drop else int(others)) + len(wanted - {None})
             if len(ids) > most:
                 seen = f"{key} {steps}: {sorted(ids)}, {times} PUT, {len(wanted)} Idempotency-Keys"
                 self._violate("more than one job for a file and pipeline", seen)

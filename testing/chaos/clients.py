@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
 from typing import Any, NamedTuple
 from urllib.parse import quote_plus
 
@@ -21,6 +22,8 @@ from testing.chaos.sqs import Sqs
 from testing.chaos.world import Worker, World
 
 _BOUNDARY = "a-boundary"
+# Who calls: the first one sees drops, too.
+OPERATOR, OTHER = OWNERS = ("operator", "other")
 
 
 class Context:
@@ -78,6 +81,8 @@ class Clients:
     deleted: set[str] = field(default_factory=set)
     spoilt: set[str] = field(default_factory=set)  # files, and jobs, that cannot end well
     samples: dict[str, str] = field(default_factory=dict)  # by ETag
+    owners: dict[str, str] = field(default_factory=dict)  # of keys that were handed out
+    _presigned: Iterator[int] = field(default_factory=count)
 
     # ── S3 ──
 
@@ -120,18 +125,20 @@ class Clients:
     ) -> None:
         """Ask for a URL; `then` is given the key, and the job that waits for it."""
         body = {"filename": "f.x", "content_type": "image/jpeg"}
+        owner = OWNERS[(next(self._presigned) + 1) % 2]
 
         def told(answer: Answer) -> None:
             if answer.status != 200:
                 self.world.note("no URL:", answer)
                 return
             key, job_id = answer.body["key"], answer.body.get("job_id")
+            self.owners[key] = owner
             if job_id:
                 self.acks.append(Ack("presign", job_id, key, tuple(pipeline or ()), None))
             then(key, job_id)
 
         asked = body if pipeline is None else {**body, "pipeline": list(pipeline)}
-        self.call("POST", "/uploads/presign", told, body=asked, tries=4)
+        self.call("POST", "/uploads/presign", told, caller=owner, body=asked, tries=4)
 
     def from_key(
         self,
@@ -157,7 +164,10 @@ class Clients:
 
         headers = {} if idempotency_key is None else {"idempotency-key": idempotency_key}
         body = {"key": key} if pipeline is None else {"key": key, "pipeline": list(pipeline)}
-        self.call("POST", "/jobs/from-key", told, body=body, headers=headers, tries=tries)
+        caller = self.owners.get(key, OPERATOR)
+        self.call(
+            "POST", "/jobs/from-key", told, caller=caller, body=body, headers=headers, tries=tries
+        )
 
     def form(self, name: str, pipeline: Sequence[str] = ()) -> None:
         """Send a sample in a form."""
@@ -177,7 +187,7 @@ class Clients:
 
         headers = {"content-type": f"multipart/form-data; boundary={_BOUNDARY}"}
         body = b"".join(parts)
-        self.call("POST", "/jobs/upload", told, body=body, headers=headers, tries=3)
+        self.call("POST", "/jobs/upload", told, caller=OTHER, body=body, headers=headers, tries=3)
 
     def call(
         self,
@@ -185,6 +195,7 @@ class Clients:
         route: str,
         told: Callable[[Answer], None],
         *,
+        caller: str = OPERATOR,
         body: Any = None,
         headers: dict[str, str] | None = None,
         tries: int = 1,
@@ -192,7 +203,7 @@ class Clients:
         **parameters: str,
     ) -> None:
         """Call the API from outside; again after a 5xx or none at all, as clients do."""
-        event = request_of(method, route, parameters, body, headers or {})
+        event = request_of(caller, method, route, parameters, body, headers or {})
         world = self.world
         seconds = stack.timeouts()["api"]
 
@@ -203,7 +214,7 @@ class Clients:
             if (answer.status == 0 or answer.status >= 500) and tries > 1:
                 again = lambda: self.call(  # noqa: E731
                     method, route, told,
-                    body=body, headers=headers, tries=tries - 1, pause=pause, **parameters,
+                    caller=caller, body=body, headers=headers, tries=tries - 1, pause=pause, **parameters,
                 )  # fmt: skip
                 world.at(pause, again)
             else:
@@ -212,14 +223,19 @@ class Clients:
         run = lambda: app.app(event, Context(world, seconds))  # noqa: E731
         world.spawn(f"{method} {route}", "api", run, seconds, ended)
 
-    def look(self, method: str, route: str, **parameters: str) -> Answer:
+    def look(self, method: str, route: str, *, caller: str = OPERATOR, **parameters: str) -> Answer:
         """Call the API where nothing goes wrong and no time passes."""
-        event = request_of(method, route, parameters, None, {})
+        event = request_of(caller, method, route, parameters, None, {})
         return answer_of(app.app(event, Context(self.world, stack.timeouts()["api"])))
 
 
 def request_of(
-    method: str, route: str, parameters: dict[str, str], body: Any, headers: dict[str, str]
+    caller: str,
+    method: str,
+    route: str,
+    parameters: dict[str, str],
+    body: Any,
+    headers: dict[str, str],
 ) -> dict[str, Any]:
     """A call as API Gateway passes it on."""
     is_bytes = isinstance(body, bytes)
@@ -243,7 +259,7 @@ def request_of(
             "path": f"/api{route.format(**parameters)}",
             "domainName": "api.test",
             "requestId": "request",
-            "identity": {},
+            "identity": {"apiKeyId": caller},
         },
     }
 

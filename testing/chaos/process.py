@@ -22,6 +22,8 @@ def prepare_process() -> None:
         SLUICE_CHUNK_WORK_SECONDS="0.001",  # small films in several chunks
         POWERTOOLS_TRACE_DISABLED="true",
         POWERTOOLS_LOG_LEVEL="CRITICAL",
+        SLUICE_AUTH="api_key",
+        SLUICE_OPERATORS="operator",
     )
     for name in ("AWS_PROFILE", *(name for name in os.environ if "AWS_ENDPOINT_URL" in name)):
         os.environ.pop(name, None)

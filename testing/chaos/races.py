@@ -163,13 +163,13 @@ def storm(schedule: Schedule) -> None:
 
 
 def one_identity(schedule: Schedule) -> None:
-    """One file and pipeline, asked for in every way: as a drop or a URL, as the default and spelt out."""
+    """One file and pipeline, asked for in every way: dropped or uploaded, as the default or spelt out."""
     world, clients = schedule.world, schedule.clients
     chance = world.random
-    ways = (None, ("thumbnail", "watermark"))
+    ways = (None, ("thumbnail", "watermark"), ("watermark", "thumbnail"))
 
     def asks(key: str) -> None:
-        for pipeline in chance.sample(ways, chance.randint(1, 2)):
+        for pipeline in chance.sample(ways, chance.randint(1, 3)):
             world.at(chance.uniform(0, 3), partial(clients.from_key, key, pipeline))
 
     if chance.random() < 0.5:
@@ -192,6 +192,21 @@ def two_puts(schedule: Schedule) -> None:
     def uploads(key: str, _: str | None) -> None:
         world.at(0.5, lambda: clients.put(key, "photo.jpg"))
         world.at(0.5 + gap, lambda: clients.put(key, "film.mp4"))
+
+    world.at(1, lambda: clients.presign(uploads, _ONE))
+
+
+def put_again(schedule: Schedule) -> None:
+    """The same bytes are PUT again and again to one URL, and intake dies now and then."""
+    world, clients = schedule.world, schedule.clients
+    rates = {Fault.DIES_BEFORE: 0.03, Fault.DIES_AFTER: 0.03, Fault.ANSWER_LOST: 0.03}
+    world.faults = Faults(rates=rates, budget=world.random.choice((0, 1, 2)), end=600.0)
+    name = world.random.choice(("photo.jpg", "short.mp4"))
+
+    def uploads(key: str, _: str | None) -> None:
+        for _put in range(world.random.choice((2, 5, 12))):
+            at = world.random.choice((0.5, 0.5, 3.0, 40.0)) + world.random.uniform(0, 0.3)
+            world.at(at, lambda: clients.put(key, name))
 
     world.at(1, lambda: clients.presign(uploads, _ONE))
 
@@ -294,14 +309,14 @@ def unreadable_row(schedule: Schedule) -> None:
 GENTLE = (
     "fifty", "another_file", "other_metadata", "end_refused", "killed_beside_a_copy", "poison",
     "at_the_deadline", "unheard_and_two_sweeps", "killed_and_swept", "one_identity", "two_puts",
-    "watched", "deployed", "unreadable_row",
+    "put_again", "watched", "deployed", "unreadable_row",
 )  # fmt: skip
 RACES: dict[str, Scenario] = {
     race.__name__: race
     for race in (
         fifty, another_file, other_metadata, end_refused, killed_beside_a_copy, poison,
         at_the_deadline, unheard_and_two_sweeps, killed_and_swept, storm, one_identity, two_puts,
-        watched, deployed, unreadable, unreadable_row,
+        put_again, watched, deployed, unreadable, unreadable_row,
     )
 }  # fmt: skip
 

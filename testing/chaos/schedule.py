@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import app
-from chalicelib.settings import settings
+from chalicelib.settings import DROPS, settings
 from testing.chaos import stack
 from testing.chaos.boundary import boundary
-from testing.chaos.clients import Clients, Context
+from testing.chaos.clients import OPERATOR, OWNERS, Clients, Context
 from testing.chaos.cloud import Cloud, Stand
 from testing.chaos.faults import Faults
 from testing.chaos.media import SAMPLES, Memo, sample
@@ -161,17 +161,32 @@ class Schedule:
         if not self.lives:
             return
         job_id = self.world.random.choice(list(self.lives))
-        answer = self.clients.look("GET", "/jobs/{job_id}", job_id=job_id)
-        if answer.status != 200:
-            self.world.violate("a job cannot be shown", f"{job_id}: {answer}")
+        view = self.shown(job_id)
+        if view is None:
             return
-        view = answer.body
         self._shown(self.lives[job_id], view)
         for output in view["outputs"]:
             if output["complete"] and not self.stand.object(
                 settings().output_bucket, output["s3_key"]
             ):
                 self.world.violate("a listed output is not there", output["s3_key"])
+
+    def shown(self, job_id: str) -> dict[str, Any] | None:
+        """A job as its owner sees it, and nobody else."""
+        owner = self.lives[job_id].item["owner"]["S"]
+        answers = {
+            caller: self.clients.look("GET", "/jobs/{job_id}", caller=caller, job_id=job_id)
+            for caller in OWNERS
+        }
+        answer = answers.pop(OPERATOR if owner == DROPS else owner)
+        (strangers,) = answers.values()
+        if strangers.status != 404:
+            self.world.violate("another's job is shown", f"{job_id}: {strangers}")
+        if answer.status != 200:
+            self.world.violate("a job cannot be shown", f"{job_id}: {answer}")
+            return None
+        view: dict[str, Any] = answer.body
+        return view
 
     def _shown(self, life: Life, view: dict[str, Any]) -> None:
         rank, percent, status = life.shown

@@ -1,0 +1,133 @@
+"""Every call of the API, asked by a stranger about what is another's: what `none_of_it_is_told` holds to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+
+class Answer(NamedTuple):
+    status: int
+    body: Any
+
+
+class Call(NamedTuple):
+    """A call of the API: `path` as the client has it, and the route that it takes."""
+
+    method: str
+    route: str
+    path: str
+    body: Any = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+# Sends a call as somebody.
+Ask = Callable[[Call], Answer]
+
+
+class Things(NamedTuple):
+    """What an owner has."""
+
+    job_id: str
+    key: str  # of a file that is there, and has that job
+    awaited: str  # of a file that is not there yet
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return self.job_id, self.key, self.awaited
+
+
+NOTHING = Things(
+    "00000000-0000-4000-8000-000000000000",
+    f"uploads/{'0' * 32}_tiny.png",
+    f"uploads/{'1' * 32}_tiny.png",
+)
+# They name nothing that is there: what comes of them is the caller's own.
+OF_THEMSELVES = {"/uploads/presign", "/jobs/upload"}
+# Whoever has the link may.
+OF_A_LINK = {"/jobs/{job_id}/hls/{token}/{name}", "/openapi.json"}
+
+
+def presign(**more: Any) -> Call:
+    body = {"filename": "tiny.png", "content_type": "image/png", **more}
+    return Call("POST", "/uploads/presign", "/uploads/presign", body)
+
+
+def from_key(key: str, *pipeline: str, idempotency_key: str = "") -> Call:
+    body = {"key": key, **({"pipeline": pipeline} if pipeline else {})}
+    headers = (("Idempotency-Key", idempotency_key),) if idempotency_key else ()
+    return Call("POST", "/jobs/from-key", "/jobs/from-key", body, headers)
+
+
+def estimate(key: str) -> Call:
+    return Call("POST", "/jobs/estimate", "/jobs/estimate", {"key": key})
+
+
+def get(job_id: str, method: str = "GET") -> Call:
+    return Call(method, "/jobs/{job_id}", f"/jobs/{job_id}")
+
+
+def listing(**parameters: str) -> Call:
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in parameters.items())
+    return Call("GET", "/jobs", f"/jobs?{query}" if query else "/jobs")
+
+
+def calls_about(things: Things) -> list[Call]:
+    """Whatever can be asked about something that is named."""
+    keyed = [
+        call
+        for key in (things.key, things.awaited)
+        for call in (
+            from_key(key),
+            from_key(key, "thumbnail"),
+            from_key(key, "hls_720p"),
+            from_key(key, idempotency_key="a key"),
+            estimate(key),
+            listing(key=key),
+            listing(key=key, status="SUCCESS"),
+        )
+    ]
+    return [*keyed, get(things.job_id), get(things.job_id, "HEAD"), get(things.job_id.upper())]
+
+
+def listings() -> list[Call]:
+    statuses = ("PENDING", "STARTED", "SUCCESS", "FAILURE")
+    return [listing(), listing(limit="1"), *(listing(status=status) for status in statuses)]
+
+
+def routes_asked() -> set[str]:
+    return {call.route for call in (*calls_about(NOTHING), *listings())}
+
+
+def none_of_it_is_told(stranger: Ask, things: Things) -> None:
+    """What a stranger is told of another's things is, to the letter, what he is told of none."""
+    for call, same_of_none in zip(calls_about(things), calls_about(NOTHING), strict=True):
+        told, told_of_none = stranger(call), stranger(same_of_none)
+        assert _with_other_names(told, things) == _with_other_names(told_of_none, NOTHING), call
+        assert told.status in (200, 404), call
+        assert told.status == 404 or told.body == {"jobs": [], "next_cursor": None}, call
+    for call in listings():
+        told = stranger(call)
+        assert told.status == 200
+        assert not [word for word in things.words if word in json.dumps(told.body)], call
+
+
+def all_of_it_is_told(owner: Ask, things: Things) -> None:
+    """The same calls, of the owner: that they would tell something."""
+    assert owner(get(things.job_id)).body["key"] == things.key
+    assert owner(from_key(things.awaited)).body["code"] == "upload_incomplete"
+    assert owner(estimate(things.awaited)).body["code"] == "upload_incomplete"
+    assert owner(estimate(things.key)).status in (200, 422)  # as the file is
+    assert owner(from_key(things.key, "thumbnail")).status == 202
+    for call in (listing(), listing(key=things.key)):
+        assert things.job_id in [job["id"] for job in owner(call).body["jobs"]]
+
+
+def _with_other_names(told: Answer, things: Things) -> Answer:
+    """The same of nothing; the id of a request is another one each time."""
+    text = json.dumps({**(told.body or {}), "request_id": ""})
+    for word, other in zip(things.words, NOTHING.words, strict=True):
+        text = text.replace(word, other)
+    return Answer(told.status, json.loads(text))
