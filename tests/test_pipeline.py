@@ -439,7 +439,7 @@ def test_an_intake_that_died_before_sending_is_finished_by_the_next(sample: Samp
     assert len(take("thumbnail")) == 1
 
 
-def test_an_intake_that_was_overtaken_sends_what_the_other_has_planned(
+def test_an_intake_that_was_overtaken_leaves_what_is_sent_to_the_other_and_to_the_sweep(
     monkeypatch: pytest.MonkeyPatch, sample: Sample
 ) -> None:
     planned = planning.make_plan
@@ -458,6 +458,9 @@ def test_an_intake_that_was_overtaken_sends_what_the_other_has_planned(
 
     monkeypatch.setattr(intake, "make_plan", overtaken)
     deliver("intake", drop("photo.jpg", sample("photo.jpg").read_bytes(), pipeline="thumbnail"))
+    assert take("thumbnail") == take("watermark") == []
+    queues.send_start(only_job().id, resume=True)
+    deliver("intake", *take("intake"))
     assert take("thumbnail") == []
     assert len(take("watermark")) == 1
 
