@@ -97,7 +97,7 @@ def make(samples: Samples, excerpt: Excerpt, packed: bytes) -> Made:
     """The excerpt, of the rows of its samples.
 
     What is shown first of them is shown `samples.lag` ticks after the start. The first one begins with what
-    the film's own first one does.
+    the film's own first one does, unless another lies before it in the file.
     """
     after, marked, later = zip(*struct.iter_unpack(samples.row, packed), strict=True)
     track = mp4.Track(samples.track, start=0)
@@ -108,20 +108,18 @@ def make(samples: Samples, excerpt: Excerpt, packed: bytes) -> Made:
     track.keys.extend([n for n, value in zip(numbers, marked, strict=True) if value & 1] or numbers)
     track.last = samples.last
     parts = _joined(zip(begins, map(add, begins, track.sizes), strict=True))
-    preamble = samples.preamble if excerpt.samples[0] else b""
-    # Nothing may lie between that and the first sample.
-    ahead = track.sizes[0] if preamble and begins[0] > parts[0][0] else 0
+    # Nothing may lie between that and the first sample; parts are read in their order.
+    can_begin = excerpt.samples[0] > 0 and begins[0] == parts[0][0]
+    preamble = samples.preamble if can_begin else b""
     firsts = [begin for begin, _ in parts]
     sizes = (end - begin for begin, end in parts)
-    before = list(accumulate(sizes, initial=len(preamble) + ahead))
+    before = list(accumulate(sizes, initial=len(preamble)))
     for begin in begins:
         part = bisect_right(firsts, begin) - 1
         track.runs.append((before[part] + begin - firsts[part], 1))
     if preamble:
         track.runs[0] = 0, 1
         track.sizes[0] += len(preamble)
-    if ahead:
-        parts.insert(0, (begins[0], begins[0] + ahead))
     return Made(mp4.excerpt(track, samples.lag, before[-1]) + preamble, parts)
 
 

@@ -87,6 +87,8 @@ def is_told(content: bytes) -> bool:
             told = {component: set() for component in body[6::3]}
         elif segment.marker == _START_OF_SCAN and body:
             behind = 1 + 2 * body[0]
+            if behind + 1 >= len(body):  # it says that it has more than it has
+                return False
             coefficients = range(body[behind], body[behind + 1] + 1)
             for component in body[1:behind:2]:
                 told.setdefault(component, set()).update(coefficients)

@@ -219,7 +219,8 @@ def _not_read(file: IO[bytes], image_format: str, page: tiffs.Page | None) -> Jo
 
 def _forget_texts(image: Image.Image) -> None:
     """A PNG's texts, under whatever names they have, lie among what Pillow itself notes and reads again."""
-    for name in ("exif", "xmp", "icc_profile", "transparency"):
+    noted = ("exif", "xmp", "icc_profile", "transparency", "gamma", "chromaticity", "srgb")
+    for name in noted:
         if isinstance(image.info.get(name), str):
             del image.info[name]
 

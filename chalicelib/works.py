@@ -170,7 +170,8 @@ def _encoded(
         try:
             latest = made(run_args, excerpt)
         except JobError as error:
-            if error.code != "conversion_failed":
+            # A run-up that takes too long, or crashes, takes nothing from what is there.
+            if found is None and error.code != "conversion_failed":
                 raise
             failed = error
             continue

@@ -334,7 +334,9 @@ def test_the_first_sample_says_for_others_what_lasts() -> None:
     assert preamble("mpeg2video", b"", said) == sequence + extension
 
 
-def test_what_comes_before_a_sample_lies_before_it_wherever_that_is(tmp_path: Path) -> None:
+def test_what_comes_before_a_sample_lies_before_it_where_parts_stay_in_order(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "source.mp4"
     clip(path, "25", seconds=1)
     facts = facts_of(path)
@@ -345,11 +347,12 @@ def test_what_comes_before_a_sample_lies_before_it_wherever_that_is(tmp_path: Pa
     packed = excerpt.pack(numpy.arange(4), begins, sizes, numpy.array([0, 1]))
     coded = Coded(*packed, facts.index.pictures.track, preamble=b"preamble")
     target = tmp_path / "excerpt.mp4"
-    for first, said in ((0, b""), (1, b"preamble")):
+    for first, said in ((0, b""), (1, b""), (2, b"preamble")):
         wanted = Excerpt((first, 4), int(begins[first]), (0, 60))
         samples_of = excerpt.samples_of("job", coded)
         rows = coded.rows[slice(*excerpt.rows_of(coded, wanted))]
         made = excerpt.make(samples_of, wanted, rows)
+        assert made.parts == sorted(made.parts)  # they are read by one request
         content = made.head + b"".join(source[begin:end] for begin, end in made.parts)
         target.write_bytes(content)
         found = columns(content, 1, 4 - first)

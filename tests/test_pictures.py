@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy
 import pytest
-from PIL import Image, ImageCms, ImageDraw
+from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
 
+from chalicelib import jpegs, pictures
 from chalicelib.errors import JobError
 from chalicelib.media import ImageFacts
 from infra import samples
@@ -801,3 +802,20 @@ def test_what_was_hunted_comes_out_right(name: str, tmp_path: Path) -> None:
 )
 def test_what_was_hunted_and_is_not_supported_is_called_so(name: str, tmp_path: Path) -> None:
     assert refusal((_HUNTED / name).read_bytes(), tmp_path).code == "unsupported_media"
+
+
+def test_texts_of_a_png_are_not_what_pillow_notes_of_it(tmp_path: Path) -> None:
+    texts = PngImagePlugin.PngInfo()
+    for name in ("gamma", "chromaticity", "srgb", "transparency"):
+        texts.add_text(name, "a text")
+    path = tmp_path / "texts.png"
+    Image.new("RGB", (16, 16), (200, 60, 50)).save(path, pnginfo=texts)
+    with path.open("rb") as file:
+        image = pictures._open(file, "PNG")
+        decoded, warning = pictures._decoded(image, file)
+    assert (decoded.getpixel((8, 8)), warning) == ((200, 60, 50), "")
+
+
+def test_a_scan_of_a_jpeg_that_claims_more_than_it_has_tells_nothing() -> None:
+    start_of_scan = b"\xff\xda\0\x08\xff\1\0\0\x3f\0"
+    assert not jpegs.is_told(b"\xff\xd8" + start_of_scan + b"\xff\xd9")
