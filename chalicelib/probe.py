@@ -587,7 +587,9 @@ def _with_sound(
     begin, end = min(told, default=(0, 0))[0], max((end for _, end in told), default=0)
     if not heard or (told and (end - begin) * tick < _LEAST_SOUND_SECONDS):
         return msgspec.structs.replace(facts, audio_stream=None)
-    seconds = float(end * tick - _start(container)) if told else None
+    # Where a clock starts anew, as in films that were joined byte by byte, no packet says when it all ends.
+    restarts = any((one - other) * tick > 1 for (one, _), (other, _) in pairwise(told))
+    seconds = float(end * tick - _start(container)) if told and not restarts else None
     return msgspec.structs.replace(facts, audio_seconds=seconds)
 
 

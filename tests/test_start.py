@@ -252,3 +252,13 @@ def test_a_segment_of_few_frames_lasts_as_long_as_its_playlist_says(
     lasts = (max(end for _, end in spans) - min(begin for begin, _ in spans)) * tick
     assert float(lasts) == pytest.approx(float(line[8:].rstrip(",")), abs=0.001)
     assert float(lasts) == pytest.approx(frames / 10, abs=0.001)
+
+
+def test_sound_of_a_film_whose_clock_starts_anew_is_not_held_against_it(tmp_path: Path) -> None:
+    part, joined = tmp_path / "part.ts", tmp_path / "joined.ts"
+    made(part, "-c:a", "aac", seconds=4)
+    joined.write_bytes(2 * part.read_bytes())
+    outputs = run(joined, tmp_path / "made", "transcode_720p")
+    with av.open(str(outputs["transcode_720p"].path)) as container:
+        heard = sum(frame.samples for frame in container.decode(audio=0)) / 48_000
+    assert 7.5 < heard < 9
