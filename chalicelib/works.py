@@ -77,7 +77,8 @@ def poster(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> Made:
         try:
             _run(args, run.excerpt, folder, budget, fetch)
         except JobError as error:  # of packets without their key frame, too
-            if error.code != "conversion_failed":
+            # What takes too long, or crashes, takes nothing from what is there.
+            if best is None and error.code != "conversion_failed":
                 raise
         if not candidate.exists():  # it is too late in a very short film, or no key frame follows
             found_nothing = True
@@ -160,9 +161,13 @@ def encode(
 def _encoded(
     work: Chunk, args: Command, made: Callable[[Command, Excerpt | None], _Encoded]
 ) -> _Encoded:
-    """What the last run makes of a chunk, or one that is exact. Raises JobError where none makes any."""
+    """What a run makes of a chunk that is exact, or else the last that has its frames, or any.
+
+    Raises JobError where none makes any.
+    """
     runs = [(args, work.run.excerpt)]
-    for again in work.exact.again if work.exact else ():
+    exact = work.exact
+    for again in exact.again if exact else ():
         runs.append((("-itsoffset", f"{-again.ahead_us}us", *args), again.excerpt))
     found: _Encoded | None = None
     failed: JobError | None = None
@@ -175,11 +180,17 @@ def _encoded(
                 raise
             failed = error
             continue
-        # Those of a run-up are counted, too, though they are none of the chunk's.
-        found = latest._replace(faults=min(latest.faults, found.faults if found else latest.faults))
-        if work.exact is None or _is_exact(work.exact, latest):
-            return found
+        if exact is None:
+            return latest
+        has_frames = _has_its_frames(exact, latest)
+        if has_frames and not latest.faults:
+            return latest
         logger.info("Not exact", faults=latest.faults)
+        # Those of a run-up are counted, too, though they are none of the chunk's.
+        faults = min(latest.faults, found.faults) if found else latest.faults
+        if found is None or has_frames or not _has_its_frames(exact, found):
+            found = latest
+        found = found._replace(faults=faults)
     if found is None:
         assert failed
         raise failed
@@ -235,10 +246,10 @@ def _mapped(path: Path) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
 
 
-def _is_exact(exact: Exact, made: _Encoded) -> bool:
-    """Whether frames came out as planned, and none with errors: in the film as a whole it may have none."""
+def _has_its_frames(exact: Exact, made: _Encoded) -> bool:
+    """Whether frames came out as planned, each at its time."""
     shown = sorted(time for fragment in made.fragments for time in fragment.times)
-    return not made.faults and shown == exact.times()[:-1]
+    return shown == exact.times()[:-1]
 
 
 def _chunk(work: Chunk, made: _Encoded, out: Path) -> Parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -16,7 +17,8 @@ import pytest
 from chalicelib import excerpt, remux, renditions, works
 from chalicelib.errors import JobError
 from chalicelib.media import Coded, Cut, Index, VideoFacts
-from chalicelib.plan import Chunk, Excerpt, Plan
+from chalicelib.mp4 import Fragment
+from chalicelib.plan import Chunk, Command, Exact, Excerpt, Plan, Run, RunUp
 from chalicelib.planning import make_plan
 from chalicelib.preamble import preamble
 from chalicelib.steps import find_steps
@@ -442,3 +444,41 @@ def test_a_key_frame_that_is_none_is_met_from_one_that_is(tmp_path: Path, codec:
         film = Film(path, tmp_path)
         assert film.chunks() > 1
         assert film.differing() == []
+
+
+FRAMES = tuple(range(0, 100, 20))
+
+
+@pytest.mark.parametrize(
+    ("runs", "frames", "faults"),
+    [
+        # The frames that came out of each run, or why none did, and in how many there were errors.
+        ([(FRAMES, 0)], FRAMES, 0),
+        ([(FRAMES, 2), (FRAMES, 0)], FRAMES, 0),
+        ([(FRAMES, 2), (FRAMES, 3), (FRAMES, 4)], FRAMES, 2),
+        ([(FRAMES, 1), (FRAMES[1:], 0), (FRAMES[2:], 0)], FRAMES, 0),
+        ([(FRAMES, 1), ("step_timeout", 0), ("decoder_crashed", 0)], FRAMES, 1),
+        ([(FRAMES[1:], 0), (FRAMES[2:], 1), ("step_timeout", 0)], FRAMES[2:], 0),
+        ([("conversion_failed", 0), (FRAMES, 1), (FRAMES[1:], 0)], FRAMES, 0),
+    ],
+)
+def test_of_several_runs_the_last_that_has_its_frames_counts(
+    runs: list[tuple[Any, int]], frames: tuple[int, ...], faults: int
+) -> None:
+    again = RunUp(Excerpt((0, 1), 0, (0, 1)), 0)
+    steps = ((len(FRAMES), 20),)
+    exact = Exact(0, steps, starts=(0,), end=100, timescale=25, again=(again, again))
+    chunk = Chunk("720p", Run(), "video_", 0, 4.0, exact=exact)
+    script = iter(runs)
+
+    def made(args: Command, excerpt: Excerpt | None) -> works._Encoded:
+        times, errors = next(script)
+        if isinstance(times, str):
+            raise JobError(times, "It is scripted.")
+        count = len(times)
+        fragment = Fragment(0, 0, (1,) * count, times, (20,) * count, (True,) * count)
+        return works._Encoded(mmap.mmap(-1, 1), b"", [fragment], errors)
+
+    found = works._encoded(chunk, (), made)
+    assert (found.fragments[0].times, found.faults) == (frames, faults)
+    assert next(script, None) is None

@@ -11,7 +11,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from chalicelib import remux
+from chalicelib import remux, works
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
 from chalicelib.planning import make_plan
@@ -713,3 +713,16 @@ def test_seeks_that_find_frames_are_all_that_a_poster_takes(tmp_path: Path) -> N
     run(path, tmp_path / "made", "thumbnail")
     found = {file.name for file in (tmp_path / "made" / "tasks" / "thumbnail").iterdir()}
     assert {name for name in found if "start" in name} == {"candidate_from_start_0.0.png"}
+
+
+def test_a_poster_that_is_there_is_kept_when_a_later_look_takes_too_long(tmp_path: Path) -> None:
+    path = tmp_path / "black.ts"
+    run_ffmpeg(
+        "-f", "lavfi", "-i", "color=color=black:size=160x96:rate=25:duration=6",
+        *_H264, "-g", "10", str(path),
+    )  # fmt: skip
+    left = iter([60.0, *[0.0] * 99])
+    budget = works.Budget(lambda: next(left), 4 * 1024**3)
+    plan = make_plan("job", path.name, facts_of(path), find_steps(["thumbnail"], JobError))
+    results = carry_out(plan, path, tmp_path / "made", budget_of=lambda _: budget)
+    assert results["thumbnail"].path.exists()
