@@ -19,9 +19,9 @@ _WIDE: dict[int, Primaries] = {
     11: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.314, 0.351),  # DCI-P3
     12: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.3127, 0.3290),  # Display P3
 }
-# As films have it (renditions._to_bt709): the nits that are white in SDR, and the brightest that are shown.
-_WHITE_NITS = 100
-_PEAK = 1000 / _WHITE_NITS
+# As films have it (renditions._to_bt709): nits that are white in SDR, and the brightest that are shown.
+WHITE_NITS = 100
+_PEAK = 1000 / WHITE_NITS
 # Points of a table along each side.
 POINTS = 65
 
@@ -29,7 +29,7 @@ Vector = tuple[float, float, float]
 Matrix = tuple[Vector, Vector, Vector]
 
 
-class Colours(NamedTuple):
+class ColourSpace(NamedTuple):
     """How samples are meant: PQ, HLG, raised to 1/`gamma`, or by the curve of sRGB where that is 0."""
 
     primaries: Primaries = SRGB
@@ -37,16 +37,16 @@ class Colours(NamedTuple):
     hdr: int = 0
 
 
-def told(primaries: int, transfer: int) -> Colours:
+def told(primaries: int, transfer: int) -> ColourSpace:
     """What two code points mean."""
-    return Colours(
+    return ColourSpace(
         _WIDE.get(primaries, SRGB),
         _GAMMAS.get(transfer, 0.0),
         transfer if transfer in (PQ, HLG) else 0,
     )
 
 
-def profile(colours: Colours) -> bytes:
+def profile(colours: ColourSpace) -> bytes:
     """An ICC profile (ICC.1:2022), but not of HDR. Raises ArithmeticError where no light has such colours."""
     if colours.gamma:
         curve = b"para" + struct.pack(">4xHxx", 0) + _fixed(colours.gamma)
@@ -79,7 +79,7 @@ def _fixed(*values: float) -> bytes:
     return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
 
 
-def tone_map(colours: Colours) -> list[float]:
+def tone_map(colours: ColourSpace) -> list[float]:
     """Of HDR: red, green and blue of SDR, 0 to 1, at POINTS³ points, between which it is linear.
 
     Red varies fastest. As FFmpeg does it with a film: Hable's curve for the brightest channel, and the
@@ -106,7 +106,7 @@ def _pq(value: float) -> float:
     """SMPTE ST 2084, 5.1, in multiples of SDR's white."""
     power = _raised(value, 1 / 78.84375)
     light = max(0.0, power - 0.8359375) / (18.8515625 - 18.6875 * power)
-    return 10_000 / _WHITE_NITS * _raised(light, 1 / 0.1593017578125)
+    return 10_000 / WHITE_NITS * _raised(light, 1 / 0.1593017578125)
 
 
 def _hlg(value: float) -> float:

@@ -28,7 +28,7 @@ from PIL import (
 )
 
 from chalicelib import colours, jpegs, tiffs
-from chalicelib.colours import Colours
+from chalicelib.colours import ColourSpace
 from chalicelib.errors import JobError
 from chalicelib.media import ImageFacts, fit_box
 from chalicelib.plan import Drawn, Made, Mark, Pictures, Refused, Thumbnail, Watermark
@@ -338,13 +338,13 @@ def _decoded_jpeg(content: bytes, enough: int | None) -> ImageFile.ImageFile:
     return image
 
 
-def _told_colours(image: Image.Image, file: IO[bytes]) -> Colours:
+def _told_colours(image: Image.Image, file: IO[bytes]) -> ColourSpace:
     """Those that a picture tells otherwise than by an ICC profile, which counts more but in PNG."""
     nclx: dict[str, int] = {}
     if image.format == "PNG" and len(cicp := _png_chunk(file, b"cICP")) == 4 and not cicp[2]:
         return colours.told(*cicp[:2])
     if image.info.get("icc_profile"):
-        return Colours()
+        return ColourSpace()
     if image.format == "PNG":
         return _png_colours(image.info)
     if image.format == "HEIF":
@@ -355,7 +355,7 @@ def _told_colours(image: Image.Image, file: IO[bytes]) -> Colours:
         with suppress(*_DAMAGE):
             nclx = pi_heif.open_heif(file).info.get("nclx_profile", {})
     if not nclx:
-        return Colours()
+        return ColourSpace()
     return colours.told(nclx["color_primaries"], nclx["transfer_characteristics"])
 
 
@@ -363,20 +363,20 @@ def _may_tell_colours(file: IO[bytes]) -> bool:
     """Whether a box of any picture in the file tells of others than sRGB: most do not."""
     file.seek(0)
     boxes = (struct.unpack(">HH", box[1]) for box in _NCLX.finditer(file.read(_HEADER_BYTES)))
-    return any(colours.told(*box) != Colours() for box in boxes)
+    return any(colours.told(*box) != ColourSpace() for box in boxes)
 
 
-def _png_colours(info: dict[Any, Any]) -> Colours:
+def _png_colours(info: dict[Any, Any]) -> ColourSpace:
     """By the chunks gAMA and cHRM (PNG, 11.3.2); what is nearly sRGB is taken for it."""
     told = info.get("gamma")
     if "srgb" in info or not told or not 0.1 < told < 10:
-        return Colours()
+        return ColourSpace()
     gamma = 0.0 if abs(2.2 * told - 1) < 0.05 else 1 / told
     chromaticity = info.get("chromaticity", ())
     primaries = (*chromaticity[2:], *chromaticity[:2]) or colours.SRGB
     if all(abs(x - of) < 0.01 for x, of in zip(primaries, colours.SRGB, strict=True)):
         primaries = colours.SRGB
-    return Colours(primaries, gamma)
+    return ColourSpace(primaries, gamma)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -452,12 +452,12 @@ def _deep_alpha(image: Image.Image, file: IO[bytes]) -> Image.Image:
     return ImageChops.invert(reduce(ImageChops.multiply, masks))
 
 
-def _in_srgb(image: Image.Image, profile: bytes | None, told: Colours) -> Image.Image:
+def _in_srgb(image: Image.Image, profile: bytes | None, told: ColourSpace) -> Image.Image:
     if told.hdr:
         table = colours.tone_map(told)
         return image.convert("RGB").filter(ImageFilter.Color3DLUT(colours.POINTS, table))
     try:
-        if told != Colours():
+        if told != ColourSpace():
             image, profile = image.convert("RGB"), colours.profile(told)
         if profile:
             converted = ImageCms.profileToProfile(

@@ -14,6 +14,7 @@ from operator import attrgetter
 import msgspec
 
 from chalicelib import chunks
+from chalicelib.colours import HLG, PQ, WHITE_NITS
 from chalicelib.excerpt import count
 from chalicelib.media import (
     SOUND_SECONDS,
@@ -165,8 +166,8 @@ _BT709 = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt
 
 # Numbers of ITU-T H.273. Primaries and curves of SDR television are taken alike, as players do.
 _UNTOLD, _BT2020 = 2, 9
-_HDR_CURVES = frozenset({16, 18})  # PQ, HLG
-_PQ, _CONSTANT_LUMINANCE, _ICTCP = 16, 10, 14
+_HDR_CURVES = frozenset({PQ, HLG})
+_CONSTANT_LUMINANCE, _ICTCP = 10, 14
 _OTHER_SDR_CURVES = frozenset({4, 5, 13})
 _WIDE_PRIMARIES = frozenset({4, 8, 9, 11, 12})
 _PRIMARIES = frozenset({1, 5, 6, 7, 22}) | _WIDE_PRIMARIES
@@ -190,7 +191,7 @@ def _to_bt709(facts: VideoFacts, scale: str) -> str:
     scaled = f"{_tagged(Colours(1, 1, min(1, meant.matrix)))},{scale},{_tagged(meant)}"
     if meant.transfer in _HDR_CURVES:
         return (
-            f"{scaled},zscale=t=linear:npl={_HDR_WHITE},"
+            f"{scaled},zscale=t=linear:npl={WHITE_NITS},"
             "format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=hable:desat=0,"
             "zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
         )
@@ -200,8 +201,6 @@ def _to_bt709(facts: VideoFacts, scale: str) -> str:
 _SDR = "out_color_matrix=bt709:out_range=tv,format=yuv420p"
 # By a table that takes seconds to make.
 _MANAGED = f"out_primaries=bt709:out_transfer=bt709:{_SDR}"
-# Nits that become the white of SDR.
-_HDR_WHITE = 100
 
 
 def matrix_of(facts: VideoFacts) -> str:
@@ -222,7 +221,7 @@ def _meant(told: Colours, facts: VideoFacts) -> Colours:
     """Special colours, with what is usual where nothing is told."""
     primaries, transfer, matrix = told.primaries, told.transfer, told.matrix
     if matrix == _ICTCP and transfer == _UNTOLD:
-        transfer = _PQ
+        transfer = PQ
     is_hdr = transfer in _HDR_CURVES
     if not is_hdr and (transfer not in _OTHER_SDR_CURVES or matrix == _CONSTANT_LUMINANCE):
         transfer = 1
