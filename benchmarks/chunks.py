@@ -22,14 +22,14 @@ from benchmarks.quality import Quality, quality
 from chalicelib.errors import JobError
 from chalicelib.excerpt import bytes_read
 from chalicelib.media import VideoFacts
-from chalicelib.plan import Chunk, Sound
+from chalicelib.plan import Chunk, Plan, Sound
 from chalicelib.planning import make_plan
 from chalicelib.probe import to_fraction
 from chalicelib.steps import find_steps
 from chalicelib.works import Budget
 
 RUNS = 3
-BUDGET = Budget(lambda: 900.0, 10 * 1024**3)
+_BUDGET = Budget(lambda: 900.0, 10 * 1024**3)
 
 
 class _Made(msgspec.Struct):
@@ -100,10 +100,19 @@ def _made(film: Path, facts: VideoFacts, looked_at: bool) -> _Made:
 
 def encoded(film: Path, facts: VideoFacts, folder: Path) -> Path:
     """The MP4 that comes of a film with these facts."""
+    return carried_out(planned(film, facts), film, folder)
+
+
+def planned(film: Path, facts: VideoFacts) -> Plan:
+    """What makes an MP4 of a film with these facts."""
+    return make_plan("job", film.name, facts, find_steps(["transcode_720p"], JobError))
+
+
+def carried_out(plan: Plan, film: Path, folder: Path) -> Path:
+    """The MP4 that the plan makes."""
     from tests.local import carry_out
 
-    plan = make_plan("job", film.name, facts, find_steps(["transcode_720p"], JobError))
-    return carry_out(plan, film, folder, budget_of=lambda _: BUDGET)["transcode_720p"].path
+    return carry_out(plan, film, folder, budget_of=lambda _: _BUDGET)["transcode_720p"].path
 
 
 def times(film: Path) -> list[Fraction]:

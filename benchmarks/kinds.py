@@ -18,20 +18,17 @@ from typing import NamedTuple
 import msgspec
 import numpy
 
-from benchmarks.chunks import BUDGET, encoded, times
+from benchmarks.chunks import carried_out, encoded, planned, times
 from benchmarks.figures import Figure
 from benchmarks.machine import stand_in_for_lambda
 from benchmarks.quality import quality
 from chalicelib import chunks
-from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
 from chalicelib.plan import Plan, Sound
-from chalicelib.planning import make_plan
-from chalicelib.steps import find_steps
 from corpus.decode import decode
 from corpus.sound import heard_lags
-from infra import exactness
 from infra.paths import ROOT
+from testing import exactness
 
 _CORPUS = ROOT.parent / "shared" / "corpus" / "videos"
 _FILMS = (
@@ -141,11 +138,8 @@ def _measure(name: str, film: Path) -> _Kind:
 
 def _encoded(film: Path, facts: VideoFacts, folder: Path) -> tuple[Plan, Path, list[str]]:
     """The plan, the MP4 that comes of it, and digests of the frames that were decoded for that."""
-    from tests.local import carry_out
-
-    steps = find_steps(["transcode_720p"], JobError)
-    plan = exactness.noting(make_plan("job", film.name, facts, steps))
-    made = carry_out(plan, film, folder, budget_of=lambda _: BUDGET)["transcode_720p"].path
+    plan = exactness.noting(planned(film, facts))
+    made = carried_out(plan, film, folder)
     return plan, made, exactness.seen(plan, folder / "tasks")
 
 

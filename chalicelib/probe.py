@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from math import atan2, degrees, hypot
 from operator import attrgetter, not_
 from typing import IO, Any, NamedTuple
@@ -45,6 +45,8 @@ _SAMPLES_PER_BYTE = 32
 # Frames of a film that are looked at beside the first one, at most; and at how many places anyway.
 _MOST_LOOKS = 16
 _PLACES = 4
+# So many packets from there on a key frame is looked for: of 60 a second, half a minute.
+_MOST_PACKETS = 1800
 
 
 class Hollow(child.SizedFile):
@@ -419,7 +421,8 @@ def _around(film: Film, looker: _Looker) -> Iterator[_Look]:
             else:
                 at = (video.start_time or 0) + (video.duration or 0) * number // _PLACES
                 container.seek(at, stream=video)
-            key = next((p for p in container.demux(video) if p.is_keyframe), None)
+            packets = islice(container.demux(video), _MOST_PACKETS)
+            key = next((packet for packet in packets if packet.is_keyframe), None)
             if key is not None:
                 yield from looker.decoded(key)
 

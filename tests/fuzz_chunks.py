@@ -32,8 +32,8 @@ from chalicelib.packaging import shortfall
 from chalicelib.plan import Chunk, Join, Parts, Plan, Task
 from chalicelib.planning import make_plan
 from chalicelib.steps import find_steps
-from infra import exactness
 from infra.samples import run_ffmpeg
+from testing import exactness
 
 FOLDER = LOCAL / "fuzz"
 _SECONDS = 3

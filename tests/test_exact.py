@@ -22,7 +22,8 @@ from chalicelib.plan import Chunk, Command, Exact, Excerpt, Plan, Run, RunUp
 from chalicelib.planning import make_plan
 from chalicelib.preamble import preamble
 from chalicelib.steps import find_steps
-from infra import exactness, samples
+from infra import samples
+from testing import exactness
 from tests import fuzz_chunks
 from tests.clips import clip
 from tests.conftest import CORPUS
