@@ -18,8 +18,6 @@ from tempfile import TemporaryDirectory
 
 from chalice.cli.factory import CLIFactory
 from chalice.config import Config
-from chalice.deploy.packager import DependencyBuilder, MissingDependencyError
-from chalice.utils import OSUtils
 
 from infra import sizing
 from infra.parts.names import LAYERS, LOCAL_STAGES
@@ -27,9 +25,8 @@ from infra.paths import LOCAL, ROOT
 from infra.sizing import AccountLimits, Sizes
 from infra.template import merge_template
 from layers.build import build as build_layer
-from layers.build import compile_packages
+from layers.build import compile_packages, pip
 
-_PYTHON_ABI = "cp313"
 # What the functions, and the SDK of X-Ray in them, call: botocore describes four hundred other services,
 # in half of all bytes.
 SERVICES = ("dynamodb", "s3", "secretsmanager", "sqs", "xray")
@@ -174,28 +171,24 @@ def _copy_project(
 
 
 def _dependencies(architecture: str) -> Path:
-    """The packages of requirements.txt for Lambda, by Chalice's own rules.
+    """The packages of requirements.txt for Lambda, by their hashes.
 
-    Chalice would fetch them anew for every change of the code, and only warn of one that is missing.
+    Chalice would fetch them anew for every change of the code, by another machine's architecture without a
+    hash, and run what builds them where there is no wheel.
     """
     requirements = ROOT / "requirements.txt"
-    digest = _digest([requirements, Path(__file__)], architecture, _PYTHON_ABI)
+    digest = _digest([requirements, Path(__file__), ROOT / "layers" / "build.py"], architecture)
     cached = LOCAL / "cache" / f"dependencies-{architecture}-{digest[:16]}"
     if not cached.exists():
         print(f"  the packages of requirements.txt for {architecture}", flush=True)
         cached.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=cached.parent) as scratch:
             unpacked = Path(scratch) / "packages"
-            unpacked.mkdir()
-            builder = DependencyBuilder(OSUtils(), architecture=architecture)
-            try:
-                builder.build_site_packages(_PYTHON_ABI, str(requirements), str(unpacked))
-            except MissingDependencyError as error:
-                names = ", ".join(sorted(package.identifier for package in error.missing))
-                raise BuildError(f"No wheel for Lambda on {architecture}: {names}.") from None
+            pip("install", requirements, architecture, "--no-compile", "--target", str(unpacked))
             for folder in (unpacked / "botocore" / "data").iterdir():
                 if folder.is_dir() and folder.name not in SERVICES:
                     shutil.rmtree(folder)
+            shutil.rmtree(unpacked / "bin", ignore_errors=True)  # scripts for a shell
             _compile(unpacked, "/var/task")
             unpacked.rename(cached)
     return cached
@@ -203,7 +196,7 @@ def _dependencies(architecture: str) -> Path:
 
 def _compile(folder: Path, at: str) -> None:
     if not compile_packages(folder, at):
-        raise BuildError(f"Something in {folder} is not Python {_PYTHON_ABI}.")
+        raise BuildError(f"Something in {folder} is not Python of this version.")
 
 
 def _sources() -> Iterator[Path]:

@@ -1,17 +1,34 @@
-"""Runs MiniStack, and has it tell functions the id of the API key of a call, as API Gateway does.
+"""Runs MiniStack with two things that it lacks; in its own environment, which has nothing of ours.
 
-In the environment of MiniStack, which has nothing of ours.
+It tells functions the id of the API key of a call, as API Gateway does. And it does not serve the pages of
+strangers: whoever reaches a port of this machine through its browser could use the whole cloud, for MiniStack
+takes any name, answers every preflight and asks its root for no secret.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ministack.app import main  # type: ignore[import-not-found]
+from ministack import app as ministack  # type: ignore[import-not-found]
 from ministack.services import apigateway_v1  # type: ignore[import-not-found]
 
+type Scope = dict[str, Any]
+type Receive = Callable[[], Awaitable[dict[str, Any]]]
+type Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+# Names under .localhost lead to this machine, whoever asks (RFC 6761 §6.3).
+_HERE = r"(127\.0\.0\.1|\[::1\]|([a-z0-9-]+\.)*localhost)(:[0-9]+)?"
+_HOST = re.compile(_HERE)
+_ORIGIN = re.compile(rf"https?://{_HERE}")
+# What pages on another port of this machine show: files in buckets, and playlists.
+_FILES = re.compile(r"/sluice-[^/]+/.|.*/hls/")
+
 _build_event = apigateway_v1._build_lambda_event_v1
+_serve = ministack.app
 
 
 def _with_key(*arguments: Any, **options: Any) -> Any:
@@ -22,5 +39,41 @@ def _with_key(*arguments: Any, **options: Any) -> Any:
     return event
 
 
+def _refusal(scope: Scope) -> str:
+    """Why a request is not served; "" where it is."""
+    headers = {
+        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+    }
+    host, origin = headers.get("host", ""), headers.get("origin")
+    if not _HOST.fullmatch(host.lower()):
+        return f"The local cloud is at 127.0.0.1; the request is for the host {host!r}."
+    if origin is not None and not _ORIGIN.fullmatch(origin.lower()):
+        return (
+            f"The local cloud serves pages of this machine; the request is of a page of {origin!r}. "
+            "Serve the page from localhost or 127.0.0.1, on any port."
+        )
+    # Without an Origin browsers send what a page embeds or leads to, and say that much (Fetch Metadata).
+    if origin is None and headers.get("sec-fetch-site") == "cross-site":
+        reads = scope.get("method") in ("GET", "HEAD")
+        if not (reads and _FILES.match(scope["path"])):
+            return "The local cloud serves no links from other sites: open the address by itself."
+    return ""
+
+
+async def _guarded(scope: Scope, receive: Receive, send: Send) -> None:
+    refusal = _refusal(scope) if scope["type"] in ("http", "websocket") else ""
+    if not refusal:
+        await _serve(scope, receive, send)
+    elif scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": refusal[:100]})
+    else:
+        problem = {"title": "Forbidden", "status": 403, "code": "not_local", "detail": refusal}
+        kind = [(b"content-type", b"application/problem+json")]
+        await send({"type": "http.response.start", "status": 403, "headers": kind})
+        await send({"type": "http.response.body", "body": json.dumps(problem).encode()})
+
+
 apigateway_v1._build_lambda_event_v1 = _with_key
-sys.exit(main())
+ministack.app = _guarded
+sys.exit(ministack.main())

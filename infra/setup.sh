@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-UV_VERSION=0.13.9
+UV_VERSION=$(sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements-uv.txt)
 
 fail() { echo "$*" >&2; exit 1; }
 version() { "$1" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null; }
@@ -15,7 +15,7 @@ mkdir -p .local
 if command -v flock >/dev/null; then exec 9>.local/setup.lock; flock 9; fi # one at a time
 
 # The folder counts too: in a copy of it, the scripts of an environment still start the original's Python.
-pins=$(cat requirements-dev.txt requirements-cloud.txt infra/setup.sh | cksum | tr -d ' ')
+pins=$(cat requirements-dev.txt requirements-cloud.txt requirements-uv.txt infra/setup.sh | cksum | tr -d ' ')
 stamp() { echo "$pins $(version .venv/bin/python) $PWD"; }
 if [ -x .local/cloud-venv/bin/python ] && [ "$(cat .local/setup.stamp 2>/dev/null)" = "$(stamp)" ] &&
   { [ -z "${PYTHON:-}" ] || [ "$(version "$PYTHON")" = "$(version .venv/bin/python)" ]; }; then
@@ -36,7 +36,8 @@ python=$(find_python)
 
 install_uv() {
   local candidate
-  local install=(-m pip install --quiet --disable-pip-version-check --upgrade --target .local/uv "uv==$UV_VERSION")
+  local install=(-m pip install --quiet --disable-pip-version-check --upgrade --target .local/uv
+    --no-deps --only-binary=:all: --require-hashes --requirement requirements-uv.txt)
   for candidate in ${python:+"$python"} python3 /usr/bin/python3; do
     if "$candidate" -m venv --clear .local/uv-venv >/dev/null 2>&1; then
       .local/uv-venv/bin/python "${install[@]}"

@@ -18,7 +18,11 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LAYERS = ("ffmpeg", "pyav")
-PLATFORMS = {"x86_64": "manylinux_2_28_x86_64", "arm64": "manylinux_2_28_aarch64"}
+# As wheels name what they run on: Lambda's Python 3.13 has glibc 2.34.
+PLATFORMS = {
+    arch: [f"{linux}_{machine}" for linux in ("manylinux_2_28", "manylinux_2_17", "manylinux2014")]
+    for arch, machine in {"x86_64": "x86_64", "arm64": "aarch64"}.items()
+}
 # The earliest time that a zip can tell.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -93,28 +97,35 @@ def compile_packages(folder: Path, at: str) -> bool:
 
 
 def _download(layer: str, arch: str, folder: Path) -> list[Path]:
-    pinned = HERE / layer / "requirements.txt"
+    pip("download", HERE / layer / "requirements.txt", arch, "--dest", str(folder))
+    return sorted(folder.glob("*.whl"))
+
+
+def pip(command: str, pinned: Path, arch: str, *options: str) -> None:
+    """Have pip fetch wheels for Lambda, those of the pinned hashes and no others. Raises LayerError."""
+    platforms = [f"--platform={platform}" for platform in PLATFORMS[arch]]
     done = subprocess.run(
         [
-            sys.executable, "-m", "pip", "download", "--quiet",
+            sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check",
             "--only-binary=:all:",
             "--no-deps",
             "--require-hashes",
-            "--platform", PLATFORMS[arch],
+            *platforms,
             "--python-version", "3.13",
-            "--dest", str(folder),
+            "--implementation", "cp",
             "--requirement", str(pinned),
+            *options,
         ],
         capture_output=True,
         text=True,
         check=False,
     )  # fmt: skip
     if done.returncode:
-        reason = "its hash is not the pinned one" if "hash" in done.stderr.lower() else "see below"
+        other = "do not match the hashes" in done.stderr.lower()
+        reason = "its hash is not the pinned one" if other else "see below"
         raise LayerError(
-            f"The wheel of {pinned} could not be had for {arch}: {reason}.\n{done.stderr.strip()}"
+            f"A wheel of {pinned} could not be had for {arch}: {reason}.\n{done.stderr.strip()}"
         )
-    return sorted(folder.glob("*.whl"))
 
 
 # Name, mode and content of a file of the layer.

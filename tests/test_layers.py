@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import sluice_ffmpeg
 
-from layers.build import LAYERS, PLATFORMS, build, unpacked
+from layers.build import LAYERS, PLATFORMS, LayerError, build, pip, unpacked
 
 ROOT = Path(__file__).parent.parent
 BUILT = ROOT / ".local" / "layers"
@@ -140,8 +140,20 @@ def test_a_wheel_of_another_hash_is_refused(tmp_path: Path) -> None:
         check=False,
     )
     assert refused.returncode == 1
-    assert f"The wheel of {pinned} could not be had for x86_64: its hash is not" in refused.stderr
+    assert f"A wheel of {pinned} could not be had for x86_64: its hash is not" in refused.stderr
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("arch", PLATFORMS)
+def test_what_functions_need_has_a_hash_on_every_machine(tmp_path: Path, arch: str) -> None:
+    pinned = tmp_path / "requirements.txt"
+    for content, reason in (
+        ("six==1.17.0\n", "see below"),
+        (f"six==1.17.0 --hash=sha256:{'0' * 64}\n", "its hash is not"),
+    ):
+        pinned.write_text(content)
+        with pytest.raises(LayerError, match=f"could not be had for {arch}: {reason}"):
+            pip("install", pinned, arch, "--target", str(tmp_path / "packages"))
 
 
 def test_probing_has_the_same_packages_in_tests_and_on_lambda() -> None:

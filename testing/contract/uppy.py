@@ -1,4 +1,4 @@
-"""docs/uppy.html in Chromium, as a reader opens it; what it loads from Uppy's site comes from npm."""
+"""docs/uppy.html in Chromium, from a server on this machine; what it loads from Uppy's site comes from npm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from infra.paths import ROOT
 from testing.contract.clients import MODULES
 
 CHROMIUM = Path("/usr/bin/chromium")
-PAGE = ROOT / "docs" / "uppy.html"
+_PAGE = "http://127.0.0.1:8000/uppy.html"
 _SITE = "https://releases.transloadit.com/uppy/v6.0.1/"
 
 
@@ -26,7 +26,8 @@ def opened(api_url: str) -> Iterator[Page]:
         )
         page = browser.new_page()
         page.route(f"{_SITE}**", _from_npm)
-        page.goto(f"{PAGE.as_uri()}?api={quote(api_url, safe='')}")
+        page.route(f"{_PAGE}?*", lambda route: route.fulfill(path=ROOT / "docs" / "uppy.html"))
+        page.goto(f"{_PAGE}?api={quote(api_url, safe='')}")
         try:
             yield page
         finally:
