@@ -404,7 +404,7 @@ def hls_file(job_id: str, token: str, name: str) -> HlsFile:
         # A redirect is kept for a while: none leads to where nothing is.
         if not files.has_output(key):
             raise _no_such_file()
-        link = files.output_link(key)
+        link = files.output_link(key, until=grant.expires_at)
         return HlsFile(content_type, link.url, min(_REDIRECT_SECONDS, _seconds_until(link)))
     whole = files.get_output(key)
     if whole is None and (growing := _growing(job_id, grant.folder, name)):

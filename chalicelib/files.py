@@ -46,7 +46,7 @@ def find_original(key: str) -> Original | None:
     try:
         head = s3().head_object(Bucket=settings().upload_bucket, Key=key)
     except ClientError as error:
-        if _status(error) == 404:
+        if _is_absent(error):
             return None
         raise
     return Original(head["ETag"].strip('"'), head["ContentLength"], head["Metadata"])
@@ -60,13 +60,16 @@ def has_original(key: str) -> bool:
 
 
 def open_original(key: str, length: int) -> tuple[Original, bytes] | None:
-    """The same with its first bytes, at most so many, by one request."""
+    """The same with its first bytes, at most so many, by one request.
+
+    None too where we may not read it: encrypted, archived, or not ours.
+    """
     try:
         answer = s3().get_object(
             Bucket=settings().upload_bucket, Key=key, Range=f"bytes=0-{length - 1}"
         )
     except ClientError as error:
-        if _status(error) == 404:
+        if _is_absent(error):
             return None
         if _status(error) != 416:
             raise
@@ -74,16 +77,6 @@ def open_original(key: str, length: int) -> tuple[Original, bytes] | None:
         return (empty, b"") if empty else None
     size = int(answer["ContentRange"].rpartition("/")[2])
     return Original(answer["ETag"].strip('"'), size, answer["Metadata"]), answer["Body"].read()
-
-
-def open_readable(key: str, length: int) -> tuple[Original, bytes] | None:
-    """As `open_original`, and None too where we may not read it: encrypted, archived, or not ours."""
-    try:
-        return open_original(key, length)
-    except ClientError as error:
-        if _status(error) != 403:
-            raise
-        return None
 
 
 def read(source: Source, start: int, length: int) -> bytes:
@@ -137,13 +130,13 @@ def _open(source: Source, **options: Any) -> StreamingBody:
         if _status(error) == 412:
             detail = "The file was overwritten while it was being worked on."
             raise JobError("source_changed", detail) from error
-        if _status(error) == 404:
+        if _is_absent(error):
             raise missing() from error
         raise
 
 
 def missing() -> JobError:
-    return JobError("source_missing", "The file is not there any more.")
+    return JobError("source_missing", "The file is not there any more, or may not be read.")
 
 
 def put_original(key: str, body: bytes, content_type: str) -> None:
@@ -237,8 +230,10 @@ def get_output(key: str, part: tuple[int, int] | None = None) -> bytes | None:
     options: dict[str, Any] = {"Range": f"bytes={part[0]}-{part[1] - 1}"} if part else {}
     try:
         return s3().get_object(Bucket=settings().output_bucket, Key=key, **options)["Body"].read()
-    except s3().exceptions.NoSuchKey:
-        return None
+    except ClientError as error:
+        if _is_absent(error):
+            return None
+        raise
 
 
 def list_outputs(prefix: str) -> Iterator[str]:
@@ -265,7 +260,7 @@ def has_output(key: str) -> bool:
     try:
         s3().head_object(Bucket=settings().output_bucket, Key=key)
     except ClientError as error:
-        if _status(error) != 404:
+        if not _is_absent(error):
             raise
         return False
     return True
@@ -299,22 +294,29 @@ def original_link(key: str, name: str) -> Link:
     return _download_link(params)
 
 
-def output_link(key: str, name: str | None = None) -> Link:
-    """A presigned GET of an output, which a browser shows, and saves by this name."""
+def output_link(key: str, name: str | None = None, until: int | None = None) -> Link:
+    """A presigned GET of an output, which a browser shows, and saves by this name; it ends by `until`."""
     params = {"Bucket": settings().output_bucket, "Key": key}
     if name is not None:
         params["ResponseContentDisposition"] = disposition("inline", name)
-    return _download_link(params)
+    return _download_link(params, until)
 
 
-def _download_link(params: dict[str, str]) -> Link:
+def _download_link(params: dict[str, str], until: int | None = None) -> Link:
     """Signed as of a moment that is the same for a while, so that who asks again gets the same address."""
     lifetime = settings().download_url_seconds
     grid = lifetime // 2
     signed_at = int(time.time()) // grid * grid
+    if until is not None:
+        lifetime = min(lifetime, until - signed_at)
     address = unsigned_s3().generate_presigned_url("get_object", Params=params)
     return Link(sign(address, signed_at, lifetime), signed_at + lifetime)
 
 
 def _status(error: ClientError) -> int:
     return error.response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def _is_absent(error: ClientError) -> bool:
+    """Whether there is no such object, or none that we may read: who may not list is told no more (S3)."""
+    return _status(error) in (403, 404)

@@ -120,7 +120,7 @@ def _job_of(created: _Object) -> tuple[str, Opened] | None:
         return (ticket.ticket_job_id, None) if ticket.ticket_job_id else None
     opened, names = None, list[str]()
     if job_id is None:
-        opened = files.open_readable(created.key, child.BLOCK_BYTES)
+        opened = files.open_original(created.key, child.BLOCK_BYTES)
         if opened and opened[0].etag == created.e_tag:
             original, head = opened
             names = names_for((), original.metadata, head[:HEAD_BYTES])

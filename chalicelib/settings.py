@@ -42,8 +42,9 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     # A URL ends with the credentials of the role that signed it, which Lambda renews within twelve hours.
     upload_url_seconds: Annotated[int, Meta(ge=60, le=43200)] = 3600
     download_url_seconds: Annotated[int, Meta(ge=60, le=43200)] = 3600
-    # An AWS stage can insist that the client announces `size`, which is then signed.
-    require_size: bool = False
+    # Clients announce the `size` of a file, which is then signed: without it S3 takes up to 5 GB. The local
+    # stages do not insist.
+    require_size: bool = True
 
     max_source_bytes: Positive = 5 * 1024**3
     max_image_bytes: Positive = 200 * 1024**2

@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "SLUICE_API_URL": "https://api.test/api",
     "SLUICE_AUTH": "none",
     "SLUICE_OPERATORS": "-",
+    "SLUICE_REQUIRE_SIZE": "false",
     "SLUICE_FUNCTION_SIZES": msgspec.json.encode(functions.sizes(_memory, local=True)).decode(),
     "SLUICE_HLS_SECRET_ARN": "hls",
 }

@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice, permutations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -187,6 +187,17 @@ def test_of_a_file_name_only_a_harmless_tail_survives(filename: str, tail: str) 
 )
 def test_presign_refuses(client: Client, body: Any, status: int, code: str, word: str) -> None:
     assert word in refused(call(client, "POST", "/uploads/presign", body), status, code)
+
+
+def test_a_stage_on_aws_wants_to_know_the_size(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLUICE_REQUIRE_SIZE")
+    settings.cache_clear()
+    body: dict[str, Any] = {"filename": "a.png", "content_type": "image/png"}
+    assert "size" in refused(call(client, "POST", "/uploads/presign", body), 422, "size_required")
+    answer = call(client, "POST", "/uploads/presign", {**body, "size": 7})
+    assert "content-length" in answer.body["url"].lower()
 
 
 # ── from-key ────────────────────────────────────────────────────────────────────────────────────
@@ -663,6 +674,19 @@ def test_a_token_expires_after_its_film_could_be_watched_twice(client: Client) -
         assert 1 <= (expires_at - time.time()) / (hours * 3600) <= 1.5
     old = Tokens("hls")._sign(["job", "outputs/x", int(time.time()) - 1])
     refused(call(client, "GET", f"/jobs/job/hls/{old}/master.m3u8"), 403, "token_expired")
+
+
+def test_a_redirect_to_a_segment_ends_with_its_token(client: Client) -> None:
+    key = "outputs/x/segment.m4s"
+    boto3.client("s3").put_object(Bucket=settings().output_bucket, Key=key, Body=b"x")
+    for left in (90, 7200):
+        ends = int(time.time()) + left
+        token = Tokens("hls")._sign(["job", "outputs/x", ends])
+        answer = call(client, "GET", f"/jobs/job/hls/{token}/segment.m4s")
+        told = parse_qs(urlsplit(answer.headers["Location"]).query)
+        signed_at = datetime.strptime(told["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        lifetime = int(told["X-Amz-Expires"][0])
+        assert lifetime == min(ends - signed_at.timestamp(), settings().download_url_seconds)
 
 
 def test_a_key_has_a_successor(client: Client) -> None:

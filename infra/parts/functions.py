@@ -190,7 +190,6 @@ def _own(function: Function) -> list[Json]:
                 _allow("s3:GetObject", f"{_UPLOADS}/*"),
                 _allow("s3:PutObject", f"{_UPLOADS}/uploads/*"),
                 _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*", *_PLANS),
-                _list(_UPLOADS, _OUTPUTS),
                 _rows("GetItem", "BatchGetItem", "PutItem"),
                 _query("by_owner", "by_key"),
                 _allow("secretsmanager:GetSecretValue", "${HlsSecret.Id}"),
@@ -199,20 +198,18 @@ def _own(function: Function) -> list[Json]:
             return [
                 _allow("s3:GetObject", f"{_UPLOADS}/*"),
                 _allow(("s3:GetObject", "s3:PutObject"), f"{_OUTPUTS}/work/*"),
-                _list(_UPLOADS, _OUTPUTS),
                 _rows("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "Query"),
             ]
         case "dead_letters":
             return [
                 _allow("s3:GetObject", f"{_UPLOADS}/*"),
                 _allow("s3:PutObject", f"{_OUTPUTS}/work/dead_letters/*"),
-                _list(_UPLOADS),
                 _rows("GetItem", "BatchGetItem", "PutItem", "UpdateItem"),
             ]
         case "sweep":
             return [
                 _allow("s3:DeleteObject", f"{_OUTPUTS}/outputs/*"),
-                _list(_UPLOADS, _OUTPUTS),
+                _allow("s3:ListBucket", _UPLOADS, _OUTPUTS),
                 _rows("GetItem", "BatchGetItem", "UpdateItem", "Query"),
                 _query("by_due"),
             ]
@@ -231,7 +228,7 @@ _PLANS = tuple(f"{_OUTPUTS}/work/*/{name}-*" for name in ("plan", "replan"))
 
 
 def _originals() -> list[Json]:
-    return [_allow("s3:GetObject", f"{_UPLOADS}/*"), _list(_UPLOADS)]
+    return [_allow("s3:GetObject", f"{_UPLOADS}/*")]
 
 
 def _packaging() -> list[Json]:
@@ -248,14 +245,8 @@ def _step(*published: str) -> list[Json]:
     return [
         _allow("s3:GetObject", f"{_OUTPUTS}/work/*"),
         _allow(("s3:PutObject", "s3:AbortMultipartUpload"), *published),
-        _list(_OUTPUTS),
         _rows("GetItem", "UpdateItem", "Query"),
     ]
-
-
-def _list(*buckets: str) -> Json:
-    """Without it, a missing key is a 403 and not a 404."""
-    return _allow("s3:ListBucket", *buckets)
 
 
 def _common(function: Function, *, local: bool) -> list[Json]:

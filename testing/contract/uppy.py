@@ -1,4 +1,4 @@
-"""docs/uppy.html in Chromium, from a server on this machine; what it loads from Uppy's site comes from npm."""
+"""docs/uppy.html in Chromium, served from this machine; what it loads from Uppy's site comes from npm."""
 
 from __future__ import annotations
 
