@@ -17,11 +17,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+import httpx
 import pytest
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from chalice.test import Client
+from hishel import CacheOptions, SqliteStorage
+from hishel.httpx import CacheTransport
 from PIL import Image
 
 from app import app
@@ -154,6 +157,50 @@ def test_hls_plays_and_grows_before_it_is_complete(
     assert "AVERAGE-BANDWIDTH" in read(name)
     assert "AVERAGE-BANDWIDTH" not in provisional
     assert all(kept(file) > 3600 for file in PLAYLISTS)
+    settings.cache_clear()
+
+
+def test_a_client_that_caches_by_the_rules_sees_a_film_grow(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A private cache after RFC 9111, as browsers have one."""
+    monkeypatch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
+    settings.cache_clear()
+    film(tmp_path / "a.mp4", size="160x96", seconds=16, output=("-g", "50"))
+    deliver("intake", drop("a.mp4", (tmp_path / "a.mp4").read_bytes(), pipeline="hls_720p"))
+    messages = {json.loads(body)["task_id"]: body for body in take("encode")}
+    served: list[str] = []
+
+    def serve(request: httpx.Request) -> httpx.Response:
+        served.append(request.url.path)
+        path = request.url.path.removeprefix("/api")
+        with Client(app) as gateway:
+            answer = gateway.http.request("GET", path)
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.body)
+
+    storage = SqliteStorage(database_path=tmp_path / "cache.db")
+    cache = CacheTransport(httpx.MockTransport(serve), storage, rfc=CacheOptions(shared=False))
+    with httpx.Client(transport=cache) as browser:
+
+        def listed() -> list[int]:
+            """How many segments each playlist names, and how often we were asked for the three."""
+            before = len(served)
+            folder = only_job().outputs[0].url.rpartition("/")[0]
+            texts = [browser.get(f"{folder}/{name}").raise_for_status().text for name in PLAYLISTS]
+            return [*(text.count(".m4s") for text in texts[1:]), len(served) - before]
+
+        for first in ("720p.0", "sound.0"):
+            deliver("encode", messages.pop(first))
+        early = listed()
+        deliver("encode", messages.pop("720p.1"))
+        later = listed()
+        deliver("encode", messages.pop("720p.2"))
+        drain()
+        assert only_job().status == SUCCESS
+        ended, again = listed(), listed()
+    assert early[0] < later[0] < ended[0]
+    assert [times[-1] for times in (early, later, ended, again)] == [3, 3, 3, 0]
+    assert again[:2] == ended[:2]
     settings.cache_clear()
 
 
