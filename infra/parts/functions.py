@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -174,7 +175,7 @@ def _role(function: Function, *, local: bool) -> Json:
                     "PolicyName": "least-privilege",
                     "PolicyDocument": {
                         "Version": "2012-10-17",
-                        "Statement": [*_own(function), *_common(function, local=local)],
+                        "Statement": statements(function, local=local),
                     },
                 }
             ],
@@ -182,7 +183,12 @@ def _role(function: Function, *, local: bool) -> Json:
     }
 
 
-def _own(function: Function) -> list[Json]:
+def statements(function: Function, *, local: bool) -> list[dict[str, Any]]:
+    """All that a function may do."""
+    return [*_own(function), *_common(function, local=local)]
+
+
+def _own(function: Function) -> list[dict[str, Any]]:
     """What this function and no other may do."""
     match function.name:
         case "api":
@@ -214,42 +220,47 @@ def _own(function: Function) -> list[Json]:
                 _query("by_due"),
             ]
         case "encode":
-            return [*_originals(), *_step(f"{_OUTPUTS}/work/*", f"{_OUTPUTS}/outputs/*")]
+            published = f"{_OUTPUTS}/work/*", f"{_OUTPUTS}/outputs/*"
+            return [_originals(), *_step(*published), _in_parts(*published)]
         case "thumbnail":
-            return [*_originals(), *_step(f"{_OUTPUTS}/outputs/*")]
+            return [_originals(), *_step(f"{_OUTPUTS}/outputs/*")]
         case "watermark":
-            return [*_originals(), *_packaging()]
-        case _:  # they see renditions only
-            return _packaging()
+            return [_originals(), *_package(), _in_parts(f"{_OUTPUTS}/outputs/*")]
+        case "transcode_720p":  # its parts may be listed as HLS already
+            listed = _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*")
+            return [*_package(), _in_parts(f"{_OUTPUTS}/outputs/*"), listed]
+        case _:
+            return _package()
 
 
 # What playlists that grow are made from.
 _PLANS = tuple(f"{_OUTPUTS}/work/*/{name}-*" for name in ("plan", "replan"))
 
 
-def _originals() -> list[Json]:
-    return [_allow("s3:GetObject", f"{_UPLOADS}/*")]
+def _originals() -> dict[str, Any]:
+    return _allow("s3:GetObject", f"{_UPLOADS}/*")
 
 
-def _packaging() -> list[Json]:
-    """What works on the parts of a rendition, which may be listed already, and their rows."""
-    return [
-        *_step(f"{_OUTPUTS}/outputs/*"),
-        _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*"),
-        _rows("BatchGetItem"),
-    ]
+def _package() -> list[dict[str, Any]]:
+    """What works on the parts of a rendition, and their rows."""
+    return [*_step(f"{_OUTPUTS}/outputs/*"), _rows("BatchGetItem")]
 
 
-def _step(*published: str) -> list[Json]:
+def _step(*published: str) -> list[dict[str, Any]]:
     """What works on a task: it reads its plan, publishes where it should, and may be what ends the job."""
     return [
         _allow("s3:GetObject", f"{_OUTPUTS}/work/*"),
-        _allow(("s3:PutObject", "s3:AbortMultipartUpload"), *published),
+        _allow("s3:PutObject", *published),
         _rows("GetItem", "UpdateItem", "Query"),
     ]
 
 
-def _common(function: Function, *, local: bool) -> list[Json]:
+def _in_parts(*published: str) -> dict[str, Any]:
+    """What a large file needs besides, when storing it fails."""
+    return _allow("s3:AbortMultipartUpload", *published)
+
+
+def _common(function: Function, *, local: bool) -> list[dict[str, Any]]:
     logs = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/lambda"
     statements = [
         _allow(("logs:CreateLogStream", "logs:PutLogEvents"), f"{logs}/{_name(function)}:*"),
@@ -277,15 +288,15 @@ def _common(function: Function, *, local: bool) -> list[Json]:
     return statements
 
 
-def _rows(*actions: str) -> Json:
+def _rows(*actions: str) -> dict[str, Any]:
     return _allow(tuple(f"dynamodb:{action}" for action in actions), "${JobsTable.Arn}")
 
 
-def _query(*indexes: str) -> Json:
+def _query(*indexes: str) -> dict[str, Any]:
     return _allow("dynamodb:Query", *(f"${{JobsTable.Arn}}/index/{index}" for index in indexes))
 
 
-def _allow(actions: str | tuple[str, ...], *resources: str) -> Json:
+def _allow(actions: str | tuple[str, ...], *resources: str) -> dict[str, Any]:
     return {
         "Effect": "Allow",
         "Action": [actions] if isinstance(actions, str) else list(actions),

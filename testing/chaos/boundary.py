@@ -13,6 +13,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
 import chalicelib.usage  # noqa: F401  # it hears of each request before it is answered here
+from testing.chaos import rights
 from testing.chaos.faults import Fault
 from testing.chaos.world import Died, Worker, World
 
@@ -73,6 +74,13 @@ class Boundary:
             raise Died
         assert self.cloud is not None
         _, service, operation = event_name.split(".")
+        for action, resource in rights.asked(event_name, request):
+            right = rights.right_to(worker.function, action, resource)
+            if right is None:
+                what = f"{worker.function}: {action} of {resource}"
+                world.violate("a function does what its role does not let it", what)
+            else:
+                world.used.add(right)
         world.requests += 1
         world.sent[worker.function, service] += 1
         least, most = _SECONDS.get(service, _OTHER_SECONDS)

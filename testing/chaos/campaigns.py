@@ -20,6 +20,7 @@ from testing.chaos import checks, faults, races, scenarios
 from testing.chaos.cloud import Stand
 from testing.chaos.faults import CALM, EACH, Fault, Faults
 from testing.chaos.media import Memo
+from testing.chaos.rights import Right
 from testing.chaos.schedule import Scenario, Schedule, run
 
 # A job with one lost message may live so long, in seconds; and with none.
@@ -46,6 +47,7 @@ class Outcome(NamedTuple):
     longest: float  # life of a job, in seconds
     requests: int
     messages: int
+    used: frozenset[Right]
 
 
 class Simulator:
@@ -107,6 +109,7 @@ class Simulator:
             0.0 if _waited(done) else max(checks.lives(done), default=0.0),
             done.world.requests,
             done.sqs.sent_messages,
+            frozenset(done.world.used),
         )
 
 

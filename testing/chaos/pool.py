@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from infra.paths import ROOT
 from testing.chaos.campaigns import Outcome, Simulator
+from testing.chaos.rights import Right, given
 
 _REPORT = ROOT / ".local" / "chaos" / "violations.txt"
 _SHOWN = 3  # of each kind of violation, in each kind of schedule
@@ -60,9 +61,11 @@ def run_all(simulator: Simulator, names: Sequence[str], processes: int, seed: st
     gc.freeze()
     begun = told = time.monotonic()
     kinds: dict[str, _Kind] = defaultdict(_Kind)
+    used: set[Right] = set()
     with multiprocessing.get_context("fork").Pool(processes) as pool:
         for number, ran in enumerate(pool.imap_unordered(_run, names, 4), 1):
             kinds[ran.outcome.name.partition(":")[0]].add(ran)
+            used |= ran.outcome.used
             if time.monotonic() - told > _TOLD_SECONDS:
                 told = time.monotonic()
                 print(f"{number} of {len(names)} in {told - begun:.0f} s", flush=True)
@@ -74,6 +77,8 @@ def run_all(simulator: Simulator, names: Sequence[str], processes: int, seed: st
     for name, kind in sorted(kinds.items()):
         for violation, where in sorted(kind.found.items()):
             print(f"VIOLATED in {len(where)} of {kind.count} {name}: {violation}; as in {where[0]}")
+    for right in sorted(given() - used):
+        print(f"Not used: {' '.join(right)}")
     found = any(kind.found for kind in kinds.values())
     print(f"{'Violations' if found else 'No violation'}. All of it again: make chaos SEED={seed}")
     return int(found)
@@ -98,5 +103,7 @@ def _run(name: str) -> _Ran:
     except Exception:
         # Not a fault of the product's, perhaps; but what it did cannot be told.
         told = traceback.format_exc()[-1500:]
-        outcome = Outcome(name, [("the simulation itself failed", told)], [], 0.0, 0, 0)
+        outcome = Outcome(
+            name, [("the simulation itself failed", told)], [], 0.0, 0, 0, frozenset()
+        )
     return _Ran(outcome, time.perf_counter() - begun)

@@ -19,6 +19,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from chalicelib.usage import Meter, meter
 from testing.chaos.faults import Fault, Faults
+from testing.chaos.rights import Right
 from testing.chaos.versions import version
 
 EPOCH = 1_800_000_000.5
@@ -78,6 +79,7 @@ class World:
         self.had: list[str] = []  # the faults that happened
         self.requests = 0
         self.sent: Counter[tuple[str, str]] = Counter()  # requests by function and service
+        self.used: set[Right] = set()  # what functions may do, and have done
         self.invocations: Counter[str] = Counter()
         self.metrics: Counter[str] = Counter()
         self.between: list[Callable[[], None]] = []  # called now and then, while nobody runs

@@ -1,0 +1,124 @@
+"""What each function may do, by the policies of the template; and what it has done."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from chalicelib.settings import settings
+from infra.parts import functions
+from infra.parts.names import FUNCTIONS, OUTPUT_BUCKET, UPLOAD_BUCKET, queue_id
+from testing.chaos import stack
+
+
+class Right(NamedTuple):
+    """That a function may do something with a resource; in a policy, the resource is a pattern."""
+
+    function: str
+    action: str
+    resource: str
+
+
+# What nobody can use here: Lambda itself takes from queues and writes logs, and traces go to a daemon.
+_LAMBDAS_OWN = (
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
+    "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
+)
+# AWS's documentation of S3's permissions: what an operation asks for that is not called like it.
+_S3_ACTIONS = {
+    "HeadObject": "GetObject",
+    "CreateMultipartUpload": "PutObject",
+    "UploadPart": "PutObject",
+    "CompleteMultipartUpload": "PutObject",
+    "ListObjectsV2": "ListBucket",
+    "DeleteObjects": "DeleteObject",
+}
+
+
+@cache
+def given() -> frozenset[Right]:
+    """Every right of every function, but for those that Lambda itself uses."""
+    return frozenset(
+        Right(function.name, action, _pattern(resource))
+        for function in FUNCTIONS
+        for statement in functions.statements(function, local=False)
+        for action in statement["Action"]
+        for resource in statement["Resource"]
+        if action not in _LAMBDAS_OWN
+    )
+
+
+def _pattern(resource: Any) -> str:
+    """A resource of a policy with the names of here."""
+    text = resource["Fn::Sub"] if isinstance(resource, dict) else resource
+    for theirs, ours in (
+        (UPLOAD_BUCKET, settings().upload_bucket),
+        (OUTPUT_BUCKET, settings().output_bucket),
+        ("${JobsTable.Arn}", "table"),
+        ("${HlsSecret.Id}", "secret"),
+        *((f"${{{queue_id(queue)}.Arn}}", f"queue/{queue}") for queue in stack.queues()),
+    ):
+        text = text.replace(theirs, ours)
+    assert isinstance(text, str)
+    return text.rpartition(":::")[2]
+
+
+def asked(event_name: str, request: Any) -> Iterator[tuple[str, str]]:
+    """The actions that a request asks for, each with its resource."""
+    _, service, operation = event_name.split(".")
+    if service == "s3":
+        action = f"s3:{_S3_ACTIONS.get(operation, operation)}"
+        address = urlsplit(request.url)
+        bucket, key = address.netloc.partition(".s3")[0], unquote(address.path).lstrip("/")
+        if operation == "DeleteObjects":
+            keys = re.findall("<Key>(.*?)</Key>", request.body.decode(), re.DOTALL)
+            yield from ((action, f"{bucket}/{key}") for key in keys)
+        else:
+            yield action, f"{bucket}/{key}" if key else bucket
+        return
+    body = json.loads(request.body)
+    match service:
+        case "dynamodb":
+            index = body.get("IndexName")
+            resource = f"table/index/{index}" if index else "table"
+            if operation == "TransactWriteItems":
+                for each in body["TransactItems"]:
+                    (kind,) = each
+                    action = "ConditionCheckItem" if kind == "ConditionCheck" else f"{kind}Item"
+                    yield f"dynamodb:{action}", resource
+            else:
+                yield f"dynamodb:{operation}", resource
+        case "sqs":
+            name = operation.removesuffix("Batch")
+            yield f"sqs:{name}", f"queue/{stack.name_of(body['QueueUrl'])}"
+        case "secrets-manager":
+            yield f"secretsmanager:{operation}", "secret"
+        case _:
+            raise NotImplementedError(event_name)
+
+
+def right_to(function: str, action: str, resource: str) -> Right | None:
+    """The right by which a function may do it; None where it may not."""
+    return next(
+        (
+            right
+            for right in _of(function, action)
+            if right.resource == resource or fnmatchcase(resource, right.resource)
+        ),
+        None,
+    )
+
+
+@cache
+def _of(function: str, action: str) -> tuple[Right, ...]:
+    return tuple(r for r in given() if (r.function, r.action) == (function, action))
