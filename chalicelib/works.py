@@ -186,11 +186,11 @@ def _encoded(
         if has_frames and not latest.faults:
             return latest
         logger.info("Not exact", faults=latest.faults)
-        # Those of a run-up are counted, too, though they are none of the chunk's.
-        faults = min(latest.faults, found.faults) if found else latest.faults
-        if found is None or has_frames or not _has_its_frames(exact, found):
+        if found is None or not _has_its_frames(exact, found):
             found = latest
-        found = found._replace(faults=faults)
+        elif has_frames:
+            # Those of a run-up are counted, too, though they are none of the chunk's.
+            found = latest._replace(faults=min(latest.faults, found.faults))
     if found is None:
         assert failed
         raise failed

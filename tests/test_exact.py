@@ -460,10 +460,11 @@ FRAMES = tuple(range(0, 100, 20))
         ([(FRAMES, 0)], FRAMES, 0),
         ([(FRAMES, 2), (FRAMES, 0)], FRAMES, 0),
         ([(FRAMES, 2), (FRAMES, 3), (FRAMES, 4)], FRAMES, 2),
-        ([(FRAMES, 1), (FRAMES[1:], 0), (FRAMES[2:], 0)], FRAMES, 0),
+        ([(FRAMES, 1), (FRAMES[1:], 0), (FRAMES[2:], 0)], FRAMES, 1),
         ([(FRAMES, 1), ("step_timeout", 0), ("decoder_crashed", 0)], FRAMES, 1),
-        ([(FRAMES[1:], 0), (FRAMES[2:], 1), ("step_timeout", 0)], FRAMES[2:], 0),
-        ([("conversion_failed", 0), (FRAMES, 1), (FRAMES[1:], 0)], FRAMES, 0),
+        ([(FRAMES[1:], 0), (FRAMES[2:], 1), ("step_timeout", 0)], FRAMES[2:], 1),
+        ([("conversion_failed", 0), (FRAMES, 1), (FRAMES[1:], 0)], FRAMES, 1),
+        ([(FRAMES, 3), (FRAMES[1:], 0), (FRAMES, 2)], FRAMES, 2),
     ],
 )
 def test_of_several_runs_the_last_that_has_its_frames_counts(
