@@ -16,9 +16,12 @@ SluiceError                 `code` is stable, `str(error)` is a sentence meant f
 
 from __future__ import annotations
 
+import re
 import struct
 import traceback
 from typing import ClassVar
+
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 class SluiceError(Exception):
@@ -84,6 +87,10 @@ class JobError(SluiceError):
 
 class TimedOut(JobError):
     """The work took longer than it may. Trying again once may help."""
+
+    def came_before(self, last_error: str) -> bool:
+        """Whether a try before has ended in this way, by what was said of it; how long it took may differ."""
+        return _NUMBER.sub("", last_error) == _NUMBER.sub("", self.detail)
 
 
 class Transient(SluiceError):
