@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import pytest
 
-from chalicelib import probe
+from chalicelib import child, intake, probe, works
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
 from infra import samples
@@ -104,15 +104,25 @@ def test_what_broadcasters_send_is_taken(
             assert len(container.streams.audio) == bool(sounds)
 
 
-def test_a_raw_stream_is_counted_however_large(
+def test_a_raw_stream_that_is_too_large_to_be_counted_is_refused_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "COUNT_BYTES", 0)
     path = tmp_path / "raw.m2v"
     made(path, *MPEG2)
-    facts = facts_of(path)
-    assert isinstance(facts, VideoFacts)
-    assert facts.seconds == pytest.approx(3, abs=0.05)
+    path.write_bytes(30 * path.read_bytes())
+    size = path.stat().st_size
+    monkeypatch.setattr(probe, "COUNT_BYTES", size - 1)
+    fetched = 0
+
+    def read(start: int, length: int) -> bytes:
+        nonlocal fetched
+        fetched += length
+        return path.read_bytes()[start : start + length]
+
+    with pytest.raises(JobError, match=f"has {size} bytes; at most {size - 1}") as refusal:
+        intake.inspect(read, size, works.Budget(lambda: 20.0, 2 * 1024**3))
+    assert refusal.value.code == "source_too_large"
+    assert fetched < size - child.BLOCK_BYTES
 
 
 def attached(path: Path, fonts: int, *, kind: str = "font/ttf") -> None:
