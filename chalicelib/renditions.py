@@ -89,6 +89,7 @@ def open_source(facts: VideoFacts) -> tuple[str, ...]:
     decoder = _WITH_ALPHA.get(facts.video_codec) if facts.alpha else None
     return (
         *(("-c:v", decoder) if decoder else ()),
+        "-max_pixels", str(_ROUNDED_UP * settings().max_video_pixels),
         *(("-reinit_filter:v", "0", "-noautorotate") if _has_one_graph(facts) else ()),
         "-apply_cropping", "codec",  # the container's would be news to the facts
         "-f", facts.demuxer,
@@ -97,6 +98,8 @@ def open_source(facts: VideoFacts) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+# What a later frame may have, which nobody has looked at: decoders round sizes up before they compare.
+_ROUNDED_UP = 2
 # FFmpeg's own decoders of these leave out the transparency that WebM has beside the pictures.
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 

@@ -15,6 +15,7 @@ from chalicelib import remux, works
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
 from chalicelib.planning import make_plan
+from chalicelib.settings import settings
 from chalicelib.steps import find_steps
 from infra.samples import run_ffmpeg
 from tests.local import carry_out, copy_of, facts_of, run
@@ -203,6 +204,30 @@ def test_every_frame_of_a_film_that_changes_keeps_its_shape_and_colours_and_has_
             abs(poster.width / poster.height - across / down) < 0.05
             for across, down in map(shown, parts)
         )
+
+
+def in_one_track(path: Path, *parts: Part) -> None:
+    """H.264 that changes within a track, whose description is that of the first."""
+    raw = path.with_suffix(".h264")
+    raw.write_bytes(b"")
+    for part in parts:
+        part.make(path.with_name("part.h264"))
+        raw.write_bytes(raw.read_bytes() + path.with_name("part.h264").read_bytes())
+    run_ffmpeg("-r", "25", "-i", str(raw), "-c", "copy", str(path))
+
+
+def test_frames_that_are_larger_than_films_may_be_are_not_decoded_where_nobody_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "film.mp4"
+    in_one_track(path, a(frames=100), b(size=(640, 384), frames=10), a(frames=150))
+    with monkeypatch.context() as patch:
+        patch.setenv("SLUICE_MAX_VIDEO_PIXELS", "20000")
+        settings.cache_clear()
+        made = run(path, tmp_path / "made", "transcode_720p")["transcode_720p"]
+    settings.cache_clear()
+    assert "96.0% of the video could be decoded" in made.made.warning
+    assert all(near(frame[48, 80], SAND) for frame in seen(made.path))
 
 
 @variants
