@@ -284,11 +284,13 @@ def _loaded(
         content = file.read()
         if kind := jpegs.not_supported(content):
             raise unsupported(kind) from error
-        return _without_end(content, enough)
-    if image.format in _JPEGS and not jpegs.has_end(file):
+    else:
+        if image.format not in _JPEGS or jpegs.has_end(file):
+            return image, ""
         file.seek(0)
-        return _without_end(file.read(), enough)
-    return image, ""
+        content = file.read()
+    image.close()  # its pixels are decoded twice more
+    return _without_end(content, enough)
 
 
 def _draft(image: Image.Image, enough: int | None) -> None:
@@ -302,12 +304,10 @@ def _without_end(content: bytes, enough: int | None) -> tuple[ImageFile.ImageFil
     content = jpegs.whole_segments(content)
     if not jpegs.is_told(content):
         raise _damaged()
-    image, other = (
-        _decoded_jpeg(content + more + jpegs.END, enough) for more in (b"", _SOMETHING_ELSE)
-    )
+    image = _decoded_jpeg(content + jpegs.END, enough)
     if jpegs.is_told(jpegs.before_last_scan(content)):
         return image, "The file lacks its end: the picture is less sharp than it was."
-    part = 1 - _missing(image, other)
+    part = 1 - _missing(image, _decoded_jpeg(content + _SOMETHING_ELSE + jpegs.END, enough))
     if part < _ENOUGH:
         raise _damaged()
     return image, f"The file lacks its end: {part:.1%} of the picture could be decoded."

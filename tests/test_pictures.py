@@ -13,9 +13,10 @@ import numpy
 import pytest
 from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
 
-from chalicelib import jpegs, pictures
+from chalicelib import jpegs, pictures, works
 from chalicelib.errors import JobError
 from chalicelib.media import ImageFacts
+from chalicelib.plan import Made, Mark, Pictures, Watermark
 from infra import samples
 from infra.samples import run_ffmpeg
 from tests import stills
@@ -393,6 +394,20 @@ def test_how_much_is_missing_is_measured_by_what_is_there(step: str, tmp_path: P
     warning = drawn(whole[: len(whole) * 95 // 100], tmp_path / "0", step).made.warning
     assert any(f"{part}." in warning for part in (94, 95, 96)), warning
     assert refusal(whole[: len(whole) * 87 // 100], tmp_path / "1").code == "source_damaged"
+
+
+def test_a_large_jpeg_without_its_end_is_decoded_in_the_memory_of_two(tmp_path: Path) -> None:
+    whole = stills.jpeg(chart().resize((10_000, 6_000)))
+    (tmp_path / "source").write_bytes(whole[:-2])
+    (tmp_path / "out").mkdir()
+    work = Pictures(
+        "JPEG",
+        {"watermark": Watermark(Mark("watermark.png", "bottom_right", 0.2, 0.8), "mark.jpg")},
+    )
+    budget = works.Budget(lambda: 60.0, 960 * 1024**2)
+    made = works.draw(work, tmp_path, budget)["watermark"]
+    assert isinstance(made, Made)
+    assert "lacks its end" in made.warning
 
 
 def test_a_whole_jpeg_has_no_warning(tmp_path: Path) -> None:
