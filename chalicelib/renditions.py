@@ -15,6 +15,7 @@ import msgspec
 
 from chalicelib import chunks
 from chalicelib.colours import HLG, PQ, WHITE_NITS
+from chalicelib.errors import JobError
 from chalicelib.excerpt import count
 from chalicelib.media import (
     SOUND_SECONDS,
@@ -174,6 +175,9 @@ _CONSTANT_LUMINANCE, _ICTCP = 10, 14
 _OTHER_SDR_CURVES = frozenset({4, 5, 13})
 _WIDE_PRIMARIES = frozenset({4, 8, 9, 11, 12})
 _PRIMARIES = frozenset({1, 5, 6, 7, 22}) | _WIDE_PRIMARIES
+# What FFmpeg's scaler refuses: numbers without a meaning, and logarithms.
+_RESERVED = 3
+_UNKNOWN_CURVES = frozenset({_RESERVED, 9, 10})
 # Matrices that FFmpeg's scaler knows, and those that zscale knows besides. 0: the colours are RGB.
 _BY_SCALE = frozenset({0, 1, 4, 5, 6, 7, 9})
 _BY_ZSCALE = frozenset({8, _CONSTANT_LUMINANCE, 12, 13, _ICTCP})
@@ -181,11 +185,11 @@ _NUMBERS = {"bt709": 1, "smpte170m": 6}
 
 
 def _to_bt709(facts: VideoFacts, scale: str) -> str:
-    """Filters that scale, and bring colours to those of BT.709."""
+    """Filters that scale, and bring colours to those of BT.709. Raises JobError where none do."""
     kinds = dict.fromkeys(colours if _is_special(colours) else None for colours in facts.colours)
     special = next(iter(kinds))
-    if len(kinds) > 1 and not any(told.matrix in _BY_ZSCALE for told in facts.colours):
-        return f"{scale}:{_MANAGED}"  # each frame by what it says
+    if len(kinds) > 1:
+        return _each_by_itself(facts, scale)
     if special is None:
         # The scaler refuses curves that it does not know, though it leaves them as they are.
         return f"{_tagged(Colours(1, 1, 0))},{scale}:in_color_matrix={matrix_of(facts)}:{_SDR}"
@@ -199,6 +203,25 @@ def _to_bt709(facts: VideoFacts, scale: str) -> str:
             "zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
         )
     return f"{scaled},zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p"
+
+
+def _each_by_itself(facts: VideoFacts, scale: str) -> str:
+    """The same by what each frame says. Raises JobError where the scaler does not know what one does."""
+    is_hdr = any(told.transfer in _HDR_CURVES for told in facts.colours)
+    for told in facts.colours:
+        if (
+            told.primaries == _RESERVED
+            or told.matrix not in _BY_SCALE | {_UNTOLD}
+            or (is_hdr and told.transfer in _UNKNOWN_CURVES)
+        ):
+            raise JobError(
+                "unsupported_colours",
+                "The video's colours are coded in several ways, of which one cannot be read beside others "
+                f"(by ITU-T H.273: primaries {told.primaries}, transfer {told.transfer}, "
+                f"matrix {told.matrix}). Export it as HDR10, HLG or SDR throughout.",
+            )
+    alike = "" if is_hdr else "setparams=color_trc=bt709,"
+    return f"{alike}{scale}:{_MANAGED}"
 
 
 _SDR = "out_color_matrix=bt709:out_range=tv,format=yuv420p"

@@ -206,6 +206,36 @@ def test_every_frame_of_a_film_that_changes_keeps_its_shape_and_colours_and_has_
         )
 
 
+def test_curves_that_nobody_knows_are_taken_for_those_of_sdr_where_colours_change(
+    tmp_path: Path,
+) -> None:
+    join(tmp_path / "film.ts", a(), Part(WHITE, matrix=9, primaries=9, transfer=9))
+    made = run(tmp_path / "film.ts", tmp_path / "made", "transcode_720p")["transcode_720p"]
+    first, *_, last = seen(made.path)
+    assert near(first[48, 80], SAND)
+    assert near(last[48, 80], WHITE)
+
+
+@pytest.mark.parametrize(
+    ("primaries", "transfer", "matrix"),
+    [(1, 1, 8), *(pytest.param(*told, marks=variants) for told in [(9, 16, 14), (1, 1, 12)])],
+)
+@pytest.mark.parametrize("is_first", [False, True])
+def test_rare_colours_that_change_on_the_way_are_refused_as_that(
+    tmp_path: Path, primaries: int, transfer: int, matrix: int, is_first: bool
+) -> None:
+    path = tmp_path / "film.ts"
+    usual, rare = (path.with_stem(f"part_{n}") for n in ((1, 0) if is_first else (0, 1)))
+    a(primaries=9, matrix=9).make(usual)
+    told = f"colour_primaries={primaries}:transfer_characteristics={transfer}"
+    b(matrix=1).make(rare, "-bsf:v", f"h264_metadata={told}:matrix_coefficients={matrix}")
+    joined(path, 2, as_bytes=True)
+    wanted = f"primaries {primaries}, transfer {transfer}, matrix {matrix}"
+    with pytest.raises(JobError, match=wanted) as refusal:
+        run(path, tmp_path / "made", "transcode_720p")
+    assert refusal.value.code == "unsupported_colours"
+
+
 def in_one_track(path: Path, *parts: Part) -> None:
     """H.264 that changes within a track, whose description is that of the first."""
     raw = path.with_suffix(".h264")
