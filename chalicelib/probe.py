@@ -241,6 +241,7 @@ def _facts(film: Film, looker: _Looker) -> tuple[VideoFacts, _Look]:
         audio_ambisonic=_ambisonic(audio) if audio else 0,
         audio_language=tag_of(audio.language) if audio else UNKNOWN,
         late=_late(container, frame),
+        disordered=film.demuxer == "mxf" and _is_disordered(frame, container.decode(video)),
         steady=video.average_rate == video.base_rate
         and (frames is None or abs(seconds * rate - frames) < 2),
         # Where a film does not say, players take HD for BT.709 and the rest for BT.601.
@@ -531,6 +532,13 @@ def _late(container: InputContainer, first: VideoFrame) -> float:
     begins = first.pts * (to_fraction(first.time_base) or 0)
     late = float(begins - _start(container))
     return late if late >= -_MOST_EARLY_SECONDS else 0.0
+
+
+def _is_disordered(first: VideoFrame, following: Iterator[VideoFrame]) -> bool:
+    """Whether times go back as frames are shown: an MXF need not tell how they are to be reordered."""
+    frames = (first, *islice(following, _REORDERED))
+    times = [frame.pts for frame in frames if frame.pts is not None]
+    return any(later < earlier for earlier, later in pairwise(times))
 
 
 def _start(container: InputContainer) -> Fraction:

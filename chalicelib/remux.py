@@ -75,6 +75,8 @@ def obstacle(facts: VideoFacts, size: int) -> str:
         return f"{facts.audio_codec} sound cannot be copied into one that has"
     if facts.alpha and facts.video_codec == "vp9":
         return "a copy would lose what is transparent in it"
+    if facts.disordered:
+        return "a copy would show its frames in the order in which they are decoded"
     if facts.interlaced and facts.video_codec not in _WHOLE_FRAMES:
         return "a copy could take its fields for frames"
     if facts.timescale > FINEST_TIMESCALE:

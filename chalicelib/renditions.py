@@ -127,6 +127,8 @@ def _shape(facts: VideoFacts, width: int, height: int, trim: str, *, filled: boo
 
     Frames of another shape than the film fit in the size; where it is `filled`, bars are beside them.
     """
+    # Decoders give frames in the order in which they are shown, and in MXF all last equally long.
+    in_order = f"setpts={facts.late}/TB+N/({facts.frame_rate}*TB)" if facts.disordered else ""
     # The whole frame at the field rate's half: the default would double the frames.
     deinterlace = "bwdif=mode=send_frame:deint=interlaced" if facts.interlaced else ""
     # Where the range changes alone, decoders of H.264 go on with a format that the scaler takes for full.
@@ -139,7 +141,7 @@ def _shape(facts: VideoFacts, width: int, height: int, trim: str, *, filled: boo
     bars = f"pad={width}:{height}:-1:-1:eval=frame" if filled else ""
     ready = in_range, visible, scaled, "setsar=1", _BT709, bars
     filters = (*ready, deinterlace, trim) if _has_one_graph(facts) else (deinterlace, trim, *ready)
-    return ",".join(filter(None, filters))
+    return ",".join(filter(None, (in_order, *filters)))
 
 
 def _has_one_graph(facts: VideoFacts) -> bool:

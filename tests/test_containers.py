@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import pytest
 
-from chalicelib import child, intake, probe, works
+from chalicelib import child, intake, probe, remux, works
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
 from infra import samples
@@ -38,6 +38,17 @@ def shown(path: Path) -> list[float]:
     return [time - times[0] for time in times]
 
 
+def numbers(path: Path) -> list[int]:
+    """Which frame each one is, of COUNTED."""
+    with av.open(str(path)) as container:
+        return [
+            round((float(frame.to_ndarray()[: frame.height].mean()) - 20) / 4)
+            for frame in container.decode(video=0)
+        ]
+
+
+# Every frame is brighter than the one before.
+COUNTED = ("-vf", "geq=lum=20+4*N:cb=128:cr=128,format=yuv420p", "-c:v", "libx264")
 MPEG2 = ("-c:v", "mpeg2video", "-bf", "2", "-g", "12", "-b:v", "3M", "-pix_fmt", "yuv420p")
 PCM = ("-c:a", "pcm_s16le")
 
@@ -102,6 +113,39 @@ def test_what_broadcasters_send_is_taken(
         assert result.made.warning == ""
         with av.open(str(result.path)) as container:
             assert len(container.streams.audio) == bool(sounds)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        ("-bf", "2"),
+        *(
+            pytest.param(output, marks=variants)
+            for output in [
+                ("-bf", "3", "-x264-params", "b-adapt=0:b-pyramid=normal"),
+                ("-bf", "0"),
+                ("-g", "1", "-pix_fmt", "yuv422p10le"),
+                ("-bf", "2", "-flags", "+ilme+ildct", "-x264-params", "tff=1"),
+            ]
+        ),
+    ],
+)
+def test_frames_of_an_mxf_that_are_reordered_are_shown_in_time(
+    tmp_path: Path, output: tuple[str, ...]
+) -> None:
+    path = tmp_path / "film.mxf"
+    made(path, *COUNTED, "-g", "12", *PCM, *output, seconds=2, sounds=1)
+    facts = facts_of(path)
+    assert isinstance(facts, VideoFacts)
+    # A copy would have the times of the container.
+    assert bool(remux.obstacle(facts, 0)) == ("2" in output or "3" in output)
+    result = run(path, tmp_path / "made", "transcode_720p")["transcode_720p"]
+    assert shown(result.path) == pytest.approx([number / 25 for number in range(50)], abs=0.001)
+    assert numbers(result.path) == list(range(50))
+    with av.open(str(result.path)) as container:
+        sound, pictures = container.streams.audio[0], container.streams.video[0]
+        assert abs((pictures.start_time or 0) * pictures.time_base) < 0.03  # type: ignore[operator]
+        assert abs((sound.start_time or 0) * sound.time_base) < 0.03  # type: ignore[operator]
 
 
 def test_a_raw_stream_that_is_too_large_to_be_counted_is_refused_before_it_is_read(
