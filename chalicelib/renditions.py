@@ -272,8 +272,17 @@ def _is_undefined(told: Colours) -> bool:
     return told.matrix == _CONSTANT_LUMINANCE and told.transfer in _HDR_CURVES
 
 
-def colours_warning(facts: VideoFacts) -> str:
-    """What a viewer should know of how colours were understood; "" where that is plain."""
+def _warning(facts: VideoFacts) -> str:
+    """What a viewer should know of how a film was understood; "" where that is plain."""
+    shown = {(each.across, each.down, each.width, each.height) for each in facts.changes}
+    shapes = ""
+    # FFmpeg takes the shape of pixels from the start of a film, and heeds no change of it alone.
+    if len({(across, down) for across, down, *_ in shown}) < len(shown):
+        shapes = "The shape of pixels changes on the way: parts of the video can be squeezed."
+    return " ".join(filter(None, (shapes, _colours_warning(facts))))
+
+
+def _colours_warning(facts: VideoFacts) -> str:
     if not any(map(_is_undefined, facts.colours)):
         return ""
     names = {_ICTCP: "ICtCp in SDR", _CONSTANT_LUMINANCE: "of constant luminance in HDR"}
@@ -707,7 +716,7 @@ def mp4(facts: VideoFacts, rendition: Rendition, output: str) -> Join:
         rendition.height,
         facts.seconds,
         facts.frames,
-        colours_warning(facts),
+        _warning(facts),
     )
 
 
@@ -722,7 +731,7 @@ def hls(facts: VideoFacts, rendition: Rendition) -> Hls:
         frame_rate=fps(facts),
         most_bits=max_bits_per_second(facts, rendition) + SOUND_BITS * has_sound,
         language=facts.audio_language if has_sound else None,
-        warning=colours_warning(facts),
+        warning=_warning(facts),
     )
 
 
@@ -747,7 +756,7 @@ def poster(facts: VideoFacts, output: str) -> Poster:
             _candidate(facts, facts.index, times, number, part)
             for number, part in enumerate(POSTER_AT)
         ]
-    return Poster(command, tuple(candidates), output, tuple(otherwise), colours_warning(facts))
+    return Poster(command, tuple(candidates), output, tuple(otherwise), _warning(facts))
 
 
 def _candidate(

@@ -144,8 +144,8 @@ def test_frames_of_an_mxf_that_are_reordered_are_shown_in_time(
     assert numbers(result.path) == list(range(50))
     with av.open(str(result.path)) as container:
         sound, pictures = container.streams.audio[0], container.streams.video[0]
-        assert abs((pictures.start_time or 0) * pictures.time_base) < 0.03  # type: ignore[operator]
-        assert abs((sound.start_time or 0) * sound.time_base) < 0.03  # type: ignore[operator]
+        assert abs((pictures.start_time or 0) * pictures.time_base) < 0.03
+        assert abs((sound.start_time or 0) * sound.time_base) < 0.03
 
 
 def test_a_raw_stream_that_is_too_large_to_be_counted_is_refused_before_it_is_read(

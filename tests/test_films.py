@@ -206,6 +206,23 @@ def test_every_frame_of_a_film_that_changes_keeps_its_shape_and_colours_and_has_
         )
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("film.ts", MPEG2),
+        pytest.param("film.ts", a().codec, marks=variants),
+        pytest.param("film.mkv", a().codec, marks=variants),
+    ],
+)
+def test_pixels_whose_shape_alone_changes_are_warned_of(
+    tmp_path: Path, name: str, codec: tuple[str, ...]
+) -> None:
+    path = tmp_path / name
+    join(path, a(codec=codec, sar="16/15"), b(codec=codec, sar="4/5"))
+    for result in run(path, tmp_path / "made", "thumbnail", "transcode_720p").values():
+        assert "shape of pixels changes" in result.made.warning
+
+
 def test_curves_that_nobody_knows_are_taken_for_those_of_sdr_where_colours_change(
     tmp_path: Path,
 ) -> None:
