@@ -350,6 +350,14 @@ def test_frames_with_errors_are_counted_alike_in_chunks_and_as_a_whole(tmp_path:
     assert set(exactness.differing(seen_whole, seen)) <= concealed
 
 
+def test_pictures_of_hevc_that_are_given_up_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "source.mp4"
+    damaged(path, (30, 210, 211, 345), *X265)
+    film = Film(path, tmp_path)
+    for whole in (True, False):
+        assert "4 of 400 frames" in film.made(whole=whole)[0].made.warning
+
+
 def test_a_film_of_which_a_tenth_has_errors_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
     damaged(path, range(110, 160))
