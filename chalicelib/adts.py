@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from mmap import mmap
 
-_HEADER_BYTES = 7
+_HEADER = re.compile(rb"\xff[\xf0\xf1\xf8\xf9].{5}", re.DOTALL)
 
 
 def kinds(data: bytes | mmap) -> set[tuple[int, int, int]]:
-    """Profile, index of the rate, and channels of all frames in a row, as the fields have them."""
+    """Profile, index of the rate, and channels of all frames, as the fields have them.
+
+    What another does not follow at its end is none, but damaged, or looks like one by chance.
+    """
     found = set()
     at = 0
-    while at + _HEADER_BYTES <= len(data) and data[at] == 0xFF and data[at + 1] >> 4 == 0xF:
-        first, second = data[at + 2], data[at + 3]
-        found.add((first >> 6, first >> 2 & 15, (first & 1) << 2 | second >> 6))
-        at += max(_HEADER_BYTES, (second & 3) << 11 | data[at + 4] << 3 | data[at + 5] >> 5)
+    while header := _HEADER.search(data, at):
+        _, _, first, second, *length, _ = header[0]
+        at = header.start()
+        end = at + ((second & 3) << 11 | length[0] << 3 | length[1] >> 5)
+        if end == len(data) or (end > at and _HEADER.match(data, end)):
+            found.add((first >> 6, first >> 2 & 15, (first & 1) << 2 | second >> 6))
+            at = end
+        else:
+            at += 1
     return found

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO
 
-from chalicelib.errors import JobError, SluiceError, TimedOut, Transient
+from chalicelib.errors import JobError, SluiceError, TimedOut, Transient, fault_of_ours
 from chalicelib.watch import logger
 
 BLOCK_BYTES = 1024**2
@@ -67,8 +67,9 @@ def call(
 ) -> bytes:
     """What `job` returns, computed in a forked child.
 
-    Raises the SluiceError that `job` raises, as a JobError; JobError `decoder_crashed` where the child died
-    of the input, TimedOut `decoder_timeout`; Transient where somebody else killed it.
+    Raises the SluiceError that `job` raises, as a JobError; JobError `defect` where it raises anything else,
+    `decoder_crashed` where the child died of the input; TimedOut `decoder_timeout`; Transient where somebody
+    else killed it.
     """
     return _talk(lambda _: job(), None, seconds, seconds, memory_bytes)
 
@@ -290,11 +291,11 @@ class _Remote(SizedFile):
 
 
 def _broken(errno: int, trace: str) -> SluiceError:
-    """Of an exception that the job did not expect: the system's are its own fault, others the file's."""
+    """Of an exception that the job did not expect: the system's are its own fault, others ours."""
     logger.error("A decoder failed in a way that it should not", trace=trace)
     if errno:
         return Transient("decoder_broken", f"The decoder could not work: {os.strerror(errno)}.")
-    return _crashed()
+    return fault_of_ours("while it was decoded")
 
 
 def _died(exitcode: int | None) -> SluiceError:

@@ -74,6 +74,15 @@ def profile(colours: ColourSpace) -> bytes:
     return head + tags + body
 
 
+def in_srgb(gamma: float) -> list[int]:
+    """The samples of sRGB, 0 to 255, of light that is raised to 1/`gamma`, 0 to 65535."""
+    light = (_raised(value / 65535, gamma) for value in range(65536))
+    return [
+        round(255 * (12.92 * of if of <= 0.0031308 else 1.055 * _raised(of, 1 / 2.4) - 0.055))
+        for of in light
+    ]
+
+
 def _fixed(*values: float) -> bytes:
     """As s15Fixed16Number; struct.error where one is too large."""
     return b"".join(struct.pack(">i", round(value * 65536)) for value in values)

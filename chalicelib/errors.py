@@ -16,9 +16,12 @@ SluiceError                 `code` is stable, `str(error)` is a sentence meant f
 
 from __future__ import annotations
 
+import re
 import struct
 import traceback
 from typing import ClassVar
+
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 class SluiceError(Exception):
@@ -85,6 +88,10 @@ class JobError(SluiceError):
 class TimedOut(JobError):
     """The work took longer than it may. Trying again once may help."""
 
+    def came_before(self, last_error: str) -> bool:
+        """Whether a try before has ended in this way, by what was said of it; how long it took may differ."""
+        return _NUMBER.sub("", last_error) == _NUMBER.sub("", self.detail)
+
 
 class Transient(SluiceError):
     """Trying again later may help."""
@@ -103,7 +110,8 @@ _OF_COMPUTATION = (
     ValueError,
     struct.error,
 )
-# Modules that compute on what they are given, and ask nobody: the same input fails there each time.
+# Modules that compute on what they are given, and ask nobody: the same input fails there each time. Whatever
+# fails in a child does, so that what runs there alone is not named (child._broken).
 _COMPUTING = frozenset(
     f"chalicelib.{name}"
     for name in (
@@ -122,8 +130,12 @@ def defect(error: Exception) -> JobError | None:
     ]
     if not isinstance(error, _OF_COMPUTATION) or not ours or ours[-1] not in _COMPUTING:
         return None
+    return fault_of_ours(type(error).__name__)
+
+
+def fault_of_ours(kind: str) -> JobError:
+    """What ends the work where our code has failed of the input."""
     return JobError(
         "defect",
-        f"The file makes a step fail in a way that nobody foresaw ({type(error).__name__}). "
-        "It is a fault of ours.",
+        f"The file makes a step fail in a way that nobody foresaw ({kind}). It is a fault of ours.",
     )

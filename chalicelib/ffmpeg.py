@@ -21,9 +21,11 @@ from chalicelib.watch import logger
 _TAIL = 2000
 _LONGEST_LINE = 4000
 # What FFmpeg's own decoding thread says of pictures, whatever the decoder: that a frame is marked as not
-# decoded whole (AVFrame's flags and decode_error_flags), or that none comes of a packet.
+# decoded whole (AVFrame's flags and decode_error_flags), or that none comes of a packet. The decoder of HEVC
+# marks none, but says which units of pictures (ITU-T H.265, table 7-1: kinds below 32) it has given up.
 _MARKED = re.compile(
     r"\[vist#[^]]*\] \[dec:[^]]*\] \[\w+\] (corrupt decoded frame|Decoding error|Error submitting)"
+    r"|\[hevc @ \w+\] \[warning\] Skipping invalid undecodable NALU: ([0-9]|[12][0-9]|3[01])$"
 )
 # Some decoders mark nothing, and tell of errors all the same; what writes does so of other things. Not that
 # pictures are gone which nothing refers to: where H.264 begins with an open group they never were there.

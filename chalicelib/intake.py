@@ -157,7 +157,7 @@ def begin(job_id: str, invocation: Invocation, turn: Turn, opened: Opened = None
         plan = _start(job, invocation, turn, opened)
     except Exception as error:
         refusal = error if isinstance(error, JobError) else defect(error)
-        if refusal is None or (isinstance(error, TimedOut) and not job.last_error):
+        if refusal is None or _is_first_time_out(error, job):
             raise
         logger.info(
             "Refused", exc_info=error is not refusal, error_code=refusal.code, error=refusal.detail
@@ -171,6 +171,10 @@ def begin(job_id: str, invocation: Invocation, turn: Turn, opened: Opened = None
     job = ledger.get_job(job_id)
     if job is not None and job.status == STARTED and job.generation == GENERATION:
         _resume(job, turn)
+
+
+def _is_first_time_out(error: Exception, job: Job) -> bool:
+    return isinstance(error, TimedOut) and not error.came_before(job.last_error)
 
 
 def _resume(job: Job, turn: Turn) -> None:
@@ -249,7 +253,7 @@ def _with_copy(
                 return None
             if row.state == DONE:
                 copy = msgspec.convert(row.result, Source)
-                facts, why = _from_copy(facts, copy, invocation)
+                facts, why = _from_copy(job, facts, copy, invocation)
             else:
                 error = msgspec.convert(row.result, StepState).error
                 why = f"copying it failed: {error.rstrip('.')}"
@@ -259,11 +263,15 @@ def _with_copy(
     return facts, copy
 
 
-def _from_copy(facts: VideoFacts, copy: Source, invocation: Invocation) -> tuple[VideoFacts, str]:
+def _from_copy(
+    job: Job, facts: VideoFacts, copy: Source, invocation: Invocation
+) -> tuple[VideoFacts, str]:
     """The facts of a film as its copy has it, or as they were and why it cannot be used."""
     try:
         _, copied = inspect_source(copy, invocation)
     except JobError as error:
+        if _is_first_time_out(error, job):
+            raise
         return facts, f"its copy cannot be read: {error.detail.rstrip('.')}"
     assert isinstance(copied, VideoFacts)
     why = remux.difference(facts, copied)

@@ -136,6 +136,7 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     # Seconds from the start of the film to its first picture. Below zero where the container takes for the
     # start what is only decoded first.
     late: float = 0.0
+    disordered: bool = False  # its container tells when frames are decoded, not when they are shown
     interlaced: bool = False
     steady: bool = True  # every frame lasts as long as any other
     alpha: bool = False  # parts of it can be transparent

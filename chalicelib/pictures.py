@@ -22,6 +22,7 @@ from PIL import (
     ImageCms,
     ImageFile,
     ImageFilter,
+    ImageMath,
     ImageStat,
     TiffImagePlugin,
     UnidentifiedImageError,
@@ -47,6 +48,9 @@ _SOMETHING_ELSE = b"".join(
 )
 # What comes before the pixels, with previews and profiles.
 _HEADER_BYTES = 2**24
+# How Pillow reads samples of 16 bits, and how it would read what comes second of each.
+_DEEP = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
+_ROWS = 64
 # What kind of item another box is about (ISO/IEC 14496-12, 8.11.6.2), and codings that libde265 is not for.
 _HEIF_ITEM = re.compile(rb"infe(?:\x02.{7}|\x03.{9})(.{4})", re.DOTALL)
 _HEIF_CODINGS = {
@@ -251,12 +255,20 @@ def _decoded(
     """
     profile, told = image.info.get("icc_profile"), _told_colours(image, file)
     orientation = _orientation(image)
-    is_deep = any(tile.args == "RGB;16B" for tile in image.tile)
+    is_deep = any(tile.args in _DEEP for tile in image.tile)
     image, warning = _loaded(image, file, enough)
     _forget_texts(image)
-    if is_deep and "transparency" in image.info:
-        image.putalpha(_deep_alpha(image, file))
-    picture = _eight_bit(image)
+    if is_deep and (told.gamma or "transparency" in image.info):
+        low = _low_halves(file)
+        alpha = _deep_alpha(image, low) if "transparency" in image.info else None
+        if told.gamma:
+            _bend(image, low, told.gamma)
+            told = told._replace(gamma=0.0)
+        if alpha:
+            image.putalpha(alpha)
+    picture = _eight_bit(image, told.gamma)
+    if image.mode.startswith("I"):
+        told = told._replace(gamma=0.0)
     if enough and (factor := max(picture.size) // enough) > 1:
         picture = picture.reduce(factor)
     if orientation in _TURNS:
@@ -284,11 +296,13 @@ def _loaded(
         content = file.read()
         if kind := jpegs.not_supported(content):
             raise unsupported(kind) from error
-        return _without_end(content, enough)
-    if image.format in _JPEGS and not jpegs.has_end(file):
+    else:
+        if image.format not in _JPEGS or jpegs.has_end(file):
+            return image, ""
         file.seek(0)
-        return _without_end(file.read(), enough)
-    return image, ""
+        content = file.read()
+    image.close()  # its pixels are decoded twice more
+    return _without_end(content, enough)
 
 
 def _draft(image: Image.Image, enough: int | None) -> None:
@@ -302,12 +316,10 @@ def _without_end(content: bytes, enough: int | None) -> tuple[ImageFile.ImageFil
     content = jpegs.whole_segments(content)
     if not jpegs.is_told(content):
         raise _damaged()
-    image, other = (
-        _decoded_jpeg(content + more + jpegs.END, enough) for more in (b"", _SOMETHING_ELSE)
-    )
+    image = _decoded_jpeg(content + jpegs.END, enough)
     if jpegs.is_told(jpegs.before_last_scan(content)):
         return image, "The file lacks its end: the picture is less sharp than it was."
-    part = 1 - _missing(image, other)
+    part = 1 - _missing(image, _decoded_jpeg(content + _SOMETHING_ELSE + jpegs.END, enough))
     if part < _ENOUGH:
         raise _damaged()
     return image, f"The file lacks its end: {part:.1%} of the picture could be decoded."
@@ -396,20 +408,20 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Samples of eight bits, without a palette."""
+def _eight_bit(image: Image.Image, gamma: float) -> Image.Image:
+    """Samples of eight bits, without a palette; of deep grey that is raised to 1/`gamma`, as sRGB has it."""
     if image.mode == "LAB":  # its A is no alpha
         lab, whole = ImageCms.createProfile("LAB"), ImageCms.Flags.NOOPTIMIZE  # of coarse tables
         found = ImageCms.profileToProfile(image, lab, _SRGB, outputMode="RGB", flags=whole)
         return found or image
     if image.mode.startswith("I") or image.mode == "F":
-        return _deep_grey(image)
+        return _deep_grey(image, gamma)
     if image.mode in ("P", "PA") or "transparency" in image.info:
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
     return image.convert("L") if image.mode == "1" else image
 
 
-def _deep_grey(image: Image.Image) -> Image.Image:
+def _deep_grey(image: Image.Image, gamma: float) -> Image.Image:
     """Grey of more than eight bits, scaled down to them, for Pillow would clip it."""
     page = None
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -423,6 +435,8 @@ def _deep_grey(image: Image.Image) -> Image.Image:
         # Pillow takes what is above the middle for negative.
         shifted = image.point(lambda value: value / 2**24 + 128).convert("L")
         grey = shifted.point([value ^ 128 for value in range(256)])
+    elif gamma:
+        grey = image.convert("I").point(colours.in_srgb(gamma), "L")
     else:
         depth = page.bits - page.is_signed if page else 16
         grey = image.convert("I").point(lambda value: value / 2 ** (depth - 8)).convert("L")
@@ -434,22 +448,40 @@ def _deep_grey(image: Image.Image) -> Image.Image:
     return grey
 
 
-def _deep_alpha(image: Image.Image, file: IO[bytes]) -> Image.Image:
-    """Of a PNG of three times 16 bits in which one colour is transparent.
+def _low_halves(file: IO[bytes]) -> Image.Image:
+    """Of a PNG whose samples have 16 bits what Pillow leaves out: it keeps their upper halves."""
+    image = _open(file, "PNG")
+    image.tile = [tile._replace(args=_DEEP[str(tile.args)]) for tile in image.tile]
+    image.load()
+    return image
 
-    Pillow keeps the upper halves of samples: once more, with both of red and green as if they were channels.
-    """
-    red, green, blue = image.info.pop("transparency")
-    again = _open(file, "PNG")
-    again._mode = "RGBA"
-    again.tile = [tile._replace(args="RGBAXX") for tile in again.tile]
-    again.load()
-    wanted = *red.to_bytes(2), *green.to_bytes(2), blue >> 8
+
+def _deep_alpha(image: Image.Image, low: Image.Image) -> Image.Image:
+    """Of a PNG of three times 16 bits in which one colour is transparent."""
+    hidden = image.info.pop("transparency")
+    wanted = *(value >> 8 for value in hidden), *(value & 255 for value in hidden)
     masks = [
-        band.point([255 * (value == hidden) for value in range(256)])
-        for band, hidden in zip((*again.split(), image.getchannel("B")), wanted, strict=True)
+        band.point([255 * (value == half) for value in range(256)])
+        for band, half in zip((*image.split(), *low.split()), wanted, strict=True)
     ]
     return ImageChops.invert(reduce(ImageChops.multiply, masks))
+
+
+def _bend(image: Image.Image, low: Image.Image, gamma: float) -> None:
+    """Give a picture the curve of sRGB, whose samples of 16 bits, in two halves, are raised to 1/`gamma`.
+
+    Eight bits of light would leave bands in what is dark. Some rows at a time: they take much memory.
+    """
+    table = colours.in_srgb(gamma)
+    for top in range(0, image.height, _ROWS):
+        box = (0, top, image.width, min(top + _ROWS, image.height))
+        bands = list(image.crop(box).split())
+        for number, low_half in enumerate(low.crop(box).split()[:3]):
+            sample = ImageMath.lambda_eval(
+                lambda of: of["high"] * 256 + of["low"], high=bands[number], low=low_half
+            )
+            bands[number] = sample.point(table, "L")
+        image.paste(Image.merge(image.mode, bands), box)
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None, told: ColourSpace) -> Image.Image:

@@ -3,7 +3,7 @@
 Encoders say some things once: parameter sets that stand in no description of the track, and who they are,
 by which FFmpeg's decoders know old mistakes (x264's in SEI, those of MPEG-4 part 2 in user data). An excerpt
 that begins later is told the same. What concerns one picture alone is left out: its time code, whether it can
-be decoded from there.
+be decoded from there. VP8, VP9 and codecs whose every frame stands alone say nothing that lasts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class _Units(NamedTuple):
     """How a codec's NAL units are told apart."""
 
     configuration: bytes  # the box of the sample description
-    length_at: int  # where in that it is told how long lengths are
+    length_at: int  # where in that it is told how long lengths are, in two bits
+    length_shift: int  # behind which so many others are
     kind: Callable[[bytes], int]
     header: int  # bytes
     pictures: range
@@ -34,10 +35,14 @@ class _Units(NamedTuple):
 
 _NAL = {
     "h264": _Units(
-        b"avcC", 4, lambda unit: unit[0] & 0x1F, 1, range(1, 6), frozenset({7, 8, 13, 15}), 6
+        b"avcC", 4, 0, lambda unit: unit[0] & 0x1F, 1, range(1, 6), frozenset({7, 8, 13, 15}), 6
     ),
     "hevc": _Units(
-        b"hvcC", 21, lambda unit: unit[0] >> 1 & 0x3F, 2, range(32), frozenset({32, 33, 34}), 39
+        b"hvcC", 21, 0, lambda unit: unit[0] >> 1 & 0x3F, 2, range(32), frozenset({32, 33, 34}), 39
+    ),
+    # Not its adaptation parameter sets: others of the same number replace them as pictures follow each other.
+    "vvc": _Units(
+        b"vvcC", 4, 1, lambda unit: unit[1] >> 3, 2, range(12), frozenset({13, 14, 15, 16}), 23
     ),
 }  # fmt: skip
 # Start codes of ISO/IEC 14496-2 and of 13818-2: where a picture begins, and what is of one group of pictures.
@@ -55,6 +60,8 @@ def preamble(codec: str, track: bytes, sample: bytes) -> bytes:
     """
     if units := _NAL.get(codec):
         return b"".join(_lasting(units, track, sample))
+    if codec == "av1":
+        return b"".join(_obus(sample))
     if codes := _START_CODES.get(codec):
         picture, group = codes
         return b"".join(_sections(sample, picture, group))
@@ -67,7 +74,7 @@ def _lasting(units: _Units, track: bytes, sample: bytes) -> Iterator[bytes]:
     told = track[at + 4 + units.length_at :][:1]
     if at < 0 or not told:
         return
-    width = (told[0] & 3) + 1
+    width = (told[0] >> units.length_shift & 3) + 1
     begin = 0
     while begin + width < len(sample):
         end = begin + width + int.from_bytes(sample[begin : begin + width])
@@ -83,6 +90,37 @@ def _lasting(units: _Units, track: bytes, sample: bytes) -> Iterator[bytes]:
 def _lasts(messages: bytes) -> bool:
     """Whether the first message of an SEI unit does; others rarely follow."""
     return messages[0] in _LASTING_SEI
+
+
+# Of the AV1 Bitstream & Decoding Process Specification, 6.2.2 and 6.7.1: what is kept of open bitstream
+# units, where a picture begins, and of metadata how bright it is: the rest is of the picture itself.
+_SEQUENCE_HEADER, _METADATA = 1, 5
+_AV1_PICTURES = frozenset({3, 4, 6, 7, 8})
+_LASTING_METADATA = frozenset({1, 2})
+
+
+def _obus(sample: bytes) -> Iterator[bytes]:
+    begin = 0
+    while begin + 2 < len(sample):
+        kind = sample[begin] >> 3 & 15
+        content = begin + 1 + (sample[begin] >> 2 & 1)
+        if kind in _AV1_PICTURES or not sample[begin] & 2:  # the last one need not tell its size
+            return
+        size = shift = 0
+        for byte in sample[content : content + 4]:
+            content += 1
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            if not byte & 0x80:
+                break
+        end = content + size
+        if end > len(sample):
+            return
+        if kind == _SEQUENCE_HEADER or (
+            kind == _METADATA and size and sample[content] in _LASTING_METADATA
+        ):
+            yield sample[begin:end]
+        begin = end
 
 
 def _sections(sample: bytes, picture: bytes, group: bytes) -> Iterator[bytes]:

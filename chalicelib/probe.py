@@ -31,7 +31,7 @@ from chalicelib.tables import edits_of, read_box
 
 # Files without an index of samples are read whole to count frames, if they are no larger than this.
 COUNT_BYTES = 256 * 1024**2
-# Streams in no container, whose length is a guess by their bit rate: however large they are.
+# Streams in no container, of whose length nothing else tells: larger ones are refused.
 _UNTIMED = frozenset({"mpegvideo"})
 # No codec shows a frame later than so many that are coded after it.
 _REORDERED = 32
@@ -117,12 +117,18 @@ def opened(source: IO[bytes], demuxer: str, size: int, max_streams: int) -> Iter
 
 
 def facts_of(film: Film, max_pixels: int) -> VideoFacts:
-    """Facts of a film. Raises JobError where it has no picture or is too large to decode; FFmpegError."""
+    """Facts of a film. Raises JobError where it has no picture or is too large for us; FFmpegError."""
+    if film.demuxer in _UNTIMED and film.size > COUNT_BYTES:
+        raise JobError(
+            "source_too_large",
+            f"The video is in no container, and has {film.size} bytes; at most {COUNT_BYTES} of such are "
+            "taken. Put it into one, such as MP4 or MPEG-TS.",
+        )
     video = _picture(film)
     _check_pixels(video.width, video.height, max_pixels)
     looker = _Looker(video)
     facts, first = _facts(film, looker)
-    if facts.frames is None and (film.size <= COUNT_BYTES or film.demuxer in _UNTIMED):
+    if facts.frames is None and film.size <= COUNT_BYTES:
         # The film's own container counts on its place in the other.
         again = Hollow(film.source, film.size)
         with av.open(again, format=film.demuxer, mode="r") as container:
@@ -235,6 +241,7 @@ def _facts(film: Film, looker: _Looker) -> tuple[VideoFacts, _Look]:
         audio_ambisonic=_ambisonic(audio) if audio else 0,
         audio_language=tag_of(audio.language) if audio else UNKNOWN,
         late=_late(container, frame),
+        disordered=film.demuxer == "mxf" and _is_disordered(frame, container.decode(video)),
         steady=video.average_rate == video.base_rate
         and (frames is None or abs(seconds * rate - frames) < 2),
         # Where a film does not say, players take HD for BT.709 and the rest for BT.601.
@@ -525,6 +532,13 @@ def _late(container: InputContainer, first: VideoFrame) -> float:
     begins = first.pts * (to_fraction(first.time_base) or 0)
     late = float(begins - _start(container))
     return late if late >= -_MOST_EARLY_SECONDS else 0.0
+
+
+def _is_disordered(first: VideoFrame, following: Iterator[VideoFrame]) -> bool:
+    """Whether times go back as frames are shown: an MXF need not tell how they are to be reordered."""
+    frames = (first, *islice(following, _REORDERED))
+    times = [frame.pts for frame in frames if frame.pts is not None]
+    return any(later < earlier for earlier, later in pairwise(times))
 
 
 def _start(container: InputContainer) -> Fraction:

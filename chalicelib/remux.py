@@ -43,6 +43,8 @@ WORTH_CHUNKS = 3
 ENCODE_SECONDS = 900
 DISK_BYTES = 10_240 * 1024**2
 _ROOM_BYTES = 512 * 1024**2
+# Of stereo with 16 bits, about; as much as the AAC that is looked at, at least.
+_FLAC_BYTES_A_SECOND = 100_000
 # S3 and the disk, each; a copy is read, written and sent. Half of the time is left.
 BYTES_A_SECOND = 75e6
 _PASSES = 3
@@ -73,13 +75,28 @@ def obstacle(facts: VideoFacts, size: int) -> str:
         return f"{facts.audio_codec} sound cannot be copied into one that has"
     if facts.alpha and facts.video_codec == "vp9":
         return "a copy would lose what is transparent in it"
+    if facts.disordered:
+        return "a copy would show its frames in the order in which they are decoded"
     if facts.interlaced and facts.video_codec not in _WHOLE_FRAMES:
         return "a copy could take its fields for frames"
     if facts.timescale > FINEST_TIMESCALE:
         return "its clock is finer than a cut can be"
-    if 2 * size + _ROOM_BYTES > DISK_BYTES or _PASSES * size / BYTES_A_SECOND > ENCODE_SECONDS / 2:
+    decoded = round(_FLAC_BYTES_A_SECOND * facts.seconds) * _may_change_its_sound(facts)
+    if (
+        2 * size + decoded + _ROOM_BYTES > DISK_BYTES
+        or _PASSES * size / BYTES_A_SECOND > ENCODE_SECONDS / 2
+    ):
         return "it is too large to be copied into one that has"
     return ""
+
+
+def _may_change_its_sound(facts: VideoFacts) -> bool:
+    """Whether its sound is looked at while it is copied, and decoded for the copy where it changes."""
+    return (
+        facts.audio_stream is not None
+        and facts.audio_codec == "aac"
+        and facts.demuxer in _SELF_DESCRIBED
+    )
 
 
 def check_length(facts: VideoFacts, encoded: Collection[Rendition]) -> None:
@@ -107,9 +124,11 @@ def copying(job_id: str, etag: str, facts: VideoFacts) -> Plan:
         f"copy-{etag}.mp4",
     )  # fmt: skip
     frames, again = Command(), Command()
-    if has_sound and facts.audio_codec == "aac" and facts.demuxer in _SELF_DESCRIBED:
+    strictly: Command = ("-v", "warning", "-xerror")  # what FFmpeg has to say of times
+    if _may_change_its_sound(facts):
         frames = ("-map", sound, "-c", "copy", "-f", "data", SOUND_FRAMES)
         again = (
+            *strictly,
             *renditions.open_source(facts),
             *renditions.steady_sound(facts, "sound"),
             "-map", pictures,
@@ -121,8 +140,7 @@ def copying(job_id: str, etag: str, facts: VideoFacts) -> Plan:
         )  # fmt: skip
     work = Remux(
         (
-            "-v", "warning",  # what it has to say of times
-            "-xerror",
+            *strictly,
             *renditions.open_source(facts),
             *frames,
             "-map", pictures,

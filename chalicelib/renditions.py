@@ -15,6 +15,7 @@ import msgspec
 
 from chalicelib import chunks
 from chalicelib.colours import HLG, PQ, WHITE_NITS
+from chalicelib.errors import JobError
 from chalicelib.excerpt import count
 from chalicelib.media import (
     SOUND_SECONDS,
@@ -89,6 +90,7 @@ def open_source(facts: VideoFacts) -> tuple[str, ...]:
     decoder = _WITH_ALPHA.get(facts.video_codec) if facts.alpha else None
     return (
         *(("-c:v", decoder) if decoder else ()),
+        "-max_pixels", str(_ROUNDED_UP * settings().max_video_pixels),
         *(("-reinit_filter:v", "0", "-noautorotate") if _has_one_graph(facts) else ()),
         "-apply_cropping", "codec",  # the container's would be news to the facts
         "-f", facts.demuxer,
@@ -97,6 +99,8 @@ def open_source(facts: VideoFacts) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+# What a later frame may have, which nobody has looked at: decoders round sizes up before they compare.
+_ROUNDED_UP = 2
 # FFmpeg's own decoders of these leave out the transparency that WebM has beside the pictures.
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
@@ -123,6 +127,8 @@ def _shape(facts: VideoFacts, width: int, height: int, trim: str, *, filled: boo
 
     Frames of another shape than the film fit in the size; where it is `filled`, bars are beside them.
     """
+    # Decoders give frames in the order in which they are shown, and in MXF all last equally long.
+    in_order = f"setpts={facts.late}/TB+N/({facts.frame_rate}*TB)" if facts.disordered else ""
     # The whole frame at the field rate's half: the default would double the frames.
     deinterlace = "bwdif=mode=send_frame:deint=interlaced" if facts.interlaced else ""
     # Where the range changes alone, decoders of H.264 go on with a format that the scaler takes for full.
@@ -135,7 +141,7 @@ def _shape(facts: VideoFacts, width: int, height: int, trim: str, *, filled: boo
     bars = f"pad={width}:{height}:-1:-1:eval=frame" if filled else ""
     ready = in_range, visible, scaled, "setsar=1", _BT709, bars
     filters = (*ready, deinterlace, trim) if _has_one_graph(facts) else (deinterlace, trim, *ready)
-    return ",".join(filter(None, filters))
+    return ",".join(filter(None, (in_order, *filters)))
 
 
 def _has_one_graph(facts: VideoFacts) -> bool:
@@ -171,6 +177,9 @@ _CONSTANT_LUMINANCE, _ICTCP = 10, 14
 _OTHER_SDR_CURVES = frozenset({4, 5, 13})
 _WIDE_PRIMARIES = frozenset({4, 8, 9, 11, 12})
 _PRIMARIES = frozenset({1, 5, 6, 7, 22}) | _WIDE_PRIMARIES
+# What FFmpeg's scaler refuses: numbers without a meaning, and logarithms.
+_RESERVED = 3
+_UNKNOWN_CURVES = frozenset({_RESERVED, 9, 10})
 # Matrices that FFmpeg's scaler knows, and those that zscale knows besides. 0: the colours are RGB.
 _BY_SCALE = frozenset({0, 1, 4, 5, 6, 7, 9})
 _BY_ZSCALE = frozenset({8, _CONSTANT_LUMINANCE, 12, 13, _ICTCP})
@@ -178,11 +187,11 @@ _NUMBERS = {"bt709": 1, "smpte170m": 6}
 
 
 def _to_bt709(facts: VideoFacts, scale: str) -> str:
-    """Filters that scale, and bring colours to those of BT.709."""
+    """Filters that scale, and bring colours to those of BT.709. Raises JobError where none do."""
     kinds = dict.fromkeys(colours if _is_special(colours) else None for colours in facts.colours)
     special = next(iter(kinds))
-    if len(kinds) > 1 and not any(told.matrix in _BY_ZSCALE for told in facts.colours):
-        return f"{scale}:{_MANAGED}"  # each frame by what it says
+    if len(kinds) > 1:
+        return _each_by_itself(facts, scale)
     if special is None:
         # The scaler refuses curves that it does not know, though it leaves them as they are.
         return f"{_tagged(Colours(1, 1, 0))},{scale}:in_color_matrix={matrix_of(facts)}:{_SDR}"
@@ -196,6 +205,25 @@ def _to_bt709(facts: VideoFacts, scale: str) -> str:
             "zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
         )
     return f"{scaled},zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p"
+
+
+def _each_by_itself(facts: VideoFacts, scale: str) -> str:
+    """The same by what each frame says. Raises JobError where the scaler does not know what one does."""
+    is_hdr = any(told.transfer in _HDR_CURVES for told in facts.colours)
+    for told in facts.colours:
+        if (
+            told.primaries == _RESERVED
+            or told.matrix not in _BY_SCALE | {_UNTOLD}
+            or (is_hdr and told.transfer in _UNKNOWN_CURVES)
+        ):
+            raise JobError(
+                "unsupported_colours",
+                "The video's colours are coded in several ways, of which one cannot be read beside others "
+                f"(by ITU-T H.273: primaries {told.primaries}, transfer {told.transfer}, "
+                f"matrix {told.matrix}). Export it as HDR10, HLG or SDR throughout.",
+            )
+    alike = "" if is_hdr else "setparams=color_trc=bt709,"
+    return f"{alike}{scale}:{_MANAGED}"
 
 
 _SDR = "out_color_matrix=bt709:out_range=tv,format=yuv420p"
@@ -244,8 +272,17 @@ def _is_undefined(told: Colours) -> bool:
     return told.matrix == _CONSTANT_LUMINANCE and told.transfer in _HDR_CURVES
 
 
-def colours_warning(facts: VideoFacts) -> str:
-    """What a viewer should know of how colours were understood; "" where that is plain."""
+def _warning(facts: VideoFacts) -> str:
+    """What a viewer should know of how a film was understood; "" where that is plain."""
+    shown = {(each.across, each.down, each.width, each.height) for each in facts.changes}
+    shapes = ""
+    # FFmpeg takes the shape of pixels from the start of a film, and heeds no change of it alone.
+    if len({(across, down) for across, down, *_ in shown}) < len(shown):
+        shapes = "The shape of pixels changes on the way: parts of the video can be squeezed."
+    return " ".join(filter(None, (shapes, _colours_warning(facts))))
+
+
+def _colours_warning(facts: VideoFacts) -> str:
     if not any(map(_is_undefined, facts.colours)):
         return ""
     names = {_ICTCP: "ICtCp in SDR", _CONSTANT_LUMINANCE: "of constant luminance in HDR"}
@@ -679,7 +716,7 @@ def mp4(facts: VideoFacts, rendition: Rendition, output: str) -> Join:
         rendition.height,
         facts.seconds,
         facts.frames,
-        colours_warning(facts),
+        _warning(facts),
     )
 
 
@@ -694,7 +731,7 @@ def hls(facts: VideoFacts, rendition: Rendition) -> Hls:
         frame_rate=fps(facts),
         most_bits=max_bits_per_second(facts, rendition) + SOUND_BITS * has_sound,
         language=facts.audio_language if has_sound else None,
-        warning=colours_warning(facts),
+        warning=_warning(facts),
     )
 
 
@@ -719,7 +756,7 @@ def poster(facts: VideoFacts, output: str) -> Poster:
             _candidate(facts, facts.index, times, number, part)
             for number, part in enumerate(POSTER_AT)
         ]
-    return Poster(command, tuple(candidates), output, tuple(otherwise), colours_warning(facts))
+    return Poster(command, tuple(candidates), output, tuple(otherwise), _warning(facts))
 
 
 def _candidate(

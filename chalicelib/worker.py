@@ -88,7 +88,8 @@ def _run_claimed(
         plan = load_plan()
         made = _perform(job, plan, plan.task(task_id), invocation)
     except Exception as error:
-        if isinstance(error, JobError) and (row.last_error or not isinstance(error, TimedOut)):
+        again = isinstance(error, TimedOut) and not error.came_before(row.last_error)
+        if isinstance(error, JobError) and not again:
             logger.warning("The task cannot be done", error_code=error.code, error=error.detail)
             return ledger.fail_task(job.job_id, task_id, owner, jobs.failure(error))
         if failure := defect(error):

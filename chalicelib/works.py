@@ -109,25 +109,24 @@ def remux(work: Remux, folder: Path, budget: Budget) -> Path:
     """Copy the film in `folder`; the file. Raises JobError where its frames may not be at their times."""
     from chalicelib import ffmpeg
 
-    def run(args: Command) -> str:
+    def run(args: Command) -> None:
         delivered = ffmpeg.run(
             args, folder=folder, seconds=budget.seconds(), memory_bytes=budget.memory_bytes
         )
-        return delivered.said
+        said = delivered.said.splitlines()
+        doubts = [line for line in said if not any(harmless in line for harmless in _HARMLESS)]
+        if doubts:
+            logger.warning("The copy is not to be trusted", stderr=doubts)
+            raise JobError("copy_not_exact", "FFmpeg has doubts about its times.")
 
-    said = run(work.args)
-    doubts = [
-        line for line in said.splitlines() if not any(harmless in line for harmless in _HARMLESS)
-    ]
-    if doubts:
-        logger.warning("The copy is not to be trusted", stderr=doubts)
-        raise JobError("copy_not_exact", "FFmpeg has doubts about its times.")
+    run(work.args)
     if work.again:
         frames = folder / SOUND_FRAMES
-        if frames.stat().st_size and len(adts.kinds(_mapped(frames))) > 1:
+        changes = frames.stat().st_size and len(adts.kinds(_mapped(frames))) > 1
+        frames.unlink()
+        if changes:
             logger.info("The sound changes on the way: it is decoded for the copy")
             run(work.again)
-        frames.unlink()
     return folder / work.args[-1]
 
 
@@ -186,11 +185,11 @@ def _encoded(
         if has_frames and not latest.faults:
             return latest
         logger.info("Not exact", faults=latest.faults)
-        # Those of a run-up are counted, too, though they are none of the chunk's.
-        faults = min(latest.faults, found.faults) if found else latest.faults
-        if found is None or has_frames or not _has_its_frames(exact, found):
+        if found is None or not _has_its_frames(exact, found):
             found = latest
-        found = found._replace(faults=faults)
+        elif has_frames:
+            # Those of a run-up are counted, too, though they are none of the chunk's.
+            found = latest._replace(faults=min(latest.faults, found.faults))
     if found is None:
         assert failed
         raise failed

@@ -46,12 +46,12 @@ def sixteen_bit(image: Image.Image) -> Any:
 
 
 def png(samples: Any, *chunks: bytes) -> bytes:
-    """A PNG of 8 or 16 bits, grey or RGB, with chunks before its pixels."""
+    """A PNG of 8 or 16 bits, grey, RGB or RGBA, with chunks before its pixels."""
     height, width, channels = (*samples.shape, 1)[:3]
     bits = 8 * samples.dtype.itemsize
     rows = samples.astype(f">u{bits // 8}").reshape(height, -1)
     pixels = b"".join(b"\0" + row.tobytes() for row in rows)
-    head = struct.pack(">IIBB3x", width, height, bits, 2 if channels == 3 else 0)
+    head = struct.pack(">IIBB3x", width, height, bits, {1: 0, 3: 2, 4: 6}[channels])
     return (
         b"\x89PNG\r\n\x1a\n"
         + png_chunk(b"IHDR", head)

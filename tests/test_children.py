@@ -68,8 +68,9 @@ def die(number: int) -> Callable[[], bytes]:
 
 
 def test_a_crash_is_the_inputs_fault_and_a_kill_is_not() -> None:
-    with pytest.raises(JobError, match="crash"):
+    with pytest.raises(JobError, match="crash") as refusal:
         call(die(signal.SIGSEGV))
+    assert refusal.value.code == "decoder_crashed"
     with pytest.raises(Transient):
         call(die(signal.SIGKILL))
 
@@ -181,12 +182,12 @@ def fail(error: Exception) -> Callable[[], bytes]:
     return job
 
 
-def test_what_a_decoder_did_not_expect_is_the_systems_fault_or_the_files() -> None:
+def test_what_a_decoder_did_not_expect_is_the_systems_fault_or_ours() -> None:
     with pytest.raises(Transient, match="No space left"):
         call(fail(OSError(errno.ENOSPC, "full")))
     with pytest.raises(JobError) as refusal:
         call(fail(ZeroDivisionError()))
-    assert refusal.value.code == "decoder_crashed"
+    assert refusal.value.code == "defect"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is full")

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import pytest
 
-from chalicelib import probe
+from chalicelib import child, intake, probe, remux, works
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
 from infra import samples
@@ -38,6 +38,17 @@ def shown(path: Path) -> list[float]:
     return [time - times[0] for time in times]
 
 
+def numbers(path: Path) -> list[int]:
+    """Which frame each one is, of COUNTED."""
+    with av.open(str(path)) as container:
+        return [
+            round((float(frame.to_ndarray()[: frame.height].mean()) - 20) / 4)
+            for frame in container.decode(video=0)
+        ]
+
+
+# Every frame is brighter than the one before.
+COUNTED = ("-vf", "geq=lum=20+4*N:cb=128:cr=128,format=yuv420p", "-c:v", "libx264")
 MPEG2 = ("-c:v", "mpeg2video", "-bf", "2", "-g", "12", "-b:v", "3M", "-pix_fmt", "yuv420p")
 PCM = ("-c:a", "pcm_s16le")
 
@@ -104,15 +115,58 @@ def test_what_broadcasters_send_is_taken(
             assert len(container.streams.audio) == bool(sounds)
 
 
-def test_a_raw_stream_is_counted_however_large(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "output",
+    [
+        ("-bf", "2"),
+        *(
+            pytest.param(output, marks=variants)
+            for output in [
+                ("-bf", "3", "-x264-params", "b-adapt=0:b-pyramid=normal"),
+                ("-bf", "0"),
+                ("-g", "1", "-pix_fmt", "yuv422p10le"),
+                ("-bf", "2", "-flags", "+ilme+ildct", "-x264-params", "tff=1"),
+            ]
+        ),
+    ],
+)
+def test_frames_of_an_mxf_that_are_reordered_are_shown_in_time(
+    tmp_path: Path, output: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(probe, "COUNT_BYTES", 0)
-    path = tmp_path / "raw.m2v"
-    made(path, *MPEG2)
+    path = tmp_path / "film.mxf"
+    made(path, *COUNTED, "-g", "12", *PCM, *output, seconds=2, sounds=1)
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
-    assert facts.seconds == pytest.approx(3, abs=0.05)
+    # A copy would have the times of the container.
+    assert bool(remux.obstacle(facts, 0)) == ("2" in output or "3" in output)
+    result = run(path, tmp_path / "made", "transcode_720p")["transcode_720p"]
+    assert shown(result.path) == pytest.approx([number / 25 for number in range(50)], abs=0.001)
+    assert numbers(result.path) == list(range(50))
+    with av.open(str(result.path)) as container:
+        sound, pictures = container.streams.audio[0], container.streams.video[0]
+        assert abs((pictures.start_time or 0) * pictures.time_base) < 0.03
+        assert abs((sound.start_time or 0) * sound.time_base) < 0.03
+
+
+def test_a_raw_stream_that_is_too_large_to_be_counted_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "raw.m2v"
+    made(path, *MPEG2)
+    path.write_bytes(30 * path.read_bytes())
+    size = path.stat().st_size
+    monkeypatch.setattr(probe, "COUNT_BYTES", size - 1)
+    fetched = 0
+
+    def read(start: int, length: int) -> bytes:
+        nonlocal fetched
+        fetched += length
+        return path.read_bytes()[start : start + length]
+
+    with pytest.raises(JobError, match=f"has {size} bytes; at most {size - 1}") as refusal:
+        intake.inspect(read, size, works.Budget(lambda: 20.0, 2 * 1024**3))
+    assert refusal.value.code == "source_too_large"
+    assert fetched < size - child.BLOCK_BYTES
 
 
 def attached(path: Path, fonts: int, *, kind: str = "font/ttf") -> None:

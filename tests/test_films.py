@@ -15,6 +15,7 @@ from chalicelib import remux, works
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
 from chalicelib.planning import make_plan
+from chalicelib.settings import settings
 from chalicelib.steps import find_steps
 from infra.samples import run_ffmpeg
 from tests.local import carry_out, copy_of, facts_of, run
@@ -203,6 +204,77 @@ def test_every_frame_of_a_film_that_changes_keeps_its_shape_and_colours_and_has_
             abs(poster.width / poster.height - across / down) < 0.05
             for across, down in map(shown, parts)
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("film.ts", MPEG2),
+        pytest.param("film.ts", a().codec, marks=variants),
+        pytest.param("film.mkv", a().codec, marks=variants),
+    ],
+)
+def test_pixels_whose_shape_alone_changes_are_warned_of(
+    tmp_path: Path, name: str, codec: tuple[str, ...]
+) -> None:
+    path = tmp_path / name
+    join(path, a(codec=codec, sar="16/15"), b(codec=codec, sar="4/5"))
+    for result in run(path, tmp_path / "made", "thumbnail", "transcode_720p").values():
+        assert "shape of pixels changes" in result.made.warning
+
+
+def test_curves_that_nobody_knows_are_taken_for_those_of_sdr_where_colours_change(
+    tmp_path: Path,
+) -> None:
+    join(tmp_path / "film.ts", a(), Part(WHITE, matrix=9, primaries=9, transfer=9))
+    made = run(tmp_path / "film.ts", tmp_path / "made", "transcode_720p")["transcode_720p"]
+    first, *_, last = seen(made.path)
+    assert near(first[48, 80], SAND)
+    assert near(last[48, 80], WHITE)
+
+
+@pytest.mark.parametrize(
+    ("primaries", "transfer", "matrix"),
+    [(1, 1, 8), *(pytest.param(*told, marks=variants) for told in [(9, 16, 14), (1, 1, 12)])],
+)
+@pytest.mark.parametrize("is_first", [False, True])
+def test_rare_colours_that_change_on_the_way_are_refused_as_that(
+    tmp_path: Path, primaries: int, transfer: int, matrix: int, is_first: bool
+) -> None:
+    path = tmp_path / "film.ts"
+    usual, rare = (path.with_stem(f"part_{n}") for n in ((1, 0) if is_first else (0, 1)))
+    a(primaries=9, matrix=9).make(usual)
+    told = f"colour_primaries={primaries}:transfer_characteristics={transfer}"
+    b(matrix=1).make(rare, "-bsf:v", f"h264_metadata={told}:matrix_coefficients={matrix}")
+    joined(path, 2, as_bytes=True)
+    wanted = f"primaries {primaries}, transfer {transfer}, matrix {matrix}"
+    with pytest.raises(JobError, match=wanted) as refusal:
+        run(path, tmp_path / "made", "transcode_720p")
+    assert refusal.value.code == "unsupported_colours"
+
+
+def in_one_track(path: Path, *parts: Part) -> None:
+    """H.264 that changes within a track, whose description is that of the first."""
+    raw = path.with_suffix(".h264")
+    raw.write_bytes(b"")
+    for part in parts:
+        part.make(path.with_name("part.h264"))
+        raw.write_bytes(raw.read_bytes() + path.with_name("part.h264").read_bytes())
+    run_ffmpeg("-r", "25", "-i", str(raw), "-c", "copy", str(path))
+
+
+def test_frames_that_are_larger_than_films_may_be_are_not_decoded_where_nobody_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "film.mp4"
+    in_one_track(path, a(frames=100), b(size=(640, 384), frames=10), a(frames=150))
+    with monkeypatch.context() as patch:
+        patch.setenv("SLUICE_MAX_VIDEO_PIXELS", "20000")
+        settings.cache_clear()
+        made = run(path, tmp_path / "made", "transcode_720p")["transcode_720p"]
+    settings.cache_clear()
+    assert "96.0% of the video could be decoded" in made.made.warning
+    assert all(near(frame[48, 80], SAND) for frame in seen(made.path))
 
 
 @variants

@@ -39,6 +39,7 @@ from chalicelib import (
     ledger,
     mp4,
     planning,
+    probe,
     queues,
     renditions,
 )
@@ -46,7 +47,7 @@ from chalicelib.api import FromKeyRequest, PresignRequest
 from chalicelib.errors import JobError, TimedOut, defect
 from chalicelib.ledger import Claim
 from chalicelib.media import Facts
-from chalicelib.plan import GENERATION, Plan, work_folder
+from chalicelib.plan import GENERATION, Plan, Source, work_folder
 from chalicelib.queues import StartMessage
 from chalicelib.rows import FAILURE, STARTED, SUCCESS, Job, Output, Row, StepState, TaskRow
 from chalicelib.settings import queue_url, settings
@@ -647,6 +648,15 @@ def test_a_bug_of_planning_ends_the_job_at_once(
     assert "(ZeroDivisionError)" in job.error
 
 
+def test_a_bug_of_looking_at_a_file_ends_the_job_at_once(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "_MOST_EARLY_SECONDS", None)
+    assert deliver("intake", drop("a.mp4", sample("small.mp4").read_bytes())) == []
+    job = only_job()
+    assert (job.status, job.error_code) == (FAILURE, "defect")
+
+
 def test_what_fails_while_the_world_is_asked_is_no_bug_of_ours() -> None:
     def raised(module: str, error: Exception) -> JobError | None:
         names: dict[str, Any] = {"__name__": module}
@@ -674,6 +684,22 @@ def test_a_limit_by_the_clock_is_tried_once_more(sample: Sample) -> None:
     assert only_job().status == STARTED
     pause_for(-1, job_id, "720p.0")
     assert deliver("encode", body, receives=20, seconds=0.01) == []
+    assert only_job().error_code == "step_timeout"
+
+
+def test_a_limit_by_the_clock_is_tried_once_more_after_a_failure_of_another_kind(
+    sample: Sample,
+) -> None:
+    deliver("intake", drop("a.mp4", sample("small.mp4").read_bytes(), pipeline="transcode_720p"))
+    job_id = only_job().id
+    body = message(job_id, "720p.0")
+    take("encode")
+    ledger.claim_task(job_id, "720p.0", "unlucky", 60)
+    ledger.release_task(job_id, "720p.0", "unlucky", "AWS answered SlowDown to PutObject.", 0)
+    for _ in range(2):
+        assert only_job().status == STARTED
+        deliver("encode", body, receives=20, seconds=0.01)
+        pause_for(-1, job_id, "720p.0")
     assert only_job().error_code == "step_timeout"
 
 
@@ -1358,6 +1384,30 @@ def test_a_copy_that_cannot_be_read_is_not_used(mkv: bytes, tmp_path: Path) -> N
     drain()
     assert only_job().status == SUCCESS
     assert "its copy cannot be read" in only_job().encoding
+
+
+@pytest.mark.parametrize("slow", [1, 2])
+def test_a_look_at_a_copy_that_takes_too_long_is_taken_once_more(
+    mkv: bytes, monkeypatch: pytest.MonkeyPatch, slow: int
+) -> None:
+    _, _, body = copying(mkv)
+    assert deliver("encode", body) == []
+    (again,) = take("intake")
+    took = iter([15, 12.5][:slow])
+    look = intake.inspect_source
+
+    def inspect_source(source: Source, *args: Any) -> Any:
+        if source.is_copy and (seconds := next(took, None)):
+            raise TimedOut("decoder_timeout", f"Reading the file took longer than {seconds} s.")
+        return look(source, *args)
+
+    monkeypatch.setattr(intake, "inspect_source", inspect_source)
+    assert deliver("intake", again) == [again]
+    assert deliver("intake", again, receives=2) == []
+    drain()
+    job = only_job()
+    assert job.status == SUCCESS
+    assert ("its copy cannot be read" in job.encoding) == (slow == 2)
 
 
 def test_a_copy_whose_worker_died_is_sent_for_again_by_the_sweep(mkv: bytes) -> None:

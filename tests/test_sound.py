@@ -14,7 +14,7 @@ import msgspec
 import numpy
 import pytest
 
-from chalicelib import probe, remux, renditions
+from chalicelib import adts, probe, remux, renditions
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
 from chalicelib.plan import Plan, Sound
@@ -204,6 +204,45 @@ def test_aac_that_changes_is_decoded_for_a_copy(tmp_path: Path, first: str, seco
         results = carry_out(plan, copy, tmp_path / "made")
     for channel in samples_of(results["transcode_720p"].path):
         check_tones(channel, pieces)
+
+
+def frame_of(channels: int, size: int = 40) -> bytes:
+    """An ADTS frame of AAC-LC at 48 kHz, which holds nothing."""
+    fields = 0xFFF1 << 40 | 1 << 38 | 3 << 34 | channels << 30 | size << 13
+    return fields.to_bytes(7).ljust(size, b"\xff")
+
+
+def test_frames_behind_a_damaged_one_are_looked_at_too() -> None:
+    stereo, mono = frame_of(2), frame_of(1)
+    assert adts.kinds(5 * stereo) == {(1, 3, 2)}
+    for damage in (bytes(40), stereo[:30], stereo[:4] + b"\xff" + stereo[5:], mono[7:]):
+        assert adts.kinds(3 * stereo + damage + 3 * mono) == {(1, 3, 2), (1, 3, 1)}
+        assert adts.kinds(3 * stereo + damage + 3 * stereo) == {(1, 3, 2)}
+    assert adts.kinds(bytes(100)) == adts.kinds(b"\xff") == set()
+
+
+def test_a_copy_whose_sound_cannot_be_decoded_is_not_trusted(tmp_path: Path) -> None:
+    path = tmp_path / "tv.ts"
+    sound = joined(tmp_path, "aac", PHONE)
+    content = bytearray(sound.read_bytes())
+    frame = content.index(b"\xff\xf1", len(content) // 4)
+    for number in range(frame + 8, content.index(b"\xff\xf1", frame + 8)):
+        content[number] = (
+            7 * content[number] + 13 & 0x7F
+        )  # no header, and nothing that can be decoded
+    sound.write_bytes(content)
+    film(path, "-i", str(sound), *H264, "-c:a", "copy", seconds=7)
+    with pytest.raises(JobError):
+        copy_of(path, tmp_path / "copy")
+
+
+def test_room_on_the_disk_is_kept_for_sound_that_may_be_decoded() -> None:
+    facts = VideoFacts(
+        "mpegts", 1920, 1080, 7200.0, None, "25", 90000, 0, 1, video_codec="h264", audio_codec="aac"
+    )
+    size = (remux.DISK_BYTES - 1024**3) // 2
+    assert "too large" in remux.obstacle(facts, size)
+    assert remux.obstacle(facts.__replace__(audio_codec="ac3"), size) == ""
 
 
 # ── level ───────────────────────────────────────────────────────────────────────────────────────
