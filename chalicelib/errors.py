@@ -10,7 +10,8 @@ SluiceError                 `code` is stable, `str(error)` is a sentence meant f
 │   ├── UnsupportedType     415
 │   └── Unprocessable       422
 ├── JobError                permanent: ends the step, or before there are steps the job, as FAILURE
-│   └── TimedOut            by the clock: the machine may have been busy, so that it is tried once more
+│   ├── TimedOut            by the clock: the machine may have been busy, so that it is tried once more
+│   └── Crashed             a decoder did what none does: it may have been taken over
 └── Transient               the world is broken, not the input: the message is retried, then dead-lettered
 """
 
@@ -84,6 +85,10 @@ class JobError(SluiceError):
 
 class TimedOut(JobError):
     """The work took longer than it may. Trying again once may help."""
+
+
+class Crashed(JobError):
+    """A decoder died of its input, or said what no decoder says."""
 
 
 class Transient(SluiceError):

@@ -6,6 +6,7 @@ import hashlib
 from array import array
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import NamedTuple
 
 import msgspec
 
@@ -168,6 +169,16 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
 
 
 Facts = ImageFacts | VideoFacts
+
+
+class Interest(NamedTuple):
+    """What there is to see in a frame: how much its brightness varies, and how bright it is, of 255.
+
+    Of two, the one that compares higher shows more.
+    """
+
+    spread: float
+    brightness: float
 
 
 def rhythm(times: Iterable[int]) -> str:
