@@ -82,7 +82,7 @@ def _forkserver(_: int) -> _Forkserver:
 
 def start(module: str) -> None:
     """Let the process begin that children are forked from, and import what they need, beside what we do."""
-    _forkserver(os.getpid()).control.send(forkserver.order(module, None))
+    forkserver.send(_forkserver(os.getpid()).control, module)
 
 
 def stop() -> None:
@@ -119,7 +119,7 @@ class Child:
     def _told(self, seconds: float) -> bytes | None:
         self._control.settimeout(seconds)
         try:
-            return self._control.recv(forkserver.ORDER_BYTES)
+            return self._control.recv(forkserver.MESSAGE_BYTES)
         except TimeoutError:
             return None
         except OSError:
@@ -139,7 +139,7 @@ def forked(
         child = Child(server.control)
         try:
             server.control.settimeout(_PATIENCE_SECONDS)
-            socket.send_fds(server.control, [forkserver.order(module, run, *args)], descriptors)
+            forkserver.send(server.control, module, run, descriptors, args)
             try:
                 yield child
             finally:
@@ -236,9 +236,8 @@ def _ask(wanted: _Wanted, run: Callable[..., None], descriptors: Sequence[int], 
         deadline = time.monotonic() + wanted.seconds
         end = time.monotonic() + wanted.most_seconds
         while True:
-            ours.settimeout(max(0.001, min(deadline, end) - time.monotonic()))
             try:
-                message = _message(ours, child)
+                message = _message(ours, child, min(deadline, end) - time.monotonic())
             except TimeoutError:
                 if end < deadline:
                     detail = "The file could not be read in time."
@@ -266,8 +265,11 @@ def _ask(wanted: _Wanted, run: Callable[..., None], descriptors: Sequence[int], 
                     raise crashed()
 
 
-def _message(ours: socket.socket, child: Child) -> decoder.Message:
+def _message(ours: socket.socket, child: Child, seconds: float) -> decoder.Message:
     """What a child says next: a message comes as a whole, or not at all. Raises TimeoutError."""
+    if seconds <= 0:  # also where it never stops
+        raise TimeoutError
+    ours.settimeout(seconds)
     try:
         told = ours.recv(decoder.MESSAGE_BYTES)
     except ConnectionError:

@@ -15,26 +15,36 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from chalicelib import walls
 
-ORDER_BYTES = 2**16
-END = b"end"
+MESSAGE_BYTES = 64
+BEGIN, END = b"begin", b"end"
 # What a fork ends with that has not become what it should be.
 NOT_RUN = 126
 _MOST_SECONDS = 5.0
 
 
-def order(module: str, run: Callable[..., None] | None, *args: Any) -> bytes:
-    """What the worker sends with descriptors: what to import; and what to run in a fork, if anything.
+def send(
+    control: socket.socket,
+    module: str,
+    run: Callable[..., None] | None = None,
+    descriptors: Sequence[int] = (),
+    args: tuple[Any, ...] = (),
+) -> None:
+    """As a worker: what to import, and what to run in a fork, if anything.
 
-    It is called with its parent, the descriptors, and `args`.
+    That is called with its parent, the descriptors, and `args`.
     """
-    return pickle.dumps((module, run, args))
+    # A message can be no longer than the system allows.
+    with os.fdopen(os.memfd_create("order"), "w+b", 0) as order:
+        order.write(pickle.dumps((module, run, args)))
+        order.seek(0)
+        socket.send_fds(control, [BEGIN], [order.fileno(), *descriptors])
 
 
 def main(socket_number: int) -> None:
@@ -42,12 +52,13 @@ def main(socket_number: int) -> None:
     walls.adopt()
     with socket.socket(fileno=socket_number) as control:
         while True:
-            message, descriptors, *_ = socket.recv_fds(control, ORDER_BYTES, 8)
+            message, descriptors, *_ = socket.recv_fds(control, MESSAGE_BYTES, 8)
             if not message:
                 return
             if message == END:  # of one that had ended by itself
                 continue
-            module, run, args = pickle.loads(message)
+            with os.fdopen(descriptors.pop(0), "rb") as order:
+                module, run, args = pickle.load(order)
             importlib.import_module(module)
             if run is not None:
                 control.send(b"%d" % _forked(control, descriptors, run, args))

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import IO
 
+import msgspec
+
+from chalicelib.decoder import Wanted
 from chalicelib.errors import JobError
+from chalicelib.media import VideoFacts
 
 
 def echo(content: bytes) -> bytes:
@@ -18,6 +23,10 @@ def environment() -> tuple[dict[str, str], bytes, bytes]:
     """What it has, what it began with, and what its input says."""
     print("this must not be seen")
     return dict(os.environ), Path("/proc/self/environ").read_bytes(), os.read(0, 10)
+
+
+def parent() -> int:
+    return os.getppid()
 
 
 def descriptors() -> list[str]:
@@ -75,3 +84,51 @@ def whole(source: IO[bytes]) -> bytes:
 
 def four_blocks(source: IO[bytes]) -> int:
     return sum(len(source.read(1024**2)) for _ in range(4))
+
+
+# ── that were taken over ────────────────────────────────────────────────────────────────────────
+
+
+def _descriptor(kind: str) -> int:
+    """Of its own, what such a link leads to."""
+    return next(
+        int(path.name)
+        for path in Path("/proc/self/fd").iterdir()
+        if os.path.lexists(path) and re.match(kind, str(path.readlink()))
+    )
+
+
+def say(messages: list[bytes]) -> bytes:
+    """Something else than it should; then nothing more."""
+    for message in messages:
+        os.write(_descriptor("socket:"), message)
+    return hang()
+
+
+def say_endlessly(source: IO[bytes]) -> bytes:
+    """Wants what it does not take."""
+    while True:
+        os.write(_descriptor("socket:"), msgspec.msgpack.encode(Wanted(0, 1)))
+
+
+def want(_: IO[bytes], start: int, length: int) -> bytes:
+    return say([msgspec.msgpack.encode({"type": "Wanted", "start": start, "length": length})])
+
+
+def answer_at_length(length: int) -> bytes:
+    """By a file of holes."""
+    answer = _descriptor("/tmp/")
+    os.ftruncate(answer, length)
+    os.lseek(answer, 0, os.SEEK_END)
+    return b""
+
+
+def cut_off_memory(_: IO[bytes]) -> bytes:
+    os.ftruncate(_descriptor("/memfd:"), 0)
+    return b""
+
+
+def forged(_: IO[bytes], demuxer: str, field: str, value: object) -> object:
+    """Facts of a film, with one that is none."""
+    facts = VideoFacts(demuxer, 640, 360, 10.0, 250, "25", 12800, 0, None)
+    return msgspec.to_builtins(facts) | {field: value}

@@ -1,7 +1,7 @@
 """What a decoder tries that was taken over: forked, or in FFmpeg's place; and the worker that it is tried on.
 
-`python -m tests.taken_over` is that worker, and tells by JSON what each of the two has reached. It has a secret
-in its environment and in its memory, and a server on loopback, as Lambda has one.
+`python -m tests.taken_over` is that worker, and tells by JSON what each of the two has reached. It has a
+secret in its environment and in its memory, and a server on loopback, as Lambda has one.
 """
 
 from __future__ import annotations

@@ -55,6 +55,8 @@ def call_with_source(
 
 def test_a_child_answers() -> None:
     assert call("echo", b"ok\0then") == b"ok\0then"
+    long = os.urandom(2**20)
+    assert call("echo", long) == long
 
 
 def test_a_child_has_no_environment_and_no_standard_files() -> None:
