@@ -61,7 +61,8 @@ def main(socket_number: int) -> None:
                 module, run, args = pickle.load(order)
             importlib.import_module(module)
             if run is not None:
-                control.send(b"%d" % _forked(control, descriptors, run, args))
+                status = _forked(control, descriptors, run, args)
+                os.write(socket_number, b"%d" % status)
 
 
 def _forked(
