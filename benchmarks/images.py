@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageChops
 
 from benchmarks.figures import Figure
-from chalicelib.works import asset
+from chalicelib.works import ASSETS
 from infra import cloud, samples
 from infra.client import Client
 from infra.paths import LOCAL
@@ -70,7 +70,7 @@ def bare_pillow(source: Path, folder: Path) -> float:
     with Image.open(source) as image:
         image.thumbnail((512, 512), Image.Resampling.LANCZOS)
         image.save(folder / "bare_thumb.jpg", quality=85, optimize=True, progressive=True)
-    with Image.open(source) as image, Image.open(asset("watermark.png")) as drawn:
+    with Image.open(source) as image, Image.open(ASSETS / "watermark.png") as drawn:
         width = round(image.width * 0.22)
         mark = drawn.convert("RGBA").resize((width, round(drawn.height * width / drawn.width)))
         at = image.width - mark.width - 100, image.height - mark.height - 100

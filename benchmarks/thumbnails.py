@@ -27,7 +27,7 @@ from benchmarks.machine import stand_in_for_lambda
 stand_in_for_lambda()
 import shutil, tempfile
 from pathlib import Path
-from chalicelib import handlers, pictures, worker, works
+from chalicelib import child, handlers, worker, works
 from chalicelib.plan import Pictures, Thumbnail
 work = Pictures("JPEG", {"thumbnail": Thumbnail(512, "thumb.jpg")})
 folder = Path(tempfile.mkdtemp())
@@ -37,6 +37,7 @@ def make(source, target):
     works.draw(work, folder, works.Budget(lambda: 60.0, 1769 * 1024**2))
 def done():
     shutil.rmtree(folder)
+    child.stop()
 """
 _PILLOW = """\
 from PIL import Image
@@ -75,9 +76,9 @@ for _ in range({runs} + 1):
     make(SOURCE, TARGET)
     times.append(time.perf_counter() - started)
 own = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])  # since exec, unlike ru_maxrss
-peak = max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 if "done" in dir():
     done()
+peak = max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 print(json.dumps([times[1:], peak / 1024]))
 """
 

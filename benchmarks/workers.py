@@ -26,7 +26,7 @@ import json, resource, time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import msgspec
-from chalicelib import excerpt, handlers, worker, works
+from chalicelib import child, excerpt, handlers, worker, works
 from chalicelib.plan import Plan
 film, stored, rows, task_id = sys.argv[1:]
 plan = msgspec.json.decode(Path(stored).read_bytes(), type=Plan)
@@ -52,6 +52,7 @@ with TemporaryDirectory() as scratch:
     seconds = time.monotonic() - began
     disk = sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
 own = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])  # since exec, unlike ru_maxrss
+child.stop()
 theirs = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 print(json.dumps([own * 1024, theirs * 1024, disk, seconds]))
 """

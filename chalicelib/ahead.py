@@ -9,7 +9,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from chalicelib import child, excerpt
+from chalicelib import decoder, excerpt
 from chalicelib.excerpt import Packed
 from chalicelib.tables import (
     Box,
@@ -23,7 +23,7 @@ from chalicelib.tables import (
 )
 
 # As much as a child keeps of a file, wherever it begins.
-MOST_BYTES = (child.BLOCKS_KEPT - 2) * child.BLOCK_BYTES
+MOST_BYTES = (decoder.BLOCKS_KEPT - 2) * decoder.BLOCK_BYTES
 # A file has a handful of boxes, and a fragmented one thousands.
 _MOST_BOXES = 64
 # Key frames of sound: each packet is decoded alone.

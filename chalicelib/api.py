@@ -206,7 +206,7 @@ def _waiting_job(ticket: Ticket, original: Original, head: bytes, names: Sequenc
 def estimate(caller: str, request: FromKeyRequest, context: Any) -> EstimateView:
     """What a job for a file that is there would use and cost: looked at and planned, and nothing written."""
     from chalicelib import estimating, intake, remux
-    from chalicelib.child import BLOCK_BYTES
+    from chalicelib.decoder import BLOCK_BYTES
     from chalicelib.handlers import Invocation
     from chalicelib.plan import Source
     from chalicelib.planning import make_plan

@@ -1,311 +1,312 @@
-"""Children in which foreign bytes are decoded: limited, without our environment, dead when we are."""
+"""Children in which foreign bytes are decoded: forked from a process that knows nothing of us, behind walls,
+limited, dead when we are. What comes back from them is not believed."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import io
+import atexit
+import errno
+import fcntl
 import mmap
-import multiprocessing
 import os
-import resource
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
 import time
-import traceback
-from collections.abc import Buffer, Callable
-from functools import lru_cache
-from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import IO
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from threading import Lock
+from typing import Any, NamedTuple
 
-from chalicelib.errors import JobError, SluiceError, TimedOut, Transient, fault_of_ours
+import msgspec
+
+from chalicelib import decoder, forkserver, walls
+from chalicelib.codes import FAILURES
+from chalicelib.errors import Crashed, JobError, SluiceError, TimedOut, Transient, fault_of_ours
 from chalicelib.watch import logger
 
-BLOCK_BYTES = 1024**2
-# Demuxers go to and fro, in fragmented files between every two packets.
-BLOCKS_KEPT = 32
-_MOST_BLOCKS_AT_ONCE = 8
-_PR_SET_PDEATHSIG = 1
-# Of mallopt(3); glibc below 2.35, as Lambda has it, takes no larger one.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_MOST_MMAP_THRESHOLD = 2**25
-# Where functions share a machine, who answers comes before who computes.
-_NICENESS = 10
-_libc = ctypes.CDLL(None)
+# How long the forkserver may take to say that a child has ended: it is as busy as the machine.
+_PATIENCE_SECONDS = 20.0
+# And a child to end that says nothing any more.
+_DYING_SECONDS = 5.0
+# Where a Python of its own finds its libraries. Nothing else of our environment is handed on.
+_HANDED_ON = ("LD_LIBRARY_PATH",)
+_PROGRAM = """\
+import sys
+sys.path[:] = sys.argv[2:]
+from chalicelib import forkserver
+forkserver.main(int(sys.argv[1]))
+"""
 
 
-def confine(memory_bytes: int) -> Callable[[], None]:
-    """What a child does first: die with its parent, dump no core, take no more than its share.
+class _Forkserver:
+    """A process that forks one child after the other."""
 
-    For `preexec_fn`; everything is looked up before the fork.
+    def __init__(self) -> None:
+        # Before anyone can look: children are of the same user.
+        walls.hide()
+        if not walls.can_filter():
+            logger.warning("The kernel filters no system calls: decoders can reach the network")
+        self.lock = Lock()
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable, "-I", "-S", "-B", "-c", _PROGRAM,
+                    str(theirs.fileno()),
+                    *sys.path,
+                ],
+                env={name: os.environ[name] for name in _HANDED_ON if name in os.environ},
+                stdin=subprocess.DEVNULL,
+                # In the local cloud it is the worker's own protocol pipe.
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )  # fmt: skip
+
+    def close(self) -> None:
+        self.control.close()
+        self._process.kill()
+        self._process.wait()
+
+
+@cache
+def _forkserver(_: int) -> _Forkserver:
+    """That of this process, by its number: a fork of ours has another one."""
+    server = _Forkserver()
+    atexit.register(server.close)
+    return server
+
+
+def start(module: str) -> None:
+    """Let the process begin that children are forked from, and import what they need, beside what we do."""
+    forkserver.send(_forkserver(os.getpid()).control, module)
+
+
+def stop() -> None:
+    """Let it end, and what it knows with it; the next child has another one."""
+    _forkserver(os.getpid()).close()
+    _forkserver.cache_clear()
+
+
+class Child:
+    """A child that runs."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._status: int | None = None
+        self.was_killed = False  # by us
+
+    def end(self, seconds: float = 0.0) -> int:
+        """How it ended, as subprocess has it, once it has by itself, or has been killed after `seconds`.
+
+        Then nothing is there any more that it has begun. Raises Transient where nobody knows.
+        """
+        if self._status is None:
+            told = self._told(seconds) if seconds > 0 else None
+            if told is None:
+                self.was_killed = True
+                with suppress(OSError):
+                    self._control.send(forkserver.END)
+                told = self._told(_PATIENCE_SECONDS)
+            if not told:
+                raise Transient("decoder_broken", "The process that starts decoders has ended.")
+            self._status = int(told)
+        return self._status
+
+    def _told(self, seconds: float) -> bytes | None:
+        self._control.settimeout(seconds)
+        try:
+            return self._control.recv(forkserver.MESSAGE_BYTES)
+        except TimeoutError:
+            return None
+        except OSError:
+            return b""
+
+
+@contextmanager
+def forked(
+    run: Callable[..., None], descriptors: Sequence[int], *args: Any, module: str = decoder.__name__
+) -> Iterator[Child]:
+    """A child that runs `run(parent, *descriptors, *args)`, until the end of this at the latest.
+
+    The `module` is imported once for all children.
     """
-    parent = os.getpid()
-    limits = (
-        (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, 256),
+    server = _forkserver(os.getpid())
+    with server.lock:
+        child = Child(server.control)
+        try:
+            server.control.settimeout(_PATIENCE_SECONDS)
+            forkserver.send(server.control, module, run, descriptors, args)
+            try:
+                yield child
+            finally:
+                child.end()
+        except (OSError, Transient, TimedOut, Crashed):
+            # It may have been taken over. The next one is forked from a process that it has never seen.
+            stop()
+            raise
+
+
+def crashed(kind: str = "file") -> Crashed:
+    return Crashed(
+        "decoder_crashed", f"The {kind} makes its decoder crash: it is damaged, or made to harm."
     )
 
-    def first() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before we had said that we would
-            os._exit(1)
-        for limit, value in limits:
-            resource.setrlimit(limit, (value, value))
-        os.nice(_NICENESS)
 
-    return first
+def call(job: str, *args: Any, returns: Any, seconds: float, memory_bytes: int) -> Any:
+    """What a job returns, computed in a child, if it is of that type.
 
-
-def call(
-    job: Callable[[], bytes],
-    *,
-    seconds: float,
-    memory_bytes: int,
-) -> bytes:
-    """What `job` returns, computed in a forked child.
-
-    Raises the SluiceError that `job` raises, as a JobError; JobError `defect` where it raises anything else,
+    A job is a function's name, `module:function`, for we need not import what children do. Raises the
+    SluiceError that it raises, as a JobError; JobError `defect` where it raises anything else,
     `decoder_crashed` where the child died of the input; TimedOut `decoder_timeout`; Transient where somebody
     else killed it.
     """
-    return _talk(lambda _: job(), None, seconds, seconds, memory_bytes)
+    wanted = _Wanted(job, returns, seconds, seconds)
+    return _ask(wanted, decoder.answer, [], memory_bytes, job, *args)
 
 
 def call_with_source(
-    job: Callable[[IO[bytes]], bytes],
+    job: str,
+    *args: Any,
+    returns: Any,
     read: Callable[[int, int], bytes],
     size: int,
-    *,
     seconds: float,
     most_seconds: float,
     memory_bytes: int,
-) -> bytes:
-    """Like `call`, for a `job` that reads a remote file of `size` bytes.
+) -> Any:
+    """Like `call`, of a job that is given a remote file of `size` bytes first.
 
     The child has no credentials: it asks for blocks, and `read(start, length)` fetches them here. What that
     takes is not the file's fault, and not counted in `seconds`. Transient where it all takes `most_seconds`.
     """
-    with mmap.mmap(-1, _MOST_BLOCKS_AT_ONCE * BLOCK_BYTES) as shared:
+    with _shared_memory() as (descriptor, shared):
 
-        def fetch(start: int, length: int) -> bytes:
-            block = read(start, min(length, len(shared)))
-            shared[: len(block)] = block
-            return str(len(block)).encode()
+        def fetch(block: decoder.Wanted) -> bytes:
+            if block.start + block.length > size:
+                raise crashed()
+            content = read(block.start, block.length)
+            shared[: len(content)] = content
+            return b"%d" % len(content)
 
-        return _talk(
-            lambda pipe: job(io.BufferedReader(_Remote(pipe, shared, size))),
-            fetch,
-            seconds,
-            most_seconds,
-            memory_bytes,
-        )
+        wanted = _Wanted(job, returns, seconds, most_seconds, fetch)
+        return _ask(wanted, decoder.answer_of_source, [descriptor], memory_bytes, size, job, *args)
 
 
-def _talk(
-    job: Callable[[Connection], bytes],
-    read: Callable[[int, int], bytes] | None,
-    seconds: float,
-    most_seconds: float,
-    memory_bytes: int,
-) -> bytes:
-    with tempfile.TemporaryFile() as result:  # of many megabytes, for which a pipe is a narrow way
-
-        def keep(pipe: Connection) -> None:
-            result.write(job(pipe))
-            result.flush()
-
-        def kept() -> bytes:
-            result.seek(0)
-            return result.read()
-
-        return _supervise(keep, kept, read, seconds, most_seconds, memory_bytes)
-
-
-def _supervise(
-    job: Callable[[Connection], None],
-    kept: Callable[[], bytes],
-    read: Callable[[int, int], bytes] | None,
-    seconds: float,
-    most_seconds: float,
-    memory_bytes: int,
-) -> bytes:
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("fork").Process(
-        target=_child,
-        args=(confine(memory_bytes + _untouched_bytes()), _first_environment(), job, theirs),
-        daemon=True,
-    )
-    sys.stdout.flush()
-    sys.stderr.flush()
-    process.start()
-    theirs.close()
-    deadline = time.monotonic() + seconds
-    end = time.monotonic() + most_seconds
-
-    def received() -> bytes:
-        if not ours.poll(max(0.0, min(deadline, end) - time.monotonic())):
-            if end < deadline:
-                raise Transient("slow_storage", "The file could not be read in time.")
-            detail = f"Reading the file took longer than the {seconds:g} s that it may take."
-            raise TimedOut("decoder_timeout", detail)
-        return ours.recv_bytes()
-
+@contextmanager
+def _shared_memory() -> Iterator[tuple[int, mmap.mmap]]:
+    """Of a size that nobody can change: who reads what another has cut off dies of it."""
+    descriptor = os.memfd_create("blocks", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        while True:
-            verdict, first, rest = received().split(b"\0", 2)
-            if verdict == b"ok":
-                return kept()  # while the child gives its memory back
-            if verdict == b"error":
-                raise JobError(first.decode(), rest.decode())
-            if verdict == b"broken":
-                raise _broken(int(first), rest.decode())
-            assert read is not None
-            asked = time.monotonic()
-            block = read(int(first), int(rest))
-            deadline += time.monotonic() - asked
-            ours.send_bytes(block)
-    except (EOFError, ConnectionError):
-        process.join()
-        raise _died(process.exitcode) from None
+        os.ftruncate(descriptor, decoder.MOST_BLOCKS_AT_ONCE * decoder.BLOCK_BYTES)
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+        with mmap.mmap(descriptor, 0) as shared:
+            yield descriptor, shared
     finally:
-        process.kill()
-        process.join()
-        ours.close()
+        os.close(descriptor)
 
 
-def keep_memory() -> None:
-    """What is freed is used again instead of given back: pages of large arrays are not zeroed each time."""
-    _libc.mallopt(_M_MMAP_THRESHOLD, _MOST_MMAP_THRESHOLD)
-    _libc.mallopt(_M_TRIM_THRESHOLD, 2**30)
+class _Wanted(NamedTuple):
+    """What a job is to return, and how long it may take, without and with what fetching takes."""
+
+    job: str
+    returns: Any
+    seconds: float
+    most_seconds: float
+    fetch: Callable[[decoder.Wanted], bytes] | None = None
 
 
-def _untouched_bytes() -> int:
-    """Address space that a fork takes over from us, and that holds no memory."""
-    size, resident = Path("/proc/self/statm").read_text().split()[:2]
-    return (int(size) - int(resident)) * resource.getpagesize()
+def _ask(wanted: _Wanted, run: Callable[..., None], descriptors: Sequence[int], *args: Any) -> Any:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with (
+        ours,
+        theirs,
+        tempfile.TemporaryFile() as answer,  # of many megabytes, for which a pipe is a narrow way
+        forked(
+            run,
+            [theirs.fileno(), answer.fileno(), *descriptors],
+            *args,
+            module=wanted.job.partition(":")[0],
+        ) as child,
+    ):
+        theirs.close()
+        deadline = time.monotonic() + wanted.seconds
+        end = time.monotonic() + wanted.most_seconds
+        while True:
+            try:
+                message = _message(ours, child, min(deadline, end) - time.monotonic())
+            except TimeoutError:
+                if end < deadline:
+                    detail = "The file could not be read in time."
+                    raise Transient("slow_storage", detail) from None
+                detail = (
+                    f"Reading the file took longer than the {wanted.seconds:g} s that it may take."
+                )
+                raise TimedOut("decoder_timeout", detail) from None
+            match message:
+                case decoder.Answered():
+                    return _content(
+                        answer.fileno(), wanted.returns
+                    )  # while the child gives its memory back
+                case decoder.Refused(code, detail) if code in FAILURES and detail.isprintable():
+                    raise JobError(code, detail)
+                case decoder.Broken(number, trace):
+                    raise _broken(number, trace)
+                case decoder.Wanted() if wanted.fetch:
+                    asked = time.monotonic()
+                    block = wanted.fetch(message)
+                    deadline += time.monotonic() - asked
+                    with suppress(OSError):  # what it says next, or does not, tells why
+                        ours.send(block)
+                case _:
+                    raise crashed()
 
 
-def _first_environment() -> tuple[int, int, int]:
-    """Where to write zeros, and how many: what /proc/self/environ shows, whatever became of it (proc(5))."""
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    start, end = int(fields[47]), int(fields[48])
-    return start, 0, end - start
-
-
-def _child(
-    first: Callable[[], None],
-    first_environment: tuple[int, int, int],
-    job: Callable[[Connection], None],
-    pipe: Connection,
-) -> None:
-    first()
-    gc.disable()  # it would write to, and so copy, what we share with our parent
-    os.environ.clear()  # no credential is within reach of a decoder
-    ctypes.memset(*first_environment)  # in a fork's own copy of it
-    # In the local cloud the standard files are the worker's own protocol pipes.
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
-        os.dup2(nowhere, standard)
+def _message(ours: socket.socket, child: Child, seconds: float) -> decoder.Message:
+    """What a child says next: a message comes as a whole, or not at all. Raises TimeoutError."""
+    if seconds <= 0:  # also where it never stops
+        raise TimeoutError
+    ours.settimeout(seconds)
     try:
-        job(pipe)
-        message = b"ok\0\0"
-    except SluiceError as error:
-        message = f"error\0{error.code}\0{error.detail}".encode()
-    except MemoryError:
-        # What was asked for is not known: a length that lies, or a picture that is large.
-        message = (
-            b"error\0decoder_memory\0"
-            b"The file asks for more memory than a decoder may take: it is damaged, or too large."
-        )
-    except Exception as error:
-        number = (error.errno or 0) if isinstance(error, OSError) else 0
-        message = f"broken\0{number}\0{traceback.format_exc()}".encode()
-    pipe.send_bytes(message)
-    os._exit(0)
+        told = ours.recv(decoder.MESSAGE_BYTES)
+    except ConnectionError:
+        told = b""
+    if not told:
+        raise _died(child)
+    try:
+        message: decoder.Message = msgspec.msgpack.decode(told, type=decoder.Message)
+    except msgspec.DecodeError:
+        raise crashed() from None
+    return message
 
 
-class SizedFile(io.RawIOBase):
-    """A file to be read whose bytes come from elsewhere: what is left to say is `readinto`, or `read`."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
+def _content(answer: int, returns: Any) -> Any:
+    size = os.fstat(answer).st_size
+    if size > decoder.ANSWER_BYTES:
+        raise crashed()
+    try:
+        return msgspec.msgpack.decode(os.pread(answer, size, 0), type=returns)
+    except msgspec.DecodeError:
+        logger.exception("A decoder answered what it should not")
+        raise crashed() from None
 
 
-class _Remote(SizedFile):
-    """A file whose blocks the parent fetches, to memory that both share; those that were used last are kept.
-
-    Whoever reads on gets more of them at once, each time twice as many: to ask takes longer than to read.
-    """
-
-    def __init__(self, pipe: Connection, shared: mmap.mmap, size: int) -> None:
-        super().__init__(size)
-        self._pipe = pipe
-        self._shared = shared
-        self._block = lru_cache(BLOCKS_KEPT)(self._next)
-        self._ahead: dict[int, bytes] = {}
-        self._following = -1  # the block behind what was fetched last
-        self._at_once = 1
-
-    def readinto(self, buffer: Buffer) -> int:
-        if self._position >= self._size:
-            return 0
-        view = memoryview(buffer)
-        number, start = divmod(self._position, BLOCK_BYTES)
-        part = memoryview(self._block(number))[start : start + len(view)]
-        view[: len(part)] = part
-        self._position += len(part)
-        return len(part)
-
-    def _next(self, number: int) -> bytes:
-        if number not in self._ahead:
-            reads_on = number == self._following
-            self._at_once = min(2 * self._at_once, _MOST_BLOCKS_AT_ONCE) if reads_on else 1
-            self._following = number + self._at_once
-            self._ahead = dict(enumerate(self._fetch(number, self._at_once), number))
-        return self._ahead.pop(number)
-
-    def _fetch(self, number: int, blocks: int) -> list[bytes]:
-        start = number * BLOCK_BYTES
-        length = min(blocks * BLOCK_BYTES, self._size - start)
-        self._pipe.send_bytes(b"read\0%d\0%d" % (start, length))
-        fetched = int(self._pipe.recv_bytes())
-        return [
-            self._shared[begin : min(begin + BLOCK_BYTES, fetched)]
-            for begin in range(0, length, BLOCK_BYTES)
-        ]
-
-
-def _broken(errno: int, trace: str) -> SluiceError:
+def _broken(number: int, trace: str) -> SluiceError:
     """Of an exception that the job did not expect: the system's are its own fault, others ours."""
     logger.error("A decoder failed in a way that it should not", trace=trace)
-    if errno:
-        return Transient("decoder_broken", f"The decoder could not work: {os.strerror(errno)}.")
+    if number in errno.errorcode and number != errno.EFBIG:
+        return Transient("decoder_broken", f"The decoder could not work: {os.strerror(number)}.")
     return fault_of_ours("while it was decoded")
 
 
-def _died(exitcode: int | None) -> SluiceError:
-    if exitcode == -signal.SIGKILL:
+def _died(child: Child) -> SluiceError:
+    status = child.end(_DYING_SECONDS)
+    if status == -signal.SIGKILL and not child.was_killed:
         return Transient("killed", "The decoder was killed from outside.")
-    return _crashed()
-
-
-def _crashed() -> JobError:
-    return JobError(
-        "decoder_crashed",
-        "The file makes its decoder crash: it is damaged, or made to harm.",
-    )
+    if status == forkserver.NOT_RUN:
+        return Transient("decoder_broken", "The decoder could not be started.")
+    return crashed()

@@ -10,7 +10,8 @@ SluiceError                 `code` is stable, `str(error)` is a sentence meant f
 │   ├── UnsupportedType     415
 │   └── Unprocessable       422
 ├── JobError                permanent: ends the step, or before there are steps the job, as FAILURE
-│   └── TimedOut            by the clock: the machine may have been busy, so that it is tried once more
+│   ├── TimedOut            by the clock: the machine may have been busy, so that it is tried once more
+│   └── Crashed             a decoder did what none does: it may have been taken over
 └── Transient               the world is broken, not the input: the message is retried, then dead-lettered
 """
 
@@ -91,6 +92,10 @@ class TimedOut(JobError):
     def came_before(self, last_error: str) -> bool:
         """Whether a try before has ended in this way, by what was said of it; how long it took may differ."""
         return _NUMBER.sub("", last_error) == _NUMBER.sub("", self.detail)
+
+
+class Crashed(JobError):
+    """A decoder died of its input, or said what no decoder says."""
 
 
 class Transient(SluiceError):

@@ -14,6 +14,7 @@ from operator import add
 from typing import TYPE_CHECKING, NamedTuple
 
 from chalicelib import mp4
+from chalicelib.errors import JobError
 from chalicelib.media import Coded
 from chalicelib.plan import Excerpt, Samples, work_folder
 
@@ -97,7 +98,7 @@ def make(samples: Samples, excerpt: Excerpt, packed: bytes) -> Made:
     """The excerpt, of the rows of its samples.
 
     What is shown first of them is shown `samples.lag` ticks after the start. The first one begins with what
-    the film's own first one does, unless another lies before it in the file.
+    the film's own first one does, unless another lies before it in the file. Raises JobError.
     """
     after, marked, later = zip(*struct.iter_unpack(samples.row, packed), strict=True)
     track = mp4.Track(samples.track, start=0)
@@ -108,6 +109,8 @@ def make(samples: Samples, excerpt: Excerpt, packed: bytes) -> Made:
     track.keys.extend([n for n, value in zip(numbers, marked, strict=True) if value & 1] or numbers)
     track.last = samples.last
     parts = _joined(zip(begins, map(add, begins, track.sizes), strict=True))
+    if parts[0][0] < 0:
+        raise JobError("source_damaged", "The index of the video leads out of its file.")
     # Nothing may lie between that and the first sample; parts are read in their order.
     can_begin = excerpt.samples[0] > 0 and begins[0] == parts[0][0]
     preamble = samples.preamble if can_begin else b""

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
+import selectors
 import signal
-import subprocess
-import threading
+import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from sluice_ffmpeg import path as binary
 
-from chalicelib.child import confine
+from chalicelib import decoder, forkserver
+from chalicelib.child import crashed, forked
 from chalicelib.errors import JobError, SluiceError, TimedOut, Transient
+from chalicelib.scratch import check_files
 from chalicelib.watch import logger
 
 _TAIL = 2000
+_DIGITS = 15
 _LONGEST_LINE = 4000
 # What FFmpeg's own decoding thread says of pictures, whatever the decoder: that a frame is marked as not
 # decoded whole (AVFrame's flags and decode_error_flags), or that none comes of a packet. The decoder of HEVC
@@ -30,6 +34,7 @@ _MARKED = re.compile(
 # Some decoders mark nothing, and tell of errors all the same; what writes does so of other things. Not that
 # pictures are gone which nothing refers to: where H.264 begins with an open group they never were there.
 _TOLD = re.compile(r"\[(?!(null|mp4) @)\w+ @ \w+\] \[(error|fatal)\] (?!mmco: unref short failure)")
+_TOLD_PROGRESS = re.compile(r"(frame|out_time_us|progress)=\s*(\w+)")
 # Address space that is mapped and never touched, the stacks of its threads above all.
 _UNTOUCHED_BYTES = 1024**3
 
@@ -56,7 +61,7 @@ def run(
     Raises JobError where the input is at fault, TimedOut, Transient where it was killed from outside.
     """
     command = (
-        binary(),
+        str(binary()),
         "-hide_banner",
         "-nostdin",
         "-nostats",
@@ -66,72 +71,94 @@ def run(
         "-stats_period", "0.5",
         *args,
     )  # fmt: skip
-    expired = threading.Event()
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env={},  # no credential reaches it
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        preexec_fn=confine(memory_bytes + _UNTOUCHED_BYTES),
+    progress, messages = _Progress(on_seconds), _Messages()
+    deadline = time.monotonic() + seconds
+    with ExitStack() as stack:
+        (out, out_theirs), (said, said_theirs) = (_pipe(stack) for _ in range(2))
+        theirs = (out_theirs.fileno(), said_theirs.fileno())
+        child = stack.enter_context(
+            forked(decoder.execute, theirs, memory_bytes + _UNTOUCHED_BYTES, folder, command)
+        )
+        out_theirs.close()
+        said_theirs.close()
+        _listen({out: progress.hear, said: messages.hear}, deadline)
+        status = child.end(deadline - time.monotonic())
+        check_files(folder)
+        if child.was_killed:
+            raise TimedOut(
+                "step_timeout",
+                f"The step was stopped after {seconds:.0f} s: more than that one function may not take.",
+            )
+        if not progress.ended or status != 0:
+            logger.warning("FFmpeg failed", status=status, stderr=messages.tail)
+            raise _failure(status)
+    return Delivered(progress.frames, progress.seconds, messages.tail.strip(), messages.faults)
+
+
+def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+    ours, theirs = os.pipe()
+    return (
+        stack.enter_context(os.fdopen(ours, "rb", 0)),
+        stack.enter_context(os.fdopen(theirs, "wb", 0)),
     )
 
-    def expire() -> None:
-        expired.set()
-        process.kill()
 
-    watchdog = threading.Timer(max(0.0, seconds), expire)
-    watchdog.start()
-    assert process.stdout is not None
-    assert process.stderr is not None
-    # A reader for each: of two pipes with one, that which is full stops the other.
-    with ThreadPoolExecutor(1) as pool, process.stdout as lines, process.stderr as messages:
-        listening = pool.submit(_listen, messages)
-        try:
-            delivered = _follow(lines, on_seconds)
-            status = process.wait()
-        finally:
-            watchdog.cancel()
-            process.kill()
-            process.wait()
-        faults, tail = listening.result()
-    if expired.is_set():
-        raise TimedOut(
-            "step_timeout",
-            f"The step was stopped after {seconds:.0f} s: more than that one function may not take.",
-        )
-    if delivered is None or status != 0:
-        logger.warning("FFmpeg failed", status=status, stderr=tail)
-        raise _failure(status)
-    return delivered._replace(said=tail, faults=faults)
+def _listen(hearers: dict[IO[bytes], Callable[[str], None]], deadline: float) -> None:
+    """Tell line by line what comes of pipes, until all have ended, or until then."""
+    with selectors.DefaultSelector() as selector:
+        for pipe in hearers:
+            selector.register(pipe, selectors.EVENT_READ)
+        rests = dict.fromkeys(hearers, b"")
+        while selector.get_map() and (left := deadline - time.monotonic()) > 0:
+            for key, _ in selector.select(left):
+                pipe = cast("IO[bytes]", key.fileobj)
+                come = os.read(key.fd, 65536)
+                *lines, rest = (rests[pipe] + come).split(b"\n")
+                if not come or len(rest) > _LONGEST_LINE:
+                    lines, rest = [*lines, rest], b""
+                for line in lines:
+                    hearers[pipe](line.decode(errors="replace"))
+                rests[pipe] = rest
+                if not come:
+                    selector.unregister(pipe)
 
 
-def _listen(messages: IO[str]) -> tuple[int, str]:
-    """How many faults there are, and the end of it all; of a damaged film there can be millions of lines."""
-    marked, told, tail = 0, 0, ""
-    while line := messages.readline(_LONGEST_LINE):
-        marked += bool(_MARKED.match(line))
-        told += bool(_TOLD.match(line))
-        tail = (tail + line)[-_TAIL:]
-    return marked or told, tail.strip()
+class _Progress:
+    """What -progress tells."""
+
+    def __init__(self, on_seconds: Callable[[float], None]) -> None:
+        self.frames = 0
+        self.seconds = 0.0
+        self.ended = False
+        self._on_seconds = on_seconds
+
+    def hear(self, line: str) -> None:
+        told = _TOLD_PROGRESS.fullmatch(line.strip())
+        match told and told.groups():
+            case "frame", count if count.isdecimal():
+                self.frames = int(count[:_DIGITS])
+            case "out_time_us", count if count.isdecimal():
+                self.seconds = int(count[:_DIGITS]) / 1e6
+            case "progress", word:
+                self.ended = word == "end"
+                self._on_seconds(self.seconds)
 
 
-def _follow(lines: Iterable[str], on_seconds: Callable[[float], None]) -> Delivered | None:
-    """Read -progress to its end; None where it stops before `progress=end`."""
-    frames, seconds, ended = 0, 0.0, False
-    for line in lines:
-        name, _, value = line.strip().partition("=")
-        if name == "frame":
-            frames = int(value)
-        elif name == "out_time_us" and value != "N/A":
-            seconds = int(value) / 1e6
-        elif name == "progress":
-            ended = value == "end"
-            on_seconds(seconds)
-    return Delivered(frames, seconds) if ended else None
+class _Messages:
+    """How many faults FFmpeg tells, and the end of it all: of a damaged film there are millions of lines."""
+
+    def __init__(self) -> None:
+        self._marked = self._told = 0
+        self.tail = ""
+
+    def hear(self, line: str) -> None:
+        self._marked += bool(_MARKED.match(line))
+        self._told += bool(_TOLD.match(line))
+        self.tail = f"{self.tail}{line}\n"[-_TAIL:]
+
+    @property
+    def faults(self) -> int:
+        return self._marked or self._told
 
 
 # FFmpeg exits with the lowest byte of what AVERROR() makes of an errno.
@@ -149,11 +176,10 @@ def _failure(status: int) -> SluiceError:
             "decoder_memory",
             "The video asks for more memory than a decoder may take: it is damaged, or too large.",
         )
+    if status == forkserver.NOT_RUN:
+        return Transient("decoder_broken", "FFmpeg could not be started.")
     if status < 0:
-        return JobError(
-            "decoder_crashed",
-            "The video makes its decoder crash: it is damaged, or made to harm.",
-        )
+        return crashed("video")
     return JobError(
         "conversion_failed", "The video could not be converted: it seems to be damaged."
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import islice, takewhile
 from operator import attrgetter
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import av
 import msgspec
@@ -17,6 +17,7 @@ from av.stream import Discard, Stream
 
 from chalicelib import excerpt, mp4
 from chalicelib.ahead import NO_KEYS, Layout
+from chalicelib.decoder import keep_memory
 from chalicelib.excerpt import Packed
 from chalicelib.media import (
     FINEST_TIMESCALE,
@@ -28,7 +29,7 @@ from chalicelib.media import (
     VideoFacts,
 )
 from chalicelib.preamble import MOST_BYTES, preamble
-from chalicelib.probe import Film, to_fraction
+from chalicelib.probe import Film, facts_of, opened, to_fraction
 from chalicelib.tables import Column, Columns, Moov, columns_of, copied, tables_of
 
 _MOST_PARTS = 50_000
@@ -65,6 +66,15 @@ class _Packets(NamedTuple):
     dropped: Column  # of those that an edit list leaves out: they are decoded only
     last: int  # how long the last one lasts
     packed: Packed | None  # them, where that is there already
+
+
+def look_at(
+    source: IO[bytes], demuxer: str, size: int, max_streams: int, max_pixels: int
+) -> VideoFacts:
+    """The facts of a film with its index. Raises JobError."""
+    keep_memory()
+    with opened(source, demuxer, size, max_streams) as film:
+        return with_index(film, facts_of(film, max_pixels))
 
 
 def with_index(film: Film, facts: VideoFacts) -> VideoFacts:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import IO, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote_plus
 
 import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from chalicelib import aws, child, files, jobs, ledger, remux
+from chalicelib import aws, child, decoder, files, jobs, ledger, remux
 from chalicelib.errors import JobError, TimedOut, defect
 from chalicelib.files import Original
 from chalicelib.handlers import Invocation, Later
@@ -120,7 +120,7 @@ def _job_of(created: _Object) -> tuple[str, Opened] | None:
         return (ticket.ticket_job_id, None) if ticket.ticket_job_id else None
     opened, names = None, list[str]()
     if job_id is None:
-        opened = files.open_original(created.key, child.BLOCK_BYTES)
+        opened = files.open_original(created.key, decoder.BLOCK_BYTES)
         if opened and opened[0].etag == created.e_tag:
             original, head = opened
             names = names_for((), original.metadata, head[:HEAD_BYTES])
@@ -191,7 +191,7 @@ def _exhausted(job: Job) -> JobError:
 
 def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan | None:
     """Plan a job and start it; the plan, or None where it waits for a copy, or had been started before."""
-    opened = opened or files.open_original(job.source_key, child.BLOCK_BYTES)
+    opened = opened or files.open_original(job.source_key, decoder.BLOCK_BYTES)
     if opened is None:
         raise files.missing()
     original, head = opened
@@ -296,22 +296,27 @@ def inspect(
     """
     if size == 0:
         raise JobError("empty_file", "The file is empty.")
-    head = head or read(0, min(child.BLOCK_BYTES, size))
+    head = head or read(0, min(decoder.BLOCK_BYTES, size))
     sniffed = sniff(head[:HEAD_BYTES])
     limit = settings().max_image_bytes if sniffed.kind == "image" else settings().max_source_bytes
     if size > limit:
         detail = f"The {sniffed.kind} has {size} bytes; at most {limit} are taken."
         raise JobError("source_too_large", detail)
     most = budget.seconds()
-    found = child.call_with_source(
-        _looker(sniffed, size),
-        lambda start, length: read(start, length) if start else head[:length],
-        size,
+    job, limits = _look(sniffed, size)
+    facts: Facts = child.call_with_source(
+        job,
+        sniffed.format,
+        *limits,
+        returns=ImageFacts if sniffed.kind == "image" else VideoFacts,
+        read=lambda start, length: read(start, length) if start else head[:length],
+        size=size,
         seconds=min(float(settings().probe_seconds), most),
         most_seconds=most,
         memory_bytes=budget.memory_bytes,
     )
-    facts: Facts = msgspec.msgpack.decode(found, type=ImageFacts | VideoFacts)
+    if sniffed.format != (facts.demuxer if isinstance(facts, VideoFacts) else facts.format):
+        raise child.crashed()
     longest = settings().max_video_seconds
     if isinstance(facts, VideoFacts):
         # What the header says, and what the tables do.
@@ -322,21 +327,10 @@ def inspect(
     return sniffed, facts
 
 
-def _looker(sniffed: Sniffed, size: int) -> Callable[[IO[bytes]], bytes]:
-    """What finds the facts, to be run in a child; what it needs is imported before that is forked."""
+def _look(sniffed: Sniffed, size: int) -> tuple[str, tuple[int, ...]]:
+    """What finds the facts of a file, and what it is told beside the file's format."""
     chosen = settings()
     if sniffed.kind == "image":
-        from chalicelib import pictures
-
-        return lambda source: msgspec.msgpack.encode(
-            pictures.probe_image(source, sniffed.format, chosen.max_image_pixels)
-        )
-    from chalicelib import index, probe
-
-    def look_at_video(source: IO[bytes]) -> bytes:
-        child.keep_memory()
-        with probe.opened(source, sniffed.format, size, chosen.max_streams) as film:
-            facts = probe.facts_of(film, chosen.max_video_pixels)
-            return msgspec.msgpack.encode(index.with_index(film, facts))
-
-    return look_at_video
+        return "chalicelib.pictures:probe_image", (chosen.max_image_pixels,)
+    limits = chosen.max_streams, chosen.max_video_pixels
+    return "chalicelib.index:look_at", (size, *limits)

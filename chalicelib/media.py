@@ -6,52 +6,78 @@ import hashlib
 from array import array
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
+from msgspec import Meta
+
+# Facts come from a process that foreign bytes may have taken over: what no file can be is none. What becomes
+# an argument of FFmpeg is a number, or one of a few words: a graph of filters could open other files.
+Number = Annotated[int, Meta(ge=0, le=2**50)]  # of things, or bytes
+Size = Annotated[int, Meta(ge=1, le=2**31)]
+Stream = Annotated[int, Meta(ge=0, le=2**16)]
+Kind = Annotated[int, Meta(ge=0, le=2**10)]
+Ticks = Annotated[int, Meta(ge=-(2**62), le=2**62)]
+Seconds = Annotated[float, Meta(ge=-1e15, le=1e15)]
+Rate = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,18}(/[1-9][0-9]{0,18})?\Z")]
+Format = Annotated[str, Meta(pattern=r"^[A-Z0-9]{1,10}\Z")]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9_.-]{0,40}\Z")]
+Matrix = Literal["bt709", "smpte170m"]
+Language = Annotated[str, Meta(pattern=r"^[a-z]{2,3}\Z")]
+Clause = Annotated[str, Meta(pattern=r"^[a-z0-9 ,.:]{0,200}\Z")]
+Looks = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_ :.-]{0,400}\Z")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{0,16}\Z")]
+Row = Annotated[str, Meta(pattern=r"^<[bhiq][HIQ][bhiq]\Z")]
+Boxes = Annotated[bytes, Meta(max_length=2**18)]
+FEW = Meta(min_length=1, max_length=64)
+MANY = Meta(min_length=1, max_length=2**22)
+Steps = Annotated[tuple[tuple[Number, Ticks], ...], MANY]
 
 
 class ImageFacts(msgspec.Struct, frozen=True, tag="image"):
     """A still picture. Width and height in pixels, after EXIF orientation."""
 
-    format: str  # Pillow's name: JPEG, PNG, …
-    width: int
-    height: int
+    format: Format  # Pillow's name: JPEG, PNG, …
+    width: Size
+    height: Size
 
 
 class Cut(msgspec.Struct, frozen=True, array_like=True):
     """A key frame at which decoding can start and lose nothing: a place where a film can be cut."""
 
-    time: int  # when it is shown, in ticks of the container
-    frame: int  # how many are shown before it
-    sample: int  # how many are coded before it
-    at: int  # where in the source it lies
-    led: int  # number of the sample behind those that are coded after it and shown before
-    earliest: int  # when the first is shown of what is coded up to the next cut
-    begin: int  # bytes of the source from here to `end` hold that
-    end: int
-    tail: int  # so far they hold it up to `led`, or the key frame alone
+    time: Ticks  # when it is shown, in ticks of the container
+    frame: Number  # how many are shown before it
+    sample: Number  # how many are coded before it
+    at: Number  # where in the source it lies
+    led: Number  # number of the sample behind those that are coded after it and shown before
+    earliest: Ticks  # when the first is shown of what is coded up to the next cut
+    begin: Number  # bytes of the source from here to `end` hold that
+    end: Number
+    tail: Number  # so far they hold it up to `led`, or the key frame alone
 
 
 class SoundCut(msgspec.Struct, frozen=True, array_like=True):
     """Two seconds of sound; where there is none, `begin` and `end` are 0."""
 
-    us: int  # when the first packet is heard, in microseconds after the start
-    sample: int  # how many come before it
-    at: int  # where in the source it lies
-    begin: int  # bytes of the source from here to `end` hold the packets
-    end: int
+    us: Ticks  # when the first packet is heard, in microseconds after the start
+    sample: Number  # how many come before it
+    at: Number  # where in the source it lies
+    begin: Number  # bytes of the source from here to `end` hold the packets
+    end: Number
 
 
 class Coded(msgspec.Struct, frozen=True):
     """The samples of a track, in coding order: frames, or packets of sound."""
 
-    row: str  # as `struct` writes it
+    row: Row  # as `struct` writes it
     rows: bytes  # one for each, as `excerpt` packs them
-    digest: str  # of the rows
-    track: bytes  # what else the container says of them: ftyp and moov, without tables
-    last: int = 1  # how many ticks the one lasts that is shown last
-    lag: int = 0  # how many ticks later than another that is coded after it one is shown, at most
-    preamble: bytes = b""  # what the first sample says that the others are decoded by, too
+    digest: Digest  # of the rows
+    track: Boxes  # what else the container says of them: ftyp and moov, without tables
+    last: Ticks = 1  # how many ticks the one lasts that is shown last
+    lag: Number = (
+        0  # how many ticks later than another that is coded after it one is shown, at most
+    )
+    preamble: Boxes = b""  # what the first sample says that the others are decoded by, too
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -60,15 +86,17 @@ class Index(msgspec.Struct, frozen=True):
     Times are ticks of 1/`timescale` second, as the container counts, whose start is at `start`.
     """
 
-    timescale: int
-    start: int
-    start_us: int  # the same, in FFmpeg's microseconds
+    timescale: Size
+    start: Ticks
+    start_us: Ticks  # the same, in FFmpeg's microseconds
     # Frames in a row that last equally long: how many, and how long.
-    steps: tuple[tuple[int, int], ...]
-    cuts: tuple[Cut, ...]  # the first one is the first frame
+    steps: Steps
+    cuts: Annotated[tuple[Cut, ...], MANY]  # the first one is the first frame
     pictures: Coded
     sound: Coded | None = None
-    sound_cuts: tuple[SoundCut, ...] = ()  # one for each SOUND_SECONDS
+    sound_cuts: Annotated[
+        tuple[SoundCut, ...], Meta(max_length=2**22)
+    ] = ()  # one for each SOUND_SECONDS
 
     def tracks(self, *, sound: bool) -> list[Coded]:
         """Those that tasks read: pictures, and the sound if it is wanted and there is any."""
@@ -98,60 +126,64 @@ FINEST_TIMESCALE = 400_000
 class Colours(msgspec.Struct, frozen=True, array_like=True):
     """How colours are coded: numbers of ITU-T H.273's tables, of which 2 says nothing."""
 
-    primaries: int = 2
-    transfer: int = 2
-    matrix: int = 2  # 0: they are RGB
+    primaries: Kind = 2
+    transfer: Kind = 2
+    matrix: Kind = 2  # 0: they are RGB
 
 
 class Coding(msgspec.Struct, frozen=True, array_like=True):
     """The size of frames, upright; the one to show them in, in square pixels; FFmpeg's format; the range."""
 
-    across: int
-    down: int
-    width: int
-    height: int
-    format: str
+    across: Size
+    down: Size
+    width: Size
+    height: Size
+    format: Name
     full: bool
 
 
 class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     """A film. Width and height in square pixels, after rotation, of its largest frames; times in seconds."""
 
-    demuxer: str  # FFmpeg's name, pinned with -f
-    width: int
-    height: int
-    seconds: float  # of the video stream
-    frames: int | None  # None where only decoding could tell
-    frame_rate: str  # "30000/1001"
-    timescale: int  # ticks a second in which every timestamp of the source is whole
-    video_stream: int  # index in the container
-    audio_stream: int | None
-    audio_rate: int = 48000  # samples a second
-    audio_channels: int = 2
-    audio_ambisonic: int = 0  # so many of them, the first ones, are of a sound field (AmbiX)
-    audio_seconds: float | None = (
+    demuxer: Name  # FFmpeg's name, pinned with -f
+    width: Size
+    height: Size
+    seconds: Seconds  # of the video stream
+    frames: Number | None  # None where only decoding could tell
+    frame_rate: Rate  # "30000/1001"
+    timescale: Size  # ticks a second in which every timestamp of the source is whole
+    video_stream: Stream  # index in the container
+    audio_stream: Stream | None
+    audio_rate: Size = 48000  # samples a second
+    audio_channels: Number = 2
+    audio_ambisonic: Number = 0  # so many of them, the first ones, are of a sound field (AmbiX)
+    audio_seconds: Seconds | None = (
         None  # from the start of the film to its end; None where nobody counted
     )
-    audio_language: str = "und"  # as BCP 47 has it
+    audio_language: Language = "und"  # as BCP 47 has it
     # Seconds from the start of the film to its first picture. Below zero where the container takes for the
     # start what is only decoded first.
-    late: float = 0.0
+    late: Seconds = 0.0
     disordered: bool = False  # its container tells when frames are decoded, not when they are shown
     interlaced: bool = False
     steady: bool = True  # every frame lasts as long as any other
     alpha: bool = False  # parts of it can be transparent
-    colours: tuple[Colours, ...] = (Colours(1, 1, 1),)  # of the frames looked at, each once
-    changes: tuple[Coding, ...] = ()  # the same, of a film with several
-    matrix: str = "bt709"  # FFmpeg's name of that of frames that do not tell theirs
+    colours: Annotated[tuple[Colours, ...], FEW] = (
+        Colours(1, 1, 1),
+    )  # of the frames looked at, each once
+    changes: Annotated[
+        tuple[Coding, ...], Meta(max_length=64)
+    ] = ()  # the same, of a film with several
+    matrix: Matrix = "bt709"  # FFmpeg's name of that of frames that do not tell theirs
     index: Index | None = None
-    uncut: str = ""  # why there is no index in the source itself: a clause
+    uncut: Clause = ""  # why there is no index in the source itself: a clause
     unindexed: bool = False  # a copy in another container could have one
     # FFmpeg's names.
-    video_codec: str = ""
-    audio_codec: str = ""
+    video_codec: Name = ""
+    audio_codec: Name = ""
     # To compare with a copy: how its first frame is coded and to be shown; when frames are, if anyone looked.
-    looks: str = ""
-    rhythm: str = ""
+    looks: Looks = ""
+    rhythm: Digest = ""
 
     @property
     def end(self) -> float:
@@ -169,6 +201,16 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
 
 
 Facts = ImageFacts | VideoFacts
+
+
+class Interest(NamedTuple):
+    """What there is to see in a frame: how much its brightness varies, and how bright it is, of 255.
+
+    Of two, the one that compares higher shows more.
+    """
+
+    spread: float
+    brightness: float
 
 
 def rhythm(times: Iterable[int]) -> str:

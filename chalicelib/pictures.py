@@ -9,11 +9,11 @@ import io
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import reduce
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from PIL import (
     AvifImagePlugin,
@@ -24,16 +24,18 @@ from PIL import (
     ImageFilter,
     ImageMath,
     ImageStat,
+    MpoImagePlugin,
     TiffImagePlugin,
     UnidentifiedImageError,
+    WebPImagePlugin,
 )
 
 from chalicelib import colours, jpegs, tiffs
 from chalicelib.colours import ColourSpace
 from chalicelib.errors import JobError
-from chalicelib.media import ImageFacts, fit_box
+from chalicelib.media import ImageFacts, Interest, fit_box
 from chalicelib.plan import Drawn, Made, Mark, Pictures, Refused, Thumbnail, Watermark
-from chalicelib.renditions import margin_of, mark_box
+from chalicelib.renditions import POSTER_BOX, margin_of, mark_box
 from chalicelib.sniff import unsupported
 
 # What Pillow's decoders raise where a file is damaged.
@@ -83,6 +85,9 @@ _JPEG_SIDE = 65_500
 _SRGB = ImageCms.createProfile("sRGB")
 # Our own limit is checked against the header before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
+# Else each child would load them; of one that is not there, all that Pillow has.
+Image.preinit()
+_LOADED = (MpoImagePlugin, WebPImagePlugin)
 
 
 def probe_image(file: IO[bytes], image_format: str, max_pixels: int) -> ImageFacts:
@@ -97,9 +102,7 @@ def probe_image(file: IO[bytes], image_format: str, max_pixels: int) -> ImageFac
     return ImageFacts(image_format, width, height)
 
 
-def draw(
-    source: Path, work: Pictures, asset: Callable[[str], Path], folder: Path
-) -> dict[str, Drawn]:
+def draw(source: Path, work: Pictures, assets: Path, folder: Path) -> dict[str, Drawn]:
     """What each step makes of an image, as JPEGs in `folder`. Raises JobError where it cannot be decoded."""
     drawn: dict[str, Drawn] = {}
     # The mark comes last: it is drawn on the decoded picture itself.
@@ -123,7 +126,7 @@ def draw(
             )
             drawn[name] = _save(small, folder / made.output, quality=85, warning=warning)
         else:
-            _put_on(picture, made.mark, asset(made.mark.image))
+            _put_on(picture, made.mark, assets / made.mark.image)
             drawn[name] = _save(picture, folder / made.output, quality=90, warning=warning)
     return drawn
 
@@ -149,22 +152,26 @@ def _put_on(picture: Image.Image, mark: Mark, mark_image: Path) -> None:
 
 def poster(candidate: Path, target: Path) -> Made:
     """A film's frame, as written by FFmpeg at its final size, as a JPEG."""
-    with Image.open(candidate) as image:
+    with _candidate(candidate) as image:
         return _save(image.convert("RGB"), target, quality=85)
 
 
-class Interest(NamedTuple):
-    """What there is to see in a frame: how much its brightness varies, and how bright it is, of 255."""
-
-    spread: float
-    brightness: float
-
-
 def interest(candidate: Path) -> Interest:
-    """Of two frames, the one that compares higher shows more."""
-    with Image.open(candidate) as image:
+    """What there is to see in a film's frame."""
+    with _candidate(candidate) as image:
         seen = ImageStat.Stat(image.convert("L"))
         return Interest(round(seen.stddev[0]), seen.mean[0])
+
+
+def _candidate(path: Path) -> Image.Image:
+    """Raises JobError where it is not what FFmpeg was told to write."""
+    try:
+        image = Image.open(path, formats=["PNG"])
+    except _DAMAGE as error:
+        raise _damaged() from error
+    if max(image.size) > POSTER_BOX:
+        raise _damaged()
+    return image
 
 
 def _open(file: IO[bytes], image_format: str) -> ImageFile.ImageFile:

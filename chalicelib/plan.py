@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from chalicelib.media import VideoFacts
+from chalicelib.media import Size, VideoFacts
 
 # What this code can continue of what another version has begun: nothing, where this differs. Count FORMAT up
 # whenever stored plans, results of tasks, or the bytes under a key change (tests/test_formats.py says when);
@@ -113,8 +113,8 @@ class Made(msgspec.Struct, frozen=True, tag="made"):
     """A picture that was made: its file's name, and its size in pixels."""
 
     name: str
-    width: int
-    height: int
+    width: Size
+    height: Size
     warning: str = ""  # a sentence, where it is not all that its source should be
 
 

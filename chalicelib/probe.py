@@ -22,7 +22,7 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from chalicelib import child, chunks
+from chalicelib import chunks, decoder
 from chalicelib.ahead import MOST_BYTES, Ahead, Layout, layout_of, looking_ahead
 from chalicelib.errors import JobError
 from chalicelib.languages import UNKNOWN, tag_of
@@ -49,7 +49,7 @@ _PLACES = 4
 _MOST_PACKETS = 1800
 
 
-class Hollow(child.SizedFile):
+class Hollow(decoder.SizedFile):
     """A file of which parts can be hidden: they read as zeros, and are not fetched."""
 
     def __init__(self, source: IO[bytes], size: int) -> None:

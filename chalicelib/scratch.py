@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
+
+from chalicelib.errors import Crashed
+from chalicelib.watch import logger
 
 
 @contextmanager
@@ -24,3 +28,19 @@ def _remove_leftovers() -> None:
         pid = left.name.split("-")[1]
         if pid == str(os.getpid()) or not Path(f"/proc/{pid}").exists():
             shutil.rmtree(left, ignore_errors=True)
+
+
+def check_files(folder: Path) -> None:
+    """Raises JobError unless all that a decoder has left in its folder is files of its own.
+
+    By a link, or a pipe, it could make us read or overwrite what is not. It must have ended.
+    """
+    for path in folder.rglob("*"):  # which does not follow links
+        found = path.lstat()
+        is_file = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+        if not (is_file or stat.S_ISDIR(found.st_mode)):
+            logger.error("A decoder has left what is no file of its own", mode=oct(found.st_mode))
+            raise Crashed(
+                "decoder_crashed",
+                "The file makes its decoder crash: it is damaged, or made to harm.",
+            )

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from chalicelib import adts, chunks, mp4, playlists
 from chalicelib.errors import JobError
+from chalicelib.media import Interest
 from chalicelib.plan import (
     FIRST_PACKET,
     SOUND_FRAMES,
@@ -32,10 +33,13 @@ from chalicelib.plan import (
     Segment,
     Sound,
 )
+from chalicelib.scratch import check_files
 from chalicelib.watch import logger
 
 # A frame whose brightness varies less than this, of 255, shows nothing; one between may be half faded in.
 _DULL, _VIVID = 12.0, 30.0
+# Files that are shipped beside the code.
+ASSETS = Path(__file__).parent / "assets"
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,30 @@ class Budget:
 
 def draw(work: Pictures, folder: Path, budget: Budget) -> dict[str, Drawn]:
     """What each step makes of the image in `folder`. Raises JobError where none can, Transient."""
-    from chalicelib import child, pictures
+    from chalicelib import child
 
-    def drawn() -> bytes:
-        return msgspec.json.encode(pictures.draw(folder / "source", work, asset, folder / "out"))
+    drawn: dict[str, Drawn] = _in_child(
+        "draw", dict[str, Drawn], budget, folder / "source", work, ASSETS, folder / "out"
+    )
+    check_files(folder)
+    made = {name: each.name for name, each in drawn.items() if isinstance(each, Made)}
+    if drawn.keys() != work.made.keys() or any(
+        work.made[step].output != made[step] for step in made
+    ):
+        raise child.crashed("image")
+    return drawn
 
-    made = child.call(drawn, seconds=budget.seconds(), memory_bytes=budget.memory_bytes)
-    return msgspec.json.decode(made, type=dict[str, Drawn])
+
+def _in_child(job: str, returns: Any, budget: Budget, *args: Any) -> Any:
+    from chalicelib import child
+
+    return child.call(
+        f"chalicelib.pictures:{job}",
+        *args,
+        returns=returns,
+        seconds=budget.seconds(),
+        memory_bytes=budget.memory_bytes,
+    )
 
 
 Fetch = Callable[[Excerpt], None]
@@ -65,9 +86,7 @@ def poster(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> Made:
 
     Raises JobError, Transient.
     """
-    from chalicelib import pictures
-
-    best: tuple[pictures.Interest, Path] | None = None
+    best: tuple[Interest, Path] | None = None
     found_nothing = shows_something = False
     for run in (*work.candidates, *work.otherwise):
         if run in work.otherwise[:-1] and not found_nothing:
@@ -83,7 +102,7 @@ def poster(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> Made:
         if not candidate.exists():  # it is too late in a very short film, or no key frame follows
             found_nothing = True
             continue
-        interest = pictures.interest(candidate)
+        interest = _in_child("interest", Interest, budget, candidate)
         if best is None or interest > best[0]:
             best = interest, candidate
         if interest.spread > (_DULL if shows_something else _VIVID):
@@ -91,8 +110,10 @@ def poster(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> Made:
         shows_something |= interest.spread > _DULL
     if best is None:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
-    made = pictures.poster(best[1], folder / "out" / work.output)
-    return msgspec.structs.replace(made, warning=work.warning)
+    target = folder / "out" / work.output
+    made: Made = _in_child("poster", Made, budget, best[1], target)
+    check_files(folder)
+    return msgspec.structs.replace(made, name=work.output, warning=work.warning)
 
 
 # What FFmpeg warns of and does not concern a copy's times: streams that are not used, what it finds out.
@@ -153,7 +174,7 @@ def encode(
         is_empty = FIRST_PACKET in args and not (folder / FIRST_PACKET).stat().st_size
         return msgspec.structs.replace(parts, warning=_SILENT) if is_empty else parts
     for name in work.extra:
-        shutil.copy(asset(name), folder / name)
+        shutil.copy(ASSETS / name, folder / name)
     return _chunk(work, _encoded(work, args, made), out)
 
 
@@ -391,8 +412,3 @@ def _check_length(work: Sound, seconds: float) -> None:
         raise JobError(
             "sound_not_exact", f"The sound came out {seconds:.0f} s long, instead of {most:.0f} s."
         )
-
-
-def asset(name: str) -> Path:
-    """A file that is shipped beside the code."""
-    return Path(__file__).parent / "assets" / name

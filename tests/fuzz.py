@@ -31,10 +31,10 @@ from PIL import Image, ImageCms
 
 from infra import samples
 from tests.conftest import LOCAL, ROOT  # before chalicelib: its variables, and the layer's FFmpeg
-from tests.local import carry_out, facts_of
+from tests.local import below, carry_out, facts_of
 
 # isort: split
-from chalicelib import works
+from chalicelib import child, works
 from chalicelib.errors import JobError, SluiceError, Transient
 from chalicelib.media import Facts, VideoFacts
 from chalicelib.plan import Plan, Task
@@ -313,7 +313,7 @@ def judge(trial: Callable[[], object], deadline: float) -> Outcome:
     seconds = time.monotonic() - started
     if seconds > deadline + GRACE_SECONDS:
         defect = defect or f"took {seconds:.0f} s, {deadline:.0f} are allowed"
-    if left := psutil.Process().children():
+    if left := below(psutil.Process()):
         defect = defect or f"left a child behind ({left[0].status()})"
     return Outcome(DEFECT if defect else code, defect, seconds)
 
@@ -352,8 +352,6 @@ class Report:
     defects: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     slowest: list[tuple[float, str]] = field(default_factory=list)
     trials: int = 0
-    largest_child: int = 0
-    largest: str = ""
 
     def note(self, what: str, seed: int, damaged: Variant, outcome: Outcome) -> None:
         label = f"--seed {seed} --first {damaged.number} ({damaged.name}{what})"
@@ -364,14 +362,13 @@ class Report:
             name = re.sub(r"\W+", "_", damaged.name)
             FOLDER.mkdir(parents=True, exist_ok=True)
             (FOLDER / f"{seed}-{damaged.number}-{name}").write_bytes(damaged.content)
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-        if peak > self.largest_child:
-            self.largest_child, self.largest = peak, label
 
     def text(self) -> str:
         lines = [f"{count:6} {code}" for code, count in self.codes.most_common()]
         lines += ["slowest:", *(f"{seconds:6.1f} s {label}" for seconds, label in self.slowest)]
-        lines += [f"largest child: {self.largest_child / 1024**2:.0f} MiB {self.largest}"]
+        child.stop()
+        largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        lines += [f"largest child: {largest:.0f} MiB"]
         for defect, labels in sorted(self.defects.items(), key=lambda pair: -len(pair[1])):
             lines += [f"{len(labels)} × {defect}", *(f"    {label}" for label in labels[:3])]
         return "\n".join(lines)

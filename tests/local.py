@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import av
 import boto3
 import numpy
+import psutil
 import pytest
 from moto import mock_aws
 
@@ -96,6 +97,14 @@ def copy_of(path: Path, folder: Path) -> tuple[VideoFacts, VideoFacts, Path]:
     copied = facts_of(copy)
     assert isinstance(copied, VideoFacts)
     return facts, copied, copy
+
+
+def below(worker: psutil.Process) -> list[psutil.Process]:
+    """What runs for a worker: all below it, but for the process that children are forked from."""
+    found = worker.children()
+    servers = [each for each in found if "forkserver.main" in " ".join(each.cmdline())]
+    left = [each for each in found if each not in servers]
+    return [*left, *(each for server in servers for each in server.children(recursive=True))]
 
 
 class Result(NamedTuple):

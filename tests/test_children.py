@@ -3,93 +3,110 @@
 from __future__ import annotations
 
 import errno
-import faulthandler
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psutil
 import pytest
 
 from chalicelib import child, ffmpeg
 from chalicelib.errors import JobError, Transient
-from chalicelib.ffmpeg import Delivered
 from chalicelib.scratch import scratch_folder
+from tests.local import below
 
 GIB = 1024**3
 ENDLESS = ("-f", "lavfi", "-i", "testsrc2=size=64x64", "-f", "null", "-")
 
 
-def call(job: Callable[[], bytes], seconds: float = 5) -> bytes:
-    return child.call(job, seconds=seconds, memory_bytes=2 * GIB)
+def call(job: str, *args: Any, returns: Any = bytes, seconds: float = 5) -> Any:
+    return child.call(
+        f"tests.decoders:{job}", *args, returns=returns, seconds=seconds, memory_bytes=2 * GIB
+    )
+
+
+def call_with_source(
+    job: str,
+    read: Callable[[int, int], bytes],
+    size: int,
+    *,
+    returns: Any = bytes,
+    seconds: float = 5,
+    most_seconds: float = 5,
+) -> Any:
+    return child.call_with_source(
+        f"tests.decoders:{job}",
+        returns=returns,
+        read=read,
+        size=size,
+        seconds=seconds,
+        most_seconds=most_seconds,
+        memory_bytes=2 * GIB,
+    )
 
 
 def test_a_child_answers() -> None:
-    assert call(lambda: b"ok\0then") == b"ok\0then"
+    assert call("echo", b"ok\0then") == b"ok\0then"
+    long = os.urandom(2**20)
+    assert call("echo", long) == long
 
 
 def test_a_child_has_no_environment_and_no_standard_files() -> None:
-    def look() -> bytes:
-        print("this must not be seen")
-        return f"{dict(os.environ)} {os.read(0, 10)!r}".encode()
-
-    assert call(look) == b"{} b''"
+    assert Path("/proc/self/environ").read_bytes().strip(b"\0")
+    found = call("environment", returns=tuple[dict[str, str], bytes, bytes])
+    assert found == ({"LC_CTYPE": "C.UTF-8"}, b"", b"")  # Python's own
 
 
-def test_a_child_cannot_read_what_environment_we_began_with() -> None:
-    ours = Path("/proc/self/environ").read_bytes()
-    assert ours.strip(b"\0")
-    assert call(lambda: Path("/proc/self/environ").read_bytes()).strip(b"\0") == b""
-    assert Path("/proc/self/environ").read_bytes() == ours
+def test_a_child_is_forked_from_a_process_that_has_no_client_of_aws() -> None:
+    names = ["boto3", "botocore", "aws_lambda_powertools", "chalicelib.errors"]
+    assert set(names) <= set(sys.modules)
+    assert call("modules", names, returns=list[str]) == ["chalicelib.errors"]
+
+
+def test_a_child_has_no_descriptor_but_its_own() -> None:
+    ours = socket.socket()
+    os.set_inheritable(ours.fileno(), True)
+    with ours:
+        found = call("descriptors", returns=list[str])
+    kinds = [re.split("[:#]", each)[0] for each in found if each != "/dev/null"]
+    # The socket that it answers by, and the answer.
+    assert sorted(kinds) == ["/tmp/", "socket"]
 
 
 def test_a_refusal_in_a_child_is_one_here() -> None:
-    def refuse() -> bytes:
-        raise JobError("unsupported_media", "Not a picture.")
-
     with pytest.raises(JobError, match="Not a picture") as refusal:
-        call(refuse)
+        call("refuse", "unsupported_media", "Not a picture.")
     assert refusal.value.code == "unsupported_media"
-
-
-def die(number: int) -> Callable[[], bytes]:
-    def job() -> bytes:
-        faulthandler.disable()  # pytest's, which would tell the whole world
-        os.kill(os.getpid(), number)
-        return b""
-
-    return job
 
 
 def test_a_crash_is_the_inputs_fault_and_a_kill_is_not() -> None:
     with pytest.raises(JobError, match="crash") as refusal:
-        call(die(signal.SIGSEGV))
+        call("die", signal.SIGSEGV)
     assert refusal.value.code == "decoder_crashed"
     with pytest.raises(Transient):
-        call(die(signal.SIGKILL))
-
-
-def hang() -> bytes:
-    time.sleep(60)
-    return b""
+        call("die", signal.SIGKILL)
 
 
 def test_a_hang_ends_at_its_deadline() -> None:
+    call("echo", b"")
     started = time.monotonic()
     with pytest.raises(JobError, match=r"longer than the 0\.5 s"):
-        call(hang, seconds=0.5)
+        call("hang", seconds=0.5)
     assert time.monotonic() - started < 10
 
 
 def test_a_child_gets_no_more_memory_than_its_share() -> None:
     with pytest.raises(JobError, match="memory"):
-        call(lambda: bytes(16 * GIB))
+        call("take", 16 * GIB, returns=int)
+    assert call("take", GIB, returns=int) == GIB
 
 
 def test_a_remote_file_is_read_in_blocks_from_here() -> None:
@@ -100,15 +117,7 @@ def test_a_remote_file_is_read_in_blocks_from_here() -> None:
         asked.append(length)
         return content[start : start + length]
 
-    def look(source: object) -> bytes:
-        source.seek(-10, os.SEEK_END)  # type: ignore[attr-defined]
-        tail = source.read()  # type: ignore[attr-defined]
-        source.seek(5)  # type: ignore[attr-defined]
-        return bytes(tail + source.read(10))  # type: ignore[attr-defined]
-
-    found = child.call_with_source(
-        look, read, len(content), seconds=5, most_seconds=5, memory_bytes=2 * GIB
-    )
+    found = call_with_source("ends", read, len(content))
     assert found == content[-10:] + content[5:15]
     assert asked == [1024**2, 1024**2]
 
@@ -120,14 +129,7 @@ def test_going_to_and_fro_in_a_remote_file_fetches_nothing_twice() -> None:
         asked.append(start)
         return bytes(length)
 
-    def look(source: IO[bytes]) -> bytes:
-        for _ in range(50):
-            for position in (0, 5 * 1024**2, 2 * 1024**2):
-                source.seek(position)
-                source.read(100)
-        return b""
-
-    child.call_with_source(look, read, 6 * 1024**2, seconds=5, most_seconds=5, memory_bytes=2 * GIB)
+    call_with_source("to_and_fro", read, 6 * 1024**2)
     assert sorted(asked) == [0, 2 * 1024**2, 5 * 1024**2]
 
 
@@ -139,12 +141,7 @@ def test_whoever_reads_on_gets_more_at_once() -> None:
         asked.append((start, length))
         return content[start : start + length]
 
-    def look(source: IO[bytes]) -> bytes:
-        return source.read() + source.read(1)
-
-    found = child.call_with_source(
-        look, read, len(content), seconds=5, most_seconds=5, memory_bytes=2 * GIB
-    )
+    found = call_with_source("whole", read, len(content))
     assert found == content
     megabytes = [(start / 1024**2, length / 1024**2) for start, length in asked[:-1]]
     assert megabytes == [(0, 1), (1, 2), (3, 4), (7, 8), (15, 8)]
@@ -157,36 +154,23 @@ def read_slowly(_: int, length: int) -> bytes:
 
 
 def test_slow_storage_is_not_the_files_fault() -> None:
-    def look(source: IO[bytes]) -> bytes:
-        return b"%d" % sum(len(source.read(1024**2)) for _ in range(4))
-
-    def call_slow(most_seconds: float) -> bytes:
-        return child.call_with_source(
-            look,
-            read_slowly,
-            4 * 1024**2,
-            seconds=1,
-            most_seconds=most_seconds,
-            memory_bytes=2 * GIB,
+    def call_slow(most_seconds: float) -> int:
+        size = 4 * 1024**2
+        found: int = call_with_source(
+            "four_blocks", read_slowly, size, returns=int, seconds=1, most_seconds=most_seconds
         )
+        return found
 
-    assert call_slow(60) == b"4194304"
+    assert call_slow(60) == 4194304
     with pytest.raises(Transient, match="in time"):
         call_slow(0.6)
 
 
-def fail(error: Exception) -> Callable[[], bytes]:
-    def job() -> bytes:
-        raise error
-
-    return job
-
-
 def test_what_a_decoder_did_not_expect_is_the_systems_fault_or_ours() -> None:
     with pytest.raises(Transient, match="No space left"):
-        call(fail(OSError(errno.ENOSPC, "full")))
+        call("fail", OSError(errno.ENOSPC, "full"))
     with pytest.raises(JobError) as refusal:
-        call(fail(ZeroDivisionError()))
+        call("fail", ZeroDivisionError())
     assert refusal.value.code == "defect"
 
 
@@ -239,13 +223,13 @@ class Seen(Exception):
 
 def test_ffmpeg_has_no_environment_and_dies_with_an_error_of_ours(tmp_path: Path) -> None:
     def look(_: float) -> None:
-        (running,) = psutil.Process().children()
+        (running,) = below(psutil.Process())
         raise Seen(running.environ())
 
     with pytest.raises(Seen) as seen:
         ffmpeg.run(ENDLESS, folder=tmp_path, seconds=20, memory_bytes=2 * GIB, on_seconds=look)
     assert seen.value.args == ({},)
-    assert psutil.Process().children() == []
+    assert below(psutil.Process()) == []
 
 
 def test_ffmpeg_dies_with_the_worker_that_started_it(tmp_path: Path) -> None:
@@ -264,13 +248,23 @@ def test_ffmpeg_dies_with_the_worker_that_started_it(tmp_path: Path) -> None:
     assert worker.stdout is not None
     with worker.stdout:
         assert worker.stdout.readline() == "running\n"
-        (running,) = psutil.Process(worker.pid).children()
+        (running,) = below(psutil.Process(worker.pid))
         worker.kill()
         worker.wait()
         assert not psutil.wait_procs([running], timeout=5)[1]
 
 
 def test_progress_counts_frames_and_seconds() -> None:
-    lines = ["frame=1", "out_time_us=N/A", "progress=continue", "frame=9", "out_time_us=360000"]
-    assert ffmpeg._follow([*lines, "progress=end"], lambda _: None) == Delivered(9, 0.36)
-    assert ffmpeg._follow(lines, lambda _: None) is None
+    seen: list[float] = []
+    progress = ffmpeg._Progress(seen.append)
+    for line in (
+        "frame=1",
+        "out_time_us=N/A",
+        "progress=continue",
+        "frame=  9",
+        "out_time_us=360000",
+    ):
+        progress.hear(line)
+    assert (progress.frames, progress.seconds, progress.ended, seen) == (9, 0.36, False, [0.0])
+    progress.hear("progress=end")
+    assert (progress.ended, seen) == (True, [0.0, 0.36])

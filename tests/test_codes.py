@@ -52,9 +52,8 @@ def test_every_refusal_is_in_the_catalogue_and_no_other() -> None:
 
 
 def test_every_failure_of_a_job_is_in_the_catalogue_and_no_other() -> None:
-    assert {code for kind, code in raised() if kind in ("JobError", "TimedOut", "error")} == set(
-        FAILURES
-    )
+    kinds = ("JobError", "TimedOut", "Crashed", "error")
+    assert {code for kind, code in raised() if kind in kinds} == set(FAILURES)
 
 
 def test_every_refusal_of_the_gateway_is_in_the_catalogue() -> None:

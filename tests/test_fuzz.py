@@ -61,7 +61,8 @@ def ramble() -> None:
 
 
 def crash() -> None:
-    child.call(fail, seconds=5, memory_bytes=2**31)
+    error = ZeroDivisionError()
+    child.call("tests.decoders:fail", error, returns=bytes, seconds=5, memory_bytes=2**31)
 
 
 def test_what_is_a_refusal_and_what_a_defect() -> None:

@@ -568,6 +568,6 @@ def test_more_frames_than_a_file_has_room_for_are_not_listed(tmp_path: Path) -> 
 def test_a_length_that_lies_is_not_said_to_be_a_large_film(tmp_path: Path) -> None:
     path = tmp_path / "licence.mov"
     path.write_bytes(attacks.movie(more=attacks.box(b"pssh", bytes(20), b"http")))
-    budget = works.Budget(lambda: 20.0, 1769 * 1024**2)
+    budget = works.Budget(lambda: 20.0, 1600 * 1024**2)
     with pytest.raises(JobError, match=r"asks for more memory .* damaged, or too large\.$"):
         facts_of(path, budget)

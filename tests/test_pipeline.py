@@ -39,7 +39,6 @@ from chalicelib import (
     ledger,
     mp4,
     planning,
-    probe,
     queues,
     renditions,
 )
@@ -646,15 +645,6 @@ def test_a_bug_of_planning_ends_the_job_at_once(
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "defect")
     assert "(ZeroDivisionError)" in job.error
-
-
-def test_a_bug_of_looking_at_a_file_ends_the_job_at_once(
-    sample: Sample, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(probe, "_MOST_EARLY_SECONDS", None)
-    assert deliver("intake", drop("a.mp4", sample("small.mp4").read_bytes())) == []
-    job = only_job()
-    assert (job.status, job.error_code) == (FAILURE, "defect")
 
 
 def test_what_fails_while_the_world_is_asked_is_no_bug_of_ours() -> None:

@@ -193,8 +193,7 @@ def bereaved(client: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
     film(long, seconds=9)
     job_id = client.upload(long, "transcode_720p")
     running, *_ = until(lambda: ffmpegs(client.stack), 60)
-    worker = running.parent()
-    assert worker is not None
+    _, worker, *_ = running.parents()
     worker.kill()
     assert not psutil.wait_procs([running], timeout=5)[1]
     assert client.job(job_id)["status"] == "STARTED"

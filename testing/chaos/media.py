@@ -12,7 +12,8 @@ import os
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import IO
+from pkgutil import resolve_name
+from typing import Any
 
 import msgspec
 from sluice_ffmpeg import path as binary
@@ -97,29 +98,33 @@ class Memo:
             on_seconds(made.seconds * part / 4)
         return made
 
-    def call(self, job: Callable[[], bytes], *, seconds: float, memory_bytes: int) -> bytes:
+    def call(self, job: str, *args: Any, returns: Any, seconds: float, memory_bytes: int) -> Any:
         """Stands for `child.call`: what draws small pictures is quick, and is done here."""
         assert self.world is not None
         self.world.pause(self.world.random.choice((0.02, 0.1, 0.5)))
-        return job()
+        return resolve_name(job)(*args)
 
     def call_with_source(
         self,
-        job: Callable[[IO[bytes]], bytes],
+        job: str,
+        *args: Any,
+        returns: Any,
         read: Callable[[int, int], bytes],
         size: int,
-        *,
         seconds: float,
         most_seconds: float,
         memory_bytes: int,
-    ) -> bytes:
+    ) -> Any:
         """Stands for `child.call_with_source`: the source is read as a whole, as small ones are."""
         source = read(0, size)
         assert self.world is not None
         self.world.pause(self.world.random.choice((0.02, 0.1, 0.5)))
-        return self._once(
-            "probe", [job.__qualname__], {"": source}, None, lambda: job(io.BytesIO(source))
-        ).result
+
+        def found() -> bytes:
+            return msgspec.msgpack.encode(resolve_name(job)(io.BytesIO(source), *args))
+
+        done = self._once("probe", [job], {"": source}, None, found)
+        return msgspec.msgpack.decode(done.result, type=returns)
 
     def _once(
         self,

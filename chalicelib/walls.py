@@ -1,0 +1,131 @@
+"""The walls around a process that decodes foreign bytes: what it may take, and whom it may reach.
+
+Whoever takes a decoder over still has its file. These keep it from the process that has credentials (whose
+memory and environment an ordinary process of the same user may read), from other processes, from the
+network, and from leaving anything behind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import resource
+import signal
+import struct
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP = 1, 4, 22
+_PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
+_SECCOMP_MODE_FILTER = 2
+_CAPABILITY_VERSION_3 = 0x20080522
+# Where functions share a machine, who answers comes before who computes.
+_NICENESS = 10
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def hide() -> None:
+    """Of this process: what is not root, or has lost root's capabilities, cannot look into it (ptrace(2))."""
+    _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def adopt() -> None:
+    """Whoever is orphaned below this process becomes its child, whatever session it has made for itself."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def confine(parent: int, memory_bytes: int, file_bytes: int | None = None) -> None:
+    """Of this process and all that come of it, for good. It dies with its `parent`, who dies with the worker.
+
+    Not limited is how many processes there are: the kernel counts the threads of all that its user runs.
+    """
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it died before we had said that we would
+        os._exit(1)
+    limits = {
+        resource.RLIMIT_AS: memory_bytes,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: file_bytes,
+        resource.RLIMIT_NOFILE: 256,
+    }
+    for limit, value in limits.items():
+        if value is not None:
+            resource.setrlimit(limit, (value, value))
+    os.nice(_NICENESS)
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    header, none = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), bytes(24)
+    _libc.capset(header, none)
+    program = ctypes.create_string_buffer(_filter())
+    told = _Program(len(program.raw) // 8, ctypes.addressof(program))
+    _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(told), 0, 0)
+
+
+def can_filter() -> bool:
+    """Whether the kernel filters system calls: a filter that is nowhere is then a bad address (prctl(2))."""
+    _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, None, 0, 0)
+    return ctypes.get_errno() == errno.EFAULT and platform.machine() in _ARCHITECTURES
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+# As the kernel's audit names them, and the column of the numbers below.
+_ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
+# System calls by which a process reaches another one, the network or the kernel's rarer parts, or makes
+# one: their numbers for x86-64 and for AArch64, which lacks the oldest.
+_DENIED = {
+    "socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201),
+    "accept": (43, 202), "accept4": (288, 242),
+    "sendto": (44, 206), "sendmsg": (46, 211), "sendmmsg": (307, 269),
+    "io_uring_setup": (425, 425),  # by which sockets are made without such a call
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
+    "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "kcmp": (312, 272),
+    "tkill": (200, 130), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
+    "fork": (57, None), "vfork": (58, None),
+    "unshare": (272, 97), "setns": (308, 268), "chroot": (161, 51), "pivot_root": (155, 41),
+    "mount": (165, 40), "umount2": (166, 39), "open_by_handle_at": (304, 265),
+    "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
+    "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
+    "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180),
+}  # fmt: skip
+# Allowed with this process alone as the first argument: kill and tgkill by its number, prlimit64 as 0.
+_SIGNALS, _LIMITS = ((62, 129), (234, 131)), (302, 261)
+# Threads are made by either; what clone3 is to make lies in memory, where no filter can look, and the C
+# library then takes clone.
+_CLONE, _CLONE3 = (56, 220), (435, 435)
+_CLONE_THREAD = 0x10000
+# Of x86-64's second set of numbers, x32.
+_X32 = 0x40000000
+
+# Instructions of classic BPF, and what a filter answers (linux/bpf_common.h, linux/seccomp.h).
+_LOAD, _EQUAL, _AT_LEAST, _HAS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_KILL, _ALLOW, _ERROR = 0x80000000, 0x7FFF0000, 0x00050000
+# Where struct seccomp_data has them.
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+
+
+def _filter() -> bytes:
+    """A program for this process, as the kernel wants it."""
+    told, column = _ARCHITECTURES[platform.machine()]
+    deny = (_RETURN, 0, 0, _ERROR | errno.EPERM)
+    allow = (_RETURN, 0, 0, _ALLOW)
+    program = [
+        (_LOAD, 0, 0, _ARCHITECTURE),
+        (_EQUAL, 1, 0, told),
+        (_RETURN, 0, 0, _KILL),  # it calls by the numbers of another one
+        (_LOAD, 0, 0, _NUMBER),
+        (_AT_LEAST, 0, 1, _X32),
+        deny,
+        (_EQUAL, 0, 1, _CLONE3[column]),
+        (_RETURN, 0, 0, _ERROR | errno.ENOSYS),
+    ]
+    for numbers in _DENIED.values():
+        if (number := numbers[column]) is not None:
+            program += [(_EQUAL, 0, 1, number), deny]
+    load = (_LOAD, 0, 0, _FIRST_ARGUMENT)
+    program += [(_EQUAL, 0, 4, _CLONE[column]), load, (_HAS, 0, 1, _CLONE_THREAD), allow, deny]
+    own = (*((call[column], os.getpid()) for call in _SIGNALS), (_LIMITS[column], 0))
+    for number, value in own:
+        program += [(_EQUAL, 0, 4, number), load, (_EQUAL, 0, 1, value), allow, deny]
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in [*program, allow])
