@@ -10,7 +10,7 @@ from urllib.parse import unquote_plus
 import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from chalicelib import aws, child, files, jobs, ledger, remux
+from chalicelib import aws, child, files, jobs, ledger, limits, remux
 from chalicelib.errors import JobError, TimedOut, defect
 from chalicelib.files import Original
 from chalicelib.handlers import Invocation, Later
@@ -304,13 +304,8 @@ def inspect(
         memory_bytes=budget.memory_bytes,
     )
     facts: Facts = msgspec.msgpack.decode(found, type=ImageFacts | VideoFacts)
-    longest = settings().max_video_seconds
     if isinstance(facts, VideoFacts):
-        # What the header says, and what the tables do.
-        seconds = max(facts.seconds, facts.end, facts.sound_end or 0.0)
-        if seconds > longest:
-            detail = f"The video is {seconds:.0f} s long; at most {longest} s are taken."
-            raise JobError("too_long", detail)
+        limits.check_film(facts)
     return sniffed, facts
 
 

@@ -51,6 +51,9 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     max_video_pixels: Positive = 8192 * 4320
     max_streams: Positive = 64
     max_video_seconds: Positive = 12 * 3600
+    # What a film of that length has at 60 frames a second; and that in 4K, in billions of pixels.
+    max_video_frames: Positive = 12 * 3600 * 60
+    max_video_gigapixels: Positive = 21_500
     probe_seconds: Positive = 15
 
     # A film is encoded in chunks that take about so long on two cores, and the first one a third of it, for

@@ -1,0 +1,48 @@
+"""What a film may have, and what a job may take of it: refused before any work is done. Purely."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from chalicelib.errors import JobError
+from chalicelib.excerpt import bytes_read
+from chalicelib.media import VideoFacts, fps
+from chalicelib.plan import Plan
+from chalicelib.settings import settings
+
+# Parts of a film lie one behind the other, or nearly.
+_MOST_READINGS = 4
+
+
+def check_film(facts: VideoFacts) -> None:
+    """Raises JobError where a film is longer, or has more frames, than this stage takes."""
+    stage = settings()
+    # What the header says, and what the tables do.
+    seconds = max(facts.seconds, facts.end, facts.sound_end or 0.0)
+    if seconds > stage.max_video_seconds:
+        detail = (
+            f"The video is {seconds:.0f} s long; at most {stage.max_video_seconds} s are taken."
+        )
+        raise JobError("too_long", detail)
+    frames = round(facts.seconds * fps(facts)) if facts.frames is None else facts.frames
+    pixels = facts.width * facts.height
+    most = min(stage.max_video_frames, stage.max_video_gigapixels * 10**9 // pixels)
+    if frames > most:
+        raise JobError(
+            "too_many_frames",
+            f"The video has {frames} frames of {facts.width}x{facts.height} pixels; of that size at most "
+            f"{most} are taken (SLUICE_MAX_VIDEO_FRAMES, SLUICE_MAX_VIDEO_GIGAPIXELS).",
+        )
+
+
+def check_reading(plan: Plan, size: int) -> None:
+    """Raises JobError where tasks would read a source of `size` bytes again and again."""
+    read: Counter[str] = Counter()
+    for task in plan.tasks:
+        if task.excerpt:
+            read[task.group] += bytes_read(plan.samples(task), task.excerpt)
+    if max(read.values(), default=0) > _MOST_READINGS * size:
+        detail = (
+            "The frames of the video lie scattered over the file: it is damaged, or made to harm."
+        )
+        raise JobError("source_damaged", detail)
