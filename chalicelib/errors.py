@@ -107,8 +107,8 @@ _OF_COMPUTATION = (
 _COMPUTING = frozenset(
     f"chalicelib.{name}"
     for name in (
-        "adts", "chunks", "excerpt", "ffmpeg", "filenames", "media", "mp4", "packaging", "pictures", "plan",
-        "planning", "playlists", "remux", "renditions", "sniff", "works",
+        "adts", "chunks", "costs", "estimating", "excerpt", "ffmpeg", "filenames", "limits", "media", "mp4",
+        "packaging", "pictures", "plan", "planning", "playlists", "remux", "renditions", "sniff", "works",
     )
 )  # fmt: skip
 

@@ -11,17 +11,21 @@ import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from chalicelib import aws, child, files, jobs, ledger, limits, remux
+from chalicelib.costs import cost
 from chalicelib.errors import JobError, TimedOut, defect
+from chalicelib.estimating import estimate
 from chalicelib.files import Original
 from chalicelib.handlers import Invocation, Later
+from chalicelib.ledger import Charge
 from chalicelib.media import Coded, Facts, ImageFacts, VideoFacts
-from chalicelib.plan import GENERATION, REMUX, Plan, Rendition, Source
+from chalicelib.plan import GENERATION, REMUX, Plan, Source, Step
 from chalicelib.planning import make_plan
 from chalicelib.queues import StartMessage
-from chalicelib.rows import DONE, FAILED, STARTED, TERMINAL, Job, StepState
-from chalicelib.settings import DROPS, settings
+from chalicelib.rows import DONE, FAILED, PENDING, STARTED, TERMINAL, Job, StepState
+from chalicelib.settings import DROPS, function_sizes, settings
 from chalicelib.sniff import HEAD_BYTES, Sniffed, sniff
 from chalicelib.steps import are_known, names_for, steps_for
+from chalicelib.usage import Used
 from chalicelib.watch import logger, tracer
 from chalicelib.works import Budget
 
@@ -200,7 +204,7 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     copy, tracks = None, list[Coded]()
     if isinstance(facts, VideoFacts):
         encoded = remux.wanted(facts, steps)
-        looked = _with_copy(job, facts, source, encoded, invocation)
+        looked = _with_copy(job, facts, source, steps, invocation)
         if looked is None:
             return None
         facts, copy = looked
@@ -208,8 +212,11 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     label = GENERATION if jobs.is_planned_again(job) else ""
     with jobs.storing_samples(job.job_id, tracks):
         made = make_plan(job.job_id, job.source_key, facts, steps, copy, label=label)
+    charge = _affordable(job, made, facts, copy or source)
     plan = jobs.store_plan(job, original.etag, made)
-    logger.info("Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding)
+    logger.info(
+        "Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding, usd=charge.usd
+    )
     if job.status == STARTED:  # by another version of this code
         if not ledger.restart_job(job, plan, turn.message_id):
             # Something of it has ended meanwhile: look anew.
@@ -222,6 +229,7 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
         etag=original.etag,
         plan=plan,
         starter=turn.message_id,
+        charge=charge,
     )
     if not started:
         return None
@@ -229,14 +237,26 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     return plan
 
 
+def _affordable(job: Job, plan: Plan, facts: Facts, read: Source) -> Charge:
+    """What a job's plan costs. Raises JobError where that is more than one may that has not started."""
+    # What it took to look at the source is spent.
+    estimated = estimate(plan, facts, read.size, Used("intake"), function_sizes())
+    usd = cost(estimated.used, estimated.bytes_stored).cost_usd
+    if job.status == PENDING:
+        limits.check_reading(plan, read.size)
+        limits.check_cost(usd, job.max_usd)
+    return Charge(job.owner, usd, job.charged_usd)
+
+
 def _with_copy(
     job: Job,
     facts: VideoFacts,
     source: Source,
-    encoded: Sequence[Rendition],
+    steps: Sequence[Step],
     invocation: Invocation,
 ) -> tuple[VideoFacts, Source | None] | None:
     """The facts to plan with, and the copy to be read instead of the source; None while it is being made."""
+    encoded = remux.wanted(facts, steps)
     copy, why = None, ""
     if remux.is_worth_it(facts, encoded):
         why = remux.obstacle(facts, source.size)
@@ -244,12 +264,15 @@ def _with_copy(
             row = ledger.get_task(job.job_id, REMUX)
             if row is None or row.state not in (DONE, FAILED):
                 logger.info("A copy is made", uncut=facts.uncut)
+                whole = make_plan(job.job_id, job.source_key, facts, steps)
+                foreseen = remux.foreseen(whole, source, facts, steps)
+                charge = _affordable(job, foreseen, facts, source)
                 copying = remux.copying(job.job_id, source.etag, facts)
-                jobs.begin_remux(job, source.etag, copying)
+                jobs.begin_remux(job, source.etag, copying, charge)
                 return None
             if row.state == DONE:
                 copy = msgspec.convert(row.result, Source)
-                facts, why = _from_copy(facts, copy, invocation)
+                facts, why = _from_copy(facts, source, copy, invocation)
             else:
                 error = msgspec.convert(row.result, StepState).error
                 why = f"copying it failed: {error.rstrip('.')}"
@@ -259,8 +282,16 @@ def _with_copy(
     return facts, copy
 
 
-def _from_copy(facts: VideoFacts, copy: Source, invocation: Invocation) -> tuple[VideoFacts, str]:
+# Sound that is decoded for a copy takes more room in it.
+_MOST_GROWTH = 10
+
+
+def _from_copy(
+    facts: VideoFacts, source: Source, copy: Source, invocation: Invocation
+) -> tuple[VideoFacts, str]:
     """The facts of a film as its copy has it, or as they were and why it cannot be used."""
+    if copy.size > _MOST_GROWTH * source.size:
+        return facts, "its copy is larger than it could be"
     try:
         _, copied = inspect_source(copy, invocation)
     except JobError as error:

@@ -35,6 +35,26 @@ def check_film(facts: VideoFacts) -> None:
         )
 
 
+def check_cost(usd: float, max_usd: float | None) -> None:
+    """Raises JobError where a job would cost more than one may, or than its client allows it."""
+    told = f"The job would cost about {dollars(usd)}"
+    if max_usd is not None and usd > max_usd:
+        detail = f"{told}, and its `max_usd` is {dollars(max_usd)}: allow more, or ask for less."
+        raise JobError("over_budget", detail)
+    most = settings().max_job_usd
+    if usd > most:
+        raise JobError(
+            "over_budget",
+            f"{told}, and one job may cost {dollars(most)} (SLUICE_MAX_JOB_USD): ask for fewer steps, send a "
+            "shorter or smaller film, or have that raised.",
+        )
+
+
+def dollars(usd: float) -> str:
+    """As a sentence has it; small ones as exactly as they are large."""
+    return f"${usd:,.2f}" if usd >= 0.1 else f"${usd:.2g}"
+
+
 def check_reading(plan: Plan, size: int) -> None:
     """Raises JobError where tasks would read a source of `size` bytes again and again."""
     read: Counter[str] = Counter()

@@ -21,6 +21,7 @@ ANYBODY, DROPS = "-", "drops"
 
 Positive = Annotated[int, Meta(ge=1)]
 Fraction = Annotated[float, Meta(gt=0, le=1)]
+Dollars = Annotated[float, Meta(gt=0, le=1e9)]
 
 
 class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field.upper()}"):
@@ -54,6 +55,12 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     # What a film of that length has at 60 frames a second; and that in 4K, in billions of pixels.
     max_video_frames: Positive = 12 * 3600 * 60
     max_video_gigapixels: Positive = 21_500
+
+    # What one job may cost, and what one owner's jobs of a day (UTC) may, in US dollars as they are estimated
+    # before they start. 12 hours of 4K at 25 frames a second are $3, with a watermarked film $10.
+    max_job_usd: Dollars = 10.0
+    max_owner_day_usd: Dollars = 20.0
+
     probe_seconds: Positive = 15
 
     # A film is encoded in chunks that take about so long on two cores, and the first one a third of it, for
@@ -153,11 +160,13 @@ def prices() -> Prices:
 
 @cache
 def function_sizes() -> dict[str, FunctionSize]:
-    """Every Lambda of the stack by its name, as infra/template.py tells the API's."""
+    """Every Lambda of the stack by its name, as infra/template.py tells those that price work."""
     try:
         told = os.environ["SLUICE_FUNCTION_SIZES"]
     except KeyError:
-        raise InvalidSetting("SLUICE_FUNCTION_SIZES is not set: only the API knows them") from None
+        raise InvalidSetting(
+            "SLUICE_FUNCTION_SIZES is not set: this function prices no work"
+        ) from None
     return msgspec.json.decode(told, type=dict[str, FunctionSize])
 
 

@@ -31,7 +31,7 @@ from chalicelib.openapi import document
 from chalicelib.rows import SUCCESS, Output, StepState
 from chalicelib.settings import Settings, settings
 from chalicelib.tokens import Tokens, tokens
-from tests.local import a_plan
+from tests.local import FREE, a_plan
 from tests.pump import take
 
 pytestmark = pytest.mark.usefixtures("cloud")
@@ -339,7 +339,7 @@ def fail(job_id: str) -> None:
 def start(job_id: str, seconds: float, *pipeline: str) -> None:
     plan = a_plan(*pipeline)
     assert ledger.start_job(
-        job_id, kind="video", duration=seconds, etag="e", plan=plan, starter="m"
+        job_id, kind="video", duration=seconds, etag="e", plan=plan, starter="m", charge=FREE
     )
     ledger.write_progress(job_id, plan)
 
