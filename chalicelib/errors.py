@@ -8,7 +8,8 @@ SluiceError                 `code` is stable, `str(error)` is a sentence meant f
 │   ├── Conflict            409
 │   ├── TooLarge            413
 │   ├── UnsupportedType     415
-│   └── Unprocessable       422
+│   ├── Unprocessable       422
+│   └── Busy                429
 ├── JobError                permanent: ends the step, or before there are steps the job, as FAILURE
 │   └── TimedOut            by the clock: the machine may have been busy, so that it is tried once more
 └── Transient               the world is broken, not the input: the message is retried, then dead-lettered
@@ -34,6 +35,7 @@ class RequestError(SluiceError):
     """A call that the API refuses."""
 
     status: ClassVar[int]
+    retry_after: ClassVar[int | None] = None  # seconds
 
 
 class Malformed(RequestError):
@@ -76,6 +78,13 @@ class Unprocessable(RequestError):
     """Understood, but impossible."""
 
     status = 422
+
+
+class Busy(RequestError):
+    """Too many at once; soon there will be room."""
+
+    status = 429
+    retry_after = 5
 
 
 class JobError(SluiceError):

@@ -52,7 +52,7 @@ def check_cost(usd: float, max_usd: float | None) -> None:
 
 def dollars(usd: float) -> str:
     """As a sentence has it; small ones as exactly as they are large."""
-    return f"${usd:,.2f}" if usd >= 0.1 else f"${usd:.2g}"
+    return f"${usd:,.2f}" if usd >= 0.1 else f"${usd:.6f}"
 
 
 def check_reading(plan: Plan, size: int) -> None:

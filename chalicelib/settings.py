@@ -21,7 +21,8 @@ ANYBODY, DROPS = "-", "drops"
 
 Positive = Annotated[int, Meta(ge=1)]
 Fraction = Annotated[float, Meta(gt=0, le=1)]
-Dollars = Annotated[float, Meta(gt=0, le=1e9)]
+MOST_DOLLARS = 1_000_000
+Dollars = Annotated[float, Meta(gt=0, le=MOST_DOLLARS)]
 
 
 class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field.upper()}"):
@@ -32,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     upload_bucket: str = "sluice-upload"
     output_bucket: str = "sluice-output"
     hls_secret_arn: str = ""
+    estimate_function: str = "sluice-estimate"
     # The public base of the API. Empty: taken from the request, as API Gateway tells it.
     api_url: str = ""
 

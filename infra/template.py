@@ -13,7 +13,7 @@ import msgspec
 from chalicelib.settings import InvalidSetting, Prices, Settings, load
 from infra.parts import functions, gateway, storage, watching
 from infra.parts.gateway import Limits
-from infra.parts.names import FUNCTIONS, LOCAL_STAGES, SOURCE_QUEUES, Json, ref, sub
+from infra.parts.names import ESTIMATES, FUNCTIONS, LOCAL_STAGES, SOURCE_QUEUES, Json, ref, sub
 
 
 class ChaliceConfig(Protocol):
@@ -43,6 +43,8 @@ class Parameters:
     alarm_email: str | None
     # None is what the account allows.
     concurrency: dict[str, int | None]
+    # Of estimates; 0 is what the account allows.
+    estimates: int
 
 
 def merge_template(config: ChaliceConfig) -> Json:
@@ -75,6 +77,7 @@ def merge_template(config: ChaliceConfig) -> Json:
             **functions.functions(
                 local=local,
                 concurrency=chosen.concurrency,
+                estimates=chosen.estimates,
                 sizes=functions.sizes(memory, local=local),
             ),
             **gateway.rest_api(settings.auth, chosen.limits, local=local),
@@ -139,6 +142,7 @@ def _parameters(variables: Mapping[str, str], settings: Settings, *, local: bool
             )
             for queue in SOURCE_QUEUES
         },
+        number("SLUICE_CONCURRENCY_ESTIMATE", 0 if local else ESTIMATES, 0),
     )
     if unknown:
         raise InvalidSetting(f"There is no setting {', '.join(sorted(unknown))}.")

@@ -254,7 +254,7 @@ def test_of_two_bodies_with_one_idempotency_key_only_one_starts_a_job(client: Cl
 def test_a_call_that_died_before_its_job_was_written_can_be_repeated(client: Client) -> None:
     put("a.png")
     body = {"key": "a.png"}
-    fingerprint = hashlib.sha256(msgspec.json.encode(api.FromKeyRequest("a.png"))).hexdigest()
+    fingerprint = hashlib.sha256(b'{"key":"a.png","pipeline":null}').hexdigest()
     ledger.claim_identity("idempotency - k", "00000000", fingerprint=fingerprint)
     first = call(client, "POST", "/jobs/from-key", body, Idempotency_Key="k")
     assert call(client, "POST", "/jobs/from-key", body, Idempotency_Key="k").body == first.body
