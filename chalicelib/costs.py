@@ -114,6 +114,11 @@ def usage(
     )
 
 
+def dollars(usd: float) -> str:
+    """As a sentence has it; small ones as exactly as they are large."""
+    return f"${usd:,.2f}" if usd >= 0.1 else f"${usd:.6f}"
+
+
 def _paid_disk_gb(size: FunctionSize | None) -> float:
     """Of /tmp; none of a function that a later version of the stack has no more."""
     return max(0, size.disk_mb - _FREE_DISK_MB) / 1024 if size else 0.0

@@ -11,9 +11,7 @@ import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from chalicelib import aws, child, files, jobs, ledger, limits, remux
-from chalicelib.costs import cost
 from chalicelib.errors import JobError, TimedOut, defect
-from chalicelib.estimating import estimate
 from chalicelib.files import Original
 from chalicelib.handlers import Invocation, Later
 from chalicelib.ledger import Charge
@@ -21,8 +19,8 @@ from chalicelib.media import Coded, Facts, ImageFacts, VideoFacts
 from chalicelib.plan import GENERATION, REMUX, Plan, Source, Step
 from chalicelib.planning import make_plan
 from chalicelib.queues import StartMessage
-from chalicelib.rows import DONE, FAILED, PENDING, STARTED, TERMINAL, Job, StepState
-from chalicelib.settings import DROPS, function_sizes, settings
+from chalicelib.rows import DONE, FAILED, STARTED, TERMINAL, Job, StepState
+from chalicelib.settings import DROPS, settings
 from chalicelib.sniff import HEAD_BYTES, Sniffed, sniff
 from chalicelib.steps import are_known, names_for, steps_for
 from chalicelib.usage import Used
@@ -212,7 +210,7 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     label = GENERATION if jobs.is_planned_again(job) else ""
     with jobs.storing_samples(job.job_id, tracks):
         made = make_plan(job.job_id, job.source_key, facts, steps, copy, label=label)
-    charge = _affordable(job, made, facts, copy or source)
+    charge = _charge(job, made, facts, copy or source)
     plan = jobs.store_plan(job, original.etag, made)
     logger.info(
         "Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding, usd=charge.usd
@@ -237,15 +235,13 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     return plan
 
 
-def _affordable(job: Job, plan: Plan, facts: Facts, read: Source) -> Charge:
-    """What a job's plan costs. Raises JobError where that is more than one may that has not started."""
+def _charge(job: Job, plan: Plan, facts: Facts, read: Source) -> Charge:
+    """What a job is to be charged, once. Raises JobError where it costs more than one may."""
+    if job.status == STARTED:
+        return Charge(job.owner, 0.0, 0.0)
     # What it took to look at the source is spent.
-    estimated = estimate(plan, facts, read.size, Used("intake"), function_sizes())
-    usd = cost(estimated.used, estimated.bytes_stored).cost_usd
-    if job.status == PENDING:
-        limits.check_reading(plan, read.size)
-        limits.check_cost(usd, job.max_usd)
-    return Charge(job.owner, usd, job.charged_usd)
+    usage = limits.affordable(plan, facts, read.size, Used("intake"), job.max_usd)
+    return Charge(job.owner, usage.cost_usd, job.charged_usd)
 
 
 def _with_copy(
@@ -266,7 +262,7 @@ def _with_copy(
                 logger.info("A copy is made", uncut=facts.uncut)
                 whole = make_plan(job.job_id, job.source_key, facts, steps)
                 foreseen = remux.foreseen(whole, source, facts, steps)
-                charge = _affordable(job, foreseen, facts, source)
+                charge = _charge(job, foreseen, facts, source)
                 copying = remux.copying(job.job_id, source.etag, facts)
                 jobs.begin_remux(job, source.etag, copying, charge)
                 return None

@@ -30,8 +30,8 @@ from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex
 from pynamodb.transactions import TransactWrite
 
+from chalicelib.costs import dollars
 from chalicelib.errors import JobError
-from chalicelib.limits import dollars
 from chalicelib.plan import GENERATION, Parts, Plan, Source
 from chalicelib.rows import (
     DONE,

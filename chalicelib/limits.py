@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
+from chalicelib.costs import Usage, cost, dollars
 from chalicelib.errors import JobError
+from chalicelib.estimating import estimate
 from chalicelib.excerpt import bytes_read
-from chalicelib.media import VideoFacts, fps
+from chalicelib.media import Facts, VideoFacts, fps
 from chalicelib.plan import Plan
-from chalicelib.settings import settings
+from chalicelib.settings import function_sizes, settings
+from chalicelib.usage import Used
 
 # Parts of a film lie one behind the other, or nearly.
 _MOST_READINGS = 4
@@ -35,7 +38,19 @@ def check_film(facts: VideoFacts) -> None:
         )
 
 
-def check_cost(usd: float, max_usd: float | None) -> None:
+def affordable(plan: Plan, facts: Facts, size: int, looked: Used, max_usd: float | None) -> Usage:
+    """What a job by this plan will use and cost, of a source of `size` bytes; to look at it took `looked`.
+
+    Raises JobError where that is more than one job may.
+    """
+    estimated = estimate(plan, facts, size, looked, function_sizes())
+    usage = cost(estimated.used, estimated.bytes_stored)
+    _check_reading(plan, size)
+    _check_cost(usage.cost_usd, max_usd)
+    return usage
+
+
+def _check_cost(usd: float, max_usd: float | None) -> None:
     """Raises JobError where a job would cost more than one may, or than its client allows it."""
     told = f"The job would cost about {dollars(usd)}"
     if max_usd is not None and usd > max_usd:
@@ -50,12 +65,7 @@ def check_cost(usd: float, max_usd: float | None) -> None:
         )
 
 
-def dollars(usd: float) -> str:
-    """As a sentence has it; small ones as exactly as they are large."""
-    return f"${usd:,.2f}" if usd >= 0.1 else f"${usd:.6f}"
-
-
-def check_reading(plan: Plan, size: int) -> None:
+def _check_reading(plan: Plan, size: int) -> None:
     """Raises JobError where tasks would read a source of `size` bytes again and again."""
     read: Counter[str] = Counter()
     for task in plan.tasks:

@@ -11,15 +11,13 @@ from typing import Any
 
 import msgspec
 
-from chalicelib import estimating, files, intake, limits, remux
-from chalicelib.costs import cost
+from chalicelib import files, intake, limits, remux
 from chalicelib.errors import JobError, Transient
 from chalicelib.estimates import Estimated, Refusal, Wanted
 from chalicelib.handlers import Invocation
 from chalicelib.media import ImageFacts, VideoFacts
 from chalicelib.plan import GENERATION, Source
 from chalicelib.planning import make_plan
-from chalicelib.settings import function_sizes
 from chalicelib.steps import steps_for
 from chalicelib.usage import Used, meter
 from chalicelib.views import EstimateView
@@ -57,10 +55,6 @@ def _estimate(wanted: Wanted, invocation: Invocation) -> EstimateView:
     plan = make_plan(str(uuid.uuid4()), wanted.key, facts, steps)
     if isinstance(facts, VideoFacts):
         plan = remux.foreseen(plan, source, facts, steps)
-    estimated = estimating.estimate(plan, facts, wanted.size, look.used, function_sizes())
-    usage = cost(estimated.used, estimated.bytes_stored)
-    limits.check_reading(plan, wanted.size)
-    limits.check_cost(usage.cost_usd, wanted.max_usd)
     return EstimateView(
         key=wanted.key,
         kind=look.kind,
@@ -68,7 +62,7 @@ def _estimate(wanted: Wanted, invocation: Invocation) -> EstimateView:
         pipeline=[step.name for step in steps],
         tasks=len(plan.tasks),
         encoding=plan.encoding,
-        usage=usage,
+        usage=limits.affordable(plan, facts, wanted.size, look.used, wanted.max_usd),
     )
 
 

@@ -21,7 +21,13 @@ from infra.parts import storage
 from tests.pump import Context
 
 
+class Throttled(Exception):
+    """Raised by a function that Lambda does not start: too many of it run."""
+
+
 class _Body(io.BytesIO):
+    """Of an answer, as urllib3 has it."""
+
     def stream(self, **_: Any) -> Iterator[bytes]:
         yield self.read()
 
@@ -30,12 +36,16 @@ def _invoke_here(request: Any, **_: Any) -> AWSResponse:
     """What stands in for Lambda, whose functions moto would run in Docker: this process runs them."""
     name = urlsplit(request.url).path.split("/")[3].removeprefix("sluice-")
     headers: Any = {}
+    status = 200
     try:
         answer = getattr(app, name)(json.loads(request.body), Context(25))
+    except Throttled:
+        status, answer = 429, {"Type": "User", "message": "Rate exceeded"}
+        headers["x-amzn-ErrorType"] = "TooManyRequestsException"
     except Exception as error:
         answer = {"errorType": type(error).__name__}
         headers["X-Amz-Function-Error"] = "Unhandled"
-    return AWSResponse(request.url, 200, headers, _Body(json.dumps(answer).encode()))
+    return AWSResponse(request.url, status, headers, _Body(json.dumps(answer).encode()))
 
 
 botocore.handlers.BUILTIN_HANDLERS.append(
