@@ -41,6 +41,7 @@ class Parameters:
     original_days: int | None
     output_days: int | None
     alarm_email: str | None
+    alarm_day_usd: int
     # None is what the account allows.
     concurrency: dict[str, int | None]
     # Of estimates; 0 is what the account allows.
@@ -81,7 +82,7 @@ def merge_template(config: ChaliceConfig) -> Json:
                 sizes=functions.sizes(memory, local=local),
             ),
             **gateway.rest_api(settings.auth, chosen.limits, local=local),
-            **watching.alarms(chosen.alarm_email),
+            **watching.alarms(chosen.alarm_email, chosen.alarm_day_usd),
             # LocalStack knows no dashboards, and on a local cloud nobody would look at one.
             **({} if local else watching.dashboard()),
         },
@@ -135,6 +136,7 @@ def _parameters(variables: Mapping[str, str], settings: Settings, *, local: bool
         number("SLUICE_ORIGINAL_DAYS", None, 2 * math.ceil(settings.job_deadline_seconds / 86400)),
         number("SLUICE_OUTPUT_DAYS", None, 1),
         email("SLUICE_ALARM_EMAIL"),
+        number("SLUICE_ALARM_DAY_USD", 50, 1),
         {
             # SQS accepts no less than two.
             queue.name: number(
