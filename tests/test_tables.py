@@ -22,7 +22,7 @@ from chalicelib.plan import Chunk, Plan, Poster, Sound
 from chalicelib.planning import make_plan
 from chalicelib.steps import find_steps
 from infra import samples
-from tests.attacks import FRAME, MEDIA_AT, box, movie
+from tests.attacks import FRAME, MEDIA_AT, box, movie, sound_track
 from tests.conftest import LOCAL
 from tests.local import chunks_of, facts_of
 
@@ -86,7 +86,7 @@ def movies(draw: Any) -> bytes:
         edits = box(b"edts", full(b"elst", *[(lasts, time, 0x10000) for lasts, time in rows]))
     sound = b""
     if draw(st.booleans()):
-        sound = _sound(draw(scales), draw(odd | ticks), track_tables(draw, 200))
+        sound = sound_track(draw(scales), draw(odd | ticks), track_tables(draw, 200))
     return movie(
         timescale=scale,
         tables=track_tables(draw, len(FRAME)),
@@ -95,17 +95,6 @@ def movies(draw: Any) -> bytes:
         more=sound,
         media=FRAME * 10,
     )
-
-
-def _sound(scale: int, length: int, tables: tuple[bytes, ...]) -> bytes:
-    described = struct.pack(">6xH8xHHHHI", 1, 1, 16, 0, 0, 48000 << 16)
-    table = box(b"stbl", box(b"stsd", struct.pack(">4xI", 1), box(b"twos", described)), *tables)
-    handler = box(b"hdlr", bytes(4), b"mhlrsoun", bytes(12), b"\0")
-    references = box(b"dinf", box(b"dref", struct.pack(">4xI", 1), box(b"url ", b"\0\0\0\1")))
-    media_header = box(b"mdhd", struct.pack(">4x8xIIHH", scale, length, 0, 0))
-    information = box(b"minf", box(b"smhd", bytes(8)), references, table)
-    head = struct.pack(">I8xI4xI60x", 7, 2, length)
-    return box(b"trak", box(b"tkhd", head), box(b"mdia", media_header, handler, information))
 
 
 @pytest.fixture(scope="module")
