@@ -1,4 +1,4 @@
-"""Films of a few megabytes that say they are long, large or scattered, by seed: what it costs to believe them.
+"""Small films that say they are long, large or scattered, by seed: what it costs to believe them.
 
 python -m tests.hostile [--count 1000] [--seed 1]
 """
@@ -200,19 +200,18 @@ def judge(content: bytes) -> Verdict:
         assert frames <= len(content), "more frames than bytes"
         exact: Counter[str] = Counter()
         read: Counter[str] = Counter()
+        parts: Counter[str] = Counter()
         for task in plan.tasks:
             if isinstance(task.work, Chunk):
                 assert task.work.exact is not None
+                parts[task.group] += 1
                 exact[task.group] += sum(count for count, _ in task.work.exact.steps)
             if task.excerpt:
                 begin, end = task.excerpt.place
                 read[task.group] += end - begin
         assert set(exact.values()) == {frames}
         assert max(read.values()) <= 4 * len(content), "the file is read again and again"
-        assert (
-            max(count for name, count in plan.sizes().items() if name in exact)
-            <= chunks.MOST_CHUNKS
-        )
+        assert max(parts.values()) <= chunks.MOST_CHUNKS
     return Verdict("accepted", looked, usage.cost_usd)
 
 
