@@ -57,11 +57,10 @@ def from_key(request: Request) -> Response:
 
 @app.route("/jobs/estimate", **JSON_BODY)
 @view()
-def estimate(request: Request) -> Response:
+def estimate_job(request: Request) -> Response:
     from chalicelib import api
 
-    wanted = read(request, api.FromKeyRequest)
-    return json(api.estimate(caller(request), wanted, app.lambda_context))
+    return json(api.estimate(caller(request), read(request, api.FromKeyRequest)))
 
 
 @app.route("/jobs/upload", **JSON_BODY)
@@ -111,6 +110,13 @@ def openapi(request: Request) -> Response:
 
 
 answer_all_methods(app)
+
+
+@app.lambda_function()
+def estimate(event: dict[str, Any], context: Any) -> Any:
+    from chalicelib import quoting
+
+    return quoting.quote(event, context)
 
 
 @app.on_sqs_message(queue="intake")

@@ -21,6 +21,12 @@ _STEP = ("chalicelib.handlers", "chalicelib.worker")
 # What a function's handler in app.py imports on its first call, of whatever kind its message is.
 _FIRST_CALL = {
     "api": ("chalicelib.api",),
+    "estimate": (
+        "chalicelib.index",
+        "chalicelib.pictures",
+        "chalicelib.probe",
+        "chalicelib.quoting",
+    ),
     "intake": (
         "chalicelib.handlers",
         "chalicelib.index",

@@ -43,7 +43,7 @@ def _count(counted: Counter[str], name: str) -> Iterator[Figure]:
 
     source = samples.sample(name, LOCAL / "samples")
     waiting = [("intake", pump.drop(name, source.read_bytes()))]
-    estimated = api.estimate("-", api.FromKeyRequest(name), pump.Context()).usage
+    estimated = api.estimate("-", api.FromKeyRequest(name)).usage
     of_job: Counter[str] = Counter()
     while waiting:
         for queue, body in waiting:

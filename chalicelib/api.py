@@ -4,42 +4,37 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import platform
 import re
 import time
 import uuid
 from collections.abc import Sequence
 from io import BytesIO
 from posixpath import normpath
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
 from multipart import MultipartError, MultipartParser, parse_options_header
 
 from chalicelib import filenames, files, jobs, ledger, playlists, queues
-from chalicelib.costs import Usage, usage
+from chalicelib.costs import cost
 from chalicelib.errors import (
     Conflict,
-    JobError,
     Malformed,
     NotFound,
     TooLarge,
-    Transient,
     Unprocessable,
     UnsupportedType,
 )
 from chalicelib.files import Link, Original
 from chalicelib.http import malformed, refuse_others
 from chalicelib.ledger import Claimed, Standing
-from chalicelib.media import VideoFacts
 from chalicelib.plan import GENERATION, Hls, Parts
 from chalicelib.rows import FAILURE, PENDING, STARTED, STATUSES, Job, Output, Ticket
-from chalicelib.settings import ANYBODY, DROPS, function_sizes, prices, settings
+from chalicelib.settings import ANYBODY, DROPS, MOST_DOLLARS, settings
 from chalicelib.sniff import HEAD_BYTES
-from chalicelib.steps import find_steps, names_for, steps_for
+from chalicelib.steps import find_steps, names_for
 from chalicelib.tokens import Grant, tokens
-from chalicelib.usage import Used, meter
 from chalicelib.views import Accepted, EstimateView, JobPage, JobView, Presigned, job_view
 from chalicelib.watch import logger
 
@@ -65,6 +60,14 @@ Pipeline = Annotated[
     Meta(
         description="Names of steps, each at most once; the default is for the kind of media.",
         examples=[["thumbnail", "watermark"]],
+    ),
+]
+MaxUsd = Annotated[
+    Annotated[float, Meta(gt=0, le=MOST_DOLLARS)] | None,
+    Meta(
+        description="What the job may cost, as it is estimated before it starts, in US dollars. A job that "
+        "is there already keeps its own.",
+        examples=[0.5],
     ),
 ]
 
@@ -97,6 +100,7 @@ class PresignRequest(msgspec.Struct, forbid_unknown_fields=True):
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="In bytes; signed, so that no other size is accepted.", examples=[121417]),
     ] = None
+    max_usd: MaxUsd = None
 
 
 class FromKeyRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -104,6 +108,7 @@ class FromKeyRequest(msgspec.Struct, forbid_unknown_fields=True):
 
     key: Key
     pipeline: Pipeline = None
+    max_usd: MaxUsd = None
 
 
 def presign(caller: str, request: PresignRequest) -> Presigned:
@@ -112,6 +117,9 @@ def presign(caller: str, request: PresignRequest) -> Presigned:
         raise Unprocessable("size_required", "Say the file's `size` in bytes.")
     _check_size(request.size)
     _check_pipeline(request.pipeline)
+    if request.max_usd is not None and not request.pipeline:
+        detail = "`max_usd` is of a job: name its `pipeline`, or send it to POST /jobs/from-key/."
+        raise Malformed("malformed_request", detail)
     key = new_key(request.filename)
     job_id = str(uuid.uuid4()) if request.pipeline else None
     _expect(caller, key, job_id, request)
@@ -129,7 +137,13 @@ def _expect(owner: str, key: str, job_id: str | None, request: PresignRequest) -
     name = filenames.shortened(filenames.base(request.filename))
     if job_id:
         ledger.create_job(
-            job_id, owner, key, request.pipeline or [], filename=name, upload_deadline=deadline
+            job_id,
+            owner,
+            key,
+            request.pipeline or [],
+            filename=name,
+            upload_deadline=deadline,
+            max_usd=request.max_usd,
         )
     ledger.write_ticket(key, owner, job_id, deadline, name)
 
@@ -141,7 +155,7 @@ def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) 
     """
     _check_pipeline(request.pipeline)
     _check_key(request.key)
-    fingerprint = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+    fingerprint = _fingerprint(request)
     identity = f"idempotency {caller} {idempotency_key}"
     if idempotency_key is not None:
         if not 0 < len(idempotency_key) <= 255:
@@ -166,9 +180,18 @@ def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) 
         names,
         filename=ticket.filename if ticket else "",
         etag=original.etag,
+        max_usd=request.max_usd,
     )
     job = ledger.get_job(job_id)
     return _started(job) if job else Accepted(job_id)
+
+
+def _fingerprint(request: FromKeyRequest) -> str:
+    """Of a body: the same for every version of this code, of which some do not know all fields."""
+    told = msgspec.to_builtins(request)
+    if request.max_usd is None:
+        del told["max_usd"]
+    return hashlib.sha256(msgspec.json.encode(told)).hexdigest()
 
 
 def _started(job: Job) -> Accepted:
@@ -203,49 +226,23 @@ def _waiting_job(ticket: Ticket, original: Original, head: bytes, names: Sequenc
     return job.job_id if set(names) == set(asked) else ""
 
 
-def estimate(caller: str, request: FromKeyRequest, context: Any) -> EstimateView:
-    """What a job for a file that is there would use and cost: looked at and planned, and nothing written."""
-    from chalicelib import estimating, intake, remux
-    from chalicelib.decoder import BLOCK_BYTES
-    from chalicelib.handlers import Invocation
-    from chalicelib.plan import Source
-    from chalicelib.planning import make_plan
+def estimate(caller: str, request: FromKeyRequest) -> EstimateView:
+    """What a job for a file that is there would use and cost; nothing is started."""
+    from chalicelib import estimates
 
     _check_pipeline(request.pipeline)
     _check_key(request.key)
-    invocation = Invocation(context)
-    meter.begin("intake", invocation.memory_bytes)
-    meter.lap()  # so far it was this call's, and intake will not have it
-    try:
-        _, original, head = _open(caller, request.key, BLOCK_BYTES)
-        source = Source(request.key, original.etag, size=original.size)
-        sniffed, facts = intake.inspect_source(source, invocation, head)
-        steps = steps_for(request.pipeline or (), original.metadata, sniffed.kind)
-        plan = make_plan(str(uuid.uuid4()), request.key, facts, steps)
-        if isinstance(facts, VideoFacts):
-            plan = remux.foreseen(plan, source, facts, steps)
-        (looked,) = meter.lap()
-    except JobError as error:
-        raise Unprocessable(error.code, error.detail) from error
-    except Transient as error:
-        detail = f"The file could not be looked at within this call: {error.detail}"
-        raise Unprocessable("not_looked_at", detail) from error
-    finally:
-        meter.end()
-    estimated = estimating.estimate(plan, facts, original.size, looked, function_sizes())
-    return EstimateView(
-        key=request.key,
-        kind=sniffed.kind,
-        duration=facts.seconds if isinstance(facts, VideoFacts) else None,
-        pipeline=[step.name for step in steps],
-        tasks=len(plan.tasks),
-        encoding=plan.encoding,
-        usage=_cost(estimated.used, estimated.bytes_stored),
+    _, original, _ = _open(caller, request.key, 1)
+    return estimates.ask(
+        estimates.Wanted(
+            request.key,
+            original.etag,
+            original.size,
+            original.metadata,
+            request.pipeline or [],
+            request.max_usd,
+        )
     )
-
-
-def _cost(used: Sequence[Used], stored: int) -> Usage:
-    return usage(used, stored, prices(), function_sizes(), platform.machine())
 
 
 def _same_request(claimed: Claimed, fingerprint: str) -> str:
@@ -274,7 +271,7 @@ def upload(caller: str, content_type: str, body: bytes | str) -> Accepted:
     return Accepted(job_id)
 
 
-_FORM_FIELDS = ("file", "pipeline")
+_FORM_FIELDS = ("file", "pipeline", "max_usd")
 
 
 def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:
@@ -284,7 +281,7 @@ def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:
             BytesIO(body), boundary, content_length=len(body), memory_limit=2 * MOST_FORM_BYTES
         )
         names = [part.name for part in form.parts()]
-        file, named = form.get("file"), form.get("pipeline")
+        file, named, max_usd = map(form.get, _FORM_FIELDS)
         pipeline = [name.strip() for name in named.value.split(",")] if named else None
     except (MultipartError, UnicodeError, LookupError) as error:
         reason = str(error.args[0]) if error.args else type(error).__name__
@@ -296,9 +293,10 @@ def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:
         "filename": file.filename,
         "content_type": file.content_type or "application/octet-stream",
         "pipeline": pipeline,
+        "max_usd": max_usd.value if max_usd else None,
     }
     try:
-        return msgspec.convert(described, PresignRequest), file.raw
+        return msgspec.convert(described, PresignRequest, strict=False), file.raw
     except msgspec.ValidationError as error:
         raise malformed(error, PresignRequest) from None
 
@@ -323,7 +321,7 @@ def _view(job: Job, standing: Standing, base_url: str) -> JobView:
         time.time(),
         input_link,
         _links(base_url),
-        None if used is None else _cost(used, stored),
+        None if used is None else cost(used, stored),
     )
 
 

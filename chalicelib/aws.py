@@ -20,6 +20,7 @@ import chalicelib.usage  # noqa: F401  # it meters every client that is made aft
 from chalicelib.errors import SluiceError
 
 if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
@@ -92,6 +93,16 @@ def _credentials() -> Credentials:
 @cache
 def sqs() -> SQSClient:
     client: SQSClient = boto3.client("sqs", config=_PATIENCE)
+    return client
+
+
+@cache
+def lambdas() -> LambdaClient:
+    """Lambda, to be called once, and waited for as long as API Gateway waits for us."""
+    client: LambdaClient = boto3.client(
+        "lambda",
+        config=Config(connect_timeout=2, read_timeout=26, retries={"total_max_attempts": 1}),
+    )
     return client
 
 

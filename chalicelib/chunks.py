@@ -15,6 +15,7 @@ SEGMENT_SECONDS = 6
 START_SECONDS = 1
 # One rendition is made by no more tasks than fit in its rows and messages.
 MOST_CHUNKS = 900
+_LONGER = 1.05
 # AAC packets of so many samples, at so many a second; as many in a segment as fit in six seconds.
 PACKET_SAMPLES = 1024
 SAMPLE_RATE = 48_000
@@ -29,9 +30,19 @@ class Span(NamedTuple):
 
 
 def spans(index: Index, seconds: float, first_seconds: float) -> list[Span]:
-    """Chunks of about `seconds` each, but a short one first: its end is what a viewer waits for."""
+    """Chunks of about `seconds` each, but a short one first: its end is what a viewer waits for.
+
+    They are longer where there would be too many.
+    """
+    seconds = max(seconds, (index.end - index.cuts[0].time) / index.timescale / MOST_CHUNKS)
+    # The nearest cuts may lie closer together than was wanted.
+    while len(found := _spans(index, seconds, first_seconds)) > MOST_CHUNKS:
+        seconds *= _LONGER
+    return found
+
+
+def _spans(index: Index, seconds: float, first_seconds: float) -> list[Span]:
     cuts, film_end = index.cuts, index.end
-    seconds = max(seconds, (film_end - cuts[0].time) / index.timescale / MOST_CHUNKS)
     found, begin = [], 0
     while begin < len(cuts):
         wanted = min(seconds, first_seconds) if begin == 0 else seconds

@@ -26,7 +26,7 @@ REFUSALS = {
         (400,), "`cursor` is not a `next_cursor` of an earlier answer. Leave it away to start anew."
     ),
     "malformed_form": Meaning(
-        (400,), "The form cannot be read, or has fields beside `file` and `pipeline`."
+        (400,), "The form cannot be read, or has fields beside `file`, `pipeline` and `max_usd`."
     ),
     "file_missing": Meaning((400,), "The form has no field `file` with a named file in it."),
     "token_invalid": Meaning(
@@ -69,6 +69,10 @@ REFUSALS = {
     "not_looked_at": Meaning(
         (422,), "The file could not be looked at within this call. Try again, or start the job."
     ),
+    "estimates_busy": Meaning(
+        (429,),
+        "Too many files are looked at for estimates at this moment. Ask again in some seconds.",
+    ),
     "internal_error": Meaning((500,), "Something unexpected happened here. Try again."),
 }
 
@@ -100,6 +104,9 @@ FAILURES = {
     "too_many_pixels": "The picture is larger than this stage takes.",
     "too_many_streams": "The film has more streams than this stage takes.",
     "too_long": "The film is longer than this stage takes.",
+    "too_many_frames": "The film has more frames, or more pixels in all of them, than this stage takes.",
+    "over_budget": "The job would cost more than its `max_usd`, than one job may, or than is left of its "
+    "owner's day. Nothing was done.",
     "too_long_as_a_whole": "The film cannot be cut into chunks, and is too long for one function.",
     "no_video_stream": "The file has no pictures: it is sound alone, or damaged.",
     "step_needs_video": "The pipeline names a step for videos, but the file is an image.",

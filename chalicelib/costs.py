@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from datetime import date
 
 import msgspec
 
-from chalicelib.settings import FunctionSize, Prices
+from chalicelib.settings import FunctionSize, Prices, function_sizes, prices
 from chalicelib.usage import Used
 
 _GB = 1024**3
@@ -54,6 +55,11 @@ class Usage(msgspec.Struct):
     cost_usd_by_service: CostByService
     storage_usd_a_month: float
     prices_of: date
+
+
+def cost(used: Sequence[Used], stored: int) -> Usage:
+    """As `usage`, at this stage."""
+    return usage(used, stored, prices(), function_sizes(), platform.machine())
 
 
 def usage(
@@ -106,6 +112,11 @@ def usage(
         storage_usd_a_month=_rounded(stored / _GB * prices.s3_gb_month),
         prices_of=prices.of,
     )
+
+
+def dollars(usd: float) -> str:
+    """As a sentence has it; small ones as exactly as they are large."""
+    return f"${usd:,.2f}" if usd >= 0.1 else f"${usd:.6f}"
 
 
 def _paid_disk_gb(size: FunctionSize | None) -> float:

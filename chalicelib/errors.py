@@ -8,7 +8,8 @@ SluiceError                 `code` is stable, `str(error)` is a sentence meant f
 │   ├── Conflict            409
 │   ├── TooLarge            413
 │   ├── UnsupportedType     415
-│   └── Unprocessable       422
+│   ├── Unprocessable       422
+│   └── Busy                429
 ├── JobError                permanent: ends the step, or before there are steps the job, as FAILURE
 │   ├── TimedOut            by the clock: the machine may have been busy, so that it is tried once more
 │   └── Crashed             a decoder did what none does: it may have been taken over
@@ -38,6 +39,7 @@ class RequestError(SluiceError):
     """A call that the API refuses."""
 
     status: ClassVar[int]
+    retry_after: ClassVar[int | None] = None  # seconds
 
 
 class Malformed(RequestError):
@@ -82,6 +84,13 @@ class Unprocessable(RequestError):
     status = 422
 
 
+class Busy(RequestError):
+    """Too many at once; soon there will be room."""
+
+    status = 429
+    retry_after = 5
+
+
 class JobError(SluiceError):
     """The input cannot give what was asked for; trying again would not help."""
 
@@ -120,8 +129,8 @@ _OF_COMPUTATION = (
 _COMPUTING = frozenset(
     f"chalicelib.{name}"
     for name in (
-        "adts", "chunks", "excerpt", "ffmpeg", "filenames", "media", "mp4", "packaging", "pictures", "plan",
-        "planning", "playlists", "remux", "renditions", "sniff", "works",
+        "adts", "chunks", "costs", "estimating", "excerpt", "ffmpeg", "filenames", "limits", "media", "mp4",
+        "packaging", "pictures", "plan", "planning", "playlists", "remux", "renditions", "sniff", "works",
     )
 )  # fmt: skip
 

@@ -64,6 +64,8 @@ _SMALL_JPEG_BYTES = 40_000
 # Of a job's row, in units of a kilobyte; an index has an entry that comes and one that goes.
 _ROW_WRITES = 2
 _INDEX_WRITES = 2
+# In a transaction, with which a job starts, each unit of a row is two.
+_CHARGE_WRITES = 2
 _ID_BYTES = 10
 
 
@@ -121,7 +123,7 @@ def _of_intake(
         gb_seconds=seconds * size.memory_mb / 1024,
         dynamodb=3,
         reads=1,
-        writes=1 + _ROW_WRITES + 2 * _INDEX_WRITES,
+        writes=1 + _CHARGE_WRITES + 2 * (_ROW_WRITES + _INDEX_WRITES),
         s3_gets=looked.s3_gets,
         s3_puts=1 + len(samples),
         sqs=POLLER_REQUESTS + sent,

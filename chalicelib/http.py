@@ -109,6 +109,8 @@ def _answer(
     except RequestError as error:
         logger.info("Refused", code=error.code, detail=error.detail)
         response = problem(error.status, error.code, error.detail, request_id)
+        if error.retry_after is not None:
+            response.headers["Retry-After"] = str(error.retry_after)
     except Exception:
         logger.exception("A request failed")
         detail = "Something unexpected happened here; the request id helps to find it."

@@ -18,6 +18,7 @@ from av.stream import Discard, Stream
 from chalicelib import excerpt, mp4
 from chalicelib.ahead import NO_KEYS, Layout
 from chalicelib.decoder import keep_memory
+from chalicelib.errors import JobError
 from chalicelib.excerpt import Packed
 from chalicelib.media import (
     FINEST_TIMESCALE,
@@ -97,12 +98,12 @@ def _index(film: Film, facts: VideoFacts) -> Index:
     container, size = film.container, film.size
     film.hollow.hide(film.layout.media)
     video = container.streams[facts.video_stream]
-    timescale = 1 / (to_fraction(video.time_base) or Fraction(1))
-    if timescale.denominator != 1 or timescale > FINEST_TIMESCALE:
-        raise Uncut("its clock is finer than a cut can be")
     start_us = container.start_time or 0
     track = _Track(film, film.layout, video)
     packets = _pictures(container, track, size)
+    timescale = 1 / (to_fraction(video.time_base) or Fraction(1))
+    if timescale.denominator != 1 or timescale > FINEST_TIMESCALE:
+        raise Uncut("its clock is finer than a cut can be")
     times = packets.times
     if int(times.max()) - int(times.min()) >= _MOST_SPAN:
         raise Uncut("its times are years apart")
@@ -119,7 +120,9 @@ def _index(film: Film, facts: VideoFacts) -> Index:
     sound, sound_cuts = None, list[SoundCut]()
     if facts.audio_stream is not None:
         audio = _Track(film, film.layout, container.streams[facts.audio_stream])
-        sound, sound_cuts = _sound(audio, start_us, size)
+        heard = _heard(audio, size)
+        _check_shared(size, *((each.begins, each.sizes, each.ends) for each in (packets, heard)))
+        sound, sound_cuts = _sound(audio, heard, start_us)
     return Index(
         timescale=int(timescale),
         start=round(Fraction(start_us, av.time_base) * timescale),
@@ -227,11 +230,27 @@ def _entries(track: _Track, size: int) -> _Entries:
         times, begins, sizes = np.ascontiguousarray(told.T[:3])
         keys, dropped = map(np.flatnonzero, told.T[3:])
     ends = begins + sizes
+    _check_shared(size, (begins, sizes, ends))
     if begins.min() < 0 or ends.max() > size:
         raise Uncut("it ends before its index does")
     if sizes.min() < 0 or sizes.max() >= _MOST_BYTES:
         raise Uncut("a frame of it is larger than any")
     return _Entries(times, begins, sizes, ends, keys, dropped, tables, packed)
+
+
+def _check_shared(size: int, *tracks: tuple[Column, Column, Column]) -> None:
+    """Raises JobError where samples of a file share its bytes: begins, sizes and ends of each track.
+
+    So a small file could be a film of any length. Each sample takes a byte at least, and none of those counts
+    that a file which was cut off has no more.
+    """
+    taken = 0
+    for begins, sizes, ends in tracks:
+        inside = (begins >= 0) & (sizes >= 0) & (ends <= size)
+        taken += int(np.maximum(sizes, 1)[inside].sum())
+    if taken > size:
+        detail = "The samples of the video share its bytes: it is damaged, or made to harm."
+        raise JobError("source_damaged", detail)
 
 
 def _agree(entries: IndexEntries, tables: Columns, start: int, dropped: int) -> bool:
@@ -374,12 +393,11 @@ def _heard(track: _Track, size: int) -> _Packets:
     return _Packets(times, begins, sizes, ends, NO_KEYS, NO_KEYS, max(1, last), packed)
 
 
-def _sound(track: _Track, start_us: int, size: int) -> tuple[Coded, list[SoundCut]]:
+def _sound(track: _Track, packets: _Packets, start_us: int) -> tuple[Coded, list[SoundCut]]:
     """The packets of the sound, and where each SOUND_SECONDS of it are."""
     clock = to_fraction(track.stream.time_base) or Fraction(1)
     begins = round(Fraction(start_us, av.time_base) / clock)
     lasts = max(1, round(SOUND_SECONDS / clock))
-    packets = _heard(track, size)
     times = packets.times
     if np.diff(times).max(initial=0) >= _MOST_TICKS:
         raise Uncut("its sound is silent for hours")

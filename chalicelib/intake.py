@@ -10,18 +10,20 @@ from urllib.parse import unquote_plus
 import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from chalicelib import aws, child, decoder, files, jobs, ledger, remux
+from chalicelib import aws, child, decoder, files, jobs, ledger, limits, remux
 from chalicelib.errors import JobError, TimedOut, defect
 from chalicelib.files import Original
 from chalicelib.handlers import Invocation, Later
+from chalicelib.ledger import Charge
 from chalicelib.media import Coded, Facts, ImageFacts, VideoFacts
-from chalicelib.plan import GENERATION, REMUX, Plan, Rendition, Source
+from chalicelib.plan import GENERATION, REMUX, Plan, Source, Step
 from chalicelib.planning import make_plan
 from chalicelib.queues import StartMessage
 from chalicelib.rows import DONE, FAILED, STARTED, TERMINAL, Job, StepState
 from chalicelib.settings import DROPS, settings
 from chalicelib.sniff import HEAD_BYTES, Sniffed, sniff
 from chalicelib.steps import are_known, names_for, steps_for
+from chalicelib.usage import Used
 from chalicelib.watch import logger, tracer
 from chalicelib.works import Budget
 
@@ -204,7 +206,7 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     copy, tracks = None, list[Coded]()
     if isinstance(facts, VideoFacts):
         encoded = remux.wanted(facts, steps)
-        looked = _with_copy(job, facts, source, encoded, invocation)
+        looked = _with_copy(job, facts, source, steps, invocation)
         if looked is None:
             return None
         facts, copy = looked
@@ -212,8 +214,11 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     label = GENERATION if jobs.is_planned_again(job) else ""
     with jobs.storing_samples(job.job_id, tracks):
         made = make_plan(job.job_id, job.source_key, facts, steps, copy, label=label)
+    charge = _charge(job, made, facts, copy or source)
     plan = jobs.store_plan(job, original.etag, made)
-    logger.info("Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding)
+    logger.info(
+        "Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding, usd=charge.usd
+    )
     if job.status == STARTED:  # by another version of this code
         if not ledger.restart_job(job, plan, turn.message_id):
             # Something of it has ended meanwhile: look anew.
@@ -226,6 +231,7 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
         etag=original.etag,
         plan=plan,
         starter=turn.message_id,
+        charge=charge,
     )
     if not started:
         return None
@@ -233,14 +239,24 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     return plan
 
 
+def _charge(job: Job, plan: Plan, facts: Facts, read: Source) -> Charge:
+    """What a job is to be charged, once. Raises JobError where it costs more than one may."""
+    if job.status == STARTED:
+        return Charge(job.owner, 0.0, 0.0)
+    # What it took to look at the source is spent.
+    usage = limits.affordable(plan, facts, read.size, Used("intake"), job.max_usd)
+    return Charge(job.owner, usage.cost_usd, job.charged_usd)
+
+
 def _with_copy(
     job: Job,
     facts: VideoFacts,
     source: Source,
-    encoded: Sequence[Rendition],
+    steps: Sequence[Step],
     invocation: Invocation,
 ) -> tuple[VideoFacts, Source | None] | None:
     """The facts to plan with, and the copy to be read instead of the source; None while it is being made."""
+    encoded = remux.wanted(facts, steps)
     copy, why = None, ""
     if remux.is_worth_it(facts, encoded):
         why = remux.obstacle(facts, source.size)
@@ -248,12 +264,15 @@ def _with_copy(
             row = ledger.get_task(job.job_id, REMUX)
             if row is None or row.state not in (DONE, FAILED):
                 logger.info("A copy is made", uncut=facts.uncut)
+                whole = make_plan(job.job_id, job.source_key, facts, steps)
+                foreseen = remux.foreseen(whole, source, facts, steps)
+                charge = _charge(job, foreseen, facts, source)
                 copying = remux.copying(job.job_id, source.etag, facts)
-                jobs.begin_remux(job, source.etag, copying)
+                jobs.begin_remux(job, source.etag, copying, charge)
                 return None
             if row.state == DONE:
                 copy = msgspec.convert(row.result, Source)
-                facts, why = _from_copy(job, facts, copy, invocation)
+                facts, why = _from_copy(job, facts, source, copy, invocation)
             else:
                 error = msgspec.convert(row.result, StepState).error
                 why = f"copying it failed: {error.rstrip('.')}"
@@ -263,10 +282,16 @@ def _with_copy(
     return facts, copy
 
 
+# Sound that is decoded for a copy takes more room in it.
+_MOST_GROWTH = 10
+
+
 def _from_copy(
-    job: Job, facts: VideoFacts, copy: Source, invocation: Invocation
+    job: Job, facts: VideoFacts, source: Source, copy: Source, invocation: Invocation
 ) -> tuple[VideoFacts, str]:
     """The facts of a film as its copy has it, or as they were and why it cannot be used."""
+    if copy.size > _MOST_GROWTH * source.size:
+        return facts, "its copy is larger than it could be"
     try:
         _, copied = inspect_source(copy, invocation)
     except JobError as error:
@@ -303,11 +328,11 @@ def inspect(
         detail = f"The {sniffed.kind} has {size} bytes; at most {limit} are taken."
         raise JobError("source_too_large", detail)
     most = budget.seconds()
-    job, limits = _look(sniffed, size)
+    job, told = _look(sniffed, size)
     facts: Facts = child.call_with_source(
         job,
         sniffed.format,
-        *limits,
+        *told,
         returns=ImageFacts if sniffed.kind == "image" else VideoFacts,
         read=lambda start, length: read(start, length) if start else head[:length],
         size=size,
@@ -317,13 +342,8 @@ def inspect(
     )
     if sniffed.format != (facts.demuxer if isinstance(facts, VideoFacts) else facts.format):
         raise child.crashed()
-    longest = settings().max_video_seconds
     if isinstance(facts, VideoFacts):
-        # What the header says, and what the tables do.
-        seconds = max(facts.seconds, facts.end, facts.sound_end or 0.0)
-        if seconds > longest:
-            detail = f"The video is {seconds:.0f} s long; at most {longest} s are taken."
-            raise JobError("too_long", detail)
+        limits.check_film(facts)
     return sniffed, facts
 
 
@@ -332,5 +352,4 @@ def _look(sniffed: Sniffed, size: int) -> tuple[str, tuple[int, ...]]:
     chosen = settings()
     if sniffed.kind == "image":
         return "chalicelib.pictures:probe_image", (chosen.max_image_pixels,)
-    limits = chosen.max_streams, chosen.max_video_pixels
-    return "chalicelib.index:look_at", (size, *limits)
+    return "chalicelib.index:look_at", (size, chosen.max_streams, chosen.max_video_pixels)

@@ -12,6 +12,7 @@ import msgspec
 
 from chalicelib import excerpt, files, ledger, queues
 from chalicelib.errors import SluiceError, Transient
+from chalicelib.ledger import Charge
 from chalicelib.media import Coded
 from chalicelib.plan import GENERATION, REMUX, Excerpt, Hls, Plan, Samples, Task, work_folder
 from chalicelib.rows import (
@@ -108,10 +109,13 @@ def _remux_key(job_id: str, etag: str) -> str:
     return f"{work_folder(job_id)}remux-{etag}.json"
 
 
-def begin_remux(job: Job, etag: str, plan: Plan) -> None:
-    """Have a copy of the source made; its end has the job planned. Again, if that was done before."""
+def begin_remux(job: Job, etag: str, plan: Plan, charge: Charge) -> None:
+    """Have a copy of the source made; its end has the job planned. Again, if that was done before.
+
+    Raises JobError where its owner's budget has no room for the job.
+    """
     files.put_new_work(_remux_key(job.job_id, etag), msgspec.json.encode(plan))
-    if ledger.await_copy(job, etag):
+    if ledger.await_copy(job, etag, charge):
         send_first(job.job_id, plan)
 
 

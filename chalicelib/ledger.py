@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import random
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,11 +18,20 @@ from itertools import islice
 from typing import NamedTuple
 
 import msgspec
-from pynamodb.exceptions import DoesNotExist, PutError, PynamoDBException, UpdateError
+from pynamodb.exceptions import (
+    DoesNotExist,
+    PutError,
+    PynamoDBException,
+    TransactWriteError,
+    UpdateError,
+)
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex
+from pynamodb.transactions import TransactWrite
 
+from chalicelib.costs import dollars
+from chalicelib.errors import JobError
 from chalicelib.plan import GENERATION, Parts, Plan, Source
 from chalicelib.rows import (
     DONE,
@@ -34,6 +44,7 @@ from chalicelib.rows import (
     STATUSES,
     SUCCESS,
     TERMINAL,
+    Budget,
     Ended,
     Identity,
     Job,
@@ -46,7 +57,7 @@ from chalicelib.rows import (
 )
 from chalicelib.settings import settings
 from chalicelib.usage import Used, meter, read, total
-from chalicelib.watch import logger
+from chalicelib.watch import MetricUnit, logger, metrics
 
 _DAY = 86400
 # The sweep looks at a job that does not move after so long, then after three times as long, and so on.
@@ -57,6 +68,9 @@ _MOST_INDEXED = 1000
 # By then nobody works on a job any more that has ended: Lambda stops every function after 900 s.
 _TIDY_SECONDS = 1200
 _LOST = "ConditionalCheckFailedException"
+# Why a transaction is cancelled: a condition of one of its writes, or another transaction on the same row.
+_NOT_MET, _CONFLICT = "ConditionalCheckFailed", "TransactionConflict"
+_CONFLICTS = 8
 # The sweep's index has as many partitions as a job id's first digit has values.
 SHARDS = "0123456789abcdef"
 
@@ -75,6 +89,14 @@ class Claimed(NamedTuple):
     job_id: str
     fingerprint: str
     sequencer: str
+
+
+class Charge(NamedTuple):
+    """What a job is estimated to cost in US dollars, and what its owner was charged for it before."""
+
+    owner: str
+    usd: float
+    before: float
 
 
 class Standing(NamedTuple):
@@ -110,6 +132,7 @@ def create_job(
     filename: str = "",
     etag: str = "",
     upload_deadline: int | None = None,
+    max_usd: float | None = None,
 ) -> None:
     """Write PENDING. With `upload_deadline` (Unix seconds) the job waits until then for its upload."""
     created_at = now_iso()
@@ -126,6 +149,7 @@ def create_job(
         updated_at=created_at,
         pipeline=list(pipeline),
         etag=etag,
+        max_usd=max_usd,
         awaits_upload=upload_deadline is not None,
         deadline_at=upload_deadline or now + settings().job_deadline_seconds,
         due_shard=job_id[0],
@@ -151,10 +175,15 @@ def start_job(
     etag: str,
     plan: Plan,
     starter: str,
+    charge: Charge,
 ) -> bool:
-    """PENDING → STARTED, once, by the message `starter`. False where it was not PENDING."""
+    """PENDING → STARTED, once, by the message `starter`. False where it was not PENDING.
+
+    Its owner is charged by the same write. Raises JobError as `_charge`.
+    """
     still_pending = Job.status == PENDING
-    return _update(
+    return _charge(
+        charge,
         Job(_job_key(job_id), Job.SK),
         [
             Job.status.set(STARTED),
@@ -270,10 +299,11 @@ def await_intake(row: Job) -> bool:
     )
 
 
-def await_copy(row: Job, etag: str) -> bool:
+def await_copy(row: Job, etag: str, charge: Charge) -> bool:
     """Pin the source that a job is to have a copy of, and give it as long as any other, once.
 
-    False where it has another source, has started or ended.
+    False where it has another source, has started or ended. Its owner is charged by the same write. Raises
+    JobError as `_charge`.
     """
     no_copy_requested = (Job.status == PENDING) & ~(Job.awaits_copy == True)  # noqa: E712
     changes: list[Action] = [
@@ -283,7 +313,7 @@ def await_copy(row: Job, etag: str) -> bool:
         *_more_time(int(time.time())),
         *_add_used(Job, _lap()),
     ]
-    if _update(Job(row.pk, row.sk), changes, no_copy_requested):
+    if _charge(charge, Job(row.pk, row.sk), changes, no_copy_requested):
         return True
     current = get_job(row.job_id)
     return current is not None and current.status not in TERMINAL and current.etag == etag
@@ -876,6 +906,55 @@ def forget(row: Row) -> None:
     """Look at this row no more."""
     still_due = Row.due_at == row.due_at
     _update(type(row)(row.pk, row.sk), [Row.due_shard.remove(), Row.due_at.remove()], still_due)
+
+
+# ── budgets ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _charge(charge: Charge, row: Job, actions: Sequence[Action], condition: Condition) -> bool:
+    """As `_update`; by the same write the owner's day is charged, so that a job is once, whoever repeats it.
+
+    What was charged stays, whatever becomes of the job: it was estimated, and may have been spent. Raises
+    JobError where the day has no room for it.
+    """
+    more = charge.usd - charge.before
+    if more <= 0:
+        return _update(row, actions, condition)
+    limit = settings().max_owner_day_usd
+    day = datetime.now(UTC).date().isoformat()
+    budget = Budget(f"budget#{charge.owner}", day)
+    has_room = Budget.spent_usd.does_not_exist() | (Budget.spent_usd <= limit - more)
+    changes: list[Action] = [
+        Budget.row.set(Budget),  # an update that creates does not say what it creates
+        Budget.spent_usd.add(more),
+        Budget.expires_at.set(int(time.time()) + settings().retention_days * _DAY),
+    ]
+    for tries_left in reversed(range(_CONFLICTS)):
+        if more > limit:
+            break
+        try:
+            with TransactWrite(
+                connection=Row._get_connection().connection, return_consumed_capacity="TOTAL"
+            ) as write:
+                write.update(row, [*actions, Job.charged_usd.set(charge.usd)], condition)
+                write.update(budget, changes, has_room)
+        except TransactWriteError as error:
+            reasons = [reason and reason.code for reason in error.cancellation_reasons]
+            if reasons[:1] == [_NOT_MET]:
+                return False
+            if reasons[1:] == [_NOT_MET]:
+                break
+            if _CONFLICT not in reasons or not tries_left:
+                raise
+            time.sleep(random.uniform(0.02, 0.2))
+        else:
+            metrics.add_metric("EstimatedDollars", MetricUnit.NoUnit, more)
+            return True
+    raise JobError(
+        "over_budget",
+        f"The job would cost about {dollars(charge.usd)}, and what this owner starts on {day} (UTC) may "
+        f"cost {dollars(limit)} in all (SLUICE_MAX_OWNER_DAY_USD): start it tomorrow, or have that raised.",
+    )
 
 
 # ── conditional writes ──────────────────────────────────────────────────────────────────────────

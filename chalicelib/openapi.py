@@ -17,7 +17,7 @@ from chalicelib.api import (
 from chalicelib.codes import FAILURES, GATEWAY, REFUSALS
 from chalicelib.http import IDEMPOTENCY_KEY, Problem
 from chalicelib.rows import STATUSES
-from chalicelib.settings import settings
+from chalicelib.settings import MOST_DOLLARS, settings
 from chalicelib.steps import STEPS
 from chalicelib.views import Accepted, EstimateView, JobPage, JobView, Presigned
 
@@ -339,7 +339,11 @@ def _paths(shapes: dict[str, Any]) -> dict[str, Any]:
                     "content": {
                         "multipart/form-data": {
                             "schema": _FORM,
-                            "example": {"file": "…", "pipeline": "thumbnail,watermark"},
+                            "example": {
+                                "file": "…",
+                                "pipeline": "thumbnail,watermark",
+                                "max_usd": 0.5,
+                            },
                         }
                     },
                 },
@@ -483,6 +487,15 @@ _FORM = {
                 "Names of steps, with commas between them; each at most once.",
                 "thumbnail,watermark",
                 pattern=_STEPS,
+            ),
+        },
+        "max_usd": {
+            "type": "number",
+            **_is(
+                "What the job may cost, as it is estimated before it starts, in US dollars.",
+                0.5,
+                exclusiveMinimum=0,
+                maximum=MOST_DOLLARS,
             ),
         },
     },

@@ -7,6 +7,7 @@ job#<id>         ended#<g>         the tasks that others wait for and that have 
 job#<id>         task#<g>#<id>     lease, attempts, result of one task, and what each try used
 upload#<key>     ticket            a presigned URL was handed out for this key: to whom, and what came of it
 claim#<hash>     claim             which job a file and pipeline, or an Idempotency-Key, stands for
+budget#<owner>   <day, UTC>        what the owner's jobs that started on it are estimated to cost
 
 <g> is the generation of code that the task was planned by (plan.GENERATION): another one's are not read.
 """
@@ -140,6 +141,8 @@ class Job(Row, discriminator="job"):
     replanned = BooleanAttribute(default=False)  # since it was started, by another generation
     tries = NumberAttribute(default=0)  # of intake, beyond the first of each message
     last_error = UnicodeAttribute(default="")  # of intake
+    max_usd = NumberAttribute(null=True)  # what it may cost, as its client said
+    charged_usd = NumberAttribute(default=0)  # to its owner's budget
     awaits_upload = BooleanAttribute(default=False)
     awaits_copy = BooleanAttribute(default=False)  # before it is started
     # By intake; once it has ended, by all of it.
@@ -228,3 +231,9 @@ class Identity(Row, discriminator="claim"):
     claimed_job_id = UnicodeAttribute()
     fingerprint = UnicodeAttribute(default="")  # of a request with an Idempotency-Key
     sequencer = UnicodeAttribute(default="")  # of the latest S3 event that asked for the job
+
+
+class Budget(Row, discriminator="budget"):
+    """What an owner's jobs of one day cost; its `sk` is the day."""
+
+    spent_usd = NumberAttribute()

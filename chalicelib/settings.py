@@ -21,6 +21,8 @@ ANYBODY, DROPS = "-", "drops"
 
 Positive = Annotated[int, Meta(ge=1)]
 Fraction = Annotated[float, Meta(gt=0, le=1)]
+MOST_DOLLARS = 1_000_000
+Dollars = Annotated[float, Meta(gt=0, le=MOST_DOLLARS)]
 
 
 class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field.upper()}"):
@@ -31,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     upload_bucket: str = "sluice-upload"
     output_bucket: str = "sluice-output"
     hls_secret_arn: str = ""
+    estimate_function: str = "sluice-estimate"
     # The public base of the API. Empty: taken from the request, as API Gateway tells it.
     api_url: str = ""
 
@@ -52,6 +55,15 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     max_video_pixels: Positive = 8192 * 4320
     max_streams: Positive = 64
     max_video_seconds: Positive = 12 * 3600
+    # What a film of that length has at 60 frames a second; and that in 4K, in billions of pixels.
+    max_video_frames: Positive = 12 * 3600 * 60
+    max_video_gigapixels: Positive = 21_500
+
+    # What one job may cost, and what one owner's jobs of a day (UTC) may, in US dollars as they are estimated
+    # before they start. 12 hours of 4K at 25 frames a second are $3, with a watermarked film $10.
+    max_job_usd: Dollars = 10.0
+    max_owner_day_usd: Dollars = 20.0
+
     probe_seconds: Positive = 15
 
     # A film is encoded in chunks that take about so long on two cores, and the first one a third of it, for
@@ -151,11 +163,13 @@ def prices() -> Prices:
 
 @cache
 def function_sizes() -> dict[str, FunctionSize]:
-    """Every Lambda of the stack by its name, as infra/template.py tells the API's."""
+    """Every Lambda of the stack by its name, as infra/template.py tells those that price work."""
     try:
         told = os.environ["SLUICE_FUNCTION_SIZES"]
     except KeyError:
-        raise InvalidSetting("SLUICE_FUNCTION_SIZES is not set: only the API knows them") from None
+        raise InvalidSetting(
+            "SLUICE_FUNCTION_SIZES is not set: this function prices no work"
+        ) from None
     return msgspec.json.decode(told, type=dict[str, FunctionSize])
 
 

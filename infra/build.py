@@ -29,7 +29,7 @@ from layers.build import compile_packages, pip
 
 # What the functions, and the SDK of X-Ray in them, call: botocore describes four hundred other services,
 # in half of all bytes.
-SERVICES = ("dynamodb", "s3", "secretsmanager", "sqs", "xray")
+SERVICES = ("dynamodb", "lambda", "s3", "secretsmanager", "sqs", "xray")
 _NOT_SHIPPED = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.settings import InvalidSetting, Settings, load
-from infra.parts.names import FUNCTIONS, SOURCE_QUEUES
+from infra.parts.names import ESTIMATES, FUNCTIONS, SOURCE_QUEUES
 from infra.template import ChaliceConfig
 
 USUAL_CONCURRENCY = 1000
@@ -19,6 +19,8 @@ NEW_ACCOUNTS_MEMORY_MB = 3008
 _MOST_MEMORY_MB = 10240
 # AWS's code of it. Of memory there is none.
 _CONCURRENCY_QUOTA = "L-B99A9384"
+# AWS reserves none of the last so many.
+_UNRESERVED = 100
 # SQS accepts no less for a queue.
 _LEAST_CONCURRENCY = 2
 # What a queue counts as that has no limit of its own.
@@ -31,6 +33,8 @@ _BESIDES_MB = 300
 # What a stage may say of its account.
 CONCURRENCY_SETTING = "SLUICE_ACCOUNT_CONCURRENCY"
 MEMORY_SETTING = "SLUICE_ACCOUNT_MEMORY_MB"
+# How many files are looked at for estimates at once.
+ESTIMATES_SETTING = "SLUICE_CONCURRENCY_ESTIMATE"
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,15 @@ class AccountLimits:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of each function its memory; of each queue, how many run at once, None for any number."""
+    """Of each function its memory; of each queue, how many run at once, None for any number.
+
+    So many `estimates` at once, for which that number is reserved; 0 for none.
+    """
 
     memory_mb: Mapping[str, int]
     concurrency: Mapping[str, int | None]
     max_video_pixels: int
+    estimates: int
 
 
 def limits_as_told(concurrency: int, unreserved: int) -> AccountLimits:
@@ -84,6 +92,7 @@ def _number(variables: Mapping[str, str], name: str, least: int) -> int | None:
 def configured(config: ChaliceConfig) -> Sizes:
     """What a stage wants, as .chalice/config.json says."""
     variables = config.environment_variables
+    estimates = _number(variables, ESTIMATES_SETTING, 0)
     return Sizes(
         {
             function.name: config.scope(
@@ -99,17 +108,21 @@ def configured(config: ChaliceConfig) -> Sizes:
             for queue in SOURCE_QUEUES
         },
         load(variables, Settings).max_video_pixels,
+        ESTIMATES if estimates is None else estimates,
     )
 
 
 def fit(wanted: Sizes, limits: AccountLimits) -> Sizes:
     """What is wanted, as far as the account allows it; what it runs at once, the queues share."""
     memory = {name: min(mb, limits.memory_mb) for name, mb in wanted.memory_mb.items()}
+    has_room = limits.concurrency - wanted.estimates >= _UNRESERVED
+    estimates = wanted.estimates if has_room else 0
     pixels = (memory["encode"] - _BESIDES_MB) * 1024**2 // _BYTES_A_PIXEL
     return Sizes(
         memory,
-        _shared(wanted.concurrency, limits.concurrency),
+        _shared(wanted.concurrency, limits.concurrency - estimates),
         min(wanted.max_video_pixels, pixels),
+        estimates,
     )
 
 
@@ -138,6 +151,7 @@ def write(chosen: Sizes, stage: dict[str, Any]) -> None:
         if number is not None:
             variables[f"SLUICE_CONCURRENCY_{queue.upper()}"] = str(number)
     variables["SLUICE_MAX_VIDEO_PIXELS"] = str(chosen.max_video_pixels)
+    variables[ESTIMATES_SETTING] = str(chosen.estimates)
 
 
 def fitted(config: ChaliceConfig, account: AccountLimits | None) -> Sizes | None:
@@ -169,6 +183,11 @@ def notes(config: ChaliceConfig, account: AccountLimits | None) -> Iterator[str]
         before = wanted.concurrency[name]
         if number != before:
             yield f"  {name}: {number} at once, not {before or 'any number'}"
+    if chosen.estimates != wanted.estimates:
+        yield (
+            f"  estimate: none reserved, not {wanted.estimates}, for AWS wants {_UNRESERVED} to be left: "
+            "estimates at once may take all that there is"
+        )
     if chosen.max_video_pixels != wanted.max_video_pixels:
         yield (
             f"  films: frames of {chosen.max_video_pixels / 1e6:.1f} megapixels at most, "

@@ -13,7 +13,7 @@ import msgspec
 from chalicelib.settings import InvalidSetting, Prices, Settings, load
 from infra.parts import functions, gateway, storage, watching
 from infra.parts.gateway import Limits
-from infra.parts.names import FUNCTIONS, LOCAL_STAGES, SOURCE_QUEUES, Json, ref, sub
+from infra.parts.names import ESTIMATES, FUNCTIONS, LOCAL_STAGES, SOURCE_QUEUES, Json, ref, sub
 
 
 class ChaliceConfig(Protocol):
@@ -41,8 +41,11 @@ class Parameters:
     original_days: int | None
     output_days: int | None
     alarm_email: str | None
+    alarm_day_usd: int
     # None is what the account allows.
     concurrency: dict[str, int | None]
+    # Of estimates; 0 is what the account allows.
+    estimates: int
 
 
 def merge_template(config: ChaliceConfig) -> Json:
@@ -75,10 +78,11 @@ def merge_template(config: ChaliceConfig) -> Json:
             **functions.functions(
                 local=local,
                 concurrency=chosen.concurrency,
+                estimates=chosen.estimates,
                 sizes=functions.sizes(memory, local=local),
             ),
             **gateway.rest_api(settings.auth, chosen.limits, local=local),
-            **watching.alarms(chosen.alarm_email),
+            **watching.alarms(chosen.alarm_email, chosen.alarm_day_usd),
             # LocalStack knows no dashboards, and on a local cloud nobody would look at one.
             **({} if local else watching.dashboard()),
         },
@@ -132,6 +136,7 @@ def _parameters(variables: Mapping[str, str], settings: Settings, *, local: bool
         number("SLUICE_ORIGINAL_DAYS", None, 2 * math.ceil(settings.job_deadline_seconds / 86400)),
         number("SLUICE_OUTPUT_DAYS", None, 1),
         email("SLUICE_ALARM_EMAIL"),
+        number("SLUICE_ALARM_DAY_USD", 50, 1),
         {
             # SQS accepts no less than two.
             queue.name: number(
@@ -139,6 +144,7 @@ def _parameters(variables: Mapping[str, str], settings: Settings, *, local: bool
             )
             for queue in SOURCE_QUEUES
         },
+        number("SLUICE_CONCURRENCY_ESTIMATE", 0 if local else ESTIMATES, 0),
     )
     if unknown:
         raise InvalidSetting(f"There is no setting {', '.join(sorted(unknown))}.")

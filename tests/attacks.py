@@ -120,6 +120,18 @@ def movie(
     return _FTYP + media_data + box(b"moov", movie_header, track * tracks, more)
 
 
+def sound_track(scale: int, length: int, tables: tuple[bytes, ...]) -> bytes:
+    """A track of PCM, with these tables."""
+    described = struct.pack(">6xH8xHHHHI", 1, 1, 16, 0, 0, 48000 << 16)
+    table = box(b"stbl", box(b"stsd", struct.pack(">4xI", 1), box(b"twos", described)), *tables)
+    handler = box(b"hdlr", bytes(4), b"mhlrsoun", bytes(12), b"\0")
+    references = box(b"dinf", box(b"dref", struct.pack(">4xI", 1), box(b"url ", b"\0\0\0\1")))
+    media_header = box(b"mdhd", struct.pack(">4x8xIIHH", scale, length, 0, 0))
+    information = box(b"minf", box(b"smhd", bytes(8)), references, table)
+    head = struct.pack(">I8xI4xI60x", 7, 2, length)
+    return box(b"trak", box(b"tkhd", head), box(b"mdia", media_header, handler, information))
+
+
 def _alias(path: str) -> bytes:
     """A Macintosh alias record that leads to an absolute path."""
     name = path.rsplit("/", 1)[-1].encode()[:63]

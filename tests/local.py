@@ -18,6 +18,7 @@ from moto import mock_aws
 
 from chalicelib import aws, excerpt, intake, packaging, remux, works
 from chalicelib.errors import JobError
+from chalicelib.ledger import Charge
 from chalicelib.media import Facts, Index, VideoFacts
 from chalicelib.plan import (
     Chunk,
@@ -42,6 +43,10 @@ from chalicelib.steps import find_steps
 
 GIB = 1024**3
 _ROOMY = works.Budget(lambda: 20.0, 3 * GIB)
+
+
+# Nothing, of nobody's budget.
+FREE = Charge("-", 0.0, 0.0)
 
 
 def a_plan(*pipeline: str) -> Plan:

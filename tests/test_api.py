@@ -28,10 +28,12 @@ from chalicelib import api, aws, ledger
 from chalicelib.errors import Forbidden, NotFound, RequestError
 from chalicelib.http import base_url
 from chalicelib.openapi import document
+from chalicelib.queues import QUEUES
 from chalicelib.rows import SUCCESS, Output, StepState
 from chalicelib.settings import Settings, settings
 from chalicelib.tokens import Tokens, tokens
-from tests.local import a_plan
+from tests.cloud import Throttled
+from tests.local import FREE, a_plan
 from tests.pump import take
 
 pytestmark = pytest.mark.usefixtures("cloud")
@@ -265,7 +267,7 @@ def test_of_two_bodies_with_one_idempotency_key_only_one_starts_a_job(client: Cl
 def test_a_call_that_died_before_its_job_was_written_can_be_repeated(client: Client) -> None:
     put("a.png")
     body = {"key": "a.png"}
-    fingerprint = hashlib.sha256(msgspec.json.encode(api.FromKeyRequest("a.png"))).hexdigest()
+    fingerprint = hashlib.sha256(b'{"key":"a.png","pipeline":null}').hexdigest()
     ledger.claim_identity("idempotency - k", "00000000", fingerprint=fingerprint)
     first = call(client, "POST", "/jobs/from-key", body, Idempotency_Key="k")
     assert call(client, "POST", "/jobs/from-key", body, Idempotency_Key="k").body == first.body
@@ -350,7 +352,7 @@ def fail(job_id: str) -> None:
 def start(job_id: str, seconds: float, *pipeline: str) -> None:
     plan = a_plan(*pipeline)
     assert ledger.start_job(
-        job_id, kind="video", duration=seconds, etag="e", plan=plan, starter="m"
+        job_id, kind="video", duration=seconds, etag="e", plan=plan, starter="m", charge=FREE
     )
     ledger.write_progress(job_id, plan)
 
@@ -458,7 +460,7 @@ def test_progress_weighs_tasks_and_stays_under_100_until_the_end(client: Client)
     assert (job["progress"], [step["progress"] for step in job["steps"]]) == (99, [99, 99])
 
 
-def test_an_estimate_tells_what_a_job_would_be_and_writes_nothing(
+def test_an_estimate_tells_what_a_job_would_be_and_starts_nothing(
     client: Client, sample: Callable[[str], Path]
 ) -> None:
     put("a.mp4", sample("small.mp4").read_bytes())
@@ -480,7 +482,59 @@ def test_an_estimate_tells_what_a_job_would_be_and_writes_nothing(
     assert used["cost_usd"] == pytest.approx(sum(used["cost_usd_by_service"].values()), abs=1e-8)
     table = boto3.client("dynamodb").scan(TableName=settings().jobs_table)
     assert table["Count"] == 0
-    assert "Contents" not in boto3.client("s3").list_objects_v2(Bucket=settings().output_bucket)
+    (kept,) = boto3.client("s3").list_objects_v2(Bucket=settings().output_bucket)["Contents"]
+    assert kept["Key"].startswith("work/looked/")
+    assert [take(queue) for queue in QUEUES] == [[]] * len(QUEUES)
+
+
+def test_a_file_is_looked_at_once_for_all_estimates_of_it(
+    client: Client, sample: Callable[[str], Path]
+) -> None:
+    reads: list[str] = []
+
+    def asked(model: Any, params: Any, **_: Any) -> None:
+        reads.append(params["headers"].get("Range", ""))
+
+    aws.s3().meta.events.register("before-call.s3.GetObject", asked)
+    put("a.mp4", sample("small.mp4").read_bytes())
+    first = call(client, "POST", "/jobs/estimate", {"key": "a.mp4"})
+    looked = len(reads)
+    again = call(client, "POST", "/jobs/estimate", {"key": "a.mp4"})
+    assert again.body == first.body
+    other = call(client, "POST", "/jobs/estimate", {"key": "a.mp4", "pipeline": ["thumbnail"]})
+    assert other.body["tasks"] == 1
+    # What it is told to be, and whether it is there.
+    assert len(reads) == looked + 2 * 2
+    put("a.mp4", sample("photo.jpg").read_bytes())
+    assert call(client, "POST", "/jobs/estimate", {"key": "a.mp4"}).body["kind"] == "image"
+
+
+def test_what_the_function_that_estimates_says_is_not_trusted(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("a.jpg")
+
+    def asked(answer: Any) -> Answer:
+        def taken_over(event: Any, context: Any) -> Any:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        monkeypatch.setattr("app.estimate", taken_over)
+        return call(client, "POST", "/jobs/estimate", {"key": "a.jpg"})
+
+    for answer in (
+        ValueError("It crashes."),
+        {"type": "refusal", "code": "<script>", "detail": "x"},
+        {"type": "refusal", "code": "too_long", "detail": "x" * 10_000},
+        {"type": "estimate", "estimate": {}},
+        ["x"] * 1_000_000,
+        None,
+    ):
+        refused(asked(answer), 422, "not_looked_at")
+    busy = asked(Throttled())
+    refused(busy, 429, "estimates_busy")
+    assert busy.headers["Retry-After"] == "5"
 
 
 def test_an_estimate_follows_the_pipeline_asked_for_in_body_or_metadata(

@@ -18,6 +18,7 @@ REQUEST_ERRORS = {
     "TooLarge": 413,
     "UnsupportedType": 415,
     "Unprocessable": 422,
+    "Busy": 429,
 }
 # Of these the API tells a client nothing: a job that ends by them has another code, and the sentence.
 FOR_THE_LOG = {"Transient"}

@@ -33,7 +33,7 @@ from chalicelib.rows import (
 from chalicelib.settings import settings
 from chalicelib.usage import Used, meter, total
 from tests.cloud import make_table
-from tests.local import a_plan
+from tests.local import FREE, a_plan
 
 ON_A_CLOUD = "SLUICE_TEST_ENDPOINT_URL" in os.environ
 OUTPUT = Output("thumbnail", "outputs/x_thumb.jpg", 10, "image/jpeg", 5, 4)
@@ -65,7 +65,7 @@ def new_job(*pipeline: str, key: str = "uploads/a.png", start: bool = True) -> s
 def start_job(job_id: str, *pipeline: str) -> bool:
     plan = a_plan(*pipeline)
     started = ledger.start_job(
-        job_id, kind="image", duration=None, etag="e", plan=plan, starter="m"
+        job_id, kind="image", duration=None, etag="e", plan=plan, starter="m", charge=FREE
     )
     ledger.write_progress(job_id, plan)
     return started

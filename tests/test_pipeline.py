@@ -54,7 +54,7 @@ from chalicelib.steps import find_steps
 from chalicelib.views import JobView
 from chalicelib.watch import logger
 from infra.samples import film
-from tests.local import a_plan, facts_of
+from tests.local import FREE, a_plan, facts_of
 from tests.pump import Context, deliver, drain, drop, event_of, record_of, take
 
 pytestmark = [pytest.mark.usefixtures("cloud"), pytest.mark.media]
@@ -498,7 +498,7 @@ def test_an_intake_that_was_overtaken_leaves_what_is_sent_to_the_other_and_to_th
         assert row is not None
         jobs.store_plan(row, "other", other)
         assert ledger.start_job(
-            job_id, kind="image", duration=None, etag="other", plan=other, starter="m"
+            job_id, kind="image", duration=None, etag="other", plan=other, starter="m", charge=FREE
         )
         return planned(job_id, source_key, facts, steps, copy, **label)
 

@@ -28,6 +28,7 @@ CONFIGURED = Sizes(
     {"intake": 1769, "watermark": 3538, "encode": 10240},
     {"intake": 50, "watermark": 50, "encode": 500, "hls_720p": 100, "transcode_720p": None},
     8192 * 4320,
+    5,
 )
 
 
@@ -108,7 +109,7 @@ def test_no_queue_gets_less_than_sqs_takes_nor_all_of_them_more_than_there_is(
 
 
 def test_what_is_as_small_as_can_be_stays_so() -> None:
-    least = Sizes({"encode": 3008}, dict.fromkeys(("intake", "encode"), 2), 1)
+    least = Sizes({"encode": 3008}, dict.fromkeys(("intake", "encode"), 2), 1, 0)
     assert fit(least, AccountLimits(1, 3008)) == least
 
 
@@ -155,6 +156,7 @@ def test_the_documentation_says_what_is_chosen() -> None:
         {each.name: said[each.config_name]["lambda_memory_size"] for each in FUNCTIONS},
         {queue.name: queue.concurrency for queue in SOURCE_QUEUES},
         CONFIGURED.max_video_pixels,
+        CONFIGURED.estimates,
     )
     for concurrency, memory_mb, encodes in rows:
         account: Any = FakeAccount(int(concurrency.replace(",", "")))

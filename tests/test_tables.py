@@ -6,23 +6,23 @@ What is made of a film's numbers is tried without decoding: index, plan, excerpt
 from __future__ import annotations
 
 import struct
-from itertools import accumulate, pairwise
+from itertools import accumulate, cycle, pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from chalicelib import chunks, excerpt, mp4, playlists, works
 from chalicelib.errors import JobError
-from chalicelib.media import VideoFacts
+from chalicelib.media import Coded, Cut, Index, VideoFacts
 from chalicelib.plan import Chunk, Plan, Poster, Sound
 from chalicelib.planning import make_plan
 from chalicelib.steps import find_steps
 from infra import samples
-from tests.attacks import FRAME, MEDIA_AT, box, movie
+from tests.attacks import FRAME, MEDIA_AT, box, movie, sound_track
 from tests.conftest import LOCAL
 from tests.local import chunks_of, facts_of
 
@@ -86,7 +86,7 @@ def movies(draw: Any) -> bytes:
         edits = box(b"edts", full(b"elst", *[(lasts, time, 0x10000) for lasts, time in rows]))
     sound = b""
     if draw(st.booleans()):
-        sound = _sound(draw(scales), draw(odd | ticks), track_tables(draw, 200))
+        sound = sound_track(draw(scales), draw(odd | ticks), track_tables(draw, 200))
     return movie(
         timescale=scale,
         tables=track_tables(draw, len(FRAME)),
@@ -95,17 +95,6 @@ def movies(draw: Any) -> bytes:
         more=sound,
         media=FRAME * 10,
     )
-
-
-def _sound(scale: int, length: int, tables: tuple[bytes, ...]) -> bytes:
-    described = struct.pack(">6xH8xHHHHI", 1, 1, 16, 0, 0, 48000 << 16)
-    table = box(b"stbl", box(b"stsd", struct.pack(">4xI", 1), box(b"twos", described)), *tables)
-    handler = box(b"hdlr", bytes(4), b"mhlrsoun", bytes(12), b"\0")
-    references = box(b"dinf", box(b"dref", struct.pack(">4xI", 1), box(b"url ", b"\0\0\0\1")))
-    media_header = box(b"mdhd", struct.pack(">4x8xIIHH", scale, length, 0, 0))
-    information = box(b"minf", box(b"smhd", bytes(8)), references, table)
-    head = struct.pack(">I8xI4xI60x", 7, 2, length)
-    return box(b"trak", box(b"tkhd", head), box(b"mdia", media_header, handler, information))
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +268,35 @@ def test_frames_of_a_segment_are_decoded_before_they_are_shown(
     assert len(decoded) == len(times)
     assert all(later >= earlier for earlier, later in pairwise(decoded))
     assert decoded[0] <= begin
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(
+    pattern=st.lists(st.integers(1_000, 9_000), min_size=1, max_size=12),
+    count=st.integers(1, 12_000),
+    seconds=st.floats(0.001, 100),
+    first=st.floats(0.001, 40),
+)
+@example(pattern=[1_000], count=1_260, seconds=0.001, first=6)
+@example(pattern=[2_000], count=43_200, seconds=6, first=6)
+def test_chunks_cover_a_film_and_are_never_too_many(
+    pattern: list[int], count: int, seconds: float, first: float
+) -> None:
+    gaps = [gap for _, gap in zip(range(count), cycle(pattern), strict=False)]
+    times = list(accumulate(gaps[:-1], initial=0))
+    index = Index(
+        timescale=1_000,
+        start=0,
+        start_us=0,
+        steps=tuple((1, gap) for gap in gaps),
+        cuts=tuple(Cut(time, n, n, 0, n, time, 0, 1, 1) for n, time in enumerate(times)),
+        pictures=Coded("<bHb", b"", "", b""),
+    )
+    found = chunks.spans(index, seconds, first)
+    assert [span.first for span in found] == [0, *(span.behind for span in found[:-1])]
+    assert found[-1].behind == len(times)
+    assert all(span.first < span.behind for span in found)
+    assert len(found) <= chunks.MOST_CHUNKS
 
 
 @given(st.binary(max_size=200))

@@ -21,13 +21,13 @@ from samtranslator.translator.translator import Translator
 
 from app import app
 from benchmarks import imports
-from chalicelib import remux
+from chalicelib import aws, remux
 from chalicelib.queues import DEAD_LETTERS, QUEUES
 from chalicelib.settings import FunctionSize, InvalidSetting, Prices
 from chalicelib.steps import STEPS
 from infra import sizing
 from infra.build import SERVICES, build
-from infra.parts.names import FUNCTIONS, OUTPUT_BUCKET, UPLOAD_BUCKET, queue_id
+from infra.parts.names import ESTIMATES, FUNCTIONS, OUTPUT_BUCKET, UPLOAD_BUCKET, queue_id
 from infra.paths import ROOT
 from infra.template import merge_template
 
@@ -80,7 +80,8 @@ def test_every_function_of_the_app_is_in_the_template(template: Any) -> None:
         for resource in template.values()
         if resource["Type"] == "AWS::Serverless::Function"
     }
-    assert handlers == {"app.app", *(f"app.{source.name}" for source in app.event_sources)}
+    others: list[Any] = [*app.event_sources, *app.pure_lambda_functions]
+    assert handlers == {"app.app", *(f"app.{source.name}" for source in others)}
     assert {function.logical_id for function in FUNCTIONS} == {
         name
         for name, resource in template.items()
@@ -99,7 +100,7 @@ def test_every_step_has_a_function_and_a_queue_and_ffmpeg_is_where_it_runs() -> 
     for step in STEPS:
         assert BY_NAME[step.name].queue == step.name
     assert {name for name, function in BY_NAME.items() if function.layer == "pyav"} == {
-        "api",
+        "estimate",
         "intake",
     }
     with_ffmpeg = {name for name, function in BY_NAME.items() if function.layer == "ffmpeg"}
@@ -171,7 +172,7 @@ def test_who_may_end_a_job_may_sum_up_its_tasks_and_nobody_else(template: Any) -
         if "dynamodb:Query" in statement["Action"]
         and {"Fn::Sub": "${JobsTable.Arn}"} in statement["Resource"]
     }
-    assert summing == BY_NAME.keys() - {"api", "dead_letters"}
+    assert summing == BY_NAME.keys() - {"api", "dead_letters", "estimate"}
 
 
 def may(template: Any, function: str, action: str) -> set[str]:
@@ -188,7 +189,8 @@ def test_a_function_reads_and_lists_no_more_than_it_works_on(template: Any) -> N
     uploads = UPLOAD_BUCKET
     plans = {f"{OUTPUT_BUCKET}/work/*/{name}-*" for name in ("plan", "replan")}
     reading = {f for f in BY_NAME if f"{uploads}/*" in may(template, f, "s3:GetObject")}
-    assert reading == {"api", "intake", "dead_letters", "encode", "thumbnail", "watermark"}
+    steps = ("encode", "thumbnail", "watermark")
+    assert reading == {"api", "estimate", "intake", "dead_letters", *steps}
     assert {f for f in BY_NAME if may(template, f, "s3:ListBucket")} == {"sweep"}
     assert may(template, "api", "s3:GetObject") == {
         f"{uploads}/*",
@@ -198,8 +200,44 @@ def test_a_function_reads_and_lists_no_more_than_it_works_on(template: Any) -> N
     assert may(template, "sweep", "s3:GetObject") == set()
 
 
-def test_the_api_knows_what_each_function_is_given(template: Any) -> None:
-    variables = template["APIHandler"]["Properties"]["Environment"]["Variables"]
+def test_what_estimates_may_do_nothing_else_but_keep_what_it_has_seen(template: Any) -> None:
+    looked = f"{OUTPUT_BUCKET}/work/looked/*"
+    assert may(template, "estimate", "s3:GetObject") == {f"{UPLOAD_BUCKET}/*", looked}
+    assert may(template, "estimate", "s3:PutObject") == {looked}
+    services = {
+        action.partition(":")[0]
+        for statement in statements(template, "estimate")
+        for action in statement["Action"]
+    }
+    assert services == {"s3", "logs", "xray"}
+    others = BY_NAME.keys() - {"estimate"}
+    # What others keep they keep elsewhere: nobody is told what a decoder that was taken over has seen.
+    assert not [f for f in others if looked in may(template, f, "s3:GetObject")]
+    invoking = {f for f in BY_NAME if may(template, f, "lambda:InvokeFunction")}
+    assert invoking == {"api"}
+    (statement,) = [
+        each for each in statements(template, "api") if "lambda:InvokeFunction" in each["Action"]
+    ]
+    assert statement["Resource"] == [{"Fn::Sub": "${Estimate.Arn}"}]
+
+
+def test_estimates_take_a_part_of_the_account_and_end_before_the_gateway_does(
+    template: Any,
+) -> None:
+    properties = template["Estimate"]["Properties"]
+    assert properties["ReservedConcurrentExecutions"] == ESTIMATES == 5
+    waits: Any = aws.lambdas().meta.config
+    assert properties["Timeout"] <= waits.read_timeout - 1
+    assert waits.read_timeout + waits.connect_timeout < 29
+    assert waits.retries["total_max_attempts"] == 1
+    assert template["APIHandler"]["Properties"]["Environment"]["Variables"][
+        "SLUICE_ESTIMATE_FUNCTION"
+    ] == {"Ref": "Estimate"}
+
+
+@pytest.mark.parametrize("logical_id", ["APIHandler", "Estimate", "Intake"])
+def test_who_prices_work_knows_what_each_function_is_given(template: Any, logical_id: str) -> None:
+    variables = template[logical_id]["Properties"]["Environment"]["Variables"]
     told = msgspec.json.decode(variables["SLUICE_FUNCTION_SIZES"], type=dict[str, FunctionSize])
     assert told.keys() == BY_NAME.keys()
     assert told["encode"] == FunctionSize(10240, 10240, 4.34)
@@ -385,13 +423,18 @@ def test_something_tells_the_operator(template: Any) -> None:
     said: set[Alarm] = set()
     for properties in of_type(list(template.values()), "AWS::CloudWatch::Alarm"):
         (dimension,) = properties["Dimensions"]
+        namespace = properties["Namespace"]
         said.add(
-            (properties["Namespace"], properties["MetricName"], json.dumps(dimension["Value"]))
+            (
+                namespace if isinstance(namespace, str) else json.dumps(namespace),
+                properties["MetricName"],
+                json.dumps(dimension["Value"]),
+            )
         )
         assert properties["AlarmActions"] == [{"Ref": "Alarms"}]
     assert said == {
         ("AWS/Lambda", "Errors", '{"Ref": "Sweep"}'),
-        ("AWS/Lambda", "Throttles", '{"Ref": "Encode"}'),
+        ('{"Ref": "AWS::StackName"}', "EstimatedDollars", '"intake"'),
         ("AWS/ApiGateway", "5XXError", '{"Ref": "AWS::StackName"}'),
         (
             "AWS/SQS",
@@ -409,6 +452,11 @@ def test_something_tells_the_operator(template: Any) -> None:
             '{"Fn::GetAtt": ["EncodeQueue", "QueueName"]}',
         ),
     }
+    spend = template["SpendAlarm"]["Properties"]
+    assert (spend["Threshold"], spend["Period"], spend["Statistic"]) == (50, 86400, "Sum")
+    # The dimension is what Powertools calls the function that counts.
+    variables = template["Intake"]["Properties"]["Environment"]["Variables"]
+    assert variables["POWERTOOLS_SERVICE_NAME"] == "intake"
     # No run is no data, which a sweep that stopped has.
     assert template["SweepAlarm"]["Properties"]["TreatMissingData"] == "breaching"
     assert of_type(list(template.values()), "AWS::SNS::Subscription") == []
@@ -469,6 +517,8 @@ def test_a_stage_chooses_of_its_stack() -> None:
         "SLUICE_HLS_RATE_LIMIT": "70",
         "SLUICE_HLS_BURST_LIMIT": "80",
         "SLUICE_ALARM_EMAIL": "ops@example.com",
+        "SLUICE_ALARM_DAY_USD": "7",
+        "SLUICE_CONCURRENCY_ESTIMATE": "3",
         "SLUICE_AUTH": "iam",
         "SLUICE_PRICES_OF": "2027-01-01",
         "SLUICE_PRICE_S3_GB_MONTH": "0.03",
@@ -481,6 +531,8 @@ def test_a_stage_chooses_of_its_stack() -> None:
         assert event["Properties"]["ScalingConfig"] == {"MaximumConcurrency": most}
     _, viewers, *_ = resources["RestAPI"]["Properties"]["MethodSettings"]
     assert (viewers["ThrottlingRateLimit"], viewers["ThrottlingBurstLimit"]) == (70, 80)
+    assert resources["SpendAlarm"]["Properties"]["Threshold"] == 7
+    assert resources["Estimate"]["Properties"]["ReservedConcurrentExecutions"] == 3
     assert resources["AlarmEmail"]["Properties"] == {
         "TopicArn": {"Ref": "Alarms"},
         "Protocol": "email",
@@ -523,6 +575,10 @@ def test_a_key_has_a_monthly_quota_only_where_a_stage_says_so() -> None:
         ("SLUICE_PRICE_S3_GB_YEAR", "1"),
         ("SLUICE_PRICES_OF", "yesterday"),
         ("SLUICE_CONCURRENCY_ENCODE", "1"),
+        ("SLUICE_CONCURRENCY_ESTIMATE", "few"),
+        ("SLUICE_ALARM_DAY_USD", "0"),
+        ("SLUICE_MAX_JOB_USD", "0"),
+        ("SLUICE_MAX_OWNER_DAY_USD", "much"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named(name: str, value: str) -> None:
@@ -608,9 +664,14 @@ def test_a_function_starts_with_what_is_packaged_for_it_and_traced_as_on_aws(fun
     )
 
 
-def test_the_api_loads_what_looks_into_files_only_to_estimate() -> None:
-    looking = ["av", *(f"chalicelib.{name}" for name in ("estimating", "intake", "pictures"))]
-    script = "import app, chalicelib.api, sys; print([m for m in sys.argv[1:] if m in sys.modules])"
+def test_the_api_loads_nothing_that_looks_into_files_and_cannot() -> None:
+    names = ("child", "estimating", "index", "intake", "pictures", "probe", "quoting")
+    looking = ["av", "numpy", "PIL", *(f"chalicelib.{name}" for name in names)]
+    script = (
+        "import app, chalicelib.api, chalicelib.estimates, sys;"
+        "print([m for m in sys.argv[1:] if m in sys.modules])"
+    )
     in_api = partial(imports.in_function, imports.unpacked(), BY_NAME["api"])
     assert in_api(script, looking) == "[]\n"
-    assert float(in_api(imports.TIMED, ["app", "chalicelib.api", *looking]))
+    absent = "import importlib.util, sys; print([m for m in sys.argv[1:] if importlib.util.find_spec(m)])"
+    assert in_api(absent, ["av", "numpy"]) == "[]\n"

@@ -21,7 +21,7 @@ from chalicelib.settings import FunctionSize, Prices, load
 from chalicelib.usage import Meter, Used, total
 from chalicelib.views import JobView
 from infra.samples import film
-from tests.pump import Context, deliver, drain, drop, take
+from tests.pump import deliver, drain, drop, take
 
 Sample = Callable[[str], Path]
 Counted = Counter[tuple[str, str]]
@@ -83,7 +83,7 @@ def test_an_image_job_makes_the_requests_that_were_estimated(
     sample: Sample, pipeline: tuple[str, ...]
 ) -> None:
     drop("a.jpg", sample("photo.jpg").read_bytes())
-    estimated = api.estimate("-", FromKeyRequest("a.jpg", list(pipeline) or None), Context())
+    estimated = api.estimate("-", FromKeyRequest("a.jpg", list(pipeline) or None))
     job, counted = run("a.jpg", *pipeline)
     assert (job.status, estimated.tasks) == (SUCCESS, 1)
     assert requests_of(estimated.usage) == counted
@@ -99,7 +99,7 @@ def test_a_film_in_chunks_makes_the_requests_that_were_estimated(
     long_film: bytes, pipeline: tuple[str, ...]
 ) -> None:
     drop("a.mp4", long_film)
-    estimated = api.estimate("-", FromKeyRequest("a.mp4", list(pipeline) or None), Context())
+    estimated = api.estimate("-", FromKeyRequest("a.mp4", list(pipeline) or None))
     job, counted = run("a.mp4", *pipeline)
     assert (job.status, job.encoding) == (SUCCESS, "In 3 chunks at once.")
     assert estimated.encoding == job.encoding
@@ -121,7 +121,7 @@ def test_a_film_in_chunks_makes_the_requests_that_were_estimated(
 @pytest.mark.usefixtures("cloud")
 def test_of_a_film_that_gets_a_poster_only_no_samples_of_sound_are_kept(long_film: bytes) -> None:
     drop("a.mp4", long_film)
-    estimated = api.estimate("-", FromKeyRequest("a.mp4", ["thumbnail"]), Context())
+    estimated = api.estimate("-", FromKeyRequest("a.mp4", ["thumbnail"]))
     job, counted = run("a.mp4", "thumbnail")
     assert job.status == SUCCESS
     assert requests_of(estimated.usage) == counted
@@ -134,7 +134,7 @@ def test_of_a_film_that_gets_a_poster_only_no_samples_of_sound_are_kept(long_fil
 def test_an_estimate_foresees_a_copy(tmp_path: Path) -> None:
     film(tmp_path / "a.mkv", size="160x96", seconds=20, output=("-g", "50"))
     drop("a.mkv", (tmp_path / "a.mkv").read_bytes())
-    estimated = api.estimate("-", FromKeyRequest("a.mkv", ["transcode_720p"]), Context())
+    estimated = api.estimate("-", FromKeyRequest("a.mkv", ["transcode_720p"]))
     assert estimated.encoding.startswith("In chunks at once, from a copy: its container has no")
     assert estimated.usage.functions["encode"].invocations == 3  # the copy, pictures, sound
 

@@ -67,7 +67,11 @@ def _cores(memory_mb: int) -> float:
 
 
 def functions(
-    *, local: bool, concurrency: dict[str, int | None], sizes: Mapping[str, FunctionSize]
+    *,
+    local: bool,
+    concurrency: dict[str, int | None],
+    estimates: int,
+    sizes: Mapping[str, FunctionSize],
 ) -> Json:
     resources: Json = {}
     for function in FUNCTIONS:
@@ -83,7 +87,9 @@ def functions(
         }
         if not _traced(function):
             properties["Tracing"] = "PassThrough"
-        if not function.queue and function.name != "api":
+        if function.name == "estimate" and estimates:
+            properties["ReservedConcurrentExecutions"] = estimates
+        if function.name == "sweep":
             # What a clock starts is started again by it in a minute: no run that failed comes three times.
             properties["EventInvokeConfig"] = {
                 "MaximumRetryAttempts": 0,
@@ -141,6 +147,8 @@ def _environment(function: Function, sizes: Mapping[str, FunctionSize], *, local
         # On AWS a Ref would do; the emulator answers it with the name.
         variables["SLUICE_HLS_SECRET_ARN"] = sub("${HlsSecret.Id}")
         variables["SLUICE_API_URL"] = ref("ApiUrl")
+        variables["SLUICE_ESTIMATE_FUNCTION"] = ref("Estimate")
+    if function.name in ("api", "estimate", "intake"):  # what is to cost, and what did
         variables["SLUICE_FUNCTION_SIZES"] = msgspec.json.encode(sizes).decode()
     if local or not _traced(function):  # on a laptop there is no X-Ray daemon to send to
         variables["POWERTOOLS_TRACE_DISABLED"] = "true"
@@ -199,6 +207,12 @@ def _own(function: Function) -> list[dict[str, Any]]:
                 _rows("GetItem", "BatchGetItem", "PutItem"),
                 _query("by_owner", "by_key"),
                 _allow("secretsmanager:GetSecretValue", "${HlsSecret.Id}"),
+                _allow("lambda:InvokeFunction", "${Estimate.Arn}"),
+            ]
+        case "estimate":  # what it has seen is for itself alone
+            return [
+                _allow("s3:GetObject", f"{_UPLOADS}/*"),
+                _allow(("s3:GetObject", "s3:PutObject"), f"{_OUTPUTS}/work/looked/*"),
             ]
         case "intake":
             return [

@@ -70,6 +70,9 @@ _CONCURRENCY = {"intake": 50, "thumbnail": 50, "watermark": 50, "encode": 500}
 
 SOURCE_QUEUES = tuple(Queue(name, _CONCURRENCY.get(name)) for name in QUEUES)
 
+# So many files are looked at for estimates at once; no more, so that they leave room for all else.
+ESTIMATES = 5
+
 # Messages of one invocation, where each takes a moment. Of what can take minutes, one: whoever comes second
 # would have less time.
 BATCH_SIZES = {"intake": 5, "thumbnail": 5, "watermark": 5}
@@ -89,7 +92,8 @@ def _step(name: str, *sends: str, decodes: bool = False) -> Function:
 
 
 FUNCTIONS = (
-    Function("api", sends=("intake",), layer="pyav"),
+    Function("api", sends=("intake",)),
+    Function("estimate", layer="pyav"),
     Function("intake", "intake", tuple(dict.fromkeys((*_FIRST, *_PACKAGING))), layer="pyav"),
     _step("thumbnail", decodes=True),
     _step("watermark"),

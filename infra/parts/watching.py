@@ -10,9 +10,10 @@ from infra.parts.names import FUNCTIONS, Json, dashed, queue_id, ref, sub
 
 # A step that waits this long has too few workers, or workers that do not finish.
 _OLDEST_MESSAGE_SECONDS = 3600
+_DAY = 86400
 
 
-def alarms(email: str | None) -> Json:
+def alarms(email: str | None, dollars_a_day: int) -> Json:
     """Few, for each costs as long as it is there: what each of them sees, docs/operations.md says."""
     # Not encrypted with a key: CloudWatch may not use the AWS managed one of SNS, and a message says only
     # which alarm it is. No metric math: it costs as many alarms as it has metrics, and MiniStack knows none.
@@ -24,9 +25,10 @@ def alarms(email: str | None) -> Json:
             _metric("AWS/Lambda", "Errors", FunctionName=ref("Sweep")),
             missing="breaching",
         ),
-        "ThrottlesAlarm": _alarm(
-            "Lambda starts no more encodes: the concurrency of the account is used up.",
-            _metric("AWS/Lambda", "Throttles", FunctionName=ref("Encode")),
+        "SpendAlarm": _alarm(
+            "What was started today is estimated to cost more than SLUICE_ALARM_DAY_USD.",
+            _metric(ref("AWS::StackName"), "EstimatedDollars", period=_DAY, service="intake"),
+            threshold=dollars_a_day,
         ),
         "ApiErrorsAlarm": _alarm(
             "The API answered a request with a 5xx: its log tells the reason by the request id.",
@@ -84,13 +86,20 @@ def _alarm(
     }
 
 
-def _metric(namespace: str, name: str, *, statistic: str = "Sum", **dimensions: Json) -> Json:
+def _metric(
+    namespace: str | Json,
+    name: str,
+    *,
+    statistic: str = "Sum",
+    period: int = 300,
+    **dimensions: str | Json,
+) -> Json:
     return {
         "Namespace": namespace,
         "MetricName": name,
         "Dimensions": [{"Name": key, "Value": value} for key, value in dimensions.items()],
         "Statistic": statistic,
-        "Period": 300,
+        "Period": period,
     }
 
 
@@ -99,6 +108,7 @@ def dashboard() -> Json:
     functions = [function.name for function in FUNCTIONS]
     rows = [
         _widget("Jobs", [_of_all_functions(name) for name in _JOB_METRICS]),
+        _widget("Estimated cost of what was started ($)", [_of_all_functions("EstimatedDollars")]),
         _widget(
             "Messages waiting", _queues(names, "ApproximateNumberOfMessagesVisible"), "Maximum"
         ),

@@ -57,6 +57,7 @@ class Judge:
         self._nothing_spins()
         self._usage()
         self._identities()
+        self._budgets()
         self._promises()
 
     # ── jobs ──
@@ -177,6 +178,25 @@ class Judge:
                     self._violate("more is told than was used", seen)
 
     # ── promises ──
+
+    def _budgets(self) -> None:
+        """Every owner was charged for what his jobs were, once."""
+        owed: dict[str, float] = defaultdict(float)
+        spent: dict[str, float] = defaultdict(float)
+        for item in self._schedule.stand.items():
+            if item["pk"]["S"] in self._schedule.clients.spoilt:
+                continue
+            if item["sk"]["S"] == "job" and "charged_usd" in item:
+                owed[item["owner"]["S"]] += float(item["charged_usd"]["N"])
+            if item["pk"]["S"].startswith("budget#"):
+                spent[item["pk"]["S"].partition("#")[2]] += float(item["spent_usd"]["N"])
+        for owner in owed.keys() | spent.keys():
+            if abs(owed[owner] - spent[owner]) > 1e-9:
+                self._violate("a budget is not what was charged", f"{owner}: {owed} {spent}")
+        for job_id, life in self._schedule.lives.items():
+            has_started = "started_by" in life.item and life.item["started_by"]["S"]
+            if has_started and not float(life.item.get("charged_usd", {"N": "0"})["N"]):
+                self._violate("a job has started that nobody was charged for", job_id)
 
     def _identities(self) -> None:
         clients = self._schedule.clients

@@ -64,7 +64,7 @@ class Fast:
                     )
                 except Refused as refused:
                     code = f"com.amazonaws.dynamodb.v20120810#{refused.code}"
-                    told = {"__type": code, "message": refused.message}
+                    told = {"__type": code, "message": refused.message, **refused.more}
                     return json_response(request, 400, told)
             case "s3":
                 return response(request, *self.s3.answer(operation, request))

@@ -19,10 +19,11 @@ _MOST_BYTES = 400 * 1024
 class Refused(Exception):
     """An answer that is an error: its code, as DynamoDB has it, and what it says."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, **more: Any) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.more = more
 
 
 class _Index(NamedTuple):
@@ -95,6 +96,8 @@ class Dynamo:
                 return self._put(body)
             case "UpdateItem":
                 return self._update(body)
+            case "TransactWriteItems":
+                return self._transact(body)
             case "DeleteItem":
                 return self._delete(body)
             case "BatchGetItem":
@@ -143,6 +146,25 @@ class Dynamo:
         table.put(item, self._now())
         answer: Json = {"ConsumedCapacity": {"CapacityUnits": 1.0}}
         return {**answer, "Attributes": item} if body.get("ReturnValues") == "ALL_NEW" else answer
+
+    def _transact(self, body: Json) -> Json:
+        """Updates of several items: all, or none where the condition of one does not hold."""
+        updates = [item["Update"] for item in body["TransactItems"]]
+        reasons = []
+        for each in updates:
+            table = self.tables[each["TableName"]]
+            try:
+                self._check(table.items.get(table.key_of(each["Key"])), each)
+            except Refused:
+                reasons.append({"Code": "ConditionalCheckFailed", "Message": "-"})
+            else:
+                reasons.append({"Code": "None"})
+        if any(reason["Code"] != "None" for reason in reasons):
+            told = "Transaction cancelled, please refer cancellation reasons for specific reasons"
+            raise Refused("TransactionCanceledException", told, CancellationReasons=reasons)
+        for each in updates:
+            self._update(each)
+        return {"ConsumedCapacity": [{"CapacityUnits": 2.0 * len(updates)}]}
 
     def _delete(self, body: Json) -> Json:
         table = self.tables[body["TableName"]]

@@ -341,7 +341,7 @@ def _once(
 
 
 def _starts(event_name: str, request: Any) -> bool:
-    return event_name.endswith("UpdateItem") and b'"STARTED"' in request.body
+    return event_name.endswith("TransactWriteItems") and b'"STARTED"' in request.body
 
 
 def _ends_task(event_name: str, request: Any) -> bool:

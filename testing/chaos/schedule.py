@@ -98,15 +98,13 @@ class Schedule:
 
     def changed(self, service: str, operation: str, request: Any) -> None:
         """A request has had its effect."""
-        if service == "dynamodb" and operation in ("PutItem", "UpdateItem"):
-            body = json.loads(request.body)
-            item = self.stand.item(
-                {name: body.get("Key", body.get("Item"))[name] for name in ("pk", "sk")}
-            )
-            if item is None or item["pk"]["S"] in self.clients.spoilt:
-                return
-            if item["sk"]["S"] == "job":
-                self._job_written(item["pk"]["S"].partition("#")[2], item)
+        if service == "dynamodb":
+            for written in _written(operation, json.loads(request.body)):
+                item = self.stand.item(written)
+                if item is None or item["pk"]["S"] in self.clients.spoilt:
+                    continue
+                if item["sk"]["S"] == "job":
+                    self._job_written(item["pk"]["S"].partition("#")[2], item)
         elif service == "s3" and operation in ("PutObject", "CompleteMultipartUpload"):
             bucket, key = _place(request.url)
             if bucket == settings().output_bucket:
@@ -233,6 +231,20 @@ def run(
         world.run(most_seconds=MOST_SECONDS, most_events=MOST_EVENTS)
         judge(schedule)
     return schedule
+
+
+def _written(operation: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The keys of the items that a request writes."""
+    match operation:
+        case "PutItem":
+            written = [body["Item"]]
+        case "UpdateItem":
+            written = [body["Key"]]
+        case "TransactWriteItems":
+            written = [item["Update"]["Key"] for item in body["TransactItems"]]
+        case _:
+            written = []
+    return [{name: item[name] for name in ("pk", "sk")} for item in written]
 
 
 def _place(url: str) -> tuple[str, str]:

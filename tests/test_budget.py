@@ -1,0 +1,221 @@
+"""What a job may cost is asked before it starts: of one job, of its client, of its owner's day."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import boto3
+import pytest
+from moto.dynamodb.models import DynamoDBBackend
+
+from chalicelib import api, ledger
+from chalicelib.api import FromKeyRequest, PresignRequest
+from chalicelib.errors import JobError, Unprocessable
+from chalicelib.ledger import Charge
+from chalicelib.queues import QUEUES
+from chalicelib.rows import PENDING, SUCCESS, Budget
+from chalicelib.settings import settings
+from chalicelib.views import JobView
+from infra.samples import film
+from tests.local import a_plan
+from tests.pump import deliver, drain, drop, take
+
+pytestmark = pytest.mark.usefixtures("cloud")
+Sample = Callable[[str], Path]
+
+
+@contextmanager
+def stage(**variables: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        settings.cache_clear()
+        yield
+    settings.cache_clear()
+
+
+def spent() -> dict[str, float]:
+    """What the owners' jobs of today are charged."""
+    return {
+        row.pk.removeprefix("budget#"): float(row.spent_usd)
+        for row in Budget.scan(Budget.pk.startswith("budget#"))
+    }
+
+
+def only_job(key: str) -> JobView:
+    (job,) = api.list_jobs("-", {"key": key}, "https://x/api").jobs
+    return job
+
+
+def charged(job_id: str) -> float:
+    row = ledger.get_job(job_id)
+    assert row is not None
+    return float(row.charged_usd)
+
+
+def no_work() -> bool:
+    return not any(take(queue) for queue in QUEUES)
+
+
+def put(key: str, body: bytes) -> None:
+    boto3.client("s3").put_object(Bucket=settings().upload_bucket, Key=key, Body=body)
+
+
+# ── one job ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_job_that_would_cost_too_much_is_refused_before_any_work(sample: Sample) -> None:
+    with stage(SLUICE_MAX_JOB_USD="0.00001"):
+        deliver("intake", drop("a.jpg", sample("photo.jpg").read_bytes()))
+        with pytest.raises(Unprocessable) as refused:
+            api.estimate("-", FromKeyRequest("a.jpg"))
+    job = only_job("a.jpg")
+    assert (job.status, job.error_code) == ("FAILURE", "over_budget")
+    for told in (job.error, refused.value.detail):
+        assert re.search(
+            r"cost about \$0\.000\d+, and one job may cost \$0.000010 \(SLUICE_MAX_JOB_USD", told
+        )
+    assert refused.value.code == "over_budget"
+    assert no_work()
+    assert spent() == {}
+
+
+def test_a_client_says_what_its_job_may_cost(sample: Sample) -> None:
+    body = sample("photo.jpg").read_bytes()
+    put("a.jpg", body)
+    with pytest.raises(Unprocessable, match=re.escape("`max_usd` is $0.000001")):
+        api.estimate("-", FromKeyRequest("a.jpg", None, 1e-6))
+    upload = api.presign("-", PresignRequest("b.jpg", "image/jpeg", ["thumbnail"], max_usd=1e-6))
+    deliver("intake", drop(upload.key, body))
+    api.from_key("-", FromKeyRequest("a.jpg", None, 1e-6), None)
+    head = '--b\r\nContent-Disposition: form-data; name="'
+    form = f'{head}max_usd"\r\n\r\n0.000001\r\n{head}file"; filename="c.jpg"\r\n\r\n'.encode()
+    form_job = api.upload("-", "multipart/form-data; boundary=b", form + body + b"\r\n--b--\r\n")
+    row = ledger.get_job(form_job.job_id)
+    assert row is not None
+    deliver("intake", *take("intake"), drop(row.source_key, body))
+    for key in ("a.jpg", upload.key, row.source_key):
+        job = only_job(key)
+        assert job.error_code == "over_budget"
+        assert "its `max_usd` is $0.000001" in job.error
+    assert no_work()
+    # What it allows is enough: another job, for that one has failed.
+    api.from_key("-", FromKeyRequest("a.jpg", None, 1), None)
+    drain()
+    assert api.list_jobs("-", {"key": "a.jpg"}, "x").jobs[0].status == SUCCESS
+
+
+@pytest.mark.media
+@pytest.mark.usefixtures("short_chunks")
+def test_a_film_is_charged_before_it_is_copied_and_once(tmp_path: Path) -> None:
+    film(tmp_path / "a.mkv", size="160x96", seconds=20, output=("-g", "50"))
+    event = drop("a.mkv", (tmp_path / "a.mkv").read_bytes())
+    with stage(SLUICE_MAX_JOB_USD="0.00001"):
+        deliver("intake", drop("b.mkv", (tmp_path / "a.mkv").read_bytes()))
+        assert only_job("b.mkv").error_code == "over_budget"
+    assert no_work()
+    deliver("intake", event)
+    foreseen = spent()["drops"]
+    assert only_job("a.mkv").status == PENDING
+    assert foreseen == charged(only_job("a.mkv").id) > 0
+    drain(times=2)
+    job = only_job("a.mkv")
+    assert (job.status, "from a copy" in job.encoding) == (SUCCESS, True)
+    assert spent()["drops"] == pytest.approx(charged(job.id))
+    assert foreseen <= charged(job.id) < 5 * foreseen
+
+
+def test_what_comes_again_is_charged_once(sample: Sample) -> None:
+    event = drop("a.jpg", sample("photo.jpg").read_bytes())
+    expected = api.estimate("-", FromKeyRequest("a.jpg")).usage.cost_usd
+    deliver("intake", event, event)
+    deliver("intake", event)
+    drain(times=3)
+    job = only_job("a.jpg")
+    assert job.status == SUCCESS
+    assert spent() == {"drops": pytest.approx(charged(job.id))}
+    assert charged(job.id) == pytest.approx(expected, rel=0.2)  # but for what it took to look
+
+
+# ── an owner's day ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_owner_s_day_has_an_end_and_another_s_none(sample: Sample) -> None:
+    body = sample("photo.jpg").read_bytes()
+    deliver("intake", drop("first.jpg", body))
+    (cost,) = spent().values()
+    with stage(SLUICE_MAX_OWNER_DAY_USD=str(2.5 * cost)):
+        for key in ("second.jpg", "third.jpg"):
+            deliver("intake", drop(key, body))
+        upload = api.presign("-", PresignRequest("b.jpg", "image/jpeg", ["thumbnail"]))
+        deliver("intake", drop(upload.key, body))
+    assert only_job("second.jpg").error_code == ""
+    refused = only_job("third.jpg")
+    assert (refused.status, refused.error_code) == ("FAILURE", "over_budget")
+    assert "SLUICE_MAX_OWNER_DAY_USD" in refused.error
+    assert only_job(upload.key).error_code == ""
+    assert spent()["drops"] == pytest.approx(2 * cost)
+    assert spent().keys() == {"drops", "-"}
+
+
+def pending() -> str:
+    job_id = str(uuid.uuid4())
+    ledger.create_job(job_id, "-", "a.png", ["thumbnail"])
+    return job_id
+
+
+def start(job_id: str, usd: float) -> bool | str:
+    try:
+        return ledger.start_job(
+            job_id,
+            kind="image",
+            duration=None,
+            etag="e",
+            plan=a_plan("thumbnail"),
+            starter="m",
+            charge=Charge("-", usd, 0.0),
+        )
+    except JobError as error:
+        return error.code
+
+
+def test_a_hundred_jobs_at_once_do_not_pass_the_limit_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # In DynamoDB a transaction is one moment; moto's is not, where threads share it.
+    write, lock = DynamoDBBackend.transact_write_items, Lock()
+
+    def at_once(self: Any, items: Any, *more: Any) -> Any:
+        with lock:
+            return write(self, items, *more)
+
+    monkeypatch.setattr(DynamoDBBackend, "transact_write_items", at_once)
+    jobs = [pending() for _ in range(100)]
+    with stage(SLUICE_MAX_OWNER_DAY_USD="1"), ThreadPoolExecutor(16) as pool:
+        # Each is asked for twice.
+        came = list(pool.map(lambda job_id: start(job_id, 0.03), [*jobs, *jobs]))
+    assert came.count(True) == 33
+    assert came.count("over_budget") + came.count(False) == 167
+    assert spent() == {"-": pytest.approx(0.99)}
+    assert sum(map(charged, jobs)) == pytest.approx(0.99)
+
+
+def test_a_job_that_has_started_is_not_charged_again_nor_refused() -> None:
+    job_id = pending()
+    assert start(job_id, 0.5) is True
+    with stage(SLUICE_MAX_OWNER_DAY_USD="0.6"):
+        assert start(job_id, 0.5) is False
+    assert spent() == {"-": 0.5}
+
+
+def test_a_job_that_costs_more_than_a_day_may_is_refused_on_an_empty_day() -> None:
+    with stage(SLUICE_MAX_OWNER_DAY_USD="0.4"):
+        assert start(pending(), 0.5) == "over_budget"
+    assert spent() == {}
