@@ -200,6 +200,7 @@ def test_a_stage_on_aws_wants_to_know_the_size(
     assert "size" in refused(call(client, "POST", "/uploads/presign", body), 422, "size_required")
     answer = call(client, "POST", "/uploads/presign", {**body, "size": 7})
     assert "content-length" in answer.body["url"].lower()
+    settings.cache_clear()
 
 
 # ── from-key ────────────────────────────────────────────────────────────────────────────────────
