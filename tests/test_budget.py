@@ -13,7 +13,9 @@ from typing import Any
 
 import boto3
 import pytest
+from moto.dynamodb.exceptions import TransactionCanceledException
 from moto.dynamodb.models import DynamoDBBackend
+from pynamodb.exceptions import TransactWriteError
 
 from chalicelib import api, ledger
 from chalicelib.api import FromKeyRequest, PresignRequest
@@ -205,6 +207,25 @@ def test_a_hundred_jobs_at_once_do_not_pass_the_limit_together(
     assert came.count("over_budget") + came.count(False) == 167
     assert spent() == {"-": pytest.approx(0.99)}
     assert sum(map(charged, jobs)) == pytest.approx(0.99)
+
+
+def test_jobs_that_meet_at_one_row_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    write, conflicts = DynamoDBBackend.transact_write_items, [3]
+
+    def busy(self: Any, items: Any, *more: Any) -> Any:
+        if conflicts[0]:
+            conflicts[0] -= 1
+            reasons = [(None, None, None), ("TransactionConflict", "Transaction is ongoing", None)]
+            raise TransactionCanceledException(reasons)
+        return write(self, items, *more)
+
+    monkeypatch.setattr(DynamoDBBackend, "transact_write_items", busy)
+    assert start(pending(), 0.5) is True
+    assert spent() == {"-": 0.5}
+    conflicts[0] = 100
+    with pytest.raises(TransactWriteError):  # the message comes again
+        start(pending(), 0.5)
+    assert spent() == {"-": 0.5}
 
 
 def test_a_job_that_has_started_is_not_charged_again_nor_refused() -> None:
