@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -134,7 +135,9 @@ def test_a_film_is_charged_before_it_is_copied_and_once(tmp_path: Path) -> None:
     assert foreseen <= charged(job.id) < 5 * foreseen
 
 
-def test_what_comes_again_is_charged_once(sample: Sample) -> None:
+def test_what_comes_again_is_charged_once(
+    sample: Sample, capsys: pytest.CaptureFixture[str]
+) -> None:
     event = drop("a.jpg", sample("photo.jpg").read_bytes())
     expected = api.estimate("-", FromKeyRequest("a.jpg")).usage.cost_usd
     deliver("intake", event, event)
@@ -144,6 +147,10 @@ def test_what_comes_again_is_charged_once(sample: Sample) -> None:
     assert job.status == SUCCESS
     assert spent() == {"drops": pytest.approx(charged(job.id))}
     assert charged(job.id) == pytest.approx(expected, rel=0.2)  # but for what it took to look
+    # What the alarm adds up.
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    dollars = [each["EstimatedDollars"] for each in told if "EstimatedDollars" in each]
+    assert dollars == [[pytest.approx(charged(job.id))]]
 
 
 # ── an owner's day ──────────────────────────────────────────────────────────────────────────────
