@@ -13,22 +13,33 @@ from threading import Lock
 from typing import Any
 
 import boto3
+import msgspec
 import pytest
 from moto.dynamodb.exceptions import TransactionCanceledException
 from moto.dynamodb.models import DynamoDBBackend
 from pynamodb.exceptions import TransactWriteError
 
-from chalicelib import api, ledger
+from chalicelib import api, ledger, limits
 from chalicelib.api import FromKeyRequest, PresignRequest
+from chalicelib.costs import usage
 from chalicelib.errors import JobError, Unprocessable
+from chalicelib.estimating import estimate
 from chalicelib.ledger import Charge
+from chalicelib.media import Coded, Cut, Index
+from chalicelib.planning import make_plan
 from chalicelib.queues import QUEUES
 from chalicelib.rows import PENDING, SUCCESS, Budget
-from chalicelib.settings import settings
+from chalicelib.settings import Prices, Settings, settings
+from chalicelib.steps import STEPS
+from chalicelib.usage import Used
 from chalicelib.views import JobView
+from infra.parts import functions
+from infra.paths import ROOT
 from infra.samples import film
+from tests import environment
 from tests.local import a_plan
 from tests.pump import deliver, drain, drop, take
+from tests.test_plan import FILM
 
 pytestmark = pytest.mark.usefixtures("cloud")
 Sample = Callable[[str], Path]
@@ -247,3 +258,44 @@ def test_a_job_that_costs_more_than_a_day_may_is_refused_on_an_empty_day() -> No
     with stage(SLUICE_MAX_OWNER_DAY_USD="0.4"):
         assert start(pending(), 0.5) == "over_budget"
     assert spent() == {}
+
+
+@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
+def test_twelve_hours_of_4k_are_no_more_than_a_job_may_cost(architecture: str) -> None:
+    seconds, rate = 12 * 3600, 30
+    frames = seconds * rate
+    cuts = tuple(
+        Cut(
+            n * 1000,
+            n * rate,
+            n * rate,
+            n * 100_000,
+            n * rate,
+            n * 1000,
+            n * 100_000,
+            n * 100_000 + 9,
+            9,
+        )
+        for n in range(0, seconds, 2)
+    )
+    index = Index(30_000, 0, 0, ((frames, 1000),), cuts, Coded("<bHb", bytes(4 * frames), "", b""))
+    facts = msgspec.structs.replace(
+        FILM,
+        width=3840,
+        height=2160,
+        seconds=float(seconds),
+        frames=frames,
+        frame_rate=str(rate),
+        timescale=30_000,
+        index=index,
+    )
+    limits.check_film(facts)
+    plan = make_plan("job", "uploads/a.mp4", facts, STEPS)
+    size = 5 * 1024**3
+    sizes = functions.sizes(environment.MEMORY, local=False)
+    estimated = estimate(plan, facts, size, Used("intake"), sizes)
+    told = usage(estimated.used, estimated.bytes_stored, Prices(), sizes, architecture)
+    assert 9 < told.cost_usd < Settings().max_job_usd
+    page = (ROOT / "docs" / "limits.md").read_text()
+    for most in (Settings().max_job_usd, Settings().max_owner_day_usd):
+        assert f"| ${most:g} | `over_budget` |" in page
