@@ -134,7 +134,10 @@ def facts_of(film: Film, max_pixels: int) -> VideoFacts:
         with av.open(again, format=film.demuxer, mode="r") as container:
             video = next(s for s in container.streams.video if s.index == facts.video_stream)
             watch = _Watch(video, film.size)
-            times, heard = _packets(container, facts, watch)
+            times, heard, taken = _packets(container, facts, watch)
+            # Fragments whose samples share bytes: a film of any length. (Others unpack what they have.)
+            if film.demuxer == "mov" and taken > film.size:
+                raise _overstated()
             facts = _with_sound(container, facts, heard)
             clock = to_fraction(video.time_base) or Fraction(1, 90000)
         facts = _counted(_as_seen(facts, [first, *watch.looks]), times, clock)
@@ -553,25 +556,29 @@ def _seconds(container: InputContainer, video: VideoStream) -> float | None:
 
 
 class _Packets(NamedTuple):
-    """When the packets of a film are shown; when those of its sound are heard, and for how long. In ticks."""
+    """When the packets of a film are shown; when those of its sound are heard, and for how long. In ticks.
+
+    And how many bytes they have.
+    """
 
     times: list[int]
     heard: list[tuple[int | None, int]]
+    taken: int
 
 
 def _packets(container: InputContainer, facts: VideoFacts, watch: _Watch) -> _Packets:
     """Of every packet of a film, which are shown to `watch` as they go by."""
     used = [n for n in (facts.video_stream, facts.audio_stream) if n is not None]
-    packets = _Packets([], [])
+    times, heard, taken = list[int](), list[tuple[int | None, int]](), 0
     for packet in container.demux([container.streams[n] for n in used]):
+        taken += packet.size
         if packet.stream_index != facts.video_stream:
             if packet.size:
-                packets.heard.append((packet.pts, packet.duration or 0))
+                heard.append((packet.pts, packet.duration or 0))
         elif packet.pts is not None:
-            packets.times.append(packet.pts)
+            times.append(packet.pts)
             watch.see(packet)
-    packets.times.sort()
-    return packets
+    return _Packets(sorted(times), heard, taken)
 
 
 def _counted(facts: VideoFacts, times: Sequence[int], time_base: Fraction) -> VideoFacts:

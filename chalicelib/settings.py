@@ -60,9 +60,9 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     max_video_gigapixels: Positive = 21_500
 
     # What one job may cost, and what one owner's jobs of a day (UTC) may, in US dollars as they are estimated
-    # before they start. 12 hours of 4K at 25 frames a second are $3, with a watermarked film $10.
-    max_job_usd: Dollars = 10.0
-    max_owner_day_usd: Dollars = 20.0
+    # before they start. 12 hours of 4K at 30 frames a second are $4, with a watermarked film $14.
+    max_job_usd: Dollars = 15.0
+    max_owner_day_usd: Dollars = 30.0
 
     probe_seconds: Positive = 15
 

@@ -11,7 +11,7 @@ from infra.parts.names import FUNCTIONS
 from infra.paths import ROOT
 
 _configured = json.loads((ROOT / ".chalice" / "config.json").read_text())["lambda_functions"]
-_memory = {f.name: _configured[f.config_name]["lambda_memory_size"] for f in FUNCTIONS}
+MEMORY = {f.name: _configured[f.config_name]["lambda_memory_size"] for f in FUNCTIONS}
 
 ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -23,6 +23,6 @@ ENVIRONMENT = {
     "SLUICE_AUTH": "none",
     "SLUICE_OPERATORS": "-",
     "SLUICE_REQUIRE_SIZE": "false",
-    "SLUICE_FUNCTION_SIZES": msgspec.json.encode(functions.sizes(_memory, local=True)).decode(),
+    "SLUICE_FUNCTION_SIZES": msgspec.json.encode(functions.sizes(MEMORY, local=True)).decode(),
     "SLUICE_HLS_SECRET_ARN": "hls",
 }

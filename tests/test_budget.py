@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,20 +13,33 @@ from threading import Lock
 from typing import Any
 
 import boto3
+import msgspec
 import pytest
+from moto.dynamodb.exceptions import TransactionCanceledException
 from moto.dynamodb.models import DynamoDBBackend
+from pynamodb.exceptions import TransactWriteError
 
-from chalicelib import api, ledger
+from chalicelib import api, ledger, limits
 from chalicelib.api import FromKeyRequest, PresignRequest
+from chalicelib.costs import usage
 from chalicelib.errors import JobError, Unprocessable
+from chalicelib.estimating import estimate
 from chalicelib.ledger import Charge
+from chalicelib.media import Coded, Cut, Index
+from chalicelib.planning import make_plan
 from chalicelib.queues import QUEUES
 from chalicelib.rows import PENDING, SUCCESS, Budget
-from chalicelib.settings import settings
+from chalicelib.settings import Prices, Settings, settings
+from chalicelib.steps import STEPS
+from chalicelib.usage import Used
 from chalicelib.views import JobView
+from infra.parts import functions
+from infra.paths import ROOT
 from infra.samples import film
+from tests import environment
 from tests.local import a_plan
 from tests.pump import deliver, drain, drop, take
+from tests.test_plan import FILM
 
 pytestmark = pytest.mark.usefixtures("cloud")
 Sample = Callable[[str], Path]
@@ -132,7 +146,9 @@ def test_a_film_is_charged_before_it_is_copied_and_once(tmp_path: Path) -> None:
     assert foreseen <= charged(job.id) < 5 * foreseen
 
 
-def test_what_comes_again_is_charged_once(sample: Sample) -> None:
+def test_what_comes_again_is_charged_once(
+    sample: Sample, capsys: pytest.CaptureFixture[str]
+) -> None:
     event = drop("a.jpg", sample("photo.jpg").read_bytes())
     expected = api.estimate("-", FromKeyRequest("a.jpg")).usage.cost_usd
     deliver("intake", event, event)
@@ -142,6 +158,10 @@ def test_what_comes_again_is_charged_once(sample: Sample) -> None:
     assert job.status == SUCCESS
     assert spent() == {"drops": pytest.approx(charged(job.id))}
     assert charged(job.id) == pytest.approx(expected, rel=0.2)  # but for what it took to look
+    # What the alarm adds up.
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    dollars = [each["EstimatedDollars"] for each in told if "EstimatedDollars" in each]
+    assert dollars == [[pytest.approx(charged(job.id))]]
 
 
 # ── an owner's day ──────────────────────────────────────────────────────────────────────────────
@@ -207,6 +227,25 @@ def test_a_hundred_jobs_at_once_do_not_pass_the_limit_together(
     assert sum(map(charged, jobs)) == pytest.approx(0.99)
 
 
+def test_jobs_that_meet_at_one_row_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    write, conflicts = DynamoDBBackend.transact_write_items, [3]
+
+    def busy(self: Any, items: Any, *more: Any) -> Any:
+        if conflicts[0]:
+            conflicts[0] -= 1
+            reasons = [(None, None, None), ("TransactionConflict", "Transaction is ongoing", None)]
+            raise TransactionCanceledException(reasons)
+        return write(self, items, *more)
+
+    monkeypatch.setattr(DynamoDBBackend, "transact_write_items", busy)
+    assert start(pending(), 0.5) is True
+    assert spent() == {"-": 0.5}
+    conflicts[0] = 100
+    with pytest.raises(TransactWriteError):  # the message comes again
+        start(pending(), 0.5)
+    assert spent() == {"-": 0.5}
+
+
 def test_a_job_that_has_started_is_not_charged_again_nor_refused() -> None:
     job_id = pending()
     assert start(job_id, 0.5) is True
@@ -219,3 +258,44 @@ def test_a_job_that_costs_more_than_a_day_may_is_refused_on_an_empty_day() -> No
     with stage(SLUICE_MAX_OWNER_DAY_USD="0.4"):
         assert start(pending(), 0.5) == "over_budget"
     assert spent() == {}
+
+
+@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
+def test_twelve_hours_of_4k_are_no_more_than_a_job_may_cost(architecture: str) -> None:
+    seconds, rate = 12 * 3600, 30
+    frames = seconds * rate
+    cuts = tuple(
+        Cut(
+            n * 1000,
+            n * rate,
+            n * rate,
+            n * 100_000,
+            n * rate,
+            n * 1000,
+            n * 100_000,
+            n * 100_000 + 9,
+            9,
+        )
+        for n in range(0, seconds, 2)
+    )
+    index = Index(30_000, 0, 0, ((frames, 1000),), cuts, Coded("<bHb", bytes(4 * frames), "", b""))
+    facts = msgspec.structs.replace(
+        FILM,
+        width=3840,
+        height=2160,
+        seconds=float(seconds),
+        frames=frames,
+        frame_rate=str(rate),
+        timescale=30_000,
+        index=index,
+    )
+    limits.check_film(facts)
+    plan = make_plan("job", "uploads/a.mp4", facts, STEPS)
+    size = 5 * 1024**3
+    sizes = functions.sizes(environment.MEMORY, local=False)
+    estimated = estimate(plan, facts, size, Used("intake"), sizes)
+    told = usage(estimated.used, estimated.bytes_stored, Prices(), sizes, architecture)
+    assert 9 < told.cost_usd < Settings().max_job_usd
+    page = (ROOT / "docs" / "limits.md").read_text()
+    for most in (Settings().max_job_usd, Settings().max_owner_day_usd):
+        assert f"| ${most:g} | `over_budget` |" in page

@@ -43,6 +43,10 @@ class Break(NamedTuple):
     violation: str
 
 
+_UNCONDITIONAL = (
+    "TransactWrite.update = lambda write, row, actions, condition, update=TransactWrite.update:"
+    " update(write, row, actions)"
+)
 BREAKS = {
     "a worker acknowledges and does nothing": Break(
         "app.thumbnail = lambda event, context: {'batchItemFailures': []}",
@@ -58,9 +62,13 @@ BREAKS = {
         "more than one job for a file and pipeline",
     ),
     "changes have no conditions": Break(
-        "Model.update = lambda row, actions, condition=None, update=Model.update: update(row, actions)",
+        "Model.update = lambda row, actions, condition=None, update=Model.update: update(row, actions);"
+        + _UNCONDITIONAL,
         "race:storm:1",
         "changed after its end",
+    ),
+    "a job is charged each time": Break(
+        _UNCONDITIONAL, "race:storm:1", "a budget is not what was charged"
     ),
     "an output has other bytes": Break(
         "pictures._save = lambda *to, save=pictures._save, **how: save(*to, **how | {'quality': 9})",
@@ -81,6 +89,7 @@ simulator = make_simulator()
 simulator.prepare(films=False)
 import app
 from pynamodb.models import Model
+from pynamodb.transactions import TransactWrite
 from chalicelib import aftercare, ledger, pictures
 for change, schedule in json.loads(sys.argv[1]):
     if os.fork() == 0:

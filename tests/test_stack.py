@@ -217,6 +217,8 @@ def test_a_job_tells_what_it_cost_and_the_estimate_knew_it_before(
 ) -> None:
     client.drop(sample("plain.mp4"), "films/costs.mp4")
     answer = client.post("/jobs/estimate/", {"key": "films/costs.mp4"})
+    # The second time it is not looked at again.
+    assert client.post("/jobs/estimate/", {"key": "films/costs.mp4"}).json() == answer.json()
     assert answer.status_code == 200
     estimated, used = answer.json()["usage"], client.wait_for_drop("films/costs.mp4")["usage"]
     assert used["functions"].keys() == estimated["functions"].keys()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from chalicelib import limits
+from chalicelib import limits, mp4
 from chalicelib.errors import JobError
 from chalicelib.media import VideoFacts
+from infra.samples import run_ffmpeg
 from tests.attacks import MEDIA_AT, movie, sound_track
 from tests.hostile import film, frame, judge, tables
 from tests.test_plan import FILM
@@ -57,6 +60,33 @@ def of_shared_sound(share: int) -> bytes:
 
 def test_tracks_that_share_bytes_are_no_film_either() -> None:
     assert judge(of_shared_sound(20_000)).code == "source_damaged"
+
+
+def fragments(folder: Path, repeats: int) -> bytes:
+    """A film of one fragment, and others that have its bytes again, a second later each."""
+    path = folder / "fragments.mp4"
+    run_ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25:duration=1", "-c:v", "libx264",
+        "-movflags", "+frag_keyframe+empty_moov+default_base_moof+skip_trailer", str(path),
+    )  # fmt: skip
+    content = bytearray(path.read_bytes())
+    boxes = {box.kind: box for box in mp4.boxes(bytes(content))}
+    begin, end = boxes[b"moof"].start, boxes[b"moof"].end
+    moof = bytes(content[begin:end])
+    trun, tfdt = moof.index(b"trun") + 12, moof.index(b"tfdt") + 8
+    (offset,) = struct.unpack_from(">i", moof, trun)
+    for number in range(1, repeats):
+        again = bytearray(moof)
+        # From where this fragment begins.
+        struct.pack_into(">i", again, trun, begin + offset - len(content))
+        struct.pack_into(">Q", again, tfdt, number * 12_800)
+        content += again
+    return bytes(content)
+
+
+@pytest.mark.parametrize(("repeats", "code"), [(1, "accepted"), (600, "source_damaged")])
+def test_nor_are_fragments_that_do(tmp_path: Path, repeats: int, code: str) -> None:
+    assert judge(fragments(tmp_path, repeats)).code == code
 
 
 def test_a_film_that_was_cut_off_is_taken_as_what_is_left() -> None:
