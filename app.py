@@ -115,6 +115,9 @@ answer_all_methods(app)
 
 @app.on_sqs_message(queue="intake")
 def intake(event: SQSEvent) -> Any:
+    from chalicelib import child
+
+    child.start()
     from chalicelib import handlers, intake
 
     return handlers.consume(event.to_dict(), event.context, "intake", intake.take_in)
@@ -126,19 +129,26 @@ def _work(event: SQSEvent, queue: str) -> Any:
     return handlers.consume(event.to_dict(), event.context, queue, worker.run_task)
 
 
+def _decode(event: SQSEvent, queue: str, *modules: str) -> Any:
+    from chalicelib import child
+
+    child.start(*modules)
+    return _work(event, queue)
+
+
 @app.on_sqs_message(queue="thumbnail")
 def thumbnail(event: SQSEvent) -> Any:
-    return _work(event, "thumbnail")
+    return _decode(event, "thumbnail", "chalicelib.pictures")
 
 
 @app.on_sqs_message(queue="watermark")
 def watermark(event: SQSEvent) -> Any:
-    return _work(event, "watermark")
+    return _decode(event, "watermark", "chalicelib.pictures")
 
 
 @app.on_sqs_message(queue="encode")
 def encode(event: SQSEvent) -> Any:
-    return _work(event, "encode")
+    return _decode(event, "encode")
 
 
 @app.on_sqs_message(queue="transcode_720p")
