@@ -47,8 +47,7 @@ class _Forkserver:
     def __init__(self) -> None:
         # Before anyone can look: children are of the same user.
         walls.hide()
-        if not walls.can_filter():
-            logger.warning("The kernel filters no system calls: decoders can reach the network")
+        _tell_what_is_missing()
         self.lock = Lock()
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -70,6 +69,12 @@ class _Forkserver:
         self.control.close()
         self.process.kill()
         self.process.wait()
+
+
+@cache
+def _tell_what_is_missing() -> None:
+    if not walls.can_filter():
+        logger.warning("The kernel filters no system calls: decoders can reach the network")
 
 
 @cache
