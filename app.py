@@ -114,6 +114,9 @@ answer_all_methods(app)
 
 @app.lambda_function()
 def estimate(event: dict[str, Any], context: Any) -> Any:
+    from chalicelib import child
+
+    child.start()
     from chalicelib import quoting
 
     return quoting.quote(event, context)
@@ -121,6 +124,9 @@ def estimate(event: dict[str, Any], context: Any) -> Any:
 
 @app.on_sqs_message(queue="intake")
 def intake(event: SQSEvent) -> Any:
+    from chalicelib import child
+
+    child.start()
     from chalicelib import handlers, intake
 
     return handlers.consume(event.to_dict(), event.context, "intake", intake.take_in)
@@ -132,19 +138,26 @@ def _work(event: SQSEvent, queue: str) -> Any:
     return handlers.consume(event.to_dict(), event.context, queue, worker.run_task)
 
 
+def _decode(event: SQSEvent, queue: str, *modules: str) -> Any:
+    from chalicelib import child
+
+    child.start(*modules)
+    return _work(event, queue)
+
+
 @app.on_sqs_message(queue="thumbnail")
 def thumbnail(event: SQSEvent) -> Any:
-    return _work(event, "thumbnail")
+    return _decode(event, "thumbnail", "chalicelib.pictures")
 
 
 @app.on_sqs_message(queue="watermark")
 def watermark(event: SQSEvent) -> Any:
-    return _work(event, "watermark")
+    return _decode(event, "watermark", "chalicelib.pictures")
 
 
 @app.on_sqs_message(queue="encode")
 def encode(event: SQSEvent) -> Any:
-    return _work(event, "encode")
+    return _decode(event, "encode")
 
 
 @app.on_sqs_message(queue="transcode_720p")

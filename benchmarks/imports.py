@@ -21,26 +21,21 @@ _STEP = ("chalicelib.handlers", "chalicelib.worker")
 # What a function's handler in app.py imports on its first call, of whatever kind its message is.
 _FIRST_CALL = {
     "api": ("chalicelib.api",),
-    "estimate": (
-        "chalicelib.index",
-        "chalicelib.pictures",
-        "chalicelib.probe",
-        "chalicelib.quoting",
-    ),
-    "intake": (
-        "chalicelib.handlers",
-        "chalicelib.index",
-        "chalicelib.intake",
-        "chalicelib.pictures",
-        "chalicelib.probe",
-    ),
-    "thumbnail": (*_STEP, "chalicelib.child", "chalicelib.ffmpeg", "chalicelib.pictures"),
-    "watermark": (*_STEP, "chalicelib.child", "chalicelib.packaging", "chalicelib.pictures"),
+    "estimate": ("chalicelib.child", "chalicelib.quoting"),
+    "intake": ("chalicelib.child", "chalicelib.handlers", "chalicelib.intake"),
+    "thumbnail": (*_STEP, "chalicelib.child", "chalicelib.ffmpeg"),
+    "watermark": (*_STEP, "chalicelib.child", "chalicelib.packaging"),
     "encode": (*_STEP, "chalicelib.ffmpeg"),
     "transcode_720p": (*_STEP, "chalicelib.packaging"),
     "hls_720p": (*_STEP, "chalicelib.packaging"),
     "dead_letters": ("chalicelib.aftercare", "chalicelib.handlers"),
     "sweep": ("chalicelib.aftercare",),
+}
+# What the process imports meanwhile that decoders are forked from.
+_DECODERS = {
+    "intake": ("chalicelib.index", "chalicelib.pictures"),
+    "thumbnail": ("chalicelib.pictures",),
+    "watermark": ("chalicelib.pictures",),
 }
 TIMED = """\
 import sys, time
@@ -69,6 +64,11 @@ def measure() -> list[Figure]:
 def modules_of(function: Function) -> list[str]:
     """What a cold function imports until its first call is done."""
     return ["app", *_FIRST_CALL[function.name]]
+
+
+def decoders_of(function: Function) -> list[str]:
+    """The same, in the process that its decoders are forked from."""
+    return ["chalicelib.forkserver", "chalicelib.decoder", *_DECODERS.get(function.name, ())]
 
 
 def _measure(function: Function, folder: Path) -> Figure:

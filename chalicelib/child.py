@@ -47,12 +47,11 @@ class _Forkserver:
     def __init__(self) -> None:
         # Before anyone can look: children are of the same user.
         walls.hide()
-        if not walls.can_filter():
-            logger.warning("The kernel filters no system calls: decoders can reach the network")
+        _tell_what_is_missing()
         self.lock = Lock()
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [
                     sys.executable, "-I", "-S", "-B", "-c", _PROGRAM,
                     str(theirs.fileno()),
@@ -68,8 +67,14 @@ class _Forkserver:
 
     def close(self) -> None:
         self.control.close()
-        self._process.kill()
-        self._process.wait()
+        self.process.kill()
+        self.process.wait()
+
+
+@cache
+def _tell_what_is_missing() -> None:
+    if not walls.can_filter():
+        logger.warning("The kernel filters no system calls: decoders can reach the network")
 
 
 @cache
@@ -80,15 +85,25 @@ def _forkserver(_: int) -> _Forkserver:
     return server
 
 
-def start(module: str) -> None:
+def start(*modules: str) -> None:
     """Let the process begin that children are forked from, and import what they need, beside what we do."""
-    forkserver.send(_forkserver(os.getpid()).control, module)
+    server = _living()
+    for module in modules:
+        forkserver.send(server.control, module)
 
 
 def stop() -> None:
     """Let it end, and what it knows with it; the next child has another one."""
     _forkserver(os.getpid()).close()
     _forkserver.cache_clear()
+
+
+def _living() -> _Forkserver:
+    server = _forkserver(os.getpid())
+    if server.process.poll() is not None:  # it was killed, as where memory is short
+        stop()
+        server = _forkserver(os.getpid())
+    return server
 
 
 class Child:
@@ -134,7 +149,7 @@ def forked(
 
     The `module` is imported once for all children.
     """
-    server = _forkserver(os.getpid())
+    server = _living()
     with server.lock:
         child = Child(server.control)
         try:

@@ -55,9 +55,11 @@ def confine(parent: int, memory_bytes: int, file_bytes: int | None = None) -> No
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     header, none = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), bytes(24)
     _libc.capset(header, none)
-    program = ctypes.create_string_buffer(_filter())
-    told = _Program(len(program.raw) // 8, ctypes.addressof(program))
-    _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(told), 0, 0)
+    if platform.machine() in _ARCHITECTURES:
+        program = ctypes.create_string_buffer(_filter())
+        told = _Program(len(program.raw) // 8, ctypes.addressof(program))
+        # The kernel may not know of it.
+        _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(told), 0, 0)
 
 
 def can_filter() -> bool:

@@ -25,6 +25,10 @@ def environment() -> tuple[dict[str, str], bytes, bytes]:
     return dict(os.environ), Path("/proc/self/environ").read_bytes(), os.read(0, 10)
 
 
+def content(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
 def parent() -> int:
     return os.getppid()
 

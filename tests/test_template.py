@@ -659,9 +659,8 @@ def test_botocore_describes_what_the_functions_call_and_nothing_else(package: Pa
 @pytest.mark.parametrize("function", BY_NAME)
 def test_a_function_starts_with_what_is_packaged_for_it_and_traced_as_on_aws(function: str) -> None:
     chosen = BY_NAME[function]
-    assert float(
-        imports.in_function(imports.unpacked(), chosen, imports.TIMED, imports.modules_of(chosen))
-    )
+    for modules in (imports.modules_of(chosen), imports.decoders_of(chosen)):
+        assert float(imports.in_function(imports.unpacked(), chosen, imports.TIMED, modules))
 
 
 def test_the_api_loads_nothing_that_looks_into_files_and_cannot() -> None:

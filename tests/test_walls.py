@@ -228,14 +228,14 @@ def test_pictures_that_were_not_asked_for_are_none(
             draw(forged)
 
 
-@pytest.mark.parametrize("image_format", ["TIFF", "PNG"])
-def test_a_frame_that_is_none_is_not_opened(tmp_path: Path, image_format: str) -> None:
+@pytest.mark.parametrize(("image_format", "side"), [("TIFF", 512), ("PNG", 24000)])
+def test_a_frame_that_is_none_is_not_opened(tmp_path: Path, image_format: str, side: int) -> None:
     """A picture of another kind, or a large one, in place of what FFmpeg was told to write."""
     path = tmp_path / "candidate_0.png"
     budget = works.Budget(lambda: 20.0, MEMORY)
     Image.new("1", (512, 288)).save(path, "PNG")
     assert works._in_child("interest", Interest, budget, path) == (0, 0)
-    Image.new("1", (24000, 24000)).save(path, image_format)
+    Image.new("1", (side, side)).save(path, image_format)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(JobError) as refusal:
         works._in_child("interest", Interest, budget, path)
