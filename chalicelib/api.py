@@ -31,7 +31,7 @@ from chalicelib.http import malformed, refuse_others
 from chalicelib.ledger import Claimed, Standing
 from chalicelib.plan import GENERATION, Hls, Parts
 from chalicelib.rows import FAILURE, PENDING, STARTED, STATUSES, Job, Output, Ticket
-from chalicelib.settings import ANYBODY, DROPS, MOST_DOLLARS, settings
+from chalicelib.settings import ANYBODY, DROPS, LEAST_DOLLARS, MOST_DOLLARS, settings
 from chalicelib.sniff import HEAD_BYTES
 from chalicelib.steps import find_steps, names_for
 from chalicelib.tokens import Grant, tokens
@@ -63,7 +63,7 @@ Pipeline = Annotated[
     ),
 ]
 MaxUsd = Annotated[
-    Annotated[float, Meta(gt=0, le=MOST_DOLLARS)] | None,
+    Annotated[float, Meta(ge=LEAST_DOLLARS, le=MOST_DOLLARS)] | None,
     Meta(
         description="What the job may cost, as it is estimated before it starts, in US dollars. A job that "
         "is there already keeps its own.",

@@ -313,9 +313,11 @@ def _content(answer: int, returns: Any) -> Any:
 def _broken(number: int, trace: str) -> SluiceError:
     """Of an exception that the job did not expect: the system's are its own fault, others ours."""
     logger.error("A decoder failed in a way that it should not", trace=trace)
+    if number == 0:
+        return fault_of_ours("while it was decoded")
     if number in errno.errorcode and number != errno.EFBIG:
         return Transient("decoder_broken", f"The decoder could not work: {os.strerror(number)}.")
-    return fault_of_ours("while it was decoded")
+    return crashed()
 
 
 def _died(child: Child) -> SluiceError:

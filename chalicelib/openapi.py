@@ -17,7 +17,7 @@ from chalicelib.api import (
 from chalicelib.codes import FAILURES, GATEWAY, REFUSALS
 from chalicelib.http import IDEMPOTENCY_KEY, Problem
 from chalicelib.rows import STATUSES
-from chalicelib.settings import MOST_DOLLARS, settings
+from chalicelib.settings import LEAST_DOLLARS, MOST_DOLLARS, settings
 from chalicelib.steps import STEPS
 from chalicelib.views import Accepted, EstimateView, JobPage, JobView, Presigned
 
@@ -227,6 +227,8 @@ def _shapes() -> dict[str, Any]:
             # Read as any strings, so that a wrong one is refused with a sentence.
             if choice["type"] == "array":
                 choice |= {"items": _STEP, "minItems": 1, "uniqueItems": True}
+    named = {"required": ["pipeline"], "properties": {"pipeline": {"type": "array"}}}
+    shapes["PresignRequest"]["dependentSchemas"] = {"max_usd": named}
     whole, _ = shapes["PresignRequest"]["properties"]["size"]["anyOf"]
     whole["maximum"] = most_source_bytes()
     waits = shapes["Presigned"]["properties"]["job_id"]
@@ -494,7 +496,7 @@ _FORM = {
             **_is(
                 "What the job may cost, as it is estimated before it starts, in US dollars.",
                 0.5,
-                exclusiveMinimum=0,
+                minimum=LEAST_DOLLARS,
                 maximum=MOST_DOLLARS,
             ),
         },

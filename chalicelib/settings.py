@@ -21,8 +21,8 @@ ANYBODY, DROPS = "-", "drops"
 
 Positive = Annotated[int, Meta(ge=1)]
 Fraction = Annotated[float, Meta(gt=0, le=1)]
-MOST_DOLLARS = 1_000_000
-Dollars = Annotated[float, Meta(gt=0, le=MOST_DOLLARS)]
+LEAST_DOLLARS, MOST_DOLLARS = 0.000001, 1_000_000
+Dollars = Annotated[float, Meta(ge=LEAST_DOLLARS, le=MOST_DOLLARS)]
 
 
 class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field.upper()}"):

@@ -80,12 +80,16 @@ def _in_child(job: str, returns: Any, budget: Budget, *args: Any) -> Any:
 
 Fetch = Callable[[Excerpt], None]
 
+# What is kept of the time for drawing a poster of what has been found: far more than that takes.
+_DRAWING_SECONDS = 2.0
+
 
 def poster(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> Made:
     """Make a film's poster in `folder`, where the source lies, or each candidate's excerpt is put.
 
     Raises JobError, Transient.
     """
+    looks = Budget(lambda: budget.seconds() - _DRAWING_SECONDS, budget.memory_bytes)
     best: tuple[Interest, Path] | None = None
     found_nothing = shows_something = False
     for run in (*work.candidates, *work.otherwise):
@@ -94,7 +98,7 @@ def poster(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> Made:
         args = run.args(work.command)
         candidate = folder / args[-1]
         try:
-            _run(args, run.excerpt, folder, budget, fetch)
+            _run(args, run.excerpt, folder, looks, fetch)
         except JobError as error:  # of packets without their key frame, too
             # What takes too long, or crashes, takes nothing from what is there.
             if best is None and error.code != "conversion_failed":

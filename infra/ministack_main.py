@@ -1,9 +1,8 @@
-"""Runs MiniStack with three things that it lacks; in its own environment, which has nothing of ours.
+"""Runs MiniStack with two things that it lacks; in its own environment, which has nothing of ours.
 
 - It tells functions the id of the API key of a call, as API Gateway does.
 - It does not serve the pages of strangers: who reaches a port of this machine through its browser could use
   the whole cloud, for MiniStack takes any name, answers every preflight and asks its root for no secret.
-- It notes each right of a role when it is first used, in rights.jsonl.
 """
 
 from __future__ import annotations
@@ -11,13 +10,10 @@ from __future__ import annotations
 import json
 import re
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from ministack import app as ministack  # type: ignore[import-not-found]
-from ministack.core import iam_evaluator  # type: ignore[import-not-found]
 from ministack.services import apigateway_v1  # type: ignore[import-not-found]
 
 type Scope = dict[str, Any]
@@ -33,8 +29,6 @@ _FILES = re.compile(r"/sluice-[^/]+/.|.*/hls/")
 
 _build_event = apigateway_v1._build_lambda_event_v1
 _serve = ministack.app
-_evaluate = iam_evaluator.evaluate
-_noted: set[str] = set()
 
 
 def _with_key(*arguments: Any, **options: Any) -> Any:
@@ -43,24 +37,6 @@ def _with_key(*arguments: Any, **options: Any) -> Any:
     key = apigateway_v1._resolve_api_key(sent)
     event["requestContext"]["identity"]["apiKeyId"] = key and key["id"]
     return event
-
-
-def _noting(asked: Any, policies: list[list[Any]], *limits: Any) -> Any:
-    decided = _evaluate(asked, policies, *limits)
-    if decided.decision == "Allow":
-        statements = [statement for policy in policies for statement in policy]
-        allowing = iam_evaluator._first_match(asked, statements, "Allow")
-        for resource in allowing.resources:
-            if iam_evaluator._resource_matches(asked.resource_arn, [resource], []):
-                _note(json.dumps([asked.principal_arn, asked.action, resource]))
-    return decided
-
-
-def _note(used: str) -> None:
-    if used not in _noted:
-        _noted.add(used)
-        with (Path(tempfile.gettempdir()) / "rights.jsonl").open("a") as file:
-            file.write(f"{used}\n")
 
 
 def _refusal(scope: Scope) -> str:
@@ -99,6 +75,5 @@ async def _guarded(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 apigateway_v1._build_lambda_event_v1 = _with_key
-iam_evaluator.evaluate = _noting
 ministack.app = _guarded
 sys.exit(ministack.main())

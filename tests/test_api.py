@@ -185,6 +185,12 @@ def test_of_a_file_name_only_a_harmless_tail_survives(filename: str, tail: str) 
         ),
         ({"filename": "a", "content_type": "b/c", "size": 0}, 400, "malformed_request", "$.size"),
         ({"filename": "a", "content_type": "b/c", "size": 2**40}, 413, "source_too_large", "bytes"),
+        (
+            {"filename": "a", "content_type": "b/c", "pipeline": ["thumbnail"], "max_usd": 5e-324},
+            400,
+            "malformed_request",
+            "$.max_usd",
+        ),
     ],
 )
 def test_presign_refuses(client: Client, body: Any, status: int, code: str, word: str) -> None:

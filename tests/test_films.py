@@ -793,7 +793,8 @@ def test_a_poster_that_is_there_is_kept_when_a_later_look_takes_too_long(tmp_pat
         "-f", "lavfi", "-i", "color=color=black:size=160x96:rate=25:duration=6",
         *_H264, "-g", "10", str(path),
     )  # fmt: skip
-    left = iter([60.0, *[0.0] * 99])
+    # For FFmpeg and for what it has found; then for what is there alone.
+    left = iter([60.0, 60.0, *[works._DRAWING_SECONDS] * 99])
     budget = works.Budget(lambda: next(left), 4 * 1024**3)
     plan = make_plan("job", path.name, facts_of(path), find_steps(["thumbnail"], JobError))
     results = carry_out(plan, path, tmp_path / "made", budget_of=lambda _: budget)

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -27,7 +26,6 @@ from chalicelib.rows import TaskRow
 from infra import cloud
 from infra.client import Client, until
 from infra.cloud import Stack
-from infra.paths import LOCAL
 from infra.samples import film
 from tests.pump import event_of
 
@@ -586,41 +584,3 @@ def test_what_the_emulator_drops_from_the_template_is_there_all_the_same(client:
     for bucket in (client.stack.upload_bucket, client.stack.output_bucket):
         rules = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
         assert "AbortIncompleteMultipartUpload" in rules[0]
-
-
-# MiniStack does not ask for them: its own pollers take from queues, it writes logs itself, and has no X-Ray.
-_NOT_ASKED_FOR = {
-    "logs:CreateLogStream",
-    "logs:PutLogEvents",
-    "sqs:ReceiveMessage",
-    "sqs:DeleteMessage",
-    "sqs:GetQueueAttributes",
-}
-
-
-def test_every_right_of_a_function_has_been_used(
-    client: Client, request: pytest.FixtureRequest
-) -> None:
-    """Each action on each resource of each role: what nothing here has used, nobody needs."""
-    if request.config.option.keyword or any("::" in named for named in request.config.args):
-        pytest.skip("all of this file's tests use the rights: run the file")
-    stack = client.stack
-    folder = LOCAL / "run" / stack.aws_endpoint_url.rsplit(":", 1)[1]
-    used = set()
-    for line in (folder / "tmp" / "rights.jsonl").read_text().splitlines():
-        principal, action, resource = json.loads(line)
-        if "assumed-role" in principal:
-            used.add((principal.split("/")[1], action, resource))
-    given = set()
-    iam = client.aws("iam")
-    for role in (
-        role["RoleName"]
-        for page in iam.get_paginator("list_roles").paginate()
-        for role in page["Roles"]
-    ):
-        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
-            document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-            for statement in document["Statement"]:
-                given |= set(product([role], statement["Action"], statement["Resource"]))
-    unused = {right for right in given - used if right[1] not in _NOT_ASKED_FOR}
-    assert not unused, "\n".join(map(str, sorted(unused)))

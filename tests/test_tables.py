@@ -222,7 +222,7 @@ def test_no_table_breaks_what_is_computed_of_it(
 ) -> None:
     codes = _try_many(60, tmp_path, headers)
     assert codes["cut"] > 3
-    assert codes["whole"] > 3
+    assert codes["whole"] > 1
 
 
 @pytest.mark.variants
