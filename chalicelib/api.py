@@ -119,7 +119,7 @@ def presign(caller: str, request: PresignRequest) -> Presigned:
     _check_pipeline(request.pipeline)
     if request.max_usd is not None and not request.pipeline:
         detail = "`max_usd` is of a job: name its `pipeline`, or send it to POST /jobs/from-key/."
-        raise Malformed("malformed_request", detail)
+        raise Unprocessable("pipeline_required", detail)
     key = new_key(request.filename)
     job_id = str(uuid.uuid4()) if request.pipeline else None
     _expect(caller, key, job_id, request)

@@ -59,6 +59,9 @@ REFUSALS = {
         "This stage does not know who calls: it lists the jobs of one `key`, which is to be named.",
     ),
     "size_required": Meaning((422,), "This stage wants to know the file's `size` before."),
+    "pipeline_required": Meaning(
+        (422,), "What was said is of a job: name the pipeline, too, or say it when you ask for one."
+    ),
     "empty_pipeline": Meaning((422,), "The pipeline names no step. Leave it away for the default."),
     "unknown_step": Meaning((422,), "The pipeline names a step that there is not."),
     "repeated_step": Meaning((422,), "The pipeline names a step more than once."),

@@ -227,8 +227,6 @@ def _shapes() -> dict[str, Any]:
             # Read as any strings, so that a wrong one is refused with a sentence.
             if choice["type"] == "array":
                 choice |= {"items": _STEP, "minItems": 1, "uniqueItems": True}
-    named = {"required": ["pipeline"], "properties": {"pipeline": {"type": "array"}}}
-    shapes["PresignRequest"]["dependentSchemas"] = {"max_usd": named}
     whole, _ = shapes["PresignRequest"]["properties"]["size"]["anyOf"]
     whole["maximum"] = most_source_bytes()
     waits = shapes["Presigned"]["properties"]["job_id"]

@@ -186,6 +186,12 @@ def test_of_a_file_name_only_a_harmless_tail_survives(filename: str, tail: str) 
         ({"filename": "a", "content_type": "b/c", "size": 0}, 400, "malformed_request", "$.size"),
         ({"filename": "a", "content_type": "b/c", "size": 2**40}, 413, "source_too_large", "bytes"),
         (
+            {"filename": "a", "content_type": "b/c", "max_usd": 1},
+            422,
+            "pipeline_required",
+            "from-key",
+        ),
+        (
             {"filename": "a", "content_type": "b/c", "pipeline": ["thumbnail"], "max_usd": 5e-324},
             400,
             "malformed_request",
