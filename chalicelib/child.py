@@ -87,9 +87,12 @@ def _forkserver(_: int) -> _Forkserver:
 
 def start(*modules: str) -> None:
     """Let the process begin that children are forked from, and import what they need, beside what we do."""
-    server = _living()
-    for module in modules:
-        forkserver.send(server.control, module)
+    try:
+        server = _living()
+        for module in modules:
+            forkserver.send(server.control, module)
+    except OSError:  # it died at this moment; who needs it starts another
+        logger.warning("The process that decoders are forked from could not begin", exc_info=True)
 
 
 def stop() -> None:

@@ -317,6 +317,11 @@ def _status(error: ClientError) -> int:
     return error.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
+# Of what is not there S3 says so to him alone who may list; to others it is forbidden, as what they may not
+# read. HEAD has no code but the status.
+_ABSENT = ("403", "404", "AccessDenied", "InvalidObjectState", "NoSuchKey", "NotFound")
+
+
 def _is_absent(error: ClientError) -> bool:
-    """Whether there is no such object, or none that we may read: who may not list is told no more (S3)."""
-    return _status(error) in (403, 404)
+    """Whether there is no such object, or none that we may read."""
+    return error.response["Error"]["Code"] in _ABSENT

@@ -240,11 +240,16 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
 
 
 def _charge(job: Job, plan: Plan, facts: Facts, read: Source) -> Charge:
-    """What a job is to be charged, once. Raises JobError where it costs more than one may."""
+    """What a job is to be charged, once. Raises JobError where it costs more than one may.
+
+    Its client was told what is foreseen of a film that is to be copied: that is held against `max_usd`. The
+    plan of the copy may cost more, and is held against what this stage allows.
+    """
     if job.status == STARTED:
         return Charge(job.owner, 0.0, 0.0)
+    max_usd = None if job.charged_usd else job.max_usd
     # What it took to look at the source is spent.
-    usage = limits.affordable(plan, facts, read.size, Used("intake"), job.max_usd)
+    usage = limits.affordable(plan, facts, read.size, Used("intake"), max_usd)
     return Charge(job.owner, usage.cost_usd, job.charged_usd)
 
 

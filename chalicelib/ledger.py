@@ -70,7 +70,7 @@ _TIDY_SECONDS = 1200
 _LOST = "ConditionalCheckFailedException"
 # Why a transaction is cancelled: a condition of one of its writes, or another transaction on the same row.
 _NOT_MET, _CONFLICT = "ConditionalCheckFailed", "TransactionConflict"
-_CONFLICTS = 8
+_CONFLICTS = 40
 # The sweep's index has as many partitions as a job id's first digit has values.
 SHARDS = "0123456789abcdef"
 

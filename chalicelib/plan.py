@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise, repeat
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from chalicelib.media import Size, VideoFacts
 
@@ -115,14 +116,15 @@ class Made(msgspec.Struct, frozen=True, tag="made"):
     name: str
     width: Size
     height: Size
-    warning: str = ""  # a sentence, where it is not all that its source should be
+    # A sentence, where it is not all that its source should be.
+    warning: Annotated[str, Meta(max_length=500)] = ""
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """Why one of several pictures cannot be made; as in a JobError."""
 
-    code: str
-    detail: str
+    code: Annotated[str, Meta(pattern="^[a-z_0-9]{1,40}$")]
+    detail: Annotated[str, Meta(max_length=500)]
 
 
 Drawn = Made | Refused

@@ -83,6 +83,9 @@ _DENIED = {
     "io_uring_setup": (425, 425),  # by which sockets are made without such a call
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
     "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "kcmp": (312, 272),
+    "pidfd_send_signal": (424, 424),  # which takes a folder of /proc, too
+    "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setaffinity": (203, 122),
+    "sched_setscheduler": (144, 119), "sched_setparam": (142, 118), "sched_setattr": (314, 274),
     "tkill": (200, 130), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
     "fork": (57, None), "vfork": (58, None),
     "unshare": (272, 97), "setns": (308, 268), "chroot": (161, 51), "pivot_root": (155, 41),
@@ -93,6 +96,11 @@ _DENIED = {
 }  # fmt: skip
 # Allowed with this process alone as the first argument: kill and tgkill by its number, prlimit64 as 0.
 _SIGNALS, _LIMITS = ((62, 129), (234, 131)), (302, 261)
+# Denied with these as the second argument: whom a file tells of what happens to it, and by which signal.
+_TOLD_BY_FILES = {
+    "fcntl": ((72, 25), (8, 10, 15)),  # F_SETOWN, F_SETSIG, F_SETOWN_EX
+    "ioctl": ((16, 29), (0x8901, 0x8902)),  # FIOSETOWN, SIOCSPGRP
+}
 # Threads are made by either; what clone3 is to make lies in memory, where no filter can look, and the C
 # library then takes clone.
 _CLONE, _CLONE3 = (56, 220), (435, 435)
@@ -104,7 +112,7 @@ _X32 = 0x40000000
 _LOAD, _EQUAL, _AT_LEAST, _HAS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _KILL, _ALLOW, _ERROR = 0x80000000, 0x7FFF0000, 0x00050000
 # Where struct seccomp_data has them.
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24
 
 
 def _filter() -> bytes:
@@ -130,4 +138,12 @@ def _filter() -> bytes:
     own = (*((call[column], os.getpid()) for call in _SIGNALS), (_LIMITS[column], 0))
     for number, value in own:
         program += [(_EQUAL, 0, 4, number), load, (_EQUAL, 0, 1, value), allow, deny]
+    for numbers, denied in _TOLD_BY_FILES.values():
+        tests = [each for value in denied for each in ((_EQUAL, 0, 1, value), deny)]
+        program += [
+            (_EQUAL, 0, len(tests) + 2, numbers[column]),
+            (_LOAD, 0, 0, _SECOND_ARGUMENT),
+            *tests,
+            allow,
+        ]
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in [*program, allow])

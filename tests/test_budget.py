@@ -146,6 +146,19 @@ def test_a_film_is_charged_before_it_is_copied_and_once(tmp_path: Path) -> None:
     assert foreseen <= charged(job.id) < 5 * foreseen
 
 
+@pytest.mark.media
+@pytest.mark.usefixtures("short_chunks")
+def test_what_an_estimate_told_of_a_film_that_is_copied_is_enough(tmp_path: Path) -> None:
+    film(tmp_path / "a.mkv", size="160x96", seconds=20, output=("-g", "50"))
+    drop("a.mkv", (tmp_path / "a.mkv").read_bytes())
+    allowed = 1.1 * api.estimate("-", FromKeyRequest("a.mkv")).usage.cost_usd
+    job_id = api.from_key("-", FromKeyRequest("a.mkv", None, allowed), None).job_id
+    deliver("intake", *take("intake"))
+    drain(times=2)
+    assert only_job("a.mkv").status == SUCCESS
+    assert charged(job_id) > allowed  # so that this one can fail
+
+
 def test_what_comes_again_is_charged_once(
     sample: Sample, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,7 +53,7 @@ def test_every_refusal_is_in_the_catalogue_and_no_other() -> None:
 
 
 def test_every_failure_of_a_job_is_in_the_catalogue_and_no_other() -> None:
-    kinds = ("JobError", "TimedOut", "Crashed", "error")
+    kinds = ("JobError", "TimedOut", "Crashed", "Refused", "error")
     assert {code for kind, code in raised() if kind in kinds} == set(FAILURES)
 
 

@@ -239,10 +239,9 @@ def _own(function: Function) -> list[dict[str, Any]]:
         case "thumbnail":
             return [_originals(), *_step(f"{_OUTPUTS}/outputs/*")]
         case "watermark":
-            return [_originals(), *_package(), _in_parts(f"{_OUTPUTS}/outputs/*")]
-        case "transcode_720p":  # its parts may be listed as HLS already
-            listed = _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*")
-            return [*_package(), _in_parts(f"{_OUTPUTS}/outputs/*"), listed]
+            return [_originals(), *_join()]
+        case "transcode_720p":
+            return _join()
         case _:
             return _package()
 
@@ -258,6 +257,12 @@ def _originals() -> dict[str, Any]:
 def _package() -> list[dict[str, Any]]:
     """What works on the parts of a rendition, and their rows."""
     return [*_step(f"{_OUTPUTS}/outputs/*"), _rows("BatchGetItem")]
+
+
+def _join() -> list[dict[str, Any]]:
+    """What makes one file of the parts; those of its sound, or all, may be listed as HLS already."""
+    listed = _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*")
+    return [*_package(), _in_parts(f"{_OUTPUTS}/outputs/*"), listed]
 
 
 def _step(*published: str) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ FILM_PIPELINES = (
     ("hls_720p",),
     ("transcode_720p", "hls_720p"),
     ("thumbnail", "watermark"),
+    ("watermark", "hls_720p"),
 )
 Pipeline = Sequence[str] | None
 
