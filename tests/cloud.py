@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
-import botocore.handlers
 from botocore.awsrequest import AWSResponse
 
 import app
@@ -48,15 +47,13 @@ def _invoke_here(request: Any, **_: Any) -> AWSResponse:
     return AWSResponse(request.url, status, headers, _Body(json.dumps(answer).encode()))
 
 
-botocore.handlers.BUILTIN_HANDLERS.append(
-    ("before-send.lambda.Invoke", _invoke_here, botocore.handlers.REGISTER_FIRST)
-)
-
-
 def make_cloud() -> None:
     """The table, both buckets, every queue and the secret."""
     for cached in (aws.s3, aws.sqs, aws.lambdas, tokens):
         cached.cache_clear()
+    # Of the product's own client; others in this process talk to functions that are deployed.
+    events: Any = aws.lambdas().meta.events
+    events.register_first("before-send.lambda.Invoke", _invoke_here)
     make_table()
     s3, sqs = boto3.client("s3"), boto3.client("sqs")
     for bucket in (settings().upload_bucket, settings().output_bucket):

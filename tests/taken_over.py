@@ -7,6 +7,7 @@ secret in its environment and in its memory, and a server on loopback, as Lambda
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from typing import Any
 PREFIX = "c4nary-" + "of-the-worker-"
 _MARK = re.compile(re.escape(PREFIX).encode() + rb"\d{8}")
 _PTRACE_ATTACH, _PTRACE_DETACH = 16, 17
+_PIDFD_SEND_SIGNAL = 424
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -87,6 +89,19 @@ def _signals(worker: int, *_: Any) -> bool:
     return True
 
 
+def _signals_by_a_folder(worker: int, *_: Any) -> bool:
+    """The kernel takes a process's folder for a descriptor of it (pidfd_send_signal(2))."""
+    folder = os.open(f"/proc/{worker}", os.O_RDONLY)
+    return int(_libc.syscall(_PIDFD_SEND_SIGNAL, folder, 0, None, 0)) == 0
+
+
+def _signals_by_a_file(worker: int, *_: Any) -> bool:
+    """Who owns a file is told of what can be read there, by a signal."""
+    ours, _theirs = os.pipe()
+    fcntl.fcntl(ours, fcntl.F_SETOWN, worker)
+    return True
+
+
 def _limits(worker: int, *_: Any) -> bool:
     resource.prlimit(worker, resource.RLIMIT_CORE, resource.prlimit(worker, resource.RLIMIT_CORE))
     return True
@@ -133,6 +148,8 @@ _ATTACKS: dict[str, Callable[..., bool]] = {
     "the worker's open files": _open_files,
     "the worker, by tracing": _tracing,
     "the worker, by signals": _signals,
+    "the worker, by signals to its folder": _signals_by_a_folder,
+    "the worker, by signals of a file": _signals_by_a_file,
     "the worker's limits": _limits,
     "the worker's connections": _connections,
     "the network, and Lambda's runtime": _network,
