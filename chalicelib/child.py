@@ -24,7 +24,15 @@ import msgspec
 
 from chalicelib import decoder, forkserver, walls
 from chalicelib.codes import FAILURES
-from chalicelib.errors import Crashed, JobError, SluiceError, TimedOut, Transient, fault_of_ours
+from chalicelib.errors import (
+    Crashed,
+    JobError,
+    SluiceError,
+    TimedOut,
+    Transient,
+    crashed,
+    fault_of_ours,
+)
 from chalicelib.watch import logger
 
 # How long the forkserver may take to say that a child has ended: it is as busy as the machine.
@@ -166,12 +174,6 @@ def forked(
             # It may have been taken over. The next one is forked from a process that it has never seen.
             stop()
             raise
-
-
-def crashed(kind: str = "file") -> Crashed:
-    return Crashed(
-        "decoder_crashed", f"The {kind} makes its decoder crash: it is damaged, or made to harm."
-    )
 
 
 def call(job: str, *args: Any, returns: Any, seconds: float, memory_bytes: int) -> Any:

@@ -107,6 +107,12 @@ class Crashed(JobError):
     """A decoder died of its input, or said what no decoder says."""
 
 
+def crashed(kind: str = "file") -> Crashed:
+    return Crashed(
+        "decoder_crashed", f"The {kind} makes its decoder crash: it is damaged, or made to harm."
+    )
+
+
 class Transient(SluiceError):
     """Trying again later may help."""
 

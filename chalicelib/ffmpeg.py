@@ -16,8 +16,8 @@ from typing import IO, NamedTuple, cast
 from sluice_ffmpeg import path as binary
 
 from chalicelib import decoder, forkserver
-from chalicelib.child import crashed, forked
-from chalicelib.errors import JobError, SluiceError, TimedOut, Transient
+from chalicelib.child import forked
+from chalicelib.errors import JobError, SluiceError, TimedOut, Transient, crashed
 from chalicelib.scratch import check_files
 from chalicelib.watch import logger
 

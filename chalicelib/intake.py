@@ -11,7 +11,7 @@ import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from chalicelib import aws, child, decoder, files, jobs, ledger, limits, remux
-from chalicelib.errors import JobError, TimedOut, defect
+from chalicelib.errors import JobError, TimedOut, crashed, defect
 from chalicelib.files import Original
 from chalicelib.handlers import Invocation, Later
 from chalicelib.ledger import Charge
@@ -346,7 +346,7 @@ def inspect(
         memory_bytes=budget.memory_bytes,
     )
     if sniffed.format != (facts.demuxer if isinstance(facts, VideoFacts) else facts.format):
-        raise child.crashed()
+        raise crashed()
     if isinstance(facts, VideoFacts):
         limits.check_film(facts)
     return sniffed, facts

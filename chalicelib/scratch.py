@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
-from chalicelib.errors import Crashed
+from chalicelib.errors import crashed
 from chalicelib.watch import logger
 
 
@@ -40,7 +40,4 @@ def check_files(folder: Path) -> None:
         is_file = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
         if not (is_file or stat.S_ISDIR(found.st_mode)):
             logger.error("A decoder has left what is no file of its own", mode=oct(found.st_mode))
-            raise Crashed(
-                "decoder_crashed",
-                "The file makes its decoder crash: it is damaged, or made to harm.",
-            )
+            raise crashed()

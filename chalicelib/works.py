@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from chalicelib import adts, chunks, mp4, playlists
-from chalicelib.errors import JobError
+from chalicelib.errors import JobError, crashed
 from chalicelib.media import Interest
 from chalicelib.plan import (
     FIRST_PACKET,
@@ -52,8 +52,6 @@ class Budget:
 
 def draw(work: Pictures, folder: Path, budget: Budget) -> dict[str, Drawn]:
     """What each step makes of the image in `folder`. Raises JobError where none can, Transient."""
-    from chalicelib import child
-
     drawn: dict[str, Drawn] = _in_child(
         "draw", dict[str, Drawn], budget, folder / "source", work, ASSETS, folder / "out"
     )
@@ -62,7 +60,7 @@ def draw(work: Pictures, folder: Path, budget: Budget) -> dict[str, Drawn]:
     if drawn.keys() != work.made.keys() or any(
         work.made[step].output != made[step] for step in made
     ):
-        raise child.crashed("image")
+        raise crashed("image")
     return drawn
 
 

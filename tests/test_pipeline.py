@@ -108,14 +108,16 @@ def test_a_dropped_film_gets_the_default_steps_and_is_encoded_once(sample: Sampl
 PLAYLISTS = ("master.m3u8", "video.m3u8", "audio.m3u8")
 
 
-def test_hls_plays_and_grows_before_it_is_complete(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
-    settings.cache_clear()
-    film(tmp_path / "a.mp4", size="160x96", seconds=16, output=("-g", "50"))
-    deliver("intake", drop("a.mp4", (tmp_path / "a.mp4").read_bytes(), pipeline="hls_720p"))
-    messages = {json.loads(body)["task_id"]: body for body in take("encode")}
+def chunks_for_hls(folder: Path) -> dict[str, str]:
+    """Drop a film that is encoded in three chunks and one of sound; the message of each, by its task."""
+    film(folder / "a.mp4", size="160x96", seconds=16, output=("-g", "50"))
+    deliver("intake", drop("a.mp4", (folder / "a.mp4").read_bytes(), pipeline="hls_720p"))
+    return {json.loads(body)["task_id"]: body for body in take("encode")}
+
+
+@pytest.mark.usefixtures("short_chunks")
+def test_hls_plays_and_grows_before_it_is_complete(tmp_path: Path) -> None:
+    messages = chunks_for_hls(tmp_path)
     assert set(messages) == {"720p.0", "720p.1", "720p.2", "sound.0"}
     assert only_job().encoding == "In 3 chunks at once."
     deliver("encode", messages["720p.0"])
@@ -157,18 +159,12 @@ def test_hls_plays_and_grows_before_it_is_complete(
     assert "AVERAGE-BANDWIDTH" in read(name)
     assert "AVERAGE-BANDWIDTH" not in provisional
     assert all(kept(file) > 3600 for file in PLAYLISTS)
-    settings.cache_clear()
 
 
-def test_a_client_that_caches_by_the_rules_sees_a_film_grow(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("short_chunks")
+def test_a_client_that_caches_by_the_rules_sees_a_film_grow(tmp_path: Path) -> None:
     """A private cache after RFC 9111, as browsers have one."""
-    monkeypatch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
-    settings.cache_clear()
-    film(tmp_path / "a.mp4", size="160x96", seconds=16, output=("-g", "50"))
-    deliver("intake", drop("a.mp4", (tmp_path / "a.mp4").read_bytes(), pipeline="hls_720p"))
-    messages = {json.loads(body)["task_id"]: body for body in take("encode")}
+    messages = chunks_for_hls(tmp_path)
     served: list[str] = []
 
     def serve(request: httpx.Request) -> httpx.Response:
@@ -201,17 +197,11 @@ def test_a_client_that_caches_by_the_rules_sees_a_film_grow(
     assert early[0] < later[0] < ended[0]
     assert [times[-1] for times in (early, later, ended, again)] == [3, 3, 3, 0]
     assert again[:2] == ended[:2]
-    settings.cache_clear()
 
 
-def test_a_playlist_is_there_at_the_moment_when_its_job_ends(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
-    settings.cache_clear()
-    film(tmp_path / "a.mp4", size="160x96", seconds=16, output=("-g", "50"))
-    deliver("intake", drop("a.mp4", (tmp_path / "a.mp4").read_bytes(), pipeline="hls_720p"))
-    messages = {json.loads(body)["task_id"]: body for body in take("encode")}
+@pytest.mark.usefixtures("short_chunks")
+def test_a_playlist_is_there_at_the_moment_when_its_job_ends(tmp_path: Path) -> None:
+    messages = chunks_for_hls(tmp_path)
     for first in ("720p.0", "sound.0"):
         deliver("encode", messages.pop(first))
     _, _, job_id, _, token, _ = urlsplit(only_job().outputs[0].url).path.rsplit("/", 5)
@@ -229,7 +219,6 @@ def test_a_playlist_is_there_at_the_moment_when_its_job_ends(
     assert only_job().status == SUCCESS
     assert isinstance(found, bytes)
     assert found.endswith(b"#EXT-X-ENDLIST\n")
-    settings.cache_clear()
 
 
 def test_metadata_of_a_drop_chooses_the_pipeline(sample: Sample) -> None:
