@@ -72,6 +72,7 @@ def run(
         *args,
     )  # fmt: skip
     progress, messages = _Progress(on_seconds), _Messages()
+    seconds = max(seconds, 0)  # fetching may have used up more than there was
     deadline = time.monotonic() + seconds
     with ExitStack() as stack:
         (out, out_theirs), (said, said_theirs) = (_pipe(stack) for _ in range(2))

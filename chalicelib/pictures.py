@@ -24,6 +24,7 @@ from PIL import (
     ImageFilter,
     ImageMath,
     ImageStat,
+    JpegImagePlugin,
     MpoImagePlugin,
     TiffImagePlugin,
     UnidentifiedImageError,
@@ -80,6 +81,8 @@ _LOOKED_AT, _BANDS = 50_000, 16
 # A change of colour, of 255, that is seen to be missing; and in which part of the pixels. Photographs have it
 # in a tenth of that, or half, and would be larger by a quarter in 4:4:4.
 _SEEN, _MANY = 24, 0.0025
+# As Pillow numbers a JPEG's 4:2:0. What there is to see then is what clipping has left: more is not told.
+_HALVED = 2
 # As libjpeg has it, whatever the format could say.
 _JPEG_SIDE = 65_500
 _SRGB = ImageCms.createProfile("sRGB")
@@ -115,6 +118,7 @@ def draw(source: Path, work: Pictures, assets: Path, folder: Path) -> dict[str, 
             if not wanted:
                 return drawn
         size = _upright_size(image)
+        halved = image.format in _JPEGS and JpegImagePlugin.get_sampling(image) == _HALVED
         boxes = [made.box for _, made in wanted if isinstance(made, Thumbnail)]
         # Of a thumbnail's longer side, twice the pixels are enough.
         enough = 2 * max(boxes) if len(boxes) == len(wanted) else None
@@ -124,10 +128,13 @@ def draw(source: Path, work: Pictures, assets: Path, folder: Path) -> dict[str, 
             small = picture.resize(
                 fit_box(*size, made.box), Image.Resampling.LANCZOS, reducing_gap=2.0
             )
-            drawn[name] = _save(small, folder / made.output, quality=85, warning=warning)
+            fine = not (halved and small.size == size) and _has_fine_colours(small)
+            drawn[name] = _save(small, folder / made.output, 85, fine, warning)
         else:
-            _put_on(picture, made.mark, assets / made.mark.image)
-            drawn[name] = _save(picture, folder / made.output, quality=90, warning=warning)
+            layer = _layer(made.mark, assets / made.mark.image, picture.size)
+            fine = _has_fine_colours(_on_grey(layer)) or (not halved and _has_fine_colours(picture))
+            picture.paste(layer, _place(made.mark, picture.size, layer.size), layer)
+            drawn[name] = _save(picture, folder / made.output, 90, fine, warning)
     return drawn
 
 
@@ -139,21 +146,29 @@ def _too_long(width: int, height: int) -> Refused:
     )
 
 
-def _put_on(picture: Image.Image, mark: Mark, mark_image: Path) -> None:
+def _layer(mark: Mark, mark_image: Path, of: tuple[int, int]) -> Image.Image:
+    """The mark as it lies on a picture of that size."""
     with Image.open(mark_image) as drawn:
         layer = drawn.convert("RGBA")
-    across, high = mark_box(mark, *picture.size)
+    across, high = mark_box(mark, *of)
     scale = min(across / layer.width, high / layer.height)
     size = max(1, round(layer.width * scale)), max(1, round(layer.height * scale))
     layer = layer.resize(size, Image.Resampling.LANCZOS)
     layer.putalpha(layer.getchannel("A").point(lambda alpha: round(alpha * mark.opacity)))
-    picture.paste(layer, _place(mark, picture.size, layer.size), layer)
+    return layer
+
+
+def _on_grey(layer: Image.Image) -> Image.Image:
+    grey = Image.new("RGB", layer.size, "grey")
+    grey.paste(layer, mask=layer)
+    return grey
 
 
 def poster(candidate: Path, target: Path) -> Made:
     """A film's frame, as written by FFmpeg at its final size, as a JPEG."""
     with _candidate(candidate) as image:
-        return _save(image.convert("RGB"), target, quality=85)
+        picture = image.convert("RGB")
+        return _save(picture, target, 85, _has_fine_colours(picture))
 
 
 def interest(candidate: Path) -> Interest:
@@ -524,12 +539,13 @@ def _place(mark: Mark, image: tuple[int, int], layer: tuple[int, int]) -> tuple[
     }[mark.position]
 
 
-def _save(image: Image.Image, target: Path, quality: int, warning: str = "") -> Made:
+def _save(
+    image: Image.Image, target: Path, quality: int, fine_colours: bool, warning: str = ""
+) -> Made:
     image.info.clear()
-    subsampling = "4:4:4" if _has_fine_colours(image) else "4:2:0"
     # Pillow has room for a byte a pixel, and libjpeg must not run out of it: noise in 4:4:4 takes two.
     usual, needed = ImageFile.MAXBLOCK, 3 * image.width * image.height
-    ImageFile.MAXBLOCK = max(usual, needed) if subsampling == "4:4:4" else usual
+    ImageFile.MAXBLOCK = max(usual, needed) if fine_colours else usual
     try:
         image.save(
             target,
@@ -538,7 +554,7 @@ def _save(image: Image.Image, target: Path, quality: int, warning: str = "") -> 
             optimize=True,
             progressive=True,
             exif=b"",
-            subsampling=subsampling,
+            subsampling="4:4:4" if fine_colours else "4:2:0",
         )
     finally:
         ImageFile.MAXBLOCK = usual

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from chalicelib import child, ffmpeg
-from chalicelib.errors import JobError, Transient
+from chalicelib.errors import JobError, TimedOut, Transient
 from chalicelib.scratch import scratch_folder
 from tests.local import below
 
@@ -211,10 +211,12 @@ def test_ffmpeg_that_fails_always_raises(tmp_path: Path) -> None:
     assert "moov" not in refusal.value.detail
 
 
-def test_ffmpeg_is_stopped_at_its_deadline(tmp_path: Path) -> None:
-    with pytest.raises(JobError) as refusal:
-        ffmpeg.run(ENDLESS, folder=tmp_path, seconds=0.5, memory_bytes=2 * GIB)
+@pytest.mark.parametrize(("seconds", "told"), [(0.5, "after 0 s"), (-0.4, "after 0 s")])
+def test_ffmpeg_is_stopped_at_its_deadline(tmp_path: Path, seconds: float, told: str) -> None:
+    with pytest.raises(TimedOut) as refusal:
+        ffmpeg.run(ENDLESS, folder=tmp_path, seconds=seconds, memory_bytes=2 * GIB)
     assert refusal.value.code == "step_timeout"
+    assert told in refusal.value.detail
 
 
 class Seen(Exception):

@@ -763,6 +763,31 @@ def test_photographs_are_not_made_larger_for_it(size: tuple[int, int], tmp_path:
         assert sampling(result.path) == (2, 2), step
 
 
+@pytest.mark.parametrize("sampled", ["4:2:0", "4:2:2", "4:4:4"])
+def test_colours_that_a_jpeg_has_at_half_the_resolution_are_not_written_at_more(
+    sampled: str, tmp_path: Path
+) -> None:
+    content = stills.jpeg(lines(2, "lime", "magenta"), quality=90, subsampling=sampled)
+    wanted = (2, 2) if sampled == "4:2:0" else (1, 1)
+    for step, result in run_steps(content, tmp_path).items():
+        assert sampling(result.path) == wanted, step
+
+
+@pytest.mark.parametrize(("ink", "wanted"), [("red", (1, 1)), ("white", (2, 2))])
+def test_a_coloured_mark_does_not_smear_on_a_photograph(
+    ink: str, wanted: tuple[int, int], tmp_path: Path
+) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(stills.jpeg(lines(4, "navy", "teal"), quality=90))
+    mark = Image.new("RGBA", (96, 32))
+    for x in range(0, 96, 4):
+        ImageDraw.Draw(mark).rectangle((x, 0, x + 1, 31), fill=ink)
+    mark.save(tmp_path / "mark.png")
+    work = Pictures("JPEG", {"marked": Watermark(Mark("mark.png", "center", 0.3, 1.0), "out.jpg")})
+    pictures.draw(path, work, tmp_path, tmp_path)
+    assert sampling(tmp_path / "out.jpg") == wanted
+
+
 def run_steps(content: bytes, folder: Path) -> dict[str, Result]:
     path = folder / "picture"
     path.write_bytes(content)
