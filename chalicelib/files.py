@@ -30,7 +30,7 @@ CONTENT_TYPES = {
 _UNCHANGING = "private, max-age=31536000, immutable"
 PART_BYTES = 8 * 1024**2
 READERS = 8  # objects that are read at once, where many are
-_TRANSFER = TransferConfig(multipart_threshold=64 * 1024**2, multipart_chunksize=32 * 1024**2)
+TRANSFER = TransferConfig(multipart_threshold=64 * 1024**2, multipart_chunksize=32 * 1024**2)
 
 
 class Original(NamedTuple):
@@ -155,7 +155,7 @@ def publish(path: Path, key: str) -> int:
         settings().output_bucket,
         key,
         ExtraArgs={"ContentType": CONTENT_TYPES[path.suffix], "CacheControl": _UNCHANGING},
-        Config=_TRANSFER,
+        Config=TRANSFER,
     )
     return path.stat().st_size
 

@@ -914,12 +914,15 @@ def forget(row: Row) -> None:
 def _charge(charge: Charge, row: Job, actions: Sequence[Action], condition: Condition) -> bool:
     """As `_update`; by the same write the owner's day is charged, so that a job is once, whoever repeats it.
 
-    What was charged stays, whatever becomes of the job: it was estimated, and may have been spent. Raises
-    JobError where the day has no room for it.
+    False, too, where another has charged for the job since it was read. What was charged stays, whatever
+    becomes of the job: it was estimated, and may have been spent. Raises JobError where the day has no room
+    for it.
     """
     more = charge.usd - charge.before
     if more <= 0:
         return _update(row, actions, condition)
+    as_read: Condition = Job.charged_usd == charge.before
+    condition &= as_read if charge.before else as_read | Job.charged_usd.does_not_exist()
     limit = settings().max_owner_day_usd
     day = datetime.now(UTC).date().isoformat()
     budget = Budget(f"budget#{charge.owner}", day)

@@ -204,7 +204,7 @@ def pending() -> str:
     return job_id
 
 
-def start(job_id: str, usd: float) -> bool | str:
+def start(job_id: str, usd: float, before: float = 0.0) -> bool | str:
     try:
         return ledger.start_job(
             job_id,
@@ -213,7 +213,7 @@ def start(job_id: str, usd: float) -> bool | str:
             etag="e",
             plan=a_plan("thumbnail"),
             starter="m",
-            charge=Charge("-", usd, 0.0),
+            charge=Charge("-", usd, before),
         )
     except JobError as error:
         return error.code
@@ -265,6 +265,18 @@ def test_a_job_that_has_started_is_not_charged_again_nor_refused() -> None:
     with stage(SLUICE_MAX_OWNER_DAY_USD="0.6"):
         assert start(job_id, 0.5) is False
     assert spent() == {"-": 0.5}
+
+
+def test_who_read_a_job_before_another_charged_for_it_does_not_charge_again() -> None:
+    """One begins a copy, while another, that has read the job earlier, has found the copy and starts it."""
+    job_id = pending()
+    row = ledger.get_job(job_id)
+    assert row is not None
+    assert ledger.await_copy(row, "etag", Charge("-", 0.4, 0.0)) is True
+    assert start(job_id, 0.5, 0.0) is False
+    assert (spent(), charged(job_id)) == ({"-": 0.4}, 0.4)
+    assert start(job_id, 0.5, 0.4) is True
+    assert (spent(), charged(job_id)) == ({"-": 0.5}, 0.5)
 
 
 def test_a_job_that_costs_more_than_a_day_may_is_refused_on_an_empty_day() -> None:

@@ -24,7 +24,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_slice_of_all_schedules_holds() -> None:
+def test_a_slice_of_all_schedules_holds_and_uses_every_right() -> None:
     told = run("-m", "testing.chaos", "--schedules", "60", "--seed", "slice", "--processes", "1")
     assert told.returncode == 0, told.stdout
 
@@ -70,8 +70,14 @@ BREAKS = {
     "a job is charged each time": Break(
         _UNCONDITIONAL, "race:storm:1", "a budget is not what was charged"
     ),
+    "a role lacks a right": Break(
+        "rights.given.cache_clear(), rights._of.cache_clear();"
+        "functions._originals = lambda: functions._allow('s3:GetObject', 'elsewhere/*')",
+        "each:image:DIES_BEFORE@0",
+        "a function does what its role does not let it",
+    ),
     "an output has other bytes": Break(
-        "pictures._save = lambda *to, save=pictures._save, **how: save(*to, **how | {'quality': 9})",
+        "pictures._save = lambda *to, save=pictures._save: save(*to[:2], 9, *to[3:])",
         "each:image:DIES_BEFORE@0",
         "an output is not that of a run without faults",
     ),
@@ -91,6 +97,8 @@ import app
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 from chalicelib import aftercare, ledger, pictures
+from infra.parts import functions
+from testing.chaos import rights
 for change, schedule in json.loads(sys.argv[1]):
     if os.fork() == 0:
         exec(change)

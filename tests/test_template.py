@@ -27,7 +27,7 @@ from chalicelib.settings import FunctionSize, InvalidSetting, Prices
 from chalicelib.steps import STEPS
 from infra import sizing
 from infra.build import SERVICES, build
-from infra.parts.names import ESTIMATES, FUNCTIONS, OUTPUT_BUCKET, UPLOAD_BUCKET, queue_id
+from infra.parts.names import ESTIMATES, FUNCTIONS, OUTPUT_BUCKET, UPLOAD_BUCKET, dashed, queue_id
 from infra.paths import ROOT
 from infra.template import merge_template
 
@@ -267,6 +267,14 @@ def test_a_function_may_take_from_its_queues_and_no_others(template: Any, functi
 
 
 @pytest.mark.parametrize("function", BY_NAME)
+def test_a_function_writes_to_its_own_logs(template: Any, function: str) -> None:
+    own = f"${{AWS::StackName}}-{dashed(function)}:*"
+    for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
+        (log,) = may(template, function, action)
+        assert log.endswith(f":log-group:/aws/lambda/{own}")
+
+
+@pytest.mark.parametrize("function", BY_NAME)
 def test_all_but_the_sweep_are_traced(template: Any, function: str) -> None:
     """Once a minute, each of its runs would be traced, and paid for, while nothing happens."""
     properties = template[BY_NAME[function].logical_id]["Properties"]
@@ -275,7 +283,7 @@ def test_all_but_the_sweep_are_traced(template: Any, function: str) -> None:
     actions = {
         action for statement in statements(template, function) for action in statement["Action"]
     }
-    assert ("xray:PutTraceSegments" in actions) == traced
+    assert (actions >= {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}) == traced
     variables = properties["Environment"]["Variables"]
     assert variables.get("POWERTOOLS_TRACE_DISABLED") == (None if traced else "true")
 

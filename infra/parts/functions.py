@@ -224,7 +224,7 @@ def _own(function: Function) -> list[dict[str, Any]]:
             return [
                 _allow("s3:GetObject", f"{_UPLOADS}/*"),
                 _allow("s3:PutObject", f"{_OUTPUTS}/work/dead_letters/*"),
-                _rows("GetItem", "BatchGetItem", "PutItem", "UpdateItem"),
+                _rows("BatchGetItem", "PutItem", "UpdateItem"),
             ]
         case "sweep":
             return [

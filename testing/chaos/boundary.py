@@ -22,7 +22,7 @@ _SECONDS = {"s3": (0.012, 0.035)}
 _OTHER_SECONDS = (0.003, 0.010)
 # A client that is refused this often gives up: PynamoDB's, and ours.
 _TRIES = {"dynamodb": 6}
-_OTHER_TRIES = 4
+_OTHER_TRIES = 5
 _CODES = {
     ("dynamodb", Fault.THROTTLED): (
         400,
@@ -35,6 +35,8 @@ _CODES = {
     ("s3", Fault.BROKEN): (500, "InternalError"),
     ("secrets-manager", Fault.THROTTLED): (400, "ThrottlingException"),
     ("secrets-manager", Fault.BROKEN): (500, "InternalServiceError"),
+    ("lambda", Fault.THROTTLED): (429, "TooManyRequestsException"),
+    ("lambda", Fault.BROKEN): (500, "ServiceException"),
 }
 
 
@@ -64,6 +66,8 @@ class Boundary:
         assert self.cloud is not None, "no cloud, and nothing may leave this machine"
         world = self.world
         if world is None or world.current is None:
+            if world is not None and world.looks_as is not None:
+                _check_rights(world, world.looks_as, event_name, request)
             return self.cloud.answer(event_name, request)
         return self._of_worker(world, world.current, event_name, request)
 
@@ -74,13 +78,7 @@ class Boundary:
             raise Died
         assert self.cloud is not None
         _, service, operation = event_name.split(".")
-        for action, resource in rights.asked(event_name, request):
-            right = rights.right_to(worker.function, action, resource)
-            if right is None:
-                what = f"{worker.function}: {action} of {resource}"
-                world.violate("a function does what its role does not let it", what)
-            else:
-                world.used.add(right)
+        _check_rights(world, worker.function, event_name, request)
         world.requests += 1
         world.sent[worker.function, service] += 1
         least, most = _SECONDS.get(service, _OTHER_SECONDS)
@@ -110,6 +108,16 @@ class Boundary:
             raise ReadTimeoutError(endpoint_url=request.url)
         world.pause(seconds - there)
         return answer
+
+
+def _check_rights(world: World, function: str, event_name: str, request: Any) -> None:
+    for action, resource in rights.asked(event_name, request):
+        right = rights.right_to(function, action, resource)
+        if right is None:
+            what = f"{function}: {action} of {resource}"
+            world.violate("a function does what its role does not let it", what)
+        else:
+            world.used.add(right)
 
 
 def _chosen(

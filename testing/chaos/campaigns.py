@@ -142,6 +142,16 @@ def _fault_at(text: str) -> tuple[int, Fault]:
 
 # ── which schedules ─────────────────────────────────────────────────────────────────────────────
 
+# Together they use every right that functions have. One that none of them uses is taken away, or gets a
+# schedule of its own.
+EVERY_RIGHT = (
+    *(
+        f"race:{race}:rights"
+        for race in ("buried", "gone", "large", "stuck", "unreadable", "unsent")
+    ),
+    *(f"race:{race}:rights-{n}" for race in ("overtaken", "watched") for n in range(3)),
+    *(f"each:{s}:DIES_BEFORE@0" for s in ("estimated", "form", "from_key", "marked", "unheard")),
+)
 _MOST_EACH = 75  # requests, from the start of a story and from its end
 # Of a hundred by chance, how many are of each kind.
 _SHARES = {"calm": 2, "few": 40, "many": 25, "loss": 8, "losses": 10, "zombies": 15}
@@ -150,11 +160,13 @@ _SHARES = {"calm": 2, "few": 40, "many": 25, "loss": 8, "losses": 10, "zombies":
 def chosen(simulator: Simulator, seed: str, count: int, only: tuple[str, ...]) -> list[str]:
     """The names of `count` schedules that begin in one of these ways.
 
-    Each single fault, where there is room for them all; races, pairs, and the rest by chance.
+    Those of every right; each single fault, where there is room for them all; races, pairs, and the rest by
+    chance.
     """
     random = Random(f"chosen {seed}")
     singles = [name for name in _singles(simulator) if name.startswith(only)]
-    names = random.sample(singles, min(len(singles), count // 3))
+    names = [name for name in EVERY_RIGHT if name.startswith(only)]
+    names += random.sample(singles, min(len(singles), count // 3))
     raced = max(1, count // 12 // len(races.RACES))
     names += (f"race:{race}:{seed}-{number}" for race in races.RACES for number in range(raced))
     names += (_pair(simulator, random, f"{seed}-{number}") for number in range(count // 6))

@@ -17,6 +17,8 @@ from testing.chaos.versions import OTHER
 _POLLER_REQUESTS = 2
 # A dead letter is done with at once; in an outage it is tried again at pauses that grow.
 _MOST_BURIALS = 10
+# Of an owner's jobs, how many are looked for by their key.
+_LOOKED_AT = 2
 # Ends that are the file's fault or the client's, whatever goes wrong beside.
 _DESERVED = {
     "unsupported_media",
@@ -72,7 +74,7 @@ class Judge:
         what = f"{view['id']} {key} after {took:.0f} s: {view['error']}"
         puts = [put for put in self._schedule.clients.puts if put.key == key]
         deserved = code in _DESERVED or key in self._schedule.clients.spoilt
-        if code == "deadline_exceeded":
+        if code == "deadline_exceeded" and key not in self._schedule.clients.spoilt:
             self._violate("ended by its deadline alone", what)
         elif self._is_gentle and view["status"] == "FAILURE" and not deserved:
             self._violate("a good job failed", what)
@@ -128,7 +130,7 @@ class Judge:
     def _pages(self) -> None:
         owners = {job_id: life.item["owner"]["S"] for job_id, life in self._schedule.lives.items()}
         for caller in OWNERS:
-            answer = self._schedule.clients.look("GET", "/jobs", caller=caller)
+            answer = self._schedule.clients.look("/jobs", caller=caller)
             if answer.status != 200:
                 self._violate("jobs cannot be listed", str(answer))
                 continue
@@ -139,6 +141,11 @@ class Judge:
                 self._violate("a job is not listed", str(own - there))
             if there & (owners.keys() - own):
                 self._violate("another's job is listed", str(there - own))
+            for job_id in sorted(own)[:_LOOKED_AT]:
+                key = self._schedule.lives[job_id].item["source_key"]["S"]
+                answer = self._schedule.clients.look("/jobs", caller=caller, query={"key": key})
+                if job_id not in {job["id"] for job in answer.body["jobs"]}:
+                    self._violate("a job is not listed with its key", f"{job_id} {key}")
 
     def _nothing_left(self) -> None:
         left = self._schedule.sqs.left()

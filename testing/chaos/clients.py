@@ -82,6 +82,9 @@ class Clients:
     spoilt: set[str] = field(default_factory=set)  # files, and jobs, that cannot end well
     samples: dict[str, str] = field(default_factory=dict)  # by ETag
     owners: dict[str, str] = field(default_factory=dict)  # of keys that were handed out
+    estimates: dict[str, int] = field(
+        default_factory=dict
+    )  # how many tasks a job for a key would have
     _presigned: Iterator[int] = field(default_factory=count)
 
     # ── S3 ──
@@ -223,10 +226,34 @@ class Clients:
         run = lambda: app.app(event, Context(world, seconds))  # noqa: E731
         world.spawn(f"{method} {route}", "api", run, seconds, ended)
 
-    def look(self, method: str, route: str, *, caller: str = OPERATOR, **parameters: str) -> Answer:
-        """Call the API where nothing goes wrong and no time passes."""
-        event = request_of(caller, method, route, parameters, None, {})
-        return answer_of(app.app(event, Context(self.world, stack.timeouts()["api"])))
+    def look(
+        self,
+        route: str,
+        *,
+        caller: str = OPERATOR,
+        query: dict[str, str] | None = None,
+        **parameters: str,
+    ) -> Answer:
+        """GET from the API where nothing goes wrong and no time passes."""
+        event = request_of(caller, "GET", route, parameters, None, {}, query)
+        self.world.looks_as = "api"
+        try:
+            return answer_of(app.app(event, Context(self.world, stack.timeouts()["api"])))
+        finally:
+            self.world.looks_as = None
+
+    def estimate(self, key: str, pipeline: Sequence[str]) -> None:
+        """Ask what a job would cost; all answers about a file are the same."""
+
+        def told(answer: Answer) -> None:
+            if answer.status != 200:
+                self.world.note("no estimate:", key, answer)
+            elif answer.body["tasks"] != self.estimates.setdefault(key, answer.body["tasks"]):
+                self.world.violate("two estimates of a file differ", f"{key}: {answer.body}")
+
+        body = {"key": key, "pipeline": list(pipeline)}
+        caller = self.owners.get(key, OPERATOR)
+        self.call("POST", "/jobs/estimate", told, caller=caller, body=body, tries=4)
 
 
 def request_of(
@@ -236,6 +263,7 @@ def request_of(
     parameters: dict[str, str],
     body: Any,
     headers: dict[str, str],
+    query: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """A call as API Gateway passes it on."""
     is_bytes = isinstance(body, bytes)
@@ -247,7 +275,7 @@ def request_of(
         "resource": route,
         "path": f"/api{route.format(**parameters)}",
         "pathParameters": parameters or None,
-        "multiValueQueryStringParameters": None,
+        "multiValueQueryStringParameters": query and {name: [v] for name, v in query.items()},
         "headers": {"content-type": "application/json", **headers},
         "multiValueHeaders": {},
         "body": text,

@@ -159,6 +159,7 @@ class Moto:
 
 
 Queues = Callable[[str, dict[str, Any]], dict[str, Any]]
+Functions = Callable[[str, dict[str, Any]], Any]
 
 
 class Cloud:
@@ -167,6 +168,7 @@ class Cloud:
     def __init__(self, stand: Stand) -> None:
         self.stand = stand
         self.queues: Queues = _no_queues
+        self.functions: Functions = _no_functions
         self.on_change: Callable[[str, str, Any], None] = lambda *_: None
 
     def answer(self, event_name: str, request: Any) -> AWSResponse:
@@ -174,10 +176,17 @@ class Cloud:
         if service == "sqs":
             told = self.queues(operation, json.loads(request.body))
             return json_response(request, 200, told)
+        if service == "lambda":
+            function = request.url.split("/functions/")[1].split("/")[0].removeprefix("sluice-")
+            return json_response(request, 200, self.functions(function, json.loads(request.body)))
         return self.stand.answer(service, operation, event_name, request)
 
     def changed(self, service: str, operation: str, request: Any) -> None:
         self.on_change(service, operation, request)
+
+
+def _no_functions(function: str, _: dict[str, Any]) -> Any:
+    raise NotImplementedError(function)
 
 
 def _no_queues(operation: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from chalicelib import files
 from testing.chaos import stack
 from testing.chaos.faults import Fault, Faults
 from testing.chaos.schedule import Scenario, Schedule
@@ -216,13 +217,13 @@ def watched(schedule: Schedule) -> None:
     world, clients = schedule.world, schedule.clients
     deaths = world.random.choice((0, 1))
     world.faults = Faults(rates={Fault.DIES_BEFORE: 0.01}, budget=deaths, end=3000.0, slow=0.2)
-    name = world.random.choice(("film.mp4", "short.mp4"))
+    name = world.random.choice(("film.mp4", "short.mp4", "film.mkv"))
     world.at(1, lambda: clients.put("drop/a.x", name, pipeline=("hls_720p",)))
     told: dict[str, list[str]] = {}
 
     def find() -> None:
         for job_id in schedule.lives:
-            view = clients.look("GET", "/jobs/{job_id}", job_id=job_id).body
+            view = clients.look("/jobs/{job_id}", job_id=job_id).body
             for output in view["outputs"]:
                 _, _, rest = output["url"].partition("/hls/")
                 for track in ("video", "audio"):
@@ -272,6 +273,8 @@ def deployed(schedule: Schedule) -> None:
 
     world.version_of = version_of
 
+    _play(schedule)
+
 
 def unreadable(schedule: Schedule) -> None:
     """Messages that nobody can read lie in every queue, and a job is done beside them."""
@@ -306,19 +309,141 @@ def unreadable_row(schedule: Schedule) -> None:
     world.faults = replace(world.faults, lose=frozenset({world.random.randint(1, 4)}))
 
 
+def buried(schedule: Schedule) -> None:
+    """Intake dies of an event until that is a dead letter, which is refused once; then all is well again."""
+    world = schedule.world
+    refused = [Fault.REFUSED]
+
+    def design(worker: Worker, event_name: str, _: Any) -> Fault | None:
+        if worker.function == "intake" and not world.invocations["dead_letters"]:
+            return Fault.DIES_BEFORE
+        if worker.function == "dead_letters" and refused and "dynamodb" in event_name:
+            return refused.pop()
+        return None
+
+    world.design = design
+    name = world.random.choice(("photo.jpg", "short.mp4"))
+    world.at(1, lambda: schedule.clients.put("drop/a.x", name))
+
+
+def gone(schedule: Schedule) -> None:
+    """Films are deleted when they are about to be read, to be encoded or copied."""
+    world, clients = schedule.world, schedule.clients
+    films = {"drop/a.x": "film.mp4", "drop/b.x": "film.mkv"}
+    left = set(films)
+
+    def design(worker: Worker, event_name: str, request: Any) -> Fault | None:
+        if worker.function != "encode" or not event_name.endswith("s3.GetObject"):
+            return None
+        found = next((key for key in left if request.url.endswith(key)), None)
+        if found is None:
+            return None
+        left.remove(found)
+        world.at(0, partial(clients.delete, found))
+        return Fault.DIES_BEFORE
+
+    world.design = design
+    for key, name in films.items():
+        world.at(1, partial(clients.put, key, name, pipeline=("transcode_720p",)))
+
+
+def stuck(schedule: Schedule) -> None:
+    """Nobody takes a queue's messages for days: the job ends by its deadline."""
+    world = schedule.world
+    schedule.clients.spoilt.add("drop/a.x")
+    world.faults = replace(world.faults, backlogs={"encode": 120 * 3600.0})
+    world.at(1, lambda: schedule.clients.put("drop/a.x", "short.mp4", pipeline=("transcode_720p",)))
+
+
+def large(schedule: Schedule) -> None:
+    """What is stored counts as large, so that it is in parts; the first of them is refused everywhere."""
+    world = schedule.world
+    files.TRANSFER.multipart_threshold = 1  # as before when this world ends
+    seen: set[tuple[str, bool]] = set()
+
+    def design(worker: Worker, event_name: str, request: Any) -> Fault | None:
+        place = worker.function, "/work/" in request.url
+        if not event_name.endswith("s3.UploadPart") or place in seen:
+            return None
+        seen.add(place)
+        return Fault.REFUSED
+
+    world.design = design
+    for name, step in (
+        ("photo.jpg", "watermark"), ("film.mp4", "hls_720p"), ("film.mkv", "transcode_720p"),
+    ):  # fmt: skip
+        world.at(1, partial(schedule.clients.put, f"drop/{name}", name, pipeline=(step,)))
+
+
+def overtaken(schedule: Schedule) -> None:
+    """Jobs are planned by another version, and each function but the encoder meets one of them."""
+    world, clients = schedule.world, schedule.clients
+    behind = ("intake", "encode")
+    world.version_of = lambda f: OTHER if f in behind and world.elapsed < 30 else None
+    for name, step in (
+        ("photo.jpg", "thumbnail"), ("wide.jpg", "watermark"),
+        ("film.mp4", "hls_720p"), ("short.mp4", "transcode_720p"),
+    ):  # fmt: skip
+        world.at(1, partial(clients.put, f"drop/{name}", name, pipeline=(step,)))
+    _play(schedule)
+
+
+def unsent(schedule: Schedule) -> None:
+    """Who has encoded a film's last part dies before the next task is sent, until its message is buried."""
+    world = schedule.world
+
+    def design(worker: Worker, event_name: str, _: Any) -> Fault | None:
+        is_next = worker.function == "encode" and event_name.endswith("sqs.SendMessageBatch")
+        return Fault.DIES_BEFORE if is_next else None
+
+    world.design = design
+    for pipeline in (("transcode_720p",), ("watermark", "hls_720p")):
+        put = partial(
+            schedule.clients.put, f"drop/{len(pipeline)}.x", "short.mp4", pipeline=pipeline
+        )
+        world.at(1, put)
+
+
 GENTLE = (
     "fifty", "another_file", "other_metadata", "end_refused", "killed_beside_a_copy", "poison",
     "at_the_deadline", "unheard_and_two_sweeps", "killed_and_swept", "one_identity", "two_puts",
-    "put_again", "watched", "deployed", "unreadable_row",
+    "put_again", "watched", "deployed", "unreadable_row", "buried", "gone", "stuck", "large", "overtaken",
+    "unsent",
 )  # fmt: skip
 RACES: dict[str, Scenario] = {
     race.__name__: race
     for race in (
         fifty, another_file, other_metadata, end_refused, killed_beside_a_copy, poison,
         at_the_deadline, unheard_and_two_sweeps, killed_and_swept, storm, one_identity, two_puts,
-        put_again, watched, deployed, unreadable, unreadable_row,
+        put_again, watched, deployed, unreadable, unreadable_row, buried, gone, stuck, large,
+        overtaken, unsent,
     )
 }  # fmt: skip
+
+
+def _play(schedule: Schedule) -> None:
+    """Somebody reads all playlists again and again, whatever they say, until every job has ended."""
+    world, clients = schedule.world, schedule.clients
+    route = "/jobs/{job_id}/hls/{token}/{name}"
+
+    def play() -> None:
+        for job_id in schedule.lives:
+            for output in clients.look("/jobs/{job_id}", job_id=job_id).body["outputs"]:
+                _, _, rest = output["url"].partition("/hls/")
+                if rest:
+                    place = {
+                        "job_id": job_id,
+                        "token": rest.partition("/")[0],
+                        "name": "video.m3u8",
+                    }
+                    clients.call("GET", route, lambda _: None, **place)
+        if not schedule.is_over:
+            # Once a job is planned again, its parts come at once.
+            items = (life.item for life in schedule.lives.values())
+            again = any(item.get("replanned", {}).get("BOOL") for item in items)
+            world.at(0.1 if again else 2.0, play)
+
+    world.at(2, play)
 
 
 def _once(

@@ -101,6 +101,8 @@ def asked(event_name: str, request: Any) -> Iterator[tuple[str, str]]:
         case "sqs":
             name = operation.removesuffix("Batch")
             yield f"sqs:{name}", f"queue/{stack.name_of(body['QueueUrl'])}"
+        case "lambda":
+            yield f"lambda:{operation}Function", "${Estimate.Arn}"
         case "secrets-manager":
             yield f"secretsmanager:{operation}", "secret"
         case _:

@@ -37,6 +37,12 @@ def film(schedule: Schedule) -> None:
     schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", "film.mp4"))
 
 
+def marked(schedule: Schedule) -> None:
+    """A film is dropped that gets a watermark, and HLS."""
+    pipeline = ("watermark", "hls_720p")
+    schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", "short.mp4", pipeline=pipeline))
+
+
 def mkv(schedule: Schedule) -> None:
     """A film is dropped that is copied first."""
     schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", "film.mkv"))
@@ -82,10 +88,21 @@ def both(schedule: Schedule) -> None:
     _upload(schedule, ("thumbnail",), lambda key: schedule.clients.from_key(key, ("thumbnail",)))
 
 
+def estimated(schedule: Schedule) -> None:
+    """A client uploads, and asks what a job would cost, twice."""
+
+    def asks(key: str) -> None:
+        for at in (0, 5):
+            schedule.world.at(at, lambda: schedule.clients.estimate(key, ("thumbnail",)))
+
+    _upload(schedule, None, asks)
+
+
 STORIES: dict[str, Scenario] = {
     story.__name__: story
     for story in (
-        image, film, mkv, junk, presigned, unheard, never, from_key, idempotent, form, both,
+        image, film, marked, mkv, junk, presigned, unheard, never, from_key, idempotent, form, both,
+        estimated,
     )
 }  # fmt: skip
 

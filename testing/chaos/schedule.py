@@ -71,6 +71,17 @@ class Schedule:
         name = f"{function} {context.aws_request_id.removeprefix('request-')}"
         self.world.spawn(name, function, lambda: handler(event, context), seconds, ended)
 
+    def call(self, function: str, event: dict[str, Any]) -> Any:
+        """What a function answers to another that waits for it, in whose process it runs here."""
+        caller = self.world.current
+        assert caller is not None
+        self.world.invocations[function] += 1
+        name, caller.function = caller.function, function
+        try:
+            return getattr(app, function)(event, Context(self.world, stack.timeouts()[function]))
+        finally:
+            caller.function = name
+
     def sweep(self) -> None:
         """EventBridge calls at least once a minute."""
         world = self.world
@@ -173,7 +184,7 @@ class Schedule:
         """A job as its owner sees it, and nobody else."""
         owner = self.lives[job_id].item["owner"]["S"]
         answers = {
-            caller: self.clients.look("GET", "/jobs/{job_id}", caller=caller, job_id=job_id)
+            caller: self.clients.look("/jobs/{job_id}", caller=caller, job_id=job_id)
             for caller in OWNERS
         }
         answer = answers.pop(OPERATOR if owner == DROPS else owner)
@@ -222,7 +233,7 @@ def run(
     stand.begin(world)
     sqs = Sqs(world, lambda function, event, ended: schedule.invoke(function, event, ended))
     schedule = Schedule(world, stand, Clients(world, sqs), sqs)
-    cloud.queues = sqs.answer
+    cloud.queues, cloud.functions = sqs.answer, schedule.call
     cloud.on_change = schedule.changed
     world.sweep_when(schedule.due, schedule.sweep)
     world.between.append(lambda: schedule.look() if world.random.random() < 0.02 else None)

@@ -20,7 +20,7 @@ from botocore.loaders import JSONFileLoader
 from botocore.retries.quota import RetryQuota
 from botocore.useragent import UserAgentString
 
-from chalicelib import aws, child, ffmpeg, settings
+from chalicelib import aws, child, ffmpeg, files, settings
 from chalicelib.watch import metrics
 from testing.chaos.boundary import boundary
 from testing.chaos.media import Memo
@@ -58,8 +58,12 @@ def inside(world: World, memo: Memo) -> Iterator[None]:
             put(ThreadPoolExecutor, submit=_done_at_once)
             # They share its quota of retries, too, which each has for itself in Lambda.
             put(RetryQuota, acquire=lambda *_: True)
-            put(child, call=memo.call, call_with_source=memo.call_with_source)
+            put(
+                child, call=memo.call, call_with_source=memo.call_with_source, start=lambda *_: None
+            )
             put(ffmpeg, run=memo.ffmpeg_run)
+            # Which a schedule may change.
+            put(files.TRANSFER, multipart_threshold=files.TRANSFER.multipart_threshold)
             put(metrics, add_metric=told, flush_metrics=lambda *_, **__: None)
             try:
                 yield
