@@ -8,7 +8,9 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks.figures import Figure
 from infra.build import build
@@ -90,14 +92,18 @@ def _measure(function: Function, folder: Path) -> Figure:
 def unpacked() -> Path:
     """Code and layers as Lambda unpacks them; read-only there, so that nothing is compiled here either."""
     built = build("local")
-    folder = LOCAL / "benchmarks" / f"packages-{built.digest[:12]}" / "packages"
-    if not folder.exists():
+    place = LOCAL / "benchmarks" / f"packages-{built.digest[:12]}"
+    if not place.exists():
         for old in (LOCAL / "benchmarks").glob("packages-*"):
-            shutil.rmtree(old)
-        for name in ("deployment", "ffmpeg", "pyav"):
-            with zipfile.ZipFile(built.folder / f"{name}.zip") as zipped:
-                zipped.extractall(folder / name)
-    return folder
+            shutil.rmtree(old, ignore_errors=True)  # another process does the same
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=place.parent) as part:
+            for name in ("deployment", "ffmpeg", "pyav"):
+                with zipfile.ZipFile(built.folder / f"{name}.zip") as zipped:
+                    zipped.extractall(Path(part) / "whole" / "packages" / name)
+            with suppress(OSError):  # another was first
+                (Path(part) / "whole").rename(place)
+    return place / "packages"
 
 
 def in_function(folder: Path, function: Function, script: str, modules: list[str]) -> str:
