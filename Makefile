@@ -46,10 +46,11 @@ test-localstack: setup ## the stack on a real LocalStack 4.14, which needs no Do
 	@$(UV) pip sync --require-hashes --compile-bytecode --python .local/localstack-venv/bin/python testing/localstack/requirements.txt
 	@$(PYTHON_ENV) -m testing.localstack
 
-check: setup ## format, lint, types: the one gate
+check: setup ## format, lint, types, who imports whom: the one gate
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-cache --no-logo
 
 format: setup ## format, and mend what can be mended
 	@.venv/bin/ruff format .

@@ -10,7 +10,7 @@ from typing import Any
 
 from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Request, Response, SQSEvent
 
-from chalicelib.http import (
+from chalicelib.api.http import (
     answer_all_methods,
     base_url,
     caller,
@@ -41,59 +41,59 @@ READ = ["GET", "HEAD"]
 @app.route("/uploads/presign", **JSON_BODY)
 @view()
 def presign(request: Request) -> Response:
-    from chalicelib import api
+    from chalicelib.api import calls
 
-    return json(api.presign(caller(request), read(request, api.PresignRequest)))
+    return json(calls.presign(caller(request), read(request, calls.PresignRequest)))
 
 
 @app.route("/jobs/from-key", **JSON_BODY)
 @view()
 def from_key(request: Request) -> Response:
-    from chalicelib import api
+    from chalicelib.api import calls
 
-    wanted = read(request, api.FromKeyRequest)
-    return json(api.from_key(caller(request), wanted, idempotency_key(request)), 202)
+    wanted = read(request, calls.FromKeyRequest)
+    return json(calls.from_key(caller(request), wanted, idempotency_key(request)), 202)
 
 
 @app.route("/jobs/estimate", **JSON_BODY)
 @view()
 def estimate_job(request: Request) -> Response:
-    from chalicelib import api
+    from chalicelib.api import calls
 
-    return json(api.estimate(caller(request), read(request, api.FromKeyRequest)))
+    return json(calls.estimate(caller(request), read(request, calls.FromKeyRequest)))
 
 
 @app.route("/jobs/upload", **JSON_BODY)
 @view()
 def upload(request: Request) -> Response:
-    from chalicelib import api
+    from chalicelib.api import calls
 
     content_type = request.headers.get("content-type", "")
-    return json(api.upload(caller(request), content_type, request.raw_body), 202)
+    return json(calls.upload(caller(request), content_type, request.raw_body), 202)
 
 
 @app.route("/jobs", methods=READ, **ACCESS)
 @view(("limit", "cursor", "status", "key"))
 def list_jobs(request: Request) -> Response:
-    from chalicelib import api
+    from chalicelib.api import calls
 
-    return json(api.list_jobs(caller(request), query(request), base_url(request)))
+    return json(calls.list_jobs(caller(request), query(request), base_url(request)))
 
 
 @app.route("/jobs/{job_id}", methods=READ, **ACCESS)
 @view()
 def get_job(request: Request, job_id: str) -> Response:
-    from chalicelib import api
+    from chalicelib.api import calls
 
-    return json(api.get_job(caller(request), job_id, base_url(request)))
+    return json(calls.get_job(caller(request), job_id, base_url(request)))
 
 
 @app.route("/jobs/{job_id}/hls/{token}/{name}", methods=READ, **PUBLIC)
 @view(None)  # players add parameters of their own
 def hls_file(_: Request, job_id: str, token: str, name: str) -> Response:
-    from chalicelib import api
+    from chalicelib.api import calls
 
-    file = api.hls_file(job_id, token, name)
+    file = calls.hls_file(job_id, token, name)
     kept = f"private, max-age={file.kept_seconds}" if file.kept_seconds else "no-cache"
     headers: dict[str, Any] = {"Content-Type": file.content_type, "Cache-Control": kept}
     if isinstance(file.found, bytes):
@@ -104,7 +104,7 @@ def hls_file(_: Request, job_id: str, token: str, name: str) -> Response:
 @app.route("/openapi.json", methods=READ, **PUBLIC)
 @view()
 def openapi(request: Request) -> Response:
-    from chalicelib.openapi import document
+    from chalicelib.api.openapi import document
 
     return json(document(base_url(request)))
 
@@ -114,45 +114,45 @@ answer_all_methods(app)
 
 @app.lambda_function()
 def estimate(event: dict[str, Any], context: Any) -> Any:
-    from chalicelib import child
+    from chalicelib.engines import sandbox
 
-    child.start()
-    from chalicelib import quoting
+    sandbox.start()
+    from chalicelib.jobs import quoting
 
     return quoting.quote(event, context)
 
 
 @app.on_sqs_message(queue="intake")
 def intake(event: SQSEvent) -> Any:
-    from chalicelib import child
+    from chalicelib.engines import sandbox
 
-    child.start()
-    from chalicelib import handlers, intake
+    sandbox.start()
+    from chalicelib.jobs import consumer, intake
 
-    return handlers.consume(event.to_dict(), event.context, "intake", intake.take_in)
+    return consumer.consume(event.to_dict(), event.context, "intake", intake.take_in)
 
 
 def _work(event: SQSEvent, queue: str) -> Any:
-    from chalicelib import handlers, worker
+    from chalicelib.jobs import consumer, runner
 
-    return handlers.consume(event.to_dict(), event.context, queue, worker.run_task)
+    return consumer.consume(event.to_dict(), event.context, queue, runner.run_task)
 
 
 def _decode(event: SQSEvent, queue: str, *modules: str) -> Any:
-    from chalicelib import child
+    from chalicelib.engines import sandbox
 
-    child.start(*modules)
+    sandbox.start(*modules)
     return _work(event, queue)
 
 
 @app.on_sqs_message(queue="thumbnail")
 def thumbnail(event: SQSEvent) -> Any:
-    return _decode(event, "thumbnail", "chalicelib.pictures")
+    return _decode(event, "thumbnail", "chalicelib.engines.pillow")
 
 
 @app.on_sqs_message(queue="watermark")
 def watermark(event: SQSEvent) -> Any:
-    return _decode(event, "watermark", "chalicelib.pictures")
+    return _decode(event, "watermark", "chalicelib.engines.pillow")
 
 
 @app.on_sqs_message(queue="encode")
@@ -172,13 +172,14 @@ def hls_720p(event: SQSEvent) -> Any:
 
 @app.on_sqs_message(queue="dead_letters")
 def dead_letters(event: SQSEvent) -> Any:
-    from chalicelib import aftercare, handlers
+    from chalicelib.jobs import consumer, dead_letters
 
-    return handlers.consume(event.to_dict(), event.context, "dead_letters", aftercare.bury)
+    return consumer.consume(event.to_dict(), event.context, "dead_letters", dead_letters.bury)
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def sweep(event: CloudWatchEvent) -> None:
-    from chalicelib import aftercare, handlers
+    from chalicelib.invocation import Invocation
+    from chalicelib.jobs import sweep
 
-    aftercare.sweep(handlers.Invocation(event.context).work_seconds)
+    sweep.sweep(Invocation(event.context).work_seconds)

@@ -20,13 +20,13 @@ from benchmarks.films import films
 from benchmarks.machine import stand_in_for_lambda
 from benchmarks.quality import Quality, quality
 from chalicelib.errors import JobError
-from chalicelib.excerpt import bytes_read
-from chalicelib.media import VideoFacts
-from chalicelib.plan import Chunk, Plan, Sound
-from chalicelib.planning import make_plan
-from chalicelib.probe import to_fraction
-from chalicelib.steps import find_steps
-from chalicelib.works import Budget
+from chalicelib.formats.mp4_excerpt import bytes_read
+from chalicelib.invocation import Budget
+from chalicelib.model.facts import VideoFacts
+from chalicelib.model.plan import Chunk, Plan, Sound
+from chalicelib.operations import find_steps
+from chalicelib.planning.planner import make_plan
+from chalicelib.probing.video import to_fraction
 
 RUNS = 3
 _BUDGET = Budget(lambda: 900.0, 10 * 1024**3)
@@ -46,7 +46,7 @@ def measure() -> list[Figure]:
 
 
 def _measure(film: Path, pool: ProcessPoolExecutor) -> list[Figure]:
-    from tests.local import facts_of
+    from testing.local import facts_of
 
     facts = facts_of(film)
     assert isinstance(facts, VideoFacts)
@@ -110,7 +110,7 @@ def planned(film: Path, facts: VideoFacts) -> Plan:
 
 def carried_out(plan: Plan, film: Path, folder: Path) -> Path:
     """The MP4 that the plan makes."""
-    from tests.local import carry_out
+    from testing.local import carry_out
 
     return carry_out(plan, film, folder, budget_of=lambda _: _BUDGET)["transcode_720p"].path
 

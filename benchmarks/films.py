@@ -14,8 +14,9 @@ import msgspec
 
 from benchmarks.figures import Figure
 from benchmarks.machine import Taken, cpu_of, cpu_of_tree, run
-from chalicelib import probe, renditions
-from chalicelib.media import VideoFacts
+from chalicelib.model.facts import VideoFacts
+from chalicelib.planning import renditions
+from chalicelib.probing import video
 from chalicelib.settings import Settings
 from infra import cloud, samples
 from infra.client import Client
@@ -118,8 +119,8 @@ def bare_args(facts: VideoFacts, target: str) -> tuple[str, ...]:
 def _bare_encode(film: Path) -> Taken:
     """That, on all cores."""
     size, limits = film.stat().st_size, Settings()
-    with film.open("rb") as file, probe.opened(file, "mov", size, limits.max_streams) as opened:
-        facts = probe.facts_of(opened, limits.max_video_pixels)
+    with film.open("rb") as file, video.opened(file, "mov", size, limits.max_streams) as opened:
+        facts = video.facts_of(opened, limits.max_video_pixels)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         shutil.copy(film, folder / "source")

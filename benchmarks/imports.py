@@ -19,25 +19,25 @@ from infra.paths import LOCAL
 
 RUNS = 7
 
-_STEP = ("chalicelib.handlers", "chalicelib.worker")
+_STEP = ("chalicelib.jobs.consumer", "chalicelib.jobs.runner")
 # What a function's handler in app.py imports on its first call, of whatever kind its message is.
 _FIRST_CALL = {
-    "api": ("chalicelib.api",),
-    "estimate": ("chalicelib.child", "chalicelib.quoting"),
-    "intake": ("chalicelib.child", "chalicelib.handlers", "chalicelib.intake"),
-    "thumbnail": (*_STEP, "chalicelib.child", "chalicelib.ffmpeg"),
-    "watermark": (*_STEP, "chalicelib.child", "chalicelib.packaging"),
-    "encode": (*_STEP, "chalicelib.ffmpeg"),
-    "transcode_720p": (*_STEP, "chalicelib.packaging"),
-    "hls_720p": (*_STEP, "chalicelib.packaging"),
-    "dead_letters": ("chalicelib.aftercare", "chalicelib.handlers"),
-    "sweep": ("chalicelib.aftercare",),
+    "api": ("chalicelib.api.calls",),
+    "estimate": ("chalicelib.engines.sandbox", "chalicelib.jobs.quoting"),
+    "intake": ("chalicelib.engines.sandbox", "chalicelib.jobs.consumer", "chalicelib.jobs.intake"),
+    "thumbnail": (*_STEP, "chalicelib.engines.sandbox", "chalicelib.engines.ffmpeg"),
+    "watermark": (*_STEP, "chalicelib.engines.sandbox", "chalicelib.tasks.packaging"),
+    "encode": (*_STEP, "chalicelib.engines.ffmpeg"),
+    "transcode_720p": (*_STEP, "chalicelib.tasks.packaging"),
+    "hls_720p": (*_STEP, "chalicelib.tasks.packaging"),
+    "dead_letters": ("chalicelib.jobs.consumer", "chalicelib.jobs.dead_letters"),
+    "sweep": ("chalicelib.invocation", "chalicelib.jobs.sweep"),
 }
 # What the process imports meanwhile that decoders are forked from.
 _DECODERS = {
-    "intake": ("chalicelib.index", "chalicelib.pictures"),
-    "thumbnail": ("chalicelib.pictures",),
-    "watermark": ("chalicelib.pictures",),
+    "intake": ("chalicelib.probing.frame_index", "chalicelib.engines.pillow"),
+    "thumbnail": ("chalicelib.engines.pillow",),
+    "watermark": ("chalicelib.engines.pillow",),
 }
 TIMED = """\
 import sys, time
@@ -70,7 +70,11 @@ def modules_of(function: Function) -> list[str]:
 
 def decoders_of(function: Function) -> list[str]:
     """The same, in the process that its decoders are forked from."""
-    return ["chalicelib.forkserver", "chalicelib.decoder", *_DECODERS.get(function.name, ())]
+    return [
+        "chalicelib.engines.forkserver",
+        "chalicelib.engines.decoder",
+        *_DECODERS.get(function.name, ()),
+    ]
 
 
 def _measure(function: Function, folder: Path) -> Figure:

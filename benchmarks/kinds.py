@@ -22,9 +22,9 @@ from benchmarks.chunks import carried_out, encoded, planned, times
 from benchmarks.figures import Figure
 from benchmarks.machine import stand_in_for_lambda
 from benchmarks.quality import quality
-from chalicelib import chunks
-from chalicelib.media import VideoFacts
-from chalicelib.plan import Plan, Sound
+from chalicelib.formats import cmaf
+from chalicelib.model.facts import VideoFacts
+from chalicelib.model.plan import Plan, Sound
 from corpus.decode import decode
 from corpus.sound import heard_lags
 from infra.paths import ROOT
@@ -90,7 +90,7 @@ def measure() -> list[Figure]:
 
 
 def _films(folder: Path) -> Iterator[tuple[str, Path]]:
-    from tests.clips import clips
+    from testing.clips import clips
 
     for name, make in clips("640x360", _SECONDS, sound=True).items():
         path = folder / "source.mp4"
@@ -104,7 +104,7 @@ def _films(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _measure(name: str, film: Path) -> _Kind:
-    from tests.local import chunks_of, facts_of
+    from testing.local import chunks_of, facts_of
 
     facts = facts_of(film)
     assert isinstance(facts, VideoFacts)
@@ -156,15 +156,15 @@ def _joins(plan: Plan, chunked: Path, whole: Path) -> list[float]:
     firsts = [t.work.first for t in plan.tasks if isinstance(t.work, Sound) and t.work.first]
     if not firsts:
         return []
-    from tests.local import heard
+    from testing.local import heard
 
     ours, theirs = heard(chunked), heard(whole)
     shorter = min(len(ours), len(theirs))
     ours, theirs = ours[:shorter], theirs[:shorter]
     found = []
     for first in firsts:
-        join = (first - 1) * chunks.PACKET_SAMPLES
-        near = slice(join - chunks.SAMPLE_RATE // 2, join + chunks.SAMPLE_RATE // 2)
+        join = (first - 1) * cmaf.PACKET_SAMPLES
+        near = slice(join - cmaf.SAMPLE_RATE // 2, join + cmaf.SAMPLE_RATE // 2)
         noise, loudness = (numpy.mean(x[near] ** 2) for x in (ours - theirs, theirs))
         if loudness:  # nothing is below silence
             found.append(float(10 * numpy.log10(max(noise, 1e-12) / loudness)))

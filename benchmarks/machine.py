@@ -16,7 +16,7 @@ import psutil
 
 from infra.paths import LOCAL
 from layers.build import unpacked
-from tests.environment import ENVIRONMENT
+from testing.environment import ENVIRONMENT
 
 
 class Taken(NamedTuple):

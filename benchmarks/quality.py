@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from benchmarks.figures import Figure
 from benchmarks.films import bare_args
-from chalicelib import probe, renditions
-from chalicelib.media import VideoFacts
+from chalicelib.formats.sniff import HEAD_BYTES, sniff
+from chalicelib.model.facts import VideoFacts
+from chalicelib.planning import renditions
+from chalicelib.probing import video
 from chalicelib.settings import Settings
-from chalicelib.sniff import HEAD_BYTES, sniff
 from infra import samples
 from infra.paths import ROOT
 
@@ -51,8 +52,8 @@ class Quality(NamedTuple):
 def _measure(film: Path) -> list[Figure]:
     demuxer = sniff(film.read_bytes()[:HEAD_BYTES]).format
     size, limits = film.stat().st_size, Settings()
-    with film.open("rb") as file, probe.opened(file, demuxer, size, limits.max_streams) as opened:
-        facts = probe.facts_of(opened, limits.max_video_pixels)
+    with film.open("rb") as file, video.opened(file, demuxer, size, limits.max_streams) as opened:
+        facts = video.facts_of(opened, limits.max_video_pixels)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "source").symlink_to(film)

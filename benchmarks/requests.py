@@ -16,7 +16,7 @@ from infra import samples
 from infra.paths import LOCAL
 
 if TYPE_CHECKING:
-    from chalicelib.costs import Usage
+    from chalicelib.model.usage import Usage
 
 
 def measure() -> list[Figure]:
@@ -28,7 +28,7 @@ def measure() -> list[Figure]:
 
     # PynamoDB has a session of its own, and keeps it: so for all of them, and before the first.
     botocore.handlers.BUILTIN_HANDLERS.append(("before-send", count))
-    from tests.cloud import make_cloud
+    from testing.cloud import make_cloud
 
     with mock_aws():
         make_cloud()
@@ -37,13 +37,13 @@ def measure() -> list[Figure]:
 
 def _count(counted: Counter[str], name: str) -> Iterator[Figure]:
     """Drop a file and deliver every message of its job once, as SQS would."""
-    from chalicelib import api
-    from chalicelib.queues import QUEUES
-    from tests import pump
+    from chalicelib.api import calls
+    from chalicelib.store.queues import QUEUES
+    from testing import pump
 
     source = samples.sample(name, LOCAL / "samples")
     waiting = [("intake", pump.drop(name, source.read_bytes()))]
-    estimated = api.estimate("-", api.FromKeyRequest(name)).usage
+    estimated = calls.estimate("-", calls.FromKeyRequest(name)).usage
     of_job: Counter[str] = Counter()
     while waiting:
         for queue, body in waiting:
@@ -53,7 +53,7 @@ def _count(counted: Counter[str], name: str) -> Iterator[Figure]:
             of_job += counted - before
             # Lambda's poller receives and deletes: just as many as the pump that stands in for it.
         waiting = [(queue, body) for queue in QUEUES for body in pump.take(queue)]
-    (job,) = api.list_jobs("-", {"key": name}, "").jobs
+    (job,) = calls.list_jobs("-", {"key": name}, "").jobs
     formulas, told = _by_service(estimated), _by_service(job.usage)
     # A drop's ticket and event, read at once, both its identities, its row; for a key the API writes them.
     formulas["dynamodb"] += 4

@@ -17,16 +17,16 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.figures import Figure
-from chalicelib.chunks import PACKET_SAMPLES, SAMPLE_RATE
 from chalicelib.errors import JobError
-from chalicelib.excerpt import bytes_read, pack
-from chalicelib.files import PART_BYTES
-from chalicelib.media import SOUND_SECONDS, Coded, Cut, Index, SoundCut, VideoFacts
-from chalicelib.plan import Chunk, Plan, Sound, Task
-from chalicelib.planning import make_plan
-from chalicelib.playlists import planned
+from chalicelib.formats.cmaf import PACKET_SAMPLES, SAMPLE_RATE
+from chalicelib.formats.mp4_excerpt import bytes_read, pack
+from chalicelib.formats.playlists import planned
+from chalicelib.model.facts import SOUND_SECONDS, Coded, Cut, Index, SoundCut, VideoFacts
+from chalicelib.model.plan import Chunk, Plan, Sound, Task
+from chalicelib.operations import find_steps
+from chalicelib.planning.planner import make_plan
 from chalicelib.settings import Prices
-from chalicelib.steps import find_steps
+from chalicelib.store.objects import PART_BYTES
 
 HOURS = {"10 min": 1 / 6, "1 h": 1.0, "2 h": 2.0, "6 h": 6.0}
 _RESULTS = Path(__file__).parent / "results.json"

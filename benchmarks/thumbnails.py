@@ -27,17 +27,20 @@ from benchmarks.machine import stand_in_for_lambda
 stand_in_for_lambda()
 import shutil, tempfile
 from pathlib import Path
-from chalicelib import child, handlers, worker, works
-from chalicelib.plan import Pictures, Thumbnail
+from chalicelib.engines import sandbox
+from chalicelib.invocation import Budget
+from chalicelib.jobs import consumer, runner
+from chalicelib.model.plan import Pictures, Thumbnail
+from chalicelib.tasks import encoding
 work = Pictures("JPEG", {"thumbnail": Thumbnail(512, "thumb.jpg")})
 folder = Path(tempfile.mkdtemp())
 (folder / "out").mkdir()
 shutil.copy(SOURCE, folder / "source")
 def make(source, target):
-    works.draw(work, folder, works.Budget(lambda: 60.0, 1769 * 1024**2))
+    encoding.draw(work, folder, Budget(lambda: 60.0, 1769 * 1024**2))
 def done():
     shutil.rmtree(folder)
-    child.stop()
+    sandbox.stop()
 """
 _PILLOW = """\
 from PIL import Image

@@ -26,8 +26,12 @@ import json, resource, time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import msgspec
-from chalicelib import child, excerpt, handlers, worker, works
-from chalicelib.plan import Plan
+from chalicelib.engines import sandbox
+from chalicelib.formats import mp4_excerpt
+from chalicelib.invocation import Budget
+from chalicelib.jobs import consumer, runner
+from chalicelib.model.plan import Plan
+from chalicelib.tasks import encoding
 film, stored, rows, task_id = sys.argv[1:]
 plan = msgspec.json.decode(Path(stored).read_bytes(), type=Plan)
 task = plan.task(task_id)
@@ -37,22 +41,22 @@ with TemporaryDirectory() as scratch:
     (folder / "out").mkdir()
     def fetch(wanted):
         samples = plan.samples(task)
-        first, behind = excerpt.rows_of(samples, wanted)
+        first, behind = mp4_excerpt.rows_of(samples, wanted)
         with Path(rows).open("rb") as file:
             file.seek(first)
-            made = excerpt.make(samples, wanted, file.read(behind - first))
+            made = mp4_excerpt.make(samples, wanted, file.read(behind - first))
         with Path(film).open("rb") as source, (folder / "source").open("wb") as file:
             file.write(made.head)
             for begin, end in made.parts:
                 source.seek(begin)
                 file.write(source.read(end - begin))
     fetch(task.excerpt)
-    budget = works.Budget(lambda: 900.0, 10 * 1024**3)
-    works.encode(task.work, plan.commands[task.work.command], folder, budget, lambda _: None, fetch)
+    budget = Budget(lambda: 900.0, 10 * 1024**3)
+    encoding.encode(task.work, plan.commands[task.work.command], folder, budget, lambda _: None, fetch)
     seconds = time.monotonic() - began
     disk = sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
 own = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])  # since exec, unlike ru_maxrss
-child.stop()
+sandbox.stop()
 theirs = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 print(json.dumps([own * 1024, theirs * 1024, disk, seconds]))
 """
@@ -107,10 +111,10 @@ class Planned:
         import msgspec
 
         from chalicelib.errors import JobError
-        from chalicelib.media import VideoFacts
-        from chalicelib.planning import make_plan
-        from chalicelib.steps import find_steps
-        from tests.local import facts_of
+        from chalicelib.model.facts import VideoFacts
+        from chalicelib.operations import find_steps
+        from chalicelib.planning.planner import make_plan
+        from testing.local import facts_of
 
         facts = facts_of(film)
         assert isinstance(facts, VideoFacts)

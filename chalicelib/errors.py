@@ -131,12 +131,15 @@ _OF_COMPUTATION = (
     struct.error,
 )
 # Modules that compute on what they are given, and ask nobody: the same input fails there each time. Whatever
-# fails in a child does, so that what runs there alone is not named (child._broken).
+# fails in a child does, so that what runs there alone is not named (sandbox._broken).
 _COMPUTING = frozenset(
     f"chalicelib.{name}"
     for name in (
-        "adts", "chunks", "costs", "estimating", "excerpt", "ffmpeg", "filenames", "limits", "media", "mp4",
-        "packaging", "pictures", "plan", "planning", "playlists", "remux", "renditions", "sniff", "works",
+        "engines.ffmpeg", "engines.pillow", "formats.adts", "formats.cmaf", "formats.mp4",
+        "formats.mp4_excerpt", "formats.playlists", "formats.sniff", "jobs.limits", "model.facts",
+        "model.filenames", "model.mark", "model.plan", "planning.chunking", "planning.copying",
+        "planning.operation", "planning.planner", "planning.renditions", "probing.film_limits",
+        "tasks.encoding", "tasks.estimates", "tasks.packaging", "tasks.pricing",
     )
 )  # fmt: skip
 

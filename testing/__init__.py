@@ -1,0 +1,1 @@
+"""What tests and benchmarks share, and trials of the whole that are no tests."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from chalicelib.plan import Chunk, Command, Plan, Task
+from chalicelib.model.plan import Chunk, Command, Plan, Task
 from infra.samples import ffmpeg
 
 _SEEN = "seen.framemd5"

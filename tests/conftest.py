@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import os
 import shutil
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -11,28 +9,7 @@ from pathlib import Path
 import pytest
 from botocore.loaders import JSONFileLoader
 
-from layers.build import unpacked
-from tests.environment import ENVIRONMENT
-
-# Before anything of ours is imported: the table's name is read when its model is.
-os.environ.update(ENVIRONMENT, SLUICE_RETRY_SECONDS="1")
-
-os.environ.setdefault("POWERTOOLS_TRACE_DISABLED", "true")
-# Not that of a shell that works with a cloud: moto would not stand in for it.
-for _variable in ("AWS_PROFILE", *(name for name in os.environ if "AWS_ENDPOINT_URL" in name)):
-    os.environ.pop(_variable, None)
-if _endpoint_url := os.environ.get("SLUICE_TEST_ENDPOINT_URL"):
-    os.environ["AWS_ENDPOINT_URL"] = _endpoint_url
-
-ROOT = Path(__file__).parent.parent
-LOCAL = ROOT / ".local"
-CORPUS = ROOT.parent / "shared" / "corpus"
-HAS_CORPUS = CORPUS.exists() and "CI" not in os.environ
-
-
-# The FFmpeg of the layer, as in Lambda.
-sys.path.insert(0, str(unpacked("ffmpeg", LOCAL / "layers") / "python"))
-
+from testing.prepared import HAS_CORPUS, LOCAL, ROOT
 
 # Marks of tests that need what a machine may not have: left out there, which the header says.
 ABSENT = {
@@ -67,7 +44,7 @@ def sample() -> Callable[[str], Path]:
 
 @pytest.fixture
 def short_chunks() -> Iterator[None]:
-    from tests.local import chunks_of
+    from testing.local import chunks_of
 
     with chunks_of(0.01):
         yield
@@ -111,7 +88,7 @@ def cloud() -> Iterator[None]:
     """The table, buckets and queues, under moto."""
     from moto import mock_aws
 
-    from tests.cloud import make_cloud
+    from testing.cloud import make_cloud
 
     with mock_aws():
         make_cloud()

@@ -24,17 +24,18 @@ from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app import app
-from chalicelib import api, aws, ledger
+from chalicelib.api import calls
+from chalicelib.api.hls_tokens import Tokens, tokens
+from chalicelib.api.http import base_url
+from chalicelib.api.openapi import document
 from chalicelib.errors import Forbidden, NotFound, RequestError
-from chalicelib.http import base_url
-from chalicelib.openapi import document
-from chalicelib.queues import QUEUES
-from chalicelib.rows import SUCCESS, Output, StepState
+from chalicelib.model.job import SUCCESS, Output, StepState
 from chalicelib.settings import Settings, settings
-from chalicelib.tokens import Tokens, tokens
-from tests.cloud import Throttled
-from tests.local import FREE, a_plan
-from tests.pump import take
+from chalicelib.store import clients, ledger
+from chalicelib.store.queues import QUEUES
+from testing.cloud import Throttled
+from testing.local import FREE, a_plan
+from testing.pump import take
 
 pytestmark = pytest.mark.usefixtures("cloud")
 JOB = "d7b8f4bf-5809-4c62-97a4-c008686e881d"
@@ -143,7 +144,7 @@ def test_presign_with_a_pipeline_writes_the_job_that_waits(client: Client) -> No
     ],
 )
 def test_of_a_file_name_only_a_harmless_tail_survives(filename: str, tail: str) -> None:
-    key = api.new_key(filename)
+    key = calls.new_key(filename)
     name = key.removeprefix("uploads/")
     assert "/" not in name
     assert name[32] == "_"
@@ -508,7 +509,7 @@ def test_a_file_is_looked_at_once_for_all_estimates_of_it(
     def asked(model: Any, params: Any, **_: Any) -> None:
         reads.append(params["headers"].get("Range", ""))
 
-    aws.s3().meta.events.register("before-call.s3.GetObject", asked)
+    clients.s3().meta.events.register("before-call.s3.GetObject", asked)
     put("a.mp4", sample("small.mp4").read_bytes())
     first = call(client, "POST", "/jobs/estimate", {"key": "a.mp4"})
     looked = len(reads)
@@ -704,16 +705,16 @@ def test_links_are_the_same_for_a_while_and_say_how_long_they_work(client: Clien
 
 
 def test_a_signature_is_that_of_botocore(client: Client) -> None:
-    aws._credentials.cache_clear()
+    clients._credentials.cache_clear()
     params = {
         "Bucket": "b",
         "Key": "a b+ü/c.jpg",
         "ResponseContentDisposition": 'attachment; a="b"',
     }
     for _ in range(5):
-        theirs = aws.s3().generate_presigned_url("get_object", Params=params, ExpiresIn=60)
-        address = aws.unsigned_s3().generate_presigned_url("get_object", Params=params)
-        ours = aws.sign(address, int(time.time()), 60)
+        theirs = clients.s3().generate_presigned_url("get_object", Params=params, ExpiresIn=60)
+        address = clients.unsigned_s3().generate_presigned_url("get_object", Params=params)
+        ours = clients.sign(address, int(time.time()), 60)
         one, other = (dict(parse_qsl(urlsplit(url).query)) for url in (theirs, ours))
         if one["X-Amz-Date"] == other["X-Amz-Date"]:
             break
@@ -804,7 +805,7 @@ def test_keys_are_asked_for_once_in_a_while(client: Client) -> None:
 def test_the_base_is_told_by_api_gateway(
     monkeypatch: pytest.MonkeyPatch, route: str, path: str, base: str
 ) -> None:
-    monkeypatch.setattr("chalicelib.http.settings", lambda: Settings(api_url=""))
+    monkeypatch.setattr("chalicelib.api.http.settings", lambda: Settings(api_url=""))
     event = {
         "multiValueQueryStringParameters": None,
         "headers": {},
@@ -876,7 +877,7 @@ def test_openapi_describes_everything_and_its_examples_are_right() -> None:
 
 @pytest.mark.parametrize("auth", ["none", "api_key", "iam"])
 def test_openapi_says_how_this_stage_is_called(monkeypatch: pytest.MonkeyPatch, auth: Any) -> None:
-    monkeypatch.setattr("chalicelib.openapi.settings", lambda: Settings(auth=auth))
+    monkeypatch.setattr("chalicelib.api.openapi.settings", lambda: Settings(auth=auth))
     described = document("http://127.0.0.1/api")
     OpenAPIV31SpecValidator(described).validate()
     assert list(described["components"].get("securitySchemes", [])) == [auth][: auth != "none"]
@@ -980,7 +981,7 @@ def test_no_parameter_is_a_fault_of_ours(client: Client) -> None:
             refusal_or_none(call(client, "GET", f"/jobs?{field}={quoted}"), field)
             # What a gateway hands on need not be what a client can send.
             with pytest.raises(RequestError):
-                api.list_jobs("-", {field: text + "\ud800"}, "")
+                calls.list_jobs("-", {field: text + "\ud800"}, "")
 
 
 def test_nothing_in_a_path_is_a_fault_of_ours(client: Client) -> None:
@@ -991,9 +992,9 @@ def test_nothing_in_a_path_is_a_fault_of_ours(client: Client) -> None:
         refused(call(client, "GET", f"/jobs/{JOB}/hls/{quoted}/a.m3u8"), 403, "token_invalid")
         refused(call(client, "GET", f"{folder}/{quoted}.m3u8"), 404, "file_not_found")
         with pytest.raises(NotFound):
-            api.get_job("-", text, "")
+            calls.get_job("-", text, "")
         with pytest.raises(Forbidden):
-            api.hls_file(JOB, text, "a.m3u8")
+            calls.hls_file(JOB, text, "a.m3u8")
 
 
 def test_no_idempotency_key_is_a_fault_of_ours(client: Client) -> None:
@@ -1120,5 +1121,5 @@ def test_something_unexpected_is_a_problem_too_and_tells_nothing(client: Client)
 
 def test_a_cursor_is_opaque_and_survives_the_trip() -> None:
     position = "2025-08-29T18:06:18.752043Z#d7b8f4bf-5809-4c62-97a4-c008686e881d"
-    assert api._from_cursor(api._to_cursor(position)) == position
-    assert base64.urlsafe_b64decode(api._to_cursor(position) + "==").decode() == position
+    assert calls._from_cursor(calls._to_cursor(position)) == position
+    assert base64.urlsafe_b64decode(calls._to_cursor(position) + "==").decode() == position

@@ -15,8 +15,8 @@ from botocore.awsrequest import AWSRequest
 from infra import cloud
 from infra.client import ENDED, Client, until
 from infra.cloud import Stack
-from tests import owners
-from tests.owners import Answer, Ask, Call, Things
+from testing import owners
+from testing.owners import Answer, Ask, Call, Things
 
 pytestmark = pytest.mark.stack
 PATIENCE = 60  # a first call starts a Lambda

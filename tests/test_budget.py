@@ -19,26 +19,29 @@ from moto.dynamodb.exceptions import TransactionCanceledException
 from moto.dynamodb.models import DynamoDBBackend
 from pynamodb.exceptions import TransactWriteError
 
-from chalicelib import api, ledger, limits
-from chalicelib.api import FromKeyRequest, PresignRequest
-from chalicelib.costs import usage
+from chalicelib.api import calls
+from chalicelib.api.calls import FromKeyRequest, PresignRequest
+from chalicelib.api.views import JobView
 from chalicelib.errors import JobError, Unprocessable
-from chalicelib.estimating import estimate
-from chalicelib.ledger import Charge
-from chalicelib.media import Coded, Cut, Index
-from chalicelib.planning import make_plan
-from chalicelib.queues import QUEUES
-from chalicelib.rows import PENDING, SUCCESS, Budget
+from chalicelib.model.facts import Coded, Cut, Index
+from chalicelib.model.job import PENDING, SUCCESS
+from chalicelib.model.usage import Used
+from chalicelib.operations import STEPS
+from chalicelib.planning.planner import make_plan
+from chalicelib.probing.film_limits import check_film
 from chalicelib.settings import Prices, Settings, settings
-from chalicelib.steps import STEPS
-from chalicelib.usage import Used
-from chalicelib.views import JobView
+from chalicelib.store import ledger
+from chalicelib.store.ledger import Charge
+from chalicelib.store.queues import QUEUES
+from chalicelib.store.table import Budget
+from chalicelib.tasks.estimates import estimate
+from chalicelib.tasks.pricing import usage
 from infra.parts import functions
 from infra.paths import ROOT
 from infra.samples import film
-from tests import environment
-from tests.local import a_plan
-from tests.pump import deliver, drain, drop, take
+from testing import environment
+from testing.local import a_plan
+from testing.pump import deliver, drain, drop, take
 from tests.test_plan import FILM
 
 pytestmark = pytest.mark.usefixtures("cloud")
@@ -64,7 +67,7 @@ def spent() -> dict[str, float]:
 
 
 def only_job(key: str) -> JobView:
-    (job,) = api.list_jobs("-", {"key": key}, "https://x/api").jobs
+    (job,) = calls.list_jobs("-", {"key": key}, "https://x/api").jobs
     return job
 
 
@@ -89,7 +92,7 @@ def test_a_job_that_would_cost_too_much_is_refused_before_any_work(sample: Sampl
     with stage(SLUICE_MAX_JOB_USD="0.00001"):
         deliver("intake", drop("a.jpg", sample("photo.jpg").read_bytes()))
         with pytest.raises(Unprocessable) as refused:
-            api.estimate("-", FromKeyRequest("a.jpg"))
+            calls.estimate("-", FromKeyRequest("a.jpg"))
     job = only_job("a.jpg")
     assert (job.status, job.error_code) == ("FAILURE", "over_budget")
     for told in (job.error, refused.value.detail):
@@ -105,13 +108,13 @@ def test_a_client_says_what_its_job_may_cost(sample: Sample) -> None:
     body = sample("photo.jpg").read_bytes()
     put("a.jpg", body)
     with pytest.raises(Unprocessable, match=re.escape("`max_usd` is $0.000001")):
-        api.estimate("-", FromKeyRequest("a.jpg", None, 1e-6))
-    upload = api.presign("-", PresignRequest("b.jpg", "image/jpeg", ["thumbnail"], max_usd=1e-6))
+        calls.estimate("-", FromKeyRequest("a.jpg", None, 1e-6))
+    upload = calls.presign("-", PresignRequest("b.jpg", "image/jpeg", ["thumbnail"], max_usd=1e-6))
     deliver("intake", drop(upload.key, body))
-    api.from_key("-", FromKeyRequest("a.jpg", None, 1e-6), None)
+    calls.from_key("-", FromKeyRequest("a.jpg", None, 1e-6), None)
     head = '--b\r\nContent-Disposition: form-data; name="'
     form = f'{head}max_usd"\r\n\r\n0.000001\r\n{head}file"; filename="c.jpg"\r\n\r\n'.encode()
-    form_job = api.upload("-", "multipart/form-data; boundary=b", form + body + b"\r\n--b--\r\n")
+    form_job = calls.upload("-", "multipart/form-data; boundary=b", form + body + b"\r\n--b--\r\n")
     row = ledger.get_job(form_job.job_id)
     assert row is not None
     deliver("intake", *take("intake"), drop(row.source_key, body))
@@ -121,9 +124,9 @@ def test_a_client_says_what_its_job_may_cost(sample: Sample) -> None:
         assert "its `max_usd` is $0.000001" in job.error
     assert no_work()
     # What it allows is enough: another job, for that one has failed.
-    api.from_key("-", FromKeyRequest("a.jpg", None, 1), None)
+    calls.from_key("-", FromKeyRequest("a.jpg", None, 1), None)
     drain()
-    assert api.list_jobs("-", {"key": "a.jpg"}, "x").jobs[0].status == SUCCESS
+    assert calls.list_jobs("-", {"key": "a.jpg"}, "x").jobs[0].status == SUCCESS
 
 
 @pytest.mark.media
@@ -151,8 +154,8 @@ def test_a_film_is_charged_before_it_is_copied_and_once(tmp_path: Path) -> None:
 def test_what_an_estimate_told_of_a_film_that_is_copied_is_enough(tmp_path: Path) -> None:
     film(tmp_path / "a.mkv", size="160x96", seconds=20, output=("-g", "50"))
     drop("a.mkv", (tmp_path / "a.mkv").read_bytes())
-    allowed = 1.1 * api.estimate("-", FromKeyRequest("a.mkv")).usage.cost_usd
-    job_id = api.from_key("-", FromKeyRequest("a.mkv", None, allowed), None).job_id
+    allowed = 1.1 * calls.estimate("-", FromKeyRequest("a.mkv")).usage.cost_usd
+    job_id = calls.from_key("-", FromKeyRequest("a.mkv", None, allowed), None).job_id
     deliver("intake", *take("intake"))
     drain(times=2)
     assert only_job("a.mkv").status == SUCCESS
@@ -163,7 +166,7 @@ def test_what_comes_again_is_charged_once(
     sample: Sample, capsys: pytest.CaptureFixture[str]
 ) -> None:
     event = drop("a.jpg", sample("photo.jpg").read_bytes())
-    expected = api.estimate("-", FromKeyRequest("a.jpg")).usage.cost_usd
+    expected = calls.estimate("-", FromKeyRequest("a.jpg")).usage.cost_usd
     deliver("intake", event, event)
     deliver("intake", event)
     drain(times=3)
@@ -187,7 +190,7 @@ def test_an_owner_s_day_has_an_end_and_another_s_none(sample: Sample) -> None:
     with stage(SLUICE_MAX_OWNER_DAY_USD=str(2.5 * cost)):
         for key in ("second.jpg", "third.jpg"):
             deliver("intake", drop(key, body))
-        upload = api.presign("-", PresignRequest("b.jpg", "image/jpeg", ["thumbnail"]))
+        upload = calls.presign("-", PresignRequest("b.jpg", "image/jpeg", ["thumbnail"]))
         deliver("intake", drop(upload.key, body))
     assert only_job("second.jpg").error_code == ""
     refused = only_job("third.jpg")
@@ -314,7 +317,7 @@ def test_twelve_hours_of_4k_are_no_more_than_a_job_may_cost(architecture: str) -
         timescale=30_000,
         index=index,
     )
-    limits.check_film(facts)
+    check_film(facts)
     plan = make_plan("job", "uploads/a.mp4", facts, STEPS)
     size = 5 * 1024**3
     sizes = functions.sizes(environment.MEMORY, local=False)

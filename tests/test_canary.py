@@ -34,16 +34,17 @@ from moto import mock_aws
 from PIL import Image
 from sluice_ffmpeg import path as binary
 
-from chalicelib import api, child
-from chalicelib.rows import FAILURE, SUCCESS
+from chalicelib.api import calls
+from chalicelib.api.views import JobView
+from chalicelib.engines import sandbox
+from chalicelib.model.job import FAILURE, SUCCESS
 from chalicelib.settings import settings
-from chalicelib.views import JobView
-from chalicelib.watch import logger
-from tests import attacks
-from tests.attacks import Bait
-from tests.cloud import make_cloud
-from tests.conftest import CORPUS, HAS_CORPUS, ROOT
-from tests.pump import deliver, drain, drop
+from chalicelib.telemetry import logger
+from testing import attacks
+from testing.attacks import Bait
+from testing.cloud import make_cloud
+from testing.prepared import CORPUS, HAS_CORPUS, ROOT
+from testing.pump import deliver, drain, drop
 
 pytestmark = [
     pytest.mark.media,
@@ -209,7 +210,7 @@ class Trace:
 
     def __init__(self, folder: Path) -> None:
         # Another is forked from, which is watched from its start.
-        child.stop()
+        sandbox.stop()
         # Where Yama guards it, a process may be watched by its ancestors only, or by whom it names.
         ctypes.CDLL(None).prctl(_PR_SET_PTRACER, ctypes.c_ulong(_ANYBODY), 0, 0, 0)
         self._folder = folder
@@ -302,7 +303,7 @@ def send(key: str, content: bytes) -> JobView:
     """The job of a file that was dropped, once everything has been done for it."""
     assert deliver("intake", drop(key, content)) == []
     drain()
-    (job,) = api.list_jobs("-", {"key": key}, "https://x/api").jobs
+    (job,) = calls.list_jobs("-", {"key": key}, "https://x/api").jobs
     return job
 
 
@@ -413,8 +414,8 @@ def test_strace_sees_what_a_decoder_opens(canary: Canary, tmp_path: Path) -> Non
 @pytest.mark.strace
 def test_strace_sees_what_a_forked_decoder_opens(canary: Canary, tmp_path: Path) -> None:
     trace = Trace(tmp_path)
-    job = "tests.decoders:content"
-    child.call(job, canary.bait.secret, returns=bytes, seconds=20, memory_bytes=2**31)
+    job = "testing.decoders:content"
+    sandbox.call(job, canary.bait.secret, returns=bytes, seconds=20, memory_bytes=2**31)
     told = strays(trace.calls(), canary.scratch)
     assert canary.sings() != []
     assert told

@@ -11,7 +11,7 @@ import pytest
 
 from testing.chaos import expressions
 from testing.chaos.expressions import Item, Scope, Value
-from tests.conftest import ROOT
+from testing.prepared import ROOT
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -54,7 +54,7 @@ BREAKS = {
         "ended by its deadline alone",
     ),
     "there is no sweep": Break(
-        "aftercare.sweep = lambda _: None", "lost:image:1", "a job does not end"
+        "sweep.sweep = lambda _: None", "lost:image:1", "a job does not end"
     ),
     "new rows have no conditions": Break(
         "Model.save = lambda row, condition=None, save=Model.save: save(row)",
@@ -77,7 +77,7 @@ BREAKS = {
         "a function does what its role does not let it",
     ),
     "an output has other bytes": Break(
-        "pictures._save = lambda *to, save=pictures._save: save(*to[:2], 9, *to[3:])",
+        "pillow._save = lambda *to, save=pillow._save: save(*to[:2], 9, *to[3:])",
         "each:image:DIES_BEFORE@0",
         "an output is not that of a run without faults",
     ),
@@ -96,7 +96,9 @@ simulator.prepare(films=False)
 import app
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
-from chalicelib import aftercare, ledger, pictures
+from chalicelib.engines import pillow
+from chalicelib.jobs import sweep
+from chalicelib.store import ledger
 from infra.parts import functions
 from testing.chaos import rights
 for change, schedule in json.loads(sys.argv[1]):

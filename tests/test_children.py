@@ -18,18 +18,18 @@ from typing import Any
 import psutil
 import pytest
 
-from chalicelib import child, ffmpeg
+from chalicelib.engines import ffmpeg, sandbox
+from chalicelib.engines.scratch import scratch_folder
 from chalicelib.errors import JobError, TimedOut, Transient
-from chalicelib.scratch import scratch_folder
-from tests.local import below
+from testing.local import below
 
 GIB = 1024**3
 ENDLESS = ("-f", "lavfi", "-i", "testsrc2=size=64x64", "-f", "null", "-")
 
 
 def call(job: str, *args: Any, returns: Any = bytes, seconds: float = 5) -> Any:
-    return child.call(
-        f"tests.decoders:{job}", *args, returns=returns, seconds=seconds, memory_bytes=2 * GIB
+    return sandbox.call(
+        f"testing.decoders:{job}", *args, returns=returns, seconds=seconds, memory_bytes=2 * GIB
     )
 
 
@@ -42,8 +42,8 @@ def call_with_source(
     seconds: float = 5,
     most_seconds: float = 5,
 ) -> Any:
-    return child.call_with_source(
-        f"tests.decoders:{job}",
+    return sandbox.call_with_source(
+        f"testing.decoders:{job}",
         returns=returns,
         read=read,
         size=size,
@@ -237,7 +237,7 @@ def test_ffmpeg_has_no_environment_and_dies_with_an_error_of_ours(tmp_path: Path
 def test_ffmpeg_dies_with_the_worker_that_started_it(tmp_path: Path) -> None:
     program = (
         "import sys; sys.path[:0] = sys.argv[1:]\n"
-        "from pathlib import Path; from chalicelib import ffmpeg\n"
+        "from pathlib import Path; from chalicelib.engines import ffmpeg\n"
         f"ffmpeg.run({ENDLESS!r}, folder=Path('.'), seconds=60, memory_bytes=2 << 30,"
         " on_seconds=lambda s: print('running', flush=True))"
     )

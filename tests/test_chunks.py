@@ -15,16 +15,18 @@ import msgspec
 import numpy
 import pytest
 
-from chalicelib import ahead, chunks, excerpt, playlists, probe, renditions, tables
 from chalicelib.errors import JobError
-from chalicelib.index import with_index
-from chalicelib.media import Coded, Index, VideoFacts
-from chalicelib.plan import Chunk, Excerpt, Parts, Plan, Poster, Segment, Sound
-from chalicelib.planning import make_plan
-from chalicelib.steps import find_steps
-from tests import attacks
-from tests.clips import clip, clips
-from tests.local import carry_out, facts_of, heard, run, write_excerpt
+from chalicelib.formats import cmaf, mp4_excerpt, mp4_tables, playlists
+from chalicelib.model.facts import Coded, Index, VideoFacts
+from chalicelib.model.plan import Chunk, Excerpt, Parts, Plan, Poster, Segment, Sound
+from chalicelib.operations import find_steps
+from chalicelib.planning import renditions
+from chalicelib.planning.planner import make_plan
+from chalicelib.probing import read_ahead, video
+from chalicelib.probing.frame_index import with_index
+from testing import attacks
+from testing.clips import clip, clips
+from testing.local import carry_out, facts_of, heard, run, write_excerpt
 
 pytestmark = [pytest.mark.media, pytest.mark.usefixtures("short_chunks")]
 BOTH = ("transcode_720p", "hls_720p")
@@ -49,14 +51,14 @@ def shown_packets(path: Path) -> list[int]:
         return sorted(p.pts for p in packets if p.pts is not None and not p.is_discard)
 
 
-def columns(content: bytes, track: int, samples: int) -> tables.Columns | None:
+def columns(content: bytes, track: int, samples: int) -> mp4_tables.Columns | None:
     """What the tables of a file say of so many samples of a track."""
     source = io.BytesIO(content)
-    (moov,) = [b for b in tables.boxes(source, 0, len(content)) if b.kind == b"moov"]
-    box = tables.Moov(source, moov).track(track)
+    (moov,) = [b for b in mp4_tables.boxes(source, 0, len(content)) if b.kind == b"moov"]
+    box = mp4_tables.Moov(source, moov).track(track)
     assert box is not None
-    found = tables.tables_of(source, box)
-    return tables.columns_of(found, samples) if found else None
+    found = mp4_tables.tables_of(source, box)
+    return mp4_tables.columns_of(found, samples) if found else None
 
 
 def plans(facts: VideoFacts, *pipeline: str) -> tuple[Plan, Plan]:
@@ -175,12 +177,12 @@ def test_rows_have_room_for_the_longest_steps_and_the_largest_samples(tmp_path: 
         (numpy.array([5, 133, 4]), "<qIh"),
         (numpy.array([5, 132, 4]), "<qIb"),
     ):
-        packed = excerpt.pack(times, begins, sizes, numpy.array([0, 2]))
+        packed = mp4_excerpt.pack(times, begins, sizes, numpy.array([0, 2]))
         coded = Coded(*packed, track, 1, lag)
         assert coded.row == row
-        assert excerpt.count(coded) == 3
+        assert mp4_excerpt.count(coded) == 3
         wanted = Excerpt((0, 3), 2**41, (2**41, 2**42 + 1))
-        made = excerpt.make(excerpt.samples_of("job", coded), wanted, coded.rows)
+        made = mp4_excerpt.make(mp4_excerpt.samples_of("job", coded), wanted, coded.rows)
         assert made.parts == [(2**41, 2**41 + 2 * size), (2**42, 2**42 + 1)]
         found = columns(made.head, 1, 3)
         assert found is not None
@@ -229,28 +231,28 @@ def test_what_is_read_ahead_is_what_is_read_afterwards(tmp_path: Path, edits: st
     path = tmp_path / "source.mp4"
     clip(path, "25", "-preset", "medium", "-g", "50", "-use_editlist", edits, sound=True)
 
-    def look(change: Callable[[ahead.Prepared], ahead.Prepared | None]) -> Index:
+    def look(change: Callable[[read_ahead.Prepared], read_ahead.Prepared | None]) -> Index:
         size = path.stat().st_size
-        with path.open("rb") as file, probe.opened(file, "mov", size, 9) as film:
+        with path.open("rb") as file, video.opened(file, "mov", size, 9) as film:
             assert len(film.ahead) == 2
             found = {}
             for box, future in film.ahead.items():
                 prepared = future.result()
                 assert prepared is not None
-                found[box] = Future[ahead.Prepared | None]()
+                found[box] = Future[read_ahead.Prepared | None]()
                 found[box].set_result(change(prepared))
-            facts = probe.facts_of(film, 10**6)
+            facts = video.facts_of(film, 10**6)
             index = with_index(film._replace(ahead=found), facts).index
             assert index is not None
             return index
 
-    def damaged(prepared: ahead.Prepared) -> ahead.Prepared:
+    def damaged(prepared: read_ahead.Prepared) -> read_ahead.Prepared:
         return prepared._replace(packed=prepared.packed._replace(rows=b"damaged"))
 
-    def mistaken(prepared: ahead.Prepared) -> ahead.Prepared:
+    def mistaken(prepared: read_ahead.Prepared) -> read_ahead.Prepared:
         return damaged(prepared)._replace(sound=not prepared.sound)
 
-    def cut_short(prepared: ahead.Prepared) -> ahead.Prepared:
+    def cut_short(prepared: read_ahead.Prepared) -> read_ahead.Prepared:
         sizes = prepared.columns.sizes[:-1]
         return damaged(prepared)._replace(columns=prepared.columns._replace(sizes=sizes))
 
@@ -366,9 +368,9 @@ def test_sound_in_parts_is_the_sound_as_a_whole(tmp_path: Path) -> None:
     assert as_parts.sizes()["sound"] == 3
     whole = heard(carry_out(as_whole, path, tmp_path / "whole")["transcode_720p"].path)
     parts = heard(carry_out(as_parts, path, tmp_path / "parts")["transcode_720p"].path)
-    assert abs(len(whole) - len(parts)) <= chunks.PACKET_SAMPLES
+    assert abs(len(whole) - len(parts)) <= cmaf.PACKET_SAMPLES
     joins = [t.work.first for t in as_parts.tasks if isinstance(t.work, Sound) and t.work.first]
-    seconds = [(join - 1) * chunks.PACKET_SAMPLES // 48000 for join in joins]
+    seconds = [(join - 1) * cmaf.PACKET_SAMPLES // 48000 for join in joins]
     for second in (5, *seconds, 51):
         near = slice((second - 1) * 48000, (second + 2) * 48000)
         noise = numpy.mean((whole[near] - parts[near]) ** 2)
@@ -385,7 +387,7 @@ def test_a_part_of_the_sound_in_which_nothing_is_said_is_silence(
     clip(path, "5", "-g", "25", *silence, size="64x64", seconds=56, sound=True)
     samples = heard(run(path, tmp_path / "made", "transcode_720p")["transcode_720p"].path)
     # A gap is filled to a sample; with it the last packet may be one more.
-    assert 56 * 48000 <= len(samples) <= 56 * 48000 + chunks.PACKET_SAMPLES
+    assert 56 * 48000 <= len(samples) <= 56 * 48000 + cmaf.PACKET_SAMPLES
     loud = [abs(samples[at * 48000 : (at + 1) * 48000]).max() > 0.1 for at in range(56)]
     assert loud == [second < begun or second >= 40 for second in range(56)]
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.plan import FORMAT
+from chalicelib.model.plan import FORMAT
 from infra import cloud, emulator
 from infra.build import build
 from infra.client import Client, until
@@ -170,7 +170,7 @@ def test_a_film_at_work_survives_a_deployment_of_another_plan_format_and_the_way
     """Both ways: the one that is replaced has begun it, and meets what its successor has planned."""
     minutes = tmp_path / "film.mp4"
     film(minutes, size="160x96", rate="10", seconds=120, output=("-g", "20"))
-    module = project / "chalicelib" / "plan.py"
+    module = project / "chalicelib" / "model" / "plan.py"
     other = re.sub(r"^FORMAT = \d+$", "FORMAT = 99", module.read_text(), flags=re.MULTILINE)
     module.write_text(other.replace('tag="chunk"', 'tag="span"'))
     with cloud.running("test") as stack, Client(stack) as client:

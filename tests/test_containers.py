@@ -9,11 +9,13 @@ from pathlib import Path
 import av
 import pytest
 
-from chalicelib import intake, probe, remux, works
 from chalicelib.errors import JobError
-from chalicelib.media import VideoFacts
+from chalicelib.invocation import Budget
+from chalicelib.model.facts import VideoFacts
+from chalicelib.planning import copying
+from chalicelib.probing import inspect, video
 from infra import samples
-from tests.local import chunks_of, facts_of, run
+from testing.local import chunks_of, facts_of, run
 
 pytestmark = pytest.mark.media
 variants = pytest.mark.variants
@@ -139,7 +141,7 @@ def test_frames_of_an_mxf_that_are_reordered_are_shown_in_time(
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     # A copy would have the times of the container.
-    assert bool(remux.obstacle(facts, 0)) == ("2" in output or "3" in output)
+    assert bool(copying.obstacle(facts, 0)) == ("2" in output or "3" in output)
     result = run(path, tmp_path / "made", "transcode_720p")["transcode_720p"]
     assert shown(result.path) == pytest.approx([number / 25 for number in range(50)], abs=0.001)
     assert numbers(result.path) == list(range(50))
@@ -154,7 +156,7 @@ def test_a_raw_stream_that_is_too_large_to_be_counted_is_refused_before_it_is_re
 ) -> None:
     path = tmp_path / "raw.m2v"
     made(path, *MPEG2)
-    size = probe.COUNT_BYTES + 1
+    size = video.COUNT_BYTES + 1
     os.truncate(path, size)  # with a hole
     fetched = 0
 
@@ -166,7 +168,7 @@ def test_a_raw_stream_that_is_too_large_to_be_counted_is_refused_before_it_is_re
             return file.read(length)
 
     with pytest.raises(JobError, match=f"has {size} bytes; at most {size - 1}") as refusal:
-        intake.inspect(read, size, works.Budget(lambda: 20.0, 2 * 1024**3))
+        inspect.inspect(read, size, Budget(lambda: 20.0, 2 * 1024**3))
     assert refusal.value.code == "source_too_large"
     assert fetched < size // 4
 
@@ -206,6 +208,6 @@ def test_too_many_streams_are_too_many_beside_what_is_attached(tmp_path: Path) -
     with (
         path.open("rb") as file,
         pytest.raises(JobError, match="1 streams; at most 0"),
-        probe.opened(file, "matroska", path.stat().st_size, 0),
+        video.opened(file, "matroska", path.stat().st_size, 0),
     ):
         pass

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.openapi import document
+from chalicelib.api.openapi import document
 from testing.contract import clients, made_up
 from testing.contract.serving import served
 

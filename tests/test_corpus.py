@@ -31,7 +31,7 @@ from corpus.sending import Ran
 from corpus.sound import check_sound
 from infra import samples
 from infra.samples import run_ffmpeg
-from tests.conftest import CORPUS
+from testing.prepared import CORPUS
 
 pytestmark = pytest.mark.media
 

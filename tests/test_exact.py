@@ -14,28 +14,30 @@ import msgspec
 import numpy
 import pytest
 
-from chalicelib import excerpt, remux, renditions, works
 from chalicelib.errors import JobError
-from chalicelib.media import Coded, Cut, Index, VideoFacts
-from chalicelib.mp4 import Fragment
-from chalicelib.plan import Chunk, Command, Exact, Excerpt, Plan, Run, RunUp
-from chalicelib.planning import make_plan
-from chalicelib.preamble import preamble
-from chalicelib.steps import find_steps
+from chalicelib.formats import mp4_excerpt
+from chalicelib.formats.mp4 import Fragment
+from chalicelib.formats.preamble import preamble
+from chalicelib.invocation import Budget
+from chalicelib.model.facts import Coded, Cut, Index, VideoFacts
+from chalicelib.model.plan import Chunk, Command, Exact, Excerpt, Plan, Run, RunUp
+from chalicelib.operations import find_steps
+from chalicelib.planning import copying, renditions
+from chalicelib.planning.planner import make_plan
+from chalicelib.tasks import encoding
 from infra import samples
-from testing import exactness
-from tests import fuzz_chunks
-from tests.clips import clip
-from tests.conftest import CORPUS
-from tests.fuzz_chunks import shortest_chunks
-from tests.local import Result, carry_out, copy_of, facts_of
+from testing import exactness, fuzz_chunks
+from testing.clips import clip
+from testing.fuzz_chunks import shortest_chunks
+from testing.local import Result, carry_out, copy_of, facts_of
+from testing.prepared import CORPUS
 from tests.test_chunks import columns
 from tests.test_plan import FILM
 
 pytestmark = [pytest.mark.media, pytest.mark.usefixtures("short_chunks")]
 
 
-BUDGET = works.Budget(lambda: 600.0, 4 * 1024**3)
+BUDGET = Budget(lambda: 600.0, 4 * 1024**3)
 
 
 class Film:
@@ -45,12 +47,12 @@ class Film:
         facts = facts_of(path)
         assert isinstance(facts, VideoFacts)
         self._whole = path, msgspec.structs.replace(facts, index=None)
-        if facts.index is None and not remux.obstacle(facts, 0) and facts.unindexed:
+        if facts.index is None and not copying.obstacle(facts, 0) and facts.unindexed:
             try:
                 _, copied, path = copy_of(path, folder / "copy")
             except JobError as error:
                 pytest.skip(f"as a whole: {error.detail}")
-            facts = remux.as_copied(facts, copied)
+            facts = copying.as_copied(facts, copied)
         if facts.index is None:
             pytest.skip(f"as a whole: {facts.uncut}")
         self._chunked = path, facts
@@ -416,14 +418,14 @@ def test_what_comes_before_a_sample_lies_before_it_where_parts_stay_in_order(
     assert facts.index is not None
     source = bytes(range(100))
     begins, sizes = numpy.array([0, 50, 20, 40]), numpy.array([9, 5, 20, 6])
-    packed = excerpt.pack(numpy.arange(4), begins, sizes, numpy.array([0, 1]))
+    packed = mp4_excerpt.pack(numpy.arange(4), begins, sizes, numpy.array([0, 1]))
     coded = Coded(*packed, facts.index.pictures.track, preamble=b"preamble")
     target = tmp_path / "excerpt.mp4"
     for first, said in ((0, b""), (1, b""), (2, b"preamble")):
         wanted = Excerpt((first, 4), int(begins[first]), (0, 60))
-        samples_of = excerpt.samples_of("job", coded)
-        rows = coded.rows[slice(*excerpt.rows_of(coded, wanted))]
-        made = excerpt.make(samples_of, wanted, rows)
+        samples_of = mp4_excerpt.samples_of("job", coded)
+        rows = coded.rows[slice(*mp4_excerpt.rows_of(coded, wanted))]
+        made = mp4_excerpt.make(samples_of, wanted, rows)
         assert made.parts == sorted(made.parts)  # they are read by one request
         content = made.head + b"".join(source[begin:end] for begin, end in made.parts)
         target.write_bytes(content)
@@ -543,14 +545,14 @@ def test_of_several_runs_the_last_that_has_its_frames_counts(
     chunk = Chunk("720p", Run(), "video_", 0, 4.0, exact=exact)
     script = iter(runs)
 
-    def made(args: Command, excerpt: Excerpt | None) -> works._Encoded:
+    def made(args: Command, excerpt: Excerpt | None) -> encoding._Encoded:
         times, errors = next(script)
         if isinstance(times, str):
             raise JobError(times, "It is scripted.")
         count = len(times)
         fragment = Fragment(0, 0, (1,) * count, times, (20,) * count, (True,) * count)
-        return works._Encoded(mmap.mmap(-1, 1), b"", [fragment], errors)
+        return encoding._Encoded(mmap.mmap(-1, 1), b"", [fragment], errors)
 
-    found = works._encoded(chunk, (), made)
+    found = encoding._encoded(chunk, (), made)
     assert (found.fragments[0].times, found.faults) == (frames, faults)
     assert next(script, None) is None

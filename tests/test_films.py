@@ -11,14 +11,16 @@ import numpy
 import pytest
 from PIL import Image
 
-from chalicelib import remux, works
 from chalicelib.errors import JobError
-from chalicelib.media import VideoFacts
-from chalicelib.planning import make_plan
+from chalicelib.invocation import Budget
+from chalicelib.model.facts import VideoFacts
+from chalicelib.operations import find_steps
+from chalicelib.planning import copying
+from chalicelib.planning.planner import make_plan
 from chalicelib.settings import settings
-from chalicelib.steps import find_steps
+from chalicelib.tasks import encoding
 from infra.samples import run_ffmpeg
-from tests.local import carry_out, copy_of, facts_of, run
+from testing.local import carry_out, copy_of, facts_of, run
 
 pytestmark = pytest.mark.media
 variants = pytest.mark.variants
@@ -285,9 +287,9 @@ def test_chunks_of_a_film_that_changes_are_the_film(tmp_path: Path, name: str) -
     path = tmp_path / name
     join(path, first, second, as_bytes=False)  # no packet is missing, or nothing is copied
     facts, copied, copy = copy_of(path, tmp_path / "copy")
-    assert remux.difference(facts, copied) == ""
+    assert copying.difference(facts, copied) == ""
     steps = find_steps(["watermark"], JobError)
-    as_chunks = make_plan("job", name, remux.as_copied(facts, copied), steps)
+    as_chunks = make_plan("job", name, copying.as_copied(facts, copied), steps)
     assert as_chunks.sizes()["watermark"] > 2
     whole = carry_out(make_plan("job", name, facts, steps), path, tmp_path / "whole")["watermark"]
     parts = carry_out(as_chunks, copy, tmp_path / "chunks")["watermark"]
@@ -734,7 +736,7 @@ def test_what_is_transparent_in_a_film_does_not_show(tmp_path: Path, name: str) 
 
 def test_a_film_that_is_transparent_is_not_copied() -> None:
     facts = VideoFacts("matroska", 160, 96, 60.0, 1500, "25", 16000, 0, None, alpha=True)
-    as_vp9 = remux.obstacle(facts.__replace__(video_codec="vp9"), 10**6)
+    as_vp9 = copying.obstacle(facts.__replace__(video_codec="vp9"), 10**6)
     assert "transparent" in as_vp9
 
 
@@ -794,8 +796,8 @@ def test_a_poster_that_is_there_is_kept_when_a_later_look_takes_too_long(tmp_pat
         *_H264, "-g", "10", str(path),
     )  # fmt: skip
     # For FFmpeg and for what it has found; then for what is there alone.
-    left = iter([60.0, 60.0, *[works._DRAWING_SECONDS] * 99])
-    budget = works.Budget(lambda: next(left), 4 * 1024**3)
+    left = iter([60.0, 60.0, *[encoding._DRAWING_SECONDS] * 99])
+    budget = Budget(lambda: next(left), 4 * 1024**3)
     plan = make_plan("job", path.name, facts_of(path), find_steps(["thumbnail"], JobError))
     results = carry_out(plan, path, tmp_path / "made", budget_of=lambda _: budget)
     assert results["thumbnail"].path.exists()

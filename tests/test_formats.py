@@ -16,14 +16,18 @@ import boto3
 import msgspec
 import pytest
 
-from chalicelib import aftercare, api, excerpt, jobs, ledger
+from chalicelib.api import calls
+from chalicelib.api.views import JobView
 from chalicelib.errors import NotFound
-from chalicelib.plan import ENCODER, FORMAT, GENERATION, Parts, Plan, Source, work_folder
-from chalicelib.rows import SUCCESS, Ended, Job, Output, Row, StepState
+from chalicelib.formats import mp4_excerpt
+from chalicelib.jobs import sweep
+from chalicelib.model.job import SUCCESS, Output, StepState
+from chalicelib.model.plan import ENCODER, FORMAT, GENERATION, Parts, Plan, Source, work_folder
 from chalicelib.settings import settings
-from chalicelib.views import JobView
+from chalicelib.store import ledger, plans
+from chalicelib.store.table import Ended, Job, Row
 from infra.samples import film
-from tests.pump import deliver, drain, drop, take
+from testing.pump import deliver, drain, drop, take
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -31,7 +35,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 def test_what_tasks_hand_to_each_other_has_the_shapes_of_this_format() -> None:
     """If this fails, count plan.FORMAT up, and write the new digest here."""
     shapes = [msgspec.json.schema(shape) for shape in (Plan, Parts, Source, StepState)]
-    written = json.dumps([*shapes, excerpt.KINDS], sort_keys=True).encode()
+    written = json.dumps([*shapes, mp4_excerpt.KINDS], sort_keys=True).encode()
     assert (FORMAT, hashlib.sha256(written).hexdigest()[:16]) == (3, "2655cdf0475dae54")
 
 
@@ -73,7 +77,7 @@ def restore(name: str, source: bytes) -> tuple[str, dict[str, list[str]]]:
 
 
 def job_of(job_id: str) -> JobView:
-    return api.get_job("-", job_id, "https://x/api")
+    return calls.get_job("-", job_id, "https://x/api")
 
 
 def keys(prefix: str) -> set[str]:
@@ -151,13 +155,13 @@ def look_now(job_id: str) -> None:
     row = ledger.get_job(job_id)
     assert row is not None
     row.update([Job.due_at.set(int(time.time()) - 1)])
-    aftercare.sweep(lambda: 20.0)
+    sweep.sweep(lambda: 20.0)
 
 
 def started(source: bytes, pipeline: str) -> tuple[str, list[str]]:
     """A job of ours, and the messages of its parts."""
     deliver("intake", drop("formats.mp4", source, pipeline=pipeline))
-    (job,) = api.list_jobs("-", {"key": "formats.mp4"}, "https://x/api").jobs
+    (job,) = calls.list_jobs("-", {"key": "formats.mp4"}, "https://x/api").jobs
     return job.id, take("encode")
 
 
@@ -226,7 +230,7 @@ def test_a_step_that_ends_while_its_job_is_planned_again_has_it_planned_anew(
     begun_by_another_version(job_id, "99-ffmpeg-10.0")
     assert deliver("encode", *ours) == ours
     (start,) = take("intake")
-    store = jobs.store_plan
+    store = plans.store_plan
 
     def meanwhile(job: Job, etag: str, plan: Plan) -> Plan:
         done = StepState(
@@ -235,7 +239,7 @@ def test_a_step_that_ends_while_its_job_is_planned_again_has_it_planned_anew(
         ledger.end_step(job_id, "thumbnail", done, generation="99-ffmpeg-10.0")
         return store(job, etag, plan)
 
-    monkeypatch.setattr(jobs, "store_plan", meanwhile)
+    monkeypatch.setattr(plans, "store_plan", meanwhile)
     assert deliver("intake", start) == [start]
     assert deliver("intake", start) == []
     drain()
@@ -251,15 +255,15 @@ def test_a_list_that_grew_by_a_plan_that_was_left_is_not_there(source: bytes) ->
             assert deliver("encode", message) == []
     (output,) = job_of(job_id).outputs
     token = output.url.split("/hls/")[1].split("/")[0]
-    assert api.hls_file(job_id, token, "video.m3u8")
+    assert calls.hls_file(job_id, token, "video.m3u8")
     row = ledger.get_job(job_id)
     assert row is not None
     row.update([Job.generation.set("99-ffmpeg-10.0"), Job.started_by.set("99-ffmpeg-10.0")])
     with pytest.raises(NotFound):
-        api.hls_file(job_id, token, "video.m3u8")
+        calls.hls_file(job_id, token, "video.m3u8")
     deliver("intake", json.dumps({"job_id": job_id}))
     with pytest.raises(NotFound):
-        api.hls_file(job_id, token, "video.m3u8")
+        calls.hls_file(job_id, token, "video.m3u8")
 
 
 @pytest.mark.media
@@ -280,7 +284,7 @@ def test_a_film_that_is_copied_first_is_copied_again(tmp_path: Path) -> None:
     deliver("intake", drop("a.mkv", (tmp_path / "a.mkv").read_bytes(), pipeline="transcode_720p"))
     for queue in ("encode", "intake"):  # the copy, the plan
         assert deliver(queue, *take(queue)) == []
-    (job,) = api.list_jobs("-", {}, "https://x/api").jobs
+    (job,) = calls.list_jobs("-", {}, "https://x/api").jobs
     assert job.status == "STARTED"
     begun_by_another_version(job.id, "99-ffmpeg-10.0")
     waiting = take("encode")
@@ -294,7 +298,7 @@ def test_a_film_that_is_copied_first_is_copied_again(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("cloud")
 def test_a_start_that_says_more_than_this_version_knows_is_a_start(source: bytes) -> None:
     drop("formats.mp4", source)
-    job_id = api.from_key("-", api.FromKeyRequest("formats.mp4", ["thumbnail"]), None).job_id
+    job_id = calls.from_key("-", calls.FromKeyRequest("formats.mp4", ["thumbnail"]), None).job_id
     (start,) = take("intake")
     assert deliver("intake", json.dumps(json.loads(start) | {"and": "more"})) == []
     drain()
@@ -308,5 +312,5 @@ def test_plans_of_one_generation_are_not_those_of_another(source: bytes) -> None
     ours = Job("job#j", Job.SK, status="STARTED", started_by=GENERATION)
     theirs = Job("job#j", Job.SK, status="STARTED", started_by="99-ffmpeg-10.0")
     for job in (ours, theirs):
-        assert jobs.store_plan(job, "e", plan) == plan
+        assert plans.store_plan(job, "e", plan) == plan
     assert keys("work/j/") == {f"work/j/{GENERATION}/{name}-e.json" for name in ("plan", "replan")}

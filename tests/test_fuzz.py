@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from chalicelib import child
+from chalicelib.engines import sandbox
 from chalicelib.errors import JobError, Transient
-from tests import fuzz
-from tests.conftest import CORPUS
+from testing import fuzz
+from testing.prepared import CORPUS
 
 pytestmark = [
     pytest.mark.media,
@@ -62,7 +62,7 @@ def ramble() -> None:
 
 def crash() -> None:
     error = ZeroDivisionError()
-    child.call("tests.decoders:fail", error, returns=bytes, seconds=5, memory_bytes=2**31)
+    sandbox.call("testing.decoders:fail", error, returns=bytes, seconds=5, memory_bytes=2**31)
 
 
 def test_what_is_a_refusal_and_what_a_defect() -> None:

@@ -16,24 +16,16 @@ import msgspec
 import pytest
 from moto import mock_aws
 
-from chalicelib import ledger
-from chalicelib.ledger import Claim, Claimed
-from chalicelib.queues import QUEUES
-from chalicelib.rows import (
-    FAILURE,
-    PENDING,
-    STARTED,
-    STATUSES,
-    SUCCESS,
-    Job,
-    Output,
-    StepState,
-    TaskRow,
-)
+from chalicelib.model.job import FAILURE, PENDING, STARTED, STATUSES, SUCCESS, Output, StepState
+from chalicelib.model.usage import Used, total
 from chalicelib.settings import settings
-from chalicelib.usage import Used, meter, total
-from tests.cloud import make_table
-from tests.local import FREE, a_plan
+from chalicelib.store import ledger
+from chalicelib.store.ledger import Claim, Claimed
+from chalicelib.store.meter import meter
+from chalicelib.store.queues import QUEUES
+from chalicelib.store.table import Job, TaskRow
+from testing.cloud import make_table
+from testing.local import FREE, a_plan
 
 ON_A_CLOUD = "SLUICE_TEST_ENDPOINT_URL" in os.environ
 OUTPUT = Output("thumbnail", "outputs/x_thumb.jpg", 10, "image/jpeg", 5, 4)

@@ -14,13 +14,19 @@ import numpy
 import pytest
 from PIL import Image, ImageCms
 
-from chalicelib import api, languages, mp4, pictures, probe, renditions, works
+from chalicelib.api import calls
+from chalicelib.engines import pillow
 from chalicelib.errors import JobError
-from chalicelib.media import ImageFacts
-from chalicelib.plan import Made, Pictures, Thumbnail
+from chalicelib.formats import languages, mp4
+from chalicelib.invocation import Budget
+from chalicelib.model.facts import ImageFacts
+from chalicelib.model.mark import margin_of
+from chalicelib.model.plan import Made, Pictures, Thumbnail
+from chalicelib.probing import video
+from chalicelib.tasks import encoding
 from infra import samples
-from tests import attacks
-from tests.local import facts_of, heard, run
+from testing import attacks
+from testing.local import facts_of, heard, run
 
 pytestmark = pytest.mark.media
 Sample = Callable[[str], Path]
@@ -194,7 +200,7 @@ def test_the_largest_picture_fits_in_its_functions_memory(tmp_path: Path) -> Non
     work = Pictures("PNG", {"thumbnail": Thumbnail(512, "thumb.jpg")})
     (tmp_path / "out").mkdir()
     shutil.move(source, tmp_path / "source")
-    made = works.draw(work, tmp_path, works.Budget(lambda: 60.0, 1769 * 1024**2))
+    made = encoding.draw(work, tmp_path, Budget(lambda: 60.0, 1769 * 1024**2))
     assert made == {"thumbnail": Made("thumb.jpg", 512, 426)}
     assert near(opened(tmp_path / "out" / "thumb.jpg").getpixel((200, 200)), (255, 127, 127), 4)
 
@@ -204,10 +210,10 @@ def test_pixels_are_counted_as_they_are_shown(tmp_path: Path) -> None:
     samples.film(path, size="640x360", filters="setsar=60/1", seconds=0.2, sound=False)
     with (
         path.open("rb") as file,
-        probe.opened(file, "mov", path.stat().st_size, 64) as film,
+        video.opened(file, "mov", path.stat().st_size, 64) as film,
         pytest.raises(JobError, match="38400 × 360"),
     ):
-        probe.facts_of(film, 10_000_000)
+        video.facts_of(film, 10_000_000)
 
 
 def test_too_many_streams_are_refused(sample: Sample) -> None:
@@ -215,7 +221,7 @@ def test_too_many_streams_are_refused(sample: Sample) -> None:
     with (
         path.open("rb") as file,
         pytest.raises(JobError, match="2 streams; at most 1"),
-        probe.opened(file, "mov", path.stat().st_size, 1),
+        video.opened(file, "mov", path.stat().st_size, 1),
     ):
         pass
 
@@ -296,7 +302,7 @@ def test_a_mark_lies_within_what_is_long_or_small(tmp_path: Path, width: int, he
         seen = numpy.asarray(marked.convert("L")) > 100
         assert seen.any() or max(width, height) < 64
         # Coding blurs the edges by less than half a margin.
-        edge = round(renditions.margin_of(width, height) / 2)
+        edge = round(margin_of(width, height) / 2)
         seen[edge : height - edge, edge : width - edge] = False
         assert not seen.any()
 
@@ -343,7 +349,7 @@ def test_mp4_and_hls_hold_every_frame_at_its_time(
     assert abs(drift).max() < 0.001
     hls = decode(results["hls_720p"].path)
     for file in results["hls_720p"].path.parent.iterdir():
-        assert api.HLS_FILE.fullmatch(file.name)
+        assert calls.HLS_FILE.fullmatch(file.name)
     assert hls.frames == film.frames
     assert numpy.allclose(
         numpy.subtract(hls.times, hls.times[0]),
@@ -552,7 +558,7 @@ def test_too_many_pixels_are_refused_before_any_is_decoded(tmp_path: Path) -> No
     path = tmp_path / "bomb.png"
     Image.new("1", (20_000, 20_000)).save(path)
     with path.open("rb") as file, pytest.raises(JobError, match="20000 × 20000"):
-        pictures.probe_image(file, "PNG", max_pixels=10**8)
+        pillow.probe_image(file, "PNG", max_pixels=10**8)
 
 
 def test_more_frames_than_a_file_has_room_for_are_not_listed(tmp_path: Path) -> None:
@@ -568,6 +574,6 @@ def test_more_frames_than_a_file_has_room_for_are_not_listed(tmp_path: Path) -> 
 def test_a_length_that_lies_is_not_said_to_be_a_large_film(tmp_path: Path) -> None:
     path = tmp_path / "licence.mov"
     path.write_bytes(attacks.movie(more=attacks.box(b"pssh", bytes(20), b"http")))
-    budget = works.Budget(lambda: 20.0, 1600 * 1024**2)
+    budget = Budget(lambda: 20.0, 1600 * 1024**2)
     with pytest.raises(JobError, match=r"asks for more memory .* damaged, or too large\.$"):
         facts_of(path, budget)

@@ -14,11 +14,12 @@ import pytest
 from botocore.client import BaseClient
 
 import app
-from chalicelib import intake, ledger
+from chalicelib.jobs import intake
 from chalicelib.settings import settings
-from tests import owners
-from tests.owners import Answer, Ask, Call, Things
-from tests.pump import Context, deliver, drop
+from chalicelib.store import ledger
+from testing import owners
+from testing.owners import Answer, Ask, Call, Things
+from testing.pump import Context, deliver, drop
 
 pytestmark = pytest.mark.usefixtures("cloud")
 

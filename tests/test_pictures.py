@@ -13,17 +13,21 @@ import numpy
 import pytest
 from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
 
-from chalicelib import jpegs, pictures, works
+from chalicelib.engines import pillow
 from chalicelib.errors import JobError
-from chalicelib.media import ImageFacts
-from chalicelib.plan import Made, Mark, Pictures, Watermark
+from chalicelib.formats import jpegs
+from chalicelib.invocation import Budget
+from chalicelib.model.facts import ImageFacts
+from chalicelib.model.mark import Mark
+from chalicelib.model.plan import Made, Pictures, Watermark
+from chalicelib.tasks import encoding
 from infra import samples
 from infra.samples import run_ffmpeg
-from tests import stills
-from tests.attacks import png_chunk
-from tests.conftest import CORPUS
-from tests.local import Result, facts_of, run
-from tests.stills import FIELDS, SIZE, chart, cicp, fields, heif, hevc, nclx, page, png, tiff
+from testing import stills
+from testing.attacks import png_chunk
+from testing.local import Result, facts_of, run
+from testing.prepared import CORPUS
+from testing.stills import FIELDS, SIZE, chart, cicp, fields, heif, hevc, nclx, page, png, tiff
 
 pytestmark = pytest.mark.media
 variants = pytest.mark.variants
@@ -420,8 +424,8 @@ def test_a_large_jpeg_without_its_end_is_decoded_in_the_memory_of_two(tmp_path: 
         "JPEG",
         {"watermark": Watermark(Mark("watermark.png", "bottom_right", 0.2, 0.8), "mark.jpg")},
     )
-    budget = works.Budget(lambda: 60.0, 960 * 1024**2)
-    made = works.draw(work, tmp_path, budget)["watermark"]
+    budget = Budget(lambda: 60.0, 960 * 1024**2)
+    made = encoding.draw(work, tmp_path, budget)["watermark"]
     assert isinstance(made, Made)
     assert "lacks its end" in made.warning
 
@@ -784,7 +788,7 @@ def test_a_coloured_mark_does_not_smear_on_a_photograph(
         ImageDraw.Draw(mark).rectangle((x, 0, x + 1, 31), fill=ink)
     mark.save(tmp_path / "mark.png")
     work = Pictures("JPEG", {"marked": Watermark(Mark("mark.png", "center", 0.3, 1.0), "out.jpg")})
-    pictures.draw(path, work, tmp_path, tmp_path)
+    pillow.draw(path, work, tmp_path, tmp_path)
     assert sampling(tmp_path / "out.jpg") == wanted
 
 
@@ -867,8 +871,8 @@ def test_texts_of_a_png_are_not_what_pillow_notes_of_it(tmp_path: Path) -> None:
     path = tmp_path / "texts.png"
     Image.new("RGB", (16, 16), (200, 60, 50)).save(path, pnginfo=texts)
     with path.open("rb") as file:
-        image = pictures._open(file, "PNG")
-        decoded, warning = pictures._decoded(image, file)
+        image = pillow._open(file, "PNG")
+        decoded, warning = pillow._decoded(image, file)
     assert (decoded.getpixel((8, 8)), warning) == ((200, 60, 50), "")
 
 

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,34 +29,30 @@ from hishel.httpx import CacheTransport
 from PIL import Image
 
 from app import app
-from chalicelib import (
-    aftercare,
-    api,
-    aws,
-    files,
-    handlers,
-    intake,
-    jobs,
-    ledger,
-    mp4,
-    planning,
-    queues,
-    renditions,
-)
-from chalicelib.api import FromKeyRequest, PresignRequest
+from chalicelib import errors
+from chalicelib.api import calls
+from chalicelib.api.calls import FromKeyRequest, PresignRequest
+from chalicelib.api.views import JobView
 from chalicelib.errors import JobError, TimedOut, defect
-from chalicelib.ledger import Claim
-from chalicelib.media import Facts
-from chalicelib.plan import GENERATION, Plan, Source, work_folder
-from chalicelib.queues import StartMessage
-from chalicelib.rows import FAILURE, STARTED, SUCCESS, Job, Output, Row, StepState, TaskRow
+from chalicelib.formats import mp4
+from chalicelib.invocation import Invocation
+from chalicelib.jobs import consumer, intake, lifecycle
+from chalicelib.jobs import sweep as sweeping
+from chalicelib.model.facts import Facts
+from chalicelib.model.job import FAILURE, STARTED, SUCCESS, Output, StepState, failure
+from chalicelib.model.plan import GENERATION, Plan, Source, work_folder
+from chalicelib.operations import find_steps
+from chalicelib.planning import planner, renditions
+from chalicelib.probing import inspect
 from chalicelib.settings import queue_url, settings
-from chalicelib.steps import find_steps
-from chalicelib.views import JobView
-from chalicelib.watch import logger
+from chalicelib.store import clients, ledger, objects, plans, queues
+from chalicelib.store.ledger import Claim
+from chalicelib.store.queues import StartMessage
+from chalicelib.store.table import Job, Row, TaskRow
+from chalicelib.telemetry import logger
 from infra.samples import film
-from tests.local import FREE, a_plan, facts_of
-from tests.pump import Context, deliver, drain, drop, event_of, record_of, take
+from testing.local import FREE, a_plan, facts_of
+from testing.pump import Context, deliver, drain, drop, event_of, record_of, take
 
 pytestmark = [pytest.mark.usefixtures("cloud"), pytest.mark.media]
 Sample = Callable[[str], Path]
@@ -64,7 +61,7 @@ Sample = Callable[[str], Path]
 def only_job(key: str | None = None) -> JobView:
     """The one job there is, as the API shows it."""
     parameters = {"key": key} if key else {}
-    (job,) = api.list_jobs("-", parameters, "https://x/api").jobs
+    (job,) = calls.list_jobs("-", parameters, "https://x/api").jobs
     return job
 
 
@@ -130,11 +127,11 @@ def test_hls_plays_and_grows_before_it_is_complete(tmp_path: Path) -> None:
     _, _, job_id, _, token, name = urlsplit(output.url).path.rsplit("/", 5)
 
     def read(file: str) -> str:
-        found = api.hls_file(job_id, token, file).found
+        found = calls.hls_file(job_id, token, file).found
         return found.decode() if isinstance(found, bytes) else found
 
     def kept(file: str) -> int:
-        return api.hls_file(job_id, token, file).kept_seconds
+        return calls.hls_file(job_id, token, file).kept_seconds
 
     provisional = read(name)
     assert 'CODECS="avc1.' in provisional
@@ -205,7 +202,7 @@ def test_a_playlist_is_there_at_the_moment_when_its_job_ends(tmp_path: Path) -> 
     for first in ("720p.0", "sound.0"):
         deliver("encode", messages.pop(first))
     _, _, job_id, _, token, _ = urlsplit(only_job().outputs[0].url).path.rsplit("/", 5)
-    events = aws.s3().meta.events
+    events = clients.s3().meta.events
 
     def ends(**_: object) -> None:
         """Right after it was looked for in vain."""
@@ -215,7 +212,7 @@ def test_a_playlist_is_there_at_the_moment_when_its_job_ends(tmp_path: Path) -> 
         drain()
 
     events.register("after-call.s3.GetObject", ends)
-    found = api.hls_file(job_id, token, "video.m3u8").found
+    found = calls.hls_file(job_id, token, "video.m3u8").found
     assert only_job().status == SUCCESS
     assert isinstance(found, bytes)
     assert found.endswith(b"#EXT-X-ENDLIST\n")
@@ -233,16 +230,16 @@ def test_metadata_of_a_drop_chooses_the_pipeline(sample: Sample) -> None:
 
 
 def test_an_upload_without_a_pipeline_waits_for_from_key(sample: Sample) -> None:
-    upload = api.presign("-", PresignRequest("a.jpg", "image/jpeg"))
+    upload = calls.presign("-", PresignRequest("a.jpg", "image/jpeg"))
     deliver("intake", drop(upload.key, sample("photo.jpg").read_bytes()))
-    assert api.list_jobs("-", {}, "https://x/api").jobs == []
-    api.from_key("-", FromKeyRequest(upload.key, ["thumbnail"]), None)
+    assert calls.list_jobs("-", {}, "https://x/api").jobs == []
+    calls.from_key("-", FromKeyRequest(upload.key, ["thumbnail"]), None)
     drain()
     assert only_job().status == SUCCESS
 
 
 def test_an_upload_with_a_pipeline_starts_by_itself(sample: Sample) -> None:
-    upload = api.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
+    upload = calls.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
     deliver("intake", drop(upload.key, sample("photo.jpg").read_bytes()))
     drain()
     job = only_job()
@@ -254,7 +251,7 @@ def test_what_is_no_upload_makes_no_job() -> None:
     marker = drop("folder/", b"")
     removed = event_of("gone.jpg", size=0, etag="", name="ObjectRemoved:Delete")
     assert deliver("intake", test_event, marker, removed) == []
-    assert api.list_jobs("-", {}, "https://x/api").jobs == []
+    assert calls.list_jobs("-", {}, "https://x/api").jobs == []
 
 
 @pytest.mark.parametrize(
@@ -264,7 +261,7 @@ def test_what_is_no_upload_makes_no_job() -> None:
 def test_every_way_of_creating_an_object_counts(sample: Sample, name: str) -> None:
     body = sample("tiny.png").read_bytes()
     drop("a.png", body)
-    etag = files.find_original("a.png").etag  # type: ignore[union-attr]
+    etag = objects.find_original("a.png").etag  # type: ignore[union-attr]
     deliver("intake", event_of("a.png", size=len(body), etag=etag, name=name))
     drain()
     assert only_job().status == SUCCESS
@@ -287,7 +284,7 @@ def test_an_event_is_one_job_whatever_became_of_its_object(sample: Sample, chang
     event = drop("a.png", body)
     deliver("intake", event)
     drain()
-    (first,) = api.list_jobs("-", {}, "https://x/api").jobs
+    (first,) = calls.list_jobs("-", {}, "https://x/api").jobs
     if change == "deleted":
         boto3.client("s3").delete_object(Bucket=settings().upload_bucket, Key="a.png")
     elif change == "overwritten":
@@ -297,7 +294,7 @@ def test_an_event_is_one_job_whatever_became_of_its_object(sample: Sample, chang
     assert deliver("intake", event) == []
     assert deliver("dead_letters", event) == []
     drain()
-    assert [job.id for job in api.list_jobs("-", {}, "https://x/api").jobs] == [first.id]
+    assert [job.id for job in calls.list_jobs("-", {}, "https://x/api").jobs] == [first.id]
 
 
 def test_a_drop_that_may_not_be_read_is_a_job_that_says_so(sample: Sample) -> None:
@@ -308,7 +305,7 @@ def test_a_drop_that_may_not_be_read_is_a_job_that_says_so(sample: Sample) -> No
         raw = type("Raw", (io.BytesIO,), {"stream": lambda self, **_: iter([self.read()])})(body)
         return AWSResponse("https://a", 403, HTTPHeaders(), raw)
 
-    events: Any = aws.s3().meta.events  # its stub knows no handler that answers
+    events: Any = clients.s3().meta.events  # its stub knows no handler that answers
     events.register_first("before-send.s3.GetObject", refuse)
     assert deliver("intake", event) == []
     assert only_job().error_code == "source_missing"
@@ -345,13 +342,13 @@ def test_the_same_key_dropped_again_is_another_job(sample: Sample) -> None:
     for _ in range(2):
         deliver("intake", drop("a.png", body))
         drain()
-    found = api.list_jobs("-", {"key": "a.png"}, "https://x/api").jobs
+    found = calls.list_jobs("-", {"key": "a.png"}, "https://x/api").jobs
     assert [job.status for job in found] == [SUCCESS, SUCCESS]
     assert len(outputs()) == 4
 
 
 def test_an_upload_starts_its_job_once_however_often_its_bytes_are_put(sample: Sample) -> None:
-    upload = api.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
+    upload = calls.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
     body = sample("tiny.png").read_bytes()
     events = [drop(upload.key, body) for _ in range(3)]
     sent = []
@@ -365,7 +362,7 @@ def test_an_upload_starts_its_job_once_however_often_its_bytes_are_put(sample: S
 
 
 def test_what_is_put_where_something_was_put_before_starts_nothing(sample: Sample) -> None:
-    upload = api.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
+    upload = calls.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
     first = drop(upload.key, sample("photo.jpg").read_bytes())
     body = sample("tiny.png").read_bytes()
     second = drop(upload.key, body)
@@ -373,13 +370,13 @@ def test_what_is_put_where_something_was_put_before_starts_nothing(sample: Sampl
     assert intake.arrivals(intake.decode(second)) == []
     # Its first event is what starts it, with whatever is there by then.
     assert deliver("intake", first) == []
-    assert ledger.get_job(upload.job_id or "").etag == files.find_original(upload.key).etag  # type: ignore[union-attr]
+    assert ledger.get_job(upload.job_id or "").etag == objects.find_original(upload.key).etag  # type: ignore[union-attr]
 
 
 def test_of_many_calls_for_a_job_one_sends_its_messages(sample: Sample) -> None:
     drop("a.png", sample("tiny.png").read_bytes())
     for _ in range(4):
-        job_id = api.from_key("-", FromKeyRequest("a.png", ["thumbnail"]), None).job_id
+        job_id = calls.from_key("-", FromKeyRequest("a.png", ["thumbnail"]), None).job_id
     sent = []
     for number, start in enumerate(take("intake")):
         assert deliver("intake", start, first=number) == []
@@ -419,7 +416,7 @@ def overdue(job_id: str, **changes: int) -> Job:
 
 
 def sweep() -> None:
-    aftercare.sweep(lambda: 20.0)
+    sweeping.sweep(lambda: 20.0)
 
 
 def test_a_message_whose_task_somebody_has_comes_again_when_the_lease_ends(sample: Sample) -> None:
@@ -477,7 +474,7 @@ def test_an_intake_that_died_before_sending_is_finished_by_the_next(sample: Samp
 def test_an_intake_that_was_overtaken_leaves_what_is_sent_to_the_other_and_to_the_sweep(
     monkeypatch: pytest.MonkeyPatch, sample: Sample
 ) -> None:
-    planned = planning.make_plan
+    planned = planner.make_plan
 
     def overtaken(
         job_id: str, source_key: str, facts: Facts, steps: Any, copy: Any, **label: str
@@ -485,7 +482,7 @@ def test_an_intake_that_was_overtaken_leaves_what_is_sent_to_the_other_and_to_th
         other = planned(job_id, source_key, facts, find_steps(["watermark"], JobError), copy)
         row = ledger.get_job(job_id)
         assert row is not None
-        jobs.store_plan(row, "other", other)
+        plans.store_plan(row, "other", other)
         assert ledger.start_job(
             job_id, kind="image", duration=None, etag="other", plan=other, starter="m", charge=FREE
         )
@@ -646,12 +643,16 @@ def test_what_fails_while_the_world_is_asked_is_no_bug_of_ours() -> None:
             return defect(caught)
         raise AssertionError
 
-    assert raised("chalicelib.mp4", ValueError()) is not None
-    assert raised("chalicelib.files", ValueError()) is None
-    assert raised("chalicelib.mp4", OSError()) is None
-    assert raised("chalicelib.mp4", MemoryError()) is None
-    assert raised("chalicelib.works", RuntimeError("can't start new thread")) is None
+    assert raised("chalicelib.formats.mp4", ValueError()) is not None
+    assert raised("chalicelib.store.objects", ValueError()) is None
+    assert raised("chalicelib.formats.mp4", OSError()) is None
+    assert raised("chalicelib.formats.mp4", MemoryError()) is None
+    assert raised("chalicelib.tasks.encoding", RuntimeError("can't start new thread")) is None
     assert raised("botocore.client", KeyError("Body")) is None
+
+
+def test_what_computes_is_named_as_the_modules_are() -> None:
+    assert [name for name in errors._COMPUTING if find_spec(name) is None] == []
 
 
 def test_a_limit_by_the_clock_is_tried_once_more(sample: Sample) -> None:
@@ -687,7 +688,7 @@ def test_a_look_that_takes_too_long_is_taken_once_more(
     sample: Sample, monkeypatch: pytest.MonkeyPatch, slow: int, status: str
 ) -> None:
     looks = iter([True] * slow + [False])
-    look = intake.inspect_source
+    look = inspect.inspect_source
 
     def inspect_source(*args: Any) -> Any:
         if next(looks):
@@ -776,22 +777,22 @@ def test_of_two_plans_for_one_source_the_first_counts_and_another_source_has_its
     job_id = started(sample, "thumbnail")
     row = ledger.get_job(job_id)
     assert row is not None
-    kept = jobs.load_plan(row)
+    kept = plans.load_plan(row)
     other = Plan((), {})
-    assert jobs.store_plan(row, row.etag, other) == kept
-    assert jobs.store_plan(row, "another", other) == other
-    assert jobs.load_plan(row) == kept
+    assert plans.store_plan(row, row.etag, other) == kept
+    assert plans.store_plan(row, "another", other) == other
+    assert plans.load_plan(row) == kept
 
 
 def test_the_row_has_the_steps_of_the_plan_that_counts(sample: Sample) -> None:
     event = drop("photo.jpg", sample("photo.jpg").read_bytes(), pipeline="thumbnail")
     ((job_id, _),) = intake.arrivals(intake.decode(event))
-    etag = files.find_original("photo.jpg").etag  # type: ignore[union-attr]
+    etag = objects.find_original("photo.jpg").etag  # type: ignore[union-attr]
     facts = facts_of(sample("photo.jpg"))
-    stored = planning.make_plan(job_id, "photo.jpg", facts, find_steps(["watermark"], JobError))
+    stored = planner.make_plan(job_id, "photo.jpg", facts, find_steps(["watermark"], JobError))
     row = ledger.get_job(job_id)
     assert row is not None
-    jobs.store_plan(row, etag, stored)  # by an intake that died before it could start it
+    plans.store_plan(row, etag, stored)  # by an intake that died before it could start it
     deliver("intake", event)
     drain()
     assert (only_job().status, only_job().pipeline) == (SUCCESS, ["watermark"])
@@ -837,14 +838,14 @@ def test_pictures_that_met_their_death_with_another_are_not_given_up(sample: Sam
 def test_what_comes_for_the_first_time_goes_before_what_came_before() -> None:
     seen: list[str] = []
 
-    def handle(record: SQSRecord, _: handlers.Invocation) -> None:
+    def handle(record: SQSRecord, _: Invocation) -> None:
         seen.append(record.message_id)
 
     records = [
         record_of("thumbnail", number, "{}", receives)
         for number, receives in enumerate((3, 1, 2, 1))
     ]
-    handlers.consume({"Records": records}, Context(), "thumbnail", handle)
+    consumer.consume({"Records": records}, Context(), "thumbnail", handle)
     assert seen == ["1", "3", "2", "0"]
 
 
@@ -856,7 +857,7 @@ def test_of_a_batch_only_what_failed_comes_again(sample: Sample) -> None:
     job_id = json.loads(bodies[1])["job_id"]
     ledger.claim_task(job_id, "thumbnail", "somebody", 60)
     assert deliver("thumbnail", *bodies) == [bodies[1]]
-    statuses = {job.id: job.status for job in api.list_jobs("-", {}, "https://x/api").jobs}
+    statuses = {job.id: job.status for job in calls.list_jobs("-", {}, "https://x/api").jobs}
     assert statuses.pop(job_id) == STARTED
     assert list(statuses.values()) == [SUCCESS] * 2
 
@@ -868,12 +869,12 @@ def test_who_comes_late_in_a_batch_has_half_of_the_time_or_another_turn(
     context = Context(60)
     seen: list[str] = []
 
-    def handle(record: SQSRecord, _: handlers.Invocation) -> None:
+    def handle(record: SQSRecord, _: Invocation) -> None:
         seen.append(record.message_id)
         context.pass_time(20)
 
     records = [record_of("thumbnail", number, "{}", receives) for number in range(3)]
-    answer = handlers.consume({"Records": records}, context, "thumbnail", handle)
+    answer = consumer.consume({"Records": records}, context, "thumbnail", handle)
     assert seen == ["0", "1", "2"][:begun]
     late = [item["itemIdentifier"] for item in answer["batchItemFailures"]]
     assert late == ["0", "1", "2"][begun:]
@@ -901,7 +902,7 @@ def test_an_event_that_intake_never_survived_is_a_job_that_failed() -> None:
 
 
 def test_an_upload_that_never_comes_expires() -> None:
-    upload = api.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
+    upload = calls.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
     overdue(str(upload.job_id))
     sweep()
     assert only_job().status == "PENDING"
@@ -911,7 +912,7 @@ def test_an_upload_that_never_comes_expires() -> None:
 
 
 def test_an_upload_whose_event_is_lost_is_found(sample: Sample) -> None:
-    upload = api.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
+    upload = calls.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
     drop(upload.key, sample("photo.jpg").read_bytes())
     overdue(str(upload.job_id))
     sweep()
@@ -920,7 +921,7 @@ def test_an_upload_whose_event_is_lost_is_found(sample: Sample) -> None:
 
 
 def test_an_upload_that_came_and_waits_for_intake_has_not_expired(sample: Sample) -> None:
-    upload = api.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
+    upload = calls.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
     drop(upload.key, sample("photo.jpg").read_bytes())  # its event is far back in the queue
     stale = overdue(str(upload.job_id), deadline_at=1)
     sweep()
@@ -928,8 +929,8 @@ def test_an_upload_that_came_and_waits_for_intake_has_not_expired(sample: Sample
     sweep()
     assert len(take("intake")) == 1
     # Another sweep, which read the row before this one gave it more time.
-    jobs.fail(stale, JobError("upload_expired", "Too late."), overdue=True)
-    aftercare.look_at(time.monotonic() + 20, stale)
+    lifecycle.fail(stale, JobError("upload_expired", "Too late."), overdue=True)
+    sweeping.look_at(time.monotonic() + 20, stale)
     assert only_job().status == "PENDING"
     deliver("intake", json.dumps({"job_id": upload.job_id}))
     drain()
@@ -941,7 +942,7 @@ def test_one_row_that_cannot_be_looked_after_does_not_keep_the_sweep_from_others
     is_known: bool,
 ) -> None:
     uploads = [
-        api.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"])) for _ in range(3)
+        calls.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"])) for _ in range(3)
     ]
     odd, *others = sorted(str(upload.job_id) for upload in uploads)
     for job_id in (odd, *others):
@@ -978,7 +979,7 @@ def test_a_job_that_was_given_more_time_is_not_ended_by_a_sweep_that_read_it_bef
     job_id = started(sample, "thumbnail")
     stale = overdue(job_id, deadline_at=1)
     overdue(job_id).update([Job.deadline_at.set(int(time.time()) + 1000)])
-    aftercare.look_at(time.monotonic() + 20, stale)
+    sweeping.look_at(time.monotonic() + 20, stale)
     assert only_job().status == STARTED
 
 
@@ -1073,12 +1074,12 @@ def test_overdue_rows_are_worked_off_sweep_by_sweep(rows: int) -> None:
             )  # fmt: skip
     assert waiting() == rows
     for seconds in (1.0, 2.0, 4.0, 8.0, 16.0):  # it stops in time
-        aftercare.sweep(partial(float, seconds))
+        sweeping.sweep(partial(float, seconds))
         if waiting() < rows:
             break
     assert 0 < waiting() < rows
     while waiting():
-        aftercare.sweep(lambda: 30.0)
+        sweeping.sweep(lambda: 30.0)
     assert {row.status for row in Job.scan(attributes_to_get=["status", "row"])} == {FAILURE}
 
 
@@ -1115,14 +1116,14 @@ def test_a_row_that_cannot_be_shown_does_not_keep_a_page_from_the_others(
         UpdateExpression=change,
         ExpressionAttributeValues={":odd": {"N": "7"}},
     )
-    assert [job.id for job in api.list_jobs("-", {}, "https://x/api").jobs] == [good]
+    assert [job.id for job in calls.list_jobs("-", {}, "https://x/api").jobs] == [good]
 
 
 def test_the_progress_of_another_plan_is_not_shown(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
     ledger.write_progress(job_id, a_plan("transcode_720p"))  # too late: the job has its own
     ledger.advance(job_id, "720p.0", 50)
-    assert api.get_job("-", job_id, "https://x/api").progress == 0
+    assert calls.get_job("-", job_id, "https://x/api").progress == 0
     assert only_job().progress == 0
 
 
@@ -1133,38 +1134,38 @@ def test_a_drop_and_requests_for_it_are_one_job_however_its_steps_are_told(sampl
     event = drop("a.jpg", sample("photo.jpg").read_bytes())
     default = FromKeyRequest("a.jpg")
     spelt_out = FromKeyRequest("a.jpg", ["thumbnail", "watermark"])
-    first = api.from_key("-", spelt_out, None).job_id
+    first = calls.from_key("-", spelt_out, None).job_id
     deliver("intake", event)
     drain()
     for request in (default, spelt_out):
-        assert api.from_key("-", request, None).job_id == first
+        assert calls.from_key("-", request, None).job_id == first
     assert deliver("intake", event) == []
     assert only_job().id == first
-    other = api.from_key("-", FromKeyRequest("a.jpg", ["thumbnail"]), None).job_id
+    other = calls.from_key("-", FromKeyRequest("a.jpg", ["thumbnail"]), None).job_id
     assert other != first
 
 
 def test_an_upload_that_starts_by_itself_and_a_request_for_it_are_one_job(sample: Sample) -> None:
-    upload = api.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail", "watermark"]))
+    upload = calls.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail", "watermark"]))
     event = drop(upload.key, sample("photo.jpg").read_bytes())
-    assert api.from_key("-", FromKeyRequest(upload.key), None).job_id == upload.job_id
+    assert calls.from_key("-", FromKeyRequest(upload.key), None).job_id == upload.job_id
     deliver("intake", event)
     drain()
-    assert api.from_key("-", FromKeyRequest(upload.key), None).job_id == upload.job_id
+    assert calls.from_key("-", FromKeyRequest(upload.key), None).job_id == upload.job_id
     assert only_job().status == SUCCESS
-    other = api.from_key("-", FromKeyRequest(upload.key, ["thumbnail"]), None).job_id
+    other = calls.from_key("-", FromKeyRequest(upload.key, ["thumbnail"]), None).job_id
     assert other != upload.job_id
 
 
 def test_a_repeated_request_whose_first_died_before_it_was_sent_is_sent(sample: Sample) -> None:
     drop("a.jpg", sample("photo.jpg").read_bytes())
     request = FromKeyRequest("a.jpg", ["thumbnail"])
-    job_id = api.from_key("-", request, "once").job_id
+    job_id = calls.from_key("-", request, "once").job_id
     take("intake")  # as if it had never been sent
-    assert api.from_key("-", request, "once").job_id == job_id
+    assert calls.from_key("-", request, "once").job_id == job_id
     drain()
     assert only_job().status == SUCCESS
-    assert api.from_key("-", request, "once").job_id == job_id
+    assert calls.from_key("-", request, "once").job_id == job_id
     assert take("intake") == []
 
 
@@ -1172,7 +1173,7 @@ def test_a_new_idempotency_key_asks_for_a_new_job(sample: Sample) -> None:
     drop("a.jpg", sample("photo.jpg").read_bytes())
     request = FromKeyRequest("a.jpg", ["thumbnail"])
     ids = {
-        api.from_key("-", request, key).job_id for key in (None, "one", "two", None, "one", "two")
+        calls.from_key("-", request, key).job_id for key in (None, "one", "two", None, "one", "two")
     }
     assert len(ids) == 3
 
@@ -1192,7 +1193,7 @@ def log() -> Iterator[io.StringIO]:
 
 
 def test_a_line_names_a_job_once_it_is_sure_that_it_is_the_callers(log: io.StringIO) -> None:
-    upload = api.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
+    upload = calls.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
     assert upload.job_id
     with Client(app) as client:
         client.http.get(f"/jobs/{uuid.uuid4()}")
@@ -1329,7 +1330,7 @@ def test_everything_about_a_copy_arrives_twice(mkv: bytes) -> None:
 def test_a_film_that_cannot_be_copied_is_encoded_as_a_whole(mkv: bytes) -> None:
     job_id, _, body = copying(mkv)
     ledger.claim_task(job_id, "remux", "me", 60)
-    state = jobs.failure(JobError("copy_not_exact", "FFmpeg has doubts about its times."))
+    state = failure(JobError("copy_not_exact", "FFmpeg has doubts about its times."))
     ledger.fail_task(job_id, "remux", "me", state)
     assert deliver("encode", body) == []
     drain()
@@ -1345,7 +1346,7 @@ def test_a_copy_that_is_another_film_is_not_used(mkv: bytes, tmp_path: Path) -> 
         seconds=19,
         output=("-g", "20", "-video_track_timescale", "16000"),
     )
-    copy = files.publish_copy(tmp_path / "b.mp4", f"work/{job_id}/copy.mp4")
+    copy = objects.publish_copy(tmp_path / "b.mp4", f"work/{job_id}/copy.mp4")
     ledger.claim_task(job_id, "remux", "me", 60)
     ledger.finish_task(job_id, "remux", "me", copy)
     assert deliver("encode", body) == []
@@ -1356,7 +1357,7 @@ def test_a_copy_that_is_another_film_is_not_used(mkv: bytes, tmp_path: Path) -> 
 def test_a_copy_that_cannot_be_read_is_not_used(mkv: bytes, tmp_path: Path) -> None:
     job_id, _, body = copying(mkv)
     (tmp_path / "b.mp4").write_bytes(b"no film")
-    copy = files.publish_copy(tmp_path / "b.mp4", f"work/{job_id}/copy.mp4")
+    copy = objects.publish_copy(tmp_path / "b.mp4", f"work/{job_id}/copy.mp4")
     ledger.claim_task(job_id, "remux", "me", 60)
     ledger.finish_task(job_id, "remux", "me", copy)
     deliver("encode", body)
@@ -1373,7 +1374,7 @@ def test_a_look_at_a_copy_that_takes_too_long_is_taken_once_more(
     assert deliver("encode", body) == []
     (again,) = take("intake")
     took = iter([15, 12.5][:slow])
-    look = intake.inspect_source
+    look = inspect.inspect_source
 
     def inspect_source(source: Source, *args: Any) -> Any:
         if source.is_copy and (seconds := next(took, None)):

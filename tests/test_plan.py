@@ -7,11 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import remux
-from chalicelib.chunks import decoded_as_sound
 from chalicelib.errors import JobError, Unprocessable
-from chalicelib.filenames import stem
-from chalicelib.media import (
+from chalicelib.formats.cmaf import decoded_as_sound
+from chalicelib.model.facts import (
     Coded,
     Cut,
     ImageFacts,
@@ -21,11 +19,13 @@ from chalicelib.media import (
     fit_short_side,
     rhythm,
 )
-from chalicelib.packaging import shortfall
-from chalicelib.plan import Chunk, Command, Plan, Poster, Remux, Sound, work_folder
-from chalicelib.planning import make_plan
-from chalicelib.queues import QUEUES
-from chalicelib.steps import DEFAULT_PIPELINES, STEPS, find_steps
+from chalicelib.model.filenames import stem
+from chalicelib.model.plan import Chunk, Command, Plan, Poster, Remux, Sound, work_folder
+from chalicelib.operations import DEFAULT_PIPELINES, STEPS, find_steps
+from chalicelib.planning import copying
+from chalicelib.planning.planner import make_plan
+from chalicelib.store.queues import QUEUES
+from chalicelib.tasks.packaging import shortfall
 
 JOB = "d7b8f4bf-5809-4c62-97a4-c008686e881d"
 HEX = JOB.replace("-", "")
@@ -202,7 +202,7 @@ MKV = msgspec.structs.replace(
     unindexed=True,
 )
 GB = 1000**3
-WANTED = remux.wanted(MKV, find_steps(["thumbnail", "transcode_720p", "hls_720p"], JobError))
+WANTED = copying.wanted(MKV, find_steps(["thumbnail", "transcode_720p", "hls_720p"], JobError))
 
 
 @pytest.mark.parametrize(
@@ -220,12 +220,12 @@ def test_a_copy_is_made_where_it_makes_many_chunks(
     change: dict[str, float], worth_it: bool
 ) -> None:
     facts = msgspec.structs.replace(MKV, **change)
-    wanted = remux.wanted(facts, find_steps(["transcode_720p"], JobError))
-    assert remux.is_worth_it(facts, wanted) == worth_it
+    wanted = copying.wanted(facts, find_steps(["transcode_720p"], JobError))
+    assert copying.is_worth_it(facts, wanted) == worth_it
 
 
 def test_a_picture_of_a_film_is_not_worth_a_copy() -> None:
-    assert not remux.is_worth_it(MKV, remux.wanted(MKV, find_steps(["thumbnail"], JobError)))
+    assert not copying.is_worth_it(MKV, copying.wanted(MKV, find_steps(["thumbnail"], JobError)))
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_a_picture_of_a_film_is_not_worth_a_copy() -> None:
     ],
 )
 def test_what_cannot_be_copied_says_why(change: dict[str, Any], size: int, why: str) -> None:
-    said = remux.obstacle(msgspec.structs.replace(MKV, **change), size)
+    said = copying.obstacle(msgspec.structs.replace(MKV, **change), size)
     assert (why in said) if why else not said
 
 
@@ -266,29 +266,29 @@ def test_what_cannot_be_copied_says_why(change: dict[str, Any], size: int, why: 
 )
 def test_a_copy_that_differs_is_not_taken_for_the_film(change: dict[str, Any], why: str) -> None:
     copy = msgspec.structs.replace(MKV, demuxer="mov", index=INDEX)
-    said = remux.difference(MKV, msgspec.structs.replace(copy, **change))
+    said = copying.difference(MKV, msgspec.structs.replace(copy, **change))
     assert (why in said) if why else not said
 
 
 def test_a_copy_of_a_film_that_nobody_read_whole_is_compared_by_its_length() -> None:
     unread = msgspec.structs.replace(MKV, frames=None, rhythm="")
     copy = msgspec.structs.replace(MKV, index=INDEX, frames=2999)
-    assert remux.difference(unread, copy) == ""
-    assert remux.difference(unread, msgspec.structs.replace(copy, seconds=110.0))
+    assert copying.difference(unread, copy) == ""
+    assert copying.difference(unread, msgspec.structs.replace(copy, seconds=110.0))
 
 
 def test_what_is_read_from_a_copy_is_planned_as_the_film_that_it_is() -> None:
     copy = msgspec.structs.replace(
         MKV, demuxer="mov", index=INDEX, video_stream=0, audio_stream=None, frame_rate="24.9"
     )
-    facts = remux.as_copied(MKV, copy)
+    facts = copying.as_copied(MKV, copy)
     assert (facts.demuxer, facts.index, facts.audio_stream) == ("mov", INDEX, None)
     assert (facts.frame_rate, facts.seconds) == (MKV.frame_rate, MKV.seconds)
 
 
 def test_the_copy_has_the_streams_that_are_used() -> None:
     chosen = msgspec.structs.replace(MKV, video_stream=2, audio_stream=5)
-    (task,) = remux.copying(JOB, "abc", chosen).tasks
+    (task,) = copying.copying(JOB, "abc", chosen).tasks
     assert isinstance(task.work, Remux)
     text = " ".join(task.work.args)
     assert "-f matroska -protocol_whitelist file -i source -map 0:2 -map 0:5 -c copy" in text
@@ -304,10 +304,10 @@ def test_only_what_surely_takes_too_long_as_a_whole_is_refused() -> None:
         facts = msgspec.structs.replace(MKV, seconds=hours * 3600)
         if refused:
             with pytest.raises(JobError, match=r"encoded as a whole.*21600 s"):
-                remux.check_length(facts, WANTED)
+                copying.check_length(facts, WANTED)
         else:
-            remux.check_length(facts, WANTED)
-        remux.check_length(msgspec.structs.replace(facts, index=INDEX), WANTED)
+            copying.check_length(facts, WANTED)
+        copying.check_length(msgspec.structs.replace(facts, index=INDEX), WANTED)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 30])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.steps import DEFAULT_PIPELINES, STEPS
+from chalicelib.operations import DEFAULT_PIPELINES, STEPS
 from infra.paths import ROOT
 
 README = (ROOT / "README.md").read_text()

@@ -9,12 +9,12 @@ import av
 import numpy
 import pytest
 
-from chalicelib import remux
 from chalicelib.errors import JobError
-from chalicelib.planning import make_plan
-from chalicelib.steps import find_steps
+from chalicelib.operations import find_steps
+from chalicelib.planning import copying
+from chalicelib.planning.planner import make_plan
 from infra.samples import run_ffmpeg
-from tests.local import carry_out, copy_of, heard
+from testing.local import carry_out, copy_of, heard
 from tests.test_chunks import decoded
 
 pytestmark = [pytest.mark.media, pytest.mark.usefixtures("short_chunks")]
@@ -95,10 +95,10 @@ def test_chunks_of_a_copy_give_every_frame_and_sound_at_its_time(tmp_path: Path,
     film.make(path)
     facts, copied, copy = copy_of(path, tmp_path / "copy")
     assert facts.unindexed
-    assert remux.difference(facts, copied) == ""
+    assert copying.difference(facts, copied) == ""
     steps = find_steps(["transcode_720p"], JobError)
     as_whole = make_plan("job", name, facts, steps)
-    as_chunks = make_plan("job", name, remux.as_copied(facts, copied), steps)
+    as_chunks = make_plan("job", name, copying.as_copied(facts, copied), steps)
     assert as_chunks.sizes()["720p"] > 1
     whole = carry_out(as_whole, path, tmp_path / "whole")["transcode_720p"]
     parts = carry_out(as_chunks, copy, tmp_path / "chunks")["transcode_720p"]

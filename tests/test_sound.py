@@ -14,15 +14,17 @@ import msgspec
 import numpy
 import pytest
 
-from chalicelib import adts, index, probe, remux, renditions
 from chalicelib.errors import JobError
-from chalicelib.media import VideoFacts
-from chalicelib.plan import Plan, Sound
-from chalicelib.planning import make_plan
-from chalicelib.steps import find_steps
+from chalicelib.formats import adts
+from chalicelib.model.facts import VideoFacts
+from chalicelib.model.plan import Plan, Sound
+from chalicelib.operations import find_steps
+from chalicelib.planning import copying, renditions
+from chalicelib.planning.planner import make_plan
+from chalicelib.probing import frame_index, video
 from infra import samples
-from tests.conftest import CORPUS
-from tests.local import Result, carry_out, chunks_of, copy_of, facts_of, run
+from testing.local import Result, carry_out, chunks_of, copy_of, facts_of, run
+from testing.prepared import CORPUS
 
 pytestmark = pytest.mark.media
 BOTH = ("transcode_720p", "hls_720p")
@@ -196,10 +198,10 @@ def test_aac_that_changes_is_decoded_for_a_copy(tmp_path: Path, first: str, seco
     path = tmp_path / "tv.ts"
     changing(path, "aac", pieces)
     facts, copied, copy = copy_of(path, tmp_path / "copy")
-    assert remux.difference(facts, copied) == ""
+    assert copying.difference(facts, copied) == ""
     assert (facts.audio_codec, copied.audio_codec) == ("aac", "flac")
     steps = find_steps(["transcode_720p"], JobError)
-    plan = make_plan("job", "a.ts", remux.as_copied(facts, copied), steps)
+    plan = make_plan("job", "a.ts", copying.as_copied(facts, copied), steps)
     with chunks_of(0.01):
         results = carry_out(plan, copy, tmp_path / "made")
     for channel in samples_of(results["transcode_720p"].path):
@@ -240,9 +242,9 @@ def test_room_on_the_disk_is_kept_for_sound_that_may_be_decoded() -> None:
     facts = VideoFacts(
         "mpegts", 1920, 1080, 7200.0, None, "25", 90000, 0, 1, video_codec="h264", audio_codec="aac"
     )
-    size = (remux.DISK_BYTES - 1024**3) // 2
-    assert "too large" in remux.obstacle(facts, size)
-    assert remux.obstacle(facts.__replace__(audio_codec="ac3"), size) == ""
+    size = (copying.DISK_BYTES - 1024**3) // 2
+    assert "too large" in copying.obstacle(facts, size)
+    assert copying.obstacle(facts.__replace__(audio_codec="ac3"), size) == ""
 
 
 # ── level ───────────────────────────────────────────────────────────────────────────────────────
@@ -406,9 +408,9 @@ def test_a_track_is_known_to_be_empty_when_it_is_encoded_at_the_latest(
     path = tmp_path / "muted.mkv"
     declared(path, *H264)
     # Looked at here: in a child it would be another module.
-    monkeypatch.setattr(probe, "COUNT_BYTES", 0)
+    monkeypatch.setattr(video, "COUNT_BYTES", 0)
     with path.open("rb") as file:
-        facts = index.look_at(file, "matroska", path.stat().st_size, 64, 10**8)
+        facts = frame_index.look_at(file, "matroska", path.stat().st_size, 64, 10**8)
     plan = make_plan("job", path.name, facts, find_steps(BOTH, JobError))
     results = carry_out(plan, path, tmp_path / "made")
     for result in results.values():

@@ -21,13 +21,13 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from PIL import Image
 
-from chalicelib.plan import GENERATION
-from chalicelib.rows import TaskRow
+from chalicelib.model.plan import GENERATION
+from chalicelib.store.table import TaskRow
 from infra import cloud
 from infra.client import Client, until
 from infra.cloud import Stack
 from infra.samples import film
-from tests.pump import event_of
+from testing.pump import event_of
 
 pytestmark = [pytest.mark.stack, pytest.mark.media]
 Sample = Callable[[str], Path]

@@ -12,9 +12,9 @@ import numpy
 import pytest
 
 from infra import samples
-from tests.attacks import movie
-from tests.clips import TONE
-from tests.local import Result, chunks_of, run
+from testing.attacks import movie
+from testing.clips import TONE
+from testing.local import Result, chunks_of, run
 
 pytestmark = pytest.mark.media
 BOTH = ("transcode_720p", "hls_720p")

@@ -15,16 +15,18 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from chalicelib import chunks, excerpt, mp4, playlists, works
 from chalicelib.errors import JobError
-from chalicelib.media import Coded, Cut, Index, VideoFacts
-from chalicelib.plan import Chunk, Plan, Poster, Sound
-from chalicelib.planning import make_plan
-from chalicelib.steps import find_steps
+from chalicelib.formats import cmaf, mp4, mp4_excerpt, playlists
+from chalicelib.model.facts import Coded, Cut, Index, VideoFacts
+from chalicelib.model.plan import Chunk, Plan, Poster, Sound
+from chalicelib.operations import find_steps
+from chalicelib.planning import chunking
+from chalicelib.planning.planner import make_plan
+from chalicelib.tasks import encoding
 from infra import samples
-from tests.attacks import FRAME, MEDIA_AT, box, movie, sound_track
-from tests.conftest import LOCAL
-from tests.local import chunks_of, facts_of
+from testing.attacks import FRAME, MEDIA_AT, box, movie, sound_track
+from testing.local import chunks_of, facts_of
+from testing.prepared import LOCAL
 
 pytestmark = pytest.mark.media
 
@@ -140,8 +142,8 @@ def tried(path: Path, headers: tuple[bytes, bytes]) -> str:
         for each in found:
             coded = facts.index.sound if isinstance(task.work, Sound) else facts.index.pictures
             assert coded is not None
-            packed = coded.rows[slice(*excerpt.rows_of(coded, each))]
-            made = excerpt.make(plan.samples(task), each, packed)
+            packed = coded.rows[slice(*mp4_excerpt.rows_of(coded, each))]
+            made = mp4_excerpt.make(plan.samples(task), each, packed)
             assert all(0 <= begin <= end <= size for begin, end in made.parts)
     _join(plan, path.parent, headers)
     return "cut"
@@ -160,13 +162,13 @@ def _join(plan: Plan, out: Path, headers: tuple[bytes, bytes]) -> None:
             mp4.Fragment(0, 0, (0,) * len(shown), shown, (1,) * len(shown), (True,) * len(shown))
             for shown in _groups(times[:-1], work.exact.starts)
         ]
-        groups = works._planned(work, work.exact, fragments)
+        groups = encoding._planned(work, work.exact, fragments)
         ends = [*(inside[0].shown_at for _, inside in groups[1:]), work.exact.end]
         scale = work.exact.timescale
         track = tracks.setdefault(work.command, mp4.Track(_with_scale(headers[0], scale), 1))
         for (segment, inside), until in zip(groups, ends, strict=True):
             data: Any = b""
-            works._written(segment, inside, until, data, work.delay, scale, out)
+            encoding._written(segment, inside, until, data, work.delay, scale, out)
             written = (out / segment.name).read_bytes()
             for fragment in mp4.split(written)[1]:
                 track.add(fragment, 0)
@@ -243,14 +245,14 @@ def test_many_more_tables(tmp_path: Path, headers: tuple[bytes, bytes]) -> None:
 def test_parts_of_sound_cover_it_and_begin_where_both_rates_have_a_sample(
     seconds: float, rate: int, part: float
 ) -> None:
-    found = chunks.pieces(seconds, rate, 12, part)
+    found = chunking.pieces(seconds, rate, 12, part)
     assert found[0].first == 0
     assert found[-1].behind is None
     for piece, following in pairwise(found):
         assert piece.behind == following.first > piece.first
     for piece in found:
         assert 0 <= piece.start <= piece.first
-        assert piece.start * chunks.PACKET_SAMPLES * rate % chunks.SAMPLE_RATE == 0
+        assert piece.start * cmaf.PACKET_SAMPLES * rate % cmaf.SAMPLE_RATE == 0
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
@@ -264,7 +266,7 @@ def test_frames_of_a_segment_are_decoded_before_they_are_shown(
 ) -> None:
     begin = start + scale  # fragments begin at a second
     times = list(accumulate(gaps, initial=begin - min(gaps[0], scale)))
-    decoded = chunks.decoded_as_sound(times, begin, scale)
+    decoded = cmaf.decoded_as_sound(times, begin, scale)
     assert len(decoded) == len(times)
     assert all(later >= earlier for earlier, later in pairwise(decoded))
     assert decoded[0] <= begin
@@ -292,11 +294,11 @@ def test_chunks_cover_a_film_and_are_never_too_many(
         cuts=tuple(Cut(time, n, n, 0, n, time, 0, 1, 1) for n, time in enumerate(times)),
         pictures=Coded("<bHb", b"", "", b""),
     )
-    found = chunks.spans(index, seconds, first)
+    found = chunking.spans(index, seconds, first)
     assert [span.first for span in found] == [0, *(span.behind for span in found[:-1])]
     assert found[-1].behind == len(times)
     assert all(span.first < span.behind for span in found)
-    assert len(found) <= chunks.MOST_CHUNKS
+    assert len(found) <= chunking.MOST_CHUNKS
 
 
 @given(st.binary(max_size=200))

@@ -21,10 +21,11 @@ from samtranslator.translator.translator import Translator
 
 from app import app
 from benchmarks import imports
-from chalicelib import aws, remux
-from chalicelib.queues import DEAD_LETTERS, QUEUES
+from chalicelib.operations import STEPS
+from chalicelib.planning import copying
 from chalicelib.settings import FunctionSize, InvalidSetting, Prices
-from chalicelib.steps import STEPS
+from chalicelib.store import clients
+from chalicelib.store.queues import DEAD_LETTERS, QUEUES
 from infra import sizing
 from infra.build import SERVICES, build
 from infra.parts.names import ESTIMATES, FUNCTIONS, OUTPUT_BUCKET, UPLOAD_BUCKET, dashed, queue_id
@@ -130,8 +131,8 @@ def test_a_queue_outlasts_its_function_and_buries_its_dead(template: Any, queue:
 
 def test_a_copy_has_the_time_and_the_disk_that_it_is_thought_to_have(template: Any) -> None:
     properties = template["Encode"]["Properties"]
-    assert properties["Timeout"] == remux.ENCODE_SECONDS
-    assert properties["EphemeralStorage"]["Size"] * 1024**2 == remux.DISK_BYTES
+    assert properties["Timeout"] == copying.ENCODE_SECONDS
+    assert properties["EphemeralStorage"]["Size"] * 1024**2 == copying.DISK_BYTES
 
 
 def source_of(template: Any, function: str) -> tuple[str, Any]:
@@ -226,7 +227,7 @@ def test_estimates_take_a_part_of_the_account_and_end_before_the_gateway_does(
 ) -> None:
     properties = template["Estimate"]["Properties"]
     assert properties["ReservedConcurrentExecutions"] == ESTIMATES == 5
-    waits: Any = aws.lambdas().meta.config
+    waits: Any = clients.lambdas().meta.config
     assert properties["Timeout"] <= waits.read_timeout - 1
     assert waits.read_timeout + waits.connect_timeout < 29
     assert waits.retries["total_max_attempts"] == 1
@@ -645,7 +646,7 @@ def test_native_libraries_are_of_the_right_machine_and_from_manylinux_wheels(pac
 def test_modules_are_compiled_for_the_runtime(package: Path) -> None:
     with zipfile.ZipFile(package / "deployment.zip") as code:
         names = set(code.namelist())
-        for module in ("boto3/session", "pynamodb/models", "chalicelib/ledger"):
+        for module in ("boto3/session", "pynamodb/models", "chalicelib/store/ledger"):
             folder, _, name = module.rpartition("/")
             compiled = f"{folder}/__pycache__/{name}.cpython-313.pyc"
             assert compiled in names
@@ -672,10 +673,18 @@ def test_a_function_starts_with_what_is_packaged_for_it_and_traced_as_on_aws(fun
 
 
 def test_the_api_loads_nothing_that_looks_into_files_and_cannot() -> None:
-    names = ("child", "estimating", "index", "intake", "pictures", "probe", "quoting")
+    names = (
+        "engines.pillow",
+        "engines.sandbox",
+        "jobs.intake",
+        "jobs.quoting",
+        "probing.frame_index",
+        "probing.video",
+        "tasks.estimates",
+    )
     looking = ["av", "numpy", "PIL", *(f"chalicelib.{name}" for name in names)]
     script = (
-        "import app, chalicelib.api, chalicelib.estimates, sys;"
+        "import app, chalicelib.api.calls, chalicelib.api.estimates, sys;"
         "print([m for m in sys.argv[1:] if m in sys.modules])"
     )
     in_api = partial(imports.in_function, imports.unpacked(), BY_NAME["api"])

@@ -12,16 +12,17 @@ import botocore.handlers
 import msgspec
 import pytest
 
-from chalicelib import api, costs
-from chalicelib.api import FromKeyRequest
-from chalicelib.costs import Usage
-from chalicelib.queues import QUEUES
-from chalicelib.rows import FAILURE, SUCCESS
+from chalicelib.api import calls
+from chalicelib.api.calls import FromKeyRequest
+from chalicelib.api.views import JobView
+from chalicelib.model.job import FAILURE, SUCCESS
+from chalicelib.model.usage import Usage, Used, total
 from chalicelib.settings import FunctionSize, Prices, load
-from chalicelib.usage import Meter, Used, total
-from chalicelib.views import JobView
+from chalicelib.store.meter import Meter
+from chalicelib.store.queues import QUEUES
+from chalicelib.tasks import pricing
 from infra.samples import film
-from tests.pump import deliver, drain, drop, take
+from testing.pump import deliver, drain, drop, take
 
 Sample = Callable[[str], Path]
 Counted = Counter[tuple[str, str]]
@@ -42,7 +43,7 @@ botocore.handlers.BUILTIN_HANDLERS.append(("before-send", count, botocore.handle
 
 def run(key: str, *pipeline: str) -> tuple[JobView, Counted]:
     """A job for what is there, each of its messages delivered once; its requests by function and service."""
-    job_id = api.from_key("-", FromKeyRequest(key, list(pipeline) or None), None).job_id
+    job_id = calls.from_key("-", FromKeyRequest(key, list(pipeline) or None), None).job_id
     counted: Counted = Counter()
     while waiting := [(queue, body) for queue in QUEUES for body in take(queue)]:
         for queue, body in waiting:
@@ -50,7 +51,7 @@ def run(key: str, *pipeline: str) -> tuple[JobView, Counted]:
             # The pump sends and receives a message, as often as Lambda's poller receives and deletes it.
             assert deliver(queue, body) == []
             counted.update({(queue, service): n for service, n in (_sent - before).items()})
-    return api.get_job("-", job_id, "https://x/api"), counted
+    return calls.get_job("-", job_id, "https://x/api"), counted
 
 
 def requests_of(told: Usage | None) -> Counted:
@@ -83,7 +84,7 @@ def test_an_image_job_makes_the_requests_that_were_estimated(
     sample: Sample, pipeline: tuple[str, ...]
 ) -> None:
     drop("a.jpg", sample("photo.jpg").read_bytes())
-    estimated = api.estimate("-", FromKeyRequest("a.jpg", list(pipeline) or None))
+    estimated = calls.estimate("-", FromKeyRequest("a.jpg", list(pipeline) or None))
     job, counted = run("a.jpg", *pipeline)
     assert (job.status, estimated.tasks) == (SUCCESS, 1)
     assert requests_of(estimated.usage) == counted
@@ -99,7 +100,7 @@ def test_a_film_in_chunks_makes_the_requests_that_were_estimated(
     long_film: bytes, pipeline: tuple[str, ...]
 ) -> None:
     drop("a.mp4", long_film)
-    estimated = api.estimate("-", FromKeyRequest("a.mp4", list(pipeline) or None))
+    estimated = calls.estimate("-", FromKeyRequest("a.mp4", list(pipeline) or None))
     job, counted = run("a.mp4", *pipeline)
     assert (job.status, job.encoding) == (SUCCESS, "In 3 chunks at once.")
     assert estimated.encoding == job.encoding
@@ -121,7 +122,7 @@ def test_a_film_in_chunks_makes_the_requests_that_were_estimated(
 @pytest.mark.usefixtures("cloud")
 def test_of_a_film_that_gets_a_poster_only_no_samples_of_sound_are_kept(long_film: bytes) -> None:
     drop("a.mp4", long_film)
-    estimated = api.estimate("-", FromKeyRequest("a.mp4", ["thumbnail"]))
+    estimated = calls.estimate("-", FromKeyRequest("a.mp4", ["thumbnail"]))
     job, counted = run("a.mp4", "thumbnail")
     assert job.status == SUCCESS
     assert requests_of(estimated.usage) == counted
@@ -134,7 +135,7 @@ def test_of_a_film_that_gets_a_poster_only_no_samples_of_sound_are_kept(long_fil
 def test_an_estimate_foresees_a_copy(tmp_path: Path) -> None:
     film(tmp_path / "a.mkv", size="160x96", seconds=20, output=("-g", "50"))
     drop("a.mkv", (tmp_path / "a.mkv").read_bytes())
-    estimated = api.estimate("-", FromKeyRequest("a.mkv", ["transcode_720p"]))
+    estimated = calls.estimate("-", FromKeyRequest("a.mkv", ["transcode_720p"]))
     assert estimated.encoding.startswith("In chunks at once, from a copy: its container has no")
     assert estimated.usage.functions["encode"].invocations == 3  # the copy, pictures, sound
 
@@ -196,7 +197,7 @@ def test_an_invocation_for_several_messages_is_one(sample: Sample) -> None:
 
 
 def only_job(key: str = "a.jpg") -> JobView:
-    (job,) = api.list_jobs("-", {"key": key}, "https://x/api").jobs
+    (job,) = calls.list_jobs("-", {"key": key}, "https://x/api").jobs
     return job
 
 
@@ -222,7 +223,7 @@ SIZES = {"encode": FunctionSize(10240, 10240, 4.34)}
 
 
 def test_what_was_used_is_priced_by_service() -> None:
-    told = costs.usage([ENCODES], 2 * 1024**3, Prices(), SIZES, "x86_64")
+    told = pricing.usage([ENCODES], 2 * 1024**3, Prices(), SIZES, "x86_64")
     assert told.cost_usd_by_service.lambda_ == pytest.approx(
         1000 * 0.0000166667 + 100 * 9.5 * 0.0000000309 + 10 * 0.0000002, abs=1e-8
     )
@@ -232,13 +233,13 @@ def test_what_was_used_is_priced_by_service() -> None:
     by_service = msgspec.structs.astuple(told.cost_usd_by_service)
     assert told.cost_usd == pytest.approx(sum(by_service), abs=1e-8)
     assert told.storage_usd_a_month == pytest.approx(2 * 0.023)
-    arm = costs.usage([ENCODES], 0, Prices(), SIZES, "aarch64")
+    arm = pricing.usage([ENCODES], 0, Prices(), SIZES, "aarch64")
     assert arm.cost_usd < told.cost_usd
 
 
 def test_prices_are_settings_with_a_date() -> None:
     chosen = load({"SLUICE_PRICES_OF": "2027-01-31", "SLUICE_PRICE_S3_GB_MONTH": "1"}, Prices)
-    told = costs.usage([ENCODES], 1024**3, chosen, SIZES, "x86_64")
+    told = pricing.usage([ENCODES], 1024**3, chosen, SIZES, "x86_64")
     assert (told.prices_of, told.storage_usd_a_month) == (date(2027, 1, 31), 1.0)
 
 

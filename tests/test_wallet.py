@@ -10,12 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from chalicelib import limits, mp4
 from chalicelib.errors import JobError
-from chalicelib.media import VideoFacts
+from chalicelib.formats import mp4
+from chalicelib.model.facts import VideoFacts
+from chalicelib.probing.film_limits import check_film
 from infra.samples import run_ffmpeg
-from tests.attacks import MEDIA_AT, movie, sound_track
-from tests.hostile import film, frame, judge, tables
+from testing.attacks import MEDIA_AT, movie, sound_track
+from testing.hostile import film, frame, judge, tables
 from tests.test_plan import FILM
 
 pytestmark = pytest.mark.media
@@ -120,7 +121,7 @@ def test_a_film_has_so_many_frames_and_pixels_at_most(
 ) -> None:
     facts: VideoFacts = msgspec.structs.replace(FILM, **change)
     try:
-        limits.check_film(facts)
+        check_film(facts)
     except JobError as error:
         assert error.code == code
         assert error.detail.endswith(".")

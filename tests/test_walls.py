@@ -16,11 +16,14 @@ import msgspec
 import pytest
 from PIL import Image
 
-from chalicelib import child, ffmpeg, intake, walls, works
+from chalicelib.engines import ffmpeg, sandbox, walls
 from chalicelib.errors import JobError, Transient
-from chalicelib.media import Interest, VideoFacts
-from chalicelib.plan import Made, Pictures, Thumbnail
-from tests.taken_over import PREFIX
+from chalicelib.invocation import Budget
+from chalicelib.model.facts import Interest, VideoFacts
+from chalicelib.model.plan import Made, Pictures, Thumbnail
+from chalicelib.probing import inspect
+from chalicelib.tasks import encoding
+from testing.taken_over import PREFIX
 
 # Python may lie where others may not go: a view of the machine in which they may.
 _OPEN_WAY = """\
@@ -54,7 +57,7 @@ def tried(request: pytest.FixtureRequest) -> dict[str, list[str]]:
     run = subprocess.run(
         [
             *(as_ordinary_user() if request.param != "root" else ()),
-            sys.executable, "-m", "tests.taken_over",
+            sys.executable, "-m", "testing.taken_over",
         ],
         env={"AWS_SECRET_ACCESS_KEY": f"{PREFIX}12345678", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
@@ -83,9 +86,9 @@ def ask(job: str, *args: Any, returns: Any = bytes, size: int | None = None) -> 
     """Of a decoder that was taken over; with a file of that size."""
     told: dict[str, Any] = {"returns": returns, "seconds": 2.0, "memory_bytes": MEMORY}
     if size is None:
-        return child.call(f"tests.decoders:{job}", *args, **told)
-    return child.call_with_source(
-        f"tests.decoders:{job}", *args, **told, read=read, size=size, most_seconds=4.0
+        return sandbox.call(f"testing.decoders:{job}", *args, **told)
+    return sandbox.call_with_source(
+        f"testing.decoders:{job}", *args, **told, read=read, size=size, most_seconds=4.0
     )
 
 
@@ -196,16 +199,16 @@ def test_facts_that_no_film_can_have_are_none(field: str, value: object) -> None
 
 def test_facts_of_another_format_than_the_files_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     film = b"\0\0\0\x18ftypisom" + bytes(100)
-    budget = works.Budget(lambda: 20.0, 2**30)
+    budget = Budget(lambda: 20.0, 2**30)
 
-    def inspect(demuxer: str) -> str:
+    def inspected(demuxer: str) -> str:
         forged = VideoFacts(demuxer, 640, 360, 10.0, 250, "25", 12800, 0, None)
-        monkeypatch.setattr(child, "call_with_source", lambda *_, **__: forged)
-        return intake.inspect(lambda start, end: film[start:end], len(film), budget)[0].format
+        monkeypatch.setattr(sandbox, "call_with_source", lambda *_, **__: forged)
+        return inspect.inspect(lambda start, end: film[start:end], len(film), budget)[0].format
 
-    assert inspect("mov") == "mov"
+    assert inspected("mov") == "mov"
     with pytest.raises(JobError, match="crash"):
-        inspect("concat")
+        inspected("concat")
 
 
 def test_pictures_that_were_not_asked_for_are_none(
@@ -215,8 +218,8 @@ def test_pictures_that_were_not_asked_for_are_none(
     work = Pictures("JPEG", {"thumbnail": Thumbnail(512, "thumb.jpg")})
 
     def draw(drawn: dict[str, Made]) -> object:
-        monkeypatch.setattr(works, "_in_child", lambda *_: drawn)
-        return works.draw(work, tmp_path, works.Budget(lambda: 20.0, MEMORY))
+        monkeypatch.setattr(encoding, "_in_child", lambda *_: drawn)
+        return encoding.draw(work, tmp_path, Budget(lambda: 20.0, MEMORY))
 
     assert draw({"thumbnail": Made("thumb.jpg", 1, 1)})
     for forged in (
@@ -232,13 +235,13 @@ def test_pictures_that_were_not_asked_for_are_none(
 def test_a_frame_that_is_none_is_not_opened(tmp_path: Path, image_format: str, side: int) -> None:
     """A picture of another kind, or a large one, in place of what FFmpeg was told to write."""
     path = tmp_path / "candidate_0.png"
-    budget = works.Budget(lambda: 20.0, MEMORY)
+    budget = Budget(lambda: 20.0, MEMORY)
     Image.new("1", (512, 288)).save(path, "PNG")
-    assert works._in_child("interest", Interest, budget, path) == (0, 0)
+    assert encoding._in_child("interest", Interest, budget, path) == (0, 0)
     Image.new("1", (side, side)).save(path, image_format)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(JobError) as refusal:
-        works._in_child("interest", Interest, budget, path)
+        encoding._in_child("interest", Interest, budget, path)
     assert refusal.value.code == "source_damaged"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
 
@@ -310,7 +313,7 @@ def test_an_endless_line_of_ffmpegs_is_cut(tmp_path: Path, monkeypatch: pytest.M
 
 ORPHANS = """\
 import os, sys, time
-from chalicelib import forkserver, walls
+from chalicelib.engines import forkserver, walls
 walls.adopt()
 if os.fork() == 0:
     os.setsid()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from chalicelib.queues import DEAD_LETTERS
+from chalicelib.store.queues import DEAD_LETTERS
 from infra.parts.names import (
     JOBS_TABLE,
     OUTPUT_BUCKET,

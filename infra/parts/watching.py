@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from chalicelib.queues import DEAD_LETTERS, QUEUES
+from chalicelib.store.queues import DEAD_LETTERS, QUEUES
 from infra.parts.names import FUNCTIONS, Json, dashed, queue_id, ref, sub
 
 # A step that waits this long has too few workers, or workers that do not finish.

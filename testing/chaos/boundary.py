@@ -12,7 +12,7 @@ from botocore import UNSIGNED
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
-import chalicelib.usage  # noqa: F401  # it hears of each request before it is answered here
+import chalicelib.store.meter  # noqa: F401  # it hears of each request before it is answered here
 from testing.chaos import rights
 from testing.chaos.faults import Fault
 from testing.chaos.world import Died, Worker, World

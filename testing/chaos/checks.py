@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from chalicelib.plan import GENERATION
+from chalicelib.model.plan import GENERATION
 from chalicelib.settings import settings
 from testing.chaos.clients import OWNERS
 from testing.chaos.schedule import Life, Schedule

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from random import Random
 
-from chalicelib.queues import QUEUES
+from chalicelib.store.queues import QUEUES
 
 
 class Fault(Enum):

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 from sluice_ffmpeg import path as binary
 
-from chalicelib import child, ffmpeg
+from chalicelib.engines import ffmpeg, sandbox
 from chalicelib.errors import JobError
 from infra import samples
 from infra.paths import ROOT
@@ -99,7 +99,7 @@ class Memo:
         return made
 
     def call(self, job: str, *args: Any, returns: Any, seconds: float, memory_bytes: int) -> Any:
-        """Stands for `child.call`: what draws small pictures is quick, and is done here."""
+        """Stands for `sandbox.call`: what draws small pictures is quick, and is done here."""
         assert self.world is not None
         self.world.pause(self.world.random.choice((0.02, 0.1, 0.5)))
         return resolve_name(job)(*args)
@@ -115,7 +115,7 @@ class Memo:
         most_seconds: float,
         memory_bytes: int,
     ) -> Any:
-        """Stands for `child.call_with_source`: the source is read as a whole, as small ones are."""
+        """Stands for `sandbox.call_with_source`: the source is read as a whole, as small ones are."""
         source = read(0, size)
         assert self.world is not None
         self.world.pause(self.world.random.choice((0.02, 0.1, 0.5)))
@@ -180,7 +180,7 @@ class Memo:
 
 # Those that this stands for are put back in their places when a simulation ends.
 _ffmpeg_run = ffmpeg.run
-STANDS_FOR = {child: ("call", "call_with_source"), ffmpeg: ("run",)}
+STANDS_FOR = {sandbox: ("call", "call_with_source"), ffmpeg: ("run",)}
 
 
 def _files(folder: Path) -> dict[str, bytes]:

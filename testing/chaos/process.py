@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def prepare_process() -> None:
     """Settings are read once: this comes first."""
-    from tests.environment import ENVIRONMENT
+    from testing.environment import ENVIRONMENT
 
     os.environ.update(
         ENVIRONMENT,
@@ -36,7 +36,7 @@ def make_simulator(*, moto: bool = False) -> Simulator:
     from testing.chaos.campaigns import Simulator
     from testing.chaos.cloud import Cloud, Fast, Moto
     from testing.chaos.simulated import quicken_clients
-    from tests.cloud import make_cloud
+    from testing.cloud import make_cloud
 
     quicken_clients()
     stand = Moto() if moto else Fast()

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from chalicelib import files
+from chalicelib.store import objects
 from testing.chaos import stack
 from testing.chaos.faults import Fault, Faults
 from testing.chaos.schedule import Scenario, Schedule
@@ -358,7 +358,7 @@ def stuck(schedule: Schedule) -> None:
 def large(schedule: Schedule) -> None:
     """What is stored counts as large, so that it is in parts; the first of them is refused everywhere."""
     world = schedule.world
-    files.TRANSFER.multipart_threshold = 1  # as before when this world ends
+    objects.TRANSFER.multipart_threshold = 1  # as before when this world ends
     seen: set[tuple[str, bool]] = set()
 
     def design(worker: Worker, event_name: str, request: Any) -> Fault | None:

@@ -20,14 +20,16 @@ from botocore.loaders import JSONFileLoader
 from botocore.retries.quota import RetryQuota
 from botocore.useragent import UserAgentString
 
-from chalicelib import aws, child, ffmpeg, files, settings
-from chalicelib.watch import metrics
+from chalicelib import settings
+from chalicelib.engines import ffmpeg, sandbox
+from chalicelib.store import clients, objects
+from chalicelib.telemetry import metrics
 from testing.chaos.boundary import boundary
 from testing.chaos.media import Memo
 from testing.chaos.world import World
 
 # What the processes of a Lambda learn once and know from then on, and what the next world may know, too.
-_KEPT = (aws.s3, aws.sqs, settings.settings, settings.prices, settings.function_sizes)
+_KEPT = (clients.s3, clients.sqs, settings.settings, settings.prices, settings.function_sizes)
 
 
 @contextmanager
@@ -59,11 +61,14 @@ def inside(world: World, memo: Memo) -> Iterator[None]:
             # They share its quota of retries, too, which each has for itself in Lambda.
             put(RetryQuota, acquire=lambda *_: True)
             put(
-                child, call=memo.call, call_with_source=memo.call_with_source, start=lambda *_: None
+                sandbox,
+                call=memo.call,
+                call_with_source=memo.call_with_source,
+                start=lambda *_: None,
             )
             put(ffmpeg, run=memo.ffmpeg_run)
             # Which a schedule may change.
-            put(files.TRANSFER, multipart_threshold=files.TRANSFER.multipart_threshold)
+            put(objects.TRANSFER, multipart_threshold=objects.TRANSFER.multipart_threshold)
             put(metrics, add_metric=told, flush_metrics=lambda *_, **__: None)
             try:
                 yield

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from chalicelib import plan, rows
+from chalicelib.model import plan
+from chalicelib.store import table
 
 OTHER = "another-version"
 _ATTRIBUTE = "GENERATION"
@@ -34,7 +35,7 @@ def version(name: str | None) -> Iterator[None]:
 def _set(name: str) -> None:
     for module in _modules():
         setattr(module, _ATTRIBUTE, name)
-    rows.Ended.SK = f"ended#{name}"
+    table.Ended.SK = f"ended#{name}"
 
 
 def _modules() -> list[ModuleType]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from chalicelib.usage import Meter, meter
+from chalicelib.store.meter import Meter, meter
 from testing.chaos.faults import Fault, Faults
 from testing.chaos.rights import Right
 from testing.chaos.versions import version

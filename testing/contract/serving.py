@@ -53,9 +53,9 @@ def main(example: Path) -> None:
         import boto3
 
         from app import app
-        from chalicelib.openapi import EXAMPLE_KEY
+        from chalicelib.api.openapi import EXAMPLE_KEY
         from chalicelib.settings import settings
-        from tests.cloud import make_cloud
+        from testing.cloud import make_cloud
 
         make_cloud()
         boto3.client("s3").upload_file(str(example), settings().upload_bucket, EXAMPLE_KEY)

@@ -1,0 +1,186 @@
+"""FFmpeg as a child process: the only place that starts it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import selectors
+import signal
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, NamedTuple, cast
+
+from sluice_ffmpeg import path as binary
+
+from chalicelib.engines import decoder, forkserver
+from chalicelib.engines.sandbox import forked
+from chalicelib.engines.scratch import check_files
+from chalicelib.errors import JobError, SluiceError, TimedOut, Transient, crashed
+from chalicelib.telemetry import logger
+
+_TAIL = 2000
+_DIGITS = 15
+_LONGEST_LINE = 4000
+# What FFmpeg's own decoding thread says of pictures, whatever the decoder: that a frame is marked as not
+# decoded whole (AVFrame's flags and decode_error_flags), or that none comes of a packet. The decoder of HEVC
+# marks none, but says which units of pictures (ITU-T H.265, table 7-1: kinds below 32) it has given up.
+_MARKED = re.compile(
+    r"\[vist#[^]]*\] \[dec:[^]]*\] \[\w+\] (corrupt decoded frame|Decoding error|Error submitting)"
+    r"|\[hevc @ \w+\] \[warning\] Skipping invalid undecodable NALU: ([0-9]|[12][0-9]|3[01])$"
+)
+# Some decoders mark nothing, and tell of errors all the same; what writes does so of other things. Not that
+# pictures are gone which nothing refers to: where H.264 begins with an open group they never were there.
+_TOLD = re.compile(r"\[(?!(null|mp4) @)\w+ @ \w+\] \[(error|fatal)\] (?!mmco: unref short failure)")
+_TOLD_PROGRESS = re.compile(r"(frame|out_time_us|progress)=\s*(\w+)")
+# Address space that is mapped and never touched, the stacks of its threads above all.
+_UNTOUCHED_BYTES = 1024**3
+
+
+class Delivered(NamedTuple):
+    """What an FFmpeg run says that it wrote."""
+
+    frames: int
+    seconds: float
+    said: str = ""  # the end of its warnings and errors
+    faults: int = 0  # frames that were not decoded, or not without errors; else errors of decoders
+
+
+def run(
+    args: Iterable[str],
+    *,
+    folder: Path,
+    seconds: float,
+    memory_bytes: int,
+    on_seconds: Callable[[float], None] = lambda _: None,
+) -> Delivered:
+    """Run FFmpeg in `folder`, at most `seconds` long; tells `on_seconds` how far it is, twice a second.
+
+    Raises JobError where the input is at fault, TimedOut, Transient where it was killed from outside.
+    """
+    command = (
+        str(binary()),
+        "-hide_banner",
+        "-nostdin",
+        "-nostats",
+        "-y",
+        "-v", "repeat+level+warning",  # each of them, for they are counted
+        "-progress", "pipe:1",
+        "-stats_period", "0.5",
+        *args,
+    )  # fmt: skip
+    progress, messages = _Progress(on_seconds), _Messages()
+    seconds = max(seconds, 0)  # fetching may have used up more than there was
+    deadline = time.monotonic() + seconds
+    with ExitStack() as stack:
+        (out, out_theirs), (said, said_theirs) = (_pipe(stack) for _ in range(2))
+        theirs = (out_theirs.fileno(), said_theirs.fileno())
+        child = stack.enter_context(
+            forked(decoder.execute, theirs, memory_bytes + _UNTOUCHED_BYTES, folder, command)
+        )
+        out_theirs.close()
+        said_theirs.close()
+        _listen({out: progress.hear, said: messages.hear}, deadline)
+        status = child.end(deadline - time.monotonic())
+        check_files(folder)
+        if child.was_killed:
+            raise TimedOut(
+                "step_timeout",
+                f"The step was stopped after {seconds:.0f} s: more than that one function may not take.",
+            )
+        if not progress.ended or status != 0:
+            logger.warning("FFmpeg failed", status=status, stderr=messages.tail)
+            raise _failure(status)
+    return Delivered(progress.frames, progress.seconds, messages.tail.strip(), messages.faults)
+
+
+def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+    ours, theirs = os.pipe()
+    return (
+        stack.enter_context(os.fdopen(ours, "rb", 0)),
+        stack.enter_context(os.fdopen(theirs, "wb", 0)),
+    )
+
+
+def _listen(hearers: dict[IO[bytes], Callable[[str], None]], deadline: float) -> None:
+    """Tell line by line what comes of pipes, until all have ended, or until then."""
+    with selectors.DefaultSelector() as selector:
+        for pipe in hearers:
+            selector.register(pipe, selectors.EVENT_READ)
+        rests = dict.fromkeys(hearers, b"")
+        while selector.get_map() and (left := deadline - time.monotonic()) > 0:
+            for key, _ in selector.select(left):
+                pipe = cast("IO[bytes]", key.fileobj)
+                come = os.read(key.fd, 65536)
+                *lines, rest = (rests[pipe] + come).split(b"\n")
+                if not come or len(rest) > _LONGEST_LINE:
+                    lines, rest = [*lines, rest], b""
+                for line in lines:
+                    hearers[pipe](line.decode(errors="replace"))
+                rests[pipe] = rest
+                if not come:
+                    selector.unregister(pipe)
+
+
+class _Progress:
+    """What -progress tells."""
+
+    def __init__(self, on_seconds: Callable[[float], None]) -> None:
+        self.frames = 0
+        self.seconds = 0.0
+        self.ended = False
+        self._on_seconds = on_seconds
+
+    def hear(self, line: str) -> None:
+        told = _TOLD_PROGRESS.fullmatch(line.strip())
+        match told and told.groups():
+            case "frame", count if count.isdecimal():
+                self.frames = int(count[:_DIGITS])
+            case "out_time_us", count if count.isdecimal():
+                self.seconds = int(count[:_DIGITS]) / 1e6
+            case "progress", word:
+                self.ended = word == "end"
+                self._on_seconds(self.seconds)
+
+
+class _Messages:
+    """How many faults FFmpeg tells, and the end of it all: of a damaged film there are millions of lines."""
+
+    def __init__(self) -> None:
+        self._marked = self._told = 0
+        self.tail = ""
+
+    def hear(self, line: str) -> None:
+        self._marked += bool(_MARKED.match(line))
+        self._told += bool(_TOLD.match(line))
+        self.tail = f"{self.tail}{line}\n"[-_TAIL:]
+
+    @property
+    def faults(self) -> int:
+        return self._marked or self._told
+
+
+# FFmpeg exits with the lowest byte of what AVERROR() makes of an errno.
+_DISK_FULL = -errno.ENOSPC & 0xFF
+_NO_MEMORY = -errno.ENOMEM & 0xFF
+
+
+def _failure(status: int) -> SluiceError:
+    if status == -signal.SIGKILL:
+        return Transient("killed", "FFmpeg was killed from outside.")
+    if status == _DISK_FULL:
+        return Transient("disk_full", "The function's temporary disk is full.")
+    if status == _NO_MEMORY:
+        return JobError(
+            "decoder_memory",
+            "The video asks for more memory than a decoder may take: it is damaged, or too large.",
+        )
+    if status == forkserver.NOT_RUN:
+        return Transient("decoder_broken", "FFmpeg could not be started.")
+    if status < 0:
+        return crashed("video")
+    return JobError(
+        "conversion_failed", "The video could not be converted: it seems to be damaged."
+    )

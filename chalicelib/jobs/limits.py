@@ -1,0 +1,57 @@
+"""What a job may take of a film, and cost: refused before any work is done. Purely."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from chalicelib.errors import JobError
+from chalicelib.formats.mp4_excerpt import bytes_read
+from chalicelib.model.facts import Facts
+from chalicelib.model.plan import Plan
+from chalicelib.model.usage import Usage, Used, dollars
+from chalicelib.settings import function_sizes, settings
+from chalicelib.tasks.estimates import estimate
+from chalicelib.tasks.pricing import cost
+
+# Parts of a film lie one behind the other, or nearly.
+_MOST_READINGS = 4
+
+
+def affordable(plan: Plan, facts: Facts, size: int, looked: Used, max_usd: float | None) -> Usage:
+    """What a job by this plan will use and cost, of a source of `size` bytes; to look at it took `looked`.
+
+    Raises JobError where that is more than one job may.
+    """
+    estimated = estimate(plan, facts, size, looked, function_sizes())
+    usage = cost(estimated.used, estimated.bytes_stored)
+    _check_reading(plan, size)
+    _check_cost(usage.cost_usd, max_usd)
+    return usage
+
+
+def _check_cost(usd: float, max_usd: float | None) -> None:
+    """Raises JobError where a job would cost more than one may, or than its client allows it."""
+    told = f"The job would cost about {dollars(usd)}"
+    if max_usd is not None and usd > max_usd:
+        detail = f"{told}, and its `max_usd` is {dollars(max_usd)}: allow more, or ask for less."
+        raise JobError("over_budget", detail)
+    most = settings().max_job_usd
+    if usd > most:
+        raise JobError(
+            "over_budget",
+            f"{told}, and one job may cost {dollars(most)} (SLUICE_MAX_JOB_USD): ask for fewer steps, send a "
+            "shorter or smaller film, or have that raised.",
+        )
+
+
+def _check_reading(plan: Plan, size: int) -> None:
+    """Raises JobError where tasks would read a source of `size` bytes again and again."""
+    read: Counter[str] = Counter()
+    for task in plan.tasks:
+        if task.excerpt:
+            read[task.group] += bytes_read(plan.samples(task), task.excerpt)
+    if max(read.values(), default=0) > _MOST_READINGS * size:
+        detail = (
+            "The frames of the video lie scattered over the file: it is damaged, or made to harm."
+        )
+        raise JobError("source_damaged", detail)

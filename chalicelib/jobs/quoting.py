@@ -1,0 +1,87 @@
+"""The Lambda `estimate`: looks at a file as intake does, plans, prices, and starts nothing.
+
+What it has seen is kept for the next call, in a place that nobody else writes to or reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from typing import Any
+
+import msgspec
+
+from chalicelib.errors import JobError, Transient
+from chalicelib.invocation import Invocation
+from chalicelib.jobs import limits
+from chalicelib.model.estimate import Estimated, EstimateView, Refusal, Wanted
+from chalicelib.model.facts import ImageFacts, VideoFacts
+from chalicelib.model.plan import GENERATION, Source
+from chalicelib.model.usage import Used
+from chalicelib.operations import steps_for
+from chalicelib.planning import copying
+from chalicelib.planning.planner import make_plan
+from chalicelib.probing import inspect
+from chalicelib.store import objects
+from chalicelib.store.meter import meter
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What a file is, and what it took to find that."""
+
+    kind: str
+    facts: ImageFacts | VideoFacts
+    used: Used
+
+
+# Facts are of the code that found them.
+_SHAPE = hashlib.sha256(msgspec.json.encode(msgspec.json.schema(Look))).hexdigest()[:8]
+
+
+def quote(event: dict[str, Any], context: Any) -> Any:
+    """What a job would use and cost, or why there would be none."""
+    wanted = msgspec.convert(event, Wanted)
+    try:
+        return msgspec.to_builtins(Estimated(_estimate(wanted, Invocation(context))))
+    except JobError as error:
+        return msgspec.to_builtins(Refusal(error.code, error.detail[:1000]))
+    except Transient as error:
+        detail = f"The file could not be looked at within this call: {error.detail}"
+        return msgspec.to_builtins(Refusal("not_looked_at", detail[:1000]))
+
+
+def _estimate(wanted: Wanted, invocation: Invocation) -> EstimateView:
+    source = Source(wanted.key, wanted.etag, size=wanted.size)
+    look = _look(source, invocation)
+    facts = look.facts
+    steps = steps_for(wanted.pipeline, wanted.metadata, look.kind)
+    plan = make_plan(str(uuid.uuid4()), wanted.key, facts, steps)
+    if isinstance(facts, VideoFacts):
+        plan = copying.foreseen(plan, source, facts, steps)
+    return EstimateView(
+        key=wanted.key,
+        kind=look.kind,
+        duration=facts.seconds if isinstance(facts, VideoFacts) else None,
+        pipeline=[step.name for step in steps],
+        tasks=len(plan.tasks),
+        encoding=plan.encoding,
+        usage=limits.affordable(plan, facts, wanted.size, look.used, wanted.max_usd),
+    )
+
+
+def _look(source: Source, invocation: Invocation) -> Look:
+    """What a file is: looked at once, and once more for each version of this code."""
+    name = hashlib.sha256(f"{source.etag} {source.key}".encode()).hexdigest()
+    kept_as = f"work/looked/{GENERATION}/{_SHAPE}-{name}.msgpack"
+    if kept := objects.get_output(kept_as):
+        return msgspec.msgpack.decode(kept, type=Look)
+    meter.begin("intake", invocation.memory_bytes)
+    meter.lap()  # so far it was this call's, and intake will not have it
+    try:
+        sniffed, facts = inspect.inspect_source(source, invocation)
+        (used,) = meter.lap()
+    finally:
+        meter.end()
+    look = Look(sniffed.kind, facts, used)
+    objects.put_new_work(kept_as, msgspec.msgpack.encode(look))
+    return look

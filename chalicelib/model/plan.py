@@ -1,0 +1,383 @@
+"""The plan of a job: frozen data, computed purely from facts and pipeline, stored before anything runs.
+
+A task is one message to one step Lambda. It names its inputs, says what to run on them, and where
+what it makes goes. A step is ended by one task, which may end others, too; a rendition is made by tasks that
+several steps may need.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from itertools import accumulate, chain, pairwise, repeat
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from chalicelib.model.facts import Size
+from chalicelib.model.mark import Mark
+
+# What this code can continue of what another version has begun: nothing, where this differs. Count FORMAT up
+# whenever stored plans, results of tasks, or the bytes under a key change (tests/test_formats.py says when);
+# ENCODER is that of the layer, whose streams are not mixed with another's.
+FORMAT = 3
+ENCODER = "ffmpeg-9.0.2"
+GENERATION = f"{FORMAT}-{ENCODER}"
+
+REMUX = "remux"  # the task that makes a copy, before there is a plan of all others
+
+
+def work_folder(job_id: str) -> str:
+    """The key prefix of what a job's tasks hand to each other: plan, samples, parts of renditions."""
+    return f"work/{job_id}/{GENERATION}/"
+
+
+def outputs_prefix(job_id: str) -> str:
+    """What the keys of all outputs of a job begin with, and no other's."""
+    return f"outputs/{job_id.replace('-', '')}_"
+
+
+# A thumbnail, or a poster, fits in so many pixels by so many.
+POSTER_BOX = 512
+
+
+class Thumbnail(msgspec.Struct, frozen=True, tag="thumbnail"):
+    """A JPEG of an image that fits in box × box."""
+
+    box: int
+    output: str
+
+
+class Watermark(msgspec.Struct, frozen=True, tag="watermark"):
+    """A full-size JPEG of an image, with the mark on it."""
+
+    mark: Mark
+    output: str
+
+
+class Pictures(msgspec.Struct, frozen=True, tag="pictures"):
+    """What steps make of an image, by their names; it is decoded once for all of them."""
+
+    format: str  # Pillow's name of what the source is
+    made: dict[str, Thumbnail | Watermark]
+
+
+class Excerpt(msgspec.Struct, frozen=True):
+    """Samples of one track that are read as a film of their own."""
+
+    samples: tuple[int, int]  # the number of the first, and of the one behind the last
+    at: int  # where in the film the first lies
+    place: tuple[int, int]  # the bytes of the film that hold all of them
+
+
+# FFmpeg's arguments, the last of which names what is made of the file `source`; in several runs of a command,
+# {0} to {3} are what is each one's own.
+Command = tuple[str, ...]
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One run of a command."""
+
+    own: tuple[str, ...] = ()
+    excerpt: Excerpt | None = None  # what `source` is; None: the whole film
+
+    def args(self, command: Command) -> Command:
+        """FFmpeg's arguments."""
+        return tuple(arg.format(*self.own) for arg in command)
+
+
+class Poster(msgspec.Struct, frozen=True, tag="poster"):
+    """A JPEG of a film's frame: the first of the candidates that shows much, or else the best of two or more.
+
+    Each run makes one, already at its final size.
+    """
+
+    command: Command
+    candidates: tuple[Run, ...]
+    output: str
+    otherwise: tuple[
+        Run, ...
+    ] = ()  # others where one of these finds nothing; else the last of them
+    warning: str = ""
+
+
+class Made(msgspec.Struct, frozen=True, tag="made"):
+    """A picture that was made: its file's name, and its size in pixels."""
+
+    name: str
+    width: Size
+    height: Size
+    # A sentence, where it is not all that its source should be.
+    warning: Annotated[str, Meta(max_length=500)] = ""
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """Why one of several pictures cannot be made; as in a JobError."""
+
+    code: Annotated[str, Meta(pattern="^[a-z_0-9]{1,40}$")]
+    detail: Annotated[str, Meta(max_length=500)]
+
+
+Drawn = Made | Refused
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """A file of an HLS rendition: fragments that follow each other. `size` in bytes, 0 before it is made."""
+
+    name: str
+    seconds: float
+    size: int = 0
+
+
+class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a task that makes a part of a film has made of it, as it stands in the task's row."""
+
+    segments: tuple[Segment, ...]
+    seconds: float
+    header: str  # digest of the initialisation, which is the same for every part
+    frames: int = 0
+    faults: int = 0  # in so many frames the decoder found errors
+    codec: str = ""  # of pictures, as playlists name it
+    warning: str = ""  # a sentence for whoever gets what is made of it
+
+
+class RunUp(msgspec.Struct, frozen=True):
+    """A run's excerpt with more ahead of it, which is decoded and dropped."""
+
+    excerpt: Excerpt
+    ahead_us: int  # how much earlier it starts, in microseconds
+
+
+class Exact(msgspec.Struct, frozen=True):
+    """What a chunk must come out as: its frames by their times, and the segments they fill.
+
+    Times are ticks of the output.
+    """
+
+    first: int  # when the first frame is shown
+    steps: tuple[tuple[int, int], ...]  # frames in a row that last equally long: how many, how long
+    starts: tuple[int, ...]  # of each segment
+    end: int  # of the last one
+    timescale: int  # ticks a second
+    # What is read where what comes out is not exact, one after the other: the last one begins where the film
+    # does, if that is within reach.
+    again: tuple[RunUp, ...] = ()
+
+    def times(self) -> list[int]:
+        """When each frame is shown, and when the last one ends."""
+        durations = chain.from_iterable(repeat(ticks, count) for count, ticks in self.steps)
+        return list(accumulate(durations, initial=self.first))
+
+    def lengths(self) -> list[float]:
+        """Of each segment, in seconds."""
+        return [round(ticks / self.timescale, 6) for ticks in self._lengths()]
+
+    def longest(self) -> float:
+        """Seconds of the longest segment."""
+        return round(max(self._lengths()) / self.timescale, 6)
+
+    def _lengths(self) -> Iterator[int]:
+        return (until - start for start, until in pairwise((*self.starts, self.end)))
+
+
+class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
+    """A part of a rendition's pictures, or all of them: one file of fragments."""
+
+    command: str  # one of the plan's
+    run: Run
+    prefix: str  # of the names of its segments
+    delay: int  # ticks from decoding a frame to showing it, at most
+    seconds: float
+    exact: Exact | None = None  # None where nobody can tell before it is decoded
+    extra: tuple[str, ...] = ()  # files of this package that the run reads
+
+
+# The file that a run that makes sound may copy the first packet of its source to, if there is one.
+FIRST_PACKET = "first_packet"
+
+
+class Sound(msgspec.Struct, frozen=True, tag="sound"):
+    """A part of the sound, or all of it: AAC packets of 1,024 samples at 48 kHz.
+
+    Packet `first` of the whole is packet `skip` of this run; the first of all is the encoder's own.
+    """
+
+    command: str  # one of the plan's
+    run: Run
+    prefix: str
+    first: int
+    skip: int
+    packets: int | None  # None: to the end
+    seconds: float
+    most_seconds: float | None = None  # how long the run can be; None where nobody has counted
+
+
+# AAC as it is in a stream: each frame says what it is (ISO/IEC 14496-3, 1.A.2.2).
+SOUND_FRAMES = "sound.adts"
+
+
+class Remux(msgspec.Struct, frozen=True, tag="remux"):
+    """A copy of a film in a container with an index: one FFmpeg run that makes the file it names last.
+
+    Where the frames of `SOUND_FRAMES`, which it may write, too, are not all of a kind, another run makes it
+    `again`.
+    """
+
+    args: Command
+    again: Command = ()
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A file that tasks read: an original, or the copy of one; always the version of this ETag."""
+
+    key: str
+    etag: str
+    is_copy: bool = False  # in the output bucket
+    size: int = 0  # in bytes; 0 where it does not matter
+
+
+class Samples(msgspec.Struct, frozen=True):
+    """What it takes to make films of their own of the samples of a track; see `media.Coded`."""
+
+    row: str
+    rows: str  # the key of those of all
+    track: bytes
+    last: int
+    lag: int
+    preamble: bytes = b""
+
+
+class Join(msgspec.Struct, frozen=True, tag="join"):
+    """The parts of a rendition and its sound in one MP4 with its index first, by copying."""
+
+    output: str
+    width: int
+    height: int
+    seconds: float
+    frames: int | None
+    warning: str = ""
+
+
+class Hls(msgspec.Struct, frozen=True, tag="hls"):
+    """The playlists of a rendition whose segments are there."""
+
+    width: int
+    height: int
+    seconds: float
+    frames: int | None
+    # What is told until the whole is measured: frames a second, and bits a second at most, sound included.
+    frame_rate: float
+    most_bits: int
+    language: str | None  # of the sound, as BCP 47 has it; None where there is no sound
+    warning: str = ""
+
+
+Work = Pictures | Poster | Chunk | Sound | Remux | Join | Hls
+
+
+class Task(msgspec.Struct, frozen=True):
+    """One message to one step Lambda."""
+
+    id: str  # of a part: what it is a part of, a point, its number
+    queue: str
+    work: Work
+    destination: str  # key prefix in the output bucket; file names are appended
+    source: bool = True  # whether the source is needed
+    needs: tuple[str, ...] = ()  # tasks that must have ended well before this one is sent
+    cost: float = 1.0  # estimated seconds of work, for weighing progress
+
+    @property
+    def group(self) -> str:
+        return group_of(self.id)
+
+    @property
+    def excerpt(self) -> Excerpt | None:
+        """What of the source is read first; None: all of it."""
+        match self.work:
+            case Chunk(run=run) | Sound(run=run) | Poster(candidates=(run, *_)):
+                return run.excerpt
+            case _:
+                return None
+
+
+def group_of(task_id: str) -> str:
+    """What a task is a part of: itself, if of nothing else."""
+    return task_id.partition(".")[0]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """All tasks of one job. `steps` maps each step, in pipeline order, to the task that ends it."""
+
+    tasks: tuple[Task, ...]
+    steps: dict[str, str]
+    commands: dict[str, Command] = {}  # by their names
+    encoding: str = ""  # how a film is encoded, and why: a sentence
+    copy: Source | None = None  # what is read instead of the original
+    # What excerpts are made of.
+    pictures: Samples | None = None
+    sound: Samples | None = None
+
+    def task(self, task_id: str) -> Task:
+        return next(task for task in self.tasks if task.id == task_id)
+
+    def parts(self, task: Task) -> tuple[list[Task], list[Task]]:
+        """What `task` packages, in order: pictures, and sound."""
+        needed = self._needed(task)
+        pictures = [part for part in needed if isinstance(part.work, Chunk)]
+        return pictures, [part for part in needed if isinstance(part.work, Sound)]
+
+    def samples(self, task: Task) -> Samples:
+        """What the task's excerpt is made of."""
+        found = self.sound if isinstance(task.work, Sound) else self.pictures
+        assert found is not None
+        return found
+
+    def first(self) -> list[Task]:
+        """The tasks that need no other."""
+        return [task for task in self.tasks if not task.needs]
+
+    def ready_after(self, task_id: str, ended: Collection[str]) -> list[Task]:
+        """The tasks that waited for `task_id` and now, that all of `ended` are done, wait for nothing."""
+        return [t for t in self.tasks if task_id in t.needs and set(t.needs) <= set(ended)]
+
+    def has_dependents(self, task_id: str) -> bool:
+        return any(task_id in task.needs for task in self.tasks)
+
+    def watchable_from(self, task_id: str, ended: Collection[str]) -> list[Task]:
+        """The HLS packagings that can be watched so far, now that of their first parts this is the last."""
+        found = []
+        for task in self.tasks:
+            if isinstance(task.work, Hls):
+                first = {parts[0].id for parts in self.parts(task) if parts}
+                if task_id in first and first <= set(ended):
+                    found.append(task)
+        return found
+
+    def steps_needing(self, task_id: str) -> list[str]:
+        """The steps that cannot end well if `task_id` does not."""
+        return [step for step in self.steps if task_id in self.closure(step)]
+
+    def shares(self) -> dict[str, dict[str, float]]:
+        """For each step, the groups of tasks that it takes and what each costs."""
+        shares: dict[str, dict[str, float]] = {}
+        for step in self.steps:
+            costs = shares[step] = {}
+            last = self.task(self.steps[step])
+            for task in (last, *self._needed(last)):
+                costs[task.group] = round(costs.get(task.group, 0.0) + task.cost, 3)
+        return shares
+
+    def sizes(self) -> dict[str, int]:
+        """How many tasks are in each group."""
+        return dict(Counter(task.group for task in self.tasks))
+
+    def _needed(self, task: Task) -> list[Task]:
+        """The tasks that `task` needs, in that order; among a thousand others."""
+        by_id = {each.id: each for each in self.tasks}
+        return [by_id[task_id] for task_id in task.needs]
+
+    def closure(self, step: str) -> list[str]:
+        """The tasks that have to end well for a step to."""
+        last = self.task(self.steps[step])
+        return [last.id, *last.needs]

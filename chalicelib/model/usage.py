@@ -1,0 +1,97 @@
+"""What work took, added up by function, and what it costs, as the API tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+from typing import Any
+
+import msgspec
+
+# Lambda receives a batch of messages in one request, and deletes it in another.
+POLLER_REQUESTS = 2
+
+
+class Used(msgspec.Struct, frozen=True, array_like=True):
+    """What invocations of one function took; an array in JSON, for that is how rows keep it.
+
+    `seconds` and `gb_seconds` as Lambda bills them. `reads` and `writes` are DynamoDB's request units,
+    `dynamodb` its requests. S3's requests are told apart by their price, its bytes by their way.
+    """
+
+    function: str
+    invocations: int = 0
+    seconds: float = 0.0
+    gb_seconds: float = 0.0
+    dynamodb: int = 0
+    reads: float = 0.0
+    writes: float = 0.0
+    s3_gets: int = 0
+    s3_puts: int = 0
+    sqs: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+
+def read(entries: Iterable[str]) -> Iterator[Used]:
+    """What rows tell. Fields are only ever added at the end, so that every version reads every other's."""
+    return (msgspec.json.decode(entry, type=Used) for entry in entries)
+
+
+def total(parts: Iterable[Used]) -> list[Used]:
+    """All of it, one for each function."""
+    by_function: dict[str, list[tuple[Any, ...]]] = {}
+    for part in parts:
+        function, *numbers = msgspec.structs.astuple(part)
+        by_function.setdefault(function, []).append(tuple(numbers))
+    return [
+        Used(function, *(round(sum(column), 4) for column in zip(*rows, strict=True)))
+        for function, rows in sorted(by_function.items())
+    ]
+
+
+class Requests(msgspec.Struct):
+    """How often each service was called."""
+
+    dynamodb: int
+    s3: int
+    sqs: int
+
+
+class FunctionUsage(msgspec.Struct):
+    """What one Lambda used, in all its invocations."""
+
+    invocations: int
+    gb_seconds: float
+    requests: Requests
+
+
+class CostByService(msgspec.Struct, rename={"lambda_": "lambda"}):
+    """US dollars, by what they are paid for. `lambda` has its disk and its invocations in it."""
+
+    lambda_: float
+    dynamodb: float
+    s3: float
+    sqs: float
+
+
+class Usage(msgspec.Struct):
+    """What a job used, and what that costs in US dollars at the list prices of the day `prices_of`.
+
+    Bytes read from S3 and written to it; stored are those of the outputs, whose month in storage is told
+    apart from the rest, for it depends on how long they are kept.
+    """
+
+    functions: dict[str, FunctionUsage]
+    bytes_read: int
+    bytes_written: int
+    bytes_stored: int
+    cost_usd: float
+    cost_usd_by_service: CostByService
+    storage_usd_a_month: float
+    prices_of: date
+
+
+def dollars(usd: float) -> str:
+    """As a sentence has it; small ones as exactly as they are large."""
+    return f"${usd:,.2f}" if usd >= 0.1 else f"${usd:.6f}"

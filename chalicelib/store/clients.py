@@ -1,0 +1,117 @@
+"""Clients of AWS, made once a process and only where they are used; and what may be told of its errors."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
+
+import boto3
+from boto3.exceptions import Boto3Error
+from botocore import UNSIGNED
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+
+import chalicelib.store.meter  # noqa: F401  # it meters every client that is made after it
+from chalicelib.errors import SluiceError
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+_PATIENCE = Config(
+    connect_timeout=3,
+    read_timeout=20,
+    retries={"mode": "standard", "max_attempts": 4},
+)
+
+
+@cache
+def s3() -> S3Client:
+    """S3, set up so that presigned URLs are right: SigV4 by region, no checksum of an empty body in them."""
+    client: S3Client = boto3.client(
+        "s3",
+        config=_PATIENCE.merge(
+            Config(
+                signature_version="s3v4",
+                s3={"us_east_1_regional_endpoint": "regional", "addressing_style": "auto"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            )
+        ),
+    )
+    return client
+
+
+@cache
+def unsigned_s3() -> S3Client:
+    """S3 without credentials: it knows where an object is."""
+    client: S3Client = boto3.client(
+        "s3",
+        config=Config(
+            signature_version=UNSIGNED,
+            s3={"us_east_1_regional_endpoint": "regional", "addressing_style": "auto"},
+        ),
+    )
+    return client
+
+
+def sign(address: str, at: int, seconds: int) -> str:
+    """The address of an object in S3 with our signature in it, as of `at` and good for so many seconds.
+
+    botocore's own are always as of now.
+    """
+    signer = S3SigV4QueryAuth(_credentials().get_frozen_credentials(), "s3", s3().meta.region_name)
+    request = AWSRequest("GET", address)
+    moment = request.context["timestamp"] = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at))
+    signed = {
+        "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+        "X-Amz-Credential": signer.scope(request),
+        "X-Amz-Date": moment,
+        "X-Amz-Expires": str(seconds),
+        "X-Amz-SignedHeaders": "host",
+    }
+    if signer.credentials.token:
+        signed["X-Amz-Security-Token"] = signer.credentials.token
+    request.url = f"{address}{'&' if '?' in address else '?'}{urlencode(signed, quote_via=quote)}"
+    told = signer.string_to_sign(request, signer.canonical_request(request))
+    return f"{request.url}&X-Amz-Signature={signer.signature(told, request)}"
+
+
+@cache
+def _credentials() -> Credentials:
+    credentials = boto3.Session().get_credentials()
+    assert credentials is not None
+    return credentials
+
+
+@cache
+def sqs() -> SQSClient:
+    client: SQSClient = boto3.client("sqs", config=_PATIENCE)
+    return client
+
+
+@cache
+def lambdas() -> LambdaClient:
+    """Lambda, to be called once, and waited for as long as API Gateway waits for us."""
+    client: LambdaClient = boto3.client(
+        "lambda",
+        config=Config(connect_timeout=2, read_timeout=26, retries={"total_max_attempts": 1}),
+    )
+    return client
+
+
+def explain(error: BaseException) -> str:
+    """What a user may be told of an error: a sentence of ours, or no more than its kind."""
+    if isinstance(error, SluiceError):
+        return error.detail
+    if isinstance(error, Boto3Error) and error.__context__:  # transfers wrap what S3 answered
+        error = error.__context__
+    if isinstance(error, ClientError):
+        return f"AWS answered {error.response['Error']['Code']} to {error.operation_name}."
+    return f"Something unexpected happened ({type(error).__name__})."

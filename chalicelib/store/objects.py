@@ -1,0 +1,327 @@
+"""Objects in the two buckets: the only place that talks to S3."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import batched
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
+from botocore.response import StreamingBody
+
+from chalicelib.errors import JobError, Transient
+from chalicelib.model.filenames import disposition
+from chalicelib.model.plan import Source
+from chalicelib.settings import settings
+from chalicelib.store.clients import s3, sign, unsigned_s3
+
+CONTENT_TYPES = {
+    ".jpg": "image/jpeg",
+    ".mp4": "video/mp4",
+    ".m4s": "video/mp4",
+    ".m3u8": "application/vnd.apple.mpegurl",
+}
+# What is stored once under a key never changes; who may read it is for the address to say.
+_UNCHANGING = "private, max-age=31536000, immutable"
+PART_BYTES = 8 * 1024**2
+READERS = 8  # objects that are read at once, where many are
+TRANSFER = TransferConfig(multipart_threshold=64 * 1024**2, multipart_chunksize=32 * 1024**2)
+
+
+class Original(NamedTuple):
+    """An object in the upload bucket as it is now. `size` in bytes, `metadata` with names in lower case."""
+
+    etag: str
+    size: int
+    metadata: dict[str, str]
+
+
+def find_original(key: str) -> Original | None:
+    """The object that a client uploaded or dropped, if it is there."""
+    try:
+        head = s3().head_object(Bucket=settings().upload_bucket, Key=key)
+    except ClientError as error:
+        if _is_absent(error):
+            return None
+        raise
+    return Original(head["ETag"].strip('"'), head["ContentLength"], head["Metadata"])
+
+
+def has_original(key: str) -> bool:
+    """Whether it is there: for those who may list the bucket, and not read what is in it."""
+    found = s3().list_objects_v2(Bucket=settings().upload_bucket, Prefix=key, MaxKeys=1)
+    # Of all keys that begin so, it is the first.
+    return any(item["Key"] == key for item in found.get("Contents", ()))
+
+
+def open_original(key: str, length: int) -> tuple[Original, bytes] | None:
+    """The same with its first bytes, at most so many, by one request.
+
+    None too where we may not read it: encrypted, archived, or not ours.
+    """
+    try:
+        answer = s3().get_object(
+            Bucket=settings().upload_bucket, Key=key, Range=f"bytes=0-{length - 1}"
+        )
+    except ClientError as error:
+        if _is_absent(error):
+            return None
+        if _status(error) != 416:
+            raise
+        empty = find_original(key)  # it has no first byte
+        return (empty, b"") if empty else None
+    size = int(answer["ContentRange"].rpartition("/")[2])
+    return Original(answer["ETag"].strip('"'), size, answer["Metadata"]), answer["Body"].read()
+
+
+def read(source: Source, start: int, length: int) -> bytes:
+    """Bytes of the object, fewer at its end. Raises JobError where it is no longer that of this ETag."""
+    if length <= 0:
+        return b""
+    return _open(source, Range=f"bytes={start}-{start + length - 1}").read()
+
+
+def fetch(source: Source, target: Path) -> None:
+    """Write the object to `target`. Raises JobError where it is no longer that of this ETag."""
+    with target.open("wb") as file:
+        shutil.copyfileobj(_open(source), file, 1024**2)
+
+
+def fetch_parts(
+    source: Source, target: Path, head: bytes, parts: Sequence[tuple[int, int]]
+) -> None:
+    """Write `head` and behind it parts of the object, in order, to `target`; by one request.
+
+    What lies between them is read, and not kept. Raises JobError as `fetch`.
+    """
+    at = parts[0][0]
+    body = _open(source, Range=f"bytes={at}-{parts[-1][1] - 1}")
+    with target.open("wb") as file:
+        file.write(head)
+        for begin, end in parts:
+            for _ in _blocks(body, begin - at):
+                pass
+            file.writelines(_blocks(body, end - begin))
+            at = end
+
+
+def _blocks(body: StreamingBody, length: int) -> Iterator[bytes]:
+    """So many bytes of what is sent. Raises Transient where there are fewer."""
+    while length:
+        block = body.read(min(length, 1024**2))
+        if not block:
+            raise Transient("short_read", "S3 has sent less than was asked for.")
+        yield block
+        length -= len(block)
+
+
+def _open(source: Source, **options: Any) -> StreamingBody:
+    bucket = settings().output_bucket if source.is_copy else settings().upload_bucket
+    try:
+        return s3().get_object(Bucket=bucket, Key=source.key, IfMatch=source.etag, **options)[
+            "Body"
+        ]
+    except ClientError as error:
+        if _status(error) == 412:
+            detail = "The file was overwritten while it was being worked on."
+            raise JobError("source_changed", detail) from error
+        if _is_absent(error):
+            raise missing() from error
+        raise
+
+
+def missing() -> JobError:
+    return JobError("source_missing", "The file is not there any more, or may not be read.")
+
+
+def put_original(key: str, body: bytes, content_type: str) -> None:
+    s3().put_object(
+        Bucket=settings().upload_bucket,
+        Key=key,
+        Body=body,
+        ContentType=content_type,
+    )
+
+
+def publish(path: Path, key: str) -> int:
+    """Store a file in the output bucket; its size in bytes."""
+    s3().upload_file(
+        str(path),
+        settings().output_bucket,
+        key,
+        ExtraArgs={"ContentType": CONTENT_TYPES[path.suffix], "CacheControl": _UNCHANGING},
+        Config=TRANSFER,
+    )
+    return path.stat().st_size
+
+
+def publish_copy(path: Path, key: str) -> Source:
+    """Store the copy of a film, to be read as it is now."""
+    size = publish(path, key)
+    head = s3().head_object(Bucket=settings().output_bucket, Key=key)
+    return Source(key, head["ETag"].strip('"'), is_copy=True, size=size)
+
+
+def put_output(key: str, body: bytes) -> int:
+    """Store a small file in the output bucket; its size in bytes."""
+    s3().put_object(
+        Bucket=settings().output_bucket,
+        Key=key,
+        Body=body,
+        ContentType=CONTENT_TYPES[Path(key).suffix],
+        CacheControl=_UNCHANGING,
+    )
+    return len(body)
+
+
+@contextmanager
+def multipart(key: str) -> Iterator[Callable[[int, bytes], None]]:
+    """An object made of parts: call with a part's number, from 1 on, and its bytes, in any order.
+
+    Every part but the last has at least PART_BYTES. On an exception nothing is left of it.
+    """
+    bucket = settings().output_bucket
+    upload = s3().create_multipart_upload(
+        Bucket=bucket,
+        Key=key,
+        ContentType=CONTENT_TYPES[Path(key).suffix],
+        CacheControl=_UNCHANGING,
+    )["UploadId"]
+    etags: dict[int, str] = {}
+
+    def put(number: int, body: bytes) -> None:
+        etags[number] = s3().upload_part(
+            Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, Body=body
+        )["ETag"]
+
+    try:
+        yield put
+        s3().complete_multipart_upload(
+            Bucket=bucket,
+            Key=key,
+            UploadId=upload,
+            MultipartUpload={
+                "Parts": [{"PartNumber": n, "ETag": etag} for n, etag in sorted(etags.items())]
+            },
+        )
+    except BaseException:
+        s3().abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+        raise
+
+
+def put_new_work(key: str, body: bytes) -> bool:
+    """Store a small object, unless there is one; False where there is."""
+    try:
+        s3().put_object(Bucket=settings().output_bucket, Key=key, Body=body, IfNoneMatch="*")
+    except ClientError as error:
+        if _status(error) not in (409, 412):  # another one is written at this moment, or was before
+            raise
+        return False
+    return True
+
+
+def get_output(key: str, part: tuple[int, int] | None = None) -> bytes | None:
+    """A small object of the output bucket, if it is there; of a larger one a part."""
+    options: dict[str, Any] = {"Range": f"bytes={part[0]}-{part[1] - 1}"} if part else {}
+    try:
+        return s3().get_object(Bucket=settings().output_bucket, Key=key, **options)["Body"].read()
+    except ClientError as error:
+        if _is_absent(error):
+            return None
+        raise
+
+
+def list_outputs(prefix: str) -> Iterator[str]:
+    """The keys in the output bucket that begin so."""
+    pages = s3().get_paginator("list_objects_v2")
+    for page in pages.paginate(Bucket=settings().output_bucket, Prefix=prefix):
+        for item in page.get("Contents", ()):
+            yield item["Key"]
+
+
+def delete_outputs(keys: Sequence[str]) -> None:
+    """Delete objects of the output bucket; those that are not there are no error."""
+    for batch in batched(keys, 1000, strict=False):
+        answer = s3().delete_objects(
+            Bucket=settings().output_bucket,
+            Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True},
+        )
+        if answer.get("Errors"):
+            raise Transient("not_deleted", "S3 did not delete every object.")
+
+
+def has_output(key: str) -> bool:
+    """Whether there is such an object in the output bucket."""
+    try:
+        s3().head_object(Bucket=settings().output_bucket, Key=key)
+    except ClientError as error:
+        if not _is_absent(error):
+            raise
+        return False
+    return True
+
+
+def upload_url(key: str, size: int | None) -> str:
+    """A presigned PUT. The declared type is not signed; an announced size is."""
+    params: dict[str, Any] = {"Bucket": settings().upload_bucket, "Key": key}
+    if size is not None:
+        params["ContentLength"] = size
+    return s3().generate_presigned_url(
+        "put_object", Params=params, ExpiresIn=settings().upload_url_seconds
+    )
+
+
+class Link(NamedTuple):
+    """An address that needs no credentials, and when it stops to work, in Unix seconds."""
+
+    url: str
+    expires_at: int
+
+
+def original_link(key: str, name: str) -> Link:
+    """A presigned GET of the original, which a browser saves by this name and never renders."""
+    params = {
+        "Bucket": settings().upload_bucket,
+        "Key": key,
+        "ResponseContentDisposition": disposition("attachment", name),
+        "ResponseContentType": "application/octet-stream",
+    }
+    return _download_link(params)
+
+
+def output_link(key: str, name: str | None = None, until: int | None = None) -> Link:
+    """A presigned GET of an output, which a browser shows, and saves by this name; it ends by `until`."""
+    params = {"Bucket": settings().output_bucket, "Key": key}
+    if name is not None:
+        params["ResponseContentDisposition"] = disposition("inline", name)
+    return _download_link(params, until)
+
+
+def _download_link(params: dict[str, str], until: int | None = None) -> Link:
+    """Signed as of a moment that is the same for a while, so that who asks again gets the same address."""
+    lifetime = settings().download_url_seconds
+    grid = lifetime // 2
+    signed_at = int(time.time()) // grid * grid
+    if until is not None:
+        lifetime = min(lifetime, until - signed_at)
+    address = unsigned_s3().generate_presigned_url("get_object", Params=params)
+    return Link(sign(address, signed_at, lifetime), signed_at + lifetime)
+
+
+def _status(error: ClientError) -> int:
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+# Of what is not there S3 says so to him alone who may list; to others it is forbidden, as what they may not
+# read. HEAD has no code but the status.
+_ABSENT = ("403", "404", "AccessDenied", "InvalidObjectState", "NoSuchKey", "NotFound")
+
+
+def _is_absent(error: ClientError) -> bool:
+    """Whether there is no such object, or none that we may read."""
+    return error.response["Error"]["Code"] in _ABSENT

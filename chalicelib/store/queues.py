@@ -1,0 +1,78 @@
+"""Messages between the functions: the only place that talks to SQS. A message carries ids, never state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import batched
+from math import ceil
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from chalicelib.errors import Transient
+from chalicelib.model.plan import GENERATION, Task
+from chalicelib.settings import queue_url, settings
+from chalicelib.store.clients import sqs
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+
+QUEUES = ("intake", "thumbnail", "watermark", "encode", "transcode_720p", "hls_720p")
+
+# Where each of them puts a message that came too often.
+DEAD_LETTERS = "dead_letters"
+
+# The longest that SQS hides a message.
+_MOST_SECONDS = 12 * 3600
+_MOST_BACKOFF_SECONDS = 900
+
+
+class TaskMessage(msgspec.Struct, frozen=True):
+    """To a step Lambda: run this task of a plan of this generation."""
+
+    job_id: str
+    task_id: str
+    generation: str = ""
+
+
+class StartMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """To intake: plan this job, and send its first messages; with `resume`, what is due of one at work."""
+
+    job_id: str
+    resume: bool = False
+
+
+def send_start(job_id: str, *, resume: bool = False) -> None:
+    body = msgspec.json.encode(StartMessage(job_id, resume)).decode()
+    sqs().send_message(QueueUrl=queue_url("intake"), MessageBody=body)
+
+
+def send_tasks(job_id: str, tasks: Sequence[Task]) -> None:
+    """Send many, ten at a time and in order. Raises Transient where SQS did not take one."""
+    by_queue: dict[str, list[TaskMessage]] = {}
+    for task in tasks:
+        message = TaskMessage(job_id, task.id, GENERATION)
+        by_queue.setdefault(task.queue, []).append(message)
+    for queue, waiting in by_queue.items():
+        for batch in batched(waiting, 10, strict=False):
+            entries: list[SendMessageBatchRequestEntryTypeDef] = [
+                {"Id": str(number), "MessageBody": msgspec.json.encode(message).decode()}
+                for number, message in enumerate(batch)
+            ]
+            answer = sqs().send_message_batch(QueueUrl=queue_url(queue), Entries=entries)
+            if answer.get("Failed"):
+                raise Transient("not_sent", "The queue did not take every message.")
+
+
+def hide(url: str, receipt: str, seconds: float) -> None:
+    """Make a message that is not acknowledged visible again after `seconds`, not later."""
+    sqs().change_message_visibility(
+        QueueUrl=url,
+        ReceiptHandle=receipt,
+        VisibilityTimeout=min(_MOST_SECONDS, max(0, ceil(seconds))),
+    )
+
+
+def backoff(tries: int) -> int:
+    """Seconds before the next try, after this many."""
+    return min(_MOST_BACKOFF_SECONDS, settings().retry_seconds * int(3 ** (tries - 1)))

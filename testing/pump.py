@@ -1,0 +1,142 @@
+"""Drives the queue Lambdas in this process: takes messages off moto's queues, hands them to the handlers."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from typing import Any
+
+import boto3
+
+import app
+from chalicelib.settings import settings
+from chalicelib.store.queues import QUEUES
+
+
+class Context:
+    """What Lambda tells a handler; `seconds` is the function's timeout."""
+
+    memory_limit_in_mb = 3072
+    function_name = "tests"
+    invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:tests"
+
+    def __init__(self, seconds: float = 60) -> None:
+        self.aws_request_id = str(uuid.uuid4())
+        self._deadline = time.monotonic() + seconds
+
+    def pass_time(self, seconds: float) -> None:
+        self._deadline -= seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return max(0, int((self._deadline - time.monotonic()) * 1000))
+
+
+def deliver(
+    queue: str, *bodies: str, receives: int = 1, seconds: float = 60, first: int = 0
+) -> list[str]:
+    """Invoke a queue's Lambda as SQS would; the messages that it did not acknowledge.
+
+    Their ids are numbers from `first` on: a message that comes again has that which it had.
+    """
+    event = {
+        "Records": [
+            record_of(queue, number, body, receives) for number, body in enumerate(bodies, first)
+        ]
+    }
+    answer = getattr(app, queue)(event, Context(seconds))
+    failed = {item["itemIdentifier"] for item in answer["batchItemFailures"]}
+    return [body for number, body in enumerate(bodies, first) if str(number) in failed]
+
+
+def record_of(queue: str, number: int, body: str, receives: int) -> dict[str, Any]:
+    """A message as a Lambda gets it."""
+    url = os.environ[f"SLUICE_QUEUE_URL_{queue.upper()}"]
+    return {
+        "messageId": str(number),
+        "receiptHandle": _receipt(url),
+        "body": body,
+        "attributes": {
+            "ApproximateReceiveCount": str(receives),
+            "SentTimestamp": str(int(time.time() * 1000)),
+        },
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": f"arn:aws:sqs:us-east-1:123456789012:{url.rsplit('/', 1)[-1]}",
+        "awsRegion": "us-east-1",
+    }
+
+
+def _receipt(url: str) -> str:
+    """A receipt of the queue, of a message that stands for the one that is delivered."""
+    sqs = boto3.client("sqs")
+    sqs.send_message(QueueUrl=url, MessageBody="stands for the one that is delivered")
+    real, receipt = [], ""
+    while not receipt:
+        (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
+        if message["Body"].startswith("stands for"):
+            receipt = message["ReceiptHandle"]
+        else:
+            real.append(message["ReceiptHandle"])
+    for handle in real:
+        sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=0)
+    return receipt
+
+
+def drain(times: int = 1) -> None:
+    """Deliver everything, each message so often, until all queues are empty."""
+    while True:
+        waiting = [(queue, body) for queue in QUEUES for body in take(queue)]
+        if not waiting:
+            return
+        for queue, body in waiting:
+            for _ in range(times):
+                assert deliver(queue, body) == []
+
+
+def take(queue: str) -> list[str]:
+    """The bodies of all visible messages of a queue, taken off it."""
+    sqs = boto3.client("sqs")
+    url = os.environ[f"SLUICE_QUEUE_URL_{queue.upper()}"]
+    bodies: list[str] = []
+    while received := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        for message in received:
+            bodies.append(message["Body"])
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return [body for body in bodies if not body.startswith("stands for")]
+
+
+def drop(key: str, body: bytes, **metadata: str) -> str:
+    """Put an object into the upload bucket; S3's event of it."""
+    s3 = boto3.client("s3")
+    put = s3.put_object(Bucket=settings().upload_bucket, Key=key, Body=body, Metadata=metadata)
+    return event_of(key, size=len(body), etag=put["ETag"].strip('"'))
+
+
+def event_of(
+    key: str, *, size: int, etag: str, sequencer: str = "", name: str = "ObjectCreated:Put"
+) -> str:
+    """An event as S3 writes it (version 2.1), with its key quoted as S3 quotes it."""
+    from urllib.parse import quote_plus
+
+    return json.dumps(
+        {
+            "Records": [
+                {
+                    "eventVersion": "2.1",
+                    "eventSource": "aws:s3",
+                    "eventName": name,
+                    "s3": {
+                        "bucket": {"name": settings().upload_bucket},
+                        "object": {
+                            "key": quote_plus(key),
+                            "size": size,
+                            "eTag": etag,
+                            "sequencer": sequencer or f"{time.time_ns():018X}",
+                        },
+                    },
+                }
+            ]
+        }
+    )
