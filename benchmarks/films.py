@@ -112,7 +112,10 @@ def bare_args(facts: VideoFacts, target: str) -> tuple[str, ...]:
     video = command[: command.index("-output_ts_offset")]
     audio: tuple[str, ...] = ()
     for command in renditions.sound(whole).commands.values():
-        audio = command[command.index("-map") : command.index("-map_metadata")]
+        # Without what a source asks for that changes on the way.
+        encoder = len(command) - command[::-1].index("-c:a") - 1
+        flags = command[encoder : command.index("-map_metadata", encoder)]
+        audio = ("-map", f"0:{facts.audio_stream}", *flags)
     return (*video, *audio, "-movflags", "+faststart", "-f", "mp4", target)
 
 
