@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,9 +13,7 @@ from typing import NamedTuple
 
 import psutil
 
-from infra.paths import LOCAL
-from layers.build import unpacked
-from testing.environment import ENVIRONMENT
+from testing import environment
 
 
 class Taken(NamedTuple):
@@ -28,13 +25,11 @@ class Taken(NamedTuple):
 
 def stand_in_for_lambda() -> None:
     """What the code expects around it, before any of it is imported; moto does the rest."""
-    os.environ.update(
-        ENVIRONMENT,
+    environment.stand_in_for_lambda(
         POWERTOOLS_LOG_LEVEL="ERROR",
         POWERTOOLS_METRICS_DISABLED="true",
         POWERTOOLS_TRACE_DISABLED="true",
     )
-    sys.path.insert(0, str(unpacked("ffmpeg", LOCAL / "layers") / "python"))
 
 
 def describe() -> dict[str, object]:

@@ -23,7 +23,7 @@ import struct
 import traceback
 from typing import ClassVar
 
-_NUMBER = re.compile(r"\d+(\.\d+)?")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 class SluiceError(Exception):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 
 import msgspec
 
 from infra.parts import functions
 from infra.parts.names import FUNCTIONS
-from infra.paths import ROOT
+from infra.paths import LOCAL, ROOT
+from layers.build import unpacked
 
 _configured = json.loads((ROOT / ".chalice" / "config.json").read_text())["lambda_functions"]
 MEMORY = {f.name: _configured[f.config_name]["lambda_memory_size"] for f in FUNCTIONS}
@@ -26,3 +29,15 @@ ENVIRONMENT = {
     "SLUICE_FUNCTION_SIZES": msgspec.json.encode(functions.sizes(MEMORY, local=True)).decode(),
     "SLUICE_HLS_SECRET_ARN": "hls",
 }
+
+
+def stand_in_for_lambda(**more: str) -> None:
+    """Give this process those variables, and `more`, and the layer's FFmpeg; before anything else of ours is
+    imported: settings, and the table's name, are read once.
+
+    It has none of a shell that works with a cloud: moto would not stand in for that.
+    """
+    os.environ.update(ENVIRONMENT, **more)
+    for name in ("AWS_PROFILE", *(name for name in os.environ if "AWS_ENDPOINT_URL" in name)):
+        os.environ.pop(name, None)
+    sys.path.insert(0, str(unpacked("ffmpeg", LOCAL / "layers") / "python"))

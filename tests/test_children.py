@@ -211,6 +211,13 @@ def test_ffmpeg_that_fails_always_raises(tmp_path: Path) -> None:
     assert "moov" not in refusal.value.detail
 
 
+def test_a_time_below_none_is_a_time_like_others() -> None:
+    """What fetching has used up; else a timeout would not be known again, and be tried once more."""
+    detail = "Reading the file took longer than the {} s that it may take."
+    timed_out = TimedOut("decoder_timeout", detail.format("-0.4"))
+    assert timed_out.came_before(detail.format("15"))
+
+
 @pytest.mark.parametrize(("seconds", "told"), [(0.5, "after 0 s"), (-0.4, "after 0 s")])
 def test_ffmpeg_is_stopped_at_its_deadline(tmp_path: Path, seconds: float, told: str) -> None:
     with pytest.raises(TimedOut) as refusal:

@@ -82,9 +82,7 @@ class Clients:
     spoilt: set[str] = field(default_factory=set)  # files, and jobs, that cannot end well
     samples: dict[str, str] = field(default_factory=dict)  # by ETag
     owners: dict[str, str] = field(default_factory=dict)  # of keys that were handed out
-    estimates: dict[str, int] = field(
-        default_factory=dict
-    )  # how many tasks a job for a key would have
+    estimates: dict[str, int] = field(default_factory=dict)  # tasks of a job for a key
     _presigned: Iterator[int] = field(default_factory=count)
 
     # ── S3 ──

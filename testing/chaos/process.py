@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING
-
-from infra.paths import ROOT
-from layers.build import unpacked
 
 if TYPE_CHECKING:
     from testing.chaos.campaigns import Simulator
@@ -15,19 +10,15 @@ if TYPE_CHECKING:
 
 def prepare_process() -> None:
     """Settings are read once: this comes first."""
-    from testing.environment import ENVIRONMENT
+    from testing.environment import stand_in_for_lambda
 
-    os.environ.update(
-        ENVIRONMENT,
+    stand_in_for_lambda(
         SLUICE_CHUNK_WORK_SECONDS="0.001",  # small films in several chunks
         POWERTOOLS_TRACE_DISABLED="true",
         POWERTOOLS_LOG_LEVEL="CRITICAL",
         SLUICE_AUTH="api_key",
         SLUICE_OPERATORS="operator",
     )
-    for name in ("AWS_PROFILE", *(name for name in os.environ if "AWS_ENDPOINT_URL" in name)):
-        os.environ.pop(name, None)
-    sys.path.insert(0, str(unpacked("ffmpeg", ROOT / ".local" / "layers") / "python"))
 
 
 def make_simulator(*, moto: bool = False) -> Simulator:

@@ -19,6 +19,7 @@ from testing.chaos.world import Worker
 
 _ONE = ("thumbnail",)
 _ENDLESS = Faults(budget=10**6, end=1e9)
+_HLS = "/jobs/{job_id}/hls/{token}/{name}"
 
 
 def fifty(schedule: Schedule) -> None:
@@ -225,9 +226,8 @@ def watched(schedule: Schedule) -> None:
         for job_id in schedule.lives:
             view = clients.look("/jobs/{job_id}", job_id=job_id).body
             for output in view["outputs"]:
-                _, _, rest = output["url"].partition("/hls/")
                 for track in ("video", "audio"):
-                    poll(job_id, rest.partition("/")[0], f"{track}.m3u8")
+                    poll(job_id, _token(output), f"{track}.m3u8")
                 return
         if not schedule.lives or not schedule.is_over:
             world.at(0.1, find)
@@ -245,8 +245,7 @@ def watched(schedule: Schedule) -> None:
                 soon = world.random.choice((0.0, 0.3, 0.6, 1.0))
                 world.at(soon if world.elapsed < 40 else 20 * soon, again)
 
-        route = "/jobs/{job_id}/hls/{token}/{name}"
-        clients.call("GET", route, read, tries=9, pause=0.1, job_id=job_id, token=token, name=file)
+        clients.call("GET", _HLS, read, tries=9, pause=0.1, job_id=job_id, token=token, name=file)
 
     world.at(1.5, find)
 
@@ -421,22 +420,22 @@ RACES: dict[str, Scenario] = {
 }  # fmt: skip
 
 
+def _token(output: dict[str, Any]) -> str:
+    """That of an output which is HLS; "" of others."""
+    _, _, rest = output["url"].partition("/hls/")
+    return str(rest.partition("/")[0])
+
+
 def _play(schedule: Schedule) -> None:
     """Somebody reads all playlists again and again, whatever they say, until every job has ended."""
     world, clients = schedule.world, schedule.clients
-    route = "/jobs/{job_id}/hls/{token}/{name}"
 
     def play() -> None:
         for job_id in schedule.lives:
             for output in clients.look("/jobs/{job_id}", job_id=job_id).body["outputs"]:
-                _, _, rest = output["url"].partition("/hls/")
-                if rest:
-                    place = {
-                        "job_id": job_id,
-                        "token": rest.partition("/")[0],
-                        "name": "video.m3u8",
-                    }
-                    clients.call("GET", route, lambda _: None, **place)
+                if token := _token(output):
+                    look = partial(clients.call, "GET", _HLS, lambda _: None, name="video.m3u8")
+                    look(job_id=job_id, token=token)
         if not schedule.is_over:
             # Once a job is planned again, its parts come at once.
             items = (life.item for life in schedule.lives.values())

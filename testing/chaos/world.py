@@ -73,9 +73,8 @@ class World:
         self.faults = faults
         self.now = self.start = EPOCH
         self.current: Worker | None = None
-        self.looks_as: str | None = (
-            None  # by which function's rights somebody looks, who takes no time
-        )
+        # By which function's rights somebody looks, who takes no time.
+        self.looks_as: str | None = None
         self.folder = Path(mkdtemp(prefix="chaos-", dir=_FOLDER))
         self.log: list[str] = []
         self.violations: list[tuple[str, str]] = []
