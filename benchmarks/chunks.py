@@ -23,7 +23,8 @@ from chalicelib.errors import JobError
 from chalicelib.formats.mp4_excerpt import bytes_read
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import VideoFacts
-from chalicelib.model.plan import Chunk, Plan, Sound
+from chalicelib.model.plan import Plan
+from chalicelib.model.work import Chunk, Sound
 from chalicelib.operations import find_steps
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing.video import to_fraction

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageChops
 
 from benchmarks.figures import Figure
-from chalicelib.tasks.encoding import ASSETS
+from chalicelib.tasks.workbench import ASSETS
 from infra import cloud, samples
 from infra.client import Client
 from infra.paths import LOCAL

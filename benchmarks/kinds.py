@@ -24,7 +24,8 @@ from benchmarks.machine import stand_in_for_lambda
 from benchmarks.quality import quality
 from chalicelib.formats import cmaf
 from chalicelib.model.facts import VideoFacts
-from chalicelib.model.plan import Plan, Sound
+from chalicelib.model.plan import Plan
+from chalicelib.model.work import Sound
 from corpus.decode import decode
 from corpus.sound import heard_lags
 from infra.paths import ROOT

@@ -22,7 +22,8 @@ from chalicelib.formats.cmaf import PACKET_SAMPLES, SAMPLE_RATE
 from chalicelib.formats.mp4_excerpt import bytes_read, pack
 from chalicelib.formats.playlists import planned
 from chalicelib.model.facts import SOUND_SECONDS, Coded, Cut, Index, SoundCut, VideoFacts
-from chalicelib.model.plan import Chunk, Plan, Sound, Task
+from chalicelib.model.plan import Plan, Task
+from chalicelib.model.work import Chunk, Sound
 from chalicelib.operations import find_steps
 from chalicelib.planning.planner import make_plan
 from chalicelib.settings import Prices
@@ -225,7 +226,7 @@ def _figures(name: str, hours: float, ramp: Ramp, told: Assumptions) -> Iterator
 def _money(ran: list[Ran], intake: float, told: Assumptions) -> dict[str, float]:
     """US dollars, by what they are paid for."""
     tasks = len(ran)
-    segments = sum(len(planned(one.task)) for one in ran)
+    segments = sum(len(planned(one.task.work)) for one in ran)
     encodes = [one for one in ran if isinstance(one.task.work, Chunk)]
     others = [one for one in ran if not isinstance(one.task.work, Chunk)]
 

@@ -30,14 +30,14 @@ from pathlib import Path
 from chalicelib.engines import sandbox
 from chalicelib.invocation import Budget
 from chalicelib.jobs import consumer, runner
-from chalicelib.model.plan import Pictures, Thumbnail
-from chalicelib.tasks import encoding
+from chalicelib.model.work import Pictures, Thumbnail
+from chalicelib.tasks import images
 work = Pictures("JPEG", {"thumbnail": Thumbnail(512, "thumb.jpg")})
 folder = Path(tempfile.mkdtemp())
 (folder / "out").mkdir()
 shutil.copy(SOURCE, folder / "source")
 def make(source, target):
-    encoding.draw(work, folder, Budget(lambda: 60.0, 1769 * 1024**2))
+    images.draw(work, folder, Budget(lambda: 60.0, 1769 * 1024**2))
 def done():
     shutil.rmtree(folder)
     sandbox.stop()

@@ -31,7 +31,8 @@ from chalicelib.formats import mp4_excerpt
 from chalicelib.invocation import Budget
 from chalicelib.jobs import consumer, runner
 from chalicelib.model.plan import Plan
-from chalicelib.tasks import encoding
+from chalicelib.model.work import Chunk
+from chalicelib.tasks import audio, chunks
 film, stored, rows, task_id = sys.argv[1:]
 plan = msgspec.json.decode(Path(stored).read_bytes(), type=Plan)
 task = plan.task(task_id)
@@ -52,7 +53,8 @@ with TemporaryDirectory() as scratch:
                 file.write(source.read(end - begin))
     fetch(task.excerpt)
     budget = Budget(lambda: 900.0, 10 * 1024**3)
-    encoding.encode(task.work, plan.commands[task.work.command], folder, budget, lambda _: None, fetch)
+    encode = chunks.encode if isinstance(task.work, Chunk) else audio.encode
+    encode(task.work, plan.commands[task.work.command], folder, budget, fetch)
     seconds = time.monotonic() - began
     disk = sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
 own = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])  # since exec, unlike ru_maxrss

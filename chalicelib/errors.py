@@ -130,16 +130,16 @@ _OF_COMPUTATION = (
     ValueError,
     struct.error,
 )
-# Modules that compute on what they are given, and ask nobody: the same input fails there each time. Whatever
-# fails in a child does, so that what runs there alone is not named (sandbox._broken).
+# Code that computes on what it is given, and asks nobody: the same input fails there each time. Whatever fails
+# in a child does, so that what runs there alone is not named (sandbox._broken).
+_COMPUTING_PACKAGES = ("formats", "model", "planning")
 _COMPUTING = frozenset(
     f"chalicelib.{name}"
     for name in (
-        "engines.ffmpeg", "engines.pillow", "formats.adts", "formats.cmaf", "formats.mp4",
-        "formats.mp4_excerpt", "formats.playlists", "formats.sniff", "jobs.limits", "model.facts",
-        "model.filenames", "model.mark", "model.plan", "planning.chunking", "planning.copying",
-        "planning.operation", "planning.planner", "planning.renditions", "probing.film_limits",
-        "tasks.encoding", "tasks.estimates", "tasks.packaging", "tasks.pricing",
+        "engines.ffmpeg", "engines.pillow", "jobs.limits", "probing.film_limits", "tasks.audio",
+        "tasks.chunks", "tasks.copying", "tasks.encoding", "tasks.estimates", "tasks.hls",
+        "tasks.images", "tasks.mp4", "tasks.packaging", "tasks.posters", "tasks.prediction",
+        "tasks.pricing", "tasks.stills",
     )
 )  # fmt: skip
 
@@ -151,9 +151,13 @@ def defect(error: Exception) -> JobError | None:
         for frame, _ in traceback.walk_tb(error.__traceback__)
         if (name := str(frame.f_globals.get("__name__"))).startswith("chalicelib.")
     ]
-    if not isinstance(error, _OF_COMPUTATION) or not ours or ours[-1] not in _COMPUTING:
+    if not isinstance(error, _OF_COMPUTATION) or not ours or not _computes(ours[-1]):
         return None
     return fault_of_ours(type(error).__name__)
+
+
+def _computes(module: str) -> bool:
+    return module in _COMPUTING or module.split(".")[1] in _COMPUTING_PACKAGES
 
 
 def fault_of_ours(kind: str) -> JobError:

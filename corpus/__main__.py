@@ -11,7 +11,7 @@ from corpus import memory, report
 from corpus.judging import judge
 from corpus.manifest import Entry, NoFiles, entries
 from corpus.report import Line, Taken
-from corpus.sending import length, send
+from corpus.sending import digests, length, send
 from infra import cloud
 from infra.client import Client
 from infra.paths import LOCAL
@@ -77,6 +77,7 @@ def _one(client: Client, folder: Path, entry: Entry, number: int) -> Line:
         seconds=ran.seconds,
         failures=judged.failures,
         pictures={name: report.data_uri(image) for name, image in judged.pictures.items()},
+        digests=digests(client, ran.job) if ran.job else {},
     )
 
 

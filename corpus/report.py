@@ -31,6 +31,7 @@ class Line:
     seconds: float
     failures: tuple[Failure, ...]
     pictures: dict[str, str] = field(repr=False)  # data URIs
+    digests: dict[str, str] = field(repr=False)  # SHA-256 of each object that was made
 
     @property
     def passed(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import av
@@ -36,6 +37,20 @@ def send(client: Client, entry: Entry, path: Path, number: int) -> Ran:
     except TimeoutError:
         return Ran(None, time.monotonic() - started)
     return Ran(job, time.monotonic() - started)
+
+
+def digests(client: Client, job: Job) -> dict[str, str]:
+    """SHA-256 of each object that a job has made, by what its key has behind the job's own part."""
+    s3, bucket = client.aws("s3"), client.stack.output_bucket
+    prefix = f"outputs/{job['id'].replace('-', '')}_"
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
+    return {
+        key.removeprefix(prefix): sha256(
+            s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        ).hexdigest()
+        for key in sorted(keys)
+    }
 
 
 def length(entry: Entry, path: Path) -> float:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from chalicelib.model.plan import Chunk, Command, Plan, Task
+from chalicelib.model.plan import Plan, Task
+from chalicelib.model.work import Chunk, Command
 from infra.samples import ffmpeg
 
 _SEEN = "seen.framemd5"

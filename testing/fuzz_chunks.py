@@ -27,11 +27,13 @@ from testing.prepared import LOCAL  # before chalicelib: its variables, and the 
 from chalicelib.errors import JobError
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import VideoFacts
-from chalicelib.model.plan import Chunk, Join, Parts, Plan, Task
+from chalicelib.model.plan import Plan, Task
+from chalicelib.model.result import Encoded
+from chalicelib.model.work import Chunk, Join
 from chalicelib.operations import find_steps
 from chalicelib.planning import renditions
 from chalicelib.planning.planner import make_plan
-from chalicelib.tasks import encoding
+from chalicelib.tasks import chunks
 from chalicelib.tasks.packaging import shortfall
 from infra.samples import run_ffmpeg
 from testing import exactness
@@ -132,14 +134,14 @@ def _decode(path: Path, facts: VideoFacts, folder: Path) -> Decode:
     return Decode("", warning, exactness.seen(plan, folder))
 
 
-def _encoded(plan: Plan, task: Task, path: Path, facts: VideoFacts, place: Path) -> Parts:
+def _encoded(plan: Plan, task: Task, path: Path, facts: VideoFacts, place: Path) -> Encoded:
     assert isinstance(task.work, Chunk)
     (place / "out").mkdir(parents=True)
     fetch = partial(write_excerpt, plan, task, facts.index, path, place / "source")
     if task.excerpt is None:
         shutil.copy(path, place / "source")
     command = plan.commands[task.work.command]
-    return encoding.encode(task.work, command, place, _BUDGET, lambda _: None, fetch)
+    return chunks.encode(task.work, command, place, _BUDGET, fetch)
 
 
 def _faulty(path: Path) -> float:

@@ -24,8 +24,8 @@ from chalicelib.errors import JobError
 from chalicelib.invocation import Budget
 from chalicelib.jobs import limits
 from chalicelib.model.facts import VideoFacts
-from chalicelib.model.plan import Chunk
 from chalicelib.model.usage import Used
+from chalicelib.model.work import Chunk
 from chalicelib.operations import find_steps
 from chalicelib.planning import chunking
 from chalicelib.planning.planner import make_plan

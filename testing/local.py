@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,20 +22,19 @@ from chalicelib.formats import mp4_excerpt
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import Facts, Index, VideoFacts
 from chalicelib.model.job import Output
-from chalicelib.model.plan import (
+from chalicelib.model.plan import Plan, Task
+from chalicelib.model.result import Encoded, StepsEnded
+from chalicelib.model.result import Result as TaskResult
+from chalicelib.model.work import (
     Chunk,
-    Drawn,
     Excerpt,
     Hls,
     Join,
     Pictures,
-    Plan,
-    Poster,
-    Refused,
     Remux,
     Run,
     Sound,
-    Task,
+    Source,
     Thumbnail,
 )
 from chalicelib.operations import find_steps
@@ -44,7 +44,9 @@ from chalicelib.probing import inspect
 from chalicelib.settings import settings
 from chalicelib.store import clients
 from chalicelib.store.ledger import Charge
-from chalicelib.tasks import encoding, packaging
+from chalicelib.tasks import copying as copying_task
+from chalicelib.tasks.kinds import kind_of
+from chalicelib.tasks.workbench import Workbench
 
 GIB = 1024**3
 _ROOMY = Budget(lambda: 20.0, 3 * GIB)
@@ -103,7 +105,7 @@ def copy_of(path: Path, folder: Path) -> tuple[VideoFacts, VideoFacts, Path]:
     assert isinstance(task.work, Remux)
     folder.mkdir(exist_ok=True)
     shutil.copy(path, folder / "source")
-    copy = encoding.remux(task.work, folder, Budget(lambda: 60.0, 4 * GIB))
+    copy = copying_task.remux(task.work, folder, Budget(lambda: 60.0, 4 * GIB))
     copied = facts_of(copy)
     assert isinstance(copied, VideoFacts)
     return facts, copied, copy
@@ -141,58 +143,64 @@ def carry_out(
 
     Where that goes on after an exception, those that wait for the task are left out.
     """
-    results: dict[str, Result] = {}
+    made: dict[str, TaskResult] = {}
     facts = facts_of(path) if plan.pictures else None
     index = facts.index if isinstance(facts, VideoFacts) else None
-    made: dict[str, packaging.Stored] = {}
+    listed: dict[str, Output] = {}
     with mock_aws():
         clients.s3.cache_clear()
         bucket = boto3.resource("s3").create_bucket(Bucket=settings().output_bucket)
 
-        def listed(step: str, drawn: Drawn, task: Task) -> None:
-            if isinstance(drawn, Refused):
-                raise JobError(drawn.code, drawn.detail)
-            key = task.destination + drawn.name
-            output = Output(
-                step, key, 0, "image/jpeg", drawn.width, drawn.height, warning=drawn.warning
-            )
-            results[step] = Result(output, folder / key)
+        def encoded(task_ids: Sequence[str]) -> dict[str, Encoded]:
+            results = {task_id: made[task_id] for task_id in task_ids}
+            return {key: each for key, each in results.items() if isinstance(each, Encoded)}
 
         def perform(task: Task) -> None:
-            if isinstance(task.work, Join | Hls):
-                pictures, sound = ([made[part.id] for part in parts] for parts in plan.parts(task))
-                output = packaging.package(task, pictures, sound, lambda _: None)
-                results[task.id] = Result(output, folder / output.s3_key)
-                return
-            place = folder / "tasks" / task.id
-            (place / "out").mkdir(parents=True)
-            fetch = partial(write_excerpt, plan, task, index, path, place / "source")
-            if task.excerpt is None:
-                shutil.copy(path, place / "source")
-            if isinstance(task.work, Chunk | Sound):
-                command = plan.commands[task.work.command]
-                parts = encoding.encode(
-                    task.work, command, place, budget_of(task), lambda _: None, fetch
-                )
-                made[task.id] = packaging.Stored(parts, task.destination)
-            elif isinstance(task.work, Pictures):
-                for step, drawn in encoding.draw(task.work, place, budget_of(task)).items():
-                    listed(step, drawn, task)
-            elif isinstance(task.work, Poster):
-                listed(task.id, encoding.poster(task.work, place, budget_of(task), fetch), task)
-            for file in (place / "out").iterdir():
-                if not file.stat().st_size:
-                    raise ValueError(f"{file.name} is empty")
-                bucket.upload_file(str(file), task.destination + file.name)
+            bench = _LocalBench(
+                plan,
+                task,
+                Source(path.name, ""),
+                budget_of(task),
+                encoded,
+                lambda _: None,
+                folder / "tasks" / task.id,
+                path,
+                index,
+            )
+            result = made[task.id] = kind_of(task.work).run(bench)
+            for step, state in result.steps.items() if isinstance(result, StepsEnded) else ():
+                if state.output is None:
+                    raise JobError(state.error_code, state.error)
+                listed[step] = state.output
 
         for task in plan.tasks:
             if made.keys() >= set(task.needs):
                 wrap(partial(perform, task))
         for stored in bucket.objects.all():
+            assert stored.size, f"{stored.key} is empty"
             (folder / stored.key).parent.mkdir(parents=True, exist_ok=True)
             bucket.download_file(stored.key, str(folder / stored.key))
     clients.s3.cache_clear()
-    return results
+    return {step: Result(output, folder / output.s3_key) for step, output in listed.items()}
+
+
+@dataclass(frozen=True)
+class _LocalBench(Workbench):
+    """A workbench in a folder that stays; its source is a file, whose index is known."""
+
+    place: Path
+    path: Path
+    index: Index | None
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        (self.place / "out").mkdir(parents=True)
+        if self.task.excerpt is None:
+            shutil.copy(self.path, self.place / "source")
+        yield self.place
+
+    def fetch(self, folder: Path, excerpt: Excerpt) -> None:
+        write_excerpt(self.plan, self.task, self.index, self.path, folder / "source", excerpt)
 
 
 def write_excerpt(

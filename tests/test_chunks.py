@@ -18,7 +18,9 @@ import pytest
 from chalicelib.errors import JobError
 from chalicelib.formats import cmaf, mp4_excerpt, mp4_tables, playlists
 from chalicelib.model.facts import Coded, Index, VideoFacts
-from chalicelib.model.plan import Chunk, Excerpt, Parts, Plan, Poster, Segment, Sound
+from chalicelib.model.plan import Plan
+from chalicelib.model.result import Encoded
+from chalicelib.model.work import Chunk, Excerpt, Poster, Segment, Sound
 from chalicelib.operations import find_steps
 from chalicelib.planning import renditions
 from chalicelib.planning.planner import make_plan
@@ -417,7 +419,7 @@ def test_a_playlist_only_grows_and_ends_as_it_will_be(tmp_path: Path) -> None:
         for before, line in pairwise(lines)
         if before.startswith("#EXTINF")
     ]
-    made = {sound[0].id: Parts(tuple(Segment(*one) for one in said), 20.0, "")}
+    made = {sound[0].id: Encoded(tuple(Segment(*one) for one in said), 20.0, "")}
     order = [pictures[2], pictures[0], sound[0], *pictures[3:], pictures[1]]
     before: dict[str, list[str]] = {"video": [], "audio": []}
     for number in range(len(order) + 1):
@@ -459,7 +461,7 @@ def test_what_sound_will_be_listed_as_is_known_before_but_of_its_end(tmp_path: P
     _, plan = plans(facts, "hls_720p")
     made = carry_out(plan, path, tmp_path / "made")["hls_720p"].path.parent
     _, sound = plan.parts(plan.task("hls_720p"))
-    first, *_, last = (playlists.planned(part) for part in sound)
+    first, *_, last = (playlists.planned(part.work) for part in sound)
     assert len(first) == 2
     assert not last
     listed = "".join(f"#EXTINF:{each.seconds:.6f},\n{each.name}\n" for each in first)

@@ -20,11 +20,13 @@ from chalicelib.formats.mp4 import Fragment
 from chalicelib.formats.preamble import preamble
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import Coded, Cut, Index, VideoFacts
-from chalicelib.model.plan import Chunk, Command, Exact, Excerpt, Plan, Run, RunUp
+from chalicelib.model.plan import Plan
+from chalicelib.model.work import Chunk, Command, Exact, Excerpt, Run, RunUp
 from chalicelib.operations import find_steps
 from chalicelib.planning import copying, renditions
 from chalicelib.planning.planner import make_plan
-from chalicelib.tasks import encoding
+from chalicelib.tasks.chunks import encode_exactly
+from chalicelib.tasks.encoding import Fragments
 from infra import samples
 from testing import exactness, fuzz_chunks
 from testing.clips import clip
@@ -545,14 +547,14 @@ def test_of_several_runs_the_last_that_has_its_frames_counts(
     chunk = Chunk("720p", Run(), "video_", 0, 4.0, exact=exact)
     script = iter(runs)
 
-    def made(args: Command, excerpt: Excerpt | None) -> encoding._Encoded:
+    def made(args: Command, excerpt: Excerpt | None) -> Fragments:
         times, errors = next(script)
         if isinstance(times, str):
             raise JobError(times, "It is scripted.")
         count = len(times)
         fragment = Fragment(0, 0, (1,) * count, times, (20,) * count, (True,) * count)
-        return encoding._Encoded(mmap.mmap(-1, 1), b"", [fragment], errors)
+        return Fragments(mmap.mmap(-1, 1), b"", [fragment], errors)
 
-    found = encoding._encoded(chunk, (), made)
+    found = encode_exactly(chunk, (), made)
     assert (found.fragments[0].times, found.faults) == (frames, faults)
     assert next(script, None) is None

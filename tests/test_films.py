@@ -18,7 +18,7 @@ from chalicelib.operations import find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan
 from chalicelib.settings import settings
-from chalicelib.tasks import encoding
+from chalicelib.tasks import posters
 from infra.samples import run_ffmpeg
 from testing.local import carry_out, copy_of, facts_of, run
 
@@ -796,7 +796,7 @@ def test_a_poster_that_is_there_is_kept_when_a_later_look_takes_too_long(tmp_pat
         *_H264, "-g", "10", str(path),
     )  # fmt: skip
     # For FFmpeg and for what it has found; then for what is there alone.
-    left = iter([60.0, 60.0, *[encoding._DRAWING_SECONDS] * 99])
+    left = iter([60.0, 60.0, *[posters.DRAWING_SECONDS] * 99])
     budget = Budget(lambda: next(left), 4 * 1024**3)
     plan = make_plan("job", path.name, facts_of(path), find_steps(["thumbnail"], JobError))
     results = carry_out(plan, path, tmp_path / "made", budget_of=lambda _: budget)

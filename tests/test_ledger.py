@@ -17,6 +17,7 @@ import pytest
 from moto import mock_aws
 
 from chalicelib.model.job import FAILURE, PENDING, STARTED, STATUSES, SUCCESS, Output, StepState
+from chalicelib.model.result import Failed, StepsEnded
 from chalicelib.model.usage import Used, total
 from chalicelib.settings import settings
 from chalicelib.store import ledger
@@ -136,12 +137,12 @@ def test_a_task_is_free_then_leased_then_ended() -> None:
     assert claim is Claim.LEASED
     assert row.lease_until is not None
     assert time.time() + 50 < row.lease_until < time.time() + 70
-    assert ledger.finish_task(job_id, "thumbnail", "rival", ENDS) is None
-    ended = ledger.finish_task(job_id, "thumbnail", "me", ENDS)
+    assert ledger.end_task(job_id, "thumbnail", "rival", StepsEnded(ENDS)) is None
+    ended = ledger.end_task(job_id, "thumbnail", "me", StepsEnded(ENDS))
     assert ended is not None
     claim, row = ledger.claim_task(job_id, "thumbnail", "rival", 60)
     assert claim is Claim.ENDED
-    assert row.result["thumbnail"]["output"]["s3_key"] == OUTPUT.s3_key
+    assert row.ended_with() == StepsEnded(ENDS)
 
 
 def test_a_dead_workers_task_is_free_again_and_the_dead_cannot_end_it() -> None:
@@ -149,8 +150,8 @@ def test_a_dead_workers_task_is_free_again_and_the_dead_cannot_end_it() -> None:
     ledger.claim_task(job_id, "thumbnail", "dead", -5)
     claim, row = ledger.claim_task(job_id, "thumbnail", "heir", 60)
     assert (claim, row.attempts) == (Claim.FREE, 2)
-    assert ledger.finish_task(job_id, "thumbnail", "dead", ENDS) is None
-    assert ledger.finish_task(job_id, "thumbnail", "heir", ENDS) is not None
+    assert ledger.end_task(job_id, "thumbnail", "dead", StepsEnded(ENDS)) is None
+    assert ledger.end_task(job_id, "thumbnail", "heir", StepsEnded(ENDS)) is not None
 
 
 def test_a_task_given_back_is_free_at_once_and_remembers_why() -> None:
@@ -394,7 +395,7 @@ def test_each_try_of_a_task_is_added_and_the_jobs_end_sums_them(
         ledger.release_task(job_id, "thumbnail", "me", "No luck.", 0)
     invoked("thumbnail")
     ledger.claim_task(job_id, "thumbnail", "me", 60)
-    ended = ledger.finish_task(job_id, "thumbnail", "me", ENDS)
+    ended = ledger.end_task(job_id, "thumbnail", "me", StepsEnded(ENDS))
     thumbnail = used(ended)["thumbnail"]
     # Of each: the claim, and the write that tells it.
     assert (thumbnail.invocations, thumbnail.dynamodb, thumbnail.sqs) == (3, 6, 6)
@@ -403,7 +404,7 @@ def test_each_try_of_a_task_is_added_and_the_jobs_end_sums_them(
     ledger.end_step(job_id, "thumbnail", DONE)
     invoked("watermark")
     ledger.claim_task(job_id, "watermark", "me", 60)
-    ledger.fail_task(job_id, "watermark", "me", BROKEN)
+    ledger.end_task(job_id, "watermark", "me", Failed("source_damaged", "It is damaged."))
     row = ledger.end_step(job_id, "watermark", BROKEN)
     assert row is not None
     assert ledger.end_job(row) == FAILURE
@@ -427,8 +428,8 @@ def test_what_is_tried_again_and_what_comes_twice_is_not_told_twice(
     assert used(job(job_id))["intake"].invocations == 2
     invoked("thumbnail")
     ledger.claim_task(job_id, "thumbnail", "me", 60)
-    ledger.finish_task(job_id, "thumbnail", "me", ENDS)
-    again = ledger.finish_task(job_id, "thumbnail", "me", ENDS)
+    ledger.end_task(job_id, "thumbnail", "me", StepsEnded(ENDS))
+    again = ledger.end_task(job_id, "thumbnail", "me", StepsEnded(ENDS))
     assert used(again)["thumbnail"].invocations == 1
 
 

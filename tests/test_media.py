@@ -21,9 +21,9 @@ from chalicelib.formats import languages, mp4
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import ImageFacts
 from chalicelib.model.mark import margin_of
-from chalicelib.model.plan import Made, Pictures, Thumbnail
+from chalicelib.model.work import Made, Pictures, Thumbnail
 from chalicelib.probing import video
-from chalicelib.tasks import encoding
+from chalicelib.tasks import images
 from infra import samples
 from testing import attacks
 from testing.local import facts_of, heard, run
@@ -200,7 +200,7 @@ def test_the_largest_picture_fits_in_its_functions_memory(tmp_path: Path) -> Non
     work = Pictures("PNG", {"thumbnail": Thumbnail(512, "thumb.jpg")})
     (tmp_path / "out").mkdir()
     shutil.move(source, tmp_path / "source")
-    made = encoding.draw(work, tmp_path, Budget(lambda: 60.0, 1769 * 1024**2))
+    made = images.draw(work, tmp_path, Budget(lambda: 60.0, 1769 * 1024**2))
     assert made == {"thumbnail": Made("thumb.jpg", 512, 426)}
     assert near(opened(tmp_path / "out" / "thumb.jpg").getpixel((200, 200)), (255, 127, 127), 4)
 

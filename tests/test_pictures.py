@@ -19,8 +19,8 @@ from chalicelib.formats import jpegs
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import ImageFacts
 from chalicelib.model.mark import Mark
-from chalicelib.model.plan import Made, Pictures, Watermark
-from chalicelib.tasks import encoding
+from chalicelib.model.work import Made, Pictures, Watermark
+from chalicelib.tasks import images
 from infra import samples
 from infra.samples import run_ffmpeg
 from testing import stills
@@ -425,7 +425,7 @@ def test_a_large_jpeg_without_its_end_is_decoded_in_the_memory_of_two(tmp_path: 
         {"watermark": Watermark(Mark("watermark.png", "bottom_right", 0.2, 0.8), "mark.jpg")},
     )
     budget = Budget(lambda: 60.0, 960 * 1024**2)
-    made = encoding.draw(work, tmp_path, budget)["watermark"]
+    made = images.draw(work, tmp_path, budget)["watermark"]
     assert isinstance(made, Made)
     assert "lacks its end" in made.warning
 

@@ -39,8 +39,10 @@ from chalicelib.invocation import Invocation
 from chalicelib.jobs import consumer, intake, lifecycle
 from chalicelib.jobs import sweep as sweeping
 from chalicelib.model.facts import Facts
-from chalicelib.model.job import FAILURE, STARTED, SUCCESS, Output, StepState, failure
-from chalicelib.model.plan import GENERATION, Plan, Source, work_folder
+from chalicelib.model.job import FAILURE, STARTED, SUCCESS, Output, StepState
+from chalicelib.model.plan import GENERATION, Plan, work_folder
+from chalicelib.model.result import Copied, Failed, StepsEnded
+from chalicelib.model.work import Source
 from chalicelib.operations import find_steps
 from chalicelib.planning import planner, renditions
 from chalicelib.probing import inspect
@@ -445,7 +447,7 @@ def test_a_worker_that_died_before_its_fan_in_is_finished_by_the_next(sample: Sa
     job_id = started(sample, "thumbnail")
     claim, _ = ledger.claim_task(job_id, "thumbnail", "dead", 60)
     assert claim is Claim.FREE
-    ledger.finish_task(job_id, "thumbnail", "dead", ENDS)
+    ledger.end_task(job_id, "thumbnail", "dead", StepsEnded(ENDS))
     assert only_job().status == STARTED
     assert deliver("thumbnail", message(job_id, "thumbnail")) == []
     assert only_job().status == SUCCESS
@@ -763,12 +765,12 @@ def test_a_worker_whose_write_was_made_but_not_answered_still_does_what_follows(
         Claim.FREE,
         Claim.FREE,
     )
-    first = ledger.finish_task(job_id, "thumbnail", "me", ENDS)
-    again = ledger.finish_task(job_id, "thumbnail", "me", ENDS)
+    first = ledger.end_task(job_id, "thumbnail", "me", StepsEnded(ENDS))
+    again = ledger.end_task(job_id, "thumbnail", "me", StepsEnded(ENDS))
     assert first is not None
     assert again is not None
     assert again.to_dynamodb_dict() == first.to_dynamodb_dict()
-    assert ledger.finish_task(job_id, "watermark", "another", ENDS) is None
+    assert ledger.end_task(job_id, "watermark", "another", StepsEnded(ENDS)) is None
 
 
 def test_of_two_plans_for_one_source_the_first_counts_and_another_source_has_its_own(
@@ -1035,12 +1037,12 @@ def test_what_follows_a_task_is_done_by_the_sweep_where_its_worker_and_message_a
     if at == "step":
         job_id = started(sample, "thumbnail")
         ledger.claim_task(job_id, "thumbnail", "dead", 60)
-        ledger.finish_task(job_id, "thumbnail", "dead", ENDS)
+        ledger.end_task(job_id, "thumbnail", "dead", StepsEnded(ENDS))
     else:
         job_id = started(sample, "transcode_720p", name="small.mp4")
         take("encode")
         ledger.claim_task(job_id, "720p.0", "dead", 60)
-        ledger.fail_task(job_id, "720p.0", "dead", StepState(FAILURE, error="It is damaged."))
+        ledger.end_task(job_id, "720p.0", "dead", Failed("source_damaged", "It is damaged."))
     overdue(job_id)
     sweep()
     drain()
@@ -1093,7 +1095,7 @@ def test_what_a_failed_job_has_published_and_does_not_list_is_deleted(sample: Sa
     deliver("encode", message(job_id, "720p.0"))
     assert len(outputs()) > 2
     ledger.claim_task(job_id, "sound.0", "me", 60)
-    ledger.fail_task(job_id, "sound.0", "me", StepState(FAILURE, error="It is damaged."))
+    ledger.end_task(job_id, "sound.0", "me", Failed("source_damaged", "It is damaged."))
     deliver("encode", message(job_id, "sound.0"))
     job = only_job()
     assert job.status == FAILURE
@@ -1330,8 +1332,8 @@ def test_everything_about_a_copy_arrives_twice(mkv: bytes) -> None:
 def test_a_film_that_cannot_be_copied_is_encoded_as_a_whole(mkv: bytes) -> None:
     job_id, _, body = copying(mkv)
     ledger.claim_task(job_id, "remux", "me", 60)
-    state = failure(JobError("copy_not_exact", "FFmpeg has doubts about its times."))
-    ledger.fail_task(job_id, "remux", "me", state)
+    failed = Failed("copy_not_exact", "FFmpeg has doubts about its times.")
+    ledger.end_task(job_id, "remux", "me", failed)
     assert deliver("encode", body) == []
     drain()
     assert as_a_whole_because(only_job(), "copying it failed: FFmpeg has doubts about its times")
@@ -1348,7 +1350,7 @@ def test_a_copy_that_is_another_film_is_not_used(mkv: bytes, tmp_path: Path) -> 
     )
     copy = objects.publish_copy(tmp_path / "b.mp4", f"work/{job_id}/copy.mp4")
     ledger.claim_task(job_id, "remux", "me", 60)
-    ledger.finish_task(job_id, "remux", "me", copy)
+    ledger.end_task(job_id, "remux", "me", Copied(copy))
     assert deliver("encode", body) == []
     drain()
     assert as_a_whole_because(only_job(), "its copy has 190 frames of 200")
@@ -1359,7 +1361,7 @@ def test_a_copy_that_cannot_be_read_is_not_used(mkv: bytes, tmp_path: Path) -> N
     (tmp_path / "b.mp4").write_bytes(b"no film")
     copy = objects.publish_copy(tmp_path / "b.mp4", f"work/{job_id}/copy.mp4")
     ledger.claim_task(job_id, "remux", "me", 60)
-    ledger.finish_task(job_id, "remux", "me", copy)
+    ledger.end_task(job_id, "remux", "me", Copied(copy))
     deliver("encode", body)
     drain()
     assert only_job().status == SUCCESS

@@ -20,7 +20,8 @@ from chalicelib.model.facts import (
     rhythm,
 )
 from chalicelib.model.filenames import stem
-from chalicelib.model.plan import Chunk, Command, Plan, Poster, Remux, Sound, work_folder
+from chalicelib.model.plan import Plan, work_folder
+from chalicelib.model.work import Chunk, Command, Poster, Remux, Sound
 from chalicelib.operations import DEFAULT_PIPELINES, STEPS, find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan

@@ -17,7 +17,8 @@ import pytest
 from chalicelib.errors import JobError
 from chalicelib.formats import adts
 from chalicelib.model.facts import VideoFacts
-from chalicelib.model.plan import Plan, Sound
+from chalicelib.model.plan import Plan
+from chalicelib.model.work import Sound
 from chalicelib.operations import find_steps
 from chalicelib.planning import copying, renditions
 from chalicelib.planning.planner import make_plan

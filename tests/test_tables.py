@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from chalicelib.errors import JobError
 from chalicelib.formats import cmaf, mp4, mp4_excerpt, playlists
 from chalicelib.model.facts import Coded, Cut, Index, VideoFacts
-from chalicelib.model.plan import Chunk, Plan, Poster, Sound
+from chalicelib.model.plan import Plan
+from chalicelib.model.work import Chunk, Poster, Sound
 from chalicelib.operations import find_steps
 from chalicelib.planning import chunking
 from chalicelib.planning.planner import make_plan
-from chalicelib.tasks import encoding
+from chalicelib.tasks import chunks
 from infra import samples
 from testing.attacks import FRAME, MEDIA_AT, box, movie, sound_track
 from testing.local import chunks_of, facts_of
@@ -162,17 +163,17 @@ def _join(plan: Plan, out: Path, headers: tuple[bytes, bytes]) -> None:
             mp4.Fragment(0, 0, (0,) * len(shown), shown, (1,) * len(shown), (True,) * len(shown))
             for shown in _groups(times[:-1], work.exact.starts)
         ]
-        groups = encoding._planned(work, work.exact, fragments)
+        groups = chunks.grouped_as_planned(work, work.exact, fragments)
         ends = [*(inside[0].shown_at for _, inside in groups[1:]), work.exact.end]
         scale = work.exact.timescale
         track = tracks.setdefault(work.command, mp4.Track(_with_scale(headers[0], scale), 1))
         for (segment, inside), until in zip(groups, ends, strict=True):
             data: Any = b""
-            encoding._written(segment, inside, until, data, work.delay, scale, out)
+            chunks.write_segment(segment, inside, until, data, work.delay, scale, out)
             written = (out / segment.name).read_bytes()
             for fragment in mp4.split(written)[1]:
                 track.add(fragment, 0)
-        assert playlists.planned(task)
+        assert playlists.planned(task.work)
     for track in tracks.values():
         mp4.index([track, _second_of_sound(headers[1])], 0)
 

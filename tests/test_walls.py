@@ -20,9 +20,10 @@ from chalicelib.engines import ffmpeg, sandbox, walls
 from chalicelib.errors import JobError, Transient
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import Interest, VideoFacts
-from chalicelib.model.plan import Made, Pictures, Thumbnail
+from chalicelib.model.work import Made, Pictures, Thumbnail
 from chalicelib.probing import inspect
-from chalicelib.tasks import encoding
+from chalicelib.tasks import images
+from chalicelib.tasks.stills import in_child
 from testing.taken_over import PREFIX
 
 # Python may lie where others may not go: a view of the machine in which they may.
@@ -218,8 +219,8 @@ def test_pictures_that_were_not_asked_for_are_none(
     work = Pictures("JPEG", {"thumbnail": Thumbnail(512, "thumb.jpg")})
 
     def draw(drawn: dict[str, Made]) -> object:
-        monkeypatch.setattr(encoding, "_in_child", lambda *_: drawn)
-        return encoding.draw(work, tmp_path, Budget(lambda: 20.0, MEMORY))
+        monkeypatch.setattr(images, "in_child", lambda *_: drawn)
+        return images.draw(work, tmp_path, Budget(lambda: 20.0, MEMORY))
 
     assert draw({"thumbnail": Made("thumb.jpg", 1, 1)})
     for forged in (
@@ -237,11 +238,11 @@ def test_a_frame_that_is_none_is_not_opened(tmp_path: Path, image_format: str, s
     path = tmp_path / "candidate_0.png"
     budget = Budget(lambda: 20.0, MEMORY)
     Image.new("1", (512, 288)).save(path, "PNG")
-    assert encoding._in_child("interest", Interest, budget, path) == (0, 0)
+    assert in_child("interest", Interest, budget, path) == (0, 0)
     Image.new("1", (side, side)).save(path, image_format)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(JobError) as refusal:
-        encoding._in_child("interest", Interest, budget, path)
+        in_child("interest", Interest, budget, path)
     assert refusal.value.code == "source_damaged"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
 

@@ -32,7 +32,9 @@ from chalicelib.formats.sniff import HEAD_BYTES
 from chalicelib.model import filenames
 from chalicelib.model.estimate import EstimateView
 from chalicelib.model.job import FAILURE, PENDING, STARTED, STATUSES, Output
-from chalicelib.model.plan import GENERATION, Hls, Parts
+from chalicelib.model.plan import GENERATION
+from chalicelib.model.result import Encoded
+from chalicelib.model.work import Hls
 from chalicelib.operations import find_steps, names_for
 from chalicelib.settings import ANYBODY, DROPS, LEAST_DOLLARS, MOST_DOLLARS, settings
 from chalicelib.store import ledger, objects, plans, queues
@@ -447,19 +449,18 @@ def _growing(job_id: str, folder: str, name: str) -> bytes | None:
             return None
         assert isinstance(task.work, Hls)
         return playlists.growing_master(task.work, _made(job_id, [first])[first].codec).encode()
-    told = [p.id for p in (*pictures, *sound) if p.id in ended and not playlists.is_planned(p)]
+    told = [p.id for p in (*pictures, *sound) if p.id in ended and not playlists.is_planned(p.work)]
     made = _made(job_id, told)
     segments = playlists.so_far(pictures, sound, ended, made)[track]
     longest = playlists.longest(pictures) if track == playlists.VIDEO else 0.0
     return playlists.media(track, segments, longest, complete=False).encode()
 
 
-def _made(job_id: str, task_ids: Sequence[str]) -> dict[str, Parts]:
+def _made(job_id: str, task_ids: Sequence[str]) -> dict[str, Encoded]:
     """What tasks have made that have ended well."""
-    return {
-        task_id: msgspec.convert(row.result, Parts)
-        for task_id, row in ledger.get_tasks(job_id, task_ids).items()
-    }
+    rows = ledger.get_tasks(job_id, task_ids)
+    results = {task_id: row.ended_with() for task_id, row in rows.items()}
+    return {task_id: each for task_id, each in results.items() if isinstance(each, Encoded)}
 
 
 def new_key(filename: str) -> str:

@@ -39,7 +39,7 @@ from chalicelib.model import colours
 from chalicelib.model.colours import ColourSpace
 from chalicelib.model.facts import ImageFacts, Interest, fit_box
 from chalicelib.model.mark import Mark, margin_of, mark_box
-from chalicelib.model.plan import POSTER_BOX, Drawn, Made, Pictures, Refused, Thumbnail, Watermark
+from chalicelib.model.work import POSTER_BOX, Drawn, Made, Pictures, Refused, Thumbnail, Watermark
 
 # What Pillow's decoders raise where a file is damaged.
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, struct.error)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from chalicelib.errors import JobError
 from chalicelib.formats import mp4
 from chalicelib.model.facts import Coded
-from chalicelib.model.plan import Excerpt, Samples, work_folder
+from chalicelib.model.plan import Samples, work_folder
+from chalicelib.model.work import Excerpt
 
 if TYPE_CHECKING:
     from chalicelib.formats.mp4_tables import Column

@@ -7,7 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate, takewhile
 
 from chalicelib.formats.cmaf import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, sound_segments
-from chalicelib.model.plan import Chunk, Exact, Hls, Parts, Segment, Sound, Task
+from chalicelib.model.plan import Task
+from chalicelib.model.result import Encoded
+from chalicelib.model.work import Chunk, Exact, Hls, Segment, Sound, Work
 
 # The least that knows EXT-X-MAP outside of I-frame playlists (RFC 8216, 7).
 _VERSION = 7
@@ -69,7 +71,7 @@ def so_far(
     pictures: Sequence[Task],
     sound: Sequence[Task],
     ended: Collection[str],
-    made: Mapping[str, Parts],
+    made: Mapping[str, Encoded],
 ) -> dict[str, list[Segment]]:
     """Of each track, the segments that follow each other from the start on, as far as the other reaches, too.
 
@@ -89,24 +91,24 @@ def so_far(
     return found
 
 
-def _segments(part: Task, made: Mapping[str, Parts]) -> Sequence[Segment]:
-    return planned(part) or made[part.id].segments
+def _segments(part: Task, made: Mapping[str, Encoded]) -> Sequence[Segment]:
+    return planned(part.work) or made[part.id].segments
 
 
-def is_planned(part: Task) -> bool:
-    """Whether it is known which segments a task will make; else only its end will tell."""
-    work = part.work
-    if isinstance(work, Sound):
-        return work.packets is not None
-    return isinstance(work, Chunk) and work.exact is not None
+def is_planned(work: Work) -> bool:
+    """Whether the segments that a task will make are known; else only its end will tell."""
+    return bool(planned(work))
 
 
-def planned(part: Task) -> Sequence[Segment]:
+def planned(work: Work) -> Sequence[Segment]:
     """The segments that a task will make; none where that is not known."""
-    work = part.work
-    if isinstance(work, Sound):
-        return of_sound(work, work.packets) if work.packets is not None else ()
-    return of_chunk(work, work.exact) if isinstance(work, Chunk) and work.exact else ()
+    match work:
+        case Chunk(exact=Exact() as exact):
+            return of_chunk(work, exact)
+        case Sound(packets=int(packets)):
+            return of_sound(work, packets)
+        case _:
+            return ()
 
 
 def of_chunk(work: Chunk, exact: Exact) -> list[Segment]:

@@ -15,9 +15,11 @@ from chalicelib.formats.sniff import HEAD_BYTES
 from chalicelib.invocation import Invocation, Later
 from chalicelib.jobs import lifecycle, limits
 from chalicelib.model.facts import Coded, Facts, VideoFacts
-from chalicelib.model.job import DONE, FAILED, STARTED, TERMINAL, StepState
-from chalicelib.model.plan import GENERATION, REMUX, Plan, Source
+from chalicelib.model.job import STARTED, TERMINAL
+from chalicelib.model.plan import GENERATION, REMUX, Plan
+from chalicelib.model.result import Copied, Failed
 from chalicelib.model.usage import Used
+from chalicelib.model.work import Source
 from chalicelib.operations import are_known, names_for, steps_for
 from chalicelib.planning import copying
 from chalicelib.planning.operation import Step
@@ -271,7 +273,8 @@ def _with_copy(
         why = copying.obstacle(facts, source.size)
         if not why:
             row = ledger.get_task(job.job_id, REMUX)
-            if row is None or row.state not in (DONE, FAILED):
+            result = row.ended_with() if row else None
+            if result is None:
                 logger.info("A copy is made", uncut=facts.uncut)
                 whole = make_plan(job.job_id, job.source_key, facts, steps)
                 foreseen = copying.foreseen(whole, source, facts, steps)
@@ -279,12 +282,11 @@ def _with_copy(
                 only_copied = copying.copying(job.job_id, source.etag, facts)
                 lifecycle.begin_remux(job, source.etag, only_copied, charge)
                 return None
-            if row.state == DONE:
-                copy = msgspec.convert(row.result, Source)
+            if isinstance(result, Copied):
+                copy = result.copy
                 facts, why = _from_copy(job, facts, source, copy, invocation)
-            else:
-                error = msgspec.convert(row.result, StepState).error
-                why = f"copying it failed: {error.rstrip('.')}"
+            elif isinstance(result, Failed):
+                why = f"copying it failed: {result.detail.rstrip('.')}"
     if why:
         copy, facts = None, copying.as_a_whole(facts, why)
     copying.check_length(facts, encoded)

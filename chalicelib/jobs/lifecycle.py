@@ -9,7 +9,6 @@ import msgspec
 
 from chalicelib.errors import SluiceError
 from chalicelib.model.job import (
-    FAILED,
     FAILURE,
     FREE,
     PENDING,
@@ -20,7 +19,9 @@ from chalicelib.model.job import (
     StepState,
     failure,
 )
-from chalicelib.model.plan import GENERATION, REMUX, Hls, Plan, Task
+from chalicelib.model.plan import GENERATION, REMUX, Plan, Task
+from chalicelib.model.result import Failed, StepsEnded
+from chalicelib.model.work import Hls
 from chalicelib.store import ledger, objects, queues
 from chalicelib.store.ledger import Charge
 from chalicelib.store.plans import remux_key
@@ -104,10 +105,11 @@ def after_task(job_id: str, plan: Plan, row: TaskRow) -> None:
     if task_id == REMUX:
         queues.send_start(job_id)  # whether there is a copy or none
         return
-    if row.state == FAILED:
-        state = msgspec.convert(row.result, StepState)
-        for failed in plan.steps_needing(task_id):
-            _end_step(job_id, failed, state)
+    result = row.ended_with()
+    if isinstance(result, Failed):
+        state = StepState(FAILURE, error=result.detail, error_code=result.code)
+        for step in plan.steps_needing(task_id):
+            _end_step(job_id, step, state)
         return
     if plan.has_dependents(task_id):
         ended = ledger.add_ended(job_id, task_id)
@@ -115,8 +117,9 @@ def after_task(job_id: str, plan: Plan, row: TaskRow) -> None:
             ledger.list_early(job_id, task.id, _so_far(task))
         queues.send_tasks(job_id, plan.ready_after(task_id, ended))
         return
-    for step, state in msgspec.convert(row.result, dict[str, StepState]).items():
-        _end_step(job_id, step, state)
+    if isinstance(result, StepsEnded):
+        for step, state in result.steps.items():
+            _end_step(job_id, step, state)
 
 
 def _so_far(task: Task) -> Output:

@@ -16,8 +16,9 @@ from chalicelib.invocation import Invocation
 from chalicelib.jobs import limits
 from chalicelib.model.estimate import Estimated, EstimateView, Refusal, Wanted
 from chalicelib.model.facts import ImageFacts, VideoFacts
-from chalicelib.model.plan import GENERATION, Source
+from chalicelib.model.plan import GENERATION
 from chalicelib.model.usage import Used
+from chalicelib.model.work import Source
 from chalicelib.operations import steps_for
 from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 
 import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from chalicelib.errors import JobError, TimedOut, Transient, defect
-from chalicelib.invocation import Invocation, Later
+from chalicelib.invocation import Budget, Invocation, Later
 from chalicelib.jobs import lifecycle
-from chalicelib.model.job import FAILED, StepState, failure
-from chalicelib.model.plan import GENERATION, REMUX, Plan
+from chalicelib.model.plan import GENERATION, REMUX, Plan, Task
+from chalicelib.model.result import Encoded, Failed, Result, failed
+from chalicelib.model.work import Source
 from chalicelib.settings import settings
 from chalicelib.store import clients, ledger, plans, queues
 from chalicelib.store.ledger import Claim
+from chalicelib.store.progress import Ticker
 from chalicelib.store.queues import TaskMessage
 from chalicelib.store.table import Job, TaskRow
-from chalicelib.tasks.perform import perform
-from chalicelib.telemetry import MetricUnit, logger, metrics
+from chalicelib.tasks.kinds import kind_of
+from chalicelib.tasks.workbench import Workbench
+from chalicelib.telemetry import MetricUnit, logger, metrics, tracer
 
 
 def run_task(record: SQSRecord, invocation: Invocation) -> None:
@@ -70,27 +73,49 @@ def _run_claimed(
         if row.attempts > settings().max_attempts:
             raise _exhausted(row)
         plan = load_plan()
-        made = perform(job, plan, plan.task(task_id), invocation)
+        result = _perform(job, plan, plan.task(task_id), invocation)
     except Exception as error:
         again = isinstance(error, TimedOut) and not error.came_before(row.last_error)
         if isinstance(error, JobError) and not again:
             logger.warning("The task cannot be done", error_code=error.code, error=error.detail)
-            return ledger.fail_task(job.job_id, task_id, owner, failure(error))
+            return ledger.end_task(job.job_id, task_id, owner, failed(error))
         if fault := defect(error):
             logger.exception("The task cannot be done: a fault of ours")
-            return ledger.fail_task(job.job_id, task_id, owner, failure(fault))
+            return ledger.end_task(job.job_id, task_id, owner, failed(fault))
         # Broken world, or a busy machine: tried again, and given up with this reason.
         row.last_error = clients.explain(error)
         logger.exception("It will be tried again")
         if row.attempts >= settings().max_attempts:
-            return ledger.fail_task(job.job_id, task_id, owner, failure(_exhausted(row)))
+            return ledger.end_task(job.job_id, task_id, owner, failed(_exhausted(row)))
         pause = queues.backoff(int(row.attempts))
         ledger.release_task(job.job_id, task_id, owner, row.last_error, pause)
         raise Later(pause) from error
     seconds = round(time.monotonic() - started, 3)
     logger.info("Done", seconds=seconds)
     metrics.add_metric("TaskSeconds", MetricUnit.Seconds, seconds)
-    return ledger.finish_task(job.job_id, task_id, owner, made)
+    return ledger.end_task(job.job_id, task_id, owner, result)
+
+
+@tracer.capture_method(capture_response=False)
+def _perform(job: Job, plan: Plan, task: Task, invocation: Invocation) -> Result:
+    """Carry a task out and store what it makes under its own keys. Raises JobError, Transient."""
+    tracer.put_annotation("job_id", job.job_id)
+    bench = Workbench(
+        plan,
+        task,
+        plan.copy or Source(job.source_key, job.etag),
+        Budget(invocation.work_seconds, invocation.spare_bytes),
+        partial(_encoded, job.job_id),
+        Ticker(job.job_id, task.id, len(plan.tasks)),
+    )
+    return kind_of(task.work).run(bench)
+
+
+def _encoded(job_id: str, task_ids: Sequence[str]) -> dict[str, Encoded]:
+    """What tasks that make parts of a film have ended with."""
+    rows = ledger.get_tasks(job_id, task_ids)
+    results = {task_id: row.ended_with() for task_id, row in rows.items()}
+    return {task_id: each for task_id, each in results.items() if isinstance(each, Encoded)}
 
 
 def _exhausted(row: TaskRow) -> JobError:
@@ -104,10 +129,10 @@ def _follow_up(job: Job, ended: TaskRow, load_plan: LoadPlan) -> None:
     try:
         plan = load_plan()
     except Transient:
-        if ended.state != FAILED or ended.task_id == REMUX:
+        result = ended.ended_with()
+        if not isinstance(result, Failed) or ended.task_id == REMUX:
             raise
         # Without it nobody can tell what the task was for, and nothing else can run.
-        state = msgspec.convert(ended.result, StepState)
-        lifecycle.fail(job, JobError(state.error_code, state.error))
+        lifecycle.fail(job, JobError(result.code, result.detail))
     else:
         lifecycle.after_task(job.job_id, plan, ended)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chalicelib.model.facts import VideoFacts
-from chalicelib.model.plan import POSTER_BOX, Poster, Thumbnail
+from chalicelib.model.work import POSTER_BOX, Poster, Thumbnail
 from chalicelib.planning.operation import Step
 from chalicelib.planning.renditions import poster
 

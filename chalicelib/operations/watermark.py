@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chalicelib.model.facts import VideoFacts, even
 from chalicelib.model.mark import Mark
-from chalicelib.model.plan import Watermark
+from chalicelib.model.work import Watermark
 from chalicelib.planning.operation import Packaging, Rendition, Step
 from chalicelib.planning.renditions import mp4
 from chalicelib.settings import settings

@@ -12,16 +12,8 @@ import msgspec
 
 from chalicelib.errors import JobError
 from chalicelib.model.facts import FINEST_TIMESCALE, VideoFacts, rhythm
-from chalicelib.model.plan import (
-    REMUX,
-    SOUND_FRAMES,
-    Command,
-    Plan,
-    Remux,
-    Source,
-    Task,
-    work_folder,
-)
+from chalicelib.model.plan import REMUX, Plan, Task, work_folder
+from chalicelib.model.work import SOUND_FRAMES, Command, Remux, Source
 from chalicelib.planning import renditions
 from chalicelib.planning.operation import Packaging, Rendition, Step
 

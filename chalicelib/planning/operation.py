@@ -9,7 +9,7 @@ import msgspec
 
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.mark import Mark
-from chalicelib.model.plan import Chunk, Command, Hls, Join, Poster, Sound, Thumbnail, Watermark
+from chalicelib.model.work import Chunk, Command, Hls, Join, Poster, Sound, Thumbnail, Watermark
 
 
 class Rendition(msgspec.Struct, frozen=True):

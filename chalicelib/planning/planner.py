@@ -11,19 +11,8 @@ from chalicelib.errors import JobError
 from chalicelib.formats.mp4_excerpt import samples_of
 from chalicelib.model.facts import Facts, ImageFacts, VideoFacts
 from chalicelib.model.filenames import stem
-from chalicelib.model.plan import (
-    Command,
-    Hls,
-    Pictures,
-    Plan,
-    Poster,
-    Source,
-    Task,
-    Thumbnail,
-    Watermark,
-    outputs_prefix,
-    work_folder,
-)
+from chalicelib.model.plan import Plan, Task, outputs_prefix, work_folder
+from chalicelib.model.work import Command, Hls, Pictures, Poster, Source, Thumbnail, Watermark
 from chalicelib.planning import renditions
 from chalicelib.planning.operation import Packaging, Part, Rendition, Step
 

@@ -29,7 +29,7 @@ from chalicelib.model.facts import (
     fps,
 )
 from chalicelib.model.mark import Mark, margin_of, mark_box
-from chalicelib.model.plan import (
+from chalicelib.model.work import (
     FIRST_PACKET,
     POSTER_BOX,
     Chunk,

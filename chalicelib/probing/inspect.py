@@ -10,7 +10,7 @@ from chalicelib.errors import JobError, crashed
 from chalicelib.formats.sniff import HEAD_BYTES, Sniffed, sniff
 from chalicelib.invocation import Budget, Invocation
 from chalicelib.model.facts import Facts, ImageFacts, VideoFacts
-from chalicelib.model.plan import Source
+from chalicelib.model.work import Source
 from chalicelib.probing.film_limits import check_film
 from chalicelib.settings import settings
 from chalicelib.store import objects

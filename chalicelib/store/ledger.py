@@ -45,7 +45,8 @@ from chalicelib.model.job import (
     Output,
     StepState,
 )
-from chalicelib.model.plan import GENERATION, Parts, Plan, Source
+from chalicelib.model.plan import GENERATION, Plan
+from chalicelib.model.result import Failed, Result
 from chalicelib.model.usage import Used, dollars, read, total
 from chalicelib.settings import settings
 from chalicelib.store.meter import meter
@@ -557,18 +558,11 @@ def get_tasks(job_id: str, task_ids: Collection[str]) -> dict[str, TaskRow]:
     return {row.task_id: row for row in TaskRow.batch_get(keys, consistent_read=True)}
 
 
-def finish_task(
-    job_id: str, task_id: str, owner: str, made: Parts | Source | dict[str, StepState]
-) -> TaskRow | None:
-    """Write that a task is done; the row once it has ended, or None where its lease was lost to another."""
-    result = TaskRow.result.set(msgspec.to_builtins(made))
-    return _end_task(job_id, task_id, DONE, TaskRow.owner == owner, result)
-
-
-def fail_task(job_id: str, task_id: str, owner: str, state: StepState) -> TaskRow | None:
-    """Write that a task cannot be done; as `finish_task`."""
-    result = TaskRow.result.set(msgspec.to_builtins(state))
-    return _end_task(job_id, task_id, FAILED, TaskRow.owner == owner, result)
+def end_task(job_id: str, task_id: str, owner: str, result: Result) -> TaskRow | None:
+    """Write what a task has ended with, once; its row then, or None where the lease was lost to another."""
+    state = FAILED if isinstance(result, Failed) else DONE
+    stored = TaskRow.result.set(msgspec.to_builtins(result))
+    return _end_task(job_id, task_id, state, TaskRow.owner == owner, stored)
 
 
 def _end_task(

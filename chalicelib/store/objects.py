@@ -16,7 +16,7 @@ from botocore.response import StreamingBody
 
 from chalicelib.errors import JobError, Transient
 from chalicelib.model.filenames import disposition
-from chalicelib.model.plan import Source
+from chalicelib.model.work import Source
 from chalicelib.settings import settings
 from chalicelib.store.clients import s3, sign, unsigned_s3
 

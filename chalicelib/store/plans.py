@@ -13,7 +13,8 @@ from chalicelib.errors import Transient
 from chalicelib.formats import mp4_excerpt
 from chalicelib.model.facts import Coded
 from chalicelib.model.job import PENDING
-from chalicelib.model.plan import GENERATION, REMUX, Excerpt, Plan, Samples, work_folder
+from chalicelib.model.plan import GENERATION, REMUX, Plan, Samples, work_folder
+from chalicelib.model.work import Excerpt
 from chalicelib.store import objects
 from chalicelib.store.table import Job
 

@@ -33,6 +33,7 @@ from pynamodb.models import Model
 from chalicelib.model import filenames
 from chalicelib.model.job import TERMINAL, StepState
 from chalicelib.model.plan import GENERATION
+from chalicelib.model.result import Result
 from chalicelib.model.usage import Used, read, total
 from chalicelib.settings import DROPS, settings
 
@@ -181,6 +182,10 @@ class TaskRow(Row, discriminator="task"):
     @property
     def task_id(self) -> str:
         return self.sk.rpartition("#")[2]
+
+    def ended_with(self) -> Result | None:
+        """What the task has ended with; None while it has not."""
+        return msgspec.convert(self.result, Result) if self.result is not None else None
 
 
 class Ended(Row, discriminator="ended"):

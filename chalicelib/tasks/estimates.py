@@ -19,48 +19,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from math import ceil
 
 import msgspec
 
-from chalicelib.formats import playlists
-from chalicelib.formats.cmaf import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, sound_segments
-from chalicelib.formats.mp4_excerpt import bytes_read
-from chalicelib.model.facts import Facts, ImageFacts, VideoFacts, fps
-from chalicelib.model.plan import (
-    Chunk,
+from chalicelib.model.facts import Facts, VideoFacts, fps
+from chalicelib.model.plan import Plan
+from chalicelib.model.usage import POLLER_REQUESTS, Used, total
+from chalicelib.model.work import (
     Hls,
     Join,
-    Pictures,
-    Plan,
-    Poster,
     Remux,
-    Sound,
-    Task,
-    Thumbnail,
-    Watermark,
-    group_of,
 )
-from chalicelib.model.usage import POLLER_REQUESTS, Used, total
 from chalicelib.planning.copying import BYTES_A_SECOND
 from chalicelib.planning.renditions import SOUND_BITS
 from chalicelib.settings import FunctionSize
-from chalicelib.store.objects import PART_BYTES, READERS
+from chalicelib.tasks.kinds import kind_of
+from chalicelib.tasks.prediction import Basis, Prediction
 
 # One request, of those that are made one after the other.
 _REQUEST_SECONDS = 0.01
 # Imports take half of it here; AWS bills its own start of Python as well.
 _INIT_SECONDS = 0.6
-# Of one core, for a megapixel of JPEG; and to start a decoder.
-_MEGAPIXEL_SECONDS = {Thumbnail: 0.004, Watermark: 0.015}
-_DECODER_SECONDS = 0.05
-_POSTER_SECONDS = 0.3
-# A Task's cost is what two cores take.
-_COST_CORES = 2
-# Bits for a pixel of film at CRF 23, and bytes for one of a JPEG; of a picture that fits in 512 × 512.
+# Bits for a pixel of film at CRF 23.
 _FILM_BITS = 0.07
-_JPEG_BYTES = 0.3
-_SMALL_JPEG_BYTES = 40_000
 # Of a job's row, in units of a kilobyte; an index has an entry that comes and one that goes.
 _ROW_WRITES = 2
 _INDEX_WRITES = 2
@@ -85,17 +68,15 @@ def estimate(
     index = facts.index if isinstance(facts, VideoFacts) else None
     tracks = index.tracks(sound=plan.sound is not None) if index else []
     samples = [len(coded.rows) for coded in tracks]
-    tasks = [
-        _of_task(task, plan, facts, size, stored_plan, bits, sizes[task.queue])
-        for task in plan.tasks
-    ]
+    bases = [Basis(plan, task, facts, size, bits, sizes[task.queue]) for task in plan.tasks]
+    predicted = [kind_of(basis.task.work).predict(basis) for basis in bases]
     last = plan.tasks[-1].queue
     return Estimate(
         total(
             [
                 _of_intake(plan, looked, stored_plan, samples, sizes["intake"]),
                 *(looked for task in plan.tasks if isinstance(task.work, Remux)),
-                *tasks,
+                *map(partial(_of_task, stored_plan=stored_plan), bases, predicted),
                 *_of_cold_starts(plan, sizes),
                 *_of_fan_in(plan),
                 Used(
@@ -106,7 +87,7 @@ def estimate(
                 ),
             ]
         ),
-        sum(_stored(task, facts, bits) for task in plan.tasks),
+        sum(each.output_bytes for each in predicted),
     )
 
 
@@ -132,83 +113,34 @@ def _of_intake(
     )
 
 
-def _of_task(
-    task: Task,
-    plan: Plan,
-    facts: Facts,
-    size: int,
-    stored_plan: int,
-    bits: Mapping[str, float],
-    given: FunctionSize,
-) -> Used:
+def _of_task(basis: Basis, predicted: Prediction, stored_plan: int) -> Used:
     """One invocation: it reads the job and its plan, claims, works, says so, and what follows of it."""
-    work = task.work
-    fetched, gets = (bytes_read(plan.samples(task), task.excerpt), 3) if task.excerpt else (size, 2)
-    puts, parts = 1, 0
-    made = _stored(task, facts, bits)
-    one_core = min(1.0, given.cores)
-    match work:
-        case Chunk() | Sound():
-            puts = 1 + _segments(task, facts)
-            made = round(work.seconds * bits[task.group] / 8)
-            cores = given.cores if isinstance(work, Chunk) else one_core * _COST_CORES
-            busy = _DECODER_SECONDS + task.cost * _COST_CORES / cores
-        case Join() | Hls():
-            pictures, sound = plan.parts(task)
-            tracks, parts = 1 + bool(sound), len(task.needs)
-            if isinstance(work, Join):
-                fetched, busy = made, 0.0
-                gets = 1 + tracks + sum(_segments(part, facts) for part in (*pictures, *sound))
-                puts = 2 + ceil(made / PART_BYTES)
-            else:
-                fetched, made, busy = 0, 0, 0.0
-                gets, puts = 1, tracks + 1
-        case Remux():
-            gets, puts, made, busy = 2, 1, size, _DECODER_SECONDS
-        case Poster():
-            busy = _POSTER_SECONDS / one_core
-        case Pictures(made=pictures_made):
-            assert isinstance(facts, ImageFacts)
-            puts = len(pictures_made)
-            megapixel = sum(_MEGAPIXEL_SECONDS[type(each)] for each in pictures_made.values())
-            pixels = facts.width * facts.height / 1e6
-            busy = (_DECODER_SECONDS + megapixel * pixels) / one_core
-    ends = sum(last == task.id for last in plan.steps.values())
-    asked = 3 + max(1, ends) + ceil(parts / 100)
-    fetched += stored_plan
-    waited = asked + (gets + puts) / (READERS if isinstance(work, Join) else 1)
-    seconds = busy + waited * _REQUEST_SECONDS + (fetched + made) / BYTES_A_SECOND
+    ends = sum(last == basis.task.id for last in basis.plan.steps.values())
+    asked = 3 + max(1, ends) + ceil(predicted.results_read / 100)
+    fetched = predicted.bytes_read + stored_plan
+    waited = asked + (predicted.s3_gets + predicted.s3_puts) / predicted.requests_at_once
+    moved = fetched + predicted.bytes_written
+    seconds = predicted.seconds + waited * _REQUEST_SECONDS + moved / BYTES_A_SECOND
     return Used(
-        task.queue,
+        basis.task.queue,
         invocations=1,
         seconds=seconds,
-        gb_seconds=seconds * given.memory_mb / 1024,
+        gb_seconds=seconds * basis.function.memory_mb / 1024,
         dynamodb=asked,
-        reads=1 + parts,
+        reads=1 + predicted.results_read,
         writes=2 + _INDEX_WRITES + _ROW_WRITES * ends,
-        s3_gets=gets,
-        s3_puts=puts,
+        s3_gets=predicted.s3_gets,
+        s3_puts=predicted.s3_puts,
         sqs=POLLER_REQUESTS,
         bytes_read=fetched,
-        bytes_written=made,
+        bytes_written=predicted.bytes_written,
     )
-
-
-def _segments(task: Task, facts: Facts) -> int:
-    """How many files a part of a film is stored in; where nobody can tell before, about so many."""
-    assert isinstance(facts, VideoFacts)
-    if planned := playlists.planned(task):
-        return len(planned)
-    if isinstance(task.work, Sound):
-        to_the_end = ceil(facts.seconds * SAMPLE_RATE / PACKET_SAMPLES) - task.work.first
-        return len(sound_segments(task.work.first, max(1, to_the_end)))
-    assert isinstance(task.work, Chunk)
-    return ceil(task.work.seconds / SEGMENT_SECONDS)
 
 
 def _of_fan_in(plan: Plan) -> Iterator[Used]:
     """The set of what has ended grows; the last one to end sends the packages, HLS is listed before that."""
-    parts = [task for task in plan.tasks if plan.has_dependents(task.id)]
+    needed = {task_id for task in plan.tasks for task_id in task.needs}
+    parts = [task for task in plan.tasks if task.id in needed]
     for number, task in enumerate(parts):
         yield Used(task.queue, writes=1 + number * _ID_BYTES // 1024)
     for task in plan.tasks:
@@ -235,20 +167,3 @@ def _bits_a_second(plan: Plan, facts: Facts) -> dict[str, float]:
             pictures, _ = plan.parts(task)
             bits[pictures[0].group] = _FILM_BITS * pixels
     return bits
-
-
-def _stored(task: Task, facts: Facts, bits: Mapping[str, float]) -> int:
-    """Bytes of an output; parts of a film are listed as HLS, or expire."""
-    match task.work:
-        case Join(seconds=seconds) | Hls(seconds=seconds):
-            groups = {group_of(need) for need in task.needs}
-            return round(seconds * sum(bits[group] for group in groups) / 8)
-        case Pictures(made=made):
-            assert isinstance(facts, ImageFacts)
-            large = sum(isinstance(each, Watermark) for each in made.values())
-            pixels = facts.width * facts.height
-            return round(large * pixels * _JPEG_BYTES) + (len(made) - large) * _SMALL_JPEG_BYTES
-        case Poster():
-            return _SMALL_JPEG_BYTES
-        case _:
-            return 0

@@ -1,64 +1,70 @@
-"""What is made of a rendition's parts by copying: an MP4, or playlists. From S3 to S3, on no disk."""
+"""What packages share: the parts of a rendition, whether all is there, and the output that comes of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from chalicelib.errors import JobError, Transient
-from chalicelib.formats import mp4, playlists
-from chalicelib.formats.cmaf import START_SECONDS
-from chalicelib.model.job import Output
-from chalicelib.model.plan import Hls, Join, Parts, Task
+from chalicelib.errors import JobError
+from chalicelib.model.job import SUCCESS, Output, StepState
+from chalicelib.model.result import Encoded, StepsEnded
+from chalicelib.model.work import Hls, Join
 from chalicelib.store import objects
-from chalicelib.store.objects import PART_BYTES, READERS
+from chalicelib.tasks.prediction import Basis
+from chalicelib.tasks.workbench import Workbench
 
+# The part of a film that must have come out, or it is called damaged.
 _ENOUGH = 0.9
-# A multipart upload has at most 10,000 parts; what is larger than this is refused.
-_MOST_BYTES = 9_000 * PART_BYTES
 
 
-class Stored(NamedTuple):
-    """A part as its worker left it: what it says of itself, and the key prefix of its files."""
+class Part(NamedTuple):
+    """An encoded part, and the key prefix of its files."""
 
-    parts: Parts
+    encoded: Encoded
     folder: str
 
 
-def package(
-    task: Task,
-    pictures: Sequence[Stored],
-    sound: Sequence[Stored],
-    on_part: Callable[[float], None],
-) -> Output:
-    """Do the work of `task` on the parts that it needs. Raises JobError, Transient."""
-    work = task.work
-    assert isinstance(work, Join | Hls)
-    if len({part.parts.header for part in pictures}) != 1:
+class Parts(NamedTuple):
+    """All parts of a rendition, in order: frames and seconds of its video, and what a client should know."""
+
+    video: Sequence[Part]
+    audio: Sequence[Part]
+    frames: int
+    seconds: float
+    warning: str
+
+
+def parts_of(work: Join | Hls, bench: Workbench) -> Parts:
+    """The parts that a package is made of. Raises JobError where they do not fit, or too much is missing."""
+    results = bench.results(bench.task.needs)
+    video, audio = (
+        [Part(results[part.id], part.destination) for part in parts]
+        for parts in bench.plan.parts(bench.task)
+    )
+    if len({part.encoded.header for part in video}) != 1:
         raise JobError("chunks_differ", "The video's parts were encoded in different ways.")
-    frames = sum(part.parts.frames for part in pictures)
-    seconds = sum(part.parts.seconds for part in pictures)
-    faults = sum(part.parts.faults for part in pictures)
+    frames = sum(part.encoded.frames for part in video)
+    seconds = sum(part.encoded.seconds for part in video)
+    faults = sum(part.encoded.faults for part in video)
     warnings = [work.warning, shortfall(work.frames, work.seconds, frames, seconds, faults)]
-    warnings += [part.parts.warning for part in (*pictures, *sound)]
-    if isinstance(work, Hls):
-        name, size = _hls(work, pictures, sound, task.destination, frames / seconds)
-    else:
-        name = work.output
-        size = _join(pictures, sound, task.destination + name, on_part)
-    return Output(
-        type=task.id,
-        s3_key=task.destination + name,
+    warnings += [part.encoded.warning for part in (*video, *audio)]
+    return Parts(video, audio, frames, seconds, " ".join(dict.fromkeys(filter(None, warnings))))
+
+
+def packaged(work: Join | Hls, bench: Workbench, name: str, size: int, parts: Parts) -> StepsEnded:
+    """The end of the step that a package is, of `size` bytes in all, listed as the file `name`."""
+    output = Output(
+        type=bench.task.id,
+        s3_key=bench.task.destination + name,
         size=size,
         content_type=objects.CONTENT_TYPES[Path(name).suffix],
         width=work.width,
         height=work.height,
-        duration=round(seconds, 3),
-        warning=" ".join(dict.fromkeys(filter(None, warnings))),
+        duration=round(parts.seconds, 3),
+        warning=parts.warning,
     )
+    return StepsEnded({bench.task.id: StepState(SUCCESS, output=output)})
 
 
 def shortfall(
@@ -94,114 +100,7 @@ def shortfall(
     return ""
 
 
-def _hls(
-    work: Hls, pictures: Sequence[Stored], sound: Sequence[Stored], folder: str, frame_rate: float
-) -> tuple[str, int]:
-    """Write the playlists of a film that is complete: the one to list, and the bytes of all its files."""
-    tracks = {
-        playlists.VIDEO: [segment for part in pictures for segment in part.parts.segments],
-        playlists.AUDIO: [segment for part in sound for segment in part.parts.segments],
-    }
-    size = 0
-    for name, segments in tracks.items():
-        if segments:
-            longest = max(segment.seconds for segment in segments)
-            text = playlists.media(name, segments, longest, complete=True)
-            size += objects.put_output(f"{folder}{name}.m3u8", text.encode())
-            size += sum(segment.size for segment in segments)
-    video, audio = (playlists.bits(segments) for segments in tracks.values())
-    text = playlists.master(
-        work, pictures[0].parts.codec, frame_rate, video[0] + audio[0], video[1] + audio[1]
-    )
-    name = f"{playlists.MASTER}.m3u8"
-    return name, size + objects.put_output(folder + name, text.encode())
-
-
-class _File(NamedTuple):
-    """A segment, on its way into an MP4."""
-
-    track: int
-    key: str
-    begins: float  # seconds
-
-
-def _join(
-    pictures: Sequence[Stored],
-    sound: Sequence[Stored],
-    key: str,
-    on_part: Callable[[float], None],
-) -> int:
-    """Write the MP4; its size in bytes.
-
-    Samples are passed on as they come, and the index, in which each is a line, goes first: a multipart
-    upload takes its parts in any order.
-    """
-    total = sum(s.size for part in (*pictures, *sound) for s in part.parts.segments)
-    if total > _MOST_BYTES:
-        detail = f"The MP4 would have {total} bytes, and at most {_MOST_BYTES} can be joined: use hls_720p."
-        raise JobError("output_too_large", detail)
-    headers = [f"{pictures[0].folder}video_init.mp4"]
-    if sound:
-        headers.append(f"{sound[0].folder}audio_init.mp4")
-    tracks = [mp4.Track(_get(header), START_SECONDS) for header in headers]
-    order = sorted(
-        chain(_files(0, pictures), _files(1, sound)), key=lambda file: (file.begins, file.track)
-    )
-    with objects.multipart(key) as put, ThreadPoolExecutor(READERS) as pool:
-        head, size = b"", 0
-        waiting = bytearray()
-        number, sent = 2, []
-        for done, (file, data) in enumerate(_fetched(pool, order), 1):
-            for fragment in mp4.split(data)[1]:
-                tracks[file.track].add(fragment, size)
-                samples = data[fragment.data : fragment.end]
-                size += len(samples)
-                waiting += samples
-            if not head and len(waiting) >= PART_BYTES:
-                head, waiting = bytes(waiting), bytearray()
-            elif len(waiting) >= PART_BYTES:
-                sent.append(pool.submit(put, number, bytes(waiting)))
-                number, waiting = number + 1, bytearray()
-                _settle(sent, most=READERS)
-            on_part(done / len(order))
-        if not head:
-            head, waiting = bytes(waiting), bytearray()
-        if waiting:
-            sent.append(pool.submit(put, number, bytes(waiting)))
-        _settle(sent, most=0)
-        index = mp4.index(tracks, size)
-        put(1, index + head)
-    return len(index) + size
-
-
-def _files(track: int, parts: Sequence[Stored]) -> Iterator[_File]:
-    begins = 0.0
-    for part in parts:
-        for segment in part.parts.segments:
-            yield _File(track, part.folder + segment.name, begins)
-            begins += segment.seconds
-
-
-def _fetched(pool: ThreadPoolExecutor, order: Sequence[_File]) -> Iterator[tuple[_File, bytes]]:
-    """Each file and what is in it, in order; a few are read ahead."""
-    ahead: list[tuple[_File, Future[bytes]]] = []
-    for file in order:
-        ahead.append((file, pool.submit(_get, file.key)))
-        if len(ahead) >= READERS:
-            first, body = ahead.pop(0)
-            yield first, body.result()
-    for first, body in ahead:
-        yield first, body.result()
-
-
-def _get(key: str) -> bytes:
-    body = objects.get_output(key)
-    if body is None:
-        raise Transient("part_missing", "A part of the video is not there.")
-    return body
-
-
-def _settle(sent: list[Future[None]], most: int) -> None:
-    """Wait until at most so many uploads are under way; raises what one raised."""
-    while len(sent) > most:
-        sent.pop(0).result()
+def predicted_bytes(work: Join | Hls, basis: Basis) -> int:
+    """Bytes of a package: of all its files, for HLS."""
+    groups = dict.fromkeys(part.group for parts in basis.plan.parts(basis.task) for part in parts)
+    return round(work.seconds * sum(basis.bits[group] for group in groups) / 8)

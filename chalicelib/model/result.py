@@ -1,0 +1,47 @@
+"""What a task ends with, as it stands in the task's row: one tagged union."""
+
+from __future__ import annotations
+
+import msgspec
+
+from chalicelib.errors import SluiceError
+from chalicelib.model.job import StepState
+from chalicelib.model.work import Segment, Source
+
+
+class Encoded(msgspec.Struct, frozen=True, omit_defaults=True, tag="encoded"):
+    """A part of a film: its segments lie under the task's key prefix."""
+
+    segments: tuple[Segment, ...]
+    seconds: float
+    header: str  # digest of ftyp and moov; the parts of a rendition must agree on it
+    frames: int = 0
+    faults: int = 0  # frames in which the decoder found errors
+    codec: str = ""  # of the video, as playlists name it (RFC 6381)
+    warning: str = ""  # a sentence for the client of whatever is made of it
+
+
+class Copied(msgspec.Struct, frozen=True, tag="copied"):
+    """A copy of the source, to be read instead of it."""
+
+    copy: Source
+
+
+class StepsEnded(msgspec.Struct, frozen=True, tag="steps_ended"):
+    """The steps that the task ends, by their names: each came to SUCCESS or FAILURE."""
+
+    steps: dict[str, StepState]
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """Why nothing can be made of the task; every step that needs it fails with this."""
+
+    code: str
+    detail: str
+
+
+Result = Encoded | Copied | StepsEnded | Failed
+
+
+def failed(error: SluiceError) -> Failed:
+    return Failed(error.code, error.detail)

@@ -1,0 +1,117 @@
+"""A part of a film's audio: encoded, checked by its length, cut into segments."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from chalicelib.errors import JobError
+from chalicelib.formats import cmaf, mp4, playlists
+from chalicelib.invocation import Budget
+from chalicelib.model.facts import VideoFacts
+from chalicelib.model.result import Encoded
+from chalicelib.model.work import FIRST_PACKET, Command, Sound
+from chalicelib.tasks.encoding import Fetch, Fragments, publish_part, run_ffmpeg, take_fragments
+from chalicelib.tasks.prediction import (
+    COST_CORES,
+    DECODER_SECONDS,
+    Basis,
+    Prediction,
+    count_segments,
+)
+from chalicelib.tasks.workbench import Workbench
+
+
+def run(work: Sound, bench: Workbench) -> Encoded:
+    """Encode a part of the audio and publish its segments. Raises JobError, Transient."""
+    with bench.folder() as folder:
+        encoded = encode(
+            work,
+            bench.plan.commands[work.command],
+            folder,
+            bench.budget,
+            partial(bench.fetch, folder),
+            lambda at: bench.on_progress(at / work.seconds),
+        )
+        return publish_part(folder, encoded, bench)
+
+
+def encode(
+    work: Sound,
+    command: Command,
+    folder: Path,
+    budget: Budget,
+    fetch: Fetch,
+    on_seconds: Callable[[float], None] = lambda _: None,
+) -> Encoded:
+    """Encode audio of `folder`/source, or of its excerpt: segments and initialisation in `folder`/out.
+
+    Raises JobError, Transient.
+    """
+    args = work.run.args(command)
+    ran = run_ffmpeg(args, work.run.excerpt, folder, budget, fetch, on_seconds)
+    encoded = _written(work, take_fragments(ran), folder / "out")
+    is_empty = FIRST_PACKET in args and not (folder / FIRST_PACKET).stat().st_size
+    return msgspec.structs.replace(encoded, warning=_SILENT) if is_empty else encoded
+
+
+_SILENT = "The sound track of the film is empty: there is silence instead."
+# By how much sound may be longer than its container says: a packet or two, and what comes of rounding.
+_ROOM = 0.01
+_ROOM_SECONDS = 2.0
+
+
+def _written(work: Sound, made: Fragments, out: Path) -> Encoded:
+    data, header, fragments, _ = made
+    packets = [data[fragment.data : fragment.end] for fragment in fragments]
+    _check_length(work, len(packets) * cmaf.PACKET_SAMPLES / cmaf.SAMPLE_RATE)
+    packets = packets[work.skip :]
+    if work.packets is not None:
+        packets = packets[: work.packets]
+    if not packets or len(packets) < (work.packets or 0):
+        raise JobError("source_damaged", "The sound cannot be decoded: it is damaged.")
+    (out / "audio_init.mp4").write_bytes(header)
+
+    segments = []
+    for segment, (first, count) in zip(
+        playlists.of_sound(work, len(packets)),
+        cmaf.sound_segments(work.first, len(packets)),
+        strict=True,
+    ):
+        chosen = packets[first - work.first : first - work.first + count]
+        # The first packet of all is the encoder's own: what it decodes to comes before the start.
+        begin = cmaf.START_SECONDS * cmaf.SAMPLE_RATE + (first - 1) * cmaf.PACKET_SAMPLES
+        *times, end = (begin + number * cmaf.PACKET_SAMPLES for number in range(count + 1))
+        fragment = mp4.fragment(1, times, [*times, end], [True] * count, chosen)
+        (out / segment.name).write_bytes(fragment)
+        segments.append(msgspec.structs.replace(segment, size=len(fragment)))
+    return Encoded(
+        segments=tuple(segments),
+        seconds=sum(segment.seconds for segment in segments),
+        header=hashlib.sha256(header).hexdigest()[:16],
+    )
+
+
+def _check_length(work: Sound, seconds: float) -> None:
+    most = work.most_seconds
+    if most is not None and seconds > most + max(_ROOM_SECONDS, _ROOM * most):
+        raise JobError(
+            "sound_not_exact", f"The sound came out {seconds:.0f} s long, instead of {most:.0f} s."
+        )
+
+
+def predict(work: Sound, basis: Basis) -> Prediction:
+    gets, fetched = basis.reading_source()
+    cores = basis.one_core * COST_CORES
+    assert isinstance(basis.facts, VideoFacts)
+    return Prediction(
+        gets,
+        1 + count_segments(basis.task, basis.facts.seconds),
+        fetched,
+        round(work.seconds * basis.bits[basis.task.group] / 8),
+        seconds=DECODER_SECONDS + basis.task.cost * COST_CORES / cores,
+    )

@@ -1,0 +1,220 @@
+"""A part of a rendition's video: encoded, checked frame by frame, cut into segments."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import shutil
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+
+import msgspec
+
+from chalicelib.errors import JobError
+from chalicelib.formats import cmaf, mp4, playlists
+from chalicelib.invocation import Budget
+from chalicelib.model.result import Encoded
+from chalicelib.model.work import Chunk, Command, Exact, Excerpt, Segment
+from chalicelib.tasks.encoding import Fetch, Fragments, publish_part, run_ffmpeg, take_fragments
+from chalicelib.tasks.prediction import (
+    COST_CORES,
+    DECODER_SECONDS,
+    Basis,
+    Prediction,
+    count_segments,
+)
+from chalicelib.tasks.workbench import ASSETS, Workbench
+from chalicelib.telemetry import logger
+
+
+def run(work: Chunk, bench: Workbench) -> Encoded:
+    """Encode a chunk and publish its segments. Raises JobError, Transient."""
+    with bench.folder() as folder:
+        encoded = encode(
+            work,
+            bench.plan.commands[work.command],
+            folder,
+            bench.budget,
+            partial(bench.fetch, folder),
+            lambda at: bench.on_progress(at / work.seconds),
+        )
+        return publish_part(folder, encoded, bench)
+
+
+def encode(
+    work: Chunk,
+    command: Command,
+    folder: Path,
+    budget: Budget,
+    fetch: Fetch,
+    on_seconds: Callable[[float], None] = lambda _: None,
+) -> Encoded:
+    """Encode a chunk of `folder`/source, or of its excerpt: segments and initialisation in `folder`/out.
+
+    Raises JobError, Transient.
+    """
+
+    def encode_once(args: Command, excerpt: Excerpt | None) -> Fragments:
+        return take_fragments(run_ffmpeg(args, excerpt, folder, budget, fetch, on_seconds))
+
+    for name in work.extra:
+        shutil.copy(ASSETS / name, folder / name)
+    return _written(work, encode_exactly(work, work.run.args(command), encode_once), folder / "out")
+
+
+def encode_exactly(
+    work: Chunk, args: Command, encode_once: Callable[[Command, Excerpt | None], Fragments]
+) -> Fragments:
+    """What a run makes of a chunk that is exact, or else the last that has its frames, or any.
+
+    Raises JobError where none makes any.
+    """
+    runs = [(args, work.run.excerpt)]
+    exact = work.exact
+    for again in exact.again if exact else ():
+        runs.append((("-itsoffset", f"{-again.ahead_us}us", *args), again.excerpt))
+    found: Fragments | None = None
+    failed: JobError | None = None
+    for run_args, excerpt in runs:
+        try:
+            latest = encode_once(run_args, excerpt)
+        except JobError as error:
+            # A run-up that takes too long, or crashes, takes nothing from what is there.
+            if found is None and error.code != "conversion_failed":
+                raise
+            failed = error
+            continue
+        if exact is None:
+            return latest
+        has_frames = _has_its_frames(exact, latest)
+        if has_frames and not latest.faults:
+            return latest
+        logger.info("Not exact", faults=latest.faults)
+        if found is None or not _has_its_frames(exact, found):
+            found = latest
+        elif has_frames:
+            # Those of a run-up are counted, too, though they are none of the chunk's.
+            found = latest._replace(faults=min(latest.faults, found.faults))
+    if found is None:
+        assert failed
+        raise failed
+    return found
+
+
+def _has_its_frames(exact: Exact, made: Fragments) -> bool:
+    """Whether frames came out as planned, each at its time."""
+    shown = sorted(time for fragment in made.fragments for time in fragment.times)
+    return shown == exact.times()[:-1]
+
+
+def _written(work: Chunk, made: Fragments, out: Path) -> Encoded:
+    data, header, fragments, faults = made
+    if not fragments:
+        raise JobError("source_damaged", "No frame of the video can be decoded.")
+    codec = mp4.codec_of(header)
+    (out / "video_init.mp4").write_bytes(header)
+    groups = (
+        grouped_as_planned(work, work.exact, fragments)
+        if work.exact
+        else _by_length(work, header, fragments)
+    )
+    # How long the last frame lasts, an encoder can only guess.
+    end = work.exact.end if work.exact else fragments[-1].shown_until
+    ends = [*(inside[0].shown_at for _, inside in groups[1:]), end]
+    scale = mp4.timescale_of(header)
+    segments = [
+        write_segment(segment, inside, until, data, work.delay, scale, out)
+        for (segment, inside), until in zip(groups, ends, strict=True)
+    ]
+    frames = sum(len(fragment.times) for fragment in fragments)
+    return Encoded(
+        segments=tuple(segments),
+        seconds=sum(segment.seconds for segment in segments),
+        header=hashlib.sha256(header).hexdigest()[:16],
+        frames=frames,
+        faults=min(faults, frames),
+        codec=codec,
+    )
+
+
+def write_segment(
+    segment: Segment,
+    inside: Sequence[mp4.Fragment],
+    until: int,
+    data: mmap.mmap,
+    delay: int,
+    timescale: int,
+    out: Path,
+) -> Segment:
+    coded = [time for fragment in inside for time in fragment.times]
+    # Decoded in the order in which they are shown, so much earlier that each is there in time; where frames
+    # last longer than that, as early as what is coded behind them.
+    latest = [*accumulate(reversed(coded), min)][::-1]
+    times = [min(time - delay, last) for time, last in zip(sorted(coded), latest, strict=True)]
+    decoded = cmaf.decoded_as_sound(times, inside[0].shown_at, timescale)
+    decoded.append(decoded[-1] + until - max(coded))
+    firsts = accumulate((len(fragment.times) for fragment in inside), initial=0)
+    content = b"".join(
+        mp4.fragment(
+            number,
+            fragment.times,
+            decoded[first : first + len(fragment.times) + 1],
+            fragment.keys,
+            mp4.samples_of(data, fragment),
+        )
+        for number, (fragment, first) in enumerate(zip(inside, firsts, strict=False), 1)
+    )
+    (out / segment.name).write_bytes(content)
+    return msgspec.structs.replace(segment, size=len(content))
+
+
+Grouped = list[tuple[Segment, list[mp4.Fragment]]]
+
+
+def grouped_as_planned(work: Chunk, exact: Exact, fragments: Sequence[mp4.Fragment]) -> Grouped:
+    """The segments as planned. Raises JobError where frames came out that are none of the source's."""
+    if not {time for fragment in fragments for time in fragment.times} <= set(exact.times()[:-1]):
+        raise JobError(
+            "chunk_not_exact", "A part of the video came out with other frames than it has."
+        )
+    groups: Grouped = [(segment, []) for segment in playlists.of_chunk(work, exact)]
+    for fragment in fragments:
+        number = bisect_right(exact.starts, fragment.shown_at) - 1
+        groups[max(0, number)][1].append(fragment)
+    if not all(inside for _, inside in groups):
+        raise JobError("source_damaged", "Seconds of the video cannot be decoded: it is damaged.")
+    return groups
+
+
+def _by_length(work: Chunk, header: bytes, fragments: Sequence[mp4.Fragment]) -> Grouped:
+    """Segments of at most six seconds, as the fragments allow."""
+    scale = mp4.timescale_of(header)
+    ends = [fragment.shown_at for fragment in fragments[1:]] + [fragments[-1].shown_until]
+    groups: list[tuple[int, list[mp4.Fragment]]] = []
+    for fragment, end in zip(fragments, ends, strict=True):
+        begun = groups[-1][1][0].shown_at if groups else 0
+        if groups and end - begun <= cmaf.SEGMENT_SECONDS * scale:
+            groups[-1] = end, [*groups[-1][1], fragment]
+        else:
+            groups.append((end, [fragment]))
+    return [
+        (
+            Segment(f"{work.prefix}{number}.m4s", round((end - inside[0].shown_at) / scale, 6)),
+            inside,
+        )
+        for number, (end, inside) in enumerate(groups)
+    ]
+
+
+def predict(work: Chunk, basis: Basis) -> Prediction:
+    gets, fetched = basis.reading_source()
+    return Prediction(
+        gets,
+        1 + count_segments(basis.task, work.seconds),
+        fetched,
+        round(work.seconds * basis.bits[basis.task.group] / 8),
+        seconds=DECODER_SECONDS + basis.task.cost * COST_CORES / basis.function.cores,
+    )

@@ -1,0 +1,62 @@
+"""A copy of a film in a container with an index, by FFmpeg, without encoding the video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chalicelib.errors import JobError
+from chalicelib.formats import adts
+from chalicelib.invocation import Budget
+from chalicelib.model.result import Copied
+from chalicelib.model.work import SOUND_FRAMES, Command, Remux
+from chalicelib.store import objects
+from chalicelib.tasks.encoding import mapped
+from chalicelib.tasks.prediction import DECODER_SECONDS, Basis, Prediction
+from chalicelib.tasks.workbench import Workbench
+from chalicelib.telemetry import logger
+
+# Warnings of FFmpeg that do not concern the times in a copy: unused streams, what it found out while reading.
+_HARMLESS = (
+    "codec frame size is not set",
+    "Guessed Channel Layout",
+    "Could not find codec parameters for stream",
+    "Consider increasing the value for the",
+    "not enough frames to estimate rate",
+)
+
+
+def run(work: Remux, bench: Workbench) -> Copied:
+    """Copy the source and publish the copy. Raises JobError, Transient."""
+    with bench.folder() as folder:
+        copy = remux(work, folder, bench.budget)
+        return Copied(objects.publish_copy(copy, bench.task.destination + copy.name))
+
+
+def remux(work: Remux, folder: Path, budget: Budget) -> Path:
+    """Copy `folder`/source; the new file. Raises JobError where its frames may not be at their times."""
+    from chalicelib.engines import ffmpeg
+
+    def copy(args: Command) -> None:
+        delivered = ffmpeg.run(
+            args, folder=folder, seconds=budget.seconds(), memory_bytes=budget.memory_bytes
+        )
+        said = delivered.said.splitlines()
+        doubts = [line for line in said if not any(harmless in line for harmless in _HARMLESS)]
+        if doubts:
+            logger.warning("The copy is not to be trusted", stderr=doubts)
+            raise JobError("copy_not_exact", "FFmpeg has doubts about its times.")
+
+    copy(work.args)
+    if work.again:
+        frames = folder / SOUND_FRAMES
+        changes = frames.stat().st_size and len(adts.kinds(mapped(frames))) > 1
+        frames.unlink()
+        if changes:
+            logger.info("The sound changes on the way: it is decoded for the copy")
+            copy(work.again)
+    return folder / work.args[-1]
+
+
+def predict(_: Remux, basis: Basis) -> Prediction:
+    size = basis.source_bytes
+    return Prediction(2, 1, size, size, seconds=DECODER_SECONDS)

@@ -1,0 +1,63 @@
+"""Pictures of an image: it is decoded once for all steps that ask for one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chalicelib.engines.scratch import check_files
+from chalicelib.errors import crashed
+from chalicelib.invocation import Budget
+from chalicelib.model.facts import ImageFacts
+from chalicelib.model.result import StepsEnded
+from chalicelib.model.work import Drawn, Made, Pictures, Thumbnail, Watermark
+from chalicelib.tasks.prediction import DECODER_SECONDS, SMALL_JPEG_BYTES, Basis, Prediction
+from chalicelib.tasks.stills import ended_step, in_child
+from chalicelib.tasks.workbench import ASSETS, Workbench
+
+# Seconds of one core for a megapixel of JPEG.
+_MEGAPIXEL_SECONDS = {Thumbnail: 0.004, Watermark: 0.015}
+# Bytes of a JPEG for each pixel.
+_JPEG_BYTES = 0.3
+
+
+def run(work: Pictures, bench: Workbench) -> StepsEnded:
+    """Draw and publish each picture. Raises JobError where none can be drawn, Transient."""
+    with bench.folder() as folder:
+        drawn = draw(work, folder, bench.budget)
+        return StepsEnded(
+            {step: ended_step(step, picture, folder, bench) for step, picture in drawn.items()}
+        )
+
+
+def draw(work: Pictures, folder: Path, budget: Budget) -> dict[str, Drawn]:
+    """Draw what each step makes of `folder`/source into `folder`/out, by the names of the steps.
+
+    Raises JobError where none can be drawn, Transient.
+    """
+    drawn: dict[str, Drawn] = in_child(
+        "draw", dict[str, Drawn], budget, folder / "source", work, ASSETS, folder / "out"
+    )
+    check_files(folder)
+    made = {name: each.name for name, each in drawn.items() if isinstance(each, Made)}
+    if drawn.keys() != work.made.keys() or any(
+        work.made[step].output != made[step] for step in made
+    ):
+        raise crashed("image")
+    return drawn
+
+
+def predict(work: Pictures, basis: Basis) -> Prediction:
+    assert isinstance(basis.facts, ImageFacts)
+    pixels = basis.facts.width * basis.facts.height
+    large = sum(isinstance(each, Watermark) for each in work.made.values())
+    size = round(large * pixels * _JPEG_BYTES) + (len(work.made) - large) * SMALL_JPEG_BYTES
+    busy = sum(_MEGAPIXEL_SECONDS[type(each)] for each in work.made.values()) * pixels / 1e6
+    gets, fetched = basis.reading_source()
+    return Prediction(
+        gets,
+        len(work.made),
+        fetched,
+        size,
+        seconds=(DECODER_SECONDS + busy) / basis.one_core,
+        output_bytes=size,
+    )

@@ -1,0 +1,57 @@
+"""Every kind of work: how it is carried out, and what it will use. The one table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, assert_never
+
+from chalicelib.model.result import Result
+from chalicelib.model.work import Chunk, Hls, Join, Pictures, Poster, Remux, Sound, Work
+from chalicelib.tasks.prediction import Basis, Prediction
+from chalicelib.tasks.workbench import Workbench
+
+
+class Kind(NamedTuple):
+    """What can be asked of one piece of work.
+
+    `run` carries it out and stores what it makes; it raises JobError, Transient. `predict` is pure.
+    """
+
+    run: Callable[[Workbench], Result]
+    predict: Callable[[Basis], Prediction]
+
+
+def kind_of(work: Work) -> Kind:
+    """The kind of a piece of work. Its module is imported here: a worker loads those that it runs."""
+    match work:
+        case Pictures():
+            from chalicelib.tasks import images
+
+            return Kind(partial(images.run, work), partial(images.predict, work))
+        case Poster():
+            from chalicelib.tasks import posters
+
+            return Kind(partial(posters.run, work), partial(posters.predict, work))
+        case Chunk():
+            from chalicelib.tasks import chunks
+
+            return Kind(partial(chunks.run, work), partial(chunks.predict, work))
+        case Sound():
+            from chalicelib.tasks import audio
+
+            return Kind(partial(audio.run, work), partial(audio.predict, work))
+        case Remux():
+            from chalicelib.tasks import copying
+
+            return Kind(partial(copying.run, work), partial(copying.predict, work))
+        case Join():
+            from chalicelib.tasks import mp4
+
+            return Kind(partial(mp4.run, work), partial(mp4.predict, work))
+        case Hls():
+            from chalicelib.tasks import hls
+
+            return Kind(partial(hls.run, work), partial(hls.predict, work))
+        case _:
+            assert_never(work)

@@ -1,0 +1,140 @@
+"""An MP4 of a rendition's parts, by copying: from S3 to S3, on no disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
+from math import ceil
+from typing import NamedTuple
+
+from chalicelib.errors import JobError, Transient
+from chalicelib.formats import mp4
+from chalicelib.formats.cmaf import START_SECONDS
+from chalicelib.model.facts import VideoFacts
+from chalicelib.model.result import StepsEnded
+from chalicelib.model.work import Join
+from chalicelib.store import objects
+from chalicelib.store.objects import PART_BYTES, READERS
+from chalicelib.tasks.packaging import Part, packaged, parts_of, predicted_bytes
+from chalicelib.tasks.prediction import Basis, Prediction, count_segments
+from chalicelib.tasks.workbench import Workbench
+
+# A multipart upload has at most 10,000 parts; what is larger than this is refused.
+_MOST_BYTES = 9_000 * PART_BYTES
+
+
+def run(work: Join, bench: Workbench) -> StepsEnded:
+    """Join the parts in one file. Raises JobError, Transient."""
+    parts = parts_of(work, bench)
+    key = bench.task.destination + work.output
+    size = _join(parts.video, parts.audio, key, bench.on_progress)
+    return packaged(work, bench, work.output, size, parts)
+
+
+class _File(NamedTuple):
+    """A segment, on its way into an MP4."""
+
+    track: int
+    key: str
+    begins: float  # seconds
+
+
+def _join(
+    video: Sequence[Part],
+    audio: Sequence[Part],
+    key: str,
+    on_part: Callable[[float], None],
+) -> int:
+    """Write the MP4; its size in bytes.
+
+    Samples are passed on as they come, and the index, in which each is a line, goes first: a multipart
+    upload takes its parts in any order.
+    """
+    total = sum(s.size for part in (*video, *audio) for s in part.encoded.segments)
+    if total > _MOST_BYTES:
+        detail = f"The MP4 would have {total} bytes, and at most {_MOST_BYTES} can be joined: use hls_720p."
+        raise JobError("output_too_large", detail)
+    headers = [f"{video[0].folder}video_init.mp4"]
+    if audio:
+        headers.append(f"{audio[0].folder}audio_init.mp4")
+    tracks = [mp4.Track(_get(header), START_SECONDS) for header in headers]
+    order = sorted(
+        chain(_files(0, video), _files(1, audio)), key=lambda file: (file.begins, file.track)
+    )
+    with objects.multipart(key) as put, ThreadPoolExecutor(READERS) as pool:
+        head, size = b"", 0
+        waiting = bytearray()
+        number, sent = 2, []
+        for done, (file, data) in enumerate(_fetched(pool, order), 1):
+            for fragment in mp4.split(data)[1]:
+                tracks[file.track].add(fragment, size)
+                samples = data[fragment.data : fragment.end]
+                size += len(samples)
+                waiting += samples
+            if not head and len(waiting) >= PART_BYTES:
+                head, waiting = bytes(waiting), bytearray()
+            elif len(waiting) >= PART_BYTES:
+                sent.append(pool.submit(put, number, bytes(waiting)))
+                number, waiting = number + 1, bytearray()
+                _settle(sent, most=READERS)
+            on_part(done / len(order))
+        if not head:
+            head, waiting = bytes(waiting), bytearray()
+        if waiting:
+            sent.append(pool.submit(put, number, bytes(waiting)))
+        _settle(sent, most=0)
+        index = mp4.index(tracks, size)
+        put(1, index + head)
+    return len(index) + size
+
+
+def _files(track: int, parts: Sequence[Part]) -> Iterator[_File]:
+    begins = 0.0
+    for part in parts:
+        for segment in part.encoded.segments:
+            yield _File(track, part.folder + segment.name, begins)
+            begins += segment.seconds
+
+
+def _fetched(pool: ThreadPoolExecutor, order: Sequence[_File]) -> Iterator[tuple[_File, bytes]]:
+    """Each file and what is in it, in order; a few are read ahead."""
+    ahead: list[tuple[_File, Future[bytes]]] = []
+    for file in order:
+        ahead.append((file, pool.submit(_get, file.key)))
+        if len(ahead) >= READERS:
+            first, body = ahead.pop(0)
+            yield first, body.result()
+    for first, body in ahead:
+        yield first, body.result()
+
+
+def _get(key: str) -> bytes:
+    body = objects.get_output(key)
+    if body is None:
+        raise Transient("part_missing", "A part of the video is not there.")
+    return body
+
+
+def _settle(sent: list[Future[None]], most: int) -> None:
+    """Wait until at most so many uploads are under way; raises what one raised."""
+    while len(sent) > most:
+        sent.pop(0).result()
+
+
+def predict(work: Join, basis: Basis) -> Prediction:
+    video, audio = basis.plan.parts(basis.task)
+    assert isinstance(basis.facts, VideoFacts)
+    film_seconds = basis.facts.seconds
+    size = predicted_bytes(work, basis)
+    tracks = 1 + bool(audio)
+    files = sum(count_segments(part, film_seconds) for part in (*video, *audio))
+    return Prediction(
+        s3_gets=1 + tracks + files,
+        s3_puts=2 + ceil(size / PART_BYTES),
+        bytes_read=size,
+        bytes_written=size,
+        results_read=len(basis.task.needs),
+        requests_at_once=READERS,
+        output_bytes=size,
+    )

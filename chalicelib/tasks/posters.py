@@ -1,0 +1,83 @@
+"""The poster of a film: the first of several frames that shows something."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from chalicelib.engines.scratch import check_files
+from chalicelib.errors import JobError
+from chalicelib.invocation import Budget
+from chalicelib.model.facts import Interest
+from chalicelib.model.result import StepsEnded
+from chalicelib.model.work import Made, Poster
+from chalicelib.tasks.encoding import Fetch, run_ffmpeg
+from chalicelib.tasks.prediction import SMALL_JPEG_BYTES, Basis, Prediction
+from chalicelib.tasks.stills import ended_step, in_child
+from chalicelib.tasks.workbench import Workbench
+
+# Standard deviation of a frame's brightness, of 255. Below the first it shows nothing; between the two it may
+# be half faded in.
+_DULL, _VIVID = 12.0, 30.0
+# Seconds that are kept for drawing the poster of what has been found: far more than that takes.
+DRAWING_SECONDS = 2.0
+# Seconds of one core for one candidate.
+_POSTER_SECONDS = 0.3
+
+
+def run(work: Poster, bench: Workbench) -> StepsEnded:
+    """Choose a frame and publish its poster. Raises JobError, Transient."""
+    step = bench.task.id
+    with bench.folder() as folder:
+        made = choose(work, folder, bench.budget, partial(bench.fetch, folder))
+        return StepsEnded({step: ended_step(step, made, folder, bench)})
+
+
+def choose(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> Made:
+    """Make a film's poster in `folder`/out, of `folder`/source or of each candidate's excerpt.
+
+    Raises JobError, Transient.
+    """
+    looks = Budget(lambda: budget.seconds() - DRAWING_SECONDS, budget.memory_bytes)
+    best: tuple[Interest, Path] | None = None
+    found_nothing = shows_something = False
+    for run in (*work.candidates, *work.otherwise):
+        if run in work.otherwise[:-1] and not found_nothing:
+            continue
+        args = run.args(work.command)
+        candidate = folder / args[-1]
+        try:
+            run_ffmpeg(args, run.excerpt, folder, looks, fetch)
+        except JobError as error:  # of packets without their key frame, too
+            # A candidate that takes too long, or crashes, does not undo one that was found.
+            if best is None and error.code != "conversion_failed":
+                raise
+        if not candidate.exists():  # it is too late in a very short film, or no key frame follows
+            found_nothing = True
+            continue
+        interest = in_child("interest", Interest, budget, candidate)
+        if best is None or interest > best[0]:
+            best = interest, candidate
+        if interest.spread > (_DULL if shows_something else _VIVID):
+            break
+        shows_something |= interest.spread > _DULL
+    if best is None:
+        raise JobError("source_damaged", "No frame of the video can be decoded.")
+    target = folder / "out" / work.output
+    made: Made = in_child("poster", Made, budget, best[1], target)
+    check_files(folder)
+    return msgspec.structs.replace(made, name=work.output, warning=work.warning)
+
+
+def predict(_: Poster, basis: Basis) -> Prediction:
+    gets, fetched = basis.reading_source()
+    return Prediction(
+        gets,
+        1,
+        fetched,
+        SMALL_JPEG_BYTES,
+        seconds=_POSTER_SECONDS / basis.one_core,
+        output_bytes=SMALL_JPEG_BYTES,
+    )

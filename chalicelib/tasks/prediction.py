@@ -1,0 +1,71 @@
+"""What one task will use: the terms in which each kind of work tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+from typing import NamedTuple
+
+from chalicelib.formats import playlists
+from chalicelib.formats.cmaf import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, sound_segments
+from chalicelib.formats.mp4_excerpt import bytes_read
+from chalicelib.model.facts import Facts
+from chalicelib.model.plan import Plan, Task
+from chalicelib.model.work import Chunk, Sound
+from chalicelib.settings import FunctionSize
+
+# Seconds to start a decoder.
+DECODER_SECONDS = 0.05
+# Bytes of a JPEG that fits in 512 × 512 pixels.
+SMALL_JPEG_BYTES = 40_000
+# Cores that a Task's `cost` is counted for.
+COST_CORES = 2
+
+
+class Basis(NamedTuple):
+    """What a prediction for a task is made from. `bits` are those a second of each group of tasks."""
+
+    plan: Plan
+    task: Task
+    facts: Facts
+    source_bytes: int
+    bits: Mapping[str, float]
+    function: FunctionSize
+
+    @property
+    def one_core(self) -> float:
+        """Cores that a single thread can use: 1, or the function's share of one."""
+        return min(1.0, self.function.cores)
+
+    def reading_source(self) -> tuple[int, int]:
+        """S3 requests, and bytes, to read the source: all of it, or the task's excerpt."""
+        if excerpt := self.task.excerpt:
+            return 3, bytes_read(self.plan.samples(self.task), excerpt)
+        return 2, self.source_bytes
+
+
+class Prediction(NamedTuple):
+    """What the work itself will use; claiming the task and ending it come on top."""
+
+    s3_gets: int
+    s3_puts: int
+    bytes_read: int
+    bytes_written: int
+    seconds: float = 0.0  # of computing
+    results_read: int = 0  # rows of other tasks
+    requests_at_once: int = 1
+    output_bytes: int = 0  # of what the job will list
+
+
+def count_segments(part: Task, film_seconds: float) -> int:
+    """How many segments a part of a film is stored in; about so many where nobody can tell before."""
+    if planned := playlists.planned(part.work):
+        return len(planned)
+    match part.work:
+        case Sound(first=first):
+            packets = ceil(film_seconds * SAMPLE_RATE / PACKET_SAMPLES) - first
+            return len(sound_segments(first, max(1, packets)))
+        case Chunk(seconds=seconds):
+            return ceil(seconds / SEGMENT_SECONDS)
+        case _:
+            return 0
