@@ -13,11 +13,14 @@ from typing import Any
 import msgspec
 from chalice.app import Chalice, Request, Response
 
-from chalicelib.api.problems import CORS, PROBLEM_JSON, Problem
-from chalicelib.errors import Forbidden, Malformed, RequestError
+from chalicelib.errors import PROBLEM_JSON, Forbidden, Malformed, Problem, RequestError
 from chalicelib.settings import ANYBODY, settings
 from chalicelib.telemetry import logger
 
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Location,Retry-After",
+}
 # No browser guesses what an answer is, or tells another site the path it came from: HLS paths hold tokens.
 _SAFETY = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 _PREFLIGHT = {

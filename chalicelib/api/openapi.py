@@ -10,11 +10,11 @@ from chalice.app import RouteEntry
 
 from chalicelib.api import estimates, hls, jobs, submissions, uploads
 from chalicelib.api.descriptions import Answer, CallDescription, Json, reference
-from chalicelib.api.problems import PROBLEM_JSON, Problem
 from chalicelib.api.properties import PROPERTIES
 from chalicelib.api.requests import FromKeyRequest, PresignRequest, most_source_bytes
 from chalicelib.api.views import Accepted, JobPage, JobView, Presigned
 from chalicelib.codes import FAILURES, GATEWAY, REFUSALS
+from chalicelib.errors import PROBLEM_JSON, Problem
 from chalicelib.model.estimate import EstimateView
 from chalicelib.model.job import STATUSES
 from chalicelib.operations import STEPS
