@@ -56,6 +56,20 @@ def client() -> Iterator[Client]:
         yield client
 
 
+@pytest.fixture
+def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Sets variables of the environment; the settings are read again."""
+
+    def set_variables(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        settings.cache_clear()
+
+    yield set_variables
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
 def call(client: Client, method: str, path: str, body: Any = None, **headers: str) -> Answer:
     raw = (
         body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
@@ -207,15 +221,14 @@ def test_presign_refuses(client: Client, body: Any, status: int, code: str, word
 
 
 def test_a_stage_on_aws_wants_to_know_the_size(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    client: Client, configure: Callable[..., None]
 ) -> None:
-    monkeypatch.delenv("SLUICE_REQUIRE_SIZE")
-    settings.cache_clear()
+    assert Settings().require_size
+    configure(SLUICE_REQUIRE_SIZE="true")
     body: dict[str, Any] = {"filename": "a.png", "content_type": "image/png"}
     assert "size" in refused(call(client, "POST", "/uploads/presign", body), 422, "size_required")
     answer = call(client, "POST", "/uploads/presign", {**body, "size": 7})
     assert "content-length" in answer.body["url"].lower()
-    settings.cache_clear()
 
 
 # ── from-key ────────────────────────────────────────────────────────────────────────────────────
@@ -814,9 +827,9 @@ def test_keys_are_asked_for_once_in_a_while(client: Client) -> None:
     ],
 )
 def test_the_base_is_told_by_api_gateway(
-    monkeypatch: pytest.MonkeyPatch, route: str, path: str, base: str
+    configure: Callable[..., None], route: str, path: str, base: str
 ) -> None:
-    monkeypatch.setattr("chalicelib.api.http.settings", lambda: Settings(api_url=""))
+    configure(SLUICE_API_URL="")
     event = {
         "multiValueQueryStringParameters": None,
         "headers": {},
@@ -907,8 +920,8 @@ def test_openapi_describes_everything_and_its_examples_are_right() -> None:
 
 
 @pytest.mark.parametrize("auth", ["none", "api_key", "iam"])
-def test_openapi_says_how_this_stage_is_called(monkeypatch: pytest.MonkeyPatch, auth: Any) -> None:
-    monkeypatch.setattr("chalicelib.api.openapi.settings", lambda: Settings(auth=auth))
+def test_openapi_says_how_this_stage_is_called(configure: Callable[..., None], auth: str) -> None:
+    configure(SLUICE_AUTH=auth)
     described = document(app.routes, "http://127.0.0.1/api")
     OpenAPIV31SpecValidator(described).validate()
     assert list(described["components"].get("securitySchemes", [])) == [auth][: auth != "none"]
