@@ -1,11 +1,13 @@
 """Entry points: the routes of the API, one Lambda for each queue, and the sweep.
 
-Each parses, calls one function, presents. What that function needs is imported on its first call,
+Each parses, calls one function, presents. The function's module is imported on the first call,
 so that a Lambda loads only its own part.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Request, Response, SQSEvent
@@ -14,17 +16,17 @@ from chalicelib.api.http import (
     answer_all_methods,
     base_url,
     caller,
+    endpoint_of,
     idempotency_key,
-    json,
-    query,
-    read,
-    views_of,
+    parse_body,
+    query_parameters,
+    respond,
 )
 from chalicelib.settings import settings
 
 app = Chalice(app_name="sluice")
 app.api.binary_types = ["multipart/form-data"]
-view = views_of(app)
+endpoint = partial(endpoint_of, app)
 
 _auth = settings().auth
 # Any declared type is read as JSON: clients forget the header, and Chalice's own refusal has another form.
@@ -34,79 +36,83 @@ ACCESS: dict[str, Any] = {
     "authorizer": IAMAuthorizer() if _auth == "iam" else None,
     **PUBLIC,
 }
-JSON_BODY: dict[str, Any] = {"methods": ["POST"], **ACCESS}
+POST: dict[str, Any] = {"methods": ["POST"], **ACCESS}
 READ = ["GET", "HEAD"]
 
 
-@app.route("/uploads/presign", **JSON_BODY)
-@view()
+@app.route("/uploads/presign", **POST)
+@endpoint()
 def presign(request: Request) -> Response:
-    from chalicelib.api import calls
+    from chalicelib.api import requests, uploads
 
-    return json(calls.presign(caller(request), read(request, calls.PresignRequest)))
+    return respond(uploads.presign(caller(request), parse_body(request, requests.PresignRequest)))
 
 
-@app.route("/jobs/from-key", **JSON_BODY)
-@view()
+@app.route("/jobs/from-key", **POST)
+@endpoint()
 def from_key(request: Request) -> Response:
-    from chalicelib.api import calls
+    from chalicelib.api import requests, submissions
 
-    wanted = read(request, calls.FromKeyRequest)
-    return json(calls.from_key(caller(request), wanted, idempotency_key(request)), 202)
+    body = parse_body(request, requests.FromKeyRequest)
+    return respond(submissions.from_key(caller(request), body, idempotency_key(request)), 202)
 
 
-@app.route("/jobs/estimate", **JSON_BODY)
-@view()
+@app.route("/jobs/estimate", **POST)
+@endpoint()
 def estimate_job(request: Request) -> Response:
-    from chalicelib.api import calls
+    from chalicelib.api import estimates, requests
 
-    return json(calls.estimate(caller(request), read(request, calls.FromKeyRequest)))
+    return respond(
+        estimates.estimate(caller(request), parse_body(request, requests.FromKeyRequest))
+    )
 
 
-@app.route("/jobs/upload", **JSON_BODY)
-@view()
+@app.route("/jobs/upload", **POST)
+@endpoint()
 def upload(request: Request) -> Response:
-    from chalicelib.api import calls
+    from chalicelib.api import uploads
 
     content_type = request.headers.get("content-type", "")
-    return json(calls.upload(caller(request), content_type, request.raw_body), 202)
+    return respond(uploads.upload(caller(request), content_type, request.raw_body), 202)
 
 
 @app.route("/jobs", methods=READ, **ACCESS)
-@view(("limit", "cursor", "status", "key"))
+@endpoint(query=("limit", "cursor", "status", "key"))
 def list_jobs(request: Request) -> Response:
-    from chalicelib.api import calls
+    from chalicelib.api import jobs
 
-    return json(calls.list_jobs(caller(request), query(request), base_url(request)))
+    return respond(jobs.list_jobs(caller(request), query_parameters(request), base_url(request)))
 
 
 @app.route("/jobs/{job_id}", methods=READ, **ACCESS)
-@view()
+@endpoint()
 def get_job(request: Request, job_id: str) -> Response:
-    from chalicelib.api import calls
+    from chalicelib.api import jobs
 
-    return json(calls.get_job(caller(request), job_id, base_url(request)))
+    return respond(jobs.get_job(caller(request), job_id, base_url(request)))
 
 
 @app.route("/jobs/{job_id}/hls/{token}/{name}", methods=READ, **PUBLIC)
-@view(None)  # players add parameters of their own
+@endpoint(query=None)  # players add parameters of their own
 def hls_file(_: Request, job_id: str, token: str, name: str) -> Response:
-    from chalicelib.api import calls
+    from chalicelib.api import hls
 
-    file = calls.hls_file(job_id, token, name)
-    kept = f"private, max-age={file.kept_seconds}" if file.kept_seconds else "no-cache"
-    headers: dict[str, Any] = {"Content-Type": file.content_type, "Cache-Control": kept}
-    if isinstance(file.found, bytes):
-        return Response(file.found.decode(), headers, 200)
-    return Response("", {**headers, "Location": file.found}, 302)
+    file = hls.hls_file(job_id, token, name)
+    headers: dict[str, Any] = {
+        "Content-Type": file.content_type,
+        "Cache-Control": f"private, max-age={file.max_age}" if file.max_age else "no-cache",
+    }
+    if file.address:
+        return Response("", {**headers, "Location": file.address}, 302)
+    return Response(file.playlist, headers, 200)
 
 
 @app.route("/openapi.json", methods=READ, **PUBLIC)
-@view()
+@endpoint()
 def openapi(request: Request) -> Response:
     from chalicelib.api.openapi import document
 
-    return json(document(base_url(request)))
+    return respond(document(app.routes, base_url(request)))
 
 
 answer_all_methods(app)
@@ -132,42 +138,28 @@ def intake(event: SQSEvent) -> Any:
     return consumer.consume(event.to_dict(), event.context, "intake", intake.take_in)
 
 
-def _work(event: SQSEvent, queue: str) -> Any:
-    from chalicelib.jobs import consumer, runner
+def _task_queue(queue: str, *decoders: str, sandboxed: bool = True) -> Callable[..., Any]:
+    """The Lambda that runs the tasks of a queue. `decoders` are modules that its sandbox imports in advance."""
 
-    return consumer.consume(event.to_dict(), event.context, queue, runner.run_task)
+    def run_tasks(event: SQSEvent) -> Any:
+        if sandboxed:
+            from chalicelib.engines import sandbox
 
+            sandbox.start(*decoders)
+        from chalicelib.jobs import consumer, runner
 
-def _decode(event: SQSEvent, queue: str, *modules: str) -> Any:
-    from chalicelib.engines import sandbox
+        return consumer.consume(event.to_dict(), event.context, queue, runner.run_task)
 
-    sandbox.start(*modules)
-    return _work(event, queue)
-
-
-@app.on_sqs_message(queue="thumbnail")
-def thumbnail(event: SQSEvent) -> Any:
-    return _decode(event, "thumbnail", "chalicelib.engines.pillow")
-
-
-@app.on_sqs_message(queue="watermark")
-def watermark(event: SQSEvent) -> Any:
-    return _decode(event, "watermark", "chalicelib.engines.pillow")
+    run_tasks.__name__ = queue  # Chalice names the Lambda's handler so
+    handler: Callable[..., Any] = app.on_sqs_message(queue=queue)(run_tasks)
+    return handler
 
 
-@app.on_sqs_message(queue="encode")
-def encode(event: SQSEvent) -> Any:
-    return _decode(event, "encode")
-
-
-@app.on_sqs_message(queue="transcode_720p")
-def transcode_720p(event: SQSEvent) -> Any:
-    return _work(event, "transcode_720p")
-
-
-@app.on_sqs_message(queue="hls_720p")
-def hls_720p(event: SQSEvent) -> Any:
-    return _work(event, "hls_720p")
+thumbnail = _task_queue("thumbnail", "chalicelib.engines.pillow")
+watermark = _task_queue("watermark", "chalicelib.engines.pillow")
+encode = _task_queue("encode")
+transcode_720p = _task_queue("transcode_720p", sandboxed=False)
+hls_720p = _task_queue("hls_720p", sandboxed=False)
 
 
 @app.on_sqs_message(queue="dead_letters")

@@ -22,7 +22,7 @@ RUNS = 7
 _STEP = ("chalicelib.jobs.consumer", "chalicelib.jobs.runner")
 # What a function's handler in app.py imports on its first call, of whatever kind its message is.
 _FIRST_CALL = {
-    "api": ("chalicelib.api.calls",),
+    "api": ("chalicelib.api.submissions",),
     "estimate": ("chalicelib.engines.sandbox", "chalicelib.jobs.quoting"),
     "intake": ("chalicelib.engines.sandbox", "chalicelib.jobs.consumer", "chalicelib.jobs.intake"),
     "thumbnail": (*_STEP, "chalicelib.engines.sandbox", "chalicelib.engines.ffmpeg"),

@@ -37,13 +37,14 @@ def measure() -> list[Figure]:
 
 def _count(counted: Counter[str], name: str) -> Iterator[Figure]:
     """Drop a file and deliver every message of its job once, as SQS would."""
-    from chalicelib.api import calls
+    from chalicelib.api import estimates, jobs
+    from chalicelib.api.requests import FromKeyRequest
     from chalicelib.store.queues import QUEUES
     from testing import pump
 
     source = samples.sample(name, LOCAL / "samples")
     waiting = [("intake", pump.drop(name, source.read_bytes()))]
-    estimated = calls.estimate("-", calls.FromKeyRequest(name)).usage
+    estimated = estimates.estimate("-", FromKeyRequest(name)).usage
     of_job: Counter[str] = Counter()
     while waiting:
         for queue, body in waiting:
@@ -53,7 +54,7 @@ def _count(counted: Counter[str], name: str) -> Iterator[Figure]:
             of_job += counted - before
             # Lambda's poller receives and deletes: just as many as the pump that stands in for it.
         waiting = [(queue, body) for queue in QUEUES for body in pump.take(queue)]
-    (job,) = calls.list_jobs("-", {"key": name}, "").jobs
+    (job,) = jobs.list_jobs("-", {"key": name}, "").jobs
     formulas, told = _by_service(estimated), _by_service(job.usage)
     # A drop's ticket and event, read at once, both its identities, its row; for a key the API writes them.
     formulas["dynamodb"] += 4

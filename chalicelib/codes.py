@@ -1,6 +1,6 @@
 """Every code that a refused call or a failed job can have: what it means, and what to do.
 
-docs/errors.md shows them; a test holds both to what the code raises.
+docs/errors.md lists the same. tests/test_codes.py compares both with what the code raises.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 
 class Meaning(NamedTuple):
-    """Of a refused call the statuses that it comes with."""
+    """What a code of a refused call means."""
 
-    statuses: tuple[int, ...]
+    statuses: tuple[int, ...]  # HTTP statuses that it comes with
     text: str
 
 
-# What the API answers.
+# Codes of the API's own refusals.
 REFUSALS = {
     "malformed_json": Meaning((400,), "The body is not JSON. Send an object in UTF-8."),
     "malformed_request": Meaning(
@@ -79,7 +79,7 @@ REFUSALS = {
     "internal_error": Meaning((500,), "Something unexpected happened here. Try again."),
 }
 
-# What API Gateway answers before the API is called.
+# Codes of API Gateway's refusals, which the API does not see.
 GATEWAY = {
     "bad_request": Meaning((400,), "The request cannot be understood."),
     "unauthorized": Meaning((401,), "The request does not say who sends it."),
@@ -98,7 +98,7 @@ GATEWAY = {
     "timeout": Meaning((504,), "The answer took too long. Try again."),
 }
 
-# Why a job or a step of it failed; POST /jobs/estimate/ refuses with the same, as 422.
+# Codes of failed jobs and steps; POST /jobs/estimate/ refuses with the same codes, with status 422.
 FAILURES = {
     "empty_file": "The file has no bytes.",
     "unsupported_media": "The file is no image or video that Sluice knows, or of a kind that it cannot read.",

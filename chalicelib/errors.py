@@ -23,6 +23,8 @@ import struct
 import traceback
 from typing import ClassVar
 
+import msgspec
+
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
@@ -89,6 +91,20 @@ class Busy(RequestError):
 
     status = 429
     retry_after = 5
+
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class Problem(msgspec.Struct):
+    """An error, after RFC 9457; `code` is stable, `detail` is for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
 
 
 class JobError(SluiceError):

@@ -18,16 +18,18 @@ import boto3
 import httpx
 import msgspec
 import pytest
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from chalice.app import Request
 from chalice.test import Client
 from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app import app
-from chalicelib.api import calls
-from chalicelib.api.hls_tokens import Tokens, tokens
+from chalicelib.api import hls, jobs, uploads
+from chalicelib.api.hls_tokens import Grant, Tokens, tokens
 from chalicelib.api.http import base_url
-from chalicelib.api.openapi import document
+from chalicelib.api.openapi import DESCRIPTIONS, document
+from chalicelib.api.requests import encode_cursor, parse_cursor
 from chalicelib.errors import Forbidden, NotFound, RequestError
 from chalicelib.model.job import SUCCESS, Output, StepState
 from chalicelib.settings import Settings, settings
@@ -52,6 +54,20 @@ class Answer(NamedTuple):
 def client() -> Iterator[Client]:
     with Client(app) as client:
         yield client
+
+
+@pytest.fixture
+def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Sets variables of the environment; the settings are read again."""
+
+    def set_variables(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        settings.cache_clear()
+
+    yield set_variables
+    monkeypatch.undo()
+    settings.cache_clear()
 
 
 def call(client: Client, method: str, path: str, body: Any = None, **headers: str) -> Answer:
@@ -144,7 +160,7 @@ def test_presign_with_a_pipeline_writes_the_job_that_waits(client: Client) -> No
     ],
 )
 def test_of_a_file_name_only_a_harmless_tail_survives(filename: str, tail: str) -> None:
-    key = calls.new_key(filename)
+    key = uploads.new_key(filename)
     name = key.removeprefix("uploads/")
     assert "/" not in name
     assert name[32] == "_"
@@ -205,15 +221,14 @@ def test_presign_refuses(client: Client, body: Any, status: int, code: str, word
 
 
 def test_a_stage_on_aws_wants_to_know_the_size(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    client: Client, configure: Callable[..., None]
 ) -> None:
-    monkeypatch.delenv("SLUICE_REQUIRE_SIZE")
-    settings.cache_clear()
+    assert Settings().require_size
+    configure(SLUICE_REQUIRE_SIZE="true")
     body: dict[str, Any] = {"filename": "a.png", "content_type": "image/png"}
     assert "size" in refused(call(client, "POST", "/uploads/presign", body), 422, "size_required")
     answer = call(client, "POST", "/uploads/presign", {**body, "size": 7})
     assert "content-length" in answer.body["url"].lower()
-    settings.cache_clear()
 
 
 # ── from-key ────────────────────────────────────────────────────────────────────────────────────
@@ -740,7 +755,7 @@ def test_a_token_expires_after_its_film_could_be_watched_twice(client: Client) -
         issued, expires_at = tokens().issue("job", "outputs/x", duration)
         assert tokens().check(issued, "job").expires_at == expires_at
         assert 1 <= (expires_at - time.time()) / (hours * 3600) <= 1.5
-    old = Tokens("hls")._sign(["job", "outputs/x", int(time.time()) - 1])
+    old = tokens().sign(Grant("job", "outputs/x", int(time.time()) - 1))
     refused(call(client, "GET", f"/jobs/job/hls/{old}/master.m3u8"), 403, "token_expired")
 
 
@@ -749,7 +764,7 @@ def test_a_redirect_to_a_segment_ends_with_its_token(client: Client) -> None:
     boto3.client("s3").put_object(Bucket=settings().output_bucket, Key=key, Body=b"x")
     for left in (90, 7200):
         ends = int(time.time()) + left
-        token = Tokens("hls")._sign(["job", "outputs/x", ends])
+        token = tokens().sign(Grant("job", "outputs/x", ends))
         answer = call(client, "GET", f"/jobs/job/hls/{token}/segment.m4s")
         told = parse_qs(urlsplit(answer.headers["Location"]).query)
         signed_at = datetime.strptime(told["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
@@ -757,26 +772,32 @@ def test_a_redirect_to_a_segment_ends_with_its_token(client: Client) -> None:
         assert lifetime == min(ends - signed_at.timestamp(), settings().download_url_seconds)
 
 
+def tokens_of_another_process() -> Tokens:
+    return Tokens("hls", SecretsProvider())
+
+
 def test_a_key_has_a_successor(client: Client) -> None:
     first, _ = tokens().issue("job", "outputs/x", 1)
     secrets = boto3.client("secretsmanager")
     secrets.put_secret_value(SecretId="hls", SecretString="second" * 8)
-    second, _ = Tokens("hls").issue("job", "outputs/x", 1)
-    for old_or_new in (tokens(), Tokens("hls")):
+    second, _ = tokens_of_another_process().issue("job", "outputs/x", 1)
+    for old_or_new in (tokens(), tokens_of_another_process()):
         assert old_or_new.check(second, "job").folder == "outputs/x"
         assert old_or_new.check(first, "job").folder == "outputs/x"
     secrets.put_secret_value(SecretId="hls", SecretString="third " * 8)
-    assert Tokens("hls").check(second, "job").folder == "outputs/x"
+    assert tokens_of_another_process().check(second, "job").folder == "outputs/x"
     with pytest.raises(Forbidden, match="not valid"):
-        Tokens("hls").check(first, "job")
+        tokens_of_another_process().check(first, "job")
 
 
 def test_keys_are_asked_for_once_in_a_while(client: Client) -> None:
     asked: list[str] = []
-    one = Tokens("hls")
-    one._provider.client.meta.events.register(
+    now = time.monotonic()
+    provider = SecretsProvider()
+    provider.client.meta.events.register(
         "before-call.secrets-manager", lambda params, **_: asked.append(params["body"])
     )
+    one = Tokens("hls", provider, lambda: now)
     issued, _ = one.issue("job", "outputs/x", 1)
     for _ in range(3):
         one.check(issued, "job")
@@ -784,7 +805,10 @@ def test_keys_are_asked_for_once_in_a_while(client: Client) -> None:
     with pytest.raises(Forbidden):
         one.check("forged", "job")
     assert len(asked) == 4
-    one._stale_at = time.monotonic()
+    now += 299
+    one.check(issued, "job")
+    assert len(asked) == 4
+    now += 1
     one.check(issued, "job")
     assert len(asked) == 6
 
@@ -803,9 +827,9 @@ def test_keys_are_asked_for_once_in_a_while(client: Client) -> None:
     ],
 )
 def test_the_base_is_told_by_api_gateway(
-    monkeypatch: pytest.MonkeyPatch, route: str, path: str, base: str
+    configure: Callable[..., None], route: str, path: str, base: str
 ) -> None:
-    monkeypatch.setattr("chalicelib.api.http.settings", lambda: Settings(api_url=""))
+    configure(SLUICE_API_URL="")
     event = {
         "multiValueQueryStringParameters": None,
         "headers": {},
@@ -835,7 +859,7 @@ def test_every_route_answers_a_browsers_preflight(client: Client) -> None:
 
 
 def test_openapi_is_valid_and_true_to_the_routes(client: Client) -> None:
-    described = document("http://127.0.0.1/api")
+    described = document(app.routes, "http://127.0.0.1/api")
     OpenAPIV31SpecValidator(described).validate()
     routes = {
         (path, method.lower())
@@ -846,8 +870,28 @@ def test_openapi_is_valid_and_true_to_the_routes(client: Client) -> None:
     assert {(path, m) for path, item in described["paths"].items() for m in item} == routes
 
 
+def test_every_description_is_that_of_one_call() -> None:
+    described = document(app.routes, "http://127.0.0.1/api")["paths"]
+    operations = [operation for item in described.values() for operation in item.values()]
+    ids = [operation["operationId"] for operation in operations]
+    assert sorted(ids) == sorted(each.operation_id for each in DESCRIPTIONS.values())
+
+
+def test_openapi_names_the_parameters_that_a_route_takes(client: Client) -> None:
+    for path, item in document(app.routes, "http://127.0.0.1/api")["paths"].items():
+        for method, operation in item.items():
+            answer = client.http.request(method.upper(), f"{path}?nonsense=1")
+            named = {p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"}
+            if operation["operationId"] == "hlsFile":  # players add parameters of their own
+                assert answer.status_code == 403
+                assert not named
+                continue
+            detail = json.loads(answer.body)["detail"].partition(":")[2]
+            assert set(re.findall("`([a-z]+)`", detail)) == named
+
+
 def test_openapi_describes_everything_and_its_examples_are_right() -> None:
-    described = document("http://127.0.0.1/api")
+    described = document(app.routes, "http://127.0.0.1/api")
 
     def check(schema: Any, example: Any) -> None:
         whole = {**schema, "components": described["components"]}
@@ -876,9 +920,9 @@ def test_openapi_describes_everything_and_its_examples_are_right() -> None:
 
 
 @pytest.mark.parametrize("auth", ["none", "api_key", "iam"])
-def test_openapi_says_how_this_stage_is_called(monkeypatch: pytest.MonkeyPatch, auth: Any) -> None:
-    monkeypatch.setattr("chalicelib.api.openapi.settings", lambda: Settings(auth=auth))
-    described = document("http://127.0.0.1/api")
+def test_openapi_says_how_this_stage_is_called(configure: Callable[..., None], auth: str) -> None:
+    configure(SLUICE_AUTH=auth)
+    described = document(app.routes, "http://127.0.0.1/api")
     OpenAPIV31SpecValidator(described).validate()
     assert list(described["components"].get("securitySchemes", [])) == [auth][: auth != "none"]
     assert described["security"] == [{auth: []}][: auth != "none"]
@@ -981,7 +1025,7 @@ def test_no_parameter_is_a_fault_of_ours(client: Client) -> None:
             refusal_or_none(call(client, "GET", f"/jobs?{field}={quoted}"), field)
             # What a gateway hands on need not be what a client can send.
             with pytest.raises(RequestError):
-                calls.list_jobs("-", {field: text + "\ud800"}, "")
+                jobs.list_jobs("-", {field: text + "\ud800"}, "")
 
 
 def test_nothing_in_a_path_is_a_fault_of_ours(client: Client) -> None:
@@ -992,9 +1036,9 @@ def test_nothing_in_a_path_is_a_fault_of_ours(client: Client) -> None:
         refused(call(client, "GET", f"/jobs/{JOB}/hls/{quoted}/a.m3u8"), 403, "token_invalid")
         refused(call(client, "GET", f"{folder}/{quoted}.m3u8"), 404, "file_not_found")
         with pytest.raises(NotFound):
-            calls.get_job("-", text, "")
+            jobs.get_job("-", text, "")
         with pytest.raises(Forbidden):
-            calls.hls_file(JOB, text, "a.m3u8")
+            hls.hls_file(JOB, text, "a.m3u8")
 
 
 def test_no_idempotency_key_is_a_fault_of_ours(client: Client) -> None:
@@ -1096,7 +1140,7 @@ def test_what_is_not_known_is_refused_with_what_is(client: Client) -> None:
 def test_answers_have_the_shapes_that_openapi_says(
     client: Client, sample: Callable[[str], Path]
 ) -> None:
-    described = document("http://127.0.0.1/api")
+    described = document(app.routes, "http://127.0.0.1/api")
 
     def check(answer: Answer, shape: str) -> None:
         schema = {"$ref": f"#/components/schemas/{shape}", "components": described["components"]}
@@ -1121,5 +1165,5 @@ def test_something_unexpected_is_a_problem_too_and_tells_nothing(client: Client)
 
 def test_a_cursor_is_opaque_and_survives_the_trip() -> None:
     position = "2025-08-29T18:06:18.752043Z#d7b8f4bf-5809-4c62-97a4-c008686e881d"
-    assert calls._from_cursor(calls._to_cursor(position)) == position
-    assert base64.urlsafe_b64decode(calls._to_cursor(position) + "==").decode() == position
+    assert parse_cursor(encode_cursor(position)) == position
+    assert base64.urlsafe_b64decode(encode_cursor(position) + "==").decode() == position

@@ -19,8 +19,8 @@ from moto.dynamodb.exceptions import TransactionCanceledException
 from moto.dynamodb.models import DynamoDBBackend
 from pynamodb.exceptions import TransactWriteError
 
-from chalicelib.api import calls
-from chalicelib.api.calls import FromKeyRequest, PresignRequest
+from chalicelib.api import estimates, jobs, submissions, uploads
+from chalicelib.api.requests import FromKeyRequest, PresignRequest
 from chalicelib.api.views import JobView
 from chalicelib.errors import JobError, Unprocessable
 from chalicelib.model.facts import Coded, Cut, Index
@@ -67,7 +67,7 @@ def spent() -> dict[str, float]:
 
 
 def only_job(key: str) -> JobView:
-    (job,) = calls.list_jobs("-", {"key": key}, "https://x/api").jobs
+    (job,) = jobs.list_jobs("-", {"key": key}, "https://x/api").jobs
     return job
 
 
@@ -92,7 +92,7 @@ def test_a_job_that_would_cost_too_much_is_refused_before_any_work(sample: Sampl
     with stage(SLUICE_MAX_JOB_USD="0.00001"):
         deliver("intake", drop("a.jpg", sample("photo.jpg").read_bytes()))
         with pytest.raises(Unprocessable) as refused:
-            calls.estimate("-", FromKeyRequest("a.jpg"))
+            estimates.estimate("-", FromKeyRequest("a.jpg"))
     job = only_job("a.jpg")
     assert (job.status, job.error_code) == ("FAILURE", "over_budget")
     for told in (job.error, refused.value.detail):
@@ -108,13 +108,17 @@ def test_a_client_says_what_its_job_may_cost(sample: Sample) -> None:
     body = sample("photo.jpg").read_bytes()
     put("a.jpg", body)
     with pytest.raises(Unprocessable, match=re.escape("`max_usd` is $0.000001")):
-        calls.estimate("-", FromKeyRequest("a.jpg", None, 1e-6))
-    upload = calls.presign("-", PresignRequest("b.jpg", "image/jpeg", ["thumbnail"], max_usd=1e-6))
+        estimates.estimate("-", FromKeyRequest("a.jpg", None, 1e-6))
+    upload = uploads.presign(
+        "-", PresignRequest("b.jpg", "image/jpeg", ["thumbnail"], max_usd=1e-6)
+    )
     deliver("intake", drop(upload.key, body))
-    calls.from_key("-", FromKeyRequest("a.jpg", None, 1e-6), None)
+    submissions.from_key("-", FromKeyRequest("a.jpg", None, 1e-6), None)
     head = '--b\r\nContent-Disposition: form-data; name="'
     form = f'{head}max_usd"\r\n\r\n0.000001\r\n{head}file"; filename="c.jpg"\r\n\r\n'.encode()
-    form_job = calls.upload("-", "multipart/form-data; boundary=b", form + body + b"\r\n--b--\r\n")
+    form_job = uploads.upload(
+        "-", "multipart/form-data; boundary=b", form + body + b"\r\n--b--\r\n"
+    )
     row = ledger.get_job(form_job.job_id)
     assert row is not None
     deliver("intake", *take("intake"), drop(row.source_key, body))
@@ -124,9 +128,9 @@ def test_a_client_says_what_its_job_may_cost(sample: Sample) -> None:
         assert "its `max_usd` is $0.000001" in job.error
     assert no_work()
     # What it allows is enough: another job, for that one has failed.
-    calls.from_key("-", FromKeyRequest("a.jpg", None, 1), None)
+    submissions.from_key("-", FromKeyRequest("a.jpg", None, 1), None)
     drain()
-    assert calls.list_jobs("-", {"key": "a.jpg"}, "x").jobs[0].status == SUCCESS
+    assert jobs.list_jobs("-", {"key": "a.jpg"}, "x").jobs[0].status == SUCCESS
 
 
 @pytest.mark.media
@@ -154,8 +158,8 @@ def test_a_film_is_charged_before_it_is_copied_and_once(tmp_path: Path) -> None:
 def test_what_an_estimate_told_of_a_film_that_is_copied_is_enough(tmp_path: Path) -> None:
     film(tmp_path / "a.mkv", size="160x96", seconds=20, output=("-g", "50"))
     drop("a.mkv", (tmp_path / "a.mkv").read_bytes())
-    allowed = 1.1 * calls.estimate("-", FromKeyRequest("a.mkv")).usage.cost_usd
-    job_id = calls.from_key("-", FromKeyRequest("a.mkv", None, allowed), None).job_id
+    allowed = 1.1 * estimates.estimate("-", FromKeyRequest("a.mkv")).usage.cost_usd
+    job_id = submissions.from_key("-", FromKeyRequest("a.mkv", None, allowed), None).job_id
     deliver("intake", *take("intake"))
     drain(times=2)
     assert only_job("a.mkv").status == SUCCESS
@@ -166,7 +170,7 @@ def test_what_comes_again_is_charged_once(
     sample: Sample, capsys: pytest.CaptureFixture[str]
 ) -> None:
     event = drop("a.jpg", sample("photo.jpg").read_bytes())
-    expected = calls.estimate("-", FromKeyRequest("a.jpg")).usage.cost_usd
+    expected = estimates.estimate("-", FromKeyRequest("a.jpg")).usage.cost_usd
     deliver("intake", event, event)
     deliver("intake", event)
     drain(times=3)
@@ -190,7 +194,7 @@ def test_an_owner_s_day_has_an_end_and_another_s_none(sample: Sample) -> None:
     with stage(SLUICE_MAX_OWNER_DAY_USD=str(2.5 * cost)):
         for key in ("second.jpg", "third.jpg"):
             deliver("intake", drop(key, body))
-        upload = calls.presign("-", PresignRequest("b.jpg", "image/jpeg", ["thumbnail"]))
+        upload = uploads.presign("-", PresignRequest("b.jpg", "image/jpeg", ["thumbnail"]))
         deliver("intake", drop(upload.key, body))
     assert only_job("second.jpg").error_code == ""
     refused = only_job("third.jpg")
@@ -233,14 +237,14 @@ def test_a_hundred_jobs_at_once_do_not_pass_the_limit_together(
             return write(self, items, *more)
 
     monkeypatch.setattr(DynamoDBBackend, "transact_write_items", at_once)
-    jobs = [pending() for _ in range(100)]
+    job_ids = [pending() for _ in range(100)]
     with stage(SLUICE_MAX_OWNER_DAY_USD="1"), ThreadPoolExecutor(16) as pool:
         # Each is asked for twice.
-        came = list(pool.map(lambda job_id: start(job_id, 0.03), [*jobs, *jobs]))
+        came = list(pool.map(lambda job_id: start(job_id, 0.03), [*job_ids, *job_ids]))
     assert came.count(True) == 33
     assert came.count("over_budget") + came.count(False) == 167
     assert spent() == {"-": pytest.approx(0.99)}
-    assert sum(map(charged, jobs)) == pytest.approx(0.99)
+    assert sum(map(charged, job_ids)) == pytest.approx(0.99)
 
 
 def test_jobs_that_meet_at_one_row_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ from moto import mock_aws
 from PIL import Image
 from sluice_ffmpeg import path as binary
 
-from chalicelib.api import calls
+from chalicelib.api import jobs
 from chalicelib.api.views import JobView
 from chalicelib.engines import sandbox
 from chalicelib.model.job import FAILURE, SUCCESS
@@ -303,7 +303,7 @@ def send(key: str, content: bytes) -> JobView:
     """The job of a file that was dropped, once everything has been done for it."""
     assert deliver("intake", drop(key, content)) == []
     drain()
-    (job,) = calls.list_jobs("-", {"key": key}, "https://x/api").jobs
+    (job,) = jobs.list_jobs("-", {"key": key}, "https://x/api").jobs
     return job
 
 

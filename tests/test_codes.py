@@ -44,7 +44,7 @@ def test_every_refusal_is_in_the_catalogue_and_no_other() -> None:
             found.setdefault(code, set()).add(400)
         elif kind == "error":  # of a pipeline: in a call, or of a dropped file
             found.setdefault(code, set()).add(422)
-        elif kind == "problem":
+        elif kind == "_refuse":
             found.setdefault(code, set())
     found["internal_error"].add(500)
     found["method_not_allowed"].add(405)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app import app
 from chalicelib.api.openapi import document
 from testing.contract import clients, made_up
 from testing.contract.serving import served
@@ -17,7 +18,7 @@ from testing.contract.serving import served
 
 @pytest.fixture
 def description(tmp_path: Path) -> Path:
-    return clients.write(document("http://127.0.0.1:4566/api"), tmp_path)
+    return clients.write(document(app.routes, "http://127.0.0.1:4566/api"), tmp_path)
 
 
 @pytest.mark.npm
@@ -38,5 +39,5 @@ def test_requests_that_are_made_up_find_nothing(
     tmp_path: Path, sample: Callable[[str], Path]
 ) -> None:
     with served(sample("tiny.png")) as url:
-        description = clients.write(document(url), tmp_path)
+        description = clients.write(document(app.routes, url), tmp_path)
         assert "No issues found" in made_up.try_out(description, url, examples=3, seed=1)

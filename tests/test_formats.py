@@ -16,7 +16,8 @@ import boto3
 import msgspec
 import pytest
 
-from chalicelib.api import calls
+from chalicelib.api import hls, jobs, submissions
+from chalicelib.api.requests import FromKeyRequest
 from chalicelib.api.views import JobView
 from chalicelib.errors import NotFound
 from chalicelib.formats import mp4_excerpt
@@ -78,7 +79,7 @@ def restore(name: str, source: bytes) -> tuple[str, dict[str, list[str]]]:
 
 
 def job_of(job_id: str) -> JobView:
-    return calls.get_job("-", job_id, "https://x/api")
+    return jobs.get_job("-", job_id, "https://x/api")
 
 
 def keys(prefix: str) -> set[str]:
@@ -162,7 +163,7 @@ def look_now(job_id: str) -> None:
 def started(source: bytes, pipeline: str) -> tuple[str, list[str]]:
     """A job of ours, and the messages of its parts."""
     deliver("intake", drop("formats.mp4", source, pipeline=pipeline))
-    (job,) = calls.list_jobs("-", {"key": "formats.mp4"}, "https://x/api").jobs
+    (job,) = jobs.list_jobs("-", {"key": "formats.mp4"}, "https://x/api").jobs
     return job.id, take("encode")
 
 
@@ -256,15 +257,15 @@ def test_a_list_that_grew_by_a_plan_that_was_left_is_not_there(source: bytes) ->
             assert deliver("encode", message) == []
     (output,) = job_of(job_id).outputs
     token = output.url.split("/hls/")[1].split("/")[0]
-    assert calls.hls_file(job_id, token, "video.m3u8")
+    assert hls.hls_file(job_id, token, "video.m3u8")
     row = ledger.get_job(job_id)
     assert row is not None
     row.update([Job.generation.set("99-ffmpeg-10.0"), Job.started_by.set("99-ffmpeg-10.0")])
     with pytest.raises(NotFound):
-        calls.hls_file(job_id, token, "video.m3u8")
+        hls.hls_file(job_id, token, "video.m3u8")
     deliver("intake", json.dumps({"job_id": job_id}))
     with pytest.raises(NotFound):
-        calls.hls_file(job_id, token, "video.m3u8")
+        hls.hls_file(job_id, token, "video.m3u8")
 
 
 @pytest.mark.media
@@ -285,7 +286,7 @@ def test_a_film_that_is_copied_first_is_copied_again(tmp_path: Path) -> None:
     deliver("intake", drop("a.mkv", (tmp_path / "a.mkv").read_bytes(), pipeline="transcode_720p"))
     for queue in ("encode", "intake"):  # the copy, the plan
         assert deliver(queue, *take(queue)) == []
-    (job,) = calls.list_jobs("-", {}, "https://x/api").jobs
+    (job,) = jobs.list_jobs("-", {}, "https://x/api").jobs
     assert job.status == "STARTED"
     begun_by_another_version(job.id, "99-ffmpeg-10.0")
     waiting = take("encode")
@@ -299,7 +300,7 @@ def test_a_film_that_is_copied_first_is_copied_again(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("cloud")
 def test_a_start_that_says_more_than_this_version_knows_is_a_start(source: bytes) -> None:
     drop("formats.mp4", source)
-    job_id = calls.from_key("-", calls.FromKeyRequest("formats.mp4", ["thumbnail"]), None).job_id
+    job_id = submissions.from_key("-", FromKeyRequest("formats.mp4", ["thumbnail"]), None).job_id
     (start,) = take("intake")
     assert deliver("intake", json.dumps(json.loads(start) | {"and": "more"})) == []
     drain()

@@ -14,7 +14,7 @@ import numpy
 import pytest
 from PIL import Image, ImageCms
 
-from chalicelib.api import calls
+from chalicelib.api.hls import HLS_FILE
 from chalicelib.engines import pillow
 from chalicelib.errors import JobError
 from chalicelib.formats import languages, mp4
@@ -349,7 +349,7 @@ def test_mp4_and_hls_hold_every_frame_at_its_time(
     assert abs(drift).max() < 0.001
     hls = decode(results["hls_720p"].path)
     for file in results["hls_720p"].path.parent.iterdir():
-        assert calls.HLS_FILE.fullmatch(file.name)
+        assert HLS_FILE.fullmatch(file.name)
     assert hls.frames == film.frames
     assert numpy.allclose(
         numpy.subtract(hls.times, hls.times[0]),

@@ -30,8 +30,8 @@ from PIL import Image
 
 from app import app
 from chalicelib import errors
-from chalicelib.api import calls
-from chalicelib.api.calls import FromKeyRequest, PresignRequest
+from chalicelib.api import hls, jobs, submissions, uploads
+from chalicelib.api.requests import FromKeyRequest, PresignRequest
 from chalicelib.api.views import JobView
 from chalicelib.errors import JobError, TimedOut, defect
 from chalicelib.formats import mp4
@@ -63,7 +63,7 @@ Sample = Callable[[str], Path]
 def only_job(key: str | None = None) -> JobView:
     """The one job there is, as the API shows it."""
     parameters = {"key": key} if key else {}
-    (job,) = calls.list_jobs("-", parameters, "https://x/api").jobs
+    (job,) = jobs.list_jobs("-", parameters, "https://x/api").jobs
     return job
 
 
@@ -129,11 +129,11 @@ def test_hls_plays_and_grows_before_it_is_complete(tmp_path: Path) -> None:
     _, _, job_id, _, token, name = urlsplit(output.url).path.rsplit("/", 5)
 
     def read(file: str) -> str:
-        found = calls.hls_file(job_id, token, file).found
-        return found.decode() if isinstance(found, bytes) else found
+        found = hls.hls_file(job_id, token, file)
+        return found.playlist or found.address
 
     def kept(file: str) -> int:
-        return calls.hls_file(job_id, token, file).kept_seconds
+        return hls.hls_file(job_id, token, file).max_age
 
     provisional = read(name)
     assert 'CODECS="avc1.' in provisional
@@ -214,10 +214,9 @@ def test_a_playlist_is_there_at_the_moment_when_its_job_ends(tmp_path: Path) -> 
         drain()
 
     events.register("after-call.s3.GetObject", ends)
-    found = calls.hls_file(job_id, token, "video.m3u8").found
+    playlist = hls.hls_file(job_id, token, "video.m3u8").playlist
     assert only_job().status == SUCCESS
-    assert isinstance(found, bytes)
-    assert found.endswith(b"#EXT-X-ENDLIST\n")
+    assert playlist.endswith("#EXT-X-ENDLIST\n")
 
 
 def test_metadata_of_a_drop_chooses_the_pipeline(sample: Sample) -> None:
@@ -232,16 +231,16 @@ def test_metadata_of_a_drop_chooses_the_pipeline(sample: Sample) -> None:
 
 
 def test_an_upload_without_a_pipeline_waits_for_from_key(sample: Sample) -> None:
-    upload = calls.presign("-", PresignRequest("a.jpg", "image/jpeg"))
+    upload = uploads.presign("-", PresignRequest("a.jpg", "image/jpeg"))
     deliver("intake", drop(upload.key, sample("photo.jpg").read_bytes()))
-    assert calls.list_jobs("-", {}, "https://x/api").jobs == []
-    calls.from_key("-", FromKeyRequest(upload.key, ["thumbnail"]), None)
+    assert jobs.list_jobs("-", {}, "https://x/api").jobs == []
+    submissions.from_key("-", FromKeyRequest(upload.key, ["thumbnail"]), None)
     drain()
     assert only_job().status == SUCCESS
 
 
 def test_an_upload_with_a_pipeline_starts_by_itself(sample: Sample) -> None:
-    upload = calls.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
+    upload = uploads.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
     deliver("intake", drop(upload.key, sample("photo.jpg").read_bytes()))
     drain()
     job = only_job()
@@ -253,7 +252,7 @@ def test_what_is_no_upload_makes_no_job() -> None:
     marker = drop("folder/", b"")
     removed = event_of("gone.jpg", size=0, etag="", name="ObjectRemoved:Delete")
     assert deliver("intake", test_event, marker, removed) == []
-    assert calls.list_jobs("-", {}, "https://x/api").jobs == []
+    assert jobs.list_jobs("-", {}, "https://x/api").jobs == []
 
 
 @pytest.mark.parametrize(
@@ -286,7 +285,7 @@ def test_an_event_is_one_job_whatever_became_of_its_object(sample: Sample, chang
     event = drop("a.png", body)
     deliver("intake", event)
     drain()
-    (first,) = calls.list_jobs("-", {}, "https://x/api").jobs
+    (first,) = jobs.list_jobs("-", {}, "https://x/api").jobs
     if change == "deleted":
         boto3.client("s3").delete_object(Bucket=settings().upload_bucket, Key="a.png")
     elif change == "overwritten":
@@ -296,7 +295,7 @@ def test_an_event_is_one_job_whatever_became_of_its_object(sample: Sample, chang
     assert deliver("intake", event) == []
     assert deliver("dead_letters", event) == []
     drain()
-    assert [job.id for job in calls.list_jobs("-", {}, "https://x/api").jobs] == [first.id]
+    assert [job.id for job in jobs.list_jobs("-", {}, "https://x/api").jobs] == [first.id]
 
 
 def test_a_drop_that_may_not_be_read_is_a_job_that_says_so(sample: Sample) -> None:
@@ -344,13 +343,13 @@ def test_the_same_key_dropped_again_is_another_job(sample: Sample) -> None:
     for _ in range(2):
         deliver("intake", drop("a.png", body))
         drain()
-    found = calls.list_jobs("-", {"key": "a.png"}, "https://x/api").jobs
+    found = jobs.list_jobs("-", {"key": "a.png"}, "https://x/api").jobs
     assert [job.status for job in found] == [SUCCESS, SUCCESS]
     assert len(outputs()) == 4
 
 
 def test_an_upload_starts_its_job_once_however_often_its_bytes_are_put(sample: Sample) -> None:
-    upload = calls.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
+    upload = uploads.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
     body = sample("tiny.png").read_bytes()
     events = [drop(upload.key, body) for _ in range(3)]
     sent = []
@@ -364,7 +363,7 @@ def test_an_upload_starts_its_job_once_however_often_its_bytes_are_put(sample: S
 
 
 def test_what_is_put_where_something_was_put_before_starts_nothing(sample: Sample) -> None:
-    upload = calls.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
+    upload = uploads.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
     first = drop(upload.key, sample("photo.jpg").read_bytes())
     body = sample("tiny.png").read_bytes()
     second = drop(upload.key, body)
@@ -378,7 +377,7 @@ def test_what_is_put_where_something_was_put_before_starts_nothing(sample: Sampl
 def test_of_many_calls_for_a_job_one_sends_its_messages(sample: Sample) -> None:
     drop("a.png", sample("tiny.png").read_bytes())
     for _ in range(4):
-        job_id = calls.from_key("-", FromKeyRequest("a.png", ["thumbnail"]), None).job_id
+        job_id = submissions.from_key("-", FromKeyRequest("a.png", ["thumbnail"]), None).job_id
     sent = []
     for number, start in enumerate(take("intake")):
         assert deliver("intake", start, first=number) == []
@@ -859,7 +858,7 @@ def test_of_a_batch_only_what_failed_comes_again(sample: Sample) -> None:
     job_id = json.loads(bodies[1])["job_id"]
     ledger.claim_task(job_id, "thumbnail", "somebody", 60)
     assert deliver("thumbnail", *bodies) == [bodies[1]]
-    statuses = {job.id: job.status for job in calls.list_jobs("-", {}, "https://x/api").jobs}
+    statuses = {job.id: job.status for job in jobs.list_jobs("-", {}, "https://x/api").jobs}
     assert statuses.pop(job_id) == STARTED
     assert list(statuses.values()) == [SUCCESS] * 2
 
@@ -904,7 +903,7 @@ def test_an_event_that_intake_never_survived_is_a_job_that_failed() -> None:
 
 
 def test_an_upload_that_never_comes_expires() -> None:
-    upload = calls.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
+    upload = uploads.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
     overdue(str(upload.job_id))
     sweep()
     assert only_job().status == "PENDING"
@@ -914,7 +913,7 @@ def test_an_upload_that_never_comes_expires() -> None:
 
 
 def test_an_upload_whose_event_is_lost_is_found(sample: Sample) -> None:
-    upload = calls.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
+    upload = uploads.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
     drop(upload.key, sample("photo.jpg").read_bytes())
     overdue(str(upload.job_id))
     sweep()
@@ -923,7 +922,7 @@ def test_an_upload_whose_event_is_lost_is_found(sample: Sample) -> None:
 
 
 def test_an_upload_that_came_and_waits_for_intake_has_not_expired(sample: Sample) -> None:
-    upload = calls.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
+    upload = uploads.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"]))
     drop(upload.key, sample("photo.jpg").read_bytes())  # its event is far back in the queue
     stale = overdue(str(upload.job_id), deadline_at=1)
     sweep()
@@ -943,10 +942,10 @@ def test_an_upload_that_came_and_waits_for_intake_has_not_expired(sample: Sample
 def test_one_row_that_cannot_be_looked_after_does_not_keep_the_sweep_from_others(
     is_known: bool,
 ) -> None:
-    uploads = [
-        calls.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"])) for _ in range(3)
+    presigned = [
+        uploads.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"])) for _ in range(3)
     ]
-    odd, *others = sorted(str(upload.job_id) for upload in uploads)
+    odd, *others = sorted(str(upload.job_id) for upload in presigned)
     for job_id in (odd, *others):
         overdue(job_id, deadline_at=1)
     changed = {"source_key": None} if is_known else {"row": {"S": "a kind of another version"}}
@@ -1118,14 +1117,14 @@ def test_a_row_that_cannot_be_shown_does_not_keep_a_page_from_the_others(
         UpdateExpression=change,
         ExpressionAttributeValues={":odd": {"N": "7"}},
     )
-    assert [job.id for job in calls.list_jobs("-", {}, "https://x/api").jobs] == [good]
+    assert [job.id for job in jobs.list_jobs("-", {}, "https://x/api").jobs] == [good]
 
 
 def test_the_progress_of_another_plan_is_not_shown(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
     ledger.write_progress(job_id, a_plan("transcode_720p"))  # too late: the job has its own
     ledger.advance(job_id, "720p.0", 50)
-    assert calls.get_job("-", job_id, "https://x/api").progress == 0
+    assert jobs.get_job("-", job_id, "https://x/api").progress == 0
     assert only_job().progress == 0
 
 
@@ -1136,38 +1135,38 @@ def test_a_drop_and_requests_for_it_are_one_job_however_its_steps_are_told(sampl
     event = drop("a.jpg", sample("photo.jpg").read_bytes())
     default = FromKeyRequest("a.jpg")
     spelt_out = FromKeyRequest("a.jpg", ["thumbnail", "watermark"])
-    first = calls.from_key("-", spelt_out, None).job_id
+    first = submissions.from_key("-", spelt_out, None).job_id
     deliver("intake", event)
     drain()
     for request in (default, spelt_out):
-        assert calls.from_key("-", request, None).job_id == first
+        assert submissions.from_key("-", request, None).job_id == first
     assert deliver("intake", event) == []
     assert only_job().id == first
-    other = calls.from_key("-", FromKeyRequest("a.jpg", ["thumbnail"]), None).job_id
+    other = submissions.from_key("-", FromKeyRequest("a.jpg", ["thumbnail"]), None).job_id
     assert other != first
 
 
 def test_an_upload_that_starts_by_itself_and_a_request_for_it_are_one_job(sample: Sample) -> None:
-    upload = calls.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail", "watermark"]))
+    upload = uploads.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail", "watermark"]))
     event = drop(upload.key, sample("photo.jpg").read_bytes())
-    assert calls.from_key("-", FromKeyRequest(upload.key), None).job_id == upload.job_id
+    assert submissions.from_key("-", FromKeyRequest(upload.key), None).job_id == upload.job_id
     deliver("intake", event)
     drain()
-    assert calls.from_key("-", FromKeyRequest(upload.key), None).job_id == upload.job_id
+    assert submissions.from_key("-", FromKeyRequest(upload.key), None).job_id == upload.job_id
     assert only_job().status == SUCCESS
-    other = calls.from_key("-", FromKeyRequest(upload.key, ["thumbnail"]), None).job_id
+    other = submissions.from_key("-", FromKeyRequest(upload.key, ["thumbnail"]), None).job_id
     assert other != upload.job_id
 
 
 def test_a_repeated_request_whose_first_died_before_it_was_sent_is_sent(sample: Sample) -> None:
     drop("a.jpg", sample("photo.jpg").read_bytes())
     request = FromKeyRequest("a.jpg", ["thumbnail"])
-    job_id = calls.from_key("-", request, "once").job_id
+    job_id = submissions.from_key("-", request, "once").job_id
     take("intake")  # as if it had never been sent
-    assert calls.from_key("-", request, "once").job_id == job_id
+    assert submissions.from_key("-", request, "once").job_id == job_id
     drain()
     assert only_job().status == SUCCESS
-    assert calls.from_key("-", request, "once").job_id == job_id
+    assert submissions.from_key("-", request, "once").job_id == job_id
     assert take("intake") == []
 
 
@@ -1175,7 +1174,8 @@ def test_a_new_idempotency_key_asks_for_a_new_job(sample: Sample) -> None:
     drop("a.jpg", sample("photo.jpg").read_bytes())
     request = FromKeyRequest("a.jpg", ["thumbnail"])
     ids = {
-        calls.from_key("-", request, key).job_id for key in (None, "one", "two", None, "one", "two")
+        submissions.from_key("-", request, key).job_id
+        for key in (None, "one", "two", None, "one", "two")
     }
     assert len(ids) == 3
 
@@ -1195,7 +1195,7 @@ def log() -> Iterator[io.StringIO]:
 
 
 def test_a_line_names_a_job_once_it_is_sure_that_it_is_the_callers(log: io.StringIO) -> None:
-    upload = calls.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
+    upload = uploads.presign("-", PresignRequest("a.png", "image/png", ["thumbnail"]))
     assert upload.job_id
     with Client(app) as client:
         client.http.get(f"/jobs/{uuid.uuid4()}")

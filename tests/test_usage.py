@@ -12,8 +12,8 @@ import botocore.handlers
 import msgspec
 import pytest
 
-from chalicelib.api import calls
-from chalicelib.api.calls import FromKeyRequest
+from chalicelib.api import estimates, jobs, submissions
+from chalicelib.api.requests import FromKeyRequest
 from chalicelib.api.views import JobView
 from chalicelib.model.job import FAILURE, SUCCESS
 from chalicelib.model.usage import Usage, Used, total
@@ -43,7 +43,7 @@ botocore.handlers.BUILTIN_HANDLERS.append(("before-send", count, botocore.handle
 
 def run(key: str, *pipeline: str) -> tuple[JobView, Counted]:
     """A job for what is there, each of its messages delivered once; its requests by function and service."""
-    job_id = calls.from_key("-", FromKeyRequest(key, list(pipeline) or None), None).job_id
+    job_id = submissions.from_key("-", FromKeyRequest(key, list(pipeline) or None), None).job_id
     counted: Counted = Counter()
     while waiting := [(queue, body) for queue in QUEUES for body in take(queue)]:
         for queue, body in waiting:
@@ -51,7 +51,7 @@ def run(key: str, *pipeline: str) -> tuple[JobView, Counted]:
             # The pump sends and receives a message, as often as Lambda's poller receives and deletes it.
             assert deliver(queue, body) == []
             counted.update({(queue, service): n for service, n in (_sent - before).items()})
-    return calls.get_job("-", job_id, "https://x/api"), counted
+    return jobs.get_job("-", job_id, "https://x/api"), counted
 
 
 def requests_of(told: Usage | None) -> Counted:
@@ -84,7 +84,7 @@ def test_an_image_job_makes_the_requests_that_were_estimated(
     sample: Sample, pipeline: tuple[str, ...]
 ) -> None:
     drop("a.jpg", sample("photo.jpg").read_bytes())
-    estimated = calls.estimate("-", FromKeyRequest("a.jpg", list(pipeline) or None))
+    estimated = estimates.estimate("-", FromKeyRequest("a.jpg", list(pipeline) or None))
     job, counted = run("a.jpg", *pipeline)
     assert (job.status, estimated.tasks) == (SUCCESS, 1)
     assert requests_of(estimated.usage) == counted
@@ -100,7 +100,7 @@ def test_a_film_in_chunks_makes_the_requests_that_were_estimated(
     long_film: bytes, pipeline: tuple[str, ...]
 ) -> None:
     drop("a.mp4", long_film)
-    estimated = calls.estimate("-", FromKeyRequest("a.mp4", list(pipeline) or None))
+    estimated = estimates.estimate("-", FromKeyRequest("a.mp4", list(pipeline) or None))
     job, counted = run("a.mp4", *pipeline)
     assert (job.status, job.encoding) == (SUCCESS, "In 3 chunks at once.")
     assert estimated.encoding == job.encoding
@@ -122,7 +122,7 @@ def test_a_film_in_chunks_makes_the_requests_that_were_estimated(
 @pytest.mark.usefixtures("cloud")
 def test_of_a_film_that_gets_a_poster_only_no_samples_of_sound_are_kept(long_film: bytes) -> None:
     drop("a.mp4", long_film)
-    estimated = calls.estimate("-", FromKeyRequest("a.mp4", ["thumbnail"]))
+    estimated = estimates.estimate("-", FromKeyRequest("a.mp4", ["thumbnail"]))
     job, counted = run("a.mp4", "thumbnail")
     assert job.status == SUCCESS
     assert requests_of(estimated.usage) == counted
@@ -135,7 +135,7 @@ def test_of_a_film_that_gets_a_poster_only_no_samples_of_sound_are_kept(long_fil
 def test_an_estimate_foresees_a_copy(tmp_path: Path) -> None:
     film(tmp_path / "a.mkv", size="160x96", seconds=20, output=("-g", "50"))
     drop("a.mkv", (tmp_path / "a.mkv").read_bytes())
-    estimated = calls.estimate("-", FromKeyRequest("a.mkv", ["transcode_720p"]))
+    estimated = estimates.estimate("-", FromKeyRequest("a.mkv", ["transcode_720p"]))
     assert estimated.encoding.startswith("In chunks at once, from a copy: its container has no")
     assert estimated.usage.functions["encode"].invocations == 3  # the copy, pictures, sound
 
@@ -197,7 +197,7 @@ def test_an_invocation_for_several_messages_is_one(sample: Sample) -> None:
 
 
 def only_job(key: str = "a.jpg") -> JobView:
-    (job,) = calls.list_jobs("-", {"key": key}, "https://x/api").jobs
+    (job,) = jobs.list_jobs("-", {"key": key}, "https://x/api").jobs
     return job
 
 

@@ -1,6 +1,6 @@
-"""The API asks the Lambda `estimate`: the only place that calls a Lambda.
+"""The call that asks what a job would cost. It invokes the Lambda `estimate`; no other call invokes one.
 
-That one decodes what strangers have sent, so that what it says is bounded, and read as nothing but this.
+That Lambda decodes what strangers have sent. Its answer is read as data of one shape and of bounded size.
 """
 
 from __future__ import annotations
@@ -8,22 +8,45 @@ from __future__ import annotations
 import msgspec
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
+from chalicelib.api.descriptions import Answer, CallDescription
+from chalicelib.api.requests import FromKeyRequest, check_key, check_pipeline
+from chalicelib.api.uploads import open_file
 from chalicelib.errors import Busy, Unprocessable
 from chalicelib.model.estimate import Estimated, EstimateView, Refusal, Wanted
 from chalicelib.settings import settings
 from chalicelib.store.clients import lambdas
 from chalicelib.telemetry import logger
 
-_MOST_BYTES = 64 * 1024
+_MOST_ANSWER_BYTES = 64 * 1024
 
 
-def ask(wanted: Wanted) -> EstimateView:
-    """What a job would use and cost. Raises Unprocessable, Busy."""
+def estimate(caller: str, request: FromKeyRequest) -> EstimateView:
+    """What a job for a file would use and cost; nothing is started.
+
+    Raises Malformed, NotFound, Conflict, Unprocessable, Busy.
+    """
+    check_pipeline(request.pipeline)
+    check_key(request.key)
+    original = open_file(caller, request.key, 1).original
+    return _invoke(
+        Wanted(
+            request.key,
+            original.etag,
+            original.size,
+            original.metadata,
+            request.pipeline or [],
+            request.max_usd,
+        )
+    )
+
+
+def _invoke(wanted: Wanted) -> EstimateView:
+    """The answer of the Lambda. Raises Unprocessable, Busy."""
     try:
         answer = lambdas().invoke(
             FunctionName=settings().estimate_function, Payload=msgspec.json.encode(wanted)
         )
-        told = answer["Payload"].read(_MOST_BYTES)
+        payload = answer["Payload"].read(_MOST_ANSWER_BYTES)
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] != 429:
             raise
@@ -35,19 +58,32 @@ def ask(wanted: Wanted) -> EstimateView:
         raise _not_looked_at("it took too long") from error
     if "FunctionError" in answer:
         logger.warning(
-            "The function that estimates has failed", told=told[:1000].decode(errors="replace")
+            "The function that estimates has failed", told=payload[:1000].decode(errors="replace")
         )
         raise _not_looked_at("it took too long, or the file is odd")
     try:
-        found = msgspec.json.decode(told, type=Estimated | Refusal)
+        result = msgspec.json.decode(payload, type=Estimated | Refusal)
     except msgspec.DecodeError as error:
         raise _not_looked_at("the answer about it cannot be read") from error
-    if isinstance(found, Refusal):
-        raise Unprocessable(found.code, found.detail)
-    return found.estimate
+    if isinstance(result, Refusal):
+        raise Unprocessable(result.code, result.detail)
+    return result.estimate
 
 
 def _not_looked_at(why: str) -> Unprocessable:
     return Unprocessable(
         "not_looked_at", f"The file could not be looked at within this call: {why}."
     )
+
+
+DESCRIPTIONS = {
+    "estimate_job": CallDescription(
+        "estimate",
+        "Jobs",
+        "What a job would use and cost",
+        "The file is looked at as for a job, and its work planned; nothing is started.",
+        {"200": Answer("About so much", EstimateView)},
+        ("400", "404", "409", "422"),
+        body=FromKeyRequest,
+    ),
+}

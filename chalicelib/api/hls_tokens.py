@@ -1,8 +1,12 @@
-"""Tokens that stand for themselves in the paths of HLS: one job's files, until a time. Never logged."""
+"""Tokens in the paths of HLS. Whoever has one may read one rendition until it expires. They are never logged.
+
+A player sends no header, so that the path itself must say what it may read.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cache
 from math import ceil
 from typing import NamedTuple
@@ -15,16 +19,18 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from chalicelib.errors import Forbidden
 from chalicelib.settings import settings
 
-# In this order: of a key that is replaced between the two, the one that all links were made with is known.
+# Fetched in this order: where the key is replaced in between, the old one is found at least once, and it has
+# signed all links so far.
 _STAGES = ("AWSCURRENT", "AWSPREVIOUS")
 _LEAST_SECONDS = 6 * 3600
-# How long a process may not know of a key that was put in a moment ago, unless it meets a token of it.
+# Keys are fetched again after this time, or for a token that no known key has signed, but then not more often
+# than every _REFRESH_SECONDS.
 _KEY_SECONDS = 300
 _REFRESH_SECONDS = 30
 
 
 class Grant(NamedTuple):
-    """What a token allows: reading what lies in `folder` of the output bucket."""
+    """What a token allows: to read `folder` of the output bucket until `expires_at`, in Unix seconds."""
 
     job_id: str
     folder: str
@@ -32,24 +38,41 @@ class Grant(NamedTuple):
 
 
 class Tokens:
-    """Signs with the current key; verifies with that and its predecessor."""
+    """Signs with the current key of a secret; verifies with that and its predecessor.
 
-    def __init__(self, secret_id: str) -> None:
+    `monotonic` gives seconds that only ever grow.
+    """
+
+    def __init__(
+        self,
+        secret_id: str,
+        provider: SecretsProvider,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._secret_id = secret_id
-        self._provider = SecretsProvider()
+        self._provider = provider
+        self._monotonic = monotonic
         self._keys: list[str] = []
         self._stale_at = 0.0
         self._refreshed_at = 0.0
 
     def issue(self, job_id: str, folder: str, duration: float) -> tuple[str, int]:
-        """A token for a film of `duration` seconds, and when it expires: for a while it is the same."""
+        """A token for a film of `duration` seconds, and its expiry in Unix seconds.
+
+        The expiry lies on a grid, so that for a while the same film has the same token.
+        """
         lifetime = ceil(max(_LEAST_SECONDS, 2 * duration))
         grid = lifetime // 2
         expires_at = ceil((time.time() + lifetime) / grid) * grid
-        return self._sign([job_id, folder, expires_at]), expires_at
+        return self.sign(Grant(job_id, folder, expires_at)), expires_at
+
+    def sign(self, grant: Grant) -> str:
+        """The token of a grant."""
+        signed = self._serializer(refresh=False).dumps(grant)
+        return signed if isinstance(signed, str) else signed.decode()
 
     def check(self, token: str, job_id: str) -> Grant:
-        """What the token allows; raises Forbidden where it is forged, another job's, or expired."""
+        """What the token allows. Raises Forbidden where it is forged, another job's, or expired."""
         if not token.isascii():
             raise _invalid()
         grant = msgspec.convert(self._verify(token), Grant)
@@ -59,18 +82,14 @@ class Tokens:
             raise Forbidden("token_expired", "This link has expired: ask for the job again.")
         return grant
 
-    def _sign(self, payload: list[str | int]) -> str:
-        signed = self._serializer(refresh=False).dumps(payload)
-        return signed if isinstance(signed, str) else signed.decode()
-
     def _verify(self, token: str) -> object:
         try:
             payload = self._serializer(refresh=False).loads(token)
         except BadSignature:
-            if time.monotonic() - self._refreshed_at < _REFRESH_SECONDS:
+            if self._monotonic() - self._refreshed_at < _REFRESH_SECONDS:
                 raise _invalid() from None
-            # It may be signed with a key that this process has not met yet.
-            self._refreshed_at = time.monotonic()
+            # It may be signed with a key that this process has not fetched yet.
+            self._refreshed_at = self._monotonic()
             try:
                 payload = self._serializer(refresh=True).loads(token)
             except BadSignature:
@@ -78,7 +97,7 @@ class Tokens:
         return payload
 
     def _serializer(self, *, refresh: bool) -> URLSafeSerializer:
-        now = time.monotonic()
+        now = self._monotonic()
         if refresh or now >= self._stale_at:
             keys = [key for stage in _STAGES if (key := self._fetch(stage))]
             self._keys = keys[::-1]  # the last one signs, each verifies
@@ -87,7 +106,7 @@ class Tokens:
 
     def _fetch(self, stage: str) -> str:
         try:
-            # Its cache knows a secret by its name alone, and not that a stage of it is absent.
+            # The provider's cache is keyed by the name alone, without the stage, and does not keep absence.
             found = self._provider.get(self._secret_id, force_fetch=True, VersionStage=stage)
         except Exception as error:
             if stage == "AWSPREVIOUS" and _is_absent(error):
@@ -111,4 +130,4 @@ def _invalid() -> Forbidden:
 @cache
 def tokens() -> Tokens:
     """The tokens of this process."""
-    return Tokens(settings().hls_secret_arn)
+    return Tokens(settings().hls_secret_arn, SecretsProvider())

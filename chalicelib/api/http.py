@@ -1,4 +1,4 @@
-"""What every route does around its one function: problem+json for errors, CORS for browsers."""
+"""What every route does around its one function: read the request; answer with problem+json and CORS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from chalice.app import Chalice, Request, Response
 
-from chalicelib.errors import Forbidden, Malformed, RequestError
+from chalicelib.errors import PROBLEM_JSON, Forbidden, Malformed, Problem, RequestError
 from chalicelib.settings import ANYBODY, settings
 from chalicelib.telemetry import logger
 
@@ -21,8 +21,8 @@ CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Location,Retry-After",
 }
-# No browser guesses what an answer is, or tells another site of a path: those of HLS hold tokens.
-_SAFE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+# No browser guesses what an answer is, or tells another site the path it came from: HLS paths hold tokens.
+_SAFETY = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET,HEAD,POST,OPTIONS",
     "Access-Control-Allow-Headers": (
@@ -33,40 +33,30 @@ _PREFLIGHT = {
 }
 
 
-class Problem(msgspec.Struct):
-    """An error, after RFC 9457; `code` is stable, `detail` is for people."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    request_id: str
-
+IDEMPOTENCY_KEY = "[ -~]{1,255}"  # printable ASCII
 
 Route = Callable[..., Response]
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
-def views_of(app: Chalice) -> Callable[..., Callable[[Route], Route]]:
-    """Decorates the routes of `app`: each is given the request, and its errors become answers.
+def endpoint_of(
+    app: Chalice, query: Sequence[str] | None = ()
+) -> Callable[[Route], Callable[..., Response]]:
+    """Decorator of a route of `app`: the route is given the request, and its errors become problem+json.
 
-    Other parameters after the question mark than `known` are refused; None: any are taken.
+    Query parameters other than `query` are refused; None takes any.
     """
 
-    def view(known: Sequence[str] | None = ()) -> Callable[[Route], Route]:
-        def decorate(route: Route) -> Route:
-            @functools.wraps(route)
-            def answered(**parameters: str) -> Response:
-                request = app.current_request
-                assert request is not None
-                return _answer(route, known, request, parameters)
+    def decorate(route: Route) -> Callable[..., Response]:
+        @functools.wraps(route)
+        def answer(**path_parameters: str) -> Response:
+            request = app.current_request
+            assert request is not None
+            return _answer(route, query, request, path_parameters)
 
-            return answered
+        return answer
 
-        return decorate
-
-    return view
+    return decorate
 
 
 def answer_all_methods(app: Chalice) -> None:
@@ -81,96 +71,99 @@ def answer_all_methods(app: Chalice) -> None:
             content_types=["*/*"],
             api_key_required=entry.api_key_required,
             authorizer=entry.authorizer,
-        )(views_of(app)(None)(_refusal_of_methods(", ".join(allowed))))
+        )(endpoint_of(app, query=None)(_refusal_of_methods(", ".join(allowed))))
 
 
 def _refusal_of_methods(allowed: str) -> Route:
     def other_method(request: Request, **_: str) -> Response:
         detail = f"This path has no {request.method}; it has {allowed}."
-        answer = problem(405, "method_not_allowed", detail, request.context.get("requestId", ""))
-        answer.headers["Allow"] = allowed
-        return answer
+        refusal = _refuse(405, "method_not_allowed", detail, request.context.get("requestId", ""))
+        refusal.headers["Allow"] = allowed
+        return refusal
 
     return other_method
 
 
 def _answer(
-    route: Route, known: Sequence[str] | None, request: Request, parameters: dict[str, str]
+    route: Route, query: Sequence[str] | None, request: Request, path_parameters: dict[str, str]
 ) -> Response:
     request_id = request.context.get("requestId", "")
     # The path is never logged: that of HLS holds a token.
     logger.append_keys(request_id=request_id, route=route.__name__)
-    if "job_id" in parameters:
-        parameters["job_id"] = parameters["job_id"].lower()
+    if "job_id" in path_parameters:
+        path_parameters["job_id"] = path_parameters["job_id"].lower()
     try:
-        if known is not None:
-            _check_query(request, known)
-        response = route(request, **parameters)
+        if query is not None:
+            _check_query(request, query)
+        response = route(request, **path_parameters)
     except RequestError as error:
         logger.info("Refused", code=error.code, detail=error.detail)
-        response = problem(error.status, error.code, error.detail, request_id)
+        response = _refuse(error.status, error.code, error.detail, request_id)
         if error.retry_after is not None:
             response.headers["Retry-After"] = str(error.retry_after)
     except Exception:
         logger.exception("A request failed")
         detail = "Something unexpected happened here; the request id helps to find it."
-        response = problem(500, "internal_error", detail, request_id)
+        response = _refuse(500, "internal_error", detail, request_id)
     else:
         logger.info("Answered", status=response.status_code)
     finally:
         logger.remove_keys(["request_id", "route", "job_id"])
     response.headers.update(CORS)
-    response.headers.update(_SAFE)
+    response.headers.update(_SAFETY)
     if request.method == "HEAD":
         response.body = ""
     return response
 
 
-def problem(status: int, code: str, detail: str, request_id: str) -> Response:
-    detail = detail.encode(errors="backslashreplace").decode()  # it may quote what is no text
-    body = Problem("about:blank", HTTPStatus(status).phrase, status, detail, code, request_id)
-    return json(body, status, "application/problem+json")
+def _refuse(status: int, code: str, detail: str, request_id: str) -> Response:
+    # It may quote lone surrogates, which JSON's UTF-8 cannot have.
+    detail = detail.encode(errors="backslashreplace").decode()
+    title = HTTPStatus(status).phrase
+    return respond(
+        Problem("about:blank", title, status, detail, code, request_id), status, PROBLEM_JSON
+    )
 
 
-def json(body: Any, status: int = 200, content_type: str = "application/json") -> Response:
+def respond(body: Any, status: int = 200, content_type: str = "application/json") -> Response:
     """An answer in JSON."""
     encoded = msgspec.json.encode(body).decode()
     return Response(encoded, {"Content-Type": content_type, "Cache-Control": "no-store"}, status)
 
 
 def preflight(**_: str) -> Response:
-    """What a browser asks before it calls."""
+    """The answer to a browser that asks whether it may call."""
     return Response("", {**CORS, **_PREFLIGHT}, 204)
 
 
-def read[T](request: Request, shape: type[T]) -> T:
-    """The body of a request; raises Malformed, which says what is wrong and where."""
+def parse_body[T](request: Request, shape: type[T]) -> T:
+    """The body of a request. Raises Malformed, which says what is wrong and where."""
     try:
         body = request.raw_body
-        found = msgspec.json.decode(body, type=shape)
-        # Only now, for a body of this shape is not nested without end. What counts for one reader of a
-        # name that comes twice does not count for the next.
+        parsed = msgspec.json.decode(body, type=shape)
+        # Readers differ in which value of a repeated name counts: such bodies are refused. This comes second,
+        # as only a body of this shape has a bounded depth.
         _JSON.decode(body if isinstance(body, str) else body.decode())
     except msgspec.ValidationError as error:
         raise malformed(error, shape) from None
     except (msgspec.DecodeError, UnicodeError) as error:
         raise Malformed("malformed_json", f"The body is not JSON: {error}.") from None
-    return found
+    return parsed
 
 
 def malformed(error: msgspec.ValidationError, shape: type[Any]) -> Malformed:
-    """What is wrong with a value of this shape, where, and what it should be."""
+    """The error of a value that is not of this shape: what is wrong, where, and what belongs there."""
     _, schemas = msgspec.json.schema_components([shape], ref_template="{name}")
     fields: dict[str, Any] = schemas[shape.__name__]["properties"]
     where = re.search(r"\$\.(\w+)", str(error))
-    described = fields.get(where[1], {}).get("description", "") if where else ""
+    hint = fields.get(where[1], {}).get("description", "") if where else ""
     if "unknown field" in str(error):
-        described = f"The fields are {_quoted(fields)}."
-    return Malformed("malformed_request", f"{_cut(str(error))}. {described}".rstrip())
+        hint = f"The fields are {_quoted(fields)}."
+    return Malformed("malformed_request", f"{_cut(str(error))}. {hint}".rstrip())
 
 
 def refuse_others(code: str, kind: str, names: Sequence[str], known: Sequence[str]) -> None:
-    """Raise Malformed where a name is not known, or comes more than once."""
+    """Raises Malformed where one of `names` is not known, or comes more than once; `kind` is the noun."""
     other = set(names).difference(known)
     if other:
         there_are = f"there are {_quoted(known)}" if known else "this call takes none"
@@ -181,13 +174,13 @@ def refuse_others(code: str, kind: str, names: Sequence[str], known: Sequence[st
         raise Malformed(code, detail)
 
 
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _refuse_repeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
     names = [name for name, _ in pairs]
     refuse_others("malformed_request", "field", names, names)
     return dict(pairs)
 
 
-_JSON = JSONDecoder(object_pairs_hook=_once)
+_JSON = JSONDecoder(object_pairs_hook=_refuse_repeated)
 
 
 def _quoted(names: Iterable[str]) -> str:
@@ -195,7 +188,7 @@ def _quoted(names: Iterable[str]) -> str:
 
 
 def _cut(text: str) -> str:
-    """What a client sent, as a sentence can quote it."""
+    """Text of a client, short enough to be quoted."""
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
@@ -205,33 +198,35 @@ def _check_query(request: Request, known: Sequence[str]) -> None:
     refuse_others("malformed_request", "parameter", names, known)
 
 
-def query(request: Request) -> dict[str, str]:
+def query_parameters(request: Request) -> dict[str, str]:
     """The parameters after the question mark."""
     return dict(request.query_params or {})
 
 
 def caller(request: Request) -> str:
-    """Who calls, as API Gateway tells it: the owner of what is asked for. Raises Forbidden where it does not.
+    """The caller, who owns what he makes: the id of his API key, or the ARN of his IAM identity.
 
-    It is the id of the API key, or the ARN of the IAM identity; where nobody is asked, all are ANYBODY.
+    Without authentication, everyone is ANYBODY. Raises Forbidden where API Gateway does not say who calls.
     """
     auth = settings().auth
     if auth == "none":
         return ANYBODY
-    told = request.context.get("identity") or {}
-    found = told.get("apiKeyId") if auth == "api_key" else _principal(told.get("userArn") or "")
-    if not found:
+    identity = request.context.get("identity") or {}
+    caller = (
+        identity.get("apiKeyId") if auth == "api_key" else _principal(identity.get("userArn") or "")
+    )
+    if not caller:
         raise Forbidden("unknown_caller", "API Gateway does not say who calls.")
-    return str(found)
+    return str(caller)
 
 
 def _principal(arn: str) -> str:
-    """Who has the rights: of a session the role, for whoever takes a role names the session as he likes."""
+    """The user, or the role without its session: whoever assumes a role chooses the session's name."""
     return "/".join(arn.split("/")[:2]) if ":assumed-role/" in arn else arn
 
 
 def idempotency_key(request: Request) -> str | None:
-    """The header, if it was sent; raises Malformed."""
+    """The header Idempotency-Key, if it was sent. Raises Malformed."""
     given = request.headers.get("idempotency-key")
     if given is not None and not re.fullmatch(IDEMPOTENCY_KEY, given):
         detail = (
@@ -241,14 +236,11 @@ def idempotency_key(request: Request) -> str | None:
     return given
 
 
-IDEMPOTENCY_KEY = "[ -~]{1,255}"
-
-
 def base_url(request: Request) -> str:
-    """The public base of the API: as it was set, or as API Gateway tells it."""
+    """The public address of the API, without a slash at its end: as it was set, or as API Gateway says."""
     if settings().api_url:
         return settings().api_url.rstrip("/")
-    # The route as it is declared ends the path as it was called: /jobs/{job_id}, /api/jobs/1b2c….
+    # Of the called path (/api/jobs/1b2c…), the last parts are the route's (/jobs/{job_id}).
     depth = request.path.strip("/").count("/") + 1
     path = request.context["path"].rstrip("/").rsplit("/", depth)[0]
     return f"https://{request.context['domainName']}{path}"

@@ -1,15 +1,14 @@
-"""What the API says of jobs: shapes of its answers, computed purely from rows."""
+"""The shapes of answers, and a job as one of them: computed purely from its rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from math import ceil
 
 import msgspec
 
-from chalicelib.model.job import PENDING, STARTED, SUCCESS, TERMINAL, Output, StepState
-from chalicelib.model.plan import group_of
+from chalicelib.api.progress import eta, groups_done, job_percent, step_percent
+from chalicelib.model.job import PENDING, STARTED, SUCCESS, Output, StepState
 from chalicelib.model.usage import Usage
 from chalicelib.store.ledger import Standing
 from chalicelib.store.objects import Link
@@ -104,46 +103,30 @@ def job_view(
     """A job as the API shows it at `now`, in Unix seconds."""
     states = job.step_states
     if standing.progress and standing.progress.generation != job.generation:
-        standing = standing._replace(progress=None)  # another plan has replaced that one
+        standing = standing._replace(progress=None)  # it is that of a plan that was replaced
     progress = standing.progress
     shares = progress.shares if progress else {}
     done = groups_done(states, standing)
-    part = _all_done(shares, done)
-    outputs = [
-        (state.output, output_link(job, state.output)) for state in states.values() if state.output
-    ]
+    percent = job_percent(shares, done)
+    outputs = [state.output for state in states.values() if state.output]
     return JobView(
         id=job.job_id,
         status=job.status,
-        progress=100 if job.status == SUCCESS else min(99, int(part)),
+        progress=100 if job.status == SUCCESS else min(99, int(percent)),
         eta_seconds=(
-            eta(part, now - float(progress.started_at))
+            eta(percent, now - float(progress.started_at))
             if progress and job.status == STARTED
             else None
         ),
-        outputs=[
-            OutputView(
-                type=output.type,
-                s3_key=output.s3_key,
-                url=link.url,
-                expires_at=_iso(link.expires_at),
-                size=output.size,
-                content_type=output.content_type,
-                width=output.width,
-                height=output.height,
-                duration=output.duration,
-                complete=output.complete,
-            )
-            for output, link in outputs
-        ],
+        outputs=[_output_view(output, output_link(job, output)) for output in outputs],
         error=job.error,
         error_code=job.error_code,
         pipeline=list(job.pipeline),
         steps=[
-            step_view(name, state, step_percent(state, shares.get(name, {}), done))
+            _step_view(name, state, step_percent(state, shares.get(name, {}), done))
             for name, state in states.items()
         ],
-        warnings=[f"{output.type}: {output.warning}" for output, _ in outputs if output.warning],
+        warnings=[f"{output.type}: {output.warning}" for output in outputs if output.warning],
         encoding=job.encoding,
         usage=usage,
         key=job.source_key,
@@ -155,53 +138,26 @@ def job_view(
     )
 
 
-def _iso(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-Shares = Mapping[str, Mapping[str, float]]
-
-
-def groups_done(states: Mapping[str, StepState], standing: Standing) -> dict[str, float]:
-    """How far each group of tasks is, in percent; what an ended step took has ended with it."""
-    progress, ended = standing
-    if progress is None:
-        return {}
-    percents = progress.percents.as_dict() | dict.fromkeys(ended, 100.0)
-    done = dict.fromkeys(progress.sizes, 0.0)
-    for task, percent in percents.items():
-        group = group_of(task)
-        if group in done:
-            done[group] += float(percent) / progress.sizes[group]
-    for name, state in states.items():
-        if state.status in TERMINAL:
-            done |= dict.fromkeys(progress.shares.get(name, {}), 100.0)
-    return done
-
-
-def step_percent(state: StepState, costs: Mapping[str, float], done: Mapping[str, float]) -> int:
-    """How far a step is: what its tasks have done, weighted by what they cost."""
-    return 100 if state.status == SUCCESS else min(99, int(_weighted(costs, done)))
-
-
-def _all_done(shares: Shares, done: Mapping[str, float]) -> float:
-    """How far a job is; what several steps need is counted once."""
-    return _weighted(
-        {task: cost for tasks in shares.values() for task, cost in tasks.items()}, done
+def _output_view(output: Output, link: Link) -> OutputView:
+    return OutputView(
+        type=output.type,
+        s3_key=output.s3_key,
+        url=link.url,
+        expires_at=_iso(link.expires_at),
+        size=output.size,
+        content_type=output.content_type,
+        width=output.width,
+        height=output.height,
+        duration=output.duration,
+        complete=output.complete,
     )
 
 
-def eta(percent: float, elapsed: float) -> int | None:
-    """Seconds until the end of what is `percent` done after `elapsed` seconds; None before that says much."""
-    return ceil(elapsed * (100 - percent) / percent) if percent >= 2 else None
-
-
-def _weighted(costs: Mapping[str, float], done: Mapping[str, float]) -> float:
-    total = sum(costs.values())
-    return sum(cost * done.get(task, 0) for task, cost in costs.items()) / total if total else 0.0
-
-
-def step_view(name: str, state: StepState, percent: int) -> StepView:
-    """A step as the API shows it; it has started once something of it has been done."""
+def _step_view(name: str, state: StepState, percent: int) -> StepView:
+    """A step is shown as STARTED from its first percent on: its row says PENDING until it ends."""
     status = STARTED if state.status == PENDING and percent else state.status
     return StepView(name, status, percent, state.error, state.error_code)
+
+
+def _iso(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

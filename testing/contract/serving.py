@@ -53,7 +53,7 @@ def main(example: Path) -> None:
         import boto3
 
         from app import app
-        from chalicelib.api.openapi import EXAMPLE_KEY
+        from chalicelib.api.descriptions import EXAMPLE_KEY
         from chalicelib.settings import settings
         from testing.cloud import make_cloud
 

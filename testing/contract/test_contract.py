@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from chalicelib.api.openapi import EXAMPLE_KEY
+from chalicelib.api.descriptions import EXAMPLE_KEY
 from infra import cloud, samples
 from infra.client import Client
 from infra.cloud import Stack

@@ -1,0 +1,147 @@
+"""The call that players make: playlists, also of films that are still encoded, and redirects to segments."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from chalicelib.api.descriptions import JOB_ID, Answer, CallDescription, described, parameter
+from chalicelib.api.hls_tokens import Grant, tokens
+from chalicelib.errors import NotFound
+from chalicelib.formats import playlists
+from chalicelib.model.job import STARTED
+from chalicelib.model.plan import GENERATION
+from chalicelib.model.result import Encoded
+from chalicelib.model.work import Hls
+from chalicelib.store import ledger, objects, plans
+from chalicelib.store.objects import Link
+from chalicelib.telemetry import logger
+
+HLS_FILE = re.compile(r"[a-z0-9_]{1,64}\.(m3u8|m4s|mp4)")
+# A signature ends early where the credentials that made it do: clients ask for a new address by then.
+_REDIRECT_SECONDS = 300
+
+
+class HlsFile(NamedTuple):
+    """The text of a playlist; or the signed address of a media file, to which a player is sent."""
+
+    content_type: str
+    max_age: int  # seconds that a client may keep it; 0 where it changes
+    playlist: str = ""
+    address: str = ""
+
+
+def hls_file(job_id: str, token: str, name: str) -> HlsFile:
+    """The file of this name in the folder that the token opens. Raises Forbidden, NotFound."""
+    grant = tokens().check(token, job_id)
+    logger.append_keys(job_id=job_id)
+    if not HLS_FILE.fullmatch(name):
+        raise _no_such_file()
+    key = f"{grant.folder}/{name}"
+    content_type = objects.CONTENT_TYPES[name[name.rindex(".") :]]
+    if not name.endswith(".m3u8"):
+        # Clients keep a redirect: it must not lead to an object that does not exist yet.
+        if not objects.has_output(key):
+            raise _no_such_file()
+        link = objects.output_link(key, until=grant.expires_at)
+        max_age = min(_REDIRECT_SECONDS, _seconds_until_end(link))
+        return HlsFile(content_type, max_age, address=link.url)
+    stored = objects.get_output(key)
+    if stored is None and (growing := _growing_playlist(job_id, grant.folder, name)):
+        return HlsFile(content_type, 0, playlist=growing)
+    # The job may have ended since the first look, and stored the playlist.
+    stored = stored or objects.get_output(key)
+    if stored is None:
+        raise _no_such_file()
+    return HlsFile(content_type, _seconds_until_end(grant), playlist=stored.decode())
+
+
+def _seconds_until_end(granted: Link | Grant) -> int:
+    return max(0, int(granted.expires_at - time.time()))
+
+
+def _no_such_file() -> NotFound:
+    return NotFound("file_not_found", "There is no such file in this rendition.")
+
+
+def _growing_playlist(job_id: str, folder: str, name: str) -> str | None:
+    """The playlist of the segments that exist so far; None where the job is not at work on it."""
+    track = name.removesuffix(".m3u8")
+    job, ended = ledger.get_ended(job_id)
+    if job is None or job.status != STARTED or track not in playlists.NAMES:
+        return None
+    if job.generation != GENERATION:  # another version's, until intake has planned it again
+        return None
+    plan = plans.recall_plan(job)
+    packagings = (task for task in plan.tasks if isinstance(task.work, Hls))
+    task = next((task for task in packagings if task.destination == f"{folder}/"), None)
+    if task is None:  # the folder is that of a plan that another one has replaced
+        return None
+    video, audio = plan.parts(task)
+    if track == playlists.MASTER:
+        first = video[0].id
+        if first not in ended:
+            return None
+        assert isinstance(task.work, Hls)
+        return playlists.growing_master(task.work, _results(job_id, [first])[first].codec)
+    unplanned = [
+        part.id
+        for part in (*video, *audio)
+        if part.id in ended and not playlists.is_planned(part.work)
+    ]
+    segments = playlists.so_far(video, audio, ended, _results(job_id, unplanned))[track]
+    longest = playlists.longest(video) if track == playlists.VIDEO else 0.0
+    return playlists.media(track, segments, longest, complete=False)
+
+
+def _results(job_id: str, task_ids: Sequence[str]) -> dict[str, Encoded]:
+    """What tasks that make parts of a film have ended with."""
+    rows = ledger.get_tasks(job_id, task_ids)
+    results = {task_id: row.ended_with() for task_id, row in rows.items()}
+    return {task_id: each for task_id, each in results.items() if isinstance(each, Encoded)}
+
+
+_TOKEN = "WyJkN2I4ZjRiZiIsIm91dHB1dHMvMWY3ZmI4YTIiLDE3NjQ0NDMxMTNd.c2lnbmF0dXJl"
+
+DESCRIPTIONS = {
+    "hls_file": CallDescription(
+        "hlsFile",
+        "Streams",
+        "A playlist, or the way to a segment",
+        "The `url` of an output leads here. Its token stands for itself, for six hours or twice "
+        "the film.",
+        {
+            "200": Answer(
+                "A playlist (RFC 8216)",
+                content={
+                    "application/vnd.apple.mpegurl": {
+                        "schema": {"type": "string"},
+                        "example": "#EXTM3U\n",
+                    }
+                },
+            ),
+            "302": Answer(
+                "Where the segment is",
+                headers={
+                    "Location": {
+                        "description": "A link that needs no credentials.",
+                        "schema": {"type": "string", "format": "uri"},
+                    }
+                },
+            ),
+        },
+        ("403", "404"),
+        parameters=(
+            JOB_ID,
+            parameter("token", "path", described("What the link allows.", _TOKEN, type="string")),
+            parameter(
+                "name",
+                "path",
+                described("A file of the rendition.", "master.m3u8", type="string"),
+            ),
+        ),
+        needs_credentials=False,
+    ),
+}

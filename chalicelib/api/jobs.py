@@ -1,0 +1,165 @@
+"""Calls that show jobs: one, and a page of them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from chalicelib.api.descriptions import (
+    EXAMPLE_CURSOR,
+    EXAMPLE_KEY,
+    JOB_ID,
+    Answer,
+    CallDescription,
+    described,
+    parameter,
+    reference,
+)
+from chalicelib.api.hls_tokens import tokens
+from chalicelib.api.requests import MOST_JOBS, check_key, encode_cursor, parse_cursor, parse_limit
+from chalicelib.api.views import JobPage, JobView, job_view
+from chalicelib.errors import NotFound, Unprocessable
+from chalicelib.model import filenames
+from chalicelib.model.job import STATUSES, Output
+from chalicelib.settings import ANYBODY, DROPS, settings
+from chalicelib.store import ledger, objects
+from chalicelib.store.ledger import Standing
+from chalicelib.store.objects import Link
+from chalicelib.store.table import Job
+from chalicelib.tasks.pricing import cost
+from chalicelib.telemetry import logger
+
+_JOB_ID_FORM = re.compile(r"[0-9a-f-]{36}")
+
+
+def get_job(caller: str, job_id: str, base_url: str) -> JobView:
+    """A job of the caller with its progress and its links. Raises NotFound."""
+    found = ledger.get_job_and_progress(job_id) if _JOB_ID_FORM.fullmatch(job_id) else None
+    if found is None or found[0].owner not in settings().owners_seen_by(caller):
+        # The detail is logged: with the id in it, a search for that job's lines would find this one.
+        raise NotFound("job_not_found", "There is no such job of yours; GET /jobs/ lists them.")
+    logger.append_keys(job_id=job_id)
+    return _view(*found, base_url)
+
+
+def list_jobs(caller: str, parameters: dict[str, str], base_url: str) -> JobPage:
+    """A page of the caller's jobs, newest first; `parameters` are those of the query.
+
+    Raises Malformed, Unprocessable.
+    """
+    limit = parse_limit(parameters.get("limit", "20"))
+    status = parameters.get("status")
+    if status is not None and status not in STATUSES:
+        detail = f"There is no such `status`; there are {', '.join(STATUSES)}."
+        raise Unprocessable("unknown_status", detail)
+    key, cursor = parameters.get("key"), parameters.get("cursor")
+    before = None if cursor is None else parse_cursor(cursor)
+    owners = _owners_listed(caller, key)
+    statuses = [status] if status else STATUSES
+    jobs = ledger.list_jobs(limit, before, owners, statuses, key) if owners else []
+    progress = ledger.get_progress([job.job_id for job in jobs])
+    views = (_view_if_readable(job, progress[job.job_id], base_url) for job in jobs)
+    next_cursor = encode_cursor(jobs[-1].created) if len(jobs) == limit else None
+    return JobPage([view for view in views if view], next_cursor)
+
+
+def _owners_listed(caller: str, key: str | None) -> Sequence[str]:
+    """The owners whose jobs a caller may list: of one key, or of all. Raises Malformed, Unprocessable."""
+    owners = settings().owners_seen_by(caller)
+    if key is not None:
+        check_key(key)
+        ticket = ledger.get_ticket(key)
+        return [owner for owner in owners if owner == (ticket.owner if ticket else DROPS)]
+    if caller == ANYBODY and DROPS not in owners:
+        detail = "This stage does not know who calls: it lists the jobs of one `key`. Name it."
+        raise Unprocessable("key_required", detail)
+    return owners
+
+
+def _view(job: Job, standing: Standing, base_url: str) -> JobView:
+    stored = sum(state.output.size for state in job.step_states.values() if state.output)
+    used = job.usage
+    return job_view(
+        job,
+        standing,
+        time.time(),
+        objects.original_link(job.source_key, job.shown_name),
+        partial(_output_link, base_url),
+        None if used is None else cost(used, stored),
+    )
+
+
+def _view_if_readable(job: Job, standing: Standing, base_url: str) -> JobView | None:
+    """None where this version cannot show the row: the page still shows the others."""
+    try:
+        return _view(job, standing, base_url)
+    except Exception:
+        logger.exception("A job cannot be shown", job_id=job.job_id)
+        return None
+
+
+def _output_link(base_url: str, job: Job, output: Output) -> Link:
+    """A signed link to S3; for HLS, a path of this API with a token in it."""
+    folder, _, name = output.s3_key.rpartition("/")
+    if not name.endswith(".m3u8"):
+        saved_as = filenames.of_output(output.s3_key, job.job_id, job.source_key, job.shown_name)
+        return objects.output_link(output.s3_key, saved_as)
+    token, expires_at = tokens().issue(job.job_id, folder, float(job.duration or 0))
+    return Link(f"{base_url}/jobs/{job.job_id}/hls/{token}/{name}", expires_at)
+
+
+DESCRIPTIONS = {
+    "list_jobs": CallDescription(
+        "listJobs",
+        "Jobs",
+        "The caller's jobs, newest first",
+        "A page of them; `next_cursor` leads to the next one. A stage that does not ask who calls "
+        "wants a `key`.",
+        {"200": Answer("A page of jobs", JobPage)},
+        ("400", "422"),
+        parameters=(
+            parameter(
+                "limit",
+                "query",
+                described(
+                    "How many at most.",
+                    20,
+                    type="integer",
+                    minimum=1,
+                    maximum=MOST_JOBS,
+                    default=20,
+                ),
+                required=False,
+            ),
+            parameter(
+                "cursor",
+                "query",
+                described("The `next_cursor` of an earlier answer.", EXAMPLE_CURSOR, type="string"),
+                required=False,
+            ),
+            parameter(
+                "status",
+                "query",
+                described("Only these.", "SUCCESS", **reference("Status")),
+                required=False,
+            ),
+            parameter(
+                "key",
+                "query",
+                described("Only those of this file.", EXAMPLE_KEY, type="string", minLength=1),
+                required=False,
+            ),
+        ),
+    ),
+    "get_job": CallDescription(
+        "getJob",
+        "Jobs",
+        "A job, its progress and its outputs",
+        "Links in it work for an hour unless the stage says otherwise: ask again for fresh ones.",
+        {"200": Answer("The job", JobView)},
+        ("400", "404"),
+        parameters=(JOB_ID,),
+    ),
+}

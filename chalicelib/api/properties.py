@@ -1,0 +1,107 @@
+"""Each property of an answer, for OpenAPI: a description, an example, and what its type does not say."""
+
+from __future__ import annotations
+
+from chalicelib.api.descriptions import (
+    EXAMPLE_CURSOR,
+    EXAMPLE_JOB_ID,
+    EXAMPLE_KEY,
+    Json,
+    described,
+    reference,
+)
+
+_TIME = "2026-11-29T18:06:18.752043Z"
+_SIGNED = "https://sluice-upload.s3.us-east-1.amazonaws.com/{}?X-Amz-Signature=5f1c"
+_STEP = reference("Step")
+_COUNT = {"minimum": 0}
+
+# By the property's name; by `Shape.name` where a name means more than one thing.
+PROPERTIES: dict[str, Json] = {
+    "key": described("The file's key in the upload bucket.", EXAMPLE_KEY),
+    "filename": described("The file's name, as the client gave it.", "Übergröße.jpg"),
+    "job_id": described("The id of the job.", EXAMPLE_JOB_ID, format="uuid"),
+    "Presigned.job_id": described(
+        "The job that starts when the file arrives; only where a pipeline was named.",
+        EXAMPLE_JOB_ID,
+        format="uuid",
+    ),
+    "Presigned.url": described(
+        "Where to PUT the file, for an hour unless the stage says otherwise.",
+        _SIGNED.format(EXAMPLE_KEY),
+        format="uri",
+    ),
+    "headers": described("Headers to send with the file.", {"Content-Type": "image/jpeg"}),
+    "jobs": described("At most `limit` of them.", []),
+    "next_cursor": described(
+        "The `cursor` of the next page; null on the last one.", EXAMPLE_CURSOR
+    ),
+    "JobView.id": described("The id of the job.", EXAMPLE_JOB_ID, format="uuid"),
+    "status": described("Where it stands.", "SUCCESS", **reference("Status")),
+    "progress": described("In percent; at most 99 before SUCCESS.", 100, minimum=0, maximum=100),
+    "eta_seconds": described(
+        "How long it will still take at the speed it has had, once that can be told.", 12
+    ),
+    "outputs": described("What has been made so far.", []),
+    "OutputView.type": described("The step that made it.", "thumbnail", **_STEP),
+    "s3_key": described("Its key in the output bucket.", "outputs/d7b8f4bf_photo_thumb.jpg"),
+    "OutputView.url": described(
+        "A link that needs no credentials; that of HLS plays as it is.",
+        _SIGNED.format("outputs/d7b8f4bf_photo_thumb.jpg"),
+        format="uri",
+    ),
+    "expires_at": described("When the link stops to work.", _TIME, format="date-time"),
+    "size": described("In bytes; of all files, for HLS.", 24816, **_COUNT),
+    "content_type": described("Its media type.", "image/jpeg"),
+    "width": described("In pixels.", 512, **_COUNT),
+    "height": described("In pixels.", 384, **_COUNT),
+    "duration": described("In seconds; null for pictures.", 60.5),
+    "complete": described(
+        "False while it still grows, as HLS does from its first seconds on.", True
+    ),
+    "error": described("What went wrong, in a sentence; empty where nothing did.", ""),
+    "error_code": described("The same for programs.", "", **reference("FailureCode")),
+    "pipeline": described("The steps, in the order of their outputs.", ["thumbnail"], items=_STEP),
+    "steps": described("Each of them, as it stands.", []),
+    "StepView.name": described("Which step it is.", "thumbnail", **_STEP),
+    "warnings": described("What came out other than wished, in sentences.", []),
+    "encoding": described("How a film is encoded, and why so.", "In 12 chunks at once."),
+    "usage": described("What it used and cost; null before the end of a job.", None),
+    "EstimateView.usage": described("What it would use and cost.", None),
+    "created_at": described("When the job was asked for.", _TIME, format="date-time"),
+    "updated_at": described("When the job last changed.", _TIME, format="date-time"),
+    "input_url": described("A link to the original.", _SIGNED.format(EXAMPLE_KEY), format="uri"),
+    "input_url_expires_at": described(
+        "When the link to the original stops to work.", _TIME, format="date-time"
+    ),
+    "kind": described("What the file is, by its content.", "image", enum=["image", "video"]),
+    "tasks": described("How many tasks the job would have.", 1, **_COUNT),
+    "functions": described("By the Lambda that used it.", {}),
+    "bytes_read": described("Read from S3.", 121417, **_COUNT),
+    "bytes_written": described("Written to S3.", 616547, **_COUNT),
+    "bytes_stored": described("Of all outputs.", 616000, **_COUNT),
+    "cost_usd": described("In US dollars, at list prices.", 4.567e-05, **_COUNT),
+    "cost_usd_by_service": described("The same, by what is paid for.", None),
+    "storage_usd_a_month": described("What keeping the outputs costs.", 1.3195e-05, **_COUNT),
+    "prices_of": described("The day of the prices.", "2026-11-24"),
+    "invocations": described("How often it was invoked.", 1, **_COUNT),
+    "gb_seconds": described("Memory times time.", 0.641, **_COUNT),
+    "requests": described("How often it called each service.", None),
+    "Requests.dynamodb": described("Of DynamoDB.", 7, **_COUNT),
+    "Requests.s3": described("Of S3.", 4, **_COUNT),
+    "Requests.sqs": described("Of SQS.", 2, **_COUNT),
+    "lambda": described("Lambda, with its disk and invocations.", 1.4595e-05, **_COUNT),
+    "dynamodb": described("DynamoDB.", 1.2875e-05, **_COUNT),
+    "s3": described("S3, without storage.", 1.62e-05, **_COUNT),
+    "sqs": described("SQS.", 2e-06, **_COUNT),
+    "Problem.type": described("Always about:blank: `code` tells more.", "about:blank"),
+    "title": described("What the status means.", "Not Found"),
+    "Problem.status": described("The status of the answer.", 404, minimum=400, maximum=599),
+    "detail": described(
+        "What is wrong and what to do, in a sentence.", f"There is no job {EXAMPLE_JOB_ID}."
+    ),
+    "code": described("The same for programs.", "job_not_found", **reference("RefusalCode")),
+    "request_id": described(
+        "To be told to whoever runs this.", "7139f063-80b4-486d-99b3-26a12c43a429"
+    ),
+}

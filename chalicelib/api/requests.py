@@ -1,0 +1,149 @@
+"""What clients send: the shapes of bodies, and the checks that a shape cannot express."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from posixpath import normpath
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from chalicelib.api.descriptions import EXAMPLE_KEY
+from chalicelib.errors import Malformed, TooLarge, Unprocessable
+from chalicelib.settings import LEAST_DOLLARS, MOST_DOLLARS, settings
+
+MOST_PUT_BYTES = 5 * 1024**3  # of S3, for one PUT
+MOST_KEY_BYTES = 1024  # of S3
+MOST_JOBS = 100  # of a page
+
+Key = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MOST_KEY_BYTES,
+        description="Of a file in the upload bucket.",
+        examples=[EXAMPLE_KEY],
+    ),
+]
+Pipeline = Annotated[
+    list[str] | None,
+    Meta(
+        description="Names of steps, each at most once; the default is for the kind of media.",
+        examples=[["thumbnail", "watermark"]],
+    ),
+]
+MaxUsd = Annotated[
+    Annotated[float, Meta(ge=LEAST_DOLLARS, le=MOST_DOLLARS)] | None,
+    Meta(
+        description="What the job may cost, as it is estimated before it starts, in US dollars. A job that "
+        "is there already keeps its own.",
+        examples=[0.5],
+    ),
+]
+
+
+class PresignRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A file that a client wants to upload. With `pipeline`, its job starts when the file arrives."""
+
+    filename: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=1024,
+            pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)",
+            description="The file's own name, without control characters.",
+            examples=["Übergröße.jpg"],
+        ),
+    ]
+    content_type: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=255,
+            pattern=r"^[ -~]+$(?!\n)",
+            description="The file's media type, in ASCII; what it is is found by its content.",
+            examples=["image/jpeg"],
+        ),
+    ]
+    pipeline: Pipeline = None
+    size: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="In bytes; signed, so that no other size is accepted.", examples=[121417]),
+    ] = None
+    max_usd: MaxUsd = None
+
+
+class FromKeyRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A file that is there. Without `pipeline`, the default of its kind of media."""
+
+    key: Key
+    pipeline: Pipeline = None
+    max_usd: MaxUsd = None
+
+
+def most_source_bytes() -> int:
+    """The largest file that this stage takes by one PUT."""
+    return min(MOST_PUT_BYTES, settings().max_source_bytes)
+
+
+def check_size(size: int | None) -> None:
+    """Raises TooLarge where `size`, in bytes, is more than this stage takes."""
+    limit = most_source_bytes()
+    if size is not None and size > limit:
+        raise TooLarge(
+            "source_too_large", f"A file may have {limit} bytes: a `size` of {size} is too large."
+        )
+
+
+def check_pipeline(pipeline: Sequence[str] | None) -> None:
+    """Raises Unprocessable where a pipeline is empty, repeats a step, or names one that does not exist."""
+    # Whoever only asks for a job sends no pipeline, and loads no step.
+    from chalicelib.operations import find_steps
+
+    if pipeline is not None:
+        find_steps(pipeline, Unprocessable)
+
+
+def check_key(key: str) -> None:
+    """Raises Malformed where S3 or DynamoDB would refuse the key: no object can have it."""
+    if not 0 < len(key.encode(errors="replace")) <= MOST_KEY_BYTES:
+        detail = (
+            f"`key` has 1 to {MOST_KEY_BYTES} bytes: it is that of an object in the upload bucket."
+        )
+        raise Malformed("malformed_request", detail)
+    if re.search("[\0\ud800-\udfff]", key) or normpath(key).split("/")[0] == "..":
+        detail = (
+            "`key` is that of an object in the upload bucket: no object's leaves it, or has a NUL."
+        )
+        raise Malformed("malformed_request", detail)
+
+
+def parse_limit(text: str) -> int:
+    """The size of a page. Raises Malformed."""
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= MOST_JOBS:
+        raise Malformed("malformed_request", f"`limit` is a number from 1 to {MOST_JOBS}.")
+    return int(text)
+
+
+_POSITION = re.compile(r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}\.[0-9]{6}Z#[0-9a-f-]{36}")
+
+
+def encode_cursor(position: str) -> str:
+    """The `next_cursor` for the page after `position`: a job's time of creation, `#`, and its id."""
+    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+
+
+def parse_cursor(cursor: str) -> str:
+    """The position in a cursor of `encode_cursor`. Raises Malformed."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        position = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
+    except ValueError:  # not base64, or not of ASCII
+        position = ""
+    if not _POSITION.fullmatch(position):
+        detail = "`cursor` is a `next_cursor` of an earlier answer; the first page has none."
+        raise Malformed("malformed_cursor", detail)
+    return position

@@ -1,0 +1,122 @@
+"""The call that asks for a job for a file that is there."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+
+import msgspec
+
+from chalicelib.api.descriptions import Answer, CallDescription, described, parameter
+from chalicelib.api.http import IDEMPOTENCY_KEY
+from chalicelib.api.requests import FromKeyRequest, check_key, check_pipeline
+from chalicelib.api.uploads import SourceFile, open_file
+from chalicelib.api.views import Accepted
+from chalicelib.errors import Malformed, Unprocessable
+from chalicelib.formats.sniff import HEAD_BYTES
+from chalicelib.model.job import FAILURE, PENDING
+from chalicelib.operations import names_for
+from chalicelib.store import ledger, queues
+from chalicelib.store.ledger import Claimed
+from chalicelib.store.table import Job
+
+
+def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
+    """The job for a file: an earlier one for the same file and pipeline, unless that one failed.
+
+    With an Idempotency-Key, the earlier call with the same key decides alone: a new key asks for a new job.
+    Raises Malformed, NotFound, Conflict, Unprocessable.
+    """
+    check_pipeline(request.pipeline)
+    check_key(request.key)
+    fingerprint = _fingerprint(request)
+    identity = f"idempotency {caller} {idempotency_key}"
+    if idempotency_key is not None:
+        if not 0 < len(idempotency_key) <= 255:
+            raise Malformed("malformed_request", "Idempotency-Key has 1 to 255 characters.")
+        claimed = ledger.find_identity(identity)
+        earlier = claimed and ledger.get_job(_job_of_same_request(claimed, fingerprint))
+        if earlier:
+            return _accepted(earlier)
+    file = open_file(caller, request.key, HEAD_BYTES)
+    steps = names_for(request.pipeline or (), file.original.metadata, file.head)
+    if idempotency_key is not None:
+        claimed = ledger.claim_identity(identity, str(uuid.uuid4()), fingerprint=fingerprint)
+        job_id = _job_of_same_request(claimed, fingerprint)
+    else:
+        job_id = ledger.job_of_file(
+            file.owner, request.key, file.original.etag, steps, candidate=_waiting_job(file, steps)
+        )
+    ledger.create_job(
+        job_id,
+        file.owner,
+        request.key,
+        steps,
+        filename=file.ticket.filename if file.ticket else "",
+        etag=file.original.etag,
+        max_usd=request.max_usd,
+    )
+    job = ledger.get_job(job_id)
+    return _accepted(job) if job else Accepted(job_id)
+
+
+def _fingerprint(request: FromKeyRequest) -> str:
+    """Digest of a body. Fields that versions before them do not know are left out where they are not set."""
+    fields = msgspec.to_builtins(request)
+    if request.max_usd is None:
+        del fields["max_usd"]
+    return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()
+
+
+def _job_of_same_request(claimed: Claimed, fingerprint: str) -> str:
+    """The job that a key was claimed for. Raises Unprocessable where it was claimed for another body."""
+    if claimed.fingerprint != fingerprint:
+        detail = "This Idempotency-Key came with another body before: use a new one."
+        raise Unprocessable("idempotency_key_reused", detail)
+    return claimed.job_id
+
+
+def _waiting_job(file: SourceFile, steps: Sequence[str]) -> str:
+    """The job that the upload starts by itself, if it makes these steps of this version; else ""."""
+    if file.ticket is None or not file.ticket.ticket_job_id:
+        return ""
+    job = ledger.get_job(file.ticket.ticket_job_id)
+    if job is None or job.status == FAILURE or job.etag not in ("", file.original.etag):
+        return ""
+    own_steps = names_for(list(job.pipeline), file.original.metadata, file.head)
+    return job.job_id if set(steps) == set(own_steps) else ""
+
+
+def _accepted(job: Job) -> Accepted:
+    """Send the job to intake, unless it has been there: an earlier call may have died before it sent it."""
+    if job.status == PENDING:
+        queues.send_start(job.job_id)
+    return Accepted(job.job_id)
+
+
+DESCRIPTIONS = {
+    "from_key": CallDescription(
+        "fromKey",
+        "Jobs",
+        "Start a job for a file that is there",
+        "The same file and steps, in whatever order, give the same job, unless that one failed.",
+        {"202": Answer("The job", Accepted)},
+        ("400", "404", "409", "422"),
+        body=FromKeyRequest,
+        parameters=(
+            parameter(
+                "Idempotency-Key",
+                "header",
+                described(
+                    "Chosen by the caller, a random UUID for instance: who repeats a call with it "
+                    "gets the same job. Another caller's is another one.",
+                    "5e1b8f0a-43b6-4a0c-9d0e-0f4f3a1f6f57",
+                    type="string",
+                    pattern=f"^{IDEMPOTENCY_KEY}$",
+                ),
+                required=False,
+            ),
+        ),
+    ),
+}

@@ -1,0 +1,214 @@
+"""Calls about files on their way in: a URL to PUT one to, a form with one in it; and who may use a file."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from io import BytesIO
+from typing import NamedTuple
+
+import msgspec
+from multipart import MultipartError, MultipartParser, parse_options_header
+
+from chalicelib.api.descriptions import Answer, CallDescription, Json, described
+from chalicelib.api.http import malformed, refuse_others
+from chalicelib.api.requests import PresignRequest, check_pipeline, check_size
+from chalicelib.api.views import Accepted, Presigned
+from chalicelib.errors import (
+    Conflict,
+    Malformed,
+    NotFound,
+    TooLarge,
+    Unprocessable,
+    UnsupportedType,
+)
+from chalicelib.model import filenames
+from chalicelib.operations import STEPS
+from chalicelib.settings import DROPS, LEAST_DOLLARS, MOST_DOLLARS, settings
+from chalicelib.store import ledger, objects
+from chalicelib.store.objects import Original
+from chalicelib.store.table import Ticket
+
+# API Gateway hands a Lambda at most 6 MB, in which a binary body is Base64.
+MOST_FORM_BYTES = 4 * 1024**2
+# An upload that began before its URL expired may end after that.
+_UPLOAD_GRACE_SECONDS = 3600
+_FORM_FIELDS = ("file", "pipeline", "max_usd")
+
+
+def presign(caller: str, request: PresignRequest) -> Presigned:
+    """A URL to PUT a file to; with a pipeline, also the job that waits for the file.
+
+    Raises Unprocessable, TooLarge.
+    """
+    if request.size is None and settings().require_size:
+        raise Unprocessable("size_required", "Say the file's `size` in bytes.")
+    check_size(request.size)
+    check_pipeline(request.pipeline)
+    if request.max_usd is not None and not request.pipeline:
+        detail = "`max_usd` is of a job: name its `pipeline`, or send it to POST /jobs/from-key/."
+        raise Unprocessable("pipeline_required", detail)
+    key = new_key(request.filename)
+    job_id = str(uuid.uuid4()) if request.pipeline else None
+    _expect_upload(caller, key, job_id, request)
+    return Presigned(
+        key=key,
+        url=objects.upload_url(key, request.size),
+        headers={"Content-Type": request.content_type},
+        job_id=job_id,
+    )
+
+
+def upload(caller: str, content_type: str, body: bytes | str) -> Accepted:
+    """Store the file of a form. Its job starts when S3 tells of the object, as after any other upload.
+
+    Raises UnsupportedType, TooLarge, Malformed, Unprocessable.
+    """
+    body = body.encode() if isinstance(body, str) else body
+    media_type, options = parse_options_header(content_type)
+    if media_type != "multipart/form-data" or not options.get("boundary"):
+        detail = "Send multipart/form-data with a field `file`."
+        raise UnsupportedType("unsupported_type", detail)
+    if len(body) > MOST_FORM_BYTES:
+        detail = "A form may have 4 MB. For larger files, ask POST /uploads/presign/ for a URL to PUT to."
+        raise TooLarge("form_too_large", detail)
+    request, content = _read_form(body, options["boundary"])
+    check_pipeline(request.pipeline)
+    key, job_id = new_key(request.filename), str(uuid.uuid4())
+    _expect_upload(caller, key, job_id, request)
+    objects.put_original(key, content, request.content_type)
+    return Accepted(job_id)
+
+
+def new_key(filename: str) -> str:
+    """A key that nobody can guess or choose; it ends with the name in harmless ASCII."""
+    tail = filenames.plain(filenames.base(filename))[-100:]
+    return f"uploads/{uuid.uuid4().hex}_{tail or 'file'}"
+
+
+class SourceFile(NamedTuple):
+    """An object in the upload bucket, and whose it is."""
+
+    owner: str  # DROPS, where nobody asked for a URL to upload it to
+    ticket: Ticket | None
+    original: Original
+    head: bytes  # its first bytes
+
+
+def open_file(caller: str, key: str, length: int) -> SourceFile:
+    """A file that the caller may use, with its first `length` bytes. Raises NotFound, Conflict.
+
+    The owner is checked first: S3 is not asked whether another owner's file exists.
+    """
+    ticket = ledger.get_ticket(key)
+    owner = ticket.owner if ticket else DROPS
+    may_use = owner in settings().owners_seen_by(caller)
+    opened = objects.open_original(key, length) if may_use else None
+    if opened is None:
+        if ticket and may_use:
+            detail = f"The file {key} has not been uploaded yet: PUT it first."
+            raise Conflict("upload_incomplete", detail)
+        raise NotFound("key_not_found", f"There is no file {key} of yours in the upload bucket.")
+    return SourceFile(owner, ticket, *opened)
+
+
+def _expect_upload(owner: str, key: str, job_id: str | None, request: PresignRequest) -> None:
+    """Write the ticket, and the job that waits, before anybody can upload."""
+    deadline = int(time.time()) + settings().upload_url_seconds + _UPLOAD_GRACE_SECONDS
+    name = filenames.shortened(filenames.base(request.filename))
+    if job_id:
+        ledger.create_job(
+            job_id,
+            owner,
+            key,
+            request.pipeline or [],
+            filename=name,
+            upload_deadline=deadline,
+            max_usd=request.max_usd,
+        )
+    ledger.write_ticket(key, owner, job_id, deadline, name)
+
+
+def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:
+    """The request in a form, with the checks of a presigned upload's, and the bytes of its file.
+
+    Raises Malformed.
+    """
+    try:
+        form = MultipartParser(
+            BytesIO(body), boundary, content_length=len(body), memory_limit=2 * MOST_FORM_BYTES
+        )
+        names = [part.name for part in form.parts()]
+        file, pipeline, max_usd = map(form.get, _FORM_FIELDS)
+        steps = [name.strip() for name in pipeline.value.split(",")] if pipeline else None
+    except (MultipartError, UnicodeError, LookupError) as error:
+        reason = str(error.args[0]) if error.args else type(error).__name__
+        raise Malformed("malformed_form", f"The form cannot be read: {reason}.") from None
+    if file is None or not file.filename:
+        raise Malformed("file_missing", "The form has no field `file` with a file in it.")
+    refuse_others("malformed_form", "field", names, _FORM_FIELDS)
+    fields = {
+        "filename": file.filename,
+        "content_type": file.content_type or "application/octet-stream",
+        "pipeline": steps,
+        "max_usd": max_usd.value if max_usd else None,
+    }
+    try:
+        return msgspec.convert(fields, PresignRequest, strict=False), file.raw
+    except msgspec.ValidationError as error:
+        raise malformed(error, PresignRequest) from None
+
+
+_ONE_STEP = f"({'|'.join(step.name for step in STEPS)})"
+_FORM: Json = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {
+        "file": {"type": "string", "format": "binary", "description": "The file, with its name."},
+        "pipeline": {
+            "type": "string",
+            **described(
+                "Names of steps, with commas between them; each at most once.",
+                "thumbnail,watermark",
+                pattern=rf"^(?!.*\b(\w+)\b.*\b\1\b){_ONE_STEP}(,{_ONE_STEP})*$",
+            ),
+        },
+        "max_usd": {
+            "type": "number",
+            **described(
+                "What the job may cost, as it is estimated before it starts, in US dollars.",
+                0.5,
+                minimum=LEAST_DOLLARS,
+                maximum=MOST_DOLLARS,
+            ),
+        },
+    },
+    "additionalProperties": False,
+}
+
+DESCRIPTIONS = {
+    "presign": CallDescription(
+        "presign",
+        "Uploads",
+        "A URL to PUT a file to",
+        "With a pipeline, a job that starts by itself when the file arrives; without, the upload "
+        "waits for POST /jobs/from-key/.",
+        {"200": Answer("Where to send the file", Presigned)},
+        ("400", "413", "422"),
+        body=PresignRequest,
+    ),
+    "upload": CallDescription(
+        "upload",
+        "Uploads",
+        "Upload a small file as a form, and start its job",
+        f"The whole form may have {MOST_FORM_BYTES} bytes; larger files want a presigned URL.",
+        {"202": Answer("The job", Accepted)},
+        ("400", "413", "415", "422"),
+        body={
+            "multipart/form-data": {
+                "schema": _FORM,
+                "example": {"file": "…", "pipeline": "thumbnail,watermark", "max_usd": 0.5},
+            }
+        },
+    ),
+}
