@@ -20,7 +20,7 @@ from chalicelib.errors import JobError
 from chalicelib.formats import mp4_excerpt
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import Facts, Index, VideoFacts
-from chalicelib.model.job import Output
+from chalicelib.model.job import Charge, Output
 from chalicelib.model.plan import (
     Chunk,
     Drawn,
@@ -43,7 +43,6 @@ from chalicelib.planning.planner import make_plan
 from chalicelib.probing import inspect
 from chalicelib.settings import settings
 from chalicelib.store import clients
-from chalicelib.store.ledger import Charge
 from chalicelib.tasks import encoding, packaging
 
 GIB = 1024**3

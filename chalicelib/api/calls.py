@@ -31,14 +31,22 @@ from chalicelib.formats import playlists
 from chalicelib.formats.sniff import HEAD_BYTES
 from chalicelib.model import filenames
 from chalicelib.model.estimate import EstimateView
-from chalicelib.model.job import FAILURE, PENDING, STARTED, STATUSES, Output
+from chalicelib.model.job import (
+    FAILURE,
+    PENDING,
+    STARTED,
+    STATUSES,
+    Claimed,
+    Job,
+    JobProgress,
+    Output,
+    Ticket,
+)
 from chalicelib.model.plan import GENERATION, Hls, Parts
 from chalicelib.operations import find_steps, names_for
 from chalicelib.settings import ANYBODY, DROPS, LEAST_DOLLARS, MOST_DOLLARS, settings
-from chalicelib.store import ledger, objects, plans, queues
-from chalicelib.store.ledger import Claimed, Standing
+from chalicelib.store import identities, jobs, objects, plans, progress, queues, tasks
 from chalicelib.store.objects import Link, Original
-from chalicelib.store.table import Job, Ticket
 from chalicelib.tasks.pricing import cost
 from chalicelib.telemetry import logger
 
@@ -140,7 +148,7 @@ def _expect(owner: str, key: str, job_id: str | None, request: PresignRequest) -
     deadline = int(time.time()) + settings().upload_url_seconds + _UPLOAD_GRACE_SECONDS
     name = filenames.shortened(filenames.base(request.filename))
     if job_id:
-        ledger.create_job(
+        jobs.create(
             job_id,
             owner,
             key,
@@ -149,7 +157,7 @@ def _expect(owner: str, key: str, job_id: str | None, request: PresignRequest) -
             upload_deadline=deadline,
             max_usd=request.max_usd,
         )
-    ledger.write_ticket(key, owner, job_id, deadline, name)
+    identities.write_ticket(key, owner, job_id, deadline, name)
 
 
 def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
@@ -164,20 +172,20 @@ def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) 
     if idempotency_key is not None:
         if not 0 < len(idempotency_key) <= 255:
             raise Malformed("malformed_request", "Idempotency-Key has 1 to 255 characters.")
-        before = ledger.find_identity(identity)
-        told = before and ledger.get_job(_same_request(before, fingerprint))
+        before = identities.find(identity)
+        told = before and jobs.get(_same_request(before, fingerprint))
         if told:
             return _started(told)
     ticket, original, head = _open(caller, request.key, HEAD_BYTES)
     names = names_for(request.pipeline or (), original.metadata, head)
     owner = ticket.owner if ticket else DROPS
     if idempotency_key is not None:
-        claimed = ledger.claim_identity(identity, str(uuid.uuid4()), fingerprint=fingerprint)
+        claimed = identities.claim(identity, str(uuid.uuid4()), fingerprint=fingerprint)
         job_id = _same_request(claimed, fingerprint)
     else:
         waiting = _waiting_job(ticket, original, head, names) if ticket else ""
-        job_id = ledger.job_of_file(owner, request.key, original.etag, names, candidate=waiting)
-    ledger.create_job(
+        job_id = identities.job_of_file(owner, request.key, original.etag, names, candidate=waiting)
+    jobs.create(
         job_id,
         owner,
         request.key,
@@ -186,7 +194,7 @@ def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) 
         etag=original.etag,
         max_usd=request.max_usd,
     )
-    job = ledger.get_job(job_id)
+    job = jobs.get(job_id)
     return _started(job) if job else Accepted(job_id)
 
 
@@ -210,7 +218,7 @@ def _open(caller: str, key: str, length: int) -> tuple[Ticket | None, Original, 
 
     Whose it is comes first: of another's, S3 is not even asked whether it is there.
     """
-    ticket = ledger.get_ticket(key)
+    ticket = identities.get_ticket(key)
     is_seen = (ticket.owner if ticket else DROPS) in settings().owners_seen_by(caller)
     opened = objects.open_original(key, length) if is_seen else None
     if opened is None:
@@ -223,10 +231,10 @@ def _open(caller: str, key: str, length: int) -> tuple[Ticket | None, Original, 
 
 def _waiting_job(ticket: Ticket, original: Original, head: bytes, names: Sequence[str]) -> str:
     """The job that an upload starts by itself, if it makes these steps of this file; else ""."""
-    job = ledger.get_job(ticket.ticket_job_id) if ticket.ticket_job_id else None
+    job = jobs.get(ticket.ticket_job_id) if ticket.ticket_job_id else None
     if job is None or job.status == FAILURE or job.etag not in ("", original.etag):
         return ""
-    asked = names_for(list(job.pipeline), original.metadata, head)
+    asked = names_for(job.pipeline, original.metadata, head)
     return job.job_id if set(names) == set(asked) else ""
 
 
@@ -308,7 +316,7 @@ def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:
 
 def get_job(caller: str, job_id: str, base_url: str) -> JobView:
     """A job of the caller's with its progress and its links."""
-    found = ledger.get_job_and_progress(job_id) if _JOB_ID.fullmatch(job_id) else None
+    found = progress.of_job(job_id) if _JOB_ID.fullmatch(job_id) else None
     if found is None or found[0].owner not in settings().owners_seen_by(caller):
         # The id is not repeated: it would be logged, and found by whoever looks for that job's lines.
         raise NotFound("job_not_found", "There is no such job of yours; GET /jobs/ lists them.")
@@ -316,7 +324,7 @@ def get_job(caller: str, job_id: str, base_url: str) -> JobView:
     return _view(*found, base_url)
 
 
-def _view(job: Job, standing: Standing, base_url: str) -> JobView:
+def _view(job: Job, standing: JobProgress, base_url: str) -> JobView:
     input_link = objects.original_link(job.source_key, job.shown_name)
     used = job.usage
     stored = sum(state.output.size for state in job.step_states.values() if state.output)
@@ -342,20 +350,20 @@ def list_jobs(caller: str, parameters: dict[str, str], base_url: str) -> JobPage
     owners: Sequence[str] = settings().owners_seen_by(caller)
     if key is not None:
         _check_key(key)
-        ticket = ledger.get_ticket(key)
+        ticket = identities.get_ticket(key)
         owners = [owner for owner in owners if owner == (ticket.owner if ticket else DROPS)]
     elif caller == ANYBODY and DROPS not in owners:
         detail = "This stage does not know who calls: it lists the jobs of one `key`. Name it."
         raise Unprocessable("key_required", detail)
     statuses = [status] if status else STATUSES
-    found = ledger.list_jobs(limit, before, owners, statuses, key) if owners else []
-    progress = ledger.get_progress([job.job_id for job in found])
-    views = (_view_if_readable(job, progress[job.job_id], base_url) for job in found)
+    found = jobs.newest(limit, before, owners, statuses, key) if owners else []
+    standings = progress.of_jobs([job.job_id for job in found])
+    views = (_view_if_readable(job, standings[job.job_id], base_url) for job in found)
     next_cursor = _to_cursor(found[-1].created) if len(found) == limit else None
     return JobPage([view for view in views if view], next_cursor)
 
 
-def _view_if_readable(job: Job, standing: Standing, base_url: str) -> JobView | None:
+def _view_if_readable(job: Job, standing: JobProgress, base_url: str) -> JobView | None:
     """A row that this version cannot show does not keep a page from the others."""
     try:
         return _view(job, standing, base_url)
@@ -377,7 +385,7 @@ class _links:
                 output.s3_key, job.job_id, job.source_key, job.shown_name
             )
             return objects.output_link(output.s3_key, saved_as)
-        token, expires_at = tokens().issue(job.job_id, folder, float(job.duration or 0))
+        token, expires_at = tokens().issue(job.job_id, folder, job.duration or 0.0)
         return Link(f"{self._base_url}/jobs/{job.job_id}/hls/{token}/{name}", expires_at)
 
 
@@ -409,11 +417,11 @@ def hls_file(job_id: str, token: str, name: str) -> HlsFile:
             raise _no_such_file()
         link = objects.output_link(key, until=grant.expires_at)
         return HlsFile(content_type, link.url, min(_REDIRECT_SECONDS, _seconds_until(link)))
-    whole = objects.get_output(key)
+    whole = objects.read_object(key)
     if whole is None and (growing := _growing(job_id, grant.folder, name)):
         return HlsFile(content_type, growing, 0)
     # The job may have ended since the first look: then all of it is there.
-    whole = whole or objects.get_output(key)
+    whole = whole or objects.read_object(key)
     if whole is None:
         raise _no_such_file()
     return HlsFile(content_type, whole, _seconds_until(grant))
@@ -430,7 +438,7 @@ def _no_such_file() -> NotFound:
 def _growing(job_id: str, folder: str, name: str) -> bytes | None:
     """A playlist so far, while its job is at work."""
     track = name.removesuffix(".m3u8")
-    job, ended = ledger.get_ended(job_id)
+    job, ended = progress.ended_of_job(job_id)
     if job is None or job.status != STARTED or track not in playlists.NAMES:
         return None
     if job.generation != GENERATION:  # another version's, until intake has planned it again
@@ -458,7 +466,7 @@ def _made(job_id: str, task_ids: Sequence[str]) -> dict[str, Parts]:
     """What tasks have made that have ended well."""
     return {
         task_id: msgspec.convert(row.result, Parts)
-        for task_id, row in ledger.get_tasks(job_id, task_ids).items()
+        for task_id, row in tasks.get_many(job_id, task_ids).items()
     }
 
 

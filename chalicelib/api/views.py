@@ -8,12 +8,19 @@ from math import ceil
 
 import msgspec
 
-from chalicelib.model.job import PENDING, STARTED, SUCCESS, TERMINAL, Output, StepState
+from chalicelib.model.job import (
+    PENDING,
+    STARTED,
+    SUCCESS,
+    TERMINAL,
+    Job,
+    JobProgress,
+    Output,
+    StepState,
+)
 from chalicelib.model.plan import group_of
 from chalicelib.model.usage import Usage
-from chalicelib.store.ledger import Standing
 from chalicelib.store.objects import Link
-from chalicelib.store.table import Job
 
 
 class Presigned(msgspec.Struct, omit_defaults=True):
@@ -95,7 +102,7 @@ class JobPage(msgspec.Struct):
 
 def job_view(
     job: Job,
-    standing: Standing,
+    standing: JobProgress,
     now: float,
     input_link: Link,
     output_link: Callable[[Job, Output], Link],
@@ -104,7 +111,7 @@ def job_view(
     """A job as the API shows it at `now`, in Unix seconds."""
     states = job.step_states
     if standing.progress and standing.progress.generation != job.generation:
-        standing = standing._replace(progress=None)  # another plan has replaced that one
+        standing = JobProgress(None, standing.ended)  # another plan has replaced that one
     progress = standing.progress
     shares = progress.shares if progress else {}
     done = groups_done(states, standing)
@@ -117,9 +124,7 @@ def job_view(
         status=job.status,
         progress=100 if job.status == SUCCESS else min(99, int(part)),
         eta_seconds=(
-            eta(part, now - float(progress.started_at))
-            if progress and job.status == STARTED
-            else None
+            eta(part, now - progress.started_at) if progress and job.status == STARTED else None
         ),
         outputs=[
             OutputView(
@@ -138,7 +143,7 @@ def job_view(
         ],
         error=job.error,
         error_code=job.error_code,
-        pipeline=list(job.pipeline),
+        pipeline=job.pipeline,
         steps=[
             step_view(name, state, step_percent(state, shares.get(name, {}), done))
             for name, state in states.items()
@@ -162,17 +167,17 @@ def _iso(seconds: int) -> str:
 Shares = Mapping[str, Mapping[str, float]]
 
 
-def groups_done(states: Mapping[str, StepState], standing: Standing) -> dict[str, float]:
+def groups_done(states: Mapping[str, StepState], standing: JobProgress) -> dict[str, float]:
     """How far each group of tasks is, in percent; what an ended step took has ended with it."""
-    progress, ended = standing
+    progress, ended = standing.progress, standing.ended
     if progress is None:
         return {}
-    percents = progress.percents.as_dict() | dict.fromkeys(ended, 100.0)
+    percents = progress.percents | dict.fromkeys(ended, 100.0)
     done = dict.fromkeys(progress.sizes, 0.0)
     for task, percent in percents.items():
         group = group_of(task)
         if group in done:
-            done[group] += float(percent) / progress.sizes[group]
+            done[group] += percent / progress.sizes[group]
     for name, state in states.items():
         if state.status in TERMINAL:
             done |= dict.fromkeys(progress.shares.get(name, {}), 100.0)

@@ -6,8 +6,8 @@ import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from chalicelib.invocation import Invocation
-from chalicelib.jobs import intake
-from chalicelib.store import ledger, objects
+from chalicelib.jobs import s3_events
+from chalicelib.store import jobs, objects
 from chalicelib.store.queues import TaskMessage
 from chalicelib.telemetry import MetricUnit, logger, metrics
 
@@ -32,11 +32,11 @@ def bury(record: SQSRecord, _: Invocation) -> None:
     for job_id in job_ids:
         logger.append_keys(job_id=job_id)
         logger.warning("Its message came too often")
-        ledger.hasten(job_id, _AFTER_DEAD_LETTER_SECONDS)
+        jobs.look_soon(job_id, _AFTER_DEAD_LETTER_SECONDS)
 
 
 def _job_ids(body: str) -> list[str]:
     try:
         return [msgspec.json.decode(body, type=TaskMessage).job_id]
     except msgspec.ValidationError:
-        return [job_id for job_id, _ in intake.arrivals(intake.decode(body))]
+        return [job_id for job_id, _ in s3_events.arrivals(s3_events.decode(body))]

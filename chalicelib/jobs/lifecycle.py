@@ -16,15 +16,13 @@ from chalicelib.model.job import (
     RUNNING,
     STARTED,
     TERMINAL,
+    Job,
     Output,
     StepState,
-    failure,
+    TaskRecord,
 )
 from chalicelib.model.plan import GENERATION, REMUX, Hls, Plan, Task
-from chalicelib.store import ledger, objects, queues
-from chalicelib.store.ledger import Charge
-from chalicelib.store.plans import remux_key
-from chalicelib.store.table import Job, TaskRow
+from chalicelib.store import jobs, objects, progress, queues, tasks
 from chalicelib.telemetry import MetricUnit, logger, metrics
 
 
@@ -45,16 +43,6 @@ def is_foreign(job: Job, generation: str) -> bool:
     return job.status == STARTED or generation != GENERATION
 
 
-def begin_remux(job: Job, etag: str, plan: Plan, charge: Charge) -> None:
-    """Have a copy of the source made; its end has the job planned. Again, if that was done before.
-
-    Raises JobError where its owner's budget has no room for the job.
-    """
-    objects.put_new_work(remux_key(job.job_id, etag), msgspec.json.encode(plan))
-    if ledger.await_copy(job, etag, charge):
-        send_first(job.job_id, plan)
-
-
 def send_first(job_id: str, plan: Plan) -> None:
     """Send every task that needs no other."""
     queues.send_tasks(job_id, plan.first())
@@ -62,9 +50,9 @@ def send_first(job_id: str, plan: Plan) -> None:
 
 def resume(job: Job, plan: Plan) -> None:
     """Send what is due of a started job, whatever was lost on the way; what is at work is left alone."""
-    ledger.write_progress(job.job_id, plan)
-    _, ended = ledger.get_ended(job.job_id)
-    rows = ledger.get_tasks(job.job_id, [task.id for task in plan.tasks if task.id not in ended])
+    progress.write(job.job_id, plan)
+    _, ended = progress.ended_of_job(job.job_id)
+    rows = tasks.get_many(job.job_id, [task.id for task in plan.tasks if task.id not in ended])
     opened = [name for name, state in job.step_states.items() if state.status not in TERMINAL]
     if opened:
         queues.send_tasks(job.job_id, due(plan, opened, ended, rows, time.time()))
@@ -76,7 +64,7 @@ def due(
     plan: Plan,
     opened: Collection[str],
     ended: Collection[str],
-    rows: Mapping[str, TaskRow],
+    rows: Mapping[str, TaskRecord],
     now: float,
 ) -> list[Task]:
     """The tasks that somebody should be at, or whose end was not followed up.
@@ -93,12 +81,12 @@ def due(
     ]
 
 
-def _is_at_work(row: TaskRow, now: float) -> bool:
+def _is_at_work(row: TaskRecord, now: float) -> bool:
     """Whether somebody has it, or its next try is still to wait."""
     return row.state in (RUNNING, FREE) and (row.lease_until or 0) >= int(now)
 
 
-def after_task(job_id: str, plan: Plan, row: TaskRow) -> None:
+def after_task(job_id: str, plan: Plan, row: TaskRecord) -> None:
     """What follows from an ended task: the ends of its steps, the tasks that waited for it, the job's end."""
     task_id = row.task_id
     if task_id == REMUX:
@@ -110,9 +98,9 @@ def after_task(job_id: str, plan: Plan, row: TaskRow) -> None:
             _end_step(job_id, failed, state)
         return
     if plan.has_dependents(task_id):
-        ended = ledger.add_ended(job_id, task_id)
+        ended = tasks.add_ended(job_id, task_id)
         for task in plan.watchable_from(task_id, ended):
-            ledger.list_early(job_id, task.id, _so_far(task))
+            jobs.list_growing(job_id, task.id, _so_far(task))
         queues.send_tasks(job_id, plan.ready_after(task_id, ended))
         return
     for step, state in msgspec.convert(row.result, dict[str, StepState]).items():
@@ -140,16 +128,16 @@ def fail(job: Job, error: SluiceError, *, overdue: bool = False) -> None:
     With `overdue`, only where it has been given no more time since it was read.
     """
     if job.status == PENDING:
-        if ledger.fail_job(job, error.code, error.detail, overdue=overdue):
+        if jobs.fail_pending(job, error.code, error.detail, overdue=overdue):
             _announce(FAILURE, error.code)
         return
     deadline = int(job.deadline_at) if overdue else None
     for step, current in job.step_states.items():
         if current.status not in TERMINAL:
-            row = ledger.end_step(
+            row = jobs.end_step(
                 job.job_id,
                 step,
-                failure(error),
+                StepState.failed(error),
                 generation=job.generation or "",
                 deadline=deadline,
             )
@@ -160,13 +148,13 @@ def fail(job: Job, error: SluiceError, *, overdue: bool = False) -> None:
 
 
 def _end_step(job_id: str, step: str, state: StepState) -> None:
-    row = ledger.end_step(job_id, step, state)
+    row = jobs.end_step(job_id, step, state)
     if row is not None:
         _end_job(row)
 
 
 def _end_job(row: Job) -> None:
-    status = ledger.end_job(row)
+    status = jobs.end(row)
     if status:
         _announce(status, "")
 

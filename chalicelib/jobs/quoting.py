@@ -73,7 +73,7 @@ def _look(source: Source, invocation: Invocation) -> Look:
     """What a file is: looked at once, and once more for each version of this code."""
     name = hashlib.sha256(f"{source.etag} {source.key}".encode()).hexdigest()
     kept_as = f"work/looked/{GENERATION}/{_SHAPE}-{name}.msgpack"
-    if kept := objects.get_output(kept_as):
+    if kept := objects.read_object(kept_as):
         return msgspec.msgpack.decode(kept, type=Look)
     meter.begin("intake", invocation.memory_bytes)
     meter.lap()  # so far it was this call's, and intake will not have it

@@ -225,7 +225,7 @@ def put_new_work(key: str, body: bytes) -> bool:
     return True
 
 
-def get_output(key: str, part: tuple[int, int] | None = None) -> bytes | None:
+def read_object(key: str, part: tuple[int, int] | None = None) -> bytes | None:
     """A small object of the output bucket, if it is there; of a larger one a part."""
     options: dict[str, Any] = {"Range": f"bytes={part[0]}-{part[1] - 1}"} if part else {}
     try:

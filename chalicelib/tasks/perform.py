@@ -11,7 +11,7 @@ from chalicelib.engines.scratch import scratch_folder
 from chalicelib.errors import JobError
 from chalicelib.formats import mp4_excerpt
 from chalicelib.invocation import Budget, Invocation
-from chalicelib.model.job import SUCCESS, Output, StepState, failure
+from chalicelib.model.job import SUCCESS, Job, Output, StepState
 from chalicelib.model.plan import (
     Chunk,
     Drawn,
@@ -27,9 +27,8 @@ from chalicelib.model.plan import (
     Source,
     Task,
 )
-from chalicelib.store import ledger, objects, plans
+from chalicelib.store import objects, plans, tasks
 from chalicelib.store.progress import Ticker
-from chalicelib.store.table import Job
 from chalicelib.tasks import encoding
 from chalicelib.telemetry import tracer
 
@@ -84,7 +83,7 @@ def _fetch_excerpt(plan: Plan, task: Task, source: Source, target: Path, wanted:
 
 def _picture(step: str, picture: Drawn, folder: Path, destination: str) -> StepState:
     if isinstance(picture, Refused):
-        return failure(JobError(picture.code, picture.detail))
+        return StepState.failed(JobError(picture.code, picture.detail))
     key = destination + picture.name
     output = Output(
         type=step,
@@ -101,7 +100,7 @@ def _picture(step: str, picture: Drawn, folder: Path, destination: str) -> StepS
 def _package(job: Job, plan: Plan, task: Task, ticker: Ticker) -> Output:
     from chalicelib.tasks import packaging
 
-    rows = ledger.get_tasks(job.job_id, task.needs)
+    rows = tasks.get_many(job.job_id, task.needs)
     pictures, sound = (
         [
             packaging.Stored(msgspec.convert(rows[part.id].result, Parts), part.destination)
