@@ -937,9 +937,16 @@ def test_an_upload_that_came_and_waits_for_intake_has_not_expired(sample: Sample
     assert only_job().status == SUCCESS
 
 
-@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize(
+    ("changed", "fails"),
+    [
+        ({"source_key": None}, True),
+        ({"pipeline": {"N": "7"}}, True),  # it cannot be read
+        ({"row": {"S": "a kind of another version"}}, False),
+    ],
+)
 def test_one_row_that_cannot_be_looked_after_does_not_keep_the_sweep_from_others(
-    is_known: bool,
+    changed: dict[str, Any], fails: bool
 ) -> None:
     uploads = [
         calls.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"])) for _ in range(3)
@@ -947,13 +954,12 @@ def test_one_row_that_cannot_be_looked_after_does_not_keep_the_sweep_from_others
     odd, *others = sorted(str(upload.job_id) for upload in uploads)
     for job_id in (odd, *others):
         overdue(job_id, deadline_at=1)
-    changed = {"source_key": None} if is_known else {"row": {"S": "a kind of another version"}}
     item = rows.job_item(odd)
     boto3.client("dynamodb").put_item(
         TableName=settings().jobs_table,
         Item={name: value for name, value in {**item, **changed}.items() if value},
     )
-    if is_known:
+    if fails:
         with pytest.raises(ExceptionGroup) as raised:
             sweep()
         assert len(raised.value.exceptions) == 1
@@ -961,6 +967,8 @@ def test_one_row_that_cannot_be_looked_after_does_not_keep_the_sweep_from_others
         sweep()
     for job_id in others:
         assert jobs.get(job_id).status == FAILURE  # type: ignore[union-attr]
+    if "source_key" not in changed:
+        assert rows.count_due() == 0  # it is left for an hour
 
 
 def test_a_job_past_its_deadline_ends_and_keeps_what_is_good(sample: Sample) -> None:

@@ -1,4 +1,4 @@
-"""Dead letters: the job of a message that came too often is looked at soon."""
+"""Dead letters: messages that were delivered too often. The sweep looks at their jobs soon."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from chalicelib.store import jobs, objects
 from chalicelib.store.queues import TaskMessage
 from chalicelib.telemetry import MetricUnit, logger, metrics
 
-# How soon the sweep looks at the job of a dead letter, whose message would not have been its last hope.
+# How soon the sweep looks at the job of a dead letter. Another message may still move that on.
 _AFTER_DEAD_LETTER_SECONDS = 600
 
 
 def bury(record: SQSRecord, _: Invocation) -> None:
-    """Have the job of a message that came too often looked at soon, and what is due of it sent anew.
+    """Have the sweep look at the job of a dead letter soon, and send what is due of it anew.
 
-    A job fails by the tries of its tasks, which the table counts: a message can come in vain without one.
-    What is no message of ours is put aside, once.
+    Nothing fails here: a job fails by the tries of its tasks, which the table counts, and a message can come
+    in vain without a try. What is no message of ours is stored under work/dead_letters/, once.
     """
     metrics.add_metric("DeadLetters", MetricUnit.Count, 1)
     try:
@@ -36,6 +36,7 @@ def bury(record: SQSRecord, _: Invocation) -> None:
 
 
 def _job_ids(body: str) -> list[str]:
+    """The jobs of a message of any queue. Raises msgspec.DecodeError where it is none of ours."""
     try:
         return [msgspec.json.decode(body, type=TaskMessage).job_id]
     except msgspec.ValidationError:

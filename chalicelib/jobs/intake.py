@@ -29,7 +29,7 @@ from chalicelib.telemetry import logger, tracer
 
 
 def take_in(record: SQSRecord, invocation: Invocation) -> None:
-    """Start the jobs that a message speaks of."""
+    """Start the jobs of a message. What keeps one from being started is raised: the message comes again."""
     message = s3_events.decode(record.body)
     turn = Turn(
         record.message_id,
@@ -48,19 +48,21 @@ def take_in(record: SQSRecord, invocation: Invocation) -> None:
 
 
 class Turn(NamedTuple):
-    """Of a message to intake: which one it is, and what is asked of it."""
+    """One delivery of a message to intake."""
 
     message_id: str
-    came_before: bool
-    resumes: bool  # whether what is due of a job at work is to be sent, whoever has started it
+    came_before: bool  # whether it is delivered again
+    resumes: bool  # whether it asks for what is due of a job at work, whoever has started that
 
 
 @tracer.capture_method(capture_response=False)
 def begin(job_id: str, invocation: Invocation, turn: Turn, opened: Opened = None) -> None:
-    """Plan a job and send its first messages; where it is at work already, what is due of it.
+    """Plan a job and send its first messages; where it is at work already, send what is due of it.
 
-    That only on another turn of the message that has started it, or on one that is sent for it: of any number
-    of messages for one job, each would send all of it. `opened` is its source, where that has been opened.
+    What is due is sent by the message that has started the job, when that comes again, and by one with
+    `resume`; each of any number of other messages for the job would send all of it. `opened` is its source,
+    where that has been opened. Raises Later where another version of this code must act first, or a step has
+    ended meanwhile; Transient and AWS's errors where trying again may help.
     """
     tracer.put_annotation("job_id", job_id)
     job = jobs.get(job_id)
@@ -99,6 +101,7 @@ def begin(job_id: str, invocation: Invocation, turn: Turn, opened: Opened = None
 
 
 def _is_first_time_out(error: Exception, job: Job) -> bool:
+    """Whether to try once more: the machine may have been busy."""
     return isinstance(error, TimedOut) and not error.came_before(job.last_error)
 
 
@@ -108,6 +111,7 @@ def _resume(job: Job, turn: Turn) -> None:
 
 
 def _exhausted(job: Job) -> JobError:
+    """Why a job is given up: intake's last error, or that no worker lived to tell one."""
     last = job.last_error or "Every worker that tried it died."
     return JobError(
         "intake_failed", f"The file was looked at {job.tries - 1} times in vain. {last}"
@@ -115,7 +119,7 @@ def _exhausted(job: Job) -> JobError:
 
 
 def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan | None:
-    """Plan a job and start it; the plan, or None where it waits for a copy, or had been started before."""
+    """Plan a job and start it; its plan, or None where it waits for a copy or is started already."""
     opened = opened or objects.open_original(job.source_key, decoder.BLOCK_BYTES)
     if opened is None:
         raise objects.missing()
@@ -162,15 +166,15 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
 
 
 def _charge(job: Job, plan: Plan, facts: Facts, read: Source) -> Charge:
-    """What a job is to be charged, once. Raises JobError where it costs more than one may.
+    """What to charge the owner for a job. Raises JobError where the job costs more than one may.
 
-    Its client was told what is foreseen of a film that is to be copied: that is held against `max_usd`. The
-    plan of the copy may cost more, and is held against what this stage allows.
+    For a film that is copied first, the estimate that its client was told is charged when the copy is made,
+    and is held against `max_usd`. The plan of the copy may cost more: it is held against the stage's limits.
     """
     if job.status == STARTED:
         return Charge(job.owner, 0.0, 0.0)
     max_usd = None if job.charged_usd else job.max_usd
-    # What it took to look at the source is spent.
+    # Nothing for intake: what it took to look at the source is spent.
     usage = limits.affordable(plan, facts, read.size, Used("intake"), max_usd)
     return Charge(job.owner, usage.cost_usd, job.charged_usd)
 
@@ -182,7 +186,7 @@ def _with_copy(
     steps: Sequence[Step],
     invocation: Invocation,
 ) -> tuple[VideoFacts, Source | None] | None:
-    """The facts to plan with, and the copy to be read instead of the source; None while it is being made."""
+    """The facts to plan with, and the copy to read instead of the source; None while that is being made."""
     encoded = copying.wanted(facts, steps)
     copy, why = None, ""
     if copying.is_worth_it(facts, encoded):
@@ -210,7 +214,7 @@ def _with_copy(
 
 
 def _begin_copy(job: Job, etag: str, plan: Plan, charge: Charge) -> None:
-    """Have a copy of the source made, whose end has the job planned; again, if that was done before.
+    """Send the task that makes a copy of the source; its end has the job planned. Repeats harmlessly.
 
     Raises JobError where its owner's budget has no room for the job.
     """
@@ -219,14 +223,14 @@ def _begin_copy(job: Job, etag: str, plan: Plan, charge: Charge) -> None:
         lifecycle.send_first(job.job_id, plan)
 
 
-# Sound that is decoded for a copy takes more room in it.
+# How many times larger than its source a copy may be: audio that is decoded for it takes more room.
 _MOST_GROWTH = 10
 
 
 def _from_copy(
     job: Job, facts: VideoFacts, source: Source, copy: Source, invocation: Invocation
 ) -> tuple[VideoFacts, str]:
-    """The facts of a film as its copy has it, or as they were and why it cannot be used."""
+    """The facts of a film read from its copy, and ""; or as they were, and why the copy cannot be used."""
     if copy.size > _MOST_GROWTH * source.size:
         return facts, "its copy is larger than it could be"
     try:

@@ -1,4 +1,4 @@
-"""What happens when nothing happens any more: the sweep, which sees that every job ends."""
+"""The sweep: each minute it looks at jobs that are due, so that every job ends whatever was lost."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from chalicelib.model.plan import outputs_prefix
 from chalicelib.store import jobs, objects, overdue, queues
 from chalicelib.telemetry import MetricUnit, logger, metrics
 
-# Of the sweep: shards at once, and of each of them rows at once.
+# How many shards are swept at once, and how many rows of each.
 _SHARDS_AT_ONCE = 4
 _ROWS_AT_ONCE = 4
 
 
 def sweep(work_seconds: Callable[[], float]) -> None:
-    """Look at every job whose time for that has come, for at most `work_seconds`; the next sweep goes on.
+    """Look at every job that is due, for at most `work_seconds()`; the next sweep goes on.
 
-    A job past its deadline is ended. Where another has not moved since the last look, intake sends what is
-    due, whatever became of its messages; the next look comes after a longer time. What goes wrong with one
-    does not keep the sweep from the others: it is raised in the end.
+    A job past its deadline is ended. Where a job has not moved since the last look, intake sends what is due
+    of it, and the next look comes after a longer time. An error with one row does not keep the sweep from the
+    others: errors are raised at the end, as an ExceptionGroup.
     """
     until = time.monotonic() + work_seconds()
-    shards = random.sample(overdue.SHARDS, len(overdue.SHARDS))  # each is first some time
+    shards = random.sample(overdue.SHARDS, len(overdue.SHARDS))  # so that each is first some time
     with ThreadPoolExecutor(_SHARDS_AT_ONCE) as pool:
         looks = [look for found in pool.map(partial(_sweep_shard, until), shards) for look in found]
-    # No metric of each run: it would be there, and be paid for, all month; and Lambda counts runs.
+    # No metric of each run: it would be paid for all month, and Lambda counts runs.
     sent = sum(look.sent for look in looks)
     if sent:
         metrics.add_metric("SweptJobs", MetricUnit.Count, sent)
-    if metrics.metric_set:  # jobs that it has ended count, too
+    if metrics.metric_set:  # also by jobs that it has ended
         metrics.flush_metrics()
     errors = [look.error for look in looks if look.error]
     if errors:
@@ -141,7 +141,7 @@ def _move_on(job: Job) -> bool:
 
 
 def _tidy(job: Job) -> None:
-    """Delete what a job has stored among the outputs and does not list."""
+    """Delete the objects under a job's outputs that it does not list."""
     objects.delete_outputs(list(_unlisted(job)))
 
 

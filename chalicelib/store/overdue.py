@@ -60,10 +60,11 @@ def await_intake(job: Job) -> bool:
 def put_off(item: Item) -> None:
     """Leave a row for an hour that this version cannot look after."""
     is_due = Row.due_at.exists()
-    writes.update(Row(*item.key), [Row.due_at.set(int(time.time()) + _UNKNOWN_SECONDS)], is_due)
+    later = int(time.time()) + _UNKNOWN_SECONDS
+    writes.update_any(item.key, [Row.due_at.set(later)], is_due)
 
 
 def forget(item: Item) -> None:
     """Look at a row no more, unless it was changed since it was read."""
     unchanged = Row.due_at == item.due_at
-    writes.update(Row(*item.key), [Row.due_shard.remove(), Row.due_at.remove()], unchanged)
+    writes.update_any(item.key, [Row.due_shard.remove(), Row.due_at.remove()], unchanged)

@@ -39,9 +39,24 @@ def put(row: Row, condition: Condition) -> bool:
 
 
 def update(row: Row, actions: Sequence[Action], condition: Condition) -> bool:
-    """Change an item, after which `row` has all of it; False where the condition does not hold."""
+    """Change an item, after which `row` has all of it; False where the condition does not hold.
+
+    The class of `row` must be that of the item's kind.
+    """
     try:
         row.update(actions=list(actions), condition=condition)
+    except UpdateError as error:
+        if error.cause_response_code != _LOST:
+            raise
+        return False
+    return True
+
+
+def update_any(key: tuple[str, str], actions: Sequence[Action], condition: Condition) -> bool:
+    """Change an item of any kind, even one that cannot be read; False where the condition does not hold."""
+    pk, sk = key
+    try:
+        Row._get_connection().update_item(pk, sk, actions=list(actions), condition=condition)
     except UpdateError as error:
         if error.cause_response_code != _LOST:
             raise
