@@ -139,7 +139,7 @@ def intake(event: SQSEvent) -> Any:
 
 
 def _task_queue(queue: str, *decoders: str, sandboxed: bool = True) -> Callable[..., Any]:
-    """The Lambda that runs the tasks of a queue. `decoders` are modules that its sandbox imports in advance."""
+    """The Lambda that runs the tasks of a queue; its sandbox imports the modules `decoders` in advance."""
 
     def run_tasks(event: SQSEvent) -> Any:
         if sandboxed:

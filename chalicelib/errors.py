@@ -146,8 +146,8 @@ _OF_COMPUTATION = (
     ValueError,
     struct.error,
 )
-# Code that computes on what it is given, and asks nobody: the same input fails there each time. Whatever fails
-# in a child does, so that what runs there alone is not named (sandbox._broken).
+# Code that computes on what it is given, and asks nobody: the same input fails there each time. So does what
+# fails in a child, where code that runs there alone needs no name here (sandbox._broken).
 _COMPUTING_PACKAGES = ("formats", "model", "planning")
 _COMPUTING = frozenset(
     f"chalicelib.{name}"

@@ -21,10 +21,11 @@ from chalicelib.errors import JobError
 from chalicelib.formats import mp4_excerpt
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import Facts, Index, VideoFacts
-from chalicelib.model.job import Output
+from chalicelib.model.job import Charge
 from chalicelib.model.plan import Plan, Task
 from chalicelib.model.result import Encoded, StepsEnded
 from chalicelib.model.result import Result as TaskResult
+from chalicelib.model.step import Output
 from chalicelib.model.work import (
     Chunk,
     Excerpt,
@@ -43,7 +44,6 @@ from chalicelib.planning.planner import make_plan
 from chalicelib.probing import inspect
 from chalicelib.settings import settings
 from chalicelib.store import clients
-from chalicelib.store.ledger import Charge
 from chalicelib.tasks import copying as copying_task
 from chalicelib.tasks.kinds import kind_of
 from chalicelib.tasks.workbench import Workbench

@@ -25,15 +25,16 @@ from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app import app
-from chalicelib.api import hls, jobs, uploads
+from chalicelib.api import hls, uploads
+from chalicelib.api import jobs as api_jobs
 from chalicelib.api.hls_tokens import Grant, Tokens, tokens
 from chalicelib.api.http import base_url
 from chalicelib.api.openapi import DESCRIPTIONS, document
 from chalicelib.api.requests import encode_cursor, parse_cursor
 from chalicelib.errors import Forbidden, NotFound, RequestError
-from chalicelib.model.job import SUCCESS, Output, StepState
+from chalicelib.model.step import SUCCESS, Output, StepState
 from chalicelib.settings import Settings, settings
-from chalicelib.store import clients, ledger
+from chalicelib.store import clients, identities, jobs, progress, starts, tasks
 from chalicelib.store.queues import QUEUES
 from testing.cloud import Throttled
 from testing.local import FREE, a_plan
@@ -102,7 +103,7 @@ def put(key: str, body: bytes = b"x") -> None:
 
 
 def waiting_job(key: str) -> str | None:
-    ticket = ledger.get_ticket(key)
+    ticket = identities.get_ticket(key)
     assert ticket is not None
     return ticket.ticket_job_id
 
@@ -251,11 +252,11 @@ def test_from_key_starts_a_job_and_gives_the_same_for_the_same(client: Client) -
 def test_the_order_of_steps_asks_for_no_other_job(client: Client) -> None:
     put("a.png")
     steps = ["thumbnail", "watermark", "transcode_720p", "hls_720p"]
-    jobs = {
+    job_ids = {
         call(client, "POST", "/jobs/from-key", {"key": "a.png", "pipeline": order}).body["job_id"]
         for order in islice(permutations(steps), 5)
     }
-    (job_id,) = jobs
+    (job_id,) = job_ids
     assert call(client, "GET", f"/jobs/{job_id}").body["pipeline"] == steps
     waits = {"filename": "a.png", "content_type": "image/png", "pipeline": steps[:2]}
     upload = call(client, "POST", "/uploads/presign", waits).body
@@ -286,7 +287,7 @@ def test_an_idempotency_key_gives_the_same_job_and_refuses_another_body(client: 
 
 def test_of_two_bodies_with_one_idempotency_key_only_one_starts_a_job(client: Client) -> None:
     put("a.png")
-    ledger.claim_identity("idempotency - k", "of-another-body", fingerprint="another body")
+    identities.claim("idempotency - k", "of-another-body", fingerprint="another body")
     answer = call(client, "POST", "/jobs/from-key", {"key": "a.png"}, Idempotency_Key="k")
     refused(answer, 422, "idempotency_key_reused")
     assert call(client, "GET", "/jobs").body["jobs"] == []
@@ -297,10 +298,10 @@ def test_a_call_that_died_before_its_job_was_written_can_be_repeated(client: Cli
     put("a.png")
     body = {"key": "a.png"}
     fingerprint = hashlib.sha256(b'{"key":"a.png","pipeline":null}').hexdigest()
-    ledger.claim_identity("idempotency - k", "00000000", fingerprint=fingerprint)
+    identities.claim("idempotency - k", "00000000", fingerprint=fingerprint)
     first = call(client, "POST", "/jobs/from-key", body, Idempotency_Key="k")
     assert call(client, "POST", "/jobs/from-key", body, Idempotency_Key="k").body == first.body
-    assert ledger.get_job(first.body["job_id"]) is not None
+    assert jobs.get(first.body["job_id"]) is not None
 
 
 def test_a_key_that_s3_could_not_have_is_refused(client: Client) -> None:
@@ -373,17 +374,15 @@ def test_a_form_in_no_known_alphabet_is_refused(client: Client, part: bytes) -> 
 
 
 def fail(job_id: str) -> None:
-    row = ledger.get_job(job_id)
+    row = jobs.get(job_id)
     assert row is not None
-    assert ledger.fail_job(row, "source_damaged", "It is damaged.")
+    assert jobs.fail_pending(row, "source_damaged", "It is damaged.")
 
 
 def start(job_id: str, seconds: float, *pipeline: str) -> None:
     plan = a_plan(*pipeline)
-    assert ledger.start_job(
-        job_id, kind="video", duration=seconds, etag="e", plan=plan, starter="m", charge=FREE
-    )
-    ledger.write_progress(job_id, plan)
+    assert starts.start(job_id, duration=seconds, etag="e", plan=plan, starter="m", charge=FREE)
+    progress.write(job_id, plan)
 
 
 def finished_job(client: Client, output: Output) -> str:
@@ -391,9 +390,9 @@ def finished_job(client: Client, output: Output) -> str:
     body = {"key": "a.mp4", "pipeline": [output.type]}
     job_id = str(call(client, "POST", "/jobs/from-key", body).body["job_id"])
     start(job_id, 60.0, output.type)
-    row = ledger.end_step(job_id, output.type, StepState(SUCCESS, output=output))
+    row = jobs.end_step(job_id, output.type, StepState(SUCCESS, output=output))
     assert row is not None
-    ledger.end_job(row)
+    jobs.end(row)
     return job_id
 
 
@@ -462,7 +461,7 @@ def test_an_output_is_saved_by_the_name_of_its_original(client: Client) -> None:
     key = f"outputs/{job_id.replace('-', '')}_Grusse_1_720p.mp4"
     mp4 = msgspec.structs.replace(MP4, s3_key=key)
     start(job_id, 1.0, mp4.type)
-    ledger.end_step(job_id, mp4.type, StepState(SUCCESS, output=mp4))
+    jobs.end_step(job_id, mp4.type, StepState(SUCCESS, output=mp4))
     (output,) = call(client, "GET", f"/jobs/{job_id}").body["outputs"]
     (told,) = parse_qs(urlsplit(output["url"]).query)["response-content-disposition"]
     name = "Gr%C3%BC%C3%9Fe%201_720p.mp4"
@@ -475,16 +474,16 @@ def test_progress_weighs_tasks_and_stays_under_100_until_the_end(client: Client)
     start(job_id, 1.0, "transcode_720p", "hls_720p")
     job = call(client, "GET", f"/jobs/{job_id}").body
     assert (job["progress"], job["eta_seconds"]) == (0, None)
-    ledger.add_ended(job_id, "720p.0")
-    ledger.advance(job_id, "720p.1", 50)
+    tasks.add_ended(job_id, "720p.0")
+    progress.advance(job_id, "720p.1", 50)
     job = call(client, "GET", f"/jobs/{job_id}").body
     assert (job["status"], job["progress"]) == ("STARTED", 40)
     assert [step["progress"] for step in job["steps"]] == [44, 44]
     assert job["eta_seconds"] in (0, 1, 2)
     for part in ("720p.1", "720p.2"):
-        ledger.add_ended(job_id, part)
-    ledger.advance(job_id, "hls_720p", 100)
-    ledger.advance(job_id, "transcode_720p", 100)
+        tasks.add_ended(job_id, part)
+    progress.advance(job_id, "hls_720p", 100)
+    progress.advance(job_id, "transcode_720p", 100)
     job = call(client, "GET", f"/jobs/{job_id}").body
     assert (job["progress"], [step["progress"] for step in job["steps"]]) == (99, [99, 99])
 
@@ -1025,7 +1024,7 @@ def test_no_parameter_is_a_fault_of_ours(client: Client) -> None:
             refusal_or_none(call(client, "GET", f"/jobs?{field}={quoted}"), field)
             # What a gateway hands on need not be what a client can send.
             with pytest.raises(RequestError):
-                jobs.list_jobs("-", {field: text + "\ud800"}, "")
+                api_jobs.list_jobs("-", {field: text + "\ud800"}, "")
 
 
 def test_nothing_in_a_path_is_a_fault_of_ours(client: Client) -> None:
@@ -1036,7 +1035,7 @@ def test_nothing_in_a_path_is_a_fault_of_ours(client: Client) -> None:
         refused(call(client, "GET", f"/jobs/{JOB}/hls/{quoted}/a.m3u8"), 403, "token_invalid")
         refused(call(client, "GET", f"{folder}/{quoted}.m3u8"), 404, "file_not_found")
         with pytest.raises(NotFound):
-            jobs.get_job("-", text, "")
+            api_jobs.get_job("-", text, "")
         with pytest.raises(Forbidden):
             hls.hls_file(JOB, text, "a.m3u8")
 

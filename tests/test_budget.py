@@ -19,21 +19,21 @@ from moto.dynamodb.exceptions import TransactionCanceledException
 from moto.dynamodb.models import DynamoDBBackend
 from pynamodb.exceptions import TransactWriteError
 
-from chalicelib.api import estimates, jobs, submissions, uploads
+from chalicelib.api import estimates, submissions, uploads
+from chalicelib.api import jobs as api_jobs
 from chalicelib.api.requests import FromKeyRequest, PresignRequest
 from chalicelib.api.views import JobView
 from chalicelib.errors import JobError, Unprocessable
 from chalicelib.model.facts import Coded, Cut, Index
-from chalicelib.model.job import PENDING, SUCCESS
+from chalicelib.model.job import Charge
+from chalicelib.model.step import PENDING, SUCCESS
 from chalicelib.model.usage import Used
 from chalicelib.operations import STEPS
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing.film_limits import check_film
 from chalicelib.settings import Prices, Settings, settings
-from chalicelib.store import ledger
-from chalicelib.store.ledger import Charge
+from chalicelib.store import jobs, starts
 from chalicelib.store.queues import QUEUES
-from chalicelib.store.table import Budget
 from chalicelib.tasks.estimates import estimate
 from chalicelib.tasks.pricing import usage
 from infra.parts import functions
@@ -42,6 +42,7 @@ from infra.samples import film
 from testing import environment
 from testing.local import a_plan
 from testing.pump import deliver, drain, drop, take
+from testing.rows import spent
 from tests.test_plan import FILM
 
 pytestmark = pytest.mark.usefixtures("cloud")
@@ -58,21 +59,13 @@ def stage(**variables: str) -> Iterator[None]:
     settings.cache_clear()
 
 
-def spent() -> dict[str, float]:
-    """What the owners' jobs of today are charged."""
-    return {
-        row.pk.removeprefix("budget#"): float(row.spent_usd)
-        for row in Budget.scan(Budget.pk.startswith("budget#"))
-    }
-
-
 def only_job(key: str) -> JobView:
-    (job,) = jobs.list_jobs("-", {"key": key}, "https://x/api").jobs
+    (job,) = api_jobs.list_jobs("-", {"key": key}, "https://x/api").jobs
     return job
 
 
 def charged(job_id: str) -> float:
-    row = ledger.get_job(job_id)
+    row = jobs.get(job_id)
     assert row is not None
     return float(row.charged_usd)
 
@@ -119,7 +112,7 @@ def test_a_client_says_what_its_job_may_cost(sample: Sample) -> None:
     form_job = uploads.upload(
         "-", "multipart/form-data; boundary=b", form + body + b"\r\n--b--\r\n"
     )
-    row = ledger.get_job(form_job.job_id)
+    row = jobs.get(form_job.job_id)
     assert row is not None
     deliver("intake", *take("intake"), drop(row.source_key, body))
     for key in ("a.jpg", upload.key, row.source_key):
@@ -130,7 +123,7 @@ def test_a_client_says_what_its_job_may_cost(sample: Sample) -> None:
     # What it allows is enough: another job, for that one has failed.
     submissions.from_key("-", FromKeyRequest("a.jpg", None, 1), None)
     drain()
-    assert jobs.list_jobs("-", {"key": "a.jpg"}, "x").jobs[0].status == SUCCESS
+    assert api_jobs.list_jobs("-", {"key": "a.jpg"}, "x").jobs[0].status == SUCCESS
 
 
 @pytest.mark.media
@@ -207,15 +200,14 @@ def test_an_owner_s_day_has_an_end_and_another_s_none(sample: Sample) -> None:
 
 def pending() -> str:
     job_id = str(uuid.uuid4())
-    ledger.create_job(job_id, "-", "a.png", ["thumbnail"])
+    jobs.create(job_id, "-", "a.png", ["thumbnail"])
     return job_id
 
 
 def start(job_id: str, usd: float, before: float = 0.0) -> bool | str:
     try:
-        return ledger.start_job(
+        return starts.start(
             job_id,
-            kind="image",
             duration=None,
             etag="e",
             plan=a_plan("thumbnail"),
@@ -277,9 +269,9 @@ def test_a_job_that_has_started_is_not_charged_again_nor_refused() -> None:
 def test_who_read_a_job_before_another_charged_for_it_does_not_charge_again() -> None:
     """One begins a copy, while another, that has read the job earlier, has found the copy and starts it."""
     job_id = pending()
-    row = ledger.get_job(job_id)
+    row = jobs.get(job_id)
     assert row is not None
-    assert ledger.await_copy(row, "etag", Charge("-", 0.4, 0.0)) is True
+    assert starts.await_copy(row, "etag", Charge("-", 0.4, 0.0)) is True
     assert start(job_id, 0.5, 0.0) is False
     assert (spent(), charged(job_id)) == ({"-": 0.4}, 0.4)
     assert start(job_id, 0.5, 0.4) is True

@@ -37,7 +37,7 @@ from sluice_ffmpeg import path as binary
 from chalicelib.api import jobs
 from chalicelib.api.views import JobView
 from chalicelib.engines import sandbox
-from chalicelib.model.job import FAILURE, SUCCESS
+from chalicelib.model.step import FAILURE, SUCCESS
 from chalicelib.settings import settings
 from chalicelib.telemetry import logger
 from testing import attacks

@@ -82,7 +82,7 @@ BREAKS = {
         "an output is not that of a run without faults",
     ),
     "what is used is counted twice": Break(
-        "ledger._entries = lambda used, entries=ledger._entries: 2 * entries(used)",
+        "writes.usage_entries = lambda used, entries=writes.usage_entries: 2 * entries(used)",
         "each:image:DIES_BEFORE@0",
         "more is told than was used",
     ),
@@ -98,7 +98,7 @@ from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 from chalicelib.engines import pillow
 from chalicelib.jobs import sweep
-from chalicelib.store import ledger
+from chalicelib.store import writes
 from infra.parts import functions
 from testing.chaos import rights
 for change, schedule in json.loads(sys.argv[1]):

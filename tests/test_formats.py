@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,21 @@ import boto3
 import msgspec
 import pytest
 
-from chalicelib.api import hls, jobs, submissions
-from chalicelib.api.requests import FromKeyRequest
+from chalicelib.api import hls, submissions, uploads
+from chalicelib.api import jobs as api_jobs
+from chalicelib.api.requests import FromKeyRequest, PresignRequest
 from chalicelib.api.views import JobView
 from chalicelib.errors import NotFound
 from chalicelib.formats import mp4_excerpt
 from chalicelib.jobs import sweep
-from chalicelib.model.job import SUCCESS, Output, StepState
+from chalicelib.model.job import Job
 from chalicelib.model.plan import ENCODER, FORMAT, GENERATION, Plan, work_folder
 from chalicelib.model.result import Result
+from chalicelib.model.step import STARTED, STATUSES, SUCCESS, Output, StepState
 from chalicelib.settings import settings
-from chalicelib.store import ledger, plans
-from chalicelib.store.table import Ended, Job, Row
+from chalicelib.store import jobs, plans, tasks
 from infra.samples import film
+from testing import rows
 from testing.pump import deliver, drain, drop, take
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -79,7 +82,7 @@ def restore(name: str, source: bytes) -> tuple[str, dict[str, list[str]]]:
 
 
 def job_of(job_id: str) -> JobView:
-    return jobs.get_job("-", job_id, "https://x/api")
+    return api_jobs.get_job("-", job_id, "https://x/api")
 
 
 def keys(prefix: str) -> set[str]:
@@ -100,12 +103,8 @@ def frames(job: JobView) -> int:
 
 def begun_by_another_version(job_id: str, generation: str, **more: Any) -> None:
     """Make a job of ours that of another version, whose plan nobody here can read."""
-    row = ledger.get_job(job_id)
-    assert row is not None
-    row.update([Job.generation.set(generation), Job.started_by.set(generation)])
-    for kind in (Ended.SK, "task#"):
-        for other in Row.query(row.pk, Row.sk.startswith(kind)):
-            other.delete()
+    rows.change_job(job_id, generation=generation, started_by=generation)
+    rows.forget_tasks(job_id)
     s3, bucket = boto3.client("s3"), settings().output_bucket
     for key in keys(work_folder(job_id)):
         s3.delete_object(Bucket=bucket, Key=key)
@@ -124,9 +123,7 @@ def test_a_film_that_an_older_version_has_begun_is_ended(
 ) -> None:
     job_id, messages = restore(name, source)
     if created_by_the_new_api:  # before its intake was replaced, too
-        row = ledger.get_job(job_id)
-        assert row is not None
-        row.update([Job.generation.set(""), Job.started_by.set("")])
+        rows.change_job(job_id, generation="", started_by="")
     before = job_of(job_id)
     poster = next(output for output in before.outputs if output.type == "thumbnail")
     old = keys("outputs/")
@@ -154,16 +151,14 @@ def test_a_film_that_an_older_version_has_begun_is_ended(
 
 
 def look_now(job_id: str) -> None:
-    row = ledger.get_job(job_id)
-    assert row is not None
-    row.update([Job.due_at.set(int(time.time()) - 1)])
+    rows.change_job(job_id, due_at=int(time.time()) - 1)
     sweep.sweep(lambda: 20.0)
 
 
 def started(source: bytes, pipeline: str) -> tuple[str, list[str]]:
     """A job of ours, and the messages of its parts."""
     deliver("intake", drop("formats.mp4", source, pipeline=pipeline))
-    (job,) = jobs.list_jobs("-", {"key": "formats.mp4"}, "https://x/api").jobs
+    (job,) = api_jobs.list_jobs("-", {"key": "formats.mp4"}, "https://x/api").jobs
     return job.id, take("encode")
 
 
@@ -190,15 +185,13 @@ def test_while_a_deployment_is_under_way_messages_wait_for_the_version_that_plan
 ) -> None:
     """Functions are replaced one after the other: an old worker meets what a new intake has planned."""
     job_id, ours = started(source, "transcode_720p")
-    row = ledger.get_job(job_id)
-    assert row is not None
-    row.update([Job.generation.set("99-ffmpeg-10.0")])
+    rows.change_job(job_id, generation="99-ffmpeg-10.0")
     for _ in range(3):
         assert deliver("encode", *ours) == ours
     assert len(take("intake")) == 1
     for task_id in ("720p.0", "720p.1", "sound.0"):
-        assert ledger.get_task(job_id, task_id) is None  # no try was spent on it
-    row.update([Job.generation.set(GENERATION)])
+        assert tasks.get(job_id, task_id) is None  # no try was spent on it
+    rows.change_job(job_id, generation=GENERATION)
     assert deliver("encode", *ours) == []
     drain()
     assert job_of(job_id).status == SUCCESS
@@ -210,15 +203,13 @@ def test_after_a_roll_back_the_plan_that_was_left_is_followed_to_its_end(source:
     """And what it had made is not made again, nor looked for elsewhere."""
     job_id, (first, *others) = started(source, "transcode_720p,hls_720p")
     assert deliver("encode", first) == []
-    row = ledger.get_job(job_id)
-    assert row is not None
-    row.update([Job.generation.set("99-ffmpeg-10.0"), Job.replanned.set(True)])
+    rows.change_job(job_id, generation="99-ffmpeg-10.0", replanned=True)
     assert deliver("encode", *others) == others
     drain()
     job = job_of(job_id)
     assert (job.status, frames(job)) == (SUCCESS, 80)
     assert not any(GENERATION in key for key in keys("outputs/"))
-    made = ledger.get_task(job_id, json.loads(first)["task_id"])
+    made = tasks.get(job_id, json.loads(first)["task_id"])
     assert made is not None
     assert made.attempts == 1
 
@@ -238,7 +229,7 @@ def test_a_step_that_ends_while_its_job_is_planned_again_has_it_planned_anew(
         done = StepState(
             SUCCESS, output=Output("thumbnail", "outputs/x.jpg", 1, "image/jpeg", 1, 1)
         )
-        ledger.end_step(job_id, "thumbnail", done, generation="99-ffmpeg-10.0")
+        jobs.end_step(job_id, "thumbnail", done, generation="99-ffmpeg-10.0")
         return store(job, etag, plan)
 
     monkeypatch.setattr(plans, "store_plan", meanwhile)
@@ -258,9 +249,7 @@ def test_a_list_that_grew_by_a_plan_that_was_left_is_not_there(source: bytes) ->
     (output,) = job_of(job_id).outputs
     token = output.url.split("/hls/")[1].split("/")[0]
     assert hls.hls_file(job_id, token, "video.m3u8")
-    row = ledger.get_job(job_id)
-    assert row is not None
-    row.update([Job.generation.set("99-ffmpeg-10.0"), Job.started_by.set("99-ffmpeg-10.0")])
+    rows.change_job(job_id, generation="99-ffmpeg-10.0", started_by="99-ffmpeg-10.0")
     with pytest.raises(NotFound):
         hls.hls_file(job_id, token, "video.m3u8")
     deliver("intake", json.dumps({"job_id": job_id}))
@@ -286,7 +275,7 @@ def test_a_film_that_is_copied_first_is_copied_again(tmp_path: Path) -> None:
     deliver("intake", drop("a.mkv", (tmp_path / "a.mkv").read_bytes(), pipeline="transcode_720p"))
     for queue in ("encode", "intake"):  # the copy, the plan
         assert deliver(queue, *take(queue)) == []
-    (job,) = jobs.list_jobs("-", {}, "https://x/api").jobs
+    (job,) = api_jobs.list_jobs("-", {}, "https://x/api").jobs
     assert job.status == "STARTED"
     begun_by_another_version(job.id, "99-ffmpeg-10.0")
     waiting = take("encode")
@@ -311,8 +300,10 @@ def test_a_start_that_says_more_than_this_version_knows_is_a_start(source: bytes
 def test_plans_of_one_generation_are_not_those_of_another(source: bytes) -> None:
     assert work_folder("j") == f"work/j/{GENERATION}/"
     plan = Plan((), {})
-    ours = Job("job#j", Job.SK, status="STARTED", started_by=GENERATION)
-    theirs = Job("job#j", Job.SK, status="STARTED", started_by="99-ffmpeg-10.0")
+    uploads.presign("-", PresignRequest("formats.mp4", "video/mp4", ["thumbnail"]))
+    (waiting,) = jobs.newest(1, None, ["-"], STATUSES, None)
+    began = partial(msgspec.structs.replace, waiting, job_id="j", status=STARTED)
+    ours, theirs = began(started_by=GENERATION), began(started_by="99-ffmpeg-10.0")
     for job in (ours, theirs):
         assert plans.store_plan(job, "e", plan) == plan
     assert keys("work/j/") == {f"work/j/{GENERATION}/{name}-e.json" for name in ("plan", "replan")}

@@ -16,15 +16,16 @@ import msgspec
 import pytest
 from moto import mock_aws
 
-from chalicelib.model.job import FAILURE, PENDING, STARTED, STATUSES, SUCCESS, Output, StepState
+from chalicelib.model.job import Claimed, Job
 from chalicelib.model.result import Failed, StepsEnded
+from chalicelib.model.step import FAILURE, PENDING, STARTED, STATUSES, SUCCESS, Output, StepState
 from chalicelib.model.usage import Used, total
 from chalicelib.settings import settings
-from chalicelib.store import ledger
-from chalicelib.store.ledger import Claim, Claimed
+from chalicelib.store import identities, jobs, overdue, progress, starts, tasks
 from chalicelib.store.meter import meter
 from chalicelib.store.queues import QUEUES
-from chalicelib.store.table import Job, TaskRow
+from chalicelib.store.tasks import Claim
+from testing import rows
 from testing.cloud import make_table
 from testing.local import FREE, a_plan
 
@@ -49,7 +50,7 @@ def table() -> Iterator[None]:
 
 def new_job(*pipeline: str, key: str = "uploads/a.png", start: bool = True) -> str:
     job_id = str(uuid.uuid4())
-    ledger.create_job(job_id, "-", key, pipeline)
+    jobs.create(job_id, "-", key, pipeline)
     if start:
         start_job(job_id, *pipeline)
     return job_id
@@ -57,15 +58,13 @@ def new_job(*pipeline: str, key: str = "uploads/a.png", start: bool = True) -> s
 
 def start_job(job_id: str, *pipeline: str) -> bool:
     plan = a_plan(*pipeline)
-    started = ledger.start_job(
-        job_id, kind="image", duration=None, etag="e", plan=plan, starter="m", charge=FREE
-    )
-    ledger.write_progress(job_id, plan)
+    started = starts.start(job_id, duration=None, etag="e", plan=plan, starter="m", charge=FREE)
+    progress.write(job_id, plan)
     return started
 
 
 def job(job_id: str) -> Job:
-    row = ledger.get_job(job_id)
+    row = jobs.get(job_id)
     assert row is not None
     return row
 
@@ -74,25 +73,25 @@ def test_a_job_goes_from_pending_to_success_when_its_last_step_ends() -> None:
     job_id = new_job("thumbnail", "watermark", start=False)
     assert job(job_id).status == PENDING
     start_job(job_id, "thumbnail", "watermark")
-    first = ledger.end_step(job_id, "watermark", DONE)
+    first = jobs.end_step(job_id, "watermark", DONE)
     assert first is not None
-    assert ledger.end_job(first) is None
+    assert jobs.end(first) is None
     assert job(job_id).status == STARTED
-    last = ledger.end_step(job_id, "thumbnail", DONE)
+    last = jobs.end_step(job_id, "thumbnail", DONE)
     assert last is not None
-    assert ledger.end_job(last) == SUCCESS
+    assert jobs.end(last) == SUCCESS
     assert list(job(job_id).step_states) == ["thumbnail", "watermark"]
     assert job(job_id).step_states["thumbnail"].output == OUTPUT
 
 
 def test_a_job_with_one_failed_step_fails_after_the_others_and_keeps_their_outputs() -> None:
     job_id = new_job("thumbnail", "watermark")
-    first = ledger.end_step(job_id, "thumbnail", BROKEN)
+    first = jobs.end_step(job_id, "thumbnail", BROKEN)
     assert first is not None
-    assert ledger.end_job(first) is None
-    last = ledger.end_step(job_id, "watermark", DONE)
+    assert jobs.end(first) is None
+    last = jobs.end_step(job_id, "watermark", DONE)
     assert last is not None
-    assert ledger.end_job(last) == FAILURE
+    assert jobs.end(last) == FAILURE
     row = job(job_id)
     assert (row.error, row.error_code) == ("thumbnail: It is damaged.", "source_damaged")
     assert row.step_states["watermark"].output == OUTPUT
@@ -100,191 +99,191 @@ def test_a_job_with_one_failed_step_fails_after_the_others_and_keeps_their_outpu
 
 def test_a_terminal_status_is_written_once_and_nothing_after_it() -> None:
     job_id = new_job("thumbnail")
-    row = ledger.end_step(job_id, "thumbnail", DONE)
+    row = jobs.end_step(job_id, "thumbnail", DONE)
     assert row is not None
-    assert ledger.end_job(row) == SUCCESS
-    before = job(job_id).to_dynamodb_dict()
-    assert ledger.end_job(row) is None
-    assert ledger.end_step(job_id, "thumbnail", BROKEN) is None
-    assert not ledger.fail_job(row, "late", "Too late.")
+    assert jobs.end(row) == SUCCESS
+    before = rows.job_item(job_id)
+    assert jobs.end(row) is None
+    assert jobs.end_step(job_id, "thumbnail", BROKEN) is None
+    assert not jobs.fail_pending(row, "late", "Too late.")
     start_job(job_id, "watermark")
-    assert job(job_id).to_dynamodb_dict() == before
+    assert rows.job_item(job_id) == before
 
 
 def test_a_step_that_has_ended_stays_as_it_ended() -> None:
     job_id = new_job("thumbnail", "watermark")
-    ledger.end_step(job_id, "thumbnail", DONE)
-    again = ledger.end_step(job_id, "thumbnail", BROKEN)
+    jobs.end_step(job_id, "thumbnail", DONE)
+    again = jobs.end_step(job_id, "thumbnail", BROKEN)
     assert again is not None
     assert again.step_states["thumbnail"] == DONE
 
 
 def test_the_row_expires_only_once_it_is_terminal() -> None:
     job_id = new_job("thumbnail")
-    assert job(job_id).expires_at is None
-    row = ledger.end_step(job_id, "thumbnail", DONE)
+    assert "expires_at" not in rows.job_item(job_id)
+    row = jobs.end_step(job_id, "thumbnail", DONE)
     assert row is not None
-    ledger.end_job(row)
-    assert job(job_id).expires_at > time.time() + 86400
+    jobs.end(row)
+    assert float(rows.job_item(job_id)["expires_at"]["N"]) > time.time() + 86400
     assert job(job_id).due_at is None
 
 
 def test_a_task_is_free_then_leased_then_ended() -> None:
     job_id = new_job("thumbnail")
-    claim, row = ledger.claim_task(job_id, "thumbnail", "me", 60)
+    claim, row = tasks.claim(job_id, "thumbnail", "me", 60)
     assert (claim, row.attempts) == (Claim.FREE, 1)
-    claim, row = ledger.claim_task(job_id, "thumbnail", "rival", 60)
+    claim, row = tasks.claim(job_id, "thumbnail", "rival", 60)
     assert claim is Claim.LEASED
     assert row.lease_until is not None
     assert time.time() + 50 < row.lease_until < time.time() + 70
-    assert ledger.end_task(job_id, "thumbnail", "rival", StepsEnded(ENDS)) is None
-    ended = ledger.end_task(job_id, "thumbnail", "me", StepsEnded(ENDS))
+    assert tasks.end(job_id, "thumbnail", "rival", StepsEnded(ENDS)) is None
+    ended = tasks.end(job_id, "thumbnail", "me", StepsEnded(ENDS))
     assert ended is not None
-    claim, row = ledger.claim_task(job_id, "thumbnail", "rival", 60)
+    claim, row = tasks.claim(job_id, "thumbnail", "rival", 60)
     assert claim is Claim.ENDED
-    assert row.ended_with() == StepsEnded(ENDS)
+    assert row.result == StepsEnded(ENDS)
 
 
 def test_a_dead_workers_task_is_free_again_and_the_dead_cannot_end_it() -> None:
     job_id = new_job("thumbnail")
-    ledger.claim_task(job_id, "thumbnail", "dead", -5)
-    claim, row = ledger.claim_task(job_id, "thumbnail", "heir", 60)
+    tasks.claim(job_id, "thumbnail", "dead", -5)
+    claim, row = tasks.claim(job_id, "thumbnail", "heir", 60)
     assert (claim, row.attempts) == (Claim.FREE, 2)
-    assert ledger.end_task(job_id, "thumbnail", "dead", StepsEnded(ENDS)) is None
-    assert ledger.end_task(job_id, "thumbnail", "heir", StepsEnded(ENDS)) is not None
+    assert tasks.end(job_id, "thumbnail", "dead", StepsEnded(ENDS)) is None
+    assert tasks.end(job_id, "thumbnail", "heir", StepsEnded(ENDS)) is not None
 
 
 def test_a_task_given_back_is_free_at_once_and_remembers_why() -> None:
     job_id = new_job("thumbnail")
-    ledger.claim_task(job_id, "thumbnail", "me", 60)
-    ledger.release_task(job_id, "thumbnail", "me", "No luck.", 0)
-    claim, row = ledger.claim_task(job_id, "thumbnail", "me again", 60)
+    tasks.claim(job_id, "thumbnail", "me", 60)
+    tasks.release(job_id, "thumbnail", "me", "No luck.", 0)
+    claim, row = tasks.claim(job_id, "thumbnail", "me again", 60)
     assert (claim, row.last_error) == (Claim.FREE, "No luck.")
 
 
 def test_a_task_given_back_is_not_tried_again_before_its_pause_is_over() -> None:
     job_id = new_job("thumbnail")
-    ledger.claim_task(job_id, "thumbnail", "me", 60)
-    ledger.release_task(job_id, "thumbnail", "me", "No luck.", 30)
-    claim, row = ledger.claim_task(job_id, "thumbnail", "rival", 60)
+    tasks.claim(job_id, "thumbnail", "me", 60)
+    tasks.release(job_id, "thumbnail", "me", "No luck.", 30)
+    claim, row = tasks.claim(job_id, "thumbnail", "rival", 60)
     assert (claim, row.attempts) == (Claim.LEASED, 1)
     assert row.lease_until == pytest.approx(time.time() + 30, abs=5)
 
 
 def test_what_a_worker_of_a_plan_that_was_left_comes_to_does_not_count() -> None:
     job_id = new_job("thumbnail")
-    job(job_id).update([Job.generation.set("of another version")])
-    ledger.end_step(job_id, "thumbnail", BROKEN)
+    rows.change_job(job_id, generation="of another version")
+    jobs.end_step(job_id, "thumbnail", BROKEN)
     assert job(job_id).step_states["thumbnail"].status == PENDING
 
 
 def test_fan_in_only_grows_and_repeats_harmlessly() -> None:
-    assert ledger.add_ended("j", "encode-0") == {"encode-0"}
-    assert ledger.add_ended("j", "encode-1") == {"encode-0", "encode-1"}
-    assert ledger.add_ended("j", "encode-0") == {"encode-0", "encode-1"}
+    assert tasks.add_ended("j", "encode-0") == {"encode-0"}
+    assert tasks.add_ended("j", "encode-1") == {"encode-0", "encode-1"}
+    assert tasks.add_ended("j", "encode-0") == {"encode-0", "encode-1"}
 
 
 def test_progress_never_goes_back() -> None:
     job_id = new_job("thumbnail")
     for percent in (10, 60, 30):
-        ledger.advance(job_id, "thumbnail", percent)
-    found = ledger.get_job_and_progress(job_id)
+        progress.advance(job_id, "thumbnail", percent)
+    found = progress.of_job(job_id)
     assert found is not None
-    row, (progress, _) = found
+    row, so_far = found
     assert row.job_id == job_id
-    assert progress is not None
-    assert progress.percents.as_dict() == {"thumbnail": 60}
-    assert progress.shares == {"thumbnail": {"thumbnail": 1.0}}
+    assert so_far.progress is not None
+    assert so_far.progress.percents == {"thumbnail": 60}
+    assert so_far.progress.shares == {"thumbnail": {"thumbnail": 1.0}}
 
 
 def test_an_identity_stands_for_the_job_that_claimed_it_first() -> None:
-    first = ledger.claim_identity("idempotency a", "one", fingerprint="f")
-    assert first == ("one", "f", "")
-    assert ledger.claim_identity("idempotency a", "two", fingerprint="g") == first
-    other = Claimed("zero", "f", "")
-    assert ledger.claim_identity("idempotency a", "two", instead_of=other) == first
-    assert ledger.claim_identity("idempotency a", "two", instead_of=first) == ("two", "", "")
+    first = identities.claim("idempotency a", "one", fingerprint="f")
+    assert first == Claimed("one", "f")
+    assert identities.claim("idempotency a", "two", fingerprint="g") == first
+    other = Claimed("zero", "f")
+    assert identities.claim("idempotency a", "two", instead_of=other) == first
+    assert identities.claim("idempotency a", "two", instead_of=first) == Claimed("two")
 
 
 def test_a_file_and_pipeline_are_one_job_unless_it_failed() -> None:
-    first = ledger.job_of_file("-", "a", "e", ["thumbnail"])
-    assert ledger.job_of_file("-", "a", "e", ["thumbnail"]) == first
+    first = identities.job_of_file("-", "a", "e", ["thumbnail"])
+    assert identities.job_of_file("-", "a", "e", ["thumbnail"]) == first
     others = [("b", "e", ["thumbnail"]), ("a", "f", ["thumbnail"]), ("a", "e", ["watermark"])]
-    assert len({first, *(ledger.job_of_file("-", *other) for other in others)}) == 4
-    ledger.create_job(first, "-", "a", ["thumbnail"])
-    assert ledger.fail_job(job(first), "source_damaged", "It is damaged.")
-    second = ledger.job_of_file("-", "a", "e", ["thumbnail"])
+    assert len({first, *(identities.job_of_file("-", *other) for other in others)}) == 4
+    jobs.create(first, "-", "a", ["thumbnail"])
+    assert jobs.fail_pending(job(first), "source_damaged", "It is damaged.")
+    second = identities.job_of_file("-", "a", "e", ["thumbnail"])
     assert second != first
-    assert ledger.job_of_file("-", "a", "e", ["thumbnail"]) == second
+    assert identities.job_of_file("-", "a", "e", ["thumbnail"]) == second
 
 
 def test_an_event_of_a_later_upload_asks_for_a_job_of_its_own_and_a_repeated_one_for_none() -> None:
     file = ("a", "e", ["thumbnail"])
-    asked = ledger.job_of_file("-", *file)
+    asked = identities.job_of_file("-", *file)
     assert (
-        ledger.job_of_file("-", *file, sequencer="0055A") == asked
+        identities.job_of_file("-", *file, sequencer="0055A") == asked
     )  # the request came before the event
-    again = ledger.job_of_file("-", *file, sequencer="0055B")
+    again = identities.job_of_file("-", *file, sequencer="0055B")
     assert again != asked
     for earlier in ("0055B", "0055A", "0055B000"):
-        assert ledger.job_of_file("-", *file, sequencer=earlier) == again
-    assert ledger.job_of_file("-", *file) == again
-    ledger.create_job(again, "-", "a", ["thumbnail"])
-    assert ledger.fail_job(job(again), "source_damaged", "It is damaged.")
-    assert ledger.job_of_file("-", *file, sequencer="0055B") == again
-    asked = ledger.job_of_file("-", *file)
+        assert identities.job_of_file("-", *file, sequencer=earlier) == again
+    assert identities.job_of_file("-", *file) == again
+    jobs.create(again, "-", "a", ["thumbnail"])
+    assert jobs.fail_pending(job(again), "source_damaged", "It is damaged.")
+    assert identities.job_of_file("-", *file, sequencer="0055B") == again
+    asked = identities.job_of_file("-", *file)
     assert asked != again
-    assert ledger.job_of_file("-", *file, sequencer="0055B") == asked
-    assert ledger.job_of_file("-", *file, sequencer="0055B0001") != asked
+    assert identities.job_of_file("-", *file, sequencer="0055B") == asked
+    assert identities.job_of_file("-", *file, sequencer="0055B0001") != asked
 
 
 def test_a_job_that_waits_for_its_file_is_the_job_of_that_file() -> None:
-    assert ledger.job_of_file("-", "a", "e", [], candidate="waiting") == "waiting"
-    assert ledger.job_of_file("-", "a", "e", [], candidate="other") == "waiting"
+    assert identities.job_of_file("-", "a", "e", [], candidate="waiting") == "waiting"
+    assert identities.job_of_file("-", "a", "e", [], candidate="other") == "waiting"
 
 
 def test_a_ticket_tells_an_upload_from_a_drop() -> None:
-    ledger.write_ticket("uploads/a", "one", None, int(time.time()))
-    ledger.write_ticket("uploads/b", "other", "job", int(time.time()))
+    identities.write_ticket("uploads/a", "one", None, int(time.time()))
+    identities.write_ticket("uploads/b", "other", "job", int(time.time()))
     for key, told in (("uploads/a", ("one", None)), ("uploads/b", ("other", "job"))):
-        ticket = ledger.get_ticket(key)
+        ticket = identities.get_ticket(key)
         assert ticket is not None
         assert (ticket.owner, ticket.ticket_job_id) == told
-    assert ledger.get_ticket("uploads/c") is None
+    assert identities.get_ticket("uploads/c") is None
 
 
 def test_jobs_are_listed_newest_first_page_by_page_and_by_status_and_key() -> None:
     ids = [new_job("thumbnail", key=f"uploads/{n % 2}", start=n % 3 == 0) for n in range(7)]
     newest = ids[::-1]
     pages, before = [], None
-    while page := ledger.list_jobs(3, before, ["-"], STATUSES, None):
+    while page := jobs.newest(3, before, ["-"], STATUSES, None):
         pages.append([row.job_id for row in page])
         before = page[-1].created
     assert pages == [newest[:3], newest[3:6], newest[6:]]
-    started = ledger.list_jobs(10, None, ["-"], [STARTED], None)
+    started = jobs.newest(10, None, ["-"], [STARTED], None)
     assert [row.job_id for row in started] == [ids[6], ids[3], ids[0]]
-    odd = ledger.list_jobs(10, None, ["-"], STATUSES, "uploads/1")
+    odd = jobs.newest(10, None, ["-"], STATUSES, "uploads/1")
     assert [row.job_id for row in odd] == [ids[5], ids[3], ids[1]]
-    both = ledger.list_jobs(1, None, ["-"], [STARTED], "uploads/1")
+    both = jobs.newest(1, None, ["-"], [STARTED], "uploads/1")
     assert [row.job_id for row in both] == [ids[3]]
     assert all(a.created > b.created for a, b in pairwise(odd))
 
 
 def found_by_sweep() -> set[str]:
-    pages = (page for shard in ledger.SHARDS for page in ledger.overdue(shard, time.time()))
-    rows = [row for page in pages for row in page]
-    assert all(isinstance(row, Job) for row in rows)
-    return {row.job_id for row in rows if isinstance(row, Job)}
+    pages = (page for shard in overdue.SHARDS for page in overdue.pages(shard, time.time()))
+    values = [item.value for page in pages for item in page]
+    assert all(isinstance(value, Job) for value in values)
+    return {value.job_id for value in values if isinstance(value, Job)}
 
 
 def test_the_sweep_sees_jobs_whose_time_has_come_and_no_others() -> None:
     new_job("thumbnail")
     late = new_job("thumbnail")
-    job(late).update([Job.due_at.set(int(time.time()) - 1)])
+    rows.change_job(late, due_at=int(time.time()) - 1)
     stale = job(late)
     assert found_by_sweep() == {late}
-    assert ledger.postpone(job(late), looks=2, seen=7)
-    assert not ledger.postpone(stale, looks=0, seen=0)
+    assert overdue.postpone(job(late), looks=2, seen=7)
+    assert not overdue.postpone(stale, looks=0, seen=0)
     assert found_by_sweep() == set()
     assert (job(late).looks, job(late).seen) == (2, 7)
     assert job(late).due_at == pytest.approx(time.time() + 2700, abs=20)
@@ -293,34 +292,35 @@ def test_the_sweep_sees_jobs_whose_time_has_come_and_no_others() -> None:
 def test_a_look_is_not_put_off_beyond_the_deadline() -> None:
     job_id = new_job("thumbnail")
     deadline = int(time.time()) + 500
-    job(job_id).update([Job.deadline_at.set(deadline)])
-    assert ledger.postpone(job(job_id), looks=5, seen=0)
+    rows.change_job(job_id, deadline_at=deadline)
+    assert overdue.postpone(job(job_id), looks=5, seen=0)
     assert job(job_id).due_at == deadline
 
 
 def test_a_look_can_only_be_hastened() -> None:
     job_id = new_job("thumbnail")
-    assert ledger.hasten(job_id, 60)
-    assert not ledger.hasten(job_id, 60)
-    assert not ledger.hasten(job_id, 200)
-    assert job(job_id).due_at <= time.time() + 60
-    row = ledger.end_step(job_id, "thumbnail", DONE)
+    assert jobs.look_soon(job_id, 60)
+    assert not jobs.look_soon(job_id, 60)
+    assert not jobs.look_soon(job_id, 200)
+    assert (job(job_id).due_at or 0) <= time.time() + 60
+    row = jobs.end_step(job_id, "thumbnail", DONE)
     assert row is not None
-    assert ledger.end_job(row) == SUCCESS
-    assert not ledger.hasten(job_id, 0)
+    assert jobs.end(row) == SUCCESS
+    assert not jobs.look_soon(job_id, 0)
 
 
 def test_a_job_follows_a_plan_of_another_version_only_once_and_keeps_what_has_ended() -> None:
     job_id = new_job("thumbnail", "hls_720p")
-    ledger.end_step(job_id, "thumbnail", DONE)
-    ledger.list_early(job_id, "hls_720p", OUTPUT)
+    jobs.end_step(job_id, "thumbnail", DONE)
+    jobs.list_growing(job_id, "hls_720p", OUTPUT)
     plan = a_plan("thumbnail", "hls_720p")
     stale = job(job_id)
     ours = stale.generation
     assert ours
-    stale.update([Job.generation.set("of another version")])
-    assert ledger.restart_job(job(job_id), plan, "m")
-    assert not ledger.restart_job(stale, plan, "m")
+    rows.change_job(job_id, generation="of another version")
+    stale = job(job_id)
+    assert starts.restart(job(job_id), plan, "m")
+    assert not starts.restart(stale, plan, "m")
     row = job(job_id)
     assert (row.generation, row.replanned) == (ours, True)
     assert row.step_states == {"thumbnail": DONE, "hls_720p": StepState()}
@@ -328,24 +328,24 @@ def test_a_job_follows_a_plan_of_another_version_only_once_and_keeps_what_has_en
 
 def test_a_job_is_not_planned_again_from_under_a_step_that_ends() -> None:
     job_id = new_job("thumbnail")
-    job(job_id).update([Job.generation.set("of another version")])
+    rows.change_job(job_id, generation="of another version")
     stale = job(job_id)
-    ledger.end_step(job_id, "thumbnail", DONE, generation="of another version")
-    assert not ledger.restart_job(stale, a_plan("thumbnail"), "m")
+    jobs.end_step(job_id, "thumbnail", DONE, generation="of another version")
+    assert not starts.restart(stale, a_plan("thumbnail"), "m")
     assert job(job_id).step_states["thumbnail"] == DONE
 
 
 def test_an_end_by_the_deadline_holds_only_for_that_deadline() -> None:
     job_id = new_job("thumbnail")
     late = int(job(job_id).deadline_at)
-    job(job_id).update([Job.deadline_at.set(late + 100)])
-    ledger.end_step(job_id, "thumbnail", BROKEN, deadline=late)
+    rows.change_job(job_id, deadline_at=late + 100)
+    jobs.end_step(job_id, "thumbnail", BROKEN, deadline=late)
     assert job(job_id).step_states["thumbnail"].status == PENDING
     waiting = new_job("thumbnail", start=False)
     stale = job(waiting)
-    job(waiting).update([Job.deadline_at.set(late + 100)])
-    assert not ledger.fail_job(stale, "deadline_exceeded", "Too late.", overdue=True)
-    assert ledger.fail_job(stale, "source_damaged", "It is damaged.")
+    rows.change_job(waiting, deadline_at=late + 100)
+    assert not jobs.fail_pending(stale, "deadline_exceeded", "Too late.", overdue=True)
+    assert jobs.fail_pending(stale, "source_damaged", "It is damaged.")
 
 
 def test_the_row_of_a_job_with_every_step_stays_under_4_kb() -> None:
@@ -353,10 +353,10 @@ def test_the_row_of_a_job_with_every_step_stays_under_4_kb() -> None:
     job_id = new_job(*steps, key="k" * 1024)
     long = Output("x" * 14, "o" * 140, 10**12, "application/vnd.apple.mpegurl", 9999, 9999, 43200.1)
     for step in steps:
-        ledger.end_step(job_id, step, StepState(SUCCESS, output=long))
+        jobs.end_step(job_id, step, StepState(SUCCESS, output=long))
     use_much(job_id)
-    assert ledger.end_job(job(job_id)) == SUCCESS
-    assert size_of(job(job_id)) < 4096
+    assert jobs.end(job(job_id)) == SUCCESS
+    assert size_of(rows.job_item(job_id)) < 4096
 
 
 def test_the_row_of_a_job_that_failed_in_every_step_stays_under_4_kb() -> None:
@@ -365,10 +365,10 @@ def test_the_row_of_a_job_that_failed_in_every_step_stays_under_4_kb() -> None:
     # No sentence of ours is longer, for none repeats the key.
     long = StepState(FAILURE, error="x" * 200, error_code="attempts_exhausted")
     for step in steps:
-        ledger.end_step(job_id, step, long)
+        jobs.end_step(job_id, step, long)
     use_much(job_id)
-    assert ledger.end_job(job(job_id)) == FAILURE
-    assert size_of(job(job_id)) < 4096
+    assert jobs.end(job(job_id)) == FAILURE
+    assert size_of(rows.job_item(job_id)) < 4096
 
 
 @pytest.fixture
@@ -378,10 +378,12 @@ def invoked() -> Iterator[Callable[[str], None]]:
     meter.end()
 
 
-def used(row: Job | TaskRow | None) -> dict[str, Used]:
-    assert row is not None
-    told = [msgspec.json.decode(entry, type=Used) for entry in row.used or ()]
-    return {each.function: each for each in total(told)}
+def used(job: Job) -> dict[str, Used]:
+    return {each.function: each for each in total(job.used or ())}
+
+
+def used_by_tasks(job_id: str) -> dict[str, Used]:
+    return {each.function: each for each in total(tasks.used_by(job_id))}
 
 
 def test_each_try_of_a_task_is_added_and_the_jobs_end_sums_them(
@@ -391,23 +393,23 @@ def test_each_try_of_a_task_is_added_and_the_jobs_end_sums_them(
     job_id = new_job("thumbnail", "watermark")
     for _ in range(2):
         invoked("thumbnail")
-        ledger.claim_task(job_id, "thumbnail", "me", 60)
-        ledger.release_task(job_id, "thumbnail", "me", "No luck.", 0)
+        tasks.claim(job_id, "thumbnail", "me", 60)
+        tasks.release(job_id, "thumbnail", "me", "No luck.", 0)
     invoked("thumbnail")
-    ledger.claim_task(job_id, "thumbnail", "me", 60)
-    ended = ledger.end_task(job_id, "thumbnail", "me", StepsEnded(ENDS))
-    thumbnail = used(ended)["thumbnail"]
+    tasks.claim(job_id, "thumbnail", "me", 60)
+    tasks.end(job_id, "thumbnail", "me", StepsEnded(ENDS))
+    thumbnail = used_by_tasks(job_id)["thumbnail"]
     # Of each: the claim, and the write that tells it.
     assert (thumbnail.invocations, thumbnail.dynamodb, thumbnail.sqs) == (3, 6, 6)
     assert thumbnail.gb_seconds == pytest.approx(thumbnail.seconds, abs=0.001)
     assert thumbnail.seconds > 0
-    ledger.end_step(job_id, "thumbnail", DONE)
+    jobs.end_step(job_id, "thumbnail", DONE)
     invoked("watermark")
-    ledger.claim_task(job_id, "watermark", "me", 60)
-    ledger.end_task(job_id, "watermark", "me", Failed("source_damaged", "It is damaged."))
-    row = ledger.end_step(job_id, "watermark", BROKEN)
+    tasks.claim(job_id, "watermark", "me", 60)
+    tasks.end(job_id, "watermark", "me", Failed("source_damaged", "It is damaged."))
+    row = jobs.end_step(job_id, "watermark", BROKEN)
     assert row is not None
-    assert ledger.end_job(row) == FAILURE
+    assert jobs.end(row) == FAILURE
     whole = used(job(job_id))
     assert whole.keys() == {"intake", "thumbnail", "watermark"}
     assert whole["thumbnail"] == thumbnail
@@ -420,28 +422,28 @@ def test_what_is_tried_again_and_what_comes_twice_is_not_told_twice(
 ) -> None:
     invoked("intake")
     job_id = new_job("thumbnail", start=False)
-    ledger.note_failed_try(job_id, "No luck.")
+    starts.note_failed_try(job_id, "No luck.")
     invoked("intake")
     assert start_job(job_id, "thumbnail")
     invoked("intake")
     assert not start_job(job_id, "thumbnail")
     assert used(job(job_id))["intake"].invocations == 2
     invoked("thumbnail")
-    ledger.claim_task(job_id, "thumbnail", "me", 60)
-    ledger.end_task(job_id, "thumbnail", "me", StepsEnded(ENDS))
-    again = ledger.end_task(job_id, "thumbnail", "me", StepsEnded(ENDS))
-    assert used(again)["thumbnail"].invocations == 1
+    tasks.claim(job_id, "thumbnail", "me", 60)
+    tasks.end(job_id, "thumbnail", "me", StepsEnded(ENDS))
+    assert tasks.end(job_id, "thumbnail", "me", StepsEnded(ENDS)) is not None
+    assert used_by_tasks(job_id)["thumbnail"].invocations == 1
 
 
 def test_a_refused_job_tells_what_it_used_and_the_sweep_is_nobodys(
     invoked: Callable[[str], None],
 ) -> None:
     expired = new_job("thumbnail", start=False)
-    assert ledger.fail_job(job(expired), "upload_expired", "Too late.")
+    assert jobs.fail_pending(job(expired), "upload_expired", "Too late.")
     assert used(job(expired)) == {}
     invoked("intake")
     refused = new_job("thumbnail", start=False)
-    assert ledger.fail_job(job(refused), "empty_file", "The file is empty.")
+    assert jobs.fail_pending(job(refused), "empty_file", "The file is empty.")
     assert used(job(refused))["intake"].invocations == 1
 
 
@@ -451,12 +453,10 @@ def use_much(job_id: str) -> None:
         much = Used(
             queue, 999, 9e3 + 0.1234, 9e4 + 0.1234, 9999, 9999.5, 9999.5, 9999, 9999, 9999, 10**11, 10**11
         )  # fmt: skip
-        row = TaskRow(f"job#{job_id}", f"task#{number}")
-        entry = msgspec.json.encode(much).decode()
-        row.update([TaskRow.row.set(TaskRow), TaskRow.state.set("done"), TaskRow.used.set([entry])])
+        rows.add_task(job_id, str(number), used=[msgspec.json.encode(much).decode()])
 
 
-def size_of(row: Job) -> int:
+def size_of(item: dict[str, object]) -> int:
     """Bytes, about as DynamoDB counts them: names and values, and three for each nested thing."""
 
     def size(value: object) -> int:
@@ -470,4 +470,4 @@ def size_of(row: Job) -> int:
             case _:
                 return 1
 
-    return sum(len(name) + size(value) for name, value in row.to_dynamodb_dict().items())
+    return sum(len(name) + size(value) for name, value in item.items())

@@ -30,29 +30,31 @@ from PIL import Image
 
 from app import app
 from chalicelib import errors
-from chalicelib.api import hls, jobs, submissions, uploads
+from chalicelib.api import hls, submissions, uploads
+from chalicelib.api import jobs as api_jobs
 from chalicelib.api.requests import FromKeyRequest, PresignRequest
 from chalicelib.api.views import JobView
 from chalicelib.errors import JobError, TimedOut, defect
 from chalicelib.formats import mp4
 from chalicelib.invocation import Invocation
-from chalicelib.jobs import consumer, intake, lifecycle
+from chalicelib.jobs import consumer, intake, lifecycle, s3_events
 from chalicelib.jobs import sweep as sweeping
 from chalicelib.model.facts import Facts
-from chalicelib.model.job import FAILURE, STARTED, SUCCESS, Output, StepState
+from chalicelib.model.job import Item, Job
 from chalicelib.model.plan import GENERATION, Plan, work_folder
 from chalicelib.model.result import Copied, Failed, StepsEnded
+from chalicelib.model.step import FAILURE, STARTED, SUCCESS, Output, StepState
 from chalicelib.model.work import Source
 from chalicelib.operations import find_steps
 from chalicelib.planning import planner, renditions
 from chalicelib.probing import inspect
 from chalicelib.settings import queue_url, settings
-from chalicelib.store import clients, ledger, objects, plans, queues
-from chalicelib.store.ledger import Claim
+from chalicelib.store import clients, jobs, objects, plans, progress, queues, starts, tasks
 from chalicelib.store.queues import StartMessage
-from chalicelib.store.table import Job, Row, TaskRow
+from chalicelib.store.tasks import Claim
 from chalicelib.telemetry import logger
 from infra.samples import film
+from testing import rows
 from testing.local import FREE, a_plan, facts_of
 from testing.pump import Context, deliver, drain, drop, event_of, record_of, take
 
@@ -63,7 +65,7 @@ Sample = Callable[[str], Path]
 def only_job(key: str | None = None) -> JobView:
     """The one job there is, as the API shows it."""
     parameters = {"key": key} if key else {}
-    (job,) = jobs.list_jobs("-", parameters, "https://x/api").jobs
+    (job,) = api_jobs.list_jobs("-", parameters, "https://x/api").jobs
     return job
 
 
@@ -99,7 +101,7 @@ def test_a_dropped_film_gets_the_default_steps_and_is_encoded_once(sample: Sampl
     job = only_job()
     assert (job.status, job.pipeline) == (SUCCESS, ["thumbnail", "transcode_720p", "hls_720p"])
     assert job.outputs[1].duration == pytest.approx(2.0)
-    task = ledger.get_task(job.id, "720p.0")
+    task = tasks.get(job.id, "720p.0")
     assert task is not None
     assert task.attempts == 1
 
@@ -233,7 +235,7 @@ def test_metadata_of_a_drop_chooses_the_pipeline(sample: Sample) -> None:
 def test_an_upload_without_a_pipeline_waits_for_from_key(sample: Sample) -> None:
     upload = uploads.presign("-", PresignRequest("a.jpg", "image/jpeg"))
     deliver("intake", drop(upload.key, sample("photo.jpg").read_bytes()))
-    assert jobs.list_jobs("-", {}, "https://x/api").jobs == []
+    assert api_jobs.list_jobs("-", {}, "https://x/api").jobs == []
     submissions.from_key("-", FromKeyRequest(upload.key, ["thumbnail"]), None)
     drain()
     assert only_job().status == SUCCESS
@@ -252,7 +254,7 @@ def test_what_is_no_upload_makes_no_job() -> None:
     marker = drop("folder/", b"")
     removed = event_of("gone.jpg", size=0, etag="", name="ObjectRemoved:Delete")
     assert deliver("intake", test_event, marker, removed) == []
-    assert jobs.list_jobs("-", {}, "https://x/api").jobs == []
+    assert api_jobs.list_jobs("-", {}, "https://x/api").jobs == []
 
 
 @pytest.mark.parametrize(
@@ -285,7 +287,7 @@ def test_an_event_is_one_job_whatever_became_of_its_object(sample: Sample, chang
     event = drop("a.png", body)
     deliver("intake", event)
     drain()
-    (first,) = jobs.list_jobs("-", {}, "https://x/api").jobs
+    (first,) = api_jobs.list_jobs("-", {}, "https://x/api").jobs
     if change == "deleted":
         boto3.client("s3").delete_object(Bucket=settings().upload_bucket, Key="a.png")
     elif change == "overwritten":
@@ -295,7 +297,7 @@ def test_an_event_is_one_job_whatever_became_of_its_object(sample: Sample, chang
     assert deliver("intake", event) == []
     assert deliver("dead_letters", event) == []
     drain()
-    assert [job.id for job in jobs.list_jobs("-", {}, "https://x/api").jobs] == [first.id]
+    assert [job.id for job in api_jobs.list_jobs("-", {}, "https://x/api").jobs] == [first.id]
 
 
 def test_a_drop_that_may_not_be_read_is_a_job_that_says_so(sample: Sample) -> None:
@@ -316,7 +318,7 @@ def test_a_drop_that_may_not_be_read_is_a_job_that_says_so(sample: Sample) -> No
 def test_a_step_of_a_later_version_waits_for_that(sample: Sample) -> None:
     job_id = str(uuid.uuid4())
     drop("photo.jpg", sample("photo.jpg").read_bytes())
-    ledger.create_job(job_id, "-", "photo.jpg", ["thumbnail", "storyboard"])
+    jobs.create(job_id, "-", "photo.jpg", ["thumbnail", "storyboard"])
     start = json.dumps({"job_id": job_id})
     for receives in range(1, 9):
         assert deliver("intake", start, receives=receives) == [start]
@@ -329,13 +331,13 @@ def test_messages_delivered_five_times_give_one_set_of_outputs(sample: Sample) -
     drain(times=5)
     job = only_job()
     before = outputs()
-    row = ledger.get_job(job.id)
+    row = rows.job_item(job.id)
     deliver("intake", event)
     drain(times=2)
-    assert ledger.get_job(job.id).to_dynamodb_dict() == row.to_dynamodb_dict()  # type: ignore[union-attr]
+    assert rows.job_item(job.id) == row
     assert outputs() == before
     for task in ("thumbnail", "720p.0", "sound.0", "transcode_720p", "hls_720p"):
-        assert ledger.get_task(job.id, task).attempts == 1  # type: ignore[union-attr]
+        assert tasks.get(job.id, task).attempts == 1  # type: ignore[union-attr]
 
 
 def test_the_same_key_dropped_again_is_another_job(sample: Sample) -> None:
@@ -343,7 +345,7 @@ def test_the_same_key_dropped_again_is_another_job(sample: Sample) -> None:
     for _ in range(2):
         deliver("intake", drop("a.png", body))
         drain()
-    found = jobs.list_jobs("-", {"key": "a.png"}, "https://x/api").jobs
+    found = api_jobs.list_jobs("-", {"key": "a.png"}, "https://x/api").jobs
     assert [job.status for job in found] == [SUCCESS, SUCCESS]
     assert len(outputs()) == 4
 
@@ -367,11 +369,11 @@ def test_what_is_put_where_something_was_put_before_starts_nothing(sample: Sampl
     first = drop(upload.key, sample("photo.jpg").read_bytes())
     body = sample("tiny.png").read_bytes()
     second = drop(upload.key, body)
-    assert intake.arrivals(intake.decode(first)) == [(upload.job_id, None)]
-    assert intake.arrivals(intake.decode(second)) == []
+    assert s3_events.arrivals(s3_events.decode(first)) == [(upload.job_id, None)]
+    assert s3_events.arrivals(s3_events.decode(second)) == []
     # Its first event is what starts it, with whatever is there by then.
     assert deliver("intake", first) == []
-    assert ledger.get_job(upload.job_id or "").etag == objects.find_original(upload.key).etag  # type: ignore[union-attr]
+    assert jobs.get(upload.job_id or "").etag == objects.find_original(upload.key).etag  # type: ignore[union-attr]
 
 
 def test_of_many_calls_for_a_job_one_sends_its_messages(sample: Sample) -> None:
@@ -408,12 +410,17 @@ def message(job_id: str, task_id: str) -> str:
 
 
 def overdue(job_id: str, **changes: int) -> Job:
-    """Have the next sweep look at a job."""
-    row = ledger.get_job(job_id)
-    assert row is not None
+    """Have the next sweep look at a job; `changes` name what else is in the past."""
     past = int(time.time()) - 1
-    row.update([Job.due_at.set(past), *(getattr(Job, name).set(past) for name in changes)])
-    return row
+    rows.change_job(job_id, due_at=past, **dict.fromkeys(changes, past))
+    job = jobs.get(job_id)
+    assert job is not None
+    return job
+
+
+def item_of(job: Job) -> Item:
+    """As a sweep has read it."""
+    return Item((f"job#{job.job_id}", "job"), job.due_at, job)
 
 
 def sweep() -> None:
@@ -422,7 +429,7 @@ def sweep() -> None:
 
 def test_a_message_whose_task_somebody_has_comes_again_when_the_lease_ends(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
-    ledger.claim_task(job_id, "thumbnail", "somebody", 60)
+    tasks.claim(job_id, "thumbnail", "somebody", 60)
     body = message(job_id, "thumbnail")
     assert deliver("thumbnail", body) == [body]
     assert take("thumbnail") == []
@@ -444,9 +451,9 @@ def test_a_message_is_hidden_for_as_long_as_it_was_told_or_longer(seconds: float
 
 def test_a_worker_that_died_before_its_fan_in_is_finished_by_the_next(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
-    claim, _ = ledger.claim_task(job_id, "thumbnail", "dead", 60)
+    claim, _ = tasks.claim(job_id, "thumbnail", "dead", 60)
     assert claim is Claim.FREE
-    ledger.end_task(job_id, "thumbnail", "dead", StepsEnded(ENDS))
+    tasks.end(job_id, "thumbnail", "dead", StepsEnded(ENDS))
     assert only_job().status == STARTED
     assert deliver("thumbnail", message(job_id, "thumbnail")) == []
     assert only_job().status == SUCCESS
@@ -457,9 +464,7 @@ def test_a_worker_that_died_between_a_steps_end_and_the_jobs_is_finished_by_the_
 ) -> None:
     job_id = started(sample, "thumbnail")
     deliver("thumbnail", message(job_id, "thumbnail"))
-    row = ledger.get_job(job_id)
-    assert row is not None
-    row.update([Job.status.set(STARTED)])
+    rows.change_job(job_id, status=STARTED)
     deliver("thumbnail", message(job_id, "thumbnail"))
     assert only_job().status == SUCCESS
 
@@ -481,11 +486,11 @@ def test_an_intake_that_was_overtaken_leaves_what_is_sent_to_the_other_and_to_th
         job_id: str, source_key: str, facts: Facts, steps: Any, copy: Any, **label: str
     ) -> Plan:
         other = planned(job_id, source_key, facts, find_steps(["watermark"], JobError), copy)
-        row = ledger.get_job(job_id)
+        row = jobs.get(job_id)
         assert row is not None
         plans.store_plan(row, "other", other)
-        assert ledger.start_job(
-            job_id, kind="image", duration=None, etag="other", plan=other, starter="m", charge=FREE
+        assert starts.start(
+            job_id, duration=None, etag="other", plan=other, starter="m", charge=FREE
         )
         return planned(job_id, source_key, facts, steps, copy, **label)
 
@@ -574,9 +579,7 @@ def test_a_source_that_is_deleted_is_said_to_be(sample: Sample) -> None:
 
 def pause_for(seconds: int, job_id: str, task_id: str) -> None:
     """Before a task is tried again."""
-    task = ledger.get_task(job_id, task_id)
-    assert task is not None
-    task.update([TaskRow.lease_until.set(int(time.time()) + seconds)])
+    rows.change_task(job_id, task_id, lease_until=int(time.time()) + seconds)
 
 
 def hide_plan(job_id: str) -> tuple[str, bytes]:
@@ -601,9 +604,9 @@ def test_a_broken_world_is_retried_and_then_given_up_with_its_reason(sample: Sam
         assert deliver("thumbnail", body) == [body]
         pause_for(-1, job_id, "thumbnail")
     put_back(plan)
-    claim, _ = ledger.claim_task(job_id, "thumbnail", "unlucky", 60)
+    claim, _ = tasks.claim(job_id, "thumbnail", "unlucky", 60)
     assert claim is Claim.FREE
-    ledger.release_task(job_id, "thumbnail", "unlucky", "AWS answered SlowDown to PutObject.", 0)
+    tasks.release(job_id, "thumbnail", "unlucky", "AWS answered SlowDown to PutObject.", 0)
     assert deliver("thumbnail", body) == []
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "attempts_exhausted")
@@ -619,7 +622,7 @@ def test_a_bug_that_a_file_meets_each_time_ends_its_step_at_once(
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "defect")
     assert "nobody foresaw (error). It is a fault of ours." in job.error
-    task = ledger.get_task(job.id, "transcode_720p")
+    task = tasks.get(job.id, "transcode_720p")
     assert task is not None
     assert task.attempts == 1
 
@@ -675,8 +678,8 @@ def test_a_limit_by_the_clock_is_tried_once_more_after_a_failure_of_another_kind
     job_id = only_job().id
     body = message(job_id, "720p.0")
     take("encode")
-    ledger.claim_task(job_id, "720p.0", "unlucky", 60)
-    ledger.release_task(job_id, "720p.0", "unlucky", "AWS answered SlowDown to PutObject.", 0)
+    tasks.claim(job_id, "720p.0", "unlucky", 60)
+    tasks.release(job_id, "720p.0", "unlucky", "AWS answered SlowDown to PutObject.", 0)
     for _ in range(2):
         assert only_job().status == STARTED
         deliver("encode", body, receives=20, seconds=0.01)
@@ -732,9 +735,9 @@ def test_a_job_that_was_started_but_whose_messages_never_went_out_is_taken_up_ag
     deliver("intake", event)
     take("thumbnail")  # as if it had never been sent
     assert deliver("dead_letters", event) == []
-    before = ledger.get_job(only_job().id)
+    before = jobs.get(only_job().id)
     assert before is not None
-    assert before.due_at > time.time() + 200
+    assert (before.due_at or 0) > time.time() + 200
     overdue(before.job_id)
     sweep()
     drain()
@@ -759,24 +762,25 @@ def test_a_worker_whose_write_was_made_but_not_answered_still_does_what_follows(
     sample: Sample,
 ) -> None:
     job_id = started(sample, "thumbnail")
-    claim, _ = ledger.claim_task(job_id, "thumbnail", "me", 60)
-    assert (claim, ledger.claim_task(job_id, "thumbnail", "me", 60)[0]) == (
+    claim, _ = tasks.claim(job_id, "thumbnail", "me", 60)
+    assert (claim, tasks.claim(job_id, "thumbnail", "me", 60)[0]) == (
         Claim.FREE,
         Claim.FREE,
     )
-    first = ledger.end_task(job_id, "thumbnail", "me", StepsEnded(ENDS))
-    again = ledger.end_task(job_id, "thumbnail", "me", StepsEnded(ENDS))
+    first = tasks.end(job_id, "thumbnail", "me", StepsEnded(ENDS))
+    stored = rows.task_item(job_id, "thumbnail")
+    again = tasks.end(job_id, "thumbnail", "me", StepsEnded(ENDS))
     assert first is not None
-    assert again is not None
-    assert again.to_dynamodb_dict() == first.to_dynamodb_dict()
-    assert ledger.end_task(job_id, "watermark", "another", StepsEnded(ENDS)) is None
+    assert again == first
+    assert rows.task_item(job_id, "thumbnail") == stored
+    assert tasks.end(job_id, "watermark", "another", StepsEnded(ENDS)) is None
 
 
 def test_of_two_plans_for_one_source_the_first_counts_and_another_source_has_its_own(
     sample: Sample,
 ) -> None:
     job_id = started(sample, "thumbnail")
-    row = ledger.get_job(job_id)
+    row = jobs.get(job_id)
     assert row is not None
     kept = plans.load_plan(row)
     other = Plan((), {})
@@ -787,11 +791,11 @@ def test_of_two_plans_for_one_source_the_first_counts_and_another_source_has_its
 
 def test_the_row_has_the_steps_of_the_plan_that_counts(sample: Sample) -> None:
     event = drop("photo.jpg", sample("photo.jpg").read_bytes(), pipeline="thumbnail")
-    ((job_id, _),) = intake.arrivals(intake.decode(event))
+    ((job_id, _),) = s3_events.arrivals(s3_events.decode(event))
     etag = objects.find_original("photo.jpg").etag  # type: ignore[union-attr]
     facts = facts_of(sample("photo.jpg"))
     stored = planner.make_plan(job_id, "photo.jpg", facts, find_steps(["watermark"], JobError))
-    row = ledger.get_job(job_id)
+    row = jobs.get(job_id)
     assert row is not None
     plans.store_plan(row, etag, stored)  # by an intake that died before it could start it
     deliver("intake", event)
@@ -801,13 +805,11 @@ def test_the_row_has_the_steps_of_the_plan_that_counts(sample: Sample) -> None:
 
 def test_a_dead_letter_fails_nothing_and_has_its_job_looked_at_soon(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
-    ledger.claim_task(job_id, "thumbnail", "alive", 60)
-    row = ledger.get_job(job_id)
-    assert row is not None
-    row.update([Job.due_at.set(int(time.time()) + 50_000)])
+    tasks.claim(job_id, "thumbnail", "alive", 60)
+    rows.change_job(job_id, due_at=int(time.time()) + 50_000)
     for _ in range(2):
         assert deliver("dead_letters", message(job_id, "thumbnail"), receives=21) == []
-    assert ledger.get_job(job_id).due_at < time.time() + 1000  # type: ignore[union-attr]
+    assert (jobs.get(job_id).due_at or 0) < time.time() + 1000  # type: ignore[union-attr]
     assert only_job().status == STARTED
 
 
@@ -856,9 +858,9 @@ def test_of_a_batch_only_what_failed_comes_again(sample: Sample) -> None:
     assert deliver("intake", *events) == []
     bodies = take("thumbnail")
     job_id = json.loads(bodies[1])["job_id"]
-    ledger.claim_task(job_id, "thumbnail", "somebody", 60)
+    tasks.claim(job_id, "thumbnail", "somebody", 60)
     assert deliver("thumbnail", *bodies) == [bodies[1]]
-    statuses = {job.id: job.status for job in jobs.list_jobs("-", {}, "https://x/api").jobs}
+    statuses = {job.id: job.status for job in api_jobs.list_jobs("-", {}, "https://x/api").jobs}
     assert statuses.pop(job_id) == STARTED
     assert list(statuses.values()) == [SUCCESS] * 2
 
@@ -884,18 +886,18 @@ def test_who_comes_late_in_a_batch_has_half_of_the_time_or_another_turn(
 def test_a_sixth_try_is_not_made(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
     for number in range(5):
-        ledger.claim_task(job_id, "thumbnail", f"dead {number}", -5)
+        tasks.claim(job_id, "thumbnail", f"dead {number}", -5)
     assert deliver("thumbnail", message(job_id, "thumbnail")) == []
     assert only_job().error_code == "attempts_exhausted"
 
 
 def test_an_event_that_intake_never_survived_is_a_job_that_failed() -> None:
     event = drop("poison.bin", b"x")
-    ((job_id, _),) = intake.arrivals(intake.decode(event))
-    row = ledger.get_job(job_id)
+    ((job_id, _),) = s3_events.arrivals(s3_events.decode(event))
+    row = jobs.get(job_id)
     assert row is not None
     for _ in range(5):  # what five workers wrote before they died
-        ledger.count_try(row)
+        starts.count_try(row)
     assert deliver("intake", event, receives=6) == []
     job = only_job("poison.bin")
     assert (job.status, job.error_code) == (FAILURE, "intake_failed")
@@ -931,16 +933,23 @@ def test_an_upload_that_came_and_waits_for_intake_has_not_expired(sample: Sample
     assert len(take("intake")) == 1
     # Another sweep, which read the row before this one gave it more time.
     lifecycle.fail(stale, JobError("upload_expired", "Too late."), overdue=True)
-    sweeping.look_at(time.monotonic() + 20, stale)
+    sweeping.look_at(time.monotonic() + 20, item_of(stale))
     assert only_job().status == "PENDING"
     deliver("intake", json.dumps({"job_id": upload.job_id}))
     drain()
     assert only_job().status == SUCCESS
 
 
-@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize(
+    ("changed", "fails"),
+    [
+        ({"source_key": None}, True),
+        ({"pipeline": {"N": "7"}}, True),  # it cannot be read
+        ({"row": {"S": "a kind of another version"}}, False),
+    ],
+)
 def test_one_row_that_cannot_be_looked_after_does_not_keep_the_sweep_from_others(
-    is_known: bool,
+    changed: dict[str, Any], fails: bool
 ) -> None:
     presigned = [
         uploads.presign("-", PresignRequest("a.jpg", "image/jpeg", ["thumbnail"])) for _ in range(3)
@@ -948,20 +957,21 @@ def test_one_row_that_cannot_be_looked_after_does_not_keep_the_sweep_from_others
     odd, *others = sorted(str(upload.job_id) for upload in presigned)
     for job_id in (odd, *others):
         overdue(job_id, deadline_at=1)
-    changed = {"source_key": None} if is_known else {"row": {"S": "a kind of another version"}}
-    item = ledger.get_job(odd).to_dynamodb_dict()  # type: ignore[union-attr]
+    item = rows.job_item(odd)
     boto3.client("dynamodb").put_item(
         TableName=settings().jobs_table,
         Item={name: value for name, value in {**item, **changed}.items() if value},
     )
-    if is_known:
+    if fails:
         with pytest.raises(ExceptionGroup) as raised:
             sweep()
         assert len(raised.value.exceptions) == 1
     else:
         sweep()
     for job_id in others:
-        assert ledger.get_job(job_id).status == FAILURE  # type: ignore[union-attr]
+        assert jobs.get(job_id).status == FAILURE  # type: ignore[union-attr]
+    if "source_key" not in changed:
+        assert rows.count_due() == 0  # it is left for an hour
 
 
 def test_a_job_past_its_deadline_ends_and_keeps_what_is_good(sample: Sample) -> None:
@@ -979,8 +989,9 @@ def test_a_job_that_was_given_more_time_is_not_ended_by_a_sweep_that_read_it_bef
 ) -> None:
     job_id = started(sample, "thumbnail")
     stale = overdue(job_id, deadline_at=1)
-    overdue(job_id).update([Job.deadline_at.set(int(time.time()) + 1000)])
-    sweeping.look_at(time.monotonic() + 20, stale)
+    overdue(job_id)
+    rows.change_job(job_id, deadline_at=int(time.time()) + 1000)
+    sweeping.look_at(time.monotonic() + 20, item_of(stale))
     assert only_job().status == STARTED
 
 
@@ -992,7 +1003,7 @@ def test_of_a_job_that_does_not_move_what_is_due_is_sent_again_after_ever_longer
     for _ in range(7):
         overdue(job_id)
         sweep()
-        pauses.append(ledger.get_job(job_id).due_at - time.time())  # type: ignore[union-attr]
+        pauses.append((jobs.get(job_id).due_at or 0) - time.time())  # type: ignore[union-attr]
         drop_duplicates = take("intake")
         assert len(drop_duplicates) == 1
     assert (
@@ -1003,14 +1014,14 @@ def test_of_a_job_that_does_not_move_what_is_due_is_sent_again_after_ever_longer
     deliver("intake", *drop_duplicates)
     assert [json.loads(body)["task_id"] for body in take("thumbnail")] == ["thumbnail"]
     # A living worker is left alone, a dead one is not.
-    ledger.claim_task(job_id, "thumbnail", "alive", 60)
+    tasks.claim(job_id, "thumbnail", "alive", 60)
     deliver("intake", *drop_duplicates)
     assert take("thumbnail") == []
-    ledger.release_task(job_id, "thumbnail", "alive", "No luck.", 30)
+    tasks.release(job_id, "thumbnail", "alive", "No luck.", 30)
     deliver("intake", *drop_duplicates)
     assert take("thumbnail") == []  # its next try has to wait, whoever sends for it
     pause_for(-1, job_id, "thumbnail")
-    ledger.claim_task(job_id, "thumbnail", "dead", -5)
+    tasks.claim(job_id, "thumbnail", "dead", -5)
     deliver("intake", *drop_duplicates)
     assert deliver("thumbnail", *take("thumbnail")) == []
     assert only_job().status == SUCCESS
@@ -1035,13 +1046,13 @@ def test_what_follows_a_task_is_done_by_the_sweep_where_its_worker_and_message_a
 ) -> None:
     if at == "step":
         job_id = started(sample, "thumbnail")
-        ledger.claim_task(job_id, "thumbnail", "dead", 60)
-        ledger.end_task(job_id, "thumbnail", "dead", StepsEnded(ENDS))
+        tasks.claim(job_id, "thumbnail", "dead", 60)
+        tasks.end(job_id, "thumbnail", "dead", StepsEnded(ENDS))
     else:
         job_id = started(sample, "transcode_720p", name="small.mp4")
         take("encode")
-        ledger.claim_task(job_id, "720p.0", "dead", 60)
-        ledger.end_task(job_id, "720p.0", "dead", Failed("source_damaged", "It is damaged."))
+        tasks.claim(job_id, "720p.0", "dead", 60)
+        tasks.end(job_id, "720p.0", "dead", Failed("source_damaged", "It is damaged."))
     overdue(job_id)
     sweep()
     drain()
@@ -1051,41 +1062,26 @@ def test_what_follows_a_task_is_done_by_the_sweep_where_its_worker_and_message_a
 
 def test_a_job_that_nobody_ended_is_ended(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
-    assert ledger.end_step(job_id, "thumbnail", ENDS["thumbnail"]) is not None
+    assert jobs.end_step(job_id, "thumbnail", ENDS["thumbnail"]) is not None
     overdue(job_id)
-    row = ledger.get_job(job_id)
-    assert row is not None
-    row.update([Job.seen.set(1)])
+    rows.change_job(job_id, seen=1)
     sweep()
     drain()
     assert only_job().status == SUCCESS
 
 
-@pytest.mark.parametrize("rows", [400, pytest.param(3000, marks=pytest.mark.variants)])
-def test_overdue_rows_are_worked_off_sweep_by_sweep(rows: int) -> None:
-    past = int(time.time()) - 1
-    with Job.batch_write() as batch:
-        for _ in range(rows):
-            job_id = str(uuid.uuid4())
-            batch.save(
-                Job(
-                    f"job#{job_id}", "job", status="PENDING", source_key="a", created=job_id,
-                    created_at="x", updated_at="x", deadline_at=past, due_shard=job_id[0], due_at=past,
-                )
-            )  # fmt: skip
-    assert waiting() == rows
+@pytest.mark.parametrize("count", [400, pytest.param(3000, marks=pytest.mark.variants)])
+def test_overdue_rows_are_worked_off_sweep_by_sweep(count: int) -> None:
+    rows.add_overdue_jobs(count)
+    assert rows.count_due() == count
     for seconds in (1.0, 2.0, 4.0, 8.0, 16.0):  # it stops in time
         sweeping.sweep(partial(float, seconds))
-        if waiting() < rows:
+        if rows.count_due() < count:
             break
-    assert 0 < waiting() < rows
-    while waiting():
+    assert 0 < rows.count_due() < count
+    while rows.count_due():
         sweeping.sweep(lambda: 30.0)
-    assert {row.status for row in Job.scan(attributes_to_get=["status", "row"])} == {FAILURE}
-
-
-def waiting() -> int:
-    return sum(Row.by_due.count(shard, Row.due_at < int(time.time())) for shard in ledger.SHARDS)
+    assert rows.statuses() == {FAILURE}
 
 
 def test_what_a_failed_job_has_published_and_does_not_list_is_deleted(sample: Sample) -> None:
@@ -1093,16 +1089,16 @@ def test_what_a_failed_job_has_published_and_does_not_list_is_deleted(sample: Sa
     deliver("thumbnail", message(job_id, "thumbnail"))
     deliver("encode", message(job_id, "720p.0"))
     assert len(outputs()) > 2
-    ledger.claim_task(job_id, "sound.0", "me", 60)
-    ledger.end_task(job_id, "sound.0", "me", Failed("source_damaged", "It is damaged."))
+    tasks.claim(job_id, "sound.0", "me", 60)
+    tasks.end(job_id, "sound.0", "me", Failed("source_damaged", "It is damaged."))
     deliver("encode", message(job_id, "sound.0"))
     job = only_job()
     assert job.status == FAILURE
-    assert ledger.get_job(job_id).due_at > time.time() + 900  # type: ignore[union-attr]
+    assert (jobs.get(job_id).due_at or 0) > time.time() + 900  # type: ignore[union-attr]
     overdue(job_id)
     sweep()
     assert list(outputs()) == [job.outputs[0].s3_key]
-    assert ledger.get_job(job_id).due_at is None  # type: ignore[union-attr]
+    assert jobs.get(job_id).due_at is None  # type: ignore[union-attr]
     assert [step.status for step in only_job().steps] == [SUCCESS, FAILURE]
 
 
@@ -1117,14 +1113,14 @@ def test_a_row_that_cannot_be_shown_does_not_keep_a_page_from_the_others(
         UpdateExpression=change,
         ExpressionAttributeValues={":odd": {"N": "7"}},
     )
-    assert [job.id for job in jobs.list_jobs("-", {}, "https://x/api").jobs] == [good]
+    assert [job.id for job in api_jobs.list_jobs("-", {}, "https://x/api").jobs] == [good]
 
 
 def test_the_progress_of_another_plan_is_not_shown(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
-    ledger.write_progress(job_id, a_plan("transcode_720p"))  # too late: the job has its own
-    ledger.advance(job_id, "720p.0", 50)
-    assert jobs.get_job("-", job_id, "https://x/api").progress == 0
+    progress.write(job_id, a_plan("transcode_720p"))  # too late: the job has its own
+    progress.advance(job_id, "720p.0", 50)
+    assert api_jobs.get_job("-", job_id, "https://x/api").progress == 0
     assert only_job().progress == 0
 
 
@@ -1235,8 +1231,8 @@ def test_metrics_are_embedded_in_log_lines(
 
 
 def test_a_message_of_intake_is_ours_or_s3s() -> None:
-    assert intake.decode('{"job_id": "a"}') == StartMessage("a")
-    event: Any = intake.decode(event_of("ü+ .jpg", size=1, etag="e"))
+    assert s3_events.decode('{"job_id": "a"}') == StartMessage("a")
+    event: Any = s3_events.decode(event_of("ü+ .jpg", size=1, etag="e"))
     assert [created.key for created in event.created()] == ["ü+ .jpg"]
 
 
@@ -1318,22 +1314,22 @@ def test_everything_about_a_copy_arrives_twice(mkv: bytes) -> None:
         deliver("intake", start)
     drain()
     assert only_job().status == SUCCESS
-    before, row = outputs(), ledger.get_job(job_id)
+    before, row = outputs(), rows.job_item(job_id)
     assert deliver("encode", body) == []
     assert deliver("dead_letters", body) == []
     deliver("intake", event)
     assert take("intake") == take("encode") == []
-    assert ledger.get_job(job_id).to_dynamodb_dict() == row.to_dynamodb_dict()  # type: ignore[union-attr]
+    assert rows.job_item(job_id) == row
     assert outputs() == before
     for task in ("remux", "720p.0", "720p.3", "sound.0", "transcode_720p"):
-        assert ledger.get_task(job_id, task).attempts == 1  # type: ignore[union-attr]
+        assert tasks.get(job_id, task).attempts == 1  # type: ignore[union-attr]
 
 
 def test_a_film_that_cannot_be_copied_is_encoded_as_a_whole(mkv: bytes) -> None:
     job_id, _, body = copying(mkv)
-    ledger.claim_task(job_id, "remux", "me", 60)
+    tasks.claim(job_id, "remux", "me", 60)
     failed = Failed("copy_not_exact", "FFmpeg has doubts about its times.")
-    ledger.end_task(job_id, "remux", "me", failed)
+    tasks.end(job_id, "remux", "me", failed)
     assert deliver("encode", body) == []
     drain()
     assert as_a_whole_because(only_job(), "copying it failed: FFmpeg has doubts about its times")
@@ -1349,8 +1345,8 @@ def test_a_copy_that_is_another_film_is_not_used(mkv: bytes, tmp_path: Path) -> 
         output=("-g", "20", "-video_track_timescale", "16000"),
     )
     copy = objects.publish_copy(tmp_path / "b.mp4", f"work/{job_id}/copy.mp4")
-    ledger.claim_task(job_id, "remux", "me", 60)
-    ledger.end_task(job_id, "remux", "me", Copied(copy))
+    tasks.claim(job_id, "remux", "me", 60)
+    tasks.end(job_id, "remux", "me", Copied(copy))
     assert deliver("encode", body) == []
     drain()
     assert as_a_whole_because(only_job(), "its copy has 190 frames of 200")
@@ -1360,8 +1356,8 @@ def test_a_copy_that_cannot_be_read_is_not_used(mkv: bytes, tmp_path: Path) -> N
     job_id, _, body = copying(mkv)
     (tmp_path / "b.mp4").write_bytes(b"no film")
     copy = objects.publish_copy(tmp_path / "b.mp4", f"work/{job_id}/copy.mp4")
-    ledger.claim_task(job_id, "remux", "me", 60)
-    ledger.end_task(job_id, "remux", "me", Copied(copy))
+    tasks.claim(job_id, "remux", "me", 60)
+    tasks.end(job_id, "remux", "me", Copied(copy))
     deliver("encode", body)
     drain()
     assert only_job().status == SUCCESS
@@ -1394,7 +1390,7 @@ def test_a_look_at_a_copy_that_takes_too_long_is_taken_once_more(
 
 def test_a_copy_whose_worker_died_is_sent_for_again_by_the_sweep(mkv: bytes) -> None:
     job_id, _, body = copying(mkv)
-    ledger.claim_task(job_id, "remux", "dead", -3600)
+    tasks.claim(job_id, "remux", "dead", -3600)
     overdue(job_id)
     sweep()
     deliver("intake", *take("intake"))
@@ -1407,7 +1403,7 @@ def test_a_copy_whose_worker_died_is_sent_for_again_by_the_sweep(mkv: bytes) -> 
 def test_a_copy_whose_workers_all_died_leaves_the_whole_to_be_encoded(mkv: bytes) -> None:
     job_id, _, body = copying(mkv)
     for number in range(5):
-        ledger.claim_task(job_id, "remux", f"dead {number}", -5)
+        tasks.claim(job_id, "remux", f"dead {number}", -5)
     assert deliver("encode", body) == []
     drain()
     job = only_job()
@@ -1449,8 +1445,7 @@ def test_a_job_whose_copy_never_comes_ends_at_its_deadline(mkv: bytes) -> None:
 
 def test_a_job_that_is_sent_for_its_copy_again_does_not_get_more_time(mkv: bytes) -> None:
     job_id, event, _ = copying(mkv)
-    row = ledger.get_job(job_id)
-    assert row is not None
-    row.update([Job.deadline_at.set(int(time.time()) + 9)])
+    deadline = int(time.time()) + 9
+    rows.change_job(job_id, deadline_at=deadline)
     deliver("intake", event)
-    assert ledger.get_job(job_id).deadline_at == row.deadline_at  # type: ignore[union-attr]
+    assert jobs.get(job_id).deadline_at == deadline  # type: ignore[union-attr]

@@ -22,7 +22,6 @@ from botocore.exceptions import ClientError
 from PIL import Image
 
 from chalicelib.model.plan import GENERATION
-from chalicelib.store.table import TaskRow
 from infra import cloud
 from infra.client import Client, until
 from infra.cloud import Stack
@@ -480,7 +479,7 @@ def test_a_message_delivered_five_times_at_once_is_one_set_of_outputs(
     assert keys(client, job_id) == before
     row = client.aws("dynamodb").get_item(
         TableName=client.stack.jobs_table,
-        Key={"pk": {"S": f"job#{job_id}"}, "sk": {"S": TaskRow.sk_of("720p.0")}},
+        Key={"pk": {"S": f"job#{job_id}"}, "sk": {"S": f"task#{GENERATION}#720p.0"}},
     )["Item"]
     assert row["attempts"] == {"N": "1"}
 

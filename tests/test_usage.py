@@ -15,7 +15,7 @@ import pytest
 from chalicelib.api import estimates, jobs, submissions
 from chalicelib.api.requests import FromKeyRequest
 from chalicelib.api.views import JobView
-from chalicelib.model.job import FAILURE, SUCCESS
+from chalicelib.model.step import FAILURE, SUCCESS
 from chalicelib.model.usage import Usage, Used, total
 from chalicelib.settings import FunctionSize, Prices, load
 from chalicelib.store.meter import Meter

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from chalicelib.api.descriptions import JOB_ID, Answer, CallDescription, described, parameter
 from chalicelib.api.hls_tokens import Grant, tokens
 from chalicelib.errors import NotFound
 from chalicelib.formats import playlists
-from chalicelib.model.job import STARTED
 from chalicelib.model.plan import GENERATION
-from chalicelib.model.result import Encoded
+from chalicelib.model.step import STARTED
 from chalicelib.model.work import Hls
-from chalicelib.store import ledger, objects, plans
+from chalicelib.store import objects, plans, progress, tasks
 from chalicelib.store.objects import Link
 from chalicelib.telemetry import logger
 
@@ -48,11 +46,11 @@ def hls_file(job_id: str, token: str, name: str) -> HlsFile:
         link = objects.output_link(key, until=grant.expires_at)
         max_age = min(_REDIRECT_SECONDS, _seconds_until_end(link))
         return HlsFile(content_type, max_age, address=link.url)
-    stored = objects.get_output(key)
+    stored = objects.read_object(key)
     if stored is None and (growing := _growing_playlist(job_id, grant.folder, name)):
         return HlsFile(content_type, 0, playlist=growing)
     # The job may have ended since the first look, and stored the playlist.
-    stored = stored or objects.get_output(key)
+    stored = stored or objects.read_object(key)
     if stored is None:
         raise _no_such_file()
     return HlsFile(content_type, _seconds_until_end(grant), playlist=stored.decode())
@@ -69,7 +67,7 @@ def _no_such_file() -> NotFound:
 def _growing_playlist(job_id: str, folder: str, name: str) -> str | None:
     """The playlist of the segments that exist so far; None where the job is not at work on it."""
     track = name.removesuffix(".m3u8")
-    job, ended = ledger.get_ended(job_id)
+    job, ended = progress.ended_of_job(job_id)
     if job is None or job.status != STARTED or track not in playlists.NAMES:
         return None
     if job.generation != GENERATION:  # another version's, until intake has planned it again
@@ -85,22 +83,17 @@ def _growing_playlist(job_id: str, folder: str, name: str) -> str | None:
         if first not in ended:
             return None
         assert isinstance(task.work, Hls)
-        return playlists.growing_master(task.work, _results(job_id, [first])[first].codec)
+        return playlists.growing_master(
+            task.work, tasks.encoded_parts(job_id, [first])[first].codec
+        )
     unplanned = [
         part.id
         for part in (*video, *audio)
         if part.id in ended and not playlists.is_planned(part.work)
     ]
-    segments = playlists.so_far(video, audio, ended, _results(job_id, unplanned))[track]
+    segments = playlists.so_far(video, audio, ended, tasks.encoded_parts(job_id, unplanned))[track]
     longest = playlists.longest(video) if track == playlists.VIDEO else 0.0
     return playlists.media(track, segments, longest, complete=False)
-
-
-def _results(job_id: str, task_ids: Sequence[str]) -> dict[str, Encoded]:
-    """What tasks that make parts of a film have ended with."""
-    rows = ledger.get_tasks(job_id, task_ids)
-    results = {task_id: row.ended_with() for task_id, row in rows.items()}
-    return {task_id: each for task_id, each in results.items() if isinstance(each, Encoded)}
 
 
 _TOKEN = "WyJkN2I4ZjRiZiIsIm91dHB1dHMvMWY3ZmI4YTIiLDE3NjQ0NDMxMTNd.c2lnbmF0dXJl"

@@ -22,12 +22,11 @@ from chalicelib.api.requests import MOST_JOBS, check_key, encode_cursor, parse_c
 from chalicelib.api.views import JobPage, JobView, job_view
 from chalicelib.errors import NotFound, Unprocessable
 from chalicelib.model import filenames
-from chalicelib.model.job import STATUSES, Output
+from chalicelib.model.job import Job, JobProgress
+from chalicelib.model.step import STATUSES, Output
 from chalicelib.settings import ANYBODY, DROPS, settings
-from chalicelib.store import ledger, objects
-from chalicelib.store.ledger import Standing
+from chalicelib.store import identities, jobs, objects, progress
 from chalicelib.store.objects import Link
-from chalicelib.store.table import Job
 from chalicelib.tasks.pricing import cost
 from chalicelib.telemetry import logger
 
@@ -36,7 +35,7 @@ _JOB_ID_FORM = re.compile(r"[0-9a-f-]{36}")
 
 def get_job(caller: str, job_id: str, base_url: str) -> JobView:
     """A job of the caller with its progress and its links. Raises NotFound."""
-    found = ledger.get_job_and_progress(job_id) if _JOB_ID_FORM.fullmatch(job_id) else None
+    found = progress.of_job(job_id) if _JOB_ID_FORM.fullmatch(job_id) else None
     if found is None or found[0].owner not in settings().owners_seen_by(caller):
         # The detail is logged: with the id in it, a search for that job's lines would find this one.
         raise NotFound("job_not_found", "There is no such job of yours; GET /jobs/ lists them.")
@@ -58,10 +57,10 @@ def list_jobs(caller: str, parameters: dict[str, str], base_url: str) -> JobPage
     before = None if cursor is None else parse_cursor(cursor)
     owners = _owners_listed(caller, key)
     statuses = [status] if status else STATUSES
-    jobs = ledger.list_jobs(limit, before, owners, statuses, key) if owners else []
-    progress = ledger.get_progress([job.job_id for job in jobs])
-    views = (_view_if_readable(job, progress[job.job_id], base_url) for job in jobs)
-    next_cursor = encode_cursor(jobs[-1].created) if len(jobs) == limit else None
+    found = jobs.newest(limit, before, owners, statuses, key) if owners else []
+    standings = progress.of_jobs([job.job_id for job in found])
+    views = (_view_if_readable(job, standings[job.job_id], base_url) for job in found)
+    next_cursor = encode_cursor(found[-1].created) if len(found) == limit else None
     return JobPage([view for view in views if view], next_cursor)
 
 
@@ -70,7 +69,7 @@ def _owners_listed(caller: str, key: str | None) -> Sequence[str]:
     owners = settings().owners_seen_by(caller)
     if key is not None:
         check_key(key)
-        ticket = ledger.get_ticket(key)
+        ticket = identities.get_ticket(key)
         return [owner for owner in owners if owner == (ticket.owner if ticket else DROPS)]
     if caller == ANYBODY and DROPS not in owners:
         detail = "This stage does not know who calls: it lists the jobs of one `key`. Name it."
@@ -78,7 +77,7 @@ def _owners_listed(caller: str, key: str | None) -> Sequence[str]:
     return owners
 
 
-def _view(job: Job, standing: Standing, base_url: str) -> JobView:
+def _view(job: Job, standing: JobProgress, base_url: str) -> JobView:
     stored = sum(state.output.size for state in job.step_states.values() if state.output)
     used = job.usage
     return job_view(
@@ -91,7 +90,7 @@ def _view(job: Job, standing: Standing, base_url: str) -> JobView:
     )
 
 
-def _view_if_readable(job: Job, standing: Standing, base_url: str) -> JobView | None:
+def _view_if_readable(job: Job, standing: JobProgress, base_url: str) -> JobView | None:
     """None where this version cannot show the row: the page still shows the others."""
     try:
         return _view(job, standing, base_url)

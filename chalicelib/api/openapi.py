@@ -16,7 +16,7 @@ from chalicelib.api.views import Accepted, JobPage, JobView, Presigned
 from chalicelib.codes import FAILURES, GATEWAY, REFUSALS
 from chalicelib.errors import PROBLEM_JSON, Problem
 from chalicelib.model.estimate import EstimateView
-from chalicelib.model.job import STATUSES
+from chalicelib.model.step import STATUSES
 from chalicelib.operations import STEPS
 from chalicelib.settings import settings
 

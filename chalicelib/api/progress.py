@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import ceil
 
-from chalicelib.model.job import SUCCESS, TERMINAL, StepState
+from chalicelib.model.job import JobProgress
 from chalicelib.model.plan import group_of
-from chalicelib.store.ledger import Standing
+from chalicelib.model.step import SUCCESS, TERMINAL, StepState
 
 Costs = Mapping[str, float]  # of groups of tasks, in seconds of work
 Shares = Mapping[str, Costs]  # of each step: the groups that it needs
 
 
-def groups_done(states: Mapping[str, StepState], standing: Standing) -> dict[str, float]:
+def groups_done(states: Mapping[str, StepState], standing: JobProgress) -> dict[str, float]:
     """Percent done of each group of tasks. All groups of a step that has ended are done."""
-    progress, ended = standing
+    progress, ended = standing.progress, standing.ended
     if progress is None:
         return {}
-    percents = progress.percents.as_dict() | dict.fromkeys(ended, 100.0)
+    percents = progress.percents | dict.fromkeys(ended, 100.0)
     done = dict.fromkeys(progress.sizes, 0.0)
     for task, percent in percents.items():
         group = group_of(task)
         if group in done:
-            done[group] += float(percent) / progress.sizes[group]
+            done[group] += percent / progress.sizes[group]
     for name, state in states.items():
         if state.status in TERMINAL:
             done |= dict.fromkeys(progress.shares.get(name, {}), 100.0)

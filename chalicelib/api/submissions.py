@@ -15,11 +15,10 @@ from chalicelib.api.uploads import SourceFile, open_file
 from chalicelib.api.views import Accepted
 from chalicelib.errors import Malformed, Unprocessable
 from chalicelib.formats.sniff import HEAD_BYTES
-from chalicelib.model.job import FAILURE, PENDING
+from chalicelib.model.job import Claimed, Job
+from chalicelib.model.step import FAILURE, PENDING
 from chalicelib.operations import names_for
-from chalicelib.store import ledger, queues
-from chalicelib.store.ledger import Claimed
-from chalicelib.store.table import Job
+from chalicelib.store import identities, jobs, queues
 
 
 def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
@@ -35,20 +34,20 @@ def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) 
     if idempotency_key is not None:
         if not 0 < len(idempotency_key) <= 255:
             raise Malformed("malformed_request", "Idempotency-Key has 1 to 255 characters.")
-        claimed = ledger.find_identity(identity)
-        earlier = claimed and ledger.get_job(_job_of_same_request(claimed, fingerprint))
+        claimed = identities.find(identity)
+        earlier = claimed and jobs.get(_job_of_same_request(claimed, fingerprint))
         if earlier:
             return _accepted(earlier)
     file = open_file(caller, request.key, HEAD_BYTES)
     steps = names_for(request.pipeline or (), file.original.metadata, file.head)
     if idempotency_key is not None:
-        claimed = ledger.claim_identity(identity, str(uuid.uuid4()), fingerprint=fingerprint)
+        claimed = identities.claim(identity, str(uuid.uuid4()), fingerprint=fingerprint)
         job_id = _job_of_same_request(claimed, fingerprint)
     else:
-        job_id = ledger.job_of_file(
+        job_id = identities.job_of_file(
             file.owner, request.key, file.original.etag, steps, candidate=_waiting_job(file, steps)
         )
-    ledger.create_job(
+    jobs.create(
         job_id,
         file.owner,
         request.key,
@@ -57,7 +56,7 @@ def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) 
         etag=file.original.etag,
         max_usd=request.max_usd,
     )
-    job = ledger.get_job(job_id)
+    job = jobs.get(job_id)
     return _accepted(job) if job else Accepted(job_id)
 
 
@@ -81,7 +80,7 @@ def _waiting_job(file: SourceFile, steps: Sequence[str]) -> str:
     """The job that the upload starts by itself, if it makes these steps of this version; else ""."""
     if file.ticket is None or not file.ticket.ticket_job_id:
         return ""
-    job = ledger.get_job(file.ticket.ticket_job_id)
+    job = jobs.get(file.ticket.ticket_job_id)
     if job is None or job.status == FAILURE or job.etag not in ("", file.original.etag):
         return ""
     own_steps = names_for(list(job.pipeline), file.original.metadata, file.head)

@@ -23,11 +23,11 @@ from chalicelib.errors import (
     UnsupportedType,
 )
 from chalicelib.model import filenames
+from chalicelib.model.job import Ticket
 from chalicelib.operations import STEPS
 from chalicelib.settings import DROPS, LEAST_DOLLARS, MOST_DOLLARS, settings
-from chalicelib.store import ledger, objects
+from chalicelib.store import identities, jobs, objects
 from chalicelib.store.objects import Original
-from chalicelib.store.table import Ticket
 
 # API Gateway hands a Lambda at most 6 MB, in which a binary body is Base64.
 MOST_FORM_BYTES = 4 * 1024**2
@@ -100,7 +100,7 @@ def open_file(caller: str, key: str, length: int) -> SourceFile:
 
     The owner is checked first: S3 is not asked whether another owner's file exists.
     """
-    ticket = ledger.get_ticket(key)
+    ticket = identities.get_ticket(key)
     owner = ticket.owner if ticket else DROPS
     may_use = owner in settings().owners_seen_by(caller)
     opened = objects.open_original(key, length) if may_use else None
@@ -117,7 +117,7 @@ def _expect_upload(owner: str, key: str, job_id: str | None, request: PresignReq
     deadline = int(time.time()) + settings().upload_url_seconds + _UPLOAD_GRACE_SECONDS
     name = filenames.shortened(filenames.base(request.filename))
     if job_id:
-        ledger.create_job(
+        jobs.create(
             job_id,
             owner,
             key,
@@ -126,7 +126,7 @@ def _expect_upload(owner: str, key: str, job_id: str | None, request: PresignReq
             upload_deadline=deadline,
             max_usd=request.max_usd,
         )
-    ledger.write_ticket(key, owner, job_id, deadline, name)
+    identities.write_ticket(key, owner, job_id, deadline, name)
 
 
 def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:

@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 import msgspec
 
 from chalicelib.api.progress import eta, groups_done, job_percent, step_percent
-from chalicelib.model.job import PENDING, STARTED, SUCCESS, Output, StepState
+from chalicelib.model.job import Job, JobProgress
+from chalicelib.model.step import PENDING, STARTED, SUCCESS, Output, StepState
 from chalicelib.model.usage import Usage
-from chalicelib.store.ledger import Standing
 from chalicelib.store.objects import Link
-from chalicelib.store.table import Job
 
 
 class Presigned(msgspec.Struct, omit_defaults=True):
@@ -94,7 +93,7 @@ class JobPage(msgspec.Struct):
 
 def job_view(
     job: Job,
-    standing: Standing,
+    standing: JobProgress,
     now: float,
     input_link: Link,
     output_link: Callable[[Job, Output], Link],
@@ -103,7 +102,7 @@ def job_view(
     """A job as the API shows it at `now`, in Unix seconds."""
     states = job.step_states
     if standing.progress and standing.progress.generation != job.generation:
-        standing = standing._replace(progress=None)  # it is that of a plan that was replaced
+        standing = JobProgress(None, standing.ended)  # it is that of a plan that was replaced
     progress = standing.progress
     shares = progress.shares if progress else {}
     done = groups_done(states, standing)
@@ -114,14 +113,12 @@ def job_view(
         status=job.status,
         progress=100 if job.status == SUCCESS else min(99, int(percent)),
         eta_seconds=(
-            eta(percent, now - float(progress.started_at))
-            if progress and job.status == STARTED
-            else None
+            eta(percent, now - progress.started_at) if progress and job.status == STARTED else None
         ),
         outputs=[_output_view(output, output_link(job, output)) for output in outputs],
         error=job.error,
         error_code=job.error_code,
-        pipeline=list(job.pipeline),
+        pipeline=job.pipeline,
         steps=[
             _step_view(name, state, step_percent(state, shares.get(name, {}), done))
             for name, state in states.items()

@@ -1,4 +1,4 @@
-"""What every queue Lambda does around its one function: decode, log, retry, acknowledge last."""
+"""What every queue Lambda does around its handler: log, meter, retry, acknowledge last."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ Handle = Callable[[SQSRecord, Invocation], None]
 
 
 def consume(event: dict[str, Any], context: Any, queue: str, handle: Handle) -> Any:
-    """Hand each message to `handle`; what raises comes again, the rest is acknowledged.
+    """Hand each message of a batch to `handle`: where that raises, the message comes again.
 
-    Those that come for the first time go first: one that kills its worker takes none of them with it.
+    All others are acknowledged. Messages that come for the first time go first: one that kills its worker
+    takes none of them with it. Returns the partial batch response of Lambda's SQS trigger.
     """
     event["Records"].sort(key=_receives)
     invocation = Invocation(context)
@@ -37,7 +38,7 @@ def consume(event: dict[str, Any], context: Any, queue: str, handle: Handle) -> 
         logger.append_keys(message_id=record.message_id, receives=receives)
         metrics.add_metric("QueueWait", MetricUnit.Seconds, max(0.0, time.time() - sent))
         try:
-            # On its last turn a message takes what time there is.
+            # On its last delivery a message takes what time there is.
             if invocation.is_half_over() and receives < settings().max_receives:
                 raise Later(0)
             handle(record, invocation)

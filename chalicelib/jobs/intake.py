@@ -1,154 +1,73 @@
-"""Intake: looks at an object that arrived, refuses what is not media, plans, sends the first messages."""
+"""Intake: looks into the source of a job, refuses what is not media, plans, sends the first messages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
-from urllib.parse import unquote_plus
 
-import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from chalicelib.engines import decoder
 from chalicelib.errors import JobError, TimedOut, defect
-from chalicelib.formats.sniff import HEAD_BYTES
 from chalicelib.invocation import Invocation, Later
-from chalicelib.jobs import lifecycle, limits
+from chalicelib.jobs import lifecycle, limits, s3_events
+from chalicelib.jobs.s3_events import Opened
 from chalicelib.model.facts import Coded, Facts, VideoFacts
-from chalicelib.model.job import STARTED, TERMINAL
+from chalicelib.model.job import Charge, Job
 from chalicelib.model.plan import GENERATION, REMUX, Plan
 from chalicelib.model.result import Copied, Failed
+from chalicelib.model.step import STARTED, TERMINAL
 from chalicelib.model.usage import Used
 from chalicelib.model.work import Source
-from chalicelib.operations import are_known, names_for, steps_for
+from chalicelib.operations import are_known, steps_for
 from chalicelib.planning import copying
 from chalicelib.planning.operation import Step
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing.inspect import inspect_source
-from chalicelib.settings import DROPS, settings
-from chalicelib.store import clients, ledger, objects, plans
-from chalicelib.store.ledger import Charge
-from chalicelib.store.objects import Original
+from chalicelib.settings import settings
+from chalicelib.store import clients, jobs, objects, plans, progress, starts, tasks
 from chalicelib.store.queues import StartMessage
-from chalicelib.store.table import Job
 from chalicelib.telemetry import logger, tracer
 
 
-class _Object(msgspec.Struct, rename="camel"):
-    key: str
-    size: int = 0
-    e_tag: str = ""
-    sequencer: str = ""
-
-
-class _S3(msgspec.Struct):
-    object: _Object
-
-
-class _Record(msgspec.Struct, rename="camel"):
-    event_name: str
-    s3: _S3
-
-
-class S3Event(msgspec.Struct):
-    """What S3 says of objects that were created. Its test event, on set-up, has no records."""
-
-    records: list[_Record] | None = msgspec.field(name="Records", default=None)
-    event: str = msgspec.field(name="Event", default="")
-
-    def __post_init__(self) -> None:
-        if self.records is None and self.event != "s3:TestEvent":
-            raise ValueError("neither a message of ours nor an event of S3")
-
-    def created(self) -> list[_Object]:
-        return [
-            msgspec.structs.replace(record.s3.object, key=unquote_plus(record.s3.object.key))
-            for record in self.records or ()
-            if record.event_name.startswith("ObjectCreated:")
-        ]
-
-
-def decode(body: str) -> StartMessage | S3Event:
-    """A message of the intake queue: ours, or S3's. Raises msgspec.DecodeError where it is neither."""
-    try:
-        return msgspec.json.decode(body, type=StartMessage)
-    except msgspec.ValidationError:
-        return msgspec.json.decode(body, type=S3Event)
-
-
 def take_in(record: SQSRecord, invocation: Invocation) -> None:
-    """Start the jobs that a message speaks of."""
-    message = decode(record.body)
+    """Start the jobs of a message. What keeps one from being started is raised: the message comes again."""
+    message = s3_events.decode(record.body)
     turn = Turn(
         record.message_id,
         came_before=int(record.attributes.approximate_receive_count) > 1,
         resumes=isinstance(message, StartMessage) and message.resume,
     )
-    for job_id, opened in arrivals(message):
+    for job_id, opened in s3_events.arrivals(message):
         logger.append_keys(job_id=job_id)
         try:
             begin(job_id, invocation, turn, opened)
         except Later:
             raise
         except Exception as error:
-            ledger.note_failed_try(job_id, clients.explain(error))
+            starts.note_failed_try(job_id, clients.explain(error))
             raise
 
 
 class Turn(NamedTuple):
-    """Of a message to intake: which one it is, and what is asked of it."""
+    """One delivery of a message to intake."""
 
     message_id: str
-    came_before: bool
-    resumes: bool  # whether what is due of a job at work is to be sent, whoever has started it
-
-
-# An object with its first bytes, where it has been opened.
-Opened = tuple[Original, bytes] | None
-
-
-def arrivals(message: StartMessage | S3Event) -> list[tuple[str, Opened]]:
-    """The jobs that a message starts; those of drops are written here, once for each event."""
-    if isinstance(message, StartMessage):
-        return [(message.job_id, None)]
-    found = [_job_of(created) for created in message.created()]
-    return [arrival for arrival in found if arrival]
-
-
-def _job_of(created: _Object) -> tuple[str, Opened] | None:
-    if created.key.endswith("/") and created.size == 0:
-        logger.info("A folder marker", key=created.key)
-        return None
-    ticket, job_id = ledger.find_arrival(created.key, created.e_tag, created.sequencer)
-    if ticket is not None:
-        if not ledger.claim_upload(ticket, created.key, created.e_tag, created.sequencer):
-            logger.info("Another upload to a URL that has been used", key=created.key)
-            return None
-        # Without a job, the upload waits for POST /jobs/from-key.
-        return (ticket.ticket_job_id, None) if ticket.ticket_job_id else None
-    opened, names = None, list[str]()
-    if job_id is None:
-        opened = objects.open_original(created.key, decoder.BLOCK_BYTES)
-        if opened and opened[0].etag == created.e_tag:
-            original, head = opened
-            names = names_for((), original.metadata, head[:HEAD_BYTES])
-        job_id = ledger.job_of_file(
-            DROPS, created.key, created.e_tag, names, sequencer=created.sequencer
-        )
-        job_id = ledger.claim_event(created.key, created.e_tag, created.sequencer, job_id)
-    ledger.create_job(job_id, DROPS, created.key, names, etag=created.e_tag)
-    return job_id, opened
+    came_before: bool  # whether it is delivered again
+    resumes: bool  # whether it asks for what is due of a job at work, whoever has started that
 
 
 @tracer.capture_method(capture_response=False)
 def begin(job_id: str, invocation: Invocation, turn: Turn, opened: Opened = None) -> None:
-    """Plan a job and send its first messages; where it is at work already, what is due of it.
+    """Plan a job and send its first messages; where it is at work already, send what is due of it.
 
-    That only on another turn of the message that has started it, or on one that is sent for it: of any number
-    of messages for one job, each would send all of it. `opened` is its source, where that has been opened.
+    What is due is sent by the message that has started the job, when that comes again, and by one with
+    `resume`; each of any number of other messages for the job would send all of it. `opened` is its source,
+    where that has been opened. Raises Later where another version of this code must act first, or a step has
+    ended meanwhile; Transient and AWS's errors where trying again may help.
     """
     tracer.put_annotation("job_id", job_id)
-    job = ledger.get_job(job_id)
+    job = jobs.get(job_id)
     if job is None:
         logger.warning("There is no such job")
         return
@@ -157,11 +76,13 @@ def begin(job_id: str, invocation: Invocation, turn: Turn, opened: Opened = None
     if job.generation == GENERATION:
         _resume(job, turn)
         return
-    if not are_known(list(job.pipeline)):  # a later version's, which is about to come back or to go
+    if not are_known(job.pipeline):  # a later version's, which is about to come back or to go
         raise Later(6 * settings().retry_seconds)
     try:
-        if turn.came_before and ledger.count_try(job) >= settings().max_attempts:
-            raise _exhausted(job)
+        if turn.came_before:
+            job = starts.count_try(job)
+            if job.tries > settings().max_attempts:
+                raise _exhausted(job)
         plan = _start(job, invocation, turn, opened)
     except Exception as error:
         refusal = error if isinstance(error, JobError) else defect(error)
@@ -176,12 +97,13 @@ def begin(job_id: str, invocation: Invocation, turn: Turn, opened: Opened = None
         lifecycle.send_first(job_id, plan)
         return
     # It waits for a copy, or was started before: by another intake at this moment, or by another version.
-    job = ledger.get_job(job_id)
+    job = jobs.get(job_id)
     if job is not None and job.status == STARTED and job.generation == GENERATION:
         _resume(job, turn)
 
 
 def _is_first_time_out(error: Exception, job: Job) -> bool:
+    """Whether to try once more: the machine may have been busy."""
     return isinstance(error, TimedOut) and not error.came_before(job.last_error)
 
 
@@ -191,14 +113,15 @@ def _resume(job: Job, turn: Turn) -> None:
 
 
 def _exhausted(job: Job) -> JobError:
+    """Why a job is given up: intake's last error, or that no worker lived to tell one."""
     last = job.last_error or "Every worker that tried it died."
     return JobError(
-        "intake_failed", f"The file was looked at {int(job.tries) - 1} times in vain. {last}"
+        "intake_failed", f"The file was looked at {job.tries - 1} times in vain. {last}"
     )
 
 
 def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan | None:
-    """Plan a job and start it; the plan, or None where it waits for a copy, or had been started before."""
+    """Plan a job and start it; its plan, or None where it waits for a copy or is started already."""
     opened = opened or objects.open_original(job.source_key, decoder.BLOCK_BYTES)
     if opened is None:
         raise objects.missing()
@@ -208,7 +131,7 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
         raise JobError("source_changed", detail)
     source = Source(job.source_key, original.etag, size=original.size)
     sniffed, facts = inspect_source(source, invocation, head)
-    steps = steps_for(list(job.pipeline), original.metadata, sniffed.kind)
+    steps = steps_for(job.pipeline, original.metadata, sniffed.kind)
     copy, tracks = None, list[Coded]()
     if isinstance(facts, VideoFacts):
         encoded = copying.wanted(facts, steps)
@@ -226,13 +149,12 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
         "Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding, usd=charge.usd
     )
     if job.status == STARTED:  # by another version of this code
-        if not ledger.restart_job(job, plan, turn.message_id):
+        if not starts.restart(job, plan, turn.message_id):
             # Something of it has ended meanwhile: look anew.
             raise Later(settings().retry_seconds)
         return None
-    started = ledger.start_job(
+    started = starts.start(
         job.job_id,
-        kind=sniffed.kind,
         duration=facts.seconds if isinstance(facts, VideoFacts) else None,
         etag=original.etag,
         plan=plan,
@@ -241,20 +163,20 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     )
     if not started:
         return None
-    ledger.write_progress(job.job_id, plan)
+    progress.write(job.job_id, plan)
     return plan
 
 
 def _charge(job: Job, plan: Plan, facts: Facts, read: Source) -> Charge:
-    """What a job is to be charged, once. Raises JobError where it costs more than one may.
+    """What to charge the owner for a job. Raises JobError where the job costs more than one may.
 
-    Its client was told what is foreseen of a film that is to be copied: that is held against `max_usd`. The
-    plan of the copy may cost more, and is held against what this stage allows.
+    For a film that is copied first, the estimate that its client was told is charged when the copy is made,
+    and is held against `max_usd`. The plan of the copy may cost more: it is held against the stage's limits.
     """
     if job.status == STARTED:
         return Charge(job.owner, 0.0, 0.0)
     max_usd = None if job.charged_usd else job.max_usd
-    # What it took to look at the source is spent.
+    # Nothing for intake: what it took to look at the source is spent.
     usage = limits.affordable(plan, facts, read.size, Used("intake"), max_usd)
     return Charge(job.owner, usage.cost_usd, job.charged_usd)
 
@@ -266,41 +188,50 @@ def _with_copy(
     steps: Sequence[Step],
     invocation: Invocation,
 ) -> tuple[VideoFacts, Source | None] | None:
-    """The facts to plan with, and the copy to be read instead of the source; None while it is being made."""
+    """The facts to plan with, and the copy to read instead of the source; None while that is being made."""
     encoded = copying.wanted(facts, steps)
     copy, why = None, ""
     if copying.is_worth_it(facts, encoded):
         why = copying.obstacle(facts, source.size)
         if not why:
-            row = ledger.get_task(job.job_id, REMUX)
-            result = row.ended_with() if row else None
-            if result is None:
+            copied = tasks.get(job.job_id, REMUX)
+            if copied is None or copied.result is None:
                 logger.info("A copy is made", uncut=facts.uncut)
                 whole = make_plan(job.job_id, job.source_key, facts, steps)
                 foreseen = copying.foreseen(whole, source, facts, steps)
                 charge = _charge(job, foreseen, facts, source)
                 only_copied = copying.copying(job.job_id, source.etag, facts)
-                lifecycle.begin_remux(job, source.etag, only_copied, charge)
+                _begin_copy(job, source.etag, only_copied, charge)
                 return None
-            if isinstance(result, Copied):
-                copy = result.copy
+            if isinstance(copied.result, Copied):
+                copy = copied.result.copy
                 facts, why = _from_copy(job, facts, source, copy, invocation)
-            elif isinstance(result, Failed):
-                why = f"copying it failed: {result.detail.rstrip('.')}"
+            elif isinstance(copied.result, Failed):
+                why = f"copying it failed: {copied.result.detail.rstrip('.')}"
     if why:
         copy, facts = None, copying.as_a_whole(facts, why)
     copying.check_length(facts, encoded)
     return facts, copy
 
 
-# Sound that is decoded for a copy takes more room in it.
+def _begin_copy(job: Job, etag: str, plan: Plan, charge: Charge) -> None:
+    """Send the task that makes a copy of the source; its end has the job planned. Repeats harmlessly.
+
+    Raises JobError where its owner's budget has no room for the job.
+    """
+    plans.store_copy_plan(job.job_id, etag, plan)
+    if starts.await_copy(job, etag, charge):
+        lifecycle.send_first(job.job_id, plan)
+
+
+# How many times larger than its source a copy may be: audio that is decoded for it takes more room.
 _MOST_GROWTH = 10
 
 
 def _from_copy(
     job: Job, facts: VideoFacts, source: Source, copy: Source, invocation: Invocation
 ) -> tuple[VideoFacts, str]:
-    """The facts of a film as its copy has it, or as they were and why it cannot be used."""
+    """The facts of a film read from its copy, and ""; or as they were, and why the copy cannot be used."""
     if copy.size > _MOST_GROWTH * source.size:
         return facts, "its copy is larger than it could be"
     try:

@@ -1,59 +1,35 @@
-"""How a job moves on: what follows when a task ends. Idempotent, so that it can be repeated after a crash."""
+"""How a job moves on: what is sent and written when a task ends. All of it can be repeated after a crash."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
 
-import msgspec
-
 from chalicelib.errors import SluiceError
-from chalicelib.model.job import (
-    FAILURE,
-    FREE,
-    PENDING,
-    RUNNING,
-    STARTED,
-    TERMINAL,
-    Output,
-    StepState,
-    failure,
-)
+from chalicelib.model.job import FREE, RUNNING, Job, TaskRecord
 from chalicelib.model.plan import GENERATION, REMUX, Plan, Task
 from chalicelib.model.result import Failed, StepsEnded
+from chalicelib.model.step import FAILURE, PENDING, STARTED, TERMINAL, Output, StepState
 from chalicelib.model.work import Hls
-from chalicelib.store import ledger, objects, queues
-from chalicelib.store.ledger import Charge
-from chalicelib.store.plans import remux_key
-from chalicelib.store.table import Job, TaskRow
+from chalicelib.store import jobs, objects, progress, queues, tasks
 from chalicelib.telemetry import MetricUnit, logger, metrics
 
 
 def may_run(job: Job, task_id: str) -> bool:
-    """Whether it is a task's time: a copy is made before this generation has planned, all else after."""
+    """Whether a task may run now: the copy before this generation has planned the job, all others after."""
     if task_id == REMUX:
         return job.status in (PENDING, STARTED) and job.generation != GENERATION
     return job.status == STARTED and job.generation == GENERATION
 
 
 def is_foreign(job: Job, generation: str) -> bool:
-    """Whether a message, or the job that it is about, is for another version of this code.
+    """Whether a message, or its job, belongs to another version of this code.
 
-    That one may be about to go, or about to come: intake plans the job again, if it must.
+    A deployment is under way: that version is about to go or to come. Intake plans the job again, if it must.
     """
     if job.status in TERMINAL or job.generation == GENERATION:
         return False
     return job.status == STARTED or generation != GENERATION
-
-
-def begin_remux(job: Job, etag: str, plan: Plan, charge: Charge) -> None:
-    """Have a copy of the source made; its end has the job planned. Again, if that was done before.
-
-    Raises JobError where its owner's budget has no room for the job.
-    """
-    objects.put_new_work(remux_key(job.job_id, etag), msgspec.json.encode(plan))
-    if ledger.await_copy(job, etag, charge):
-        send_first(job.job_id, plan)
 
 
 def send_first(job_id: str, plan: Plan) -> None:
@@ -62,13 +38,13 @@ def send_first(job_id: str, plan: Plan) -> None:
 
 
 def resume(job: Job, plan: Plan) -> None:
-    """Send what is due of a started job, whatever was lost on the way; what is at work is left alone."""
-    ledger.write_progress(job.job_id, plan)
-    _, ended = ledger.get_ended(job.job_id)
-    rows = ledger.get_tasks(job.job_id, [task.id for task in plan.tasks if task.id not in ended])
+    """Send what is due of a started job, whatever messages were lost. Tasks at work are left alone."""
+    progress.write(job.job_id, plan)
+    _, ended = progress.ended_of_job(job.job_id)
+    records = tasks.get_many(job.job_id, [task.id for task in plan.tasks if task.id not in ended])
     opened = [name for name, state in job.step_states.items() if state.status not in TERMINAL]
     if opened:
-        queues.send_tasks(job.job_id, due(plan, opened, ended, rows, time.time()))
+        queues.send_tasks(job.job_id, due(plan, opened, ended, records, time.time()))
     else:
         _end_job(job)
 
@@ -77,44 +53,47 @@ def due(
     plan: Plan,
     opened: Collection[str],
     ended: Collection[str],
-    rows: Mapping[str, TaskRow],
+    records: Mapping[str, TaskRecord],
     now: float,
 ) -> list[Task]:
-    """The tasks that somebody should be at, or whose end was not followed up.
+    """The tasks that wait for nothing and that nobody works on, and those whose end was not followed up.
 
     `opened` are the steps that have not ended, `ended` the tasks that others wait for and that ended well,
-    `rows` those of all other tasks that were ever claimed.
+    `records` all other tasks that were ever claimed; `now` in Unix seconds.
     """
     wanted = {task_id for step in opened for task_id in plan.closure(step)}
     ready = [task for task in plan.tasks if task.id in wanted and set(task.needs) <= set(ended)]
     return [
         task
         for task in ready
-        if task.id not in ended and not (task.id in rows and _is_at_work(rows[task.id], now))
+        if task.id not in ended and not (task.id in records and _is_at_work(records[task.id], now))
     ]
 
 
-def _is_at_work(row: TaskRow, now: float) -> bool:
-    """Whether somebody has it, or its next try is still to wait."""
-    return row.state in (RUNNING, FREE) and (row.lease_until or 0) >= int(now)
+def _is_at_work(record: TaskRecord, now: float) -> bool:
+    """Whether a worker has it, or its next try has to wait."""
+    return record.state in (RUNNING, FREE) and (record.lease_until or 0) >= int(now)
 
 
-def after_task(job_id: str, plan: Plan, row: TaskRow) -> None:
-    """What follows from an ended task: the ends of its steps, the tasks that waited for it, the job's end."""
-    task_id = row.task_id
+def after_task(job_id: str, plan: Plan, ended_task: TaskRecord) -> None:
+    """Do what follows from an ended task: end its steps, send the tasks that waited for it, end the job.
+
+    Raises Transient where a queue did not take every message.
+    """
+    task_id = ended_task.task_id
     if task_id == REMUX:
         queues.send_start(job_id)  # whether there is a copy or none
         return
-    result = row.ended_with()
+    result = ended_task.result
     if isinstance(result, Failed):
         state = StepState(FAILURE, error=result.detail, error_code=result.code)
         for step in plan.steps_needing(task_id):
             _end_step(job_id, step, state)
         return
     if plan.has_dependents(task_id):
-        ended = ledger.add_ended(job_id, task_id)
+        ended = tasks.add_ended(job_id, task_id)
         for task in plan.watchable_from(task_id, ended):
-            ledger.list_early(job_id, task.id, _so_far(task))
+            jobs.list_growing(job_id, task.id, _so_far(task))
         queues.send_tasks(job_id, plan.ready_after(task_id, ended))
         return
     if isinstance(result, StepsEnded):
@@ -123,7 +102,7 @@ def after_task(job_id: str, plan: Plan, row: TaskRow) -> None:
 
 
 def _so_far(task: Task) -> Output:
-    """An HLS output that plays before it is complete."""
+    """The output of an HLS packaging while it grows; `size` 0."""
     assert isinstance(task.work, Hls)
     return Output(
         type=task.id,
@@ -138,38 +117,38 @@ def _so_far(task: Task) -> Output:
 
 
 def fail(job: Job, error: SluiceError, *, overdue: bool = False) -> None:
-    """End a job, and with it every step of it that has not ended.
+    """End a job, and every step of it that has not ended.
 
-    With `overdue`, only where it has been given no more time since it was read.
+    With `overdue`, only where the job has been given no more time since it was read.
     """
     if job.status == PENDING:
-        if ledger.fail_job(job, error.code, error.detail, overdue=overdue):
+        if jobs.fail_pending(job, error.code, error.detail, overdue=overdue):
             _announce(FAILURE, error.code)
         return
     deadline = int(job.deadline_at) if overdue else None
-    for step, current in job.step_states.items():
-        if current.status not in TERMINAL:
-            row = ledger.end_step(
+    for step, state in job.step_states.items():
+        if state.status not in TERMINAL:
+            current_job = jobs.end_step(
                 job.job_id,
                 step,
-                failure(error),
-                generation=job.generation or "",
+                StepState.failed(error),
+                generation=job.generation,
                 deadline=deadline,
             )
-            if row is not None:
-                _end_job(row)
+            if current_job is not None:
+                _end_job(current_job)
     if all(state.status in TERMINAL for state in job.step_states.values()):
         _end_job(job)
 
 
 def _end_step(job_id: str, step: str, state: StepState) -> None:
-    row = ledger.end_step(job_id, step, state)
-    if row is not None:
-        _end_job(row)
+    job = jobs.end_step(job_id, step, state)
+    if job is not None:
+        _end_job(job)
 
 
-def _end_job(row: Job) -> None:
-    status = ledger.end_job(row)
+def _end_job(job: Job) -> None:
+    status = jobs.end(job)
     if status:
         _announce(status, "")
 

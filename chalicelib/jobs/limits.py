@@ -1,4 +1,4 @@
-"""What a job may take of a film, and cost: refused before any work is done. Purely."""
+"""What a job may read and cost: checked on its plan, before any work is done. Pure but for the settings."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from chalicelib.settings import function_sizes, settings
 from chalicelib.tasks.estimates import estimate
 from chalicelib.tasks.pricing import cost
 
-# Parts of a film lie one behind the other, or nearly.
+# How often the tasks of a rendition may read the source, taken together: their parts follow each other in it.
 _MOST_READINGS = 4
 
 
 def affordable(plan: Plan, facts: Facts, size: int, looked: Used, max_usd: float | None) -> Usage:
-    """What a job by this plan will use and cost, of a source of `size` bytes; to look at it took `looked`.
+    """What a job by this plan will use and cost.
 
-    Raises JobError where that is more than one job may.
+    `size` in bytes is the source's, `looked` the usage of looking into it. Raises JobError `source_damaged`
+    or `over_budget` where that is more than one job may.
     """
     estimated = estimate(plan, facts, size, looked, function_sizes())
     usage = cost(estimated.used, estimated.bytes_stored)
@@ -30,17 +31,17 @@ def affordable(plan: Plan, facts: Facts, size: int, looked: Used, max_usd: float
 
 
 def _check_cost(usd: float, max_usd: float | None) -> None:
-    """Raises JobError where a job would cost more than one may, or than its client allows it."""
-    told = f"The job would cost about {dollars(usd)}"
+    """Raises JobError where a job would cost more than one may, or than its `max_usd`."""
+    costs = f"The job would cost about {dollars(usd)}"
     if max_usd is not None and usd > max_usd:
-        detail = f"{told}, and its `max_usd` is {dollars(max_usd)}: allow more, or ask for less."
+        detail = f"{costs}, and its `max_usd` is {dollars(max_usd)}: allow more, or ask for less."
         raise JobError("over_budget", detail)
     most = settings().max_job_usd
     if usd > most:
         raise JobError(
             "over_budget",
-            f"{told}, and one job may cost {dollars(most)} (SLUICE_MAX_JOB_USD): ask for fewer steps, send a "
-            "shorter or smaller film, or have that raised.",
+            f"{costs}, and one job may cost {dollars(most)} (SLUICE_MAX_JOB_USD): ask for fewer steps, "
+            "send a shorter or smaller film, or have that raised.",
         )
 
 

@@ -1,6 +1,6 @@
-"""The Lambda `estimate`: looks at a file as intake does, plans, prices, and starts nothing.
+"""The Lambda `estimate`: looks into a file as intake does, plans, prices, and starts nothing.
 
-What it has seen is kept for the next call, in a place that nobody else writes to or reads.
+It keeps what it has found for its next call, under work/looked/, where nobody else writes or reads.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from chalicelib.store.meter import meter
 
 
 class Look(msgspec.Struct, frozen=True):
-    """What a file is, and what it took to find that."""
+    """What a file is, and the usage of finding that out."""
 
     kind: str
     facts: ImageFacts | VideoFacts
     used: Used
 
 
-# Facts are of the code that found them.
+# Part of the key: facts are read only by code of the same shapes.
 _SHAPE = hashlib.sha256(msgspec.json.encode(msgspec.json.schema(Look))).hexdigest()[:8]
 
 
 def quote(event: dict[str, Any], context: Any) -> Any:
-    """What a job would use and cost, or why there would be none."""
+    """What a job would use and cost, as JSON of Estimated; or why there would be none, as JSON of Refusal."""
     wanted = msgspec.convert(event, Wanted)
     try:
         return msgspec.to_builtins(Estimated(_estimate(wanted, Invocation(context))))
@@ -71,13 +71,13 @@ def _estimate(wanted: Wanted, invocation: Invocation) -> EstimateView:
 
 
 def _look(source: Source, invocation: Invocation) -> Look:
-    """What a file is: looked at once, and once more for each version of this code."""
+    """What a file is; each version of this code looks into it once."""
     name = hashlib.sha256(f"{source.etag} {source.key}".encode()).hexdigest()
     kept_as = f"work/looked/{GENERATION}/{_SHAPE}-{name}.msgpack"
-    if kept := objects.get_output(kept_as):
+    if kept := objects.read_object(kept_as):
         return msgspec.msgpack.decode(kept, type=Look)
     meter.begin("intake", invocation.memory_bytes)
-    meter.lap()  # so far it was this call's, and intake will not have it
+    meter.lap()  # drops the invocation itself, which intake will not have
     try:
         sniffed, facts = inspect.inspect_source(source, invocation)
         (used,) = meter.lap()

@@ -1,4 +1,4 @@
-"""What happens when nothing happens any more: the sweep, which sees that every job ends."""
+"""The sweep: each minute it looks at jobs that are due, so that every job ends whatever was lost."""
 
 from __future__ import annotations
 
@@ -11,34 +11,33 @@ from typing import NamedTuple
 
 from chalicelib.errors import JobError
 from chalicelib.jobs import lifecycle
-from chalicelib.model.job import PENDING, TERMINAL
+from chalicelib.model.job import Item, Job, TaskRecord
 from chalicelib.model.plan import outputs_prefix
-from chalicelib.store import ledger, objects, queues
-from chalicelib.store.ledger import Unreadable
-from chalicelib.store.table import Job, Row, TaskRow
+from chalicelib.model.step import PENDING, TERMINAL
+from chalicelib.store import jobs, objects, overdue, queues
 from chalicelib.telemetry import MetricUnit, logger, metrics
 
-# Of the sweep: shards at once, and of each of them rows at once.
+# How many shards are swept at once, and how many rows of each.
 _SHARDS_AT_ONCE = 4
 _ROWS_AT_ONCE = 4
 
 
 def sweep(work_seconds: Callable[[], float]) -> None:
-    """Look at every job whose time for that has come, for at most `work_seconds`; the next sweep goes on.
+    """Look at every job that is due, for at most `work_seconds()`; the next sweep goes on.
 
-    A job past its deadline is ended. Where another has not moved since the last look, intake sends what is
-    due, whatever became of its messages; the next look comes after a longer time. What goes wrong with one
-    does not keep the sweep from the others: it is raised in the end.
+    A job past its deadline is ended. Where a job has not moved since the last look, intake sends what is due
+    of it, and the next look comes after a longer time. An error with one row does not keep the sweep from the
+    others: errors are raised at the end, as an ExceptionGroup.
     """
     until = time.monotonic() + work_seconds()
-    shards = random.sample(ledger.SHARDS, len(ledger.SHARDS))  # each is first some time
+    shards = random.sample(overdue.SHARDS, len(overdue.SHARDS))  # so that each is first some time
     with ThreadPoolExecutor(_SHARDS_AT_ONCE) as pool:
         looks = [look for found in pool.map(partial(_sweep_shard, until), shards) for look in found]
-    # No metric of each run: it would be there, and be paid for, all month; and Lambda counts runs.
+    # No metric of each run: it would be paid for all month, and Lambda counts runs.
     sent = sum(look.sent for look in looks)
     if sent:
         metrics.add_metric("SweptJobs", MetricUnit.Count, sent)
-    if metrics.metric_set:  # jobs that it has ended count, too
+    if metrics.metric_set:  # also by jobs that it has ended
         metrics.flush_metrics()
     errors = [look.error for look in looks if look.error]
     if errors:
@@ -56,7 +55,7 @@ def _sweep_shard(until: float, shard: str) -> list[Look]:
     looks: list[Look] = []
     try:
         with ThreadPoolExecutor(_ROWS_AT_ONCE) as pool:
-            for page in ledger.overdue(shard, time.time()):
+            for page in overdue.pages(shard, time.time()):
                 looks += pool.map(partial(look_at, until), page)
                 if time.monotonic() >= until:
                     break
@@ -66,79 +65,91 @@ def _sweep_shard(until: float, shard: str) -> list[Look]:
     return looks
 
 
-def look_at(until: float, row: Row | Unreadable) -> Look:
-    """Look after one row, if there is time; never raises."""
+def look_at(until: float, item: Item) -> Look:
+    """Look after one row, unless `until` (of time.monotonic) is over; never raises."""
     if time.monotonic() >= until:
         return Look()
     try:
-        if isinstance(row, Unreadable):
-            raise row.error
-        return Look(sent=_look_after(row))
+        if item.error:
+            raise item.error
+        return Look(sent=_look_after(item))
     except Exception as error:
-        logger.exception("A row could not be looked after", row=f"{row.pk} {row.sk}")
-        if isinstance(row, Unreadable):
-            ledger.put_off(row.pk, row.sk)
+        logger.exception("A row could not be looked after", row=" ".join(item.key))
+        if item.error:
+            overdue.put_off(item)
         return Look(error=error)
 
 
-def _look_after(row: Row) -> bool:
+def _look_after(item: Item) -> bool:
     """Whether intake was told to send what is due."""
-    if row.due_at is None or row.due_at > time.time():
+    if item.due_at is None or item.due_at > time.time():
         return False  # it has changed since the index said so
-    if isinstance(row, TaskRow):  # of an older version, which had tasks looked at, too
-        ledger.hasten(row.job_id, 0)
-        ledger.forget(row)
-    elif not isinstance(row, Job):
-        logger.warning("A row of a kind that this version does not know", row=f"{row.pk} {row.sk}")
-        ledger.put_off(row.pk, row.sk)
-    elif row.status in TERMINAL:
-        _tidy(row)
-        ledger.forget(row)
-    elif row.status == PENDING and row.awaits_upload:
-        return _look_for_upload(row)
-    elif row.deadline_at <= time.time():
+    match item.value:
+        case Job() as job:
+            return _look_after_job(job, item)
+        case TaskRecord():  # of an older version, which had tasks looked at, too
+            jobs.look_soon(item.key[0].partition("#")[2], 0)
+            overdue.forget(item)
+        case _:
+            logger.warning(
+                "A row of a kind that this version does not know", row=" ".join(item.key)
+            )
+            overdue.put_off(item)
+    return False
+
+
+def _look_after_job(job: Job, item: Item) -> bool:
+    """Whether intake was told to send what is due."""
+    if job.status in TERMINAL:
+        _tidy(job)
+        overdue.forget(item)
+    elif job.status == PENDING and job.awaits_upload:
+        return _look_for_upload(job)
+    elif job.deadline_at <= time.time():
         error = JobError("deadline_exceeded", "The job did not end in the time that it was given.")
-        lifecycle.fail(row, error, overdue=True)
+        lifecycle.fail(job, error, overdue=True)
     else:
-        return _move_on(row)
+        return _move_on(job)
     return False
 
 
-def _look_for_upload(row: Job) -> bool:
-    if objects.has_original(row.source_key):
+def _look_for_upload(job: Job) -> bool:
+    """Have intake start a job whose upload has come without its event; end one whose upload is overdue."""
+    if objects.has_original(job.source_key):
         # It came, and intake has not yet had its turn. A queue's backlog is no failure.
-        queues.send_start(row.job_id)
-        ledger.await_intake(row)
+        queues.send_start(job.job_id)
+        overdue.await_intake(job)
         return True
-    if row.deadline_at <= time.time():
+    if job.deadline_at <= time.time():
         detail = "No file was uploaded before the upload's URL expired."
-        lifecycle.fail(row, JobError("upload_expired", detail), overdue=True)
+        lifecycle.fail(job, JobError("upload_expired", detail), overdue=True)
     else:
-        ledger.postpone(row, looks=0, seen=0)
+        overdue.postpone(job, looks=0, seen=0)
     return False
 
 
-def _move_on(row: Job) -> bool:
-    ended = ledger.count_ended(row)
-    if ended != (row.seen or 0):
+def _move_on(job: Job) -> bool:
+    """Have intake send what is due of a job of which nothing has ended since the last look."""
+    ended = overdue.count_ended(job)
+    if ended != job.seen:
         # Not sooner than before: all of a film that moves slowly would be sent each time that it rests.
-        ledger.postpone(row, looks=int(row.looks or 0), seen=ended)
+        overdue.postpone(job, looks=job.looks, seen=ended)
         return False
-    logger.warning("It does not move: what is due is sent again", job_id=row.job_id)
-    queues.send_start(row.job_id, resume=True)
-    ledger.postpone(row, looks=int(row.looks or 0) + 1, seen=ended)
+    logger.warning("It does not move: what is due is sent again", job_id=job.job_id)
+    queues.send_start(job.job_id, resume=True)
+    overdue.postpone(job, looks=job.looks + 1, seen=ended)
     return True
 
 
-def _tidy(row: Job) -> None:
-    """Delete what a job has stored among the outputs and does not list."""
-    objects.delete_outputs(list(_unlisted(row)))
+def _tidy(job: Job) -> None:
+    """Delete the objects under a job's outputs that it does not list."""
+    objects.delete_outputs(list(_unlisted(job)))
 
 
-def _unlisted(row: Job) -> Iterator[str]:
-    outputs = [state.output for state in row.step_states.values() if state.output]
+def _unlisted(job: Job) -> Iterator[str]:
+    outputs = [state.output for state in job.step_states.values() if state.output]
     whole = {output.s3_key for output in outputs if output.complete}
     folders = tuple(key.rpartition("/")[0] + "/" for key in whole if key.endswith(".m3u8"))
-    for key in objects.list_outputs(outputs_prefix(row.job_id)):
+    for key in objects.list_outputs(outputs_prefix(job.job_id)):
         if key not in whole and not (folders and key.startswith(folders)):
             yield key

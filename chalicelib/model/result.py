@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from chalicelib.errors import SluiceError
-from chalicelib.model.job import StepState
+from chalicelib.model.step import StepState
 from chalicelib.model.work import Segment, Source
 
 

@@ -1,4 +1,4 @@
-"""Clients of AWS, made once a process and only where they are used; and what may be told of its errors."""
+"""Clients of AWS, each made once a process, on first use; and what users may be told of AWS's errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-import chalicelib.store.meter  # noqa: F401  # it meters every client that is made after it
+import chalicelib.store.meter  # noqa: F401  # it meters every client that is made after its import
 from chalicelib.errors import SluiceError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _PATIENCE = Config(
 
 @cache
 def s3() -> S3Client:
-    """S3, set up so that presigned URLs are right: SigV4 by region, no checksum of an empty body in them."""
+    """S3, configured for presigned URLs: SigV4, a regional host, no checksum of an empty body in them."""
     client: S3Client = boto3.client(
         "s3",
         config=_PATIENCE.merge(
@@ -50,7 +50,7 @@ def s3() -> S3Client:
 
 @cache
 def unsigned_s3() -> S3Client:
-    """S3 without credentials: it knows where an object is."""
+    """S3 without credentials: makes an object's address without a signature."""
     client: S3Client = boto3.client(
         "s3",
         config=Config(
@@ -62,9 +62,9 @@ def unsigned_s3() -> S3Client:
 
 
 def sign(address: str, at: int, seconds: int) -> str:
-    """The address of an object in S3 with our signature in it, as of `at` and good for so many seconds.
+    """Sign the address of an object in S3: as of `at` (Unix seconds), valid for `seconds`.
 
-    botocore's own are always as of now.
+    botocore's own presigned URLs are always signed as of now.
     """
     signer = S3SigV4QueryAuth(_credentials().get_frozen_credentials(), "s3", s3().meta.region_name)
     request = AWSRequest("GET", address)
@@ -79,8 +79,8 @@ def sign(address: str, at: int, seconds: int) -> str:
     if signer.credentials.token:
         signed["X-Amz-Security-Token"] = signer.credentials.token
     request.url = f"{address}{'&' if '?' in address else '?'}{urlencode(signed, quote_via=quote)}"
-    told = signer.string_to_sign(request, signer.canonical_request(request))
-    return f"{request.url}&X-Amz-Signature={signer.signature(told, request)}"
+    to_sign = signer.string_to_sign(request, signer.canonical_request(request))
+    return f"{request.url}&X-Amz-Signature={signer.signature(to_sign, request)}"
 
 
 @cache
@@ -98,7 +98,7 @@ def sqs() -> SQSClient:
 
 @cache
 def lambdas() -> LambdaClient:
-    """Lambda, to be called once, and waited for as long as API Gateway waits for us."""
+    """Lambda, without retries, and with a timeout that is shorter than API Gateway's 29 s."""
     client: LambdaClient = boto3.client(
         "lambda",
         config=Config(connect_timeout=2, read_timeout=26, retries={"total_max_attempts": 1}),
@@ -107,7 +107,7 @@ def lambdas() -> LambdaClient:
 
 
 def explain(error: BaseException) -> str:
-    """What a user may be told of an error: a sentence of ours, or no more than its kind."""
+    """A sentence about an error that a user may read: our own, or nothing but the kind of a foreign error."""
     if isinstance(error, SluiceError):
         return error.detail
     if isinstance(error, Boto3Error) and error.__context__:  # transfers wrap what S3 answered

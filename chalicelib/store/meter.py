@@ -1,6 +1,7 @@
-"""What work takes: the meter of this process.
+"""The meter of this process: requests to AWS and seconds, from which jobs are billed.
 
-Every client of AWS in this process is metered, PynamoDB's own too: this is imported before the first is made.
+It meters every client of AWS that is made after this module is imported, PynamoDB's too: importing it adds
+handlers to botocore's own, for the whole process.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ import botocore.handlers
 from chalicelib.model.usage import POLLER_REQUESTS, Used, total
 
 _GB = 1024**3
-# AWS stops an initialisation after ten seconds. A process may be older: Lambda starts some ahead of need.
+# Seconds. AWS stops an initialisation after ten. A process may be older: Lambda starts some ahead of need.
 _MOST_INIT_SECONDS = 10.0
 
 
 class Meter:
-    """Counts what this process asks of AWS, and the time it takes, from one lap to the next.
+    """Counts this process's requests to AWS and its time, from one lap to the next.
 
-    A batch's messages are handled one after the other: the first one's lap has the invocation, and at a cold
-    start the initialisation too, which AWS bills.
+    Messages of a batch are handled one after the other. The first lap includes the invocation, and at a cold
+    start the initialisation, which AWS bills too.
     """
 
     def __init__(self) -> None:
@@ -35,7 +36,7 @@ class Meter:
         self._is_new = True
 
     def begin(self, function: str, memory_bytes: int) -> None:
-        """An invocation by a queue begins."""
+        """An invocation of `function` begins, with this much memory."""
         self._used = Used(function, invocations=1, sqs=POLLER_REQUESTS)
         self._gb = memory_bytes / _GB
         self._since = time.monotonic()
@@ -44,13 +45,13 @@ class Meter:
             self._is_new = False
 
     def end(self) -> None:
-        """The invocation is over: what this process does now is nobody's."""
+        """The invocation is over: from now on nothing is counted as a job's."""
         self._since = None
 
     def lap(self, *, writes: int = 0) -> list[Used]:
-        """What was used since the last lap: one, or none where no invocation is metered.
+        """Usage since the last lap, as a list of one; [] outside a metered invocation.
 
-        With `writes`, so many of one unit each that come next, and that tell of this, are in it already.
+        `writes`: DynamoDB writes (1 unit each) about to store this lap; counted here, and not in the next.
         """
         if self._since is None:
             return []
@@ -69,7 +70,7 @@ class Meter:
             (self._used,) = total([self._used, Used(self._used.function, **numbers)])
 
     def sent(self, request: Any, event_name: str, **_: Any) -> None:
-        """botocore sends a request, for the first time or again: before-send.<service>.<operation>."""
+        """Handler of before-send.<service>.<operation>: botocore sends a request, or sends it again."""
         match event_name.split(".")[1], request.method:
             case "dynamodb", _:
                 self._add(dynamodb=1)
@@ -81,7 +82,7 @@ class Meter:
                 self._add(s3_gets=1)
 
     def answered(self, parsed: dict[str, Any], event_name: str, **_: Any) -> None:
-        """AWS has answered: after-call.<service>.<operation>."""
+        """Handler of after-call.<service>.<operation>: AWS has answered."""
         service, operation = event_name.split(".")[1:]
         if service == "dynamodb":
             self._add(**{"reads" if operation in _READING else "writes": _units(parsed)})
@@ -93,21 +94,24 @@ _READING = ("GetItem", "BatchGetItem", "Query")
 
 
 def _units(answer: dict[str, Any]) -> float:
-    """PynamoDB asks for them each time. A condition that does not hold costs a write as well."""
-    told = answer.get("ConsumedCapacity", {})
-    each = told if isinstance(told, list) else [told]
-    return sum(float(table.get("CapacityUnits", 1)) for table in each)
+    """DynamoDB's capacity units in an answer, which PynamoDB asks for with every request.
+
+    1 where it says none: a write whose condition does not hold costs one, too.
+    """
+    consumed = answer.get("ConsumedCapacity", {})
+    tables = consumed if isinstance(consumed, list) else [consumed]
+    return sum(float(table.get("CapacityUnits", 1)) for table in tables)
 
 
 def _age() -> float:
-    """Seconds since this process was started (proc_pid_stat(5))."""
+    """Seconds since this process was started, from field 22 of proc_pid_stat(5)."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started
 
 
 meter = Meter()
-# First of all: what stands in for AWS answers at this event, and nobody after it hears of the request.
+# First of all handlers: a stand-in for AWS answers at this event, and handlers after it do not run.
 botocore.handlers.BUILTIN_HANDLERS += [
     ("before-send", meter.sent, botocore.handlers.REGISTER_FIRST),
     ("after-call.dynamodb", meter.answered),

@@ -1,4 +1,4 @@
-"""Objects in the two buckets: the only place that talks to S3."""
+"""Objects in the two buckets: the only module that talks to S3."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ CONTENT_TYPES = {
     ".m4s": "video/mp4",
     ".m3u8": "application/vnd.apple.mpegurl",
 }
-# What is stored once under a key never changes; who may read it is for the address to say.
+# An output never changes. `private`: whoever may read it has a signed address.
 _UNCHANGING = "private, max-age=31536000, immutable"
-PART_BYTES = 8 * 1024**2
-READERS = 8  # objects that are read at once, where many are
+PART_BYTES = 8 * 1024**2  # of a multipart upload, at least
+READERS = 8  # how many objects are read at once
 TRANSFER = TransferConfig(multipart_threshold=64 * 1024**2, multipart_chunksize=32 * 1024**2)
 
 
@@ -42,7 +42,7 @@ class Original(NamedTuple):
 
 
 def find_original(key: str) -> Original | None:
-    """The object that a client uploaded or dropped, if it is there."""
+    """The object that a client uploaded or dropped; None where it is not there, or may not be read."""
     try:
         head = s3().head_object(Bucket=settings().upload_bucket, Key=key)
     except ClientError as error:
@@ -53,16 +53,16 @@ def find_original(key: str) -> Original | None:
 
 
 def has_original(key: str) -> bool:
-    """Whether it is there: for those who may list the bucket, and not read what is in it."""
+    """Whether an original is there; needs the right to list the bucket, not to read its objects."""
     found = s3().list_objects_v2(Bucket=settings().upload_bucket, Prefix=key, MaxKeys=1)
-    # Of all keys that begin so, it is the first.
+    # Of all keys with this prefix, the key itself is the first.
     return any(item["Key"] == key for item in found.get("Contents", ()))
 
 
 def open_original(key: str, length: int) -> tuple[Original, bytes] | None:
-    """The same with its first bytes, at most so many, by one request.
+    """`find_original` plus the first `length` bytes, in one GET.
 
-    None too where we may not read it: encrypted, archived, or not ours.
+    None, too, where it may not be read: encrypted, archived, or not ours.
     """
     try:
         answer = s3().get_object(
@@ -80,14 +80,14 @@ def open_original(key: str, length: int) -> tuple[Original, bytes] | None:
 
 
 def read(source: Source, start: int, length: int) -> bytes:
-    """Bytes of the object, fewer at its end. Raises JobError where it is no longer that of this ETag."""
+    """`length` bytes from `start`, fewer at the end. Raises JobError where the ETag is another by now."""
     if length <= 0:
         return b""
     return _open(source, Range=f"bytes={start}-{start + length - 1}").read()
 
 
 def fetch(source: Source, target: Path) -> None:
-    """Write the object to `target`. Raises JobError where it is no longer that of this ETag."""
+    """Write the object to `target`. Raises JobError where it is not there, or its ETag is another by now."""
     with target.open("wb") as file:
         shutil.copyfileobj(_open(source), file, 1024**2)
 
@@ -95,9 +95,10 @@ def fetch(source: Source, target: Path) -> None:
 def fetch_parts(
     source: Source, target: Path, head: bytes, parts: Sequence[tuple[int, int]]
 ) -> None:
-    """Write `head` and behind it parts of the object, in order, to `target`; by one request.
+    """Write `head`, then the byte ranges `parts` of the object, in order, to `target`; in one GET.
 
-    What lies between them is read, and not kept. Raises JobError as `fetch`.
+    A part is (start, stop). Bytes between parts are read and dropped. Raises JobError as `fetch`, Transient
+    where S3 sends too little.
     """
     at = parts[0][0]
     body = _open(source, Range=f"bytes={at}-{parts[-1][1] - 1}")
@@ -111,7 +112,7 @@ def fetch_parts(
 
 
 def _blocks(body: StreamingBody, length: int) -> Iterator[bytes]:
-    """So many bytes of what is sent. Raises Transient where there are fewer."""
+    """The next `length` bytes of a body, in blocks. Raises Transient where there are fewer."""
     while length:
         block = body.read(min(length, 1024**2))
         if not block:
@@ -149,7 +150,7 @@ def put_original(key: str, body: bytes, content_type: str) -> None:
 
 
 def publish(path: Path, key: str) -> int:
-    """Store a file in the output bucket; its size in bytes."""
+    """Store a file in the output bucket; returns its size in bytes."""
     s3().upload_file(
         str(path),
         settings().output_bucket,
@@ -161,14 +162,14 @@ def publish(path: Path, key: str) -> int:
 
 
 def publish_copy(path: Path, key: str) -> Source:
-    """Store the copy of a film, to be read as it is now."""
+    """Store the copy of a film in the output bucket, pinned by the ETag that it got."""
     size = publish(path, key)
     head = s3().head_object(Bucket=settings().output_bucket, Key=key)
     return Source(key, head["ETag"].strip('"'), is_copy=True, size=size)
 
 
 def put_output(key: str, body: bytes) -> int:
-    """Store a small file in the output bucket; its size in bytes."""
+    """Store a small object in the output bucket; returns its size in bytes."""
     s3().put_object(
         Bucket=settings().output_bucket,
         Key=key,
@@ -181,9 +182,9 @@ def put_output(key: str, body: bytes) -> int:
 
 @contextmanager
 def multipart(key: str) -> Iterator[Callable[[int, bytes], None]]:
-    """An object made of parts: call with a part's number, from 1 on, and its bytes, in any order.
+    """A multipart upload to the output bucket: yields what stores a part, by its number (from 1) and bytes.
 
-    Every part but the last has at least PART_BYTES. On an exception nothing is left of it.
+    Parts may come in any order. Each but the last has at least PART_BYTES. On an exception nothing is left.
     """
     bucket = settings().output_bucket
     upload = s3().create_multipart_upload(
@@ -215,7 +216,7 @@ def multipart(key: str) -> Iterator[Callable[[int, bytes], None]]:
 
 
 def put_new_work(key: str, body: bytes) -> bool:
-    """Store a small object, unless there is one; False where there is."""
+    """Store a small object in the output bucket, unless there is one; False where there is."""
     try:
         s3().put_object(Bucket=settings().output_bucket, Key=key, Body=body, IfNoneMatch="*")
     except ClientError as error:
@@ -225,8 +226,8 @@ def put_new_work(key: str, body: bytes) -> bool:
     return True
 
 
-def get_output(key: str, part: tuple[int, int] | None = None) -> bytes | None:
-    """A small object of the output bucket, if it is there; of a larger one a part."""
+def read_object(key: str, part: tuple[int, int] | None = None) -> bytes | None:
+    """An object of the output bucket, or the bytes (start, stop) of it; None where it is not there."""
     options: dict[str, Any] = {"Range": f"bytes={part[0]}-{part[1] - 1}"} if part else {}
     try:
         return s3().get_object(Bucket=settings().output_bucket, Key=key, **options)["Body"].read()
@@ -237,7 +238,7 @@ def get_output(key: str, part: tuple[int, int] | None = None) -> bytes | None:
 
 
 def list_outputs(prefix: str) -> Iterator[str]:
-    """The keys in the output bucket that begin so."""
+    """The keys in the output bucket with this prefix."""
     pages = s3().get_paginator("list_objects_v2")
     for page in pages.paginate(Bucket=settings().output_bucket, Prefix=prefix):
         for item in page.get("Contents", ()):
@@ -245,7 +246,7 @@ def list_outputs(prefix: str) -> Iterator[str]:
 
 
 def delete_outputs(keys: Sequence[str]) -> None:
-    """Delete objects of the output bucket; those that are not there are no error."""
+    """Delete objects of the output bucket, if they are there. Raises Transient where S3 kept one."""
     for batch in batched(keys, 1000, strict=False):
         answer = s3().delete_objects(
             Bucket=settings().output_bucket,
@@ -267,7 +268,7 @@ def has_output(key: str) -> bool:
 
 
 def upload_url(key: str, size: int | None) -> str:
-    """A presigned PUT. The declared type is not signed; an announced size is."""
+    """A presigned PUT. `size` in bytes is signed, where it is announced; the content type is not."""
     params: dict[str, Any] = {"Bucket": settings().upload_bucket, "Key": key}
     if size is not None:
         params["ContentLength"] = size
@@ -277,14 +278,14 @@ def upload_url(key: str, size: int | None) -> str:
 
 
 class Link(NamedTuple):
-    """An address that needs no credentials, and when it stops to work, in Unix seconds."""
+    """An address that needs no credentials, and when it expires, in Unix seconds."""
 
     url: str
     expires_at: int
 
 
 def original_link(key: str, name: str) -> Link:
-    """A presigned GET of the original, which a browser saves by this name and never renders."""
+    """A presigned GET of an original, which a browser saves under `name` and never renders."""
     params = {
         "Bucket": settings().upload_bucket,
         "Key": key,
@@ -295,7 +296,7 @@ def original_link(key: str, name: str) -> Link:
 
 
 def output_link(key: str, name: str | None = None, until: int | None = None) -> Link:
-    """A presigned GET of an output, which a browser shows, and saves by this name; it ends by `until`."""
+    """A presigned GET of an output, which a browser shows, and saves under `name`. It expires by `until`."""
     params = {"Bucket": settings().output_bucket, "Key": key}
     if name is not None:
         params["ResponseContentDisposition"] = disposition("inline", name)
@@ -303,7 +304,7 @@ def output_link(key: str, name: str | None = None, until: int | None = None) -> 
 
 
 def _download_link(params: dict[str, str], until: int | None = None) -> Link:
-    """Signed as of a moment that is the same for a while, so that who asks again gets the same address."""
+    """Signed as of a moment that stays the same for half a lifetime, so that browsers cache by address."""
     lifetime = settings().download_url_seconds
     grid = lifetime // 2
     signed_at = int(time.time()) // grid * grid
@@ -317,11 +318,11 @@ def _status(error: ClientError) -> int:
     return error.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
-# Of what is not there S3 says so to him alone who may list; to others it is forbidden, as what they may not
-# read. HEAD has no code but the status.
+# S3 says that an object is absent only to those who may list the bucket; to others it answers 403, as for
+# objects that they may not read. HEAD has no code but the status.
 _ABSENT = ("403", "404", "AccessDenied", "InvalidObjectState", "NoSuchKey", "NotFound")
 
 
 def _is_absent(error: ClientError) -> bool:
-    """Whether there is no such object, or none that we may read."""
+    """Whether there is no such object, or we may not read it."""
     return error.response["Error"]["Code"] in _ABSENT

@@ -1,4 +1,4 @@
-"""Messages between the functions: the only place that talks to SQS. A message carries ids, never state."""
+"""Messages between the functions: the only module that talks to SQS. A message carries ids, never state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 QUEUES = ("intake", "thumbnail", "watermark", "encode", "transcode_720p", "hls_720p")
 
-# Where each of them puts a message that came too often.
+# The queue to which SQS moves a message of any other that was delivered too often.
 DEAD_LETTERS = "dead_letters"
 
 # The longest that SQS hides a message.
@@ -36,7 +36,7 @@ class TaskMessage(msgspec.Struct, frozen=True):
 
 
 class StartMessage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """To intake: plan this job, and send its first messages; with `resume`, what is due of one at work."""
+    """To intake: plan this job and send its first messages; with `resume`, send what is due of it at work."""
 
     job_id: str
     resume: bool = False
@@ -48,7 +48,7 @@ def send_start(job_id: str, *, resume: bool = False) -> None:
 
 
 def send_tasks(job_id: str, tasks: Sequence[Task]) -> None:
-    """Send many, ten at a time and in order. Raises Transient where SQS did not take one."""
+    """Send a message for each task, ten a request, in order. Raises Transient where SQS did not take one."""
     by_queue: dict[str, list[TaskMessage]] = {}
     for task in tasks:
         message = TaskMessage(job_id, task.id, GENERATION)
@@ -65,7 +65,7 @@ def send_tasks(job_id: str, tasks: Sequence[Task]) -> None:
 
 
 def hide(url: str, receipt: str, seconds: float) -> None:
-    """Make a message that is not acknowledged visible again after `seconds`, not later."""
+    """Make a message that is not acknowledged visible again after `seconds`, rounded up."""
     sqs().change_message_visibility(
         QueueUrl=url,
         ReceiptHandle=receipt,
@@ -74,5 +74,5 @@ def hide(url: str, receipt: str, seconds: float) -> None:
 
 
 def backoff(tries: int) -> int:
-    """Seconds before the next try, after this many."""
+    """Seconds to wait before the next try, after `tries` of them."""
     return min(_MOST_BACKOFF_SECONDS, settings().retry_seconds * int(3 ** (tries - 1)))

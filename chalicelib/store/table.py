@@ -1,4 +1,4 @@
-"""The items of the one DynamoDB table, and the values in them; chalicelib/store/ledger.py writes them.
+"""The items of the one DynamoDB table, as PynamoDB's models; nobody outside store/ sees them.
 
 pk               sk                what it is
 job#<id>         job               the row that the API reads (small: at most 4 KB)
@@ -9,11 +9,13 @@ upload#<key>     ticket            a presigned URL was handed out for this key: 
 claim#<hash>     claim             which job a file and pipeline, or an Idempotency-Key, stands for
 budget#<owner>   <day, UTC>        what the owner's jobs that started on it are estimated to cost
 
-<g> is the generation of code that the task was planned by (plan.GENERATION): another one's are not read.
+<g> is the generation of code that planned the task (plan.GENERATION); rows of other generations are not read.
+The value of a row is what store/ hands out of it: a struct of model/job.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -27,18 +29,20 @@ from pynamodb.attributes import (
     UnicodeAttribute,
     UnicodeSetAttribute,
 )
+from pynamodb.exceptions import PynamoDBException
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
 
-from chalicelib.model import filenames
-from chalicelib.model.job import TERMINAL, StepState
+from chalicelib.model.job import Claimed, Item, Job, Progress, TaskRecord, Ticket, Value
 from chalicelib.model.plan import GENERATION
 from chalicelib.model.result import Result
-from chalicelib.model.usage import Used, read, total
+from chalicelib.model.step import StepState
+from chalicelib.model.usage import read
 from chalicelib.settings import DROPS, settings
+from chalicelib.telemetry import logger
 
 
-class _ByKey(GlobalSecondaryIndex["Job"]):
+class _ByKey(GlobalSecondaryIndex["JobRow"]):
     class Meta:
         index_name = "by_key"
         projection = IncludeProjection(["row"])
@@ -47,7 +51,7 @@ class _ByKey(GlobalSecondaryIndex["Job"]):
     created = UnicodeAttribute(range_key=True)
 
 
-class _ByOwner(GlobalSecondaryIndex["Job"]):
+class _ByOwner(GlobalSecondaryIndex["JobRow"]):
     class Meta:
         index_name = "by_owner"
         projection = IncludeProjection(["row", "status"])
@@ -66,7 +70,7 @@ class _ByDue(GlobalSecondaryIndex["Row"]):
 
 
 class Row(Model):
-    """What every item of the table has. `kind_of_row` tells PynamoDB which class an item is."""
+    """What every item of the table has. `row` tells PynamoDB which class an item is."""
 
     class Meta:
         table_name = settings().jobs_table
@@ -77,95 +81,113 @@ class Row(Model):
     pk = UnicodeAttribute(hash_key=True)
     sk = UnicodeAttribute(range_key=True)
     row = DiscriminatorAttribute()
-    expires_at = NumberAttribute(null=True)
-    due_shard = UnicodeAttribute(null=True)
+    expires_at = NumberAttribute(null=True)  # by it DynamoDB deletes the item
+    due_shard = UnicodeAttribute(null=True)  # with `due_at`: the sweep is to look at it
     due_at = NumberAttribute(null=True)
     by_due = _ByDue()
 
-    @property
-    def job_id(self) -> str:
-        return self.pk.partition("#")[2]
+    def value(self) -> Value | None:
+        """What store/ hands out of the row. Raises msgspec.ValidationError where it cannot be read."""
+        return None
 
 
-class Job(Row, discriminator="job"):
-    """The row that the API reads."""
+class JobRow(Row, discriminator="job"):
+    """The row that the API reads. Fields of `Job` say what attributes mean."""
 
     SK = "job"
 
     status = UnicodeAttribute()
-    owner = UnicodeAttribute(default=DROPS)  # of its file; of older rows nobody knows it
+    owner = UnicodeAttribute(default=DROPS)  # of rows from before there were owners nobody knows it
     source_key = UnicodeAttribute()
-    filename = UnicodeAttribute(default="")  # as the client gave it; empty: as the key has it
-    created = UnicodeAttribute()  # created_at and id: unique, and sorts by time
+    filename = UnicodeAttribute(default="")
+    created = UnicodeAttribute()
     created_at = UnicodeAttribute()
     updated_at = UnicodeAttribute()
     pipeline: ListAttribute[Any] = ListAttribute(default=list)
-    steps: MapAttribute[str, Any] = MapAttribute(default=dict)
+    steps: MapAttribute[str, Any] = MapAttribute(default=dict)  # StepState by name, in no order
     etag = UnicodeAttribute(default="")
-    kind = UnicodeAttribute(default="")
     duration = NumberAttribute(null=True)
     encoding = UnicodeAttribute(default="")
     error = UnicodeAttribute(default="")
     error_code = UnicodeAttribute(default="")
-    generation = UnicodeAttribute(
-        default=""
-    )  # of the code whose plan it follows; "" before there is one
-    started_by = UnicodeAttribute(default="")  # the first generation
-    starter = UnicodeAttribute(default="")  # the message to intake by which it follows its plan
-    replanned = BooleanAttribute(default=False)  # since it was started, by another generation
-    tries = NumberAttribute(default=0)  # of intake, beyond the first of each message
-    last_error = UnicodeAttribute(default="")  # of intake
-    max_usd = NumberAttribute(null=True)  # what it may cost, as its client said
-    charged_usd = NumberAttribute(default=0)  # to its owner's budget
+    generation = UnicodeAttribute(default="")
+    started_by = UnicodeAttribute(default="")
+    starter = UnicodeAttribute(default="")
+    replanned = BooleanAttribute(default=False)
+    tries = NumberAttribute(default=0)
+    last_error = UnicodeAttribute(default="")
+    max_usd = NumberAttribute(null=True)
+    charged_usd = NumberAttribute(default=0)
     awaits_upload = BooleanAttribute(default=False)
-    awaits_copy = BooleanAttribute(default=False)  # before it is started
-    # By intake; once it has ended, by all of it.
-    used: ListAttribute[str] = ListAttribute(null=True)
-    deadline_at = (
-        NumberAttribute()
-    )  # when the sweep ends it; at `due_at` it looks whether all is well
-    looks = NumberAttribute(default=0)  # of the sweep in a row that found no progress
-    seen = NumberAttribute(default=0)  # what had ended when the sweep looked last
+    awaits_copy = BooleanAttribute(default=False)
+    used: ListAttribute[str] = ListAttribute(null=True)  # JSON of Used
+    deadline_at = NumberAttribute()
+    looks = NumberAttribute(default=0)
+    seen = NumberAttribute(default=0)
     by_owner = _ByOwner()
     by_key = _ByKey()
 
-    @property
-    def shown_name(self) -> str:
-        """The name of the file that it is of."""
-        return self.filename or filenames.of_key(self.source_key)
-
-    @property
-    def usage(self) -> list[Used] | None:
-        """What it used, by function; None before it has ended."""
-        if self.status not in TERMINAL or self.used is None:
-            return None
-        return total(read(self.used))
-
-    @property
-    def step_states(self) -> dict[str, StepState]:
-        """The steps, in pipeline order."""
+    def value(self) -> Job:
         stored = self.steps.as_dict()
-        return {
-            name: msgspec.convert(stored[name], StepState)
-            for name in self.pipeline
-            if name in stored
-        }
+        return Job(
+            job_id=self.pk.partition("#")[2],
+            status=self.status,
+            owner=self.owner,
+            source_key=self.source_key,
+            filename=self.filename,
+            created=self.created,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+            pipeline=list(self.pipeline),
+            step_states={
+                name: msgspec.convert(stored[name], StepState)
+                for name in self.pipeline
+                if name in stored
+            },
+            etag=self.etag,
+            duration=self.duration,
+            encoding=self.encoding,
+            error=self.error,
+            error_code=self.error_code,
+            generation=self.generation,
+            started_by=self.started_by,
+            starter=self.starter,
+            replanned=bool(self.replanned),
+            tries=int(self.tries),
+            last_error=self.last_error,
+            max_usd=self.max_usd,
+            charged_usd=self.charged_usd,
+            awaits_upload=bool(self.awaits_upload),
+            awaits_copy=bool(self.awaits_copy),
+            used=None if self.used is None else list(read(self.used)),
+            deadline_at=self.deadline_at,
+            due_at=self.due_at,
+            looks=int(self.looks or 0),
+            seen=int(self.seen or 0),
+        )
 
 
-class Progress(Row, discriminator="progress"):
-    """How far tasks are that have not ended, in percent; what each step's groups of tasks cost."""
-
+class ProgressRow(Row, discriminator="progress"):
     SK = "progress"
 
     generation = UnicodeAttribute(default="")
     started_at = NumberAttribute()
-    shares = JSONAttribute()  # of each step, the groups that it takes and what each costs
-    sizes = JSONAttribute()  # of each group, how many tasks are in it
+    shares = JSONAttribute()
+    sizes = JSONAttribute()
     percents: MapAttribute[str, Any] = MapAttribute(default=dict)
+
+    def value(self) -> Progress:
+        return Progress(
+            generation=self.generation,
+            started_at=self.started_at,
+            shares=self.shares,
+            sizes=self.sizes,
+            percents=self.percents.as_dict(),
+        )
 
 
 class TaskRow(Row, discriminator="task"):
-    """One task: who works on it until when, how often it was tried, what came of it."""
+    """One task. Fields of `TaskRecord` say what attributes mean."""
 
     state = UnicodeAttribute()
     owner = UnicodeAttribute(null=True)
@@ -173,45 +195,89 @@ class TaskRow(Row, discriminator="task"):
     attempts = NumberAttribute(default=0)
     result = JSONAttribute(null=True)
     last_error = UnicodeAttribute(default="")
-    used: ListAttribute[str] = ListAttribute(null=True)  # by each try, as JSON of model.usage.Used
+    used: ListAttribute[str] = ListAttribute(null=True)  # by each try: JSON of Used
 
     @staticmethod
     def sk_of(task_id: str) -> str:
         return f"task#{GENERATION}#{task_id}"
 
-    @property
-    def task_id(self) -> str:
-        return self.sk.rpartition("#")[2]
+    def value(self) -> TaskRecord:
+        return TaskRecord(
+            task_id=self.sk.rpartition("#")[2],
+            state=self.state,
+            owner=self.owner,
+            lease_until=self.lease_until,
+            attempts=int(self.attempts),
+            result=self.result if self.result is None else msgspec.convert(self.result, Result),
+            last_error=self.last_error,
+        )
 
-    def ended_with(self) -> Result | None:
-        """What the task has ended with; None while it has not."""
-        return msgspec.convert(self.result, Result) if self.result is not None else None
 
-
-class Ended(Row, discriminator="ended"):
+class EndedRow(Row, discriminator="ended"):
     SK = f"ended#{GENERATION}"
 
     tasks = UnicodeSetAttribute(null=True)
 
+    def value(self) -> frozenset[str]:
+        return frozenset(self.tasks or ())
 
-class Ticket(Row, discriminator="ticket"):
+
+class TicketRow(Row, discriminator="ticket"):
     SK = "ticket"
 
     owner = UnicodeAttribute(default=DROPS)
     ticket_job_id = UnicodeAttribute(null=True)
     filename = UnicodeAttribute(default="")
-    arrived = UnicodeAttribute(null=True)  # the S3 event of its upload
+    arrived = UnicodeAttribute(null=True)
+
+    def value(self) -> Ticket:
+        return Ticket(
+            owner=self.owner,
+            ticket_job_id=self.ticket_job_id,
+            filename=self.filename,
+            arrived=self.arrived,
+        )
 
 
-class Identity(Row, discriminator="claim"):
+class ClaimRow(Row, discriminator="claim"):
     SK = "claim"
 
     claimed_job_id = UnicodeAttribute()
-    fingerprint = UnicodeAttribute(default="")  # of a request with an Idempotency-Key
-    sequencer = UnicodeAttribute(default="")  # of the latest S3 event that asked for the job
+    fingerprint = UnicodeAttribute(default="")
+    sequencer = UnicodeAttribute(default="")
+
+    def value(self) -> Claimed:
+        return Claimed(self.claimed_job_id, self.fingerprint, self.sequencer)
 
 
-class Budget(Row, discriminator="budget"):
+class BudgetRow(Row, discriminator="budget"):
     """What an owner's jobs of one day cost; its `sk` is the day."""
 
     spent_usd = NumberAttribute()
+
+
+def read_many(keys: Sequence[tuple[str, str]], *, consistent: bool = False) -> list[Item]:
+    """The rows with these keys that are there, in any order, by as few requests as DynamoDB allows.
+
+    Where one of them cannot be read, each is read by a request of its own.
+    """
+    try:
+        return [_item(row) for row in Row.batch_get(keys, consistent_read=consistent)]
+    except PynamoDBException:
+        raise
+    except Exception:
+        return [_read(key) for key in keys]
+
+
+def _read(key: tuple[str, str]) -> Item:
+    try:
+        return _item(Row.get(*key, consistent_read=True))
+    except PynamoDBException:
+        raise
+    except Exception as error:
+        logger.warning("A row cannot be read", row=" ".join(key), error=str(error))
+        return Item(key, error=error)
+
+
+def _item(row: Row) -> Item:
+    return Item((row.pk, row.sk), row.due_at, row.value())

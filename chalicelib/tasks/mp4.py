@@ -110,7 +110,7 @@ def _fetched(pool: ThreadPoolExecutor, order: Sequence[_File]) -> Iterator[tuple
 
 
 def _get(key: str) -> bytes:
-    body = objects.get_output(key)
+    body = objects.read_object(key)
     if body is None:
         raise Transient("part_missing", "A part of the video is not there.")
     return body

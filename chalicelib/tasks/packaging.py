@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from chalicelib.errors import JobError
-from chalicelib.model.job import SUCCESS, Output, StepState
 from chalicelib.model.result import Encoded, StepsEnded
+from chalicelib.model.step import SUCCESS, Output, StepState
 from chalicelib.model.work import Hls, Join
 from chalicelib.store import objects
 from chalicelib.tasks.prediction import Basis

@@ -7,7 +7,7 @@ from typing import Any
 
 from chalicelib.errors import JobError
 from chalicelib.invocation import Budget
-from chalicelib.model.job import SUCCESS, Output, StepState, failure
+from chalicelib.model.step import SUCCESS, Output, StepState
 from chalicelib.model.work import Drawn, Refused
 from chalicelib.store import objects
 from chalicelib.tasks.workbench import Workbench
@@ -29,7 +29,7 @@ def in_child(job: str, returns: Any, budget: Budget, *args: Any) -> Any:
 def ended_step(step: str, drawn: Drawn, folder: Path, bench: Workbench) -> StepState:
     """Publish a picture that lies in `folder`/out; how its step ends."""
     if isinstance(drawn, Refused):
-        return failure(JobError(drawn.code, drawn.detail))
+        return StepState.failed(JobError(drawn.code, drawn.detail))
     output = Output(
         type=step,
         s3_key=bench.task.destination + drawn.name,

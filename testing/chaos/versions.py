@@ -35,7 +35,7 @@ def version(name: str | None) -> Iterator[None]:
 def _set(name: str) -> None:
     for module in _modules():
         setattr(module, _ATTRIBUTE, name)
-    table.Ended.SK = f"ended#{name}"
+    table.EndedRow.SK = f"ended#{name}"
 
 
 def _modules() -> list[ModuleType]:

@@ -1,0 +1,41 @@
+"""Statuses of jobs and of their steps; the outputs that steps make."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import msgspec
+
+from chalicelib.errors import SluiceError
+
+PENDING, STARTED, SUCCESS, FAILURE = "PENDING", "STARTED", "SUCCESS", "FAILURE"
+STATUSES = (PENDING, STARTED, SUCCESS, FAILURE)
+TERMINAL = (SUCCESS, FAILURE)
+
+
+class Output(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One object in the output bucket. `size` in bytes (of all files, for HLS), `duration` in seconds."""
+
+    type: str
+    s3_key: str
+    size: int
+    content_type: str
+    width: int
+    height: int
+    duration: float | None = None
+    warning: str = ""
+    complete: bool = True
+
+
+class StepState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where one step of a job stands."""
+
+    status: str = PENDING
+    output: Output | None = None
+    error: str = ""
+    error_code: str = ""
+
+    @classmethod
+    def failed(cls, error: SluiceError) -> Self:
+        """The state of a step that this error has ended."""
+        return cls(FAILURE, error=error.detail, error_code=error.code)

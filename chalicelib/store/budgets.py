@@ -1,0 +1,74 @@
+"""Budgets: what an owner's jobs of one day may cost in all, charged by the write that starts a job."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from pynamodb.exceptions import TransactWriteError
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
+from pynamodb.transactions import TransactWrite
+
+from chalicelib.errors import JobError
+from chalicelib.model.job import Charge
+from chalicelib.model.usage import dollars
+from chalicelib.settings import settings
+from chalicelib.store import writes
+from chalicelib.store.table import BudgetRow, JobRow, Row
+from chalicelib.telemetry import MetricUnit, metrics
+
+# Why DynamoDB cancels a transaction: a condition of one of its writes, or another transaction on the row.
+_NOT_MET, _CONFLICT = "ConditionalCheckFailed", "TransactionConflict"
+_TRIES = 40
+
+
+def charge(charge: Charge, row: JobRow, actions: Sequence[Action], condition: Condition) -> bool:
+    """Change a job's row as `writes.update` does, and charge the owner's day in the same transaction.
+
+    So a job is charged once, whoever repeats the write. False, too, where another has charged for the job
+    since it was read. A charge stays, whatever becomes of the job: it was estimated, and may be spent.
+    Raises JobError `over_budget` where the day has no room for it.
+    """
+    more = charge.usd - charge.before
+    if more <= 0:
+        return writes.update(row, actions, condition)
+    as_read: Condition = JobRow.charged_usd == charge.before
+    condition &= as_read if charge.before else as_read | JobRow.charged_usd.does_not_exist()
+    limit = settings().max_owner_day_usd
+    day = datetime.now(UTC).date().isoformat()
+    budget = BudgetRow(f"budget#{charge.owner}", day)
+    has_room = BudgetRow.spent_usd.does_not_exist() | (BudgetRow.spent_usd <= limit - more)
+    changes: list[Action] = [
+        BudgetRow.row.set(BudgetRow),  # PynamoDB's update() does not write it into a new item
+        BudgetRow.spent_usd.add(more),
+        BudgetRow.expires_at.set(int(time.time()) + settings().retention_days * writes.DAY),
+    ]
+    for tries_left in reversed(range(_TRIES)):
+        if more > limit:
+            break
+        try:
+            with TransactWrite(
+                connection=Row._get_connection().connection, return_consumed_capacity="TOTAL"
+            ) as write:
+                write.update(row, [*actions, JobRow.charged_usd.set(charge.usd)], condition)
+                write.update(budget, changes, has_room)
+        except TransactWriteError as error:
+            reasons = [reason and reason.code for reason in error.cancellation_reasons]
+            if reasons[:1] == [_NOT_MET]:
+                return False
+            if reasons[1:] == [_NOT_MET]:
+                break
+            if _CONFLICT not in reasons or not tries_left:
+                raise
+            time.sleep(random.uniform(0.02, 0.2))
+        else:
+            metrics.add_metric("EstimatedDollars", MetricUnit.NoUnit, more)
+            return True
+    raise JobError(
+        "over_budget",
+        f"The job would cost about {dollars(charge.usd)}, and what this owner starts on {day} (UTC) may "
+        f"cost {dollars(limit)} in all (SLUICE_MAX_OWNER_DAY_USD): start it tomorrow, or have that raised.",
+    )

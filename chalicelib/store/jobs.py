@@ -1,0 +1,248 @@
+"""Jobs: created, read, listed; their steps and they themselves ended."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
+
+import msgspec
+from pynamodb.exceptions import DoesNotExist
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
+from pynamodb.indexes import GlobalSecondaryIndex
+
+from chalicelib.model.job import Job
+from chalicelib.model.plan import GENERATION
+from chalicelib.model.step import (
+    FAILURE,
+    PENDING,
+    STARTED,
+    STATUSES,
+    SUCCESS,
+    TERMINAL,
+    Output,
+    StepState,
+)
+from chalicelib.model.usage import read, total
+from chalicelib.settings import settings
+from chalicelib.store import tasks, writes
+from chalicelib.store.table import JobRow, read_many
+
+# How many entries of an index DynamoDB reads at once, at most.
+_MOST_INDEXED = 1000
+# By then nobody works on a job any more that has ended: Lambda stops every function after 900 s.
+_TIDY_SECONDS = 1200
+
+
+def create(
+    job_id: str,
+    owner: str,
+    source_key: str,
+    pipeline: Sequence[str],
+    *,
+    filename: str = "",
+    etag: str = "",
+    upload_deadline: int | None = None,
+    max_usd: float | None = None,
+) -> None:
+    """Write a PENDING job, unless there is one with this id.
+
+    With `upload_deadline` (Unix seconds) it waits until then for its upload.
+    """
+    created_at = writes.now_iso()
+    now = int(time.time())
+    row = JobRow(
+        writes.job_key(job_id),
+        JobRow.SK,
+        status=PENDING,
+        owner=owner,
+        source_key=source_key,
+        filename=filename,
+        created=f"{created_at}#{job_id}",
+        created_at=created_at,
+        updated_at=created_at,
+        pipeline=list(pipeline),
+        etag=etag,
+        max_usd=max_usd,
+        awaits_upload=upload_deadline is not None,
+        deadline_at=upload_deadline or now + settings().job_deadline_seconds,
+        due_shard=job_id[0],
+        due_at=now + writes.LOOK_SECONDS,
+    )
+    not_created_before = JobRow.pk.does_not_exist()
+    writes.put(row, not_created_before)
+
+
+def get(job_id: str) -> Job | None:
+    """The job as it is now."""
+    try:
+        row = JobRow.get(writes.job_key(job_id), JobRow.SK, consistent_read=True)
+    except DoesNotExist:
+        return None
+    return row.value()
+
+
+def end_step(
+    job_id: str,
+    step: str,
+    state: StepState,
+    *,
+    generation: str | None = None,
+    deadline: int | None = None,
+) -> Job | None:
+    """Write a step's end, once; the job as it is then, or None where it has ended already.
+
+    Only while the job follows the plan of that `generation`, else of ours: what a worker of another one comes
+    to does not count any more. With `deadline`, only where that is still the job's.
+    """
+    job_runs = (JobRow.status == STARTED) & writes.follows(
+        GENERATION if generation is None else generation
+    )
+    if deadline is not None:
+        job_runs &= JobRow.deadline_at == deadline
+    step_open = writes.step_is_open(step)
+    row = writes.job_row(job_id)
+    changes = [
+        JobRow.steps[step].set(msgspec.to_builtins(state)),
+        JobRow.updated_at.set(writes.now_iso()),
+    ]
+    if writes.update(row, changes, job_runs & step_open):
+        return row.value()
+    current = get(job_id)
+    return current if current and current.status == STARTED else None
+
+
+def list_growing(job_id: str, step: str, output: Output) -> None:
+    """List an output that plays and grows, while its step has not ended."""
+    path = JobRow.steps[step]["output"]
+    follows_this_plan = (JobRow.status == STARTED) & writes.follows(GENERATION)
+    not_listed = path.does_not_exist()
+    writes.update(
+        writes.job_row(job_id),
+        [path.set(msgspec.to_builtins(output)), JobRow.updated_at.set(writes.now_iso())],
+        follows_this_plan & writes.step_is_open(step) & not_listed,
+    )
+
+
+def end(job: Job) -> str | None:
+    """End a job of which every step has ended; its terminal status, or None where that is not so.
+
+    None, too, where another has ended it. The same write stores what the whole job has used: rows of its
+    tasks are read for that only now.
+    """
+    states = job.step_states
+    if not states or any(state.status not in TERMINAL for state in states.values()):
+        return None
+    failed = {name: state for name, state in states.items() if state.status == FAILURE}
+    error, code = "", ""
+    if failed:
+        name, first = next(iter(failed.items()))
+        error, code = f"{name}: {first.error}", first.error_code
+    status = FAILURE if failed else SUCCESS
+    by_tasks = list(tasks.used_by(job.job_id))  # before the lap, which has this request in it
+    used = total([*(job.used or ()), *by_tasks, *read(writes.lap())])
+    usage_action = JobRow.used.set(writes.usage_entries(used))
+    every_step_ended = JobRow.status == STARTED
+    # Files of an output that was never finished, or of a plan that was left: nobody lists them.
+    tidy = bool(failed) or job.replanned
+    ended = _end(job, status, error, code, usage_action, every_step_ended, tidy=tidy)
+    return status if ended else None
+
+
+def fail_pending(job: Job, code: str, error: str, *, overdue: bool = False) -> bool:
+    """End a job that never started, with its reason; False where it has started or ended.
+
+    With `overdue`: also where it has been given more time since it was read.
+    """
+    never_started = JobRow.status == PENDING
+    if overdue:
+        never_started &= JobRow.deadline_at == job.deadline_at
+    by_tasks = list(tasks.used_by(job.job_id)) if job.awaits_copy else []
+    entries = [*writes.usage_entries(by_tasks), *writes.lap()]
+    usage_action = JobRow.used.set((JobRow.used | []).append(entries))
+    return _end(job, FAILURE, error, code, usage_action, never_started, tidy=False)
+
+
+def _end(
+    job: Job,
+    status: str,
+    error: str,
+    code: str,
+    usage_action: Action,
+    condition: Condition,
+    *,
+    tidy: bool,
+) -> bool:
+    now = int(time.time())
+    changes = [
+        JobRow.status.set(status),
+        JobRow.error.set(error),
+        JobRow.error_code.set(code),
+        usage_action,
+        JobRow.updated_at.set(writes.now_iso()),
+        JobRow.expires_at.set(now + settings().retention_days * writes.DAY),
+    ]
+    if tidy:
+        changes.append(JobRow.due_at.set(now + _TIDY_SECONDS))
+    else:
+        changes += [JobRow.due_shard.remove(), JobRow.due_at.remove()]
+    return writes.update(writes.job_row(job.job_id), changes, condition)
+
+
+def look_soon(job_id: str, seconds: int) -> bool:
+    """Have the sweep look at a job within `seconds`; False where it would anyway, or the job has ended."""
+    at = int(time.time()) + seconds
+    would_look_later = JobRow.due_at > at
+    return writes.update(
+        writes.job_row(job_id), [JobRow.due_at.set(at)], would_look_later & writes.NOT_ENDED
+    )
+
+
+# ── lists ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def newest(
+    limit: int,
+    before: str | None,
+    owners: Collection[str],
+    statuses: Collection[str],
+    source_key: str | None,
+) -> list[Job]:
+    """At most `limit` jobs of `owners` with one of `statuses`, newest first, created before `before`.
+
+    `before` is `Job.created` of another. Jobs that this version cannot read are left out.
+    """
+    if source_key is not None:
+        positions = (row.created for row in _entries(JobRow.by_key, source_key, before, limit))
+    else:
+        each = (_of_owner(owner, statuses, before, limit) for owner in owners)
+        positions = heapq.merge(*each, reverse=True)
+    found: list[Job] = []
+    while len(found) < limit:
+        page = list(islice(positions, limit - len(found)))
+        if not page:
+            break
+        keys = [(writes.job_key(position.partition("#")[2]), JobRow.SK) for position in page]
+        read_jobs = [item.value for item in read_many(keys) if isinstance(item.value, Job)]
+        read_jobs.sort(key=lambda job: job.created, reverse=True)
+        found += [job for job in read_jobs if job.status in statuses and job.owner in owners]
+    return found
+
+
+def _of_owner(
+    owner: str, statuses: Collection[str], before: str | None, limit: int
+) -> Iterator[str]:
+    # Of few statuses there may be few jobs among many: the more of the index is read at once.
+    size = limit if set(STATUSES) <= set(statuses) else _MOST_INDEXED
+    entries = _entries(JobRow.by_owner, owner, before, size)
+    return (entry.created for entry in entries if entry.status in statuses)
+
+
+def _entries(
+    index: GlobalSecondaryIndex[JobRow], value: str, before: str | None, size: int
+) -> Iterator[JobRow]:
+    """Entries of an index with this value, newest first, `size` a request."""
+    older = JobRow.created < before if before else None
+    return index.query(value, older, scan_index_forward=False, page_size=size)

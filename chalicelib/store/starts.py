@@ -1,0 +1,107 @@
+"""What intake writes: how a job comes to follow a plan, and what came of looking at its file."""
+
+from __future__ import annotations
+
+from pynamodb.expressions.update import Action
+
+from chalicelib.model.job import Charge, Job
+from chalicelib.model.plan import GENERATION, Plan
+from chalicelib.model.step import PENDING, STARTED, TERMINAL
+from chalicelib.store import budgets, jobs, writes
+from chalicelib.store.table import JobRow
+
+
+def start(
+    job_id: str, *, duration: float | None, etag: str, plan: Plan, starter: str, charge: Charge
+) -> bool:
+    """PENDING → STARTED, once, by the message `starter`. False where it was not PENDING.
+
+    `duration` in seconds, None for images. The same write charges the owner: raises JobError as
+    `budgets.charge`.
+    """
+    still_pending = JobRow.status == PENDING
+    return budgets.charge(
+        charge,
+        writes.job_row(job_id),
+        [
+            JobRow.status.set(STARTED),
+            *([JobRow.duration.set(duration)] if duration is not None else []),
+            JobRow.pipeline.set(list(plan.steps)),
+            JobRow.steps.set({name: {"status": PENDING} for name in plan.steps}),
+            JobRow.etag.set(etag),
+            JobRow.started_by.set(GENERATION),
+            *_follow(plan, starter),
+            *writes.add_used(JobRow, writes.lap()),
+        ],
+        still_pending,
+    )
+
+
+def restart(job: Job, plan: Plan, starter: str) -> bool:
+    """Have a STARTED job follow a plan of this generation, by the message `starter`; what has ended stays.
+
+    False where it has ended, follows another plan by now, or a step has ended since `job` was read.
+    """
+    unchanged = (JobRow.status == STARTED) & writes.follows(job.generation)
+    opened = []
+    for name, state in job.step_states.items():
+        if state.status not in TERMINAL:
+            unchanged &= writes.step_is_open(name)
+            opened.append(JobRow.steps[name].set({"status": PENDING}))
+    changes = [
+        *opened,
+        JobRow.replanned.set(True),
+        *_follow(plan, starter),
+        *writes.add_used(JobRow, writes.lap()),
+    ]
+    return writes.update(writes.job_row(job.job_id), changes, unchanged)
+
+
+def _follow(plan: Plan, starter: str) -> list[Action]:
+    return [
+        JobRow.generation.set(GENERATION),
+        JobRow.starter.set(starter),
+        JobRow.encoding.set(plan.encoding),
+        *writes.more_time(),
+        JobRow.updated_at.set(writes.now_iso()),
+    ]
+
+
+def await_copy(job: Job, etag: str, charge: Charge) -> bool:
+    """Pin the source of which a copy is to be made, and give the job as long as any other, once.
+
+    False where it has another source, has started or ended. The same write charges the owner: raises JobError
+    as `budgets.charge`.
+    """
+    no_copy_requested = (JobRow.status == PENDING) & ~(JobRow.awaits_copy == True)  # noqa: E712
+    changes: list[Action] = [
+        JobRow.etag.set(etag),
+        JobRow.awaits_copy.set(True),
+        JobRow.awaits_upload.set(False),
+        *writes.more_time(),
+        *writes.add_used(JobRow, writes.lap()),
+    ]
+    if budgets.charge(charge, writes.job_row(job.job_id), changes, no_copy_requested):
+        return True
+    current = jobs.get(job.job_id)
+    return current is not None and current.status not in TERMINAL and current.etag == etag
+
+
+def count_try(job: Job) -> Job:
+    """Count that intake looks at a job by a message that came before; the job as it is then.
+
+    A message that comes for the first time is not counted: hardly any job has another. A job that has ended
+    is not counted either, and returned as it was given.
+    """
+    row = writes.job_row(job.job_id)
+    return row.value() if writes.update(row, [JobRow.tries.add(1)], writes.NOT_ENDED) else job
+
+
+def note_failed_try(job_id: str, reason: str) -> None:
+    """Keep why a job could not be started, for the day when it has been tried once too often."""
+    used = writes.lap()
+    condition = writes.NOT_ENDED
+    for entry in used:  # of a write whose answer was lost, and that is sent again
+        condition &= ~JobRow.used.contains(entry)
+    changes = [JobRow.last_error.set(reason), *writes.add_used(JobRow, used)]
+    writes.update(writes.job_row(job_id), changes, condition)

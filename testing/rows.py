@@ -1,0 +1,91 @@
+"""Rows of the table as no verb of the store leaves them: changed, deleted and counted by tests."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+import boto3
+
+from chalicelib.settings import settings
+from chalicelib.store.overdue import SHARDS
+from chalicelib.store.table import BudgetRow, EndedRow, JobRow, Row, TaskRow
+
+
+def item(pk: str, sk: str) -> dict[str, Any]:
+    """A row with all its attributes, as DynamoDB has them."""
+    table = boto3.client("dynamodb")
+    key = {"pk": {"S": pk}, "sk": {"S": sk}}
+    found = table.get_item(TableName=settings().jobs_table, Key=key, ConsistentRead=True)
+    return dict(found["Item"])
+
+
+def job_item(job_id: str) -> dict[str, Any]:
+    return item(f"job#{job_id}", "job")
+
+
+def task_item(job_id: str, task_id: str) -> dict[str, Any]:
+    return item(f"job#{job_id}", TaskRow.sk_of(task_id))
+
+
+def ticket_item(key: str) -> dict[str, Any]:
+    return item(f"upload#{key}", "ticket")
+
+
+def change_job(job_id: str, **attributes: Any) -> None:
+    """Set attributes of a job's row."""
+    actions = [getattr(JobRow, name).set(value) for name, value in attributes.items()]
+    JobRow(f"job#{job_id}", JobRow.SK).update(actions)
+
+
+def change_task(job_id: str, task_id: str, **attributes: Any) -> None:
+    """Set attributes of a task's row."""
+    actions = [getattr(TaskRow, name).set(value) for name, value in attributes.items()]
+    TaskRow(f"job#{job_id}", TaskRow.sk_of(task_id)).update(actions)
+
+
+def add_task(job_id: str, name: str, used: list[str]) -> None:
+    """A task that is done, of some generation, with what it has used."""
+    row = TaskRow(f"job#{job_id}", f"task#{name}", state="done", used=used)
+    row.save()
+
+
+def forget_tasks(job_id: str) -> None:
+    """Delete the rows of this generation's tasks, as if it had never claimed one."""
+    for kind in (EndedRow.SK, "task#"):
+        for row in Row.query(f"job#{job_id}", Row.sk.startswith(kind)):
+            row.delete()
+
+
+def add_overdue_jobs(count: int) -> None:
+    """Jobs that never started, and whose deadline is over."""
+    past = int(time.time()) - 1
+    with JobRow.batch_write() as batch:
+        for _ in range(count):
+            job_id = str(uuid.uuid4())
+            batch.save(
+                JobRow(
+                    f"job#{job_id}", "job", status="PENDING", source_key="a", created=job_id,
+                    created_at="x", updated_at="x", deadline_at=past, due_shard=job_id[0], due_at=past,
+                )
+            )  # fmt: skip
+
+
+def count_due() -> int:
+    """How many rows the sweep is to look at."""
+    now = int(time.time())
+    return sum(Row.by_due.count(shard, Row.due_at < now) for shard in SHARDS)
+
+
+def statuses() -> set[str]:
+    """Of all jobs."""
+    return {row.status for row in JobRow.scan(attributes_to_get=["status", "row"])}
+
+
+def spent() -> dict[str, float]:
+    """What the owners' jobs of today are charged, in US dollars."""
+    return {
+        row.pk.removeprefix("budget#"): float(row.spent_usd)
+        for row in BudgetRow.scan(BudgetRow.pk.startswith("budget#"))
+    }
