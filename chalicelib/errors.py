@@ -135,8 +135,9 @@ _OF_COMPUTATION = (
 _COMPUTING = frozenset(
     f"chalicelib.{name}"
     for name in (
-        "engines.ffmpeg", "engines.pillow", "formats.adts", "formats.cmaf", "formats.mp4",
-        "formats.mp4_excerpt", "formats.playlists", "formats.sniff", "jobs.limits", "model.facts",
+        "engines.ffmpeg", "engines.pillow", "formats.adts", "formats.cmaf", "formats.mp4_boxes",
+        "formats.mp4_excerpt", "formats.mp4_fragments", "formats.mp4_movie",
+        "formats.playlists", "formats.sniff", "jobs.limits", "model.facts",
         "model.filenames", "model.mark", "model.plan", "planning.chunking", "planning.copying",
         "planning.operation", "planning.planner", "planning.renditions", "probing.film_limits",
         "tasks.encoding", "tasks.estimates", "tasks.packaging", "tasks.pricing",

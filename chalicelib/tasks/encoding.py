@@ -15,7 +15,7 @@ import msgspec
 
 from chalicelib.engines.scratch import check_files
 from chalicelib.errors import JobError, crashed
-from chalicelib.formats import adts, cmaf, mp4, playlists
+from chalicelib.formats import adts, cmaf, mp4_fragments, mp4_movie, playlists
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import Interest
 from chalicelib.model.plan import (
@@ -216,7 +216,7 @@ class _Encoded(NamedTuple):
 
     data: mmap.mmap
     header: bytes
-    fragments: list[mp4.Fragment]
+    fragments: list[mp4_fragments.Fragment]
     faults: int
 
 
@@ -252,7 +252,7 @@ def _run(
 def _read(path: Path, faults: int) -> _Encoded:
     data = _mapped(path)
     path.unlink()  # another run is not to write what is mapped
-    return _Encoded(data, *mp4.split(data), faults)
+    return _Encoded(data, *mp4_fragments.split(data), faults)
 
 
 def _mapped(path: Path) -> mmap.mmap:
@@ -270,7 +270,7 @@ def _chunk(work: Chunk, made: _Encoded, out: Path) -> Parts:
     data, header, fragments, faults = made
     if not fragments:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
-    codec = mp4.codec_of(header)
+    codec = mp4_movie.codec_of(header)
     (out / "video_init.mp4").write_bytes(header)
     groups = (
         _planned(work, work.exact, fragments) if work.exact else _by_length(work, header, fragments)
@@ -278,7 +278,7 @@ def _chunk(work: Chunk, made: _Encoded, out: Path) -> Parts:
     # How long the last frame lasts, an encoder can only guess.
     end = work.exact.end if work.exact else fragments[-1].shown_until
     ends = [*(inside[0].shown_at for _, inside in groups[1:]), end]
-    scale = mp4.timescale_of(header)
+    scale = mp4_movie.timescale_of(header)
     segments = [
         _written(segment, inside, until, data, work.delay, scale, out)
         for (segment, inside), until in zip(groups, ends, strict=True)
@@ -296,7 +296,7 @@ def _chunk(work: Chunk, made: _Encoded, out: Path) -> Parts:
 
 def _written(
     segment: Segment,
-    inside: Sequence[mp4.Fragment],
+    inside: Sequence[mp4_fragments.Fragment],
     until: int,
     data: mmap.mmap,
     delay: int,
@@ -312,12 +312,12 @@ def _written(
     decoded.append(decoded[-1] + until - max(coded))
     firsts = accumulate((len(fragment.times) for fragment in inside), initial=0)
     content = b"".join(
-        mp4.fragment(
+        mp4_fragments.fragment(
             number,
             fragment.times,
             decoded[first : first + len(fragment.times) + 1],
             fragment.keys,
-            mp4.samples_of(data, fragment),
+            mp4_fragments.samples_of(data, fragment),
         )
         for number, (fragment, first) in enumerate(zip(inside, firsts, strict=False), 1)
     )
@@ -325,10 +325,10 @@ def _written(
     return msgspec.structs.replace(segment, size=len(content))
 
 
-Grouped = list[tuple[Segment, list[mp4.Fragment]]]
+Grouped = list[tuple[Segment, list[mp4_fragments.Fragment]]]
 
 
-def _planned(work: Chunk, exact: Exact, fragments: Sequence[mp4.Fragment]) -> Grouped:
+def _planned(work: Chunk, exact: Exact, fragments: Sequence[mp4_fragments.Fragment]) -> Grouped:
     """The segments as planned. Raises JobError where frames came out that are none of the source's."""
     if not {time for fragment in fragments for time in fragment.times} <= set(exact.times()[:-1]):
         raise JobError(
@@ -343,11 +343,11 @@ def _planned(work: Chunk, exact: Exact, fragments: Sequence[mp4.Fragment]) -> Gr
     return groups
 
 
-def _by_length(work: Chunk, header: bytes, fragments: Sequence[mp4.Fragment]) -> Grouped:
+def _by_length(work: Chunk, header: bytes, fragments: Sequence[mp4_fragments.Fragment]) -> Grouped:
     """Segments of at most six seconds, as the fragments allow."""
-    scale = mp4.timescale_of(header)
+    scale = mp4_movie.timescale_of(header)
     ends = [fragment.shown_at for fragment in fragments[1:]] + [fragments[-1].shown_until]
-    groups: list[tuple[int, list[mp4.Fragment]]] = []
+    groups: list[tuple[int, list[mp4_fragments.Fragment]]] = []
     for fragment, end in zip(fragments, ends, strict=True):
         begun = groups[-1][1][0].shown_at if groups else 0
         if groups and end - begun <= cmaf.SEGMENT_SECONDS * scale:
@@ -390,7 +390,7 @@ def _sound(work: Sound, made: _Encoded, out: Path) -> Parts:
         # The first packet of all is the encoder's own: what it decodes to comes before the start.
         begin = cmaf.START_SECONDS * cmaf.SAMPLE_RATE + (first - 1) * cmaf.PACKET_SAMPLES
         *times, end = (begin + number * cmaf.PACKET_SAMPLES for number in range(count + 1))
-        fragment = mp4.fragment(1, times, [*times, end], [True] * count, chosen)
+        fragment = mp4_fragments.fragment(1, times, [*times, end], [True] * count, chosen)
         (out / segment.name).write_bytes(fragment)
         segments.append(msgspec.structs.replace(segment, size=len(fragment)))
     return Parts(

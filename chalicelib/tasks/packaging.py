@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from chalicelib.errors import JobError, Transient
-from chalicelib.formats import mp4, playlists
+from chalicelib.formats import mp4_fragments, mp4_movie, playlists
 from chalicelib.formats.cmaf import START_SECONDS
 from chalicelib.model.job import Output
 from chalicelib.model.plan import Hls, Join, Parts, Task
@@ -143,7 +143,7 @@ def _join(
     headers = [f"{pictures[0].folder}video_init.mp4"]
     if sound:
         headers.append(f"{sound[0].folder}audio_init.mp4")
-    tracks = [mp4.Track(_get(header), START_SECONDS) for header in headers]
+    tracks = [mp4_movie.Track(_get(header), START_SECONDS) for header in headers]
     order = sorted(
         chain(_files(0, pictures), _files(1, sound)), key=lambda file: (file.begins, file.track)
     )
@@ -152,7 +152,7 @@ def _join(
         waiting = bytearray()
         number, sent = 2, []
         for done, (file, data) in enumerate(_fetched(pool, order), 1):
-            for fragment in mp4.split(data)[1]:
+            for fragment in mp4_fragments.split(data)[1]:
                 tracks[file.track].add(fragment, size)
                 samples = data[fragment.data : fragment.end]
                 size += len(samples)
@@ -169,9 +169,9 @@ def _join(
         if waiting:
             sent.append(pool.submit(put, number, bytes(waiting)))
         _settle(sent, most=0)
-        index = mp4.index(tracks, size)
-        put(1, index + head)
-    return len(index) + size
+        header = mp4_movie.movie_header(tracks, size)
+        put(1, header + head)
+    return len(header) + size
 
 
 def _files(track: int, parts: Sequence[Stored]) -> Iterator[_File]:
