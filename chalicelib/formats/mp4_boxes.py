@@ -24,10 +24,15 @@ class Box(NamedTuple):
     end: int
 
 
-def _read_head(head: bytes) -> tuple[bytes, int, int]:
-    """Type, size and length of the head of a box that begins with `head`, 16 bytes if there are as many."""
-    size, kind = struct.unpack_from(">I4s", head)
-    return (kind, int.from_bytes(head[8:16]), 16) if size == 1 else (kind, size, 8)
+_HEAD = struct.Struct(">I4s")
+
+
+def _read_head(data: bytes | mmap, start: int) -> tuple[bytes, int, int]:
+    """Type and size of the box at `start`, and the length of its head."""
+    size, kind = _HEAD.unpack_from(data, start)
+    if size == 1:
+        return kind, int.from_bytes(data[start + 8 : start + 16]), 16
+    return kind, size, 8
 
 
 # ── in memory ───────────────────────────────────────────────────────────────────────────────────
@@ -39,7 +44,7 @@ def boxes(data: bytes | mmap, start: int = 0, end: int | None = None) -> Iterato
     while start < end:
         if start + 8 > end:
             raise ValueError("A box has no room for its head.")
-        kind, size, head = _read_head(data[start : start + 16])
+        kind, size, head = _read_head(data, start)
         if size < head or start + size > end:
             raise ValueError(f"A box {kind!r} ends outside of what it lies in.")
         yield Box(kind, start, start + head, start + size)
@@ -70,7 +75,7 @@ def payload(data: bytes, path: str) -> bytes:
 def read_box(source: IO[bytes], start: int, end: int) -> Box:
     """The box at `start`. It ends at `end` where its size says more, or is 0."""
     source.seek(start)
-    kind, size, head = _read_head(source.read(16).ljust(16, b"\0"))
+    kind, size, head = _read_head(source.read(16).ljust(16, b"\0"), 0)
     content = start + head
     stop = max(start + size, content) if size else end
     return Box(kind, start, min(content, end), min(stop, end))
