@@ -27,7 +27,7 @@ from chalicelib.model.plan import Plan
 from chalicelib.model.work import Chunk, Sound
 from chalicelib.operations import find_steps
 from chalicelib.planning.planner import make_plan
-from chalicelib.probing.video import to_fraction
+from chalicelib.probing.film import to_fraction
 
 RUNS = 3
 _BUDGET = Budget(lambda: 900.0, 10 * 1024**3)

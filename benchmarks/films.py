@@ -17,6 +17,7 @@ from benchmarks.machine import Taken, cpu_of, cpu_of_tree, run
 from chalicelib.model.facts import VideoFacts
 from chalicelib.planning import renditions
 from chalicelib.probing import video
+from chalicelib.probing.film import open_film
 from chalicelib.settings import Settings
 from infra import cloud, samples
 from infra.client import Client
@@ -122,7 +123,7 @@ def bare_args(facts: VideoFacts, target: str) -> tuple[str, ...]:
 def _bare_encode(film: Path) -> Taken:
     """That, on all cores."""
     size, limits = film.stat().st_size, Settings()
-    with film.open("rb") as file, video.opened(file, "mov", size, limits.max_streams) as opened:
+    with film.open("rb") as file, open_film(file, "mov", size, limits.max_streams) as opened:
         facts = video.facts_of(opened, limits.max_video_pixels)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)

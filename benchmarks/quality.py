@@ -17,6 +17,7 @@ from chalicelib.formats.sniff import HEAD_BYTES, sniff
 from chalicelib.model.facts import VideoFacts
 from chalicelib.planning import renditions
 from chalicelib.probing import video
+from chalicelib.probing.film import open_film
 from chalicelib.settings import Settings
 from infra import samples
 from infra.paths import ROOT
@@ -52,7 +53,7 @@ class Quality(NamedTuple):
 def _measure(film: Path) -> list[Figure]:
     demuxer = sniff(film.read_bytes()[:HEAD_BYTES]).format
     size, limits = film.stat().st_size, Settings()
-    with film.open("rb") as file, video.opened(file, demuxer, size, limits.max_streams) as opened:
+    with film.open("rb") as file, open_film(file, demuxer, size, limits.max_streams) as opened:
         facts = video.facts_of(opened, limits.max_video_pixels)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)

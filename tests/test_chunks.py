@@ -17,6 +17,8 @@ import pytest
 
 from chalicelib.errors import JobError
 from chalicelib.formats import cmaf, mp4_excerpt, mp4_tables, playlists
+from chalicelib.formats.mp4_boxes import file_boxes
+from chalicelib.formats.mp4_tracks import Movie
 from chalicelib.model.facts import Coded, Index, VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.result import Encoded
@@ -25,6 +27,7 @@ from chalicelib.operations import find_steps
 from chalicelib.planning import renditions
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing import read_ahead, video
+from chalicelib.probing.film import open_film
 from chalicelib.probing.frame_index import with_index
 from testing import attacks
 from testing.clips import clip, clips
@@ -56,8 +59,8 @@ def shown_packets(path: Path) -> list[int]:
 def columns(content: bytes, track: int, samples: int) -> mp4_tables.Columns | None:
     """What the tables of a file say of so many samples of a track."""
     source = io.BytesIO(content)
-    (moov,) = [b for b in mp4_tables.boxes(source, 0, len(content)) if b.kind == b"moov"]
-    box = mp4_tables.Moov(source, moov).track(track)
+    (moov,) = [b for b in file_boxes(source, 0, len(content)) if b.kind == b"moov"]
+    box = Movie(source, moov).track(track)
     assert box is not None
     found = mp4_tables.tables_of(source, box)
     return mp4_tables.columns_of(found, samples) if found else None
@@ -191,7 +194,7 @@ def test_rows_have_room_for_the_longest_steps_and_the_largest_samples(tmp_path: 
         assert (found.shown - lag == times - times.min()).all()
         assert (found.sizes == sizes).all()
         assert (found.keys == [0, 2]).all()
-        assert (found.begins - len(made.head) == [0, 2 * size, size]).all()
+        assert (found.offsets - len(made.head) == [0, 2 * size, size]).all()
 
 
 def test_a_film_whose_second_half_lies_gigabytes_behind_its_first_is_cut(tmp_path: Path) -> None:
@@ -235,7 +238,7 @@ def test_what_is_read_ahead_is_what_is_read_afterwards(tmp_path: Path, edits: st
 
     def look(change: Callable[[read_ahead.Prepared], read_ahead.Prepared | None]) -> Index:
         size = path.stat().st_size
-        with path.open("rb") as file, video.opened(file, "mov", size, 9) as film:
+        with path.open("rb") as file, open_film(file, "mov", size, 9) as film:
             assert len(film.ahead) == 2
             found = {}
             for box, future in film.ahead.items():
@@ -280,7 +283,7 @@ def test_tables_tell_what_ffmpeg_does_or_nothing(tmp_path: Path) -> None:
         assert found is not None
         keys = [n in found.keys for n in range(len(entries))]
         decoded = found.decoded + entries[0][0]
-        assert list(zip(decoded, found.begins, found.sizes, keys, strict=True)) == entries
+        assert list(zip(decoded, found.offsets, found.sizes, keys, strict=True)) == entries
         assert columns(content, number, len(entries) - 1) is None
     pictures, sound = sorted(told)
     # Another number of samples in the first run of chunks; of chunks; a run that is not in order; key frames

@@ -14,6 +14,7 @@ from chalicelib.invocation import Budget
 from chalicelib.model.facts import VideoFacts
 from chalicelib.planning import copying
 from chalicelib.probing import inspect, video
+from chalicelib.probing.film import open_film
 from infra import samples
 from testing.local import chunks_of, facts_of, run
 
@@ -208,6 +209,6 @@ def test_too_many_streams_are_too_many_beside_what_is_attached(tmp_path: Path) -
     with (
         path.open("rb") as file,
         pytest.raises(JobError, match="1 streams; at most 0"),
-        video.opened(file, "matroska", path.stat().st_size, 0),
+        open_film(file, "matroska", path.stat().st_size, 0),
     ):
         pass

@@ -16,7 +16,7 @@ import pytest
 
 from chalicelib.errors import JobError
 from chalicelib.formats import mp4_excerpt
-from chalicelib.formats.mp4 import Fragment
+from chalicelib.formats.mp4_fragments import Fragment
 from chalicelib.formats.preamble import preamble
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import Coded, Cut, Index, VideoFacts
@@ -435,7 +435,7 @@ def test_what_comes_before_a_sample_lies_before_it_where_parts_stay_in_order(
         assert found is not None
         own = [source[at : at + size] for at, size in zip(begins, sizes, strict=True)][first:]
         assert [
-            content[at : at + size] for at, size in zip(found.begins, found.sizes, strict=True)
+            content[at : at + size] for at, size in zip(found.offsets, found.sizes, strict=True)
         ] == [said + own[0], *own[1:]]
 
 

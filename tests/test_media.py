@@ -17,12 +17,13 @@ from PIL import Image, ImageCms
 from chalicelib.api.hls import HLS_FILE
 from chalicelib.engines import pillow
 from chalicelib.errors import JobError
-from chalicelib.formats import languages, mp4
+from chalicelib.formats import languages, mp4_movie
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import ImageFacts
 from chalicelib.model.mark import margin_of
 from chalicelib.model.work import Made, Pictures, Thumbnail
 from chalicelib.probing import video
+from chalicelib.probing.film import open_film
 from chalicelib.tasks import images
 from infra import samples
 from testing import attacks
@@ -210,7 +211,7 @@ def test_pixels_are_counted_as_they_are_shown(tmp_path: Path) -> None:
     samples.film(path, size="640x360", filters="setsar=60/1", seconds=0.2, sound=False)
     with (
         path.open("rb") as file,
-        video.opened(file, "mov", path.stat().st_size, 64) as film,
+        open_film(file, "mov", path.stat().st_size, 64) as film,
         pytest.raises(JobError, match="38400 × 360"),
     ):
         video.facts_of(film, 10_000_000)
@@ -221,7 +222,7 @@ def test_too_many_streams_are_refused(sample: Sample) -> None:
     with (
         path.open("rb") as file,
         pytest.raises(JobError, match="2 streams; at most 1"),
-        video.opened(file, "mov", path.stat().st_size, 1),
+        open_film(file, "mov", path.stat().st_size, 1),
     ):
         pass
 
@@ -378,7 +379,7 @@ def test_mp4_and_hls_hold_every_frame_at_its_time(
 
 def decoded_from(folder: Path, track: str) -> Iterator[tuple[float, float]]:
     """When each segment begins by the playlist, and when it begins to be decoded; in seconds."""
-    scale = mp4.timescale_of((folder / f"{track}_init.mp4").read_bytes())
+    scale = mp4_movie.timescale_of((folder / f"{track}_init.mp4").read_bytes())
     begin = 0.0
     for segment in m3u8.load(str(folder / f"{track}.m3u8")).segments:
         content = (folder / segment.uri).read_bytes()

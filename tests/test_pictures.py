@@ -14,6 +14,7 @@ import pytest
 from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
 
 from chalicelib.engines import pillow
+from chalicelib.engines.image_files import open_image
 from chalicelib.errors import JobError
 from chalicelib.formats import jpegs
 from chalicelib.invocation import Budget
@@ -871,8 +872,7 @@ def test_texts_of_a_png_are_not_what_pillow_notes_of_it(tmp_path: Path) -> None:
     path = tmp_path / "texts.png"
     Image.new("RGB", (16, 16), (200, 60, 50)).save(path, pnginfo=texts)
     with path.open("rb") as file:
-        image = pillow._open(file, "PNG")
-        decoded, warning = pillow._decoded(image, file)
+        decoded, warning = pillow.decode(open_image(file, "PNG"), file)
     assert (decoded.getpixel((8, 8)), warning) == ((200, 60, 50), "")
 
 

@@ -35,7 +35,7 @@ from chalicelib.api import jobs as api_jobs
 from chalicelib.api.requests import FromKeyRequest, PresignRequest
 from chalicelib.api.views import JobView
 from chalicelib.errors import JobError, TimedOut, defect
-from chalicelib.formats import mp4
+from chalicelib.formats import mp4_movie
 from chalicelib.invocation import Invocation
 from chalicelib.jobs import consumer, intake, lifecycle, s3_events
 from chalicelib.jobs import sweep as sweeping
@@ -617,7 +617,7 @@ def test_a_bug_that_a_file_meets_each_time_ends_its_step_at_once(
     sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deliver("intake", drop("a.mp4", sample("small.mp4").read_bytes(), pipeline="transcode_720p"))
-    monkeypatch.setattr(mp4, "_MOST_MOVIE_TIMESCALE", -1)  # what no field has room for
+    monkeypatch.setattr(mp4_movie, "_MOST_MOVIE_TIMESCALE", -1)  # what no field has room for
     drain()
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "defect")
@@ -647,10 +647,10 @@ def test_what_fails_while_the_world_is_asked_is_no_bug_of_ours() -> None:
             return defect(caught)
         raise AssertionError
 
-    assert raised("chalicelib.formats.mp4", ValueError()) is not None
+    assert raised("chalicelib.formats.mp4_movie", ValueError()) is not None
     assert raised("chalicelib.store.objects", ValueError()) is None
-    assert raised("chalicelib.formats.mp4", OSError()) is None
-    assert raised("chalicelib.formats.mp4", MemoryError()) is None
+    assert raised("chalicelib.formats.mp4_movie", OSError()) is None
+    assert raised("chalicelib.formats.mp4_movie", MemoryError()) is None
     assert raised("chalicelib.tasks.encoding", RuntimeError("can't start new thread")) is None
     assert raised("botocore.client", KeyError("Body")) is None
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.errors import JobError
-from chalicelib.formats import cmaf, mp4, mp4_excerpt, playlists
+from chalicelib.formats import cmaf, mp4_boxes, mp4_excerpt, mp4_fragments, mp4_movie, playlists
 from chalicelib.model.facts import Coded, Cut, Index, VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.work import Chunk, Poster, Sound
@@ -112,7 +112,7 @@ def headers() -> tuple[bytes, bytes]:
             *chosen, "-movflags", "+frag_keyframe+empty_moov+default_base_moof",
             str(path),
         )  # fmt: skip
-        found.append(mp4.split(path.read_bytes())[0])
+        found.append(mp4_fragments.split(path.read_bytes())[0])
         path.unlink()
     return found[0], found[1]
 
@@ -152,7 +152,7 @@ def tried(path: Path, headers: tuple[bytes, bytes]) -> str:
 
 def _join(plan: Plan, out: Path, headers: tuple[bytes, bytes]) -> None:
     """What workers and the packaging do with chunks that came out exactly as planned."""
-    tracks: dict[str, mp4.Track] = {}
+    tracks: dict[str, mp4_movie.Track] = {}
     for task in plan.tasks:
         work = task.work
         if not isinstance(work, Chunk):
@@ -160,22 +160,24 @@ def _join(plan: Plan, out: Path, headers: tuple[bytes, bytes]) -> None:
         assert work.exact is not None
         times = work.exact.times()
         fragments = [
-            mp4.Fragment(0, 0, (0,) * len(shown), shown, (1,) * len(shown), (True,) * len(shown))
+            mp4_fragments.Fragment(
+                0, 0, (0,) * len(shown), shown, (1,) * len(shown), (True,) * len(shown)
+            )
             for shown in _groups(times[:-1], work.exact.starts)
         ]
         groups = chunks.grouped_as_planned(work, work.exact, fragments)
         ends = [*(inside[0].shown_at for _, inside in groups[1:]), work.exact.end]
         scale = work.exact.timescale
-        track = tracks.setdefault(work.command, mp4.Track(_with_scale(headers[0], scale), 1))
+        track = tracks.setdefault(work.command, mp4_movie.Track(_with_scale(headers[0], scale), 1))
         for (segment, inside), until in zip(groups, ends, strict=True):
             data: Any = b""
             chunks.write_segment(segment, inside, until, data, work.delay, scale, out)
             written = (out / segment.name).read_bytes()
-            for fragment in mp4.split(written)[1]:
+            for fragment in mp4_fragments.split(written)[1]:
                 track.add(fragment, 0)
         assert playlists.planned(task.work)
     for track in tracks.values():
-        mp4.index([track, _second_of_sound(headers[1])], 0)
+        mp4_movie.movie_header([track, _second_of_sound(headers[1])], 0)
 
 
 def _groups(times: list[int], starts: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -188,11 +190,13 @@ def _with_scale(header: bytes, scale: int) -> bytes:
     return header[:at] + struct.pack(">I", scale) + header[at + 4 :]
 
 
-def _second_of_sound(header: bytes) -> mp4.Track:
-    track = mp4.Track(header, 1)
+def _second_of_sound(header: bytes) -> mp4_movie.Track:
+    track = mp4_movie.Track(header, 1)
     times = tuple(range(48_000 - 1024, 96_000, 1024))
     count = len(times)
-    track.add(mp4.Fragment(0, 0, (9,) * count, times, (1024,) * count, (True,) * count), 0)
+    track.add(
+        mp4_fragments.Fragment(0, 0, (9,) * count, times, (1024,) * count, (True,) * count), 0
+    )
     return track
 
 
@@ -306,7 +310,7 @@ def test_chunks_cover_a_film_and_are_never_too_many(
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 def test_boxes_are_read_or_refused(content: bytes) -> None:
     try:
-        found = list(mp4.boxes(content))
+        found = list(mp4_boxes.boxes(content))
     except ValueError:
         return
     assert sum(each.end - each.start for each in found) == len(content)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from chalicelib.errors import JobError
-from chalicelib.formats import mp4
+from chalicelib.formats import mp4_boxes
 from chalicelib.model.facts import VideoFacts
 from chalicelib.probing.film_limits import check_film
 from infra.samples import run_ffmpeg
@@ -71,7 +71,7 @@ def fragments(folder: Path, repeats: int) -> bytes:
         "-movflags", "+frag_keyframe+empty_moov+default_base_moof+skip_trailer", str(path),
     )  # fmt: skip
     content = bytearray(path.read_bytes())
-    boxes = {box.kind: box for box in mp4.boxes(bytes(content))}
+    boxes = {box.kind: box for box in mp4_boxes.boxes(bytes(content))}
     begin, end = boxes[b"moof"].start, boxes[b"moof"].end
     moof = bytes(content[begin:end])
     trun, tfdt = moof.index(b"trun") + 12, moof.index(b"tfdt") + 8

@@ -1,6 +1,6 @@
-"""Samples of a film as a film of their own: a short index before the bytes that hold them. Purely.
+"""Samples of a film as a film of their own: a short header before the bytes that hold them. Pure.
 
-So a worker stores and shows to FFmpeg no more of the film than its own samples, however long it is.
+So a worker stores, and FFmpeg reads, only the samples of its own part, however long the film is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from operator import add
 from typing import TYPE_CHECKING, NamedTuple
 
 from chalicelib.errors import JobError
-from chalicelib.formats import mp4
+from chalicelib.formats import mp4_movie
 from chalicelib.model.facts import Coded
 from chalicelib.model.plan import Samples, work_folder
 from chalicelib.model.work import Excerpt
@@ -22,25 +22,26 @@ from chalicelib.model.work import Excerpt
 if TYPE_CHECKING:
     from chalicelib.formats.mp4_tables import Column
 
-# Of a sample, as narrow as it can be for all of a track: how many bytes behind the one before it lies; twice
-# its size, and one more where it is a key frame; and how many ticks it is shown later than the one before.
-# Tracks that need more than 32 bits for the latter two are refused, though perhaps only after that.
+# The fields of a packed sample, and their types for `struct`: each track takes the narrowest that hold all
+# its samples. after: bytes between the end of the sample before and this one. marked: twice the size, plus
+# 1 for a key frame. later: ticks from the presentation of the sample before to that of this one. Tracks
+# that need more than 32 bits for the last two are refused, though perhaps only later.
 KINDS = {"after": "bhiq", "marked": "HIQ", "later": "bhiq"}
 
 
-class Packed(NamedTuple):
-    """Samples of a track, in coding order; see `facts.Coded`."""
+class PackedSamples(NamedTuple):
+    """The samples of a track, in coding order, as `model.facts.Coded` has them."""
 
-    row: str
+    row: str  # format of a row, for `struct`
     rows: bytes
-    digest: str
+    digest: str  # of the rows
 
 
-def pack(times: Column, begins: Column, sizes: Column, keys: Column) -> Packed:
-    """`keys` are the numbers of key frames; of none, where each sample is decoded alone."""
-    import numpy as np  # which is there where films are looked at, and nowhere else
+def pack(times: Column, offsets: Column, sizes: Column, keys: Column) -> PackedSamples:
+    """Pack samples in coding order. `keys` are numbers of key frames, of none where each sample is one."""
+    import numpy as np  # only processes that probe films have loaded it
 
-    after = np.diff(begins, prepend=begins[:1])
+    after = np.diff(offsets, prepend=offsets[:1])
     after[1:] -= sizes[:-1]
     marked = 2 * sizes
     marked[keys] += 1
@@ -50,7 +51,8 @@ def pack(times: Column, begins: Column, sizes: Column, keys: Column) -> Packed:
     for name, column in columns.items():
         rows[name] = column
     packed = rows.tobytes()
-    return Packed("".join(("<", *kinds.values())), packed, hashlib.sha256(packed).hexdigest()[:16])
+    digest = hashlib.sha256(packed).hexdigest()[:16]
+    return PackedSamples("".join(("<", *kinds.values())), packed, digest)
 
 
 def _narrowest(column: Column, kinds: str) -> str:
@@ -62,7 +64,7 @@ def _narrowest(column: Column, kinds: str) -> str:
 
 
 def samples_of(job_id: str, coded: Coded) -> Samples:
-    """What the plan of a job says of them."""
+    """What a job's plan keeps of a track's samples: their rows lie in the job's work folder."""
     rows = f"{work_folder(job_id)}samples-{coded.digest}.bin"
     return Samples(coded.row, rows, coded.track, coded.last, coded.lag, coded.preamble)
 
@@ -73,66 +75,71 @@ def count(coded: Coded) -> int:
 
 
 def rows_of(samples: Samples | Coded, excerpt: Excerpt) -> tuple[int, int]:
-    """The bytes of its rows among those of all samples."""
-    first, behind = excerpt.samples
+    """Start and stop of an excerpt's rows, in bytes of all rows."""
+    first, stop = excerpt.samples
     size = struct.calcsize(samples.row)
-    return first * size, behind * size
+    return first * size, stop * size
 
 
 def bytes_read(samples: Samples, excerpt: Excerpt) -> int:
-    """What is fetched for it: its rows, and the part of the film that its samples lie in."""
-    (first, behind), (begin, end) = rows_of(samples, excerpt), excerpt.place
-    return behind - first + end - begin
+    """How many bytes are fetched for an excerpt: its rows, and the part of the film with its samples."""
+    (first, stop), (begin, end) = rows_of(samples, excerpt), excerpt.place
+    return stop - first + end - begin
 
 
-class Made(NamedTuple):
-    """An excerpt: its head, and the parts of the film that follow it, one behind the other.
+class ExcerptFile(NamedTuple):
+    """An excerpt as a file: its head, then parts of the film."""
 
-    The head ends with what is put before the first sample, which the first part begins with.
-    """
-
-    head: bytes
-    parts: list[tuple[int, int]]
+    head: bytes  # ends with the preamble, which the first sample then begins with
+    parts: list[tuple[int, int]]  # from where to where, in bytes of the film
 
 
-def make(samples: Samples, excerpt: Excerpt, packed: bytes) -> Made:
-    """The excerpt, of the rows of its samples.
+def make(samples: Samples, excerpt: Excerpt, packed: bytes) -> ExcerptFile:
+    """The file of an excerpt; `packed` are the rows of exactly its samples.
 
-    What is shown first of them is shown `samples.lag` ticks after the start. The first one begins with what
-    the film's own first one does, unless another lies before it in the file. Raises JobError.
+    The first of them in presentation order is shown `samples.lag` ticks after the start. The first one in
+    coding order begins with the film's preamble, unless another lies before it in the file. Raises JobError
+    where the rows lead out of the film.
     """
     after, marked, later = zip(*struct.iter_unpack(samples.row, packed), strict=True)
-    track = mp4.Track(samples.track, start=0)
+    track = mp4_movie.Track(samples.track, start=0)
     track.times.extend(accumulate(later[1:], initial=0))
     track.sizes.extend(value >> 1 for value in marked)
-    begins = list(accumulate(map(add, track.sizes, after[1:]), initial=excerpt.at))
+    offsets = list(accumulate(map(add, track.sizes, after[1:]), initial=excerpt.at))
     numbers = range(1, len(marked) + 1)
     track.keys.extend([n for n, value in zip(numbers, marked, strict=True) if value & 1] or numbers)
     track.last = samples.last
-    parts = _joined(zip(begins, map(add, begins, track.sizes), strict=True))
+    parts = _merge(zip(offsets, map(add, offsets, track.sizes), strict=True))
     if parts[0][0] < 0:
         raise JobError("source_damaged", "The index of the video leads out of its file.")
-    # Nothing may lie between that and the first sample; parts are read in their order.
-    can_begin = excerpt.samples[0] > 0 and begins[0] == parts[0][0]
-    preamble = samples.preamble if can_begin else b""
-    firsts = [begin for begin, _ in parts]
-    sizes = (end - begin for begin, end in parts)
-    before = list(accumulate(sizes, initial=len(preamble)))
-    for begin in begins:
-        part = bisect_right(firsts, begin) - 1
-        track.runs.append((before[part] + begin - firsts[part], 1))
+    # Parts are read in their order: the preamble must come right before the first sample.
+    has_room = excerpt.samples[0] > 0 and offsets[0] == parts[0][0]
+    preamble = samples.preamble if has_room else b""
+    media_bytes = _place_chunks(track, offsets, parts, preamble)
+    return ExcerptFile(mp4_movie.excerpt_header(track, samples.lag, media_bytes) + preamble, parts)
+
+
+def _place_chunks(
+    track: mp4_movie.Track, offsets: list[int], parts: list[tuple[int, int]], preamble: bytes
+) -> int:
+    """Place each sample in the excerpt as a chunk of its own; the length of the media data."""
+    starts = [start for start, _ in parts]
+    *before, media_bytes = accumulate((end - start for start, end in parts), initial=len(preamble))
+    for offset in offsets:
+        part = bisect_right(starts, offset) - 1
+        track.chunks.append((before[part] + offset - starts[part], 1))
     if preamble:
-        track.runs[0] = 0, 1
+        track.chunks[0] = 0, 1
         track.sizes[0] += len(preamble)
-    return Made(mp4.excerpt(track, samples.lag, before[-1]) + preamble, parts)
+    return media_bytes
 
 
-def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """In order, without what overlaps or touches."""
-    found: list[tuple[int, int]] = []
-    for begin, end in sorted(ranges):
-        if found and begin <= found[-1][1]:
-            found[-1] = found[-1][0], max(end, found[-1][1])
+def _merge(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges in order; those that overlap or touch are one."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
         else:
-            found.append((begin, end))
-    return found
+            merged.append((start, end))
+    return merged

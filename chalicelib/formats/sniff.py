@@ -84,16 +84,20 @@ def sniff(head: bytes) -> Sniffed:
         return _riff(head[8:12])
     if head[4:8] in _MOV_BOXES:
         return _iso(head)
-    # ISO/IEC 13818-1: a sync byte at each packet of 188 bytes, or of 192 with a time code before it.
-    for start, packet in ((0, 188), (4, 192)):
-        if len(head) > start + 2 * packet and all(
-            head[start + n * packet] == 0x47 for n in range(3)
-        ):
-            return Sniffed("video", "mpegts")
+    if _is_mpegts(head):
+        return Sniffed("video", "mpegts")
     for magic, name in _AUDIO:
         if head.startswith(magic):
             raise _audio(name)
     raise _unsupported("is neither an image nor a video that Sluice knows")
+
+
+def _is_mpegts(head: bytes) -> bool:
+    """By sync bytes (ISO/IEC 13818-1): packets have 188 bytes, or 192 with a time code before each."""
+    return any(
+        len(head) > start + 2 * packet and all(head[start + n * packet] == 0x47 for n in range(3))
+        for start, packet in ((0, 188), (4, 192))
+    )
 
 
 def _riff(form: bytes) -> Sniffed:

@@ -1,4 +1,4 @@
-"""What the tables of a film say, read in bulk by a thread while FFmpeg makes lists of its own of them."""
+"""Reads a film's tables of samples in bulk, in a thread, while FFmpeg makes lists of its own of them."""
 
 from __future__ import annotations
 
@@ -11,81 +11,45 @@ import numpy as np
 
 from chalicelib.engines import decoder
 from chalicelib.formats import mp4_excerpt
-from chalicelib.formats.mp4_excerpt import Packed
-from chalicelib.formats.mp4_tables import (
-    Box,
-    Columns,
-    Moov,
-    Tables,
-    columns_of,
-    handler_of,
-    read_box,
-    tables_of,
-)
+from chalicelib.formats.mp4_boxes import Box
+from chalicelib.formats.mp4_excerpt import PackedSamples
+from chalicelib.formats.mp4_tables import Columns, Tables, columns_of, tables_of
+from chalicelib.formats.mp4_tracks import Layout, Movie, handler_of
 
-# As much as a child keeps of a file, wherever it begins.
+# As much as a child keeps of a file, wherever in a block that begins.
 MOST_BYTES = (decoder.BLOCKS_KEPT - 2) * decoder.BLOCK_BYTES
-# A file has a handful of boxes, and a fragmented one thousands.
-_MOST_BOXES = 64
-# Key frames of sound: each packet is decoded alone.
+# Key frames of audio: none are marked, as each packet is decoded alone.
 NO_KEYS = np.arange(0)
-_SOUND = b"soun"
-
-
-class Layout(NamedTuple):
-    """Where media data lie: from and to. And two boxes."""
-
-    media: list[tuple[int, int]]
-    ftyp: Box | None
-    moov: Box | None
-
-
-def layout_of(source: IO[bytes], size: int) -> Layout | None:
-    """None where the film is in fragments."""
-    media: list[tuple[int, int]] = []
-    found: dict[bytes, Box] = {}
-    boxes = 0
-    offset = 0
-    while offset < size:
-        kind, content, following = read_box(source, offset, size)
-        end = min(following, size)
-        boxes += 1
-        if kind == b"moof" or boxes > _MOST_BOXES:
-            return None
-        found.setdefault(kind, Box(kind, offset, content, end))
-        if kind == b"mdat":
-            media.append((content, end))
-        offset = following
-    return Layout(media, found.get(b"ftyp"), found.get(b"moov"))
+_VIDEO, _AUDIO = b"vide", b"soun"
 
 
 class Prepared(NamedTuple):
-    """What the tables of a track say, and its samples as excerpts are made of them."""
+    """A track as its tables describe it, and packed for excerpts."""
 
     columns: Columns
-    packed: Packed
-    sound: bool  # packed as sound
+    packed: PackedSamples
+    sound: bool  # packed as audio
 
 
 Ahead = Mapping[Box, Future[Prepared | None]]
 
 
 @contextmanager
-def looking_ahead(source: IO[bytes], layout: Layout | None) -> Iterator[Ahead]:
-    """What will be known of the first track of pictures, and of sound: steps rarely use any other.
+def reading_ahead(source: IO[bytes], layout: Layout | None) -> Iterator[Ahead]:
+    """Futures of the first video and the first audio track, by track box: steps rarely use others.
 
-    Nothing of tables so large that they would have to be fetched once more, or fill the memory while FFmpeg's
-    lists do.
+    Empty where the tables are so large that they would have to be fetched again, or fill the memory beside
+    FFmpeg's lists.
     """
     moov = layout.moov if layout else None
     tracks: dict[bytes, Box] = {}
     if moov and moov.end - moov.content <= MOST_BYTES:
-        for track in Moov(source, moov).tracks:
+        for track in Movie(source, moov).tracks:
             tracks.setdefault(handler_of(source, track), track)
     with ThreadPoolExecutor(1) as pool:
         yield {
-            tracks[handler]: pool.submit(_prepare, tables, samples, sound=handler == _SOUND)
-            for handler in (b"vide", _SOUND)
+            tracks[handler]: pool.submit(_prepare, tables, samples, sound=handler == _AUDIO)
+            for handler in (_VIDEO, _AUDIO)
             if handler in tracks
             and (tables := tables_of(source, tracks[handler]))
             and (samples := tables.samples)
@@ -96,10 +60,6 @@ def _prepare(tables: Tables, samples: int, *, sound: bool) -> Prepared | None:
     columns = columns_of(tables, samples)
     if columns is None:
         return None
-    decoded, shown, _, begins, sizes, keys = columns
-    packed = (
-        mp4_excerpt.pack(decoded, begins, sizes, NO_KEYS)
-        if sound
-        else mp4_excerpt.pack(shown, begins, sizes, keys)
-    )
+    times, keys = (columns.decoded, NO_KEYS) if sound else (columns.shown, columns.keys)
+    packed = mp4_excerpt.pack(times, columns.offsets, columns.sizes, keys)
     return Prepared(columns, packed, sound)

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from chalicelib.errors import JobError
-from chalicelib.formats import cmaf, mp4, playlists
+from chalicelib.formats import cmaf, mp4_fragments, playlists
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.result import Encoded
@@ -86,7 +86,7 @@ def _written(work: Sound, made: Fragments, out: Path) -> Encoded:
         # The first packet of all is the encoder's own: what it decodes to comes before the start.
         begin = cmaf.START_SECONDS * cmaf.SAMPLE_RATE + (first - 1) * cmaf.PACKET_SAMPLES
         *times, end = (begin + number * cmaf.PACKET_SAMPLES for number in range(count + 1))
-        fragment = mp4.fragment(1, times, [*times, end], [True] * count, chosen)
+        fragment = mp4_fragments.fragment(1, times, [*times, end], [True] * count, chosen)
         (out / segment.name).write_bytes(fragment)
         segments.append(msgspec.structs.replace(segment, size=len(fragment)))
     return Encoded(

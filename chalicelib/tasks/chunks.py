@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from chalicelib.errors import JobError
-from chalicelib.formats import cmaf, mp4, playlists
+from chalicelib.formats import cmaf, mp4_fragments, mp4_movie, playlists
 from chalicelib.invocation import Budget
 from chalicelib.model.result import Encoded
 from chalicelib.model.work import Chunk, Command, Exact, Excerpt, Segment
@@ -114,7 +114,7 @@ def _written(work: Chunk, made: Fragments, out: Path) -> Encoded:
     data, header, fragments, faults = made
     if not fragments:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
-    codec = mp4.codec_of(header)
+    codec = mp4_movie.codec_of(header)
     (out / "video_init.mp4").write_bytes(header)
     groups = (
         grouped_as_planned(work, work.exact, fragments)
@@ -124,7 +124,7 @@ def _written(work: Chunk, made: Fragments, out: Path) -> Encoded:
     # How long the last frame lasts, an encoder can only guess.
     end = work.exact.end if work.exact else fragments[-1].shown_until
     ends = [*(inside[0].shown_at for _, inside in groups[1:]), end]
-    scale = mp4.timescale_of(header)
+    scale = mp4_movie.timescale_of(header)
     segments = [
         write_segment(segment, inside, until, data, work.delay, scale, out)
         for (segment, inside), until in zip(groups, ends, strict=True)
@@ -142,7 +142,7 @@ def _written(work: Chunk, made: Fragments, out: Path) -> Encoded:
 
 def write_segment(
     segment: Segment,
-    inside: Sequence[mp4.Fragment],
+    inside: Sequence[mp4_fragments.Fragment],
     until: int,
     data: mmap.mmap,
     delay: int,
@@ -158,12 +158,12 @@ def write_segment(
     decoded.append(decoded[-1] + until - max(coded))
     firsts = accumulate((len(fragment.times) for fragment in inside), initial=0)
     content = b"".join(
-        mp4.fragment(
+        mp4_fragments.fragment(
             number,
             fragment.times,
             decoded[first : first + len(fragment.times) + 1],
             fragment.keys,
-            mp4.samples_of(data, fragment),
+            mp4_fragments.samples_of(data, fragment),
         )
         for number, (fragment, first) in enumerate(zip(inside, firsts, strict=False), 1)
     )
@@ -171,10 +171,12 @@ def write_segment(
     return msgspec.structs.replace(segment, size=len(content))
 
 
-Grouped = list[tuple[Segment, list[mp4.Fragment]]]
+Grouped = list[tuple[Segment, list[mp4_fragments.Fragment]]]
 
 
-def grouped_as_planned(work: Chunk, exact: Exact, fragments: Sequence[mp4.Fragment]) -> Grouped:
+def grouped_as_planned(
+    work: Chunk, exact: Exact, fragments: Sequence[mp4_fragments.Fragment]
+) -> Grouped:
     """The segments as planned. Raises JobError where frames came out that are none of the source's."""
     if not {time for fragment in fragments for time in fragment.times} <= set(exact.times()[:-1]):
         raise JobError(
@@ -189,11 +191,11 @@ def grouped_as_planned(work: Chunk, exact: Exact, fragments: Sequence[mp4.Fragme
     return groups
 
 
-def _by_length(work: Chunk, header: bytes, fragments: Sequence[mp4.Fragment]) -> Grouped:
+def _by_length(work: Chunk, header: bytes, fragments: Sequence[mp4_fragments.Fragment]) -> Grouped:
     """Segments of at most six seconds, as the fragments allow."""
-    scale = mp4.timescale_of(header)
+    scale = mp4_movie.timescale_of(header)
     ends = [fragment.shown_at for fragment in fragments[1:]] + [fragments[-1].shown_until]
-    groups: list[tuple[int, list[mp4.Fragment]]] = []
+    groups: list[tuple[int, list[mp4_fragments.Fragment]]] = []
     for fragment, end in zip(fragments, ends, strict=True):
         begun = groups[-1][1][0].shown_at if groups else 0
         if groups and end - begun <= cmaf.SEGMENT_SECONDS * scale:

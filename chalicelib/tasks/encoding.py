@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from chalicelib.formats import mp4
+from chalicelib.formats import mp4_fragments
 from chalicelib.invocation import Budget
 from chalicelib.model.result import Encoded
 from chalicelib.model.work import Command, Excerpt
@@ -29,7 +29,7 @@ class Fragments(NamedTuple):
 
     data: mmap.mmap
     header: bytes
-    fragments: list[mp4.Fragment]
+    fragments: list[mp4_fragments.Fragment]
     faults: int
 
 
@@ -60,7 +60,7 @@ def take_fragments(ran: Ran) -> Fragments:
     """What a run has made; its file is gone, so that another run does not write what is mapped."""
     data = mapped(ran.path)
     ran.path.unlink()
-    return Fragments(data, *mp4.split(data), ran.faults)
+    return Fragments(data, *mp4_fragments.split(data), ran.faults)
 
 
 def mapped(path: Path) -> mmap.mmap:

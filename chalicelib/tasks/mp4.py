@@ -9,7 +9,7 @@ from math import ceil
 from typing import NamedTuple
 
 from chalicelib.errors import JobError, Transient
-from chalicelib.formats import mp4
+from chalicelib.formats import mp4_fragments, mp4_movie
 from chalicelib.formats.cmaf import START_SECONDS
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.result import StepsEnded
@@ -58,7 +58,7 @@ def _join(
     headers = [f"{video[0].folder}video_init.mp4"]
     if audio:
         headers.append(f"{audio[0].folder}audio_init.mp4")
-    tracks = [mp4.Track(_get(header), START_SECONDS) for header in headers]
+    tracks = [mp4_movie.Track(_get(header), START_SECONDS) for header in headers]
     order = sorted(
         chain(_files(0, video), _files(1, audio)), key=lambda file: (file.begins, file.track)
     )
@@ -67,7 +67,7 @@ def _join(
         waiting = bytearray()
         number, sent = 2, []
         for done, (file, data) in enumerate(_fetched(pool, order), 1):
-            for fragment in mp4.split(data)[1]:
+            for fragment in mp4_fragments.split(data)[1]:
                 tracks[file.track].add(fragment, size)
                 samples = data[fragment.data : fragment.end]
                 size += len(samples)
@@ -84,9 +84,9 @@ def _join(
         if waiting:
             sent.append(pool.submit(put, number, bytes(waiting)))
         _settle(sent, most=0)
-        index = mp4.index(tracks, size)
-        put(1, index + head)
-    return len(index) + size
+        header = mp4_movie.movie_header(tracks, size)
+        put(1, header + head)
+    return len(header) + size
 
 
 def _files(track: int, parts: Sequence[Part]) -> Iterator[_File]:
