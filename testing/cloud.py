@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -63,6 +63,18 @@ def make_cloud() -> None:
         os.environ[f"SLUICE_QUEUE_URL_{queue.upper()}"] = made["QueueUrl"]
     secrets = boto3.client("secretsmanager")
     secrets.create_secret(Name=settings().hls_secret_arn, SecretString="first " * 8)
+
+
+def before_put(part: str, act: Callable[[], object]) -> None:
+    """Do something once, just before the product PUTs an object with `part` in its key."""
+    waiting = [act]
+
+    def look(request: Any, **_: Any) -> None:
+        if part in request.url and waiting:
+            waiting.pop()()
+
+    events: Any = clients.s3().meta.events  # its stub knows no handler that is first
+    events.register_first("before-send.s3.PutObject", look)
 
 
 def make_table() -> None:

@@ -248,9 +248,9 @@ def test_a_cloud_that_is_not_there_is_a_sentence(project: Path, free_port: int) 
     assert "Traceback" not in nowhere.stderr
 
 
-def test_the_ledger_keeps_its_contract_here_too(elsewhere: str) -> None:
+def test_the_store_keeps_its_contract_here_too(elsewhere: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", Path(__file__).with_name("test_ledger.py")],
+        [sys.executable, "-m", "pytest", "-q", Path(__file__).with_name("test_store.py")],
         env={**os.environ, "SLUICE_TEST_ENDPOINT_URL": elsewhere},
         capture_output=True,
         text=True,

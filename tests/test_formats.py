@@ -24,7 +24,6 @@ from chalicelib.api.views import JobView
 from chalicelib.errors import NotFound
 from chalicelib.formats import mp4_excerpt
 from chalicelib.jobs import sweep
-from chalicelib.model.job import Job
 from chalicelib.model.plan import ENCODER, FORMAT, GENERATION, Plan, work_folder
 from chalicelib.model.result import Result
 from chalicelib.model.step import STARTED, STATUSES, SUCCESS, Output, StepState
@@ -32,6 +31,7 @@ from chalicelib.settings import settings
 from chalicelib.store import jobs, plans, tasks
 from infra.samples import film
 from testing import rows
+from testing.cloud import before_put
 from testing.pump import deliver, drain, drop, take
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -217,22 +217,17 @@ def test_after_a_roll_back_the_plan_that_was_left_is_followed_to_its_end(source:
 @pytest.mark.media
 @pytest.mark.usefixtures("cloud", "short_chunks")
 def test_a_step_that_ends_while_its_job_is_planned_again_has_it_planned_anew(
-    source: bytes, monkeypatch: pytest.MonkeyPatch
+    source: bytes,
 ) -> None:
     job_id, ours = started(source, "thumbnail,transcode_720p")
     begun_by_another_version(job_id, "99-ffmpeg-10.0")
     assert deliver("encode", *ours) == ours
     (start,) = take("intake")
-    store = plans.store_plan
-
-    def meanwhile(job: Job, etag: str, plan: Plan) -> Plan:
-        done = StepState(
-            SUCCESS, output=Output("thumbnail", "outputs/x.jpg", 1, "image/jpeg", 1, 1)
-        )
-        jobs.end_step(job_id, "thumbnail", done, generation="99-ffmpeg-10.0")
-        return store(job, etag, plan)
-
-    monkeypatch.setattr(plans, "store_plan", meanwhile)
+    done = StepState(SUCCESS, output=Output("thumbnail", "outputs/x.jpg", 1, "image/jpeg", 1, 1))
+    before_put(
+        "plan-",
+        lambda: jobs.end_step(job_id, "thumbnail", done, generation="99-ffmpeg-10.0"),
+    )
     assert deliver("intake", start) == [start]
     assert deliver("intake", start) == []
     drain()

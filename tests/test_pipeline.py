@@ -39,22 +39,22 @@ from chalicelib.formats import mp4_movie
 from chalicelib.invocation import Invocation
 from chalicelib.jobs import consumer, intake, lifecycle, s3_events
 from chalicelib.jobs import sweep as sweeping
-from chalicelib.model.facts import Facts
 from chalicelib.model.job import Item, Job
 from chalicelib.model.plan import GENERATION, Plan, work_folder
 from chalicelib.model.result import Copied, Failed, StepsEnded
-from chalicelib.model.step import FAILURE, STARTED, SUCCESS, Output, StepState
+from chalicelib.model.step import FAILURE, STARTED, STATUSES, SUCCESS, Output, StepState
 from chalicelib.model.work import Source
 from chalicelib.operations import find_steps
 from chalicelib.planning import planner, renditions
 from chalicelib.probing import inspect
-from chalicelib.settings import queue_url, settings
+from chalicelib.settings import DROPS, queue_url, settings
 from chalicelib.store import clients, jobs, objects, plans, progress, queues, starts, tasks
 from chalicelib.store.queues import StartMessage
 from chalicelib.store.tasks import Claim
 from chalicelib.telemetry import logger
 from infra.samples import film
 from testing import rows
+from testing.cloud import before_put
 from testing.local import FREE, a_plan, facts_of
 from testing.pump import Context, deliver, drain, drop, event_of, record_of, take
 
@@ -478,24 +478,22 @@ def test_an_intake_that_died_before_sending_is_finished_by_the_next(sample: Samp
 
 
 def test_an_intake_that_was_overtaken_leaves_what_is_sent_to_the_other_and_to_the_sweep(
-    monkeypatch: pytest.MonkeyPatch, sample: Sample
+    sample: Sample,
 ) -> None:
-    planned = planner.make_plan
+    event = drop("photo.jpg", sample("photo.jpg").read_bytes(), pipeline="thumbnail")
+    facts = facts_of(sample("photo.jpg"))
 
-    def overtaken(
-        job_id: str, source_key: str, facts: Facts, steps: Any, copy: Any, **label: str
-    ) -> Plan:
-        other = planned(job_id, source_key, facts, find_steps(["watermark"], JobError), copy)
-        row = jobs.get(job_id)
-        assert row is not None
-        plans.store_plan(row, "other", other)
+    def overtake() -> None:
+        (job,) = jobs.newest(1, None, [DROPS], STATUSES, None)
+        watermark = find_steps(["watermark"], JobError)
+        plan = planner.make_plan(job.job_id, "photo.jpg", facts, watermark)
+        plans.store_plan(job, "other", plan)
         assert starts.start(
-            job_id, duration=None, etag="other", plan=other, starter="m", charge=FREE
+            job.job_id, duration=None, etag="other", plan=plan, starter="m", charge=FREE
         )
-        return planned(job_id, source_key, facts, steps, copy, **label)
 
-    monkeypatch.setattr(intake, "make_plan", overtaken)
-    deliver("intake", drop("photo.jpg", sample("photo.jpg").read_bytes(), pipeline="thumbnail"))
+    before_put("/plan-", overtake)
+    deliver("intake", event)
     assert take("thumbnail") == take("watermark") == []
     queues.send_start(only_job().id, resume=True)
     deliver("intake", *take("intake"))

@@ -40,7 +40,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     charged_usd: float = 0  # to its owner's budget
     awaits_upload: bool = False
     awaits_copy: bool = False  # before it is started
-    used: list[Used] | None = None  # by intake; once the job has ended, by all of it
+    used: list[Used] | None = None  # intake's while the job runs, the whole job's once it has ended
     deadline_at: float  # when the sweep ends it
     due_at: float | None = None  # when the sweep looks at it next; None: never
     looks: int = 0  # of the sweep in a row that found no progress

@@ -28,7 +28,7 @@ _MOST_BACKOFF_SECONDS = 900
 
 
 class TaskMessage(msgspec.Struct, frozen=True):
-    """To a step Lambda: run this task of a plan of this generation."""
+    """To a worker: run this task of a plan of this generation."""
 
     job_id: str
     task_id: str
