@@ -273,7 +273,7 @@ def test_progress_counts_frames_and_seconds() -> None:
         "frame=  9",
         "out_time_us=360000",
     ):
-        progress.hear(line)
+        progress.read(line)
     assert (progress.frames, progress.seconds, progress.ended, seen) == (9, 0.36, False, [0.0])
-    progress.hear("progress=end")
+    progress.read("progress=end")
     assert (progress.ended, seen) == (True, [0.0, 0.36])

@@ -878,4 +878,4 @@ def test_texts_of_a_png_are_not_what_pillow_notes_of_it(tmp_path: Path) -> None:
 
 def test_a_scan_of_a_jpeg_that_claims_more_than_it_has_tells_nothing() -> None:
     start_of_scan = b"\xff\xda\0\x08\xff\1\0\0\x3f\0"
-    assert not jpegs.is_told(b"\xff\xd8" + start_of_scan + b"\xff\xd9")
+    assert not jpegs.has_all_scans(b"\xff\xd8" + start_of_scan + b"\xff\xd9")

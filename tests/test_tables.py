@@ -5,6 +5,7 @@ What is made of a film's numbers is tried without decoding: index, plan, excerpt
 
 from __future__ import annotations
 
+import io
 import struct
 from itertools import accumulate, cycle, pairwise
 from pathlib import Path
@@ -314,3 +315,11 @@ def test_boxes_are_read_or_refused(content: bytes) -> None:
     except ValueError:
         return
     assert sum(each.end - each.start for each in found) == len(content)
+
+
+@given(content=st.binary(max_size=40), large=st.booleans(), end=st.integers(0, 40))
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+def test_a_box_in_a_file_lies_in_its_parent(content: bytes, large: bool, end: int) -> None:
+    source = io.BytesIO(b"\0\0\0\1trak" + content if large else content)
+    for each in mp4_boxes.file_boxes(source, 0, end):
+        assert each.start <= each.content <= each.end <= end

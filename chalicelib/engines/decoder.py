@@ -1,4 +1,4 @@
-"""A decoder's side of `sandbox`: a process of its own behind walls, that answers by a socket and a file."""
+"""The child's side of `sandbox`: confines itself, runs a job, and answers by a socket and a file."""
 
 from __future__ import annotations
 
@@ -23,56 +23,56 @@ from chalicelib.engines import walls
 from chalicelib.errors import SluiceError
 
 BLOCK_BYTES = 1024**2
-# Demuxers go to and fro, in fragmented files between every two packets.
+# A child caches so many blocks: demuxers go to and fro, in fragmented files between every two packets.
 BLOCKS_KEPT = 32
 MOST_BLOCKS_AT_ONCE = 8
-# Of a message, either way.
+# The longest message, either way.
 MESSAGE_BYTES = 2**16
-# Of what is found out about a file: twelve hours of 60 frames a second are half of it.
+# The longest result of a job: the facts of twelve hours of 60 frames a second are half of it.
 ANSWER_BYTES = 256 * 1024**2
-# Of a file that a decoder writes: a JPEG of noise, as large as pictures may be, is half of it.
+# The largest file that a decoder may write: a JPEG of noise, of the largest pictures taken, is half of it.
 _FILE_BYTES = 1024**3
 _DETAIL_LETTERS, _TRACE_LETTERS = 500, 8000
-# Of mallopt(3); glibc below 2.35, as Lambda has it, takes no larger one.
+# mallopt(3); glibc before 2.35, as Lambda has it, takes no larger threshold.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MOST_MMAP_THRESHOLD = 2**25
 _libc = ctypes.CDLL(None)
 
-# ── what it says, and what is believed of that ──────────────────────────────────────────────────
+# ── messages to the worker, which validates them ────────────────────────────────────────────────
 
 
 class Wanted(msgspec.Struct, tag=True):
-    """A part of the file. It is answered by how many bytes lie in the memory that both share."""
+    """Asks for a part of the file. The reply is the number of bytes in the shared memory, in decimal."""
 
     start: Annotated[int, Meta(ge=0)]
     length: Annotated[int, Meta(ge=1, le=MOST_BLOCKS_AT_ONCE * BLOCK_BYTES)]
 
 
 class Answered(msgspec.Struct, tag=True):
-    """The file of the answer is written."""
+    """The result is written to the answer file."""
 
 
 class Refused(msgspec.Struct, tag=True):
-    """A SluiceError."""
+    """The job raised a SluiceError."""
 
     code: str
     detail: Annotated[str, Meta(min_length=1, max_length=_DETAIL_LETTERS)]
 
 
 class Broken(msgspec.Struct, tag=True):
-    """An exception that the job did not expect; the number of the system's error, or 0."""
+    """The job raised another exception."""
 
-    errno: int
+    errno: int  # of an OSError, else 0
     trace: Annotated[str, Meta(max_length=_TRACE_LETTERS)]
 
 
 Message = Wanted | Answered | Refused | Broken
 
-# ── what it does ────────────────────────────────────────────────────────────────────────────────
+# ── what a fork runs ────────────────────────────────────────────────────────────────────────────
 
 
 def answer(parent: int, pipe: int, content: int, memory_bytes: int, job: str, *args: Any) -> None:
-    """Write what a job returns to a file, and say so."""
+    """Run a job, write its result to the file `content`, and say so on the socket `pipe`."""
     _confine(parent, memory_bytes)
     _answer(pipe, content, job, *args)
 
@@ -87,7 +87,7 @@ def answer_of_source(
     job: str,
     *args: Any,
 ) -> None:
-    """The same of a job that reads a file of `size` bytes, whose blocks come by memory that is `shared`."""
+    """Like `answer`, for a job that reads a file of `size` bytes, whose blocks come by `shared` memory."""
     _confine(parent, memory_bytes)
     memory = mmap.mmap(shared, MOST_BLOCKS_AT_ONCE * BLOCK_BYTES, prot=mmap.PROT_READ)
     _answer(pipe, content, job, io.BufferedReader(_Remote(pipe, memory, size)), *args)
@@ -96,10 +96,10 @@ def answer_of_source(
 def execute(
     parent: int, out: int, messages: int, memory_bytes: int, folder: Path, command: tuple[str, ...]
 ) -> None:
-    """Become a program, which writes to these two."""
+    """Become a program whose standard output is `out` and whose standard error is `messages`."""
     os.chdir(folder)
     _connect(out, messages)
-    # Which Python ignores.
+    # Python ignores them.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     walls.confine(parent, memory_bytes)
@@ -107,7 +107,7 @@ def execute(
 
 
 def _confine(parent: int, memory_bytes: int) -> None:
-    gc.disable()  # it would write to, and so copy, what we share with our parent
+    gc.disable()  # it would write to, and so copy, the pages shared with the parent
     nowhere = os.open(os.devnull, os.O_RDWR)
     _connect(nowhere, nowhere)
     walls.confine(parent, memory_bytes + _untouched_bytes(), _FILE_BYTES)
@@ -120,7 +120,7 @@ def _connect(out: int, messages: int) -> None:
 
 
 def _untouched_bytes() -> int:
-    """Address space that a fork takes over, and that holds no memory."""
+    """Address space that the fork has inherited and that holds no memory."""
     size, resident = Path("/proc/self/statm").read_text().split()[:2]
     return (int(size) - int(resident)) * resource.getpagesize()
 
@@ -134,7 +134,7 @@ def _answer(pipe: int, content: int, job: str, *args: Any) -> None:
     except SluiceError as error:
         message = Refused(error.code, error.detail[:_DETAIL_LETTERS])
     except MemoryError:
-        # What was asked for is not known: a length that lies, or a picture that is large.
+        # A length that lies or a picture that is large: which of them is not known.
         message = Refused(
             "decoder_memory",
             "The file asks for more memory than a decoder may take: it is damaged, or too large.",
@@ -146,13 +146,13 @@ def _answer(pipe: int, content: int, job: str, *args: Any) -> None:
 
 
 def keep_memory() -> None:
-    """What is freed is used again instead of given back: pages of large arrays are not zeroed each time."""
+    """mallopt: keep freed memory, so that large arrays reuse pages instead of getting zeroed ones."""
     _libc.mallopt(_M_MMAP_THRESHOLD, _MOST_MMAP_THRESHOLD)
     _libc.mallopt(_M_TRIM_THRESHOLD, 2**30)
 
 
 class SizedFile(io.RawIOBase):
-    """A file to be read whose bytes come from elsewhere: what is left to say is `readinto`, or `read`."""
+    """A readable file of `size` bytes; subclasses define `readinto` or `read`."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -171,9 +171,9 @@ class SizedFile(io.RawIOBase):
 
 
 class _Remote(SizedFile):
-    """A file whose blocks the worker fetches, to memory that both share; those that were used last are kept.
+    """A file whose blocks the worker fetches into shared memory. The last BLOCKS_KEPT used are cached.
 
-    Whoever reads on gets more of them at once, each time twice as many: to ask takes longer than to read.
+    Sequential reads fetch twice as many blocks each time, for a request takes longer than the bytes do.
     """
 
     def __init__(self, pipe: int, shared: mmap.mmap, size: int) -> None:
@@ -182,7 +182,7 @@ class _Remote(SizedFile):
         self._shared = shared
         self._block = lru_cache(BLOCKS_KEPT)(self._next)
         self._ahead: dict[int, bytes] = {}
-        self._following = -1  # the block behind what was fetched last
+        self._following = -1  # the block after the last one fetched
         self._at_once = 1
 
     def readinto(self, buffer: Buffer) -> int:

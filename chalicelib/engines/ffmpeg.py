@@ -1,4 +1,4 @@
-"""FFmpeg as a child process: the only place that starts it."""
+"""Runs FFmpeg in a child process: arguments in, progress and counted faults out."""
 
 from __future__ import annotations
 
@@ -21,31 +21,33 @@ from chalicelib.engines.scratch import check_files
 from chalicelib.errors import JobError, SluiceError, TimedOut, Transient, crashed
 from chalicelib.telemetry import logger
 
-_TAIL = 2000
-_DIGITS = 15
+# Letters of FFmpeg's messages that are kept; digits of a number in its progress.
+_TAIL, _DIGITS = 2000, 15
 _LONGEST_LINE = 4000
-# What FFmpeg's own decoding thread says of pictures, whatever the decoder: that a frame is marked as not
-# decoded whole (AVFrame's flags and decode_error_flags), or that none comes of a packet. The decoder of HEVC
-# marks none, but says which units of pictures (ITU-T H.265, table 7-1: kinds below 32) it has given up.
+# Messages of FFmpeg's own decoding thread on video, whatever the decoder: a frame is marked as not decoded
+# whole (AVFrame's flags and decode_error_flags), or a packet gives none. The HEVC decoder marks none, but
+# names the NAL units of pictures (ITU-T H.265, table 7-1: types below 32) that it has given up.
 _MARKED = re.compile(
     r"\[vist#[^]]*\] \[dec:[^]]*\] \[\w+\] (corrupt decoded frame|Decoding error|Error submitting)"
     r"|\[hevc @ \w+\] \[warning\] Skipping invalid undecodable NALU: ([0-9]|[12][0-9]|3[01])$"
 )
-# Some decoders mark nothing, and tell of errors all the same; what writes does so of other things. Not that
-# pictures are gone which nothing refers to: where H.264 begins with an open group they never were there.
-_TOLD = re.compile(r"\[(?!(null|mp4) @)\w+ @ \w+\] \[(error|fatal)\] (?!mmco: unref short failure)")
-_TOLD_PROGRESS = re.compile(r"(frame|out_time_us|progress)=\s*(\w+)")
-# Address space that is mapped and never touched, the stacks of its threads above all.
+# Errors of decoders that mark no frames; muxers report others in the same way. Not "mmco: unref short
+# failure": where H.264 begins with an open group, pictures that nothing refers to never were there.
+_LOGGED = re.compile(
+    r"\[(?!(null|mp4) @)\w+ @ \w+\] \[(error|fatal)\] (?!mmco: unref short failure)"
+)
+_PROGRESS = re.compile(r"(frame|out_time_us|progress)=\s*(\w+)")
+# Address space that FFmpeg maps and never touches, above all the stacks of its threads.
 _UNTOUCHED_BYTES = 1024**3
 
 
 class Delivered(NamedTuple):
-    """What an FFmpeg run says that it wrote."""
+    """What an FFmpeg run reports."""
 
-    frames: int
-    seconds: float
+    frames: int  # written
+    seconds: float  # written
     said: str = ""  # the end of its warnings and errors
-    faults: int = 0  # frames that were not decoded, or not without errors; else errors of decoders
+    faults: int = 0  # frames lost or marked by decoders; the errors of decoders that mark none
 
 
 def run(
@@ -56,7 +58,7 @@ def run(
     memory_bytes: int,
     on_seconds: Callable[[float], None] = lambda _: None,
 ) -> Delivered:
-    """Run FFmpeg in `folder`, at most `seconds` long; tells `on_seconds` how far it is, twice a second.
+    """Run FFmpeg in `folder` for at most `seconds`; `on_seconds` gets the seconds written, twice a second.
 
     Raises JobError where the input is at fault, TimedOut, Transient where it was killed from outside.
     """
@@ -66,23 +68,23 @@ def run(
         "-nostdin",
         "-nostats",
         "-y",
-        "-v", "repeat+level+warning",  # each of them, for they are counted
+        "-v", "repeat+level+warning",  # without "repeat" equal messages could not be counted
         "-progress", "pipe:1",
         "-stats_period", "0.5",
         *args,
     )  # fmt: skip
     progress, messages = _Progress(on_seconds), _Messages()
-    seconds = max(seconds, 0)  # fetching may have used up more than there was
+    seconds = max(seconds, 0)  # below 0 where fetching has used up all the time
     deadline = time.monotonic() + seconds
     with ExitStack() as stack:
-        (out, out_theirs), (said, said_theirs) = (_pipe(stack) for _ in range(2))
-        theirs = (out_theirs.fileno(), said_theirs.fileno())
+        (out, out_theirs), (err, err_theirs) = (_pipe(stack) for _ in range(2))
+        theirs = (out_theirs.fileno(), err_theirs.fileno())
         child = stack.enter_context(
             forked(decoder.execute, theirs, memory_bytes + _UNTOUCHED_BYTES, folder, command)
         )
         out_theirs.close()
-        said_theirs.close()
-        _listen({out: progress.hear, said: messages.hear}, deadline)
+        err_theirs.close()
+        _read_lines({out: progress.read, err: messages.read}, deadline)
         status = child.end(deadline - time.monotonic())
         check_files(folder)
         if child.was_killed:
@@ -104,28 +106,28 @@ def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
     )
 
 
-def _listen(hearers: dict[IO[bytes], Callable[[str], None]], deadline: float) -> None:
-    """Tell line by line what comes of pipes, until all have ended, or until then."""
+def _read_lines(readers: dict[IO[bytes], Callable[[str], None]], deadline: float) -> None:
+    """Call the reader of each pipe with its lines, until all pipes have ended, or the deadline."""
     with selectors.DefaultSelector() as selector:
-        for pipe in hearers:
+        for pipe in readers:
             selector.register(pipe, selectors.EVENT_READ)
-        rests = dict.fromkeys(hearers, b"")
+        rests = dict.fromkeys(readers, b"")
         while selector.get_map() and (left := deadline - time.monotonic()) > 0:
             for key, _ in selector.select(left):
                 pipe = cast("IO[bytes]", key.fileobj)
-                come = os.read(key.fd, 65536)
-                *lines, rest = (rests[pipe] + come).split(b"\n")
-                if not come or len(rest) > _LONGEST_LINE:
+                received = os.read(key.fd, 65536)
+                *lines, rest = (rests[pipe] + received).split(b"\n")
+                if not received or len(rest) > _LONGEST_LINE:
                     lines, rest = [*lines, rest], b""
                 for line in lines:
-                    hearers[pipe](line.decode(errors="replace"))
+                    readers[pipe](line.decode(errors="replace"))
                 rests[pipe] = rest
-                if not come:
+                if not received:
                     selector.unregister(pipe)
 
 
 class _Progress:
-    """What -progress tells."""
+    """The output of -progress."""
 
     def __init__(self, on_seconds: Callable[[float], None]) -> None:
         self.frames = 0
@@ -133,9 +135,9 @@ class _Progress:
         self.ended = False
         self._on_seconds = on_seconds
 
-    def hear(self, line: str) -> None:
-        told = _TOLD_PROGRESS.fullmatch(line.strip())
-        match told and told.groups():
+    def read(self, line: str) -> None:
+        found = _PROGRESS.fullmatch(line.strip())
+        match found and found.groups():
             case "frame", count if count.isdecimal():
                 self.frames = int(count[:_DIGITS])
             case "out_time_us", count if count.isdecimal():
@@ -146,23 +148,23 @@ class _Progress:
 
 
 class _Messages:
-    """How many faults FFmpeg tells, and the end of it all: of a damaged film there are millions of lines."""
+    """Counts faults in FFmpeg's messages and keeps their end: a damaged film gives millions of lines."""
 
     def __init__(self) -> None:
-        self._marked = self._told = 0
+        self._marked = self._logged = 0
         self.tail = ""
 
-    def hear(self, line: str) -> None:
+    def read(self, line: str) -> None:
         self._marked += bool(_MARKED.match(line))
-        self._told += bool(_TOLD.match(line))
+        self._logged += bool(_LOGGED.match(line))
         self.tail = f"{self.tail}{line}\n"[-_TAIL:]
 
     @property
     def faults(self) -> int:
-        return self._marked or self._told
+        return self._marked or self._logged
 
 
-# FFmpeg exits with the lowest byte of what AVERROR() makes of an errno.
+# FFmpeg exits with the lowest byte of AVERROR(errno).
 _DISK_FULL = -errno.ENOSPC & 0xFF
 _NO_MEMORY = -errno.ENOMEM & 0xFF
 

@@ -1,8 +1,8 @@
 """The process that decoders are forked from.
 
-A worker starts it by exec, with an empty environment and one socket: no credential, no client and no
-connection of the worker is in its memory, so that a fork of it inherits none. What decoders need is imported
-here once, before the first of them is forked. It ends when the worker does, and everything below it.
+A worker starts it by exec, with an empty environment and one socket: no credential, client or connection of
+the worker is in its memory, so that its forks inherit none. It imports what decoders need once, before the
+first fork. It ends when the worker does, with everything below it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from chalicelib.engines import walls
 
 MESSAGE_BYTES = 64
 BEGIN, END = b"begin", b"end"
-# What a fork ends with that has not become what it should be.
+# Exit status of a fork that could not run what it was told to.
 NOT_RUN = 126
 _MOST_SECONDS = 5.0
 
@@ -36,11 +36,11 @@ def send(
     descriptors: Sequence[int] = (),
     args: tuple[Any, ...] = (),
 ) -> None:
-    """As a worker: what to import, and what to run in a fork, if anything.
+    """Order an import of `module`, and a fork that calls `run(parent, *descriptors, *args)`, if given.
 
-    That is called with its parent, the descriptors, and `args`.
+    Called by the worker. `parent` is the process id of the forkserver.
     """
-    # A message can be no longer than the system allows.
+    # The order goes by a file: the system limits the length of messages.
     with os.fdopen(os.memfd_create("order"), "w+b", 0) as order:
         order.write(pickle.dumps((module, run, args)))
         order.seek(0)
@@ -55,7 +55,7 @@ def main(socket_number: int) -> None:
             message, descriptors, *_ = socket.recv_fds(control, MESSAGE_BYTES, 8)
             if not message:
                 return
-            if message == END:  # of one that had ended by itself
+            if message == END:  # for a fork that had ended by itself
                 continue
             with os.fdopen(descriptors.pop(0), "rb") as order:
                 module, run, args = pickle.load(order)
@@ -68,7 +68,7 @@ def main(socket_number: int) -> None:
 def _forked(
     control: socket.socket, descriptors: list[int], run: Callable[..., None], args: tuple[Any, ...]
 ) -> int:
-    """How a fork ended: as it says, or by which signal, below zero."""
+    """Run a fork; its exit status, or minus the signal that ended it."""
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
@@ -82,7 +82,7 @@ def _forked(
     for descriptor in descriptors:
         os.close(descriptor)
     ended = os.pidfd_open(pid)
-    # It has ended, or the worker has heard enough, or is gone.
+    # Until it has ended, or the worker says END or is gone.
     select.select([ended, control.fileno()], [], [])
     os.close(ended)
     os.kill(pid, signal.SIGKILL)
@@ -92,9 +92,9 @@ def _forked(
 
 
 def _end_all() -> None:
-    """End whatever a fork has left. Raises TimeoutError where that makes processes faster than they end."""
+    """End what a fork has left. Raises TimeoutError where processes multiply faster than they end."""
     end = time.monotonic() + _MOST_SECONDS
-    with suppress(ChildProcessError):  # nobody is left
+    with suppress(ChildProcessError):  # none is left
         while time.monotonic() < end:
             if os.waitpid(-1, os.WNOHANG) == (0, 0):
                 for child in _children():

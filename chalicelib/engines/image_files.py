@@ -186,10 +186,10 @@ def _draft(image: Image.Image, longest: int | None) -> None:
 def _load_without_end(content: bytes, longest: int | None) -> tuple[ImageFile.ImageFile, str]:
     """A JPEG whose file ends before the picture does, and a warning. Raises JobError where much is gone."""
     content = jpegs.whole_segments(content)
-    if not jpegs.is_told(content):
+    if not jpegs.has_all_scans(content):
         raise damaged()
     image = _decode_jpeg(content + jpegs.END, longest)
-    if jpegs.is_told(jpegs.before_last_scan(content)):
+    if jpegs.has_all_scans(jpegs.before_last_scan(content)):
         return image, "The file lacks its end: the picture is less sharp than it was."
     part = 1 - _missing(image, _decode_jpeg(content + _FILLER + jpegs.END, longest))
     if part < _LEAST_PART:

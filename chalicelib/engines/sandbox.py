@@ -1,5 +1,8 @@
-"""Children in which foreign bytes are decoded: forked from a process that knows nothing of us, behind walls,
-limited, dead when we are. What comes back from them is not believed."""
+"""Runs decoders of untrusted files in forked children: limited memory and time, no credentials.
+
+Children are forked from a process that has nothing of ours (`forkserver`), confined (`walls`), and killed
+with the worker. Their answers are validated.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +38,11 @@ from chalicelib.errors import (
 )
 from chalicelib.telemetry import logger
 
-# How long the forkserver may take to say that a child has ended: it is as busy as the machine.
+# How long the forkserver may take to say that a child has ended, on a busy machine.
 _PATIENCE_SECONDS = 20.0
-# And a child to end that says nothing any more.
+# How long a child may take to end after it has closed its socket.
 _DYING_SECONDS = 5.0
-# Where a Python of its own finds its libraries. Nothing else of our environment is handed on.
+# Where a Python outside of system folders finds its libraries. The forkserver gets no other variable.
 _HANDED_ON = ("LD_LIBRARY_PATH",)
 _PROGRAM = """\
 import sys
@@ -50,12 +53,12 @@ forkserver.main(int(sys.argv[1]))
 
 
 class _Forkserver:
-    """A process that forks one child after the other."""
+    """The running forkserver process, which runs one child at a time."""
 
     def __init__(self) -> None:
-        # Before anyone can look: children are of the same user.
+        # Children have the same user: they must not read this process's memory.
         walls.hide()
-        _tell_what_is_missing()
+        _warn_without_filter()
         self.lock = Lock()
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -67,7 +70,7 @@ class _Forkserver:
                 ],
                 env={name: os.environ[name] for name in _HANDED_ON if name in os.environ},
                 stdin=subprocess.DEVNULL,
-                # In the local cloud it is the worker's own protocol pipe.
+                # In the local cloud, standard output is the worker's own protocol pipe.
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
@@ -80,45 +83,45 @@ class _Forkserver:
 
 
 @cache
-def _tell_what_is_missing() -> None:
+def _warn_without_filter() -> None:
     if not walls.can_filter():
         logger.warning("The kernel filters no system calls: decoders can reach the network")
 
 
 @cache
 def _forkserver(_: int) -> _Forkserver:
-    """That of this process, by its number: a fork of ours has another one."""
+    """The forkserver of this process; the argument is its id, as a fork of it needs another one."""
     server = _Forkserver()
     atexit.register(server.close)
     return server
 
 
 def start(*modules: str) -> None:
-    """Let the process begin that children are forked from, and import what they need, beside what we do."""
+    """Start the forkserver, and let it import modules, while the worker goes on."""
     try:
         server = _living()
         for module in modules:
             forkserver.send(server.control, module)
-    except OSError:  # it died at this moment; who needs it starts another
+    except OSError:  # it died at this moment; the next call starts another
         logger.warning("The process that decoders are forked from could not begin", exc_info=True)
 
 
 def stop() -> None:
-    """Let it end, and what it knows with it; the next child has another one."""
+    """End the forkserver; the next child is forked from a new one."""
     _forkserver(os.getpid()).close()
     _forkserver.cache_clear()
 
 
 def _living() -> _Forkserver:
     server = _forkserver(os.getpid())
-    if server.process.poll() is not None:  # it was killed, as where memory is short
+    if server.process.poll() is not None:  # killed, perhaps as memory was short
         stop()
         server = _forkserver(os.getpid())
     return server
 
 
 class Child:
-    """A child that runs."""
+    """A running child."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -126,23 +129,24 @@ class Child:
         self.was_killed = False  # by us
 
     def end(self, seconds: float = 0.0) -> int:
-        """How it ended, as subprocess has it, once it has by itself, or has been killed after `seconds`.
+        """Wait `seconds` for the child to end, then kill it; its exit status, as subprocess has it.
 
-        Then nothing is there any more that it has begun. Raises Transient where nobody knows.
+        Processes that it has started have ended, too. Raises Transient where the forkserver has died.
         """
         if self._status is None:
-            told = self._told(seconds) if seconds > 0 else None
-            if told is None:
+            status = self._receive(seconds) if seconds > 0 else None
+            if status is None:
                 self.was_killed = True
                 with suppress(OSError):
                     self._control.send(forkserver.END)
-                told = self._told(_PATIENCE_SECONDS)
-            if not told:
+                status = self._receive(_PATIENCE_SECONDS)
+            if not status:
                 raise Transient("decoder_broken", "The process that starts decoders has ended.")
-            self._status = int(told)
+            self._status = int(status)
         return self._status
 
-    def _told(self, seconds: float) -> bytes | None:
+    def _receive(self, seconds: float) -> bytes | None:
+        """None after `seconds`; b"" where the forkserver has ended."""
         self._control.settimeout(seconds)
         try:
             return self._control.recv(forkserver.MESSAGE_BYTES)
@@ -156,9 +160,9 @@ class Child:
 def forked(
     run: Callable[..., None], descriptors: Sequence[int], *args: Any, module: str = decoder.__name__
 ) -> Iterator[Child]:
-    """A child that runs `run(parent, *descriptors, *args)`, until the end of this at the latest.
+    """A child that calls `run(parent, *descriptors, *args)`; it is killed at the end of the body.
 
-    The `module` is imported once for all children.
+    The forkserver imports `module` once, before the first child that needs it.
     """
     server = _living()
     with server.lock:
@@ -171,21 +175,21 @@ def forked(
             finally:
                 child.end()
         except (OSError, Transient, TimedOut, Crashed):
-            # It may have been taken over. The next one is forked from a process that it has never seen.
+            # The child may have been taken over: the next one is forked from a process that it has never
+            # seen.
             stop()
             raise
 
 
 def call(job: str, *args: Any, returns: Any, seconds: float, memory_bytes: int) -> Any:
-    """What a job returns, computed in a child, if it is of that type.
+    """Call a function in a child; its result, validated as `returns`.
 
-    A job is a function's name, `module:function`, for we need not import what children do. Raises the
-    SluiceError that it raises, as a JobError; JobError `defect` where it raises anything else,
-    `decoder_crashed` where the child died of the input; TimedOut `decoder_timeout`; Transient where somebody
-    else killed it.
+    `job` is its name, `module:function`: this process need not import it. Raises JobError where it raises a
+    SluiceError, `defect` where it raises anything else, `decoder_crashed` where the child died of the input;
+    TimedOut `decoder_timeout`; Transient where somebody else killed the child.
     """
-    wanted = _Wanted(job, returns, seconds, seconds)
-    return _ask(wanted, decoder.answer, [], memory_bytes, job, *args)
+    wanted = _Call(job, returns, seconds, seconds)
+    return _run(wanted, decoder.answer, [], memory_bytes, job, *args)
 
 
 def call_with_source(
@@ -198,10 +202,11 @@ def call_with_source(
     most_seconds: float,
     memory_bytes: int,
 ) -> Any:
-    """Like `call`, of a job that is given a remote file of `size` bytes first.
+    """Like `call`, for a function whose first argument is a remote file of `size` bytes.
 
-    The child has no credentials: it asks for blocks, and `read(start, length)` fetches them here. What that
-    takes is not the file's fault, and not counted in `seconds`. Transient where it all takes `most_seconds`.
+    The child has no credentials: it asks for blocks, and `read(start, length)` fetches them here. The time
+    of fetching is not counted in `seconds`. Raises Transient also where all of it takes more than
+    `most_seconds`.
     """
     with _shared_memory() as (descriptor, shared):
 
@@ -212,13 +217,13 @@ def call_with_source(
             shared[: len(content)] = content
             return b"%d" % len(content)
 
-        wanted = _Wanted(job, returns, seconds, most_seconds, fetch)
-        return _ask(wanted, decoder.answer_of_source, [descriptor], memory_bytes, size, job, *args)
+        wanted = _Call(job, returns, seconds, most_seconds, fetch)
+        return _run(wanted, decoder.answer_of_source, [descriptor], memory_bytes, size, job, *args)
 
 
 @contextmanager
 def _shared_memory() -> Iterator[tuple[int, mmap.mmap]]:
-    """Of a size that nobody can change: who reads what another has cut off dies of it."""
+    """Memory for blocks, sealed: a process that reads memory which another has cut off dies of it."""
     descriptor = os.memfd_create("blocks", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(descriptor, decoder.MOST_BLOCKS_AT_ONCE * decoder.BLOCK_BYTES)
@@ -230,22 +235,22 @@ def _shared_memory() -> Iterator[tuple[int, mmap.mmap]]:
         os.close(descriptor)
 
 
-class _Wanted(NamedTuple):
-    """What a job is to return, and how long it may take, without and with what fetching takes."""
+class _Call(NamedTuple):
+    """What a child is asked for."""
 
     job: str
-    returns: Any
-    seconds: float
-    most_seconds: float
+    returns: Any  # type of the result
+    seconds: float  # without the time of fetching
+    most_seconds: float  # in all
     fetch: Callable[[decoder.Wanted], bytes] | None = None
 
 
-def _ask(wanted: _Wanted, run: Callable[..., None], descriptors: Sequence[int], *args: Any) -> Any:
+def _run(wanted: _Call, run: Callable[..., None], descriptors: Sequence[int], *args: Any) -> Any:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with (
         ours,
         theirs,
-        tempfile.TemporaryFile() as answer,  # of many megabytes, for which a pipe is a narrow way
+        tempfile.TemporaryFile() as answer,  # many megabytes: too much for a pipe
         forked(
             run,
             [theirs.fileno(), answer.fileno(), *descriptors],
@@ -280,25 +285,28 @@ def _ask(wanted: _Wanted, run: Callable[..., None], descriptors: Sequence[int], 
                     asked = time.monotonic()
                     block = wanted.fetch(message)
                     deadline += time.monotonic() - asked
-                    with suppress(OSError):  # what it says next, or does not, tells why
+                    with suppress(OSError):  # the next message, or its absence, says why
                         ours.send(block)
                 case _:
                     raise crashed()
 
 
 def _message(ours: socket.socket, child: Child, seconds: float) -> decoder.Message:
-    """What a child says next: a message comes as a whole, or not at all. Raises TimeoutError."""
-    if seconds <= 0:  # also where it never stops
+    """The next message of a child. Raises TimeoutError; SluiceError where the child has ended.
+
+    A message comes as a whole, or not at all.
+    """
+    if seconds <= 0:  # also where it never stops sending
         raise TimeoutError
     ours.settimeout(seconds)
     try:
-        told = ours.recv(decoder.MESSAGE_BYTES)
+        received = ours.recv(decoder.MESSAGE_BYTES)
     except ConnectionError:
-        told = b""
-    if not told:
+        received = b""
+    if not received:
         raise _died(child)
     try:
-        message: decoder.Message = msgspec.msgpack.decode(told, type=decoder.Message)
+        message: decoder.Message = msgspec.msgpack.decode(received, type=decoder.Message)
     except msgspec.DecodeError:
         raise crashed() from None
     return message
@@ -316,7 +324,7 @@ def _content(answer: int, returns: Any) -> Any:
 
 
 def _broken(number: int, trace: str) -> SluiceError:
-    """Of an exception that the job did not expect: the system's are its own fault, others ours."""
+    """The error for an unexpected exception: Transient for the system's, a defect of ours for others."""
     logger.error("A decoder failed in a way that it should not", trace=trace)
     if number == 0:
         return fault_of_ours("while it was decoded")

@@ -1,4 +1,4 @@
-"""TIFF: which of its pages is the picture, how its samples are meant, what Pillow cannot read of it."""
+"""TIFF: which page is the picture, what its samples mean, and what Pillow cannot read."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _DNG_VERSION = 50706
 _REDUCED, _MASK = 1, 4
 _WHITE_IS_ZERO, _COLOUR_FILTER, _LINEAR_RAW = 0, 32803, 34892
 _UNSIGNED, _SIGNED = 1, 2
-# Order, photometric, format, fill order, bits of each sample, other samples.
+# Byte order, photometric, sample format, fill order, bits of each sample, extra samples.
 _Kind = tuple[bytes, int, tuple[int], int, tuple[int, ...], tuple[int, ...]]
-# Greys that Pillow can decode and does not take for any; of 32 bits it knows some, and not that libtiff has
-# them in this machine's order.
+# Greys that Pillow can decode and does not list; of 32 bits it lists some, but in the file's byte order,
+# where libtiff gives them in the machine's.
 _GREYS: dict[_Kind, tuple[str, str]] = {
     (order, white, (kind,), 1, (bits,), ()): modes
     for order in (II, MM)
@@ -33,10 +33,10 @@ _GREYS: dict[_Kind, tuple[str, str]] = {
 }
 _GREYS[MM, 0, (1,), 1, (16,), ()] = "I;16B", "I;16B"
 OPEN_INFO.update(_GREYS)
-# A pyramid has about a dozen.
+# A pyramid has about a dozen pages.
 _MOST_PAGES = 32
 _RAW = "A camera's raw file"
-# Of what cannot be read, the names.
+# Names, for refusals.
 _COMPRESSIONS = {
     33003: "JPEG 2000", 33004: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000",
     34661: "JBIG", 34887: "LERC", 34892: "lossy DNG", 50002: "JPEG XL", 52546: "JPEG XL",
@@ -49,7 +49,7 @@ _FORMATS = {_UNSIGNED: "", _SIGNED: "signed ", 3: "floating-point "}
 
 
 class Page(NamedTuple):
-    """One of the pictures in a file."""
+    """A page of a file, by its tags."""
 
     number: int
     tags: ImageFileDirectory_v2
@@ -60,7 +60,7 @@ class Page(NamedTuple):
 
     @property
     def bits(self) -> int:
-        """Of a sample."""
+        """Bits of a sample."""
         return self._number(_BITS, 1)
 
     @property
@@ -69,17 +69,17 @@ class Page(NamedTuple):
 
     @property
     def is_inverted(self) -> bool:
-        """Whether 0 is said to be white."""
+        """Whether 0 is white."""
         return self.tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
     @property
     def needs_libtiff(self) -> bool:
-        """Whether Pillow's own decoder would take its samples for other ones."""
+        """Whether Pillow's own decoder would misread the samples."""
         return self.bits > 8 and (self._number(_PLANES, 1) == 2 or self.bits == 32)
 
     @property
     def is_known(self) -> bool:
-        """Whether Pillow has a decoder for it."""
+        """Whether Pillow has a decoder for the page."""
         kind = self.tags.prefix, self._number(_PHOTOMETRIC, _WHITE_IS_ZERO)
         samples = self._number(_FORMAT, _UNSIGNED), self.bits
         return self.compression in COMPRESSION_INFO and any(
@@ -92,8 +92,8 @@ class Page(NamedTuple):
         return _DNG_VERSION in self.tags or colours in (_COLOUR_FILTER, _LINEAR_RAW)
 
     @property
-    def is_of_another(self) -> bool:
-        """Whether it is a reduced one of another page, or a mask for it."""
+    def is_secondary(self) -> bool:
+        """Whether the page is a reduced version of another page, or a mask for one."""
         kind = self._number(_SUBFILE, 0)
         return bool(kind & (_REDUCED | _MASK)) or self._number(_OLD_SUBFILE, 1) == 2
 
@@ -103,17 +103,17 @@ class Page(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What kind of TIFF it is, in words."""
+        """The kind of TIFF, as the subject of a sentence."""
         if self.compression not in COMPRESSION_INFO:
-            way = _COMPRESSIONS.get(self.compression, f"kind {self.compression}")
-            return f"A TIFF with {way} compression"
+            compression = _COMPRESSIONS.get(self.compression, f"kind {self.compression}")
+            return f"A TIFF with {compression} compression"
         colours = self._number(_PHOTOMETRIC, _WHITE_IS_ZERO)
         kind = _FORMATS.get(self._number(_FORMAT, _UNSIGNED), "complex ")
         named = _PHOTOMETRICS.get(colours, f"photometric {colours}")
         return f"A TIFF of {named} with {self.bits}-bit {kind}samples"
 
     def _number(self, tag: int, default: int) -> int:
-        """The first that a tag has."""
+        """The first number of a tag."""
         found = self.tags.get(tag, default)
         if isinstance(found, tuple) and found:
             found = found[0]
@@ -121,18 +121,18 @@ class Page(NamedTuple):
 
 
 def picture_of(file: IO[bytes]) -> Page | None:
-    """The first page that is not of another; or else the largest. None where there is none at all.
+    """The first page that is not secondary, else the largest page; None where the file has no page.
 
-    Raises JobError where the file is a camera's raw one, in which others are but for a preview.
+    Raises JobError where the file is a camera's raw file, whose other pages are only previews.
     """
     found: list[Page] = []
     for page in _pages(file):
         if page.is_raw:
             raise unsupported(_RAW)
-        if not page.is_of_another:
+        if not page.is_secondary:
             return page
         found.append(page)
-    if any(_SUB_PAGES in page.tags for page in found):  # as NEF and ARW have it
+    if any(_SUB_PAGES in page.tags for page in found):  # as in NEF and ARW
         raise unsupported(_RAW)
     return max(found, key=lambda page: page.pixels, default=None)
 

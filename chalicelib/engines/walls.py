@@ -1,8 +1,8 @@
-"""The walls around a process that decodes foreign bytes: what it may take, and whom it may reach.
+"""Confines a process that decodes untrusted bytes: limits, capabilities, and a filter of system calls.
 
-Whoever takes a decoder over still has its file. These keep it from the process that has credentials (whose
-memory and environment an ordinary process of the same user may read), from other processes, from the
-network, and from leaving anything behind.
+An attacker who takes a decoder over has its file, and no more: not the process with credentials (an
+ordinary process of the same user may read its memory and environment), no other process, no network; and
+leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP = 1, 4, 22
 _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
 _SECCOMP_MODE_FILTER = 2
 _CAPABILITY_VERSION_3 = 0x20080522
-# Where functions share a machine, who answers comes before who computes.
+# On a machine that functions share, those that answer requests come before decoders.
 _NICENESS = 10
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def hide() -> None:
-    """Of this process: what is not root, or has lost root's capabilities, cannot look into it (ptrace(2))."""
+    """Hide this process's memory from processes without root's capabilities (ptrace(2))."""
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def adopt() -> None:
-    """Whoever is orphaned below this process becomes its child, whatever session it has made for itself."""
+    """Make this process the parent of all orphans below it, whatever session they have started."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def confine(parent: int, memory_bytes: int, file_bytes: int | None = None) -> None:
-    """Of this process and all that come of it, for good. It dies with its `parent`, who dies with the worker.
+    """Confine this process and its children, for good. It dies with its `parent`, which dies with the worker.
 
-    Not limited is how many processes there are: the kernel counts the threads of all that its user runs.
+    The number of processes is not limited: the kernel counts the threads of all processes of the user.
     """
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died before we had said that we would
+    if os.getppid() != parent:  # it had died before prctl
         os._exit(1)
     limits = {
         resource.RLIMIT_AS: memory_bytes,
@@ -57,13 +57,13 @@ def confine(parent: int, memory_bytes: int, file_bytes: int | None = None) -> No
     _libc.capset(header, none)
     if platform.machine() in _ARCHITECTURES:
         program = ctypes.create_string_buffer(_filter())
-        told = _Program(len(program.raw) // 8, ctypes.addressof(program))
-        # The kernel may not know of it.
-        _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(told), 0, 0)
+        wanted = _Program(len(program.raw) // 8, ctypes.addressof(program))
+        # The kernel may not support it: sandbox warns of that.
+        _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(wanted), 0, 0)
 
 
 def can_filter() -> bool:
-    """Whether the kernel filters system calls: a filter that is nowhere is then a bad address (prctl(2))."""
+    """Whether the kernel filters system calls: only then is a null filter a bad address (prctl(2))."""
     _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, None, 0, 0)
     return ctypes.get_errno() == errno.EFAULT and platform.machine() in _ARCHITECTURES
 
@@ -72,10 +72,10 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-# As the kernel's audit names them, and the column of the numbers below.
+# The kernel's audit numbers, and the column of the system call numbers below.
 _ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
-# System calls by which a process reaches another one, the network or the kernel's rarer parts, or makes
-# one: their numbers for x86-64 and for AArch64, which lacks the oldest.
+# System calls that reach another process, the network or rare parts of the kernel, or that make a process:
+# their numbers for x86-64 and for AArch64, which lacks the oldest.
 _DENIED = {
     "socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201),
     "accept": (43, 202), "accept4": (288, 242),
@@ -94,36 +94,36 @@ _DENIED = {
     "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
     "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180),
 }  # fmt: skip
-# Allowed with this process alone as the first argument: kill and tgkill by its number, prlimit64 as 0.
+# Allowed on this process alone, the first argument: kill and tgkill with its id, prlimit64 with 0.
 _SIGNALS, _LIMITS = ((62, 129), (234, 131)), (302, 261)
-# Denied with these as the second argument: whom a file tells of what happens to it, and by which signal.
-_TOLD_BY_FILES = {
+# Denied with these as the second argument: which process a file notifies, and by which signal.
+_NOTIFIED_BY_FILES = {
     "fcntl": ((72, 25), (8, 10, 15)),  # F_SETOWN, F_SETSIG, F_SETOWN_EX
     "ioctl": ((16, 29), (0x8901, 0x8902)),  # FIOSETOWN, SIOCSPGRP
 }
-# Threads are made by either; what clone3 is to make lies in memory, where no filter can look, and the C
-# library then takes clone.
+# Both make threads and processes. A filter cannot read clone3's arguments, which lie in memory: it is
+# reported as missing, and the C library takes clone.
 _CLONE, _CLONE3 = (56, 220), (435, 435)
 _CLONE_THREAD = 0x10000
-# Of x86-64's second set of numbers, x32.
+# Flag of x86-64's second set of numbers, x32.
 _X32 = 0x40000000
 
-# Instructions of classic BPF, and what a filter answers (linux/bpf_common.h, linux/seccomp.h).
+# Instructions of classic BPF, and a filter's verdicts (linux/bpf_common.h, linux/seccomp.h).
 _LOAD, _EQUAL, _AT_LEAST, _HAS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _KILL, _ALLOW, _ERROR = 0x80000000, 0x7FFF0000, 0x00050000
-# Where struct seccomp_data has them.
+# Offsets in struct seccomp_data.
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24
 
 
 def _filter() -> bytes:
-    """A program for this process, as the kernel wants it."""
-    told, column = _ARCHITECTURES[platform.machine()]
+    """The filter of this process, as a classic BPF program."""
+    architecture, column = _ARCHITECTURES[platform.machine()]
     deny = (_RETURN, 0, 0, _ERROR | errno.EPERM)
     allow = (_RETURN, 0, 0, _ALLOW)
     program = [
         (_LOAD, 0, 0, _ARCHITECTURE),
-        (_EQUAL, 1, 0, told),
-        (_RETURN, 0, 0, _KILL),  # it calls by the numbers of another one
+        (_EQUAL, 1, 0, architecture),
+        (_RETURN, 0, 0, _KILL),  # a call by another architecture's numbers
         (_LOAD, 0, 0, _NUMBER),
         (_AT_LEAST, 0, 1, _X32),
         deny,
@@ -138,7 +138,7 @@ def _filter() -> bytes:
     own = (*((call[column], os.getpid()) for call in _SIGNALS), (_LIMITS[column], 0))
     for number, value in own:
         program += [(_EQUAL, 0, 4, number), load, (_EQUAL, 0, 1, value), allow, deny]
-    for numbers, denied in _TOLD_BY_FILES.values():
+    for numbers, denied in _NOTIFIED_BY_FILES.values():
         tests = [each for value in denied for each in ((_EQUAL, 0, 1, value), deny)]
         program += [
             (_EQUAL, 0, len(tests) + 2, numbers[column]),

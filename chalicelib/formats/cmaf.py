@@ -1,4 +1,4 @@
-"""What our streams are like: lengths of groups and segments, packets of sound, when they are decoded."""
+"""The CMAF that we write: lengths of groups and segments, packets of audio, times of decoding."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from collections.abc import Sequence
 
 GROUP_SECONDS = 2
 SEGMENT_SECONDS = 6
-# Fragments count from here, so that what is decoded before the first frame is shown has a time, too: a time
-# cannot be negative, and offsets from it are read by FFmpeg's players as if they could not either.
+# Fragment time starts at 1 s, not 0: B-frames and AAC priming are decoded before the first frame is shown,
+# baseMediaDecodeTime is unsigned, and FFmpeg's demuxer shifts films with negative composition offsets.
 START_SECONDS = 1
-# AAC packets of so many samples, at so many a second; as many in a segment as fit in six seconds.
+# AAC: samples of a packet, samples a second, and the packets that fit in a segment.
 PACKET_SAMPLES = 1024
 SAMPLE_RATE = 48_000
 SEGMENT_PACKETS = SEGMENT_SECONDS * SAMPLE_RATE // PACKET_SAMPLES
 
 
 def decoded_as_sound(times: Sequence[int], start: int, timescale: int) -> list[int]:
-    """When frames of a segment that is shown from `start` on are decoded, instead of at `times`.
+    """Times of decoding, in ticks, for the frames of a segment that is shown from `start` on.
 
-    The first is as early as sound is, whose first packet is the encoder's own: some players align segments by
-    that. Others before `start` follow it closely; none is decoded after it is shown.
+    They replace `times`. The first frame is decoded a packet of audio before `start`, as audio is, whose
+    first packet is the encoder's priming: some players align segments by that. Later times before `start`
+    are squeezed behind it. No frame is decoded after it is shown.
     """
     begin = max(0, start - round(PACKET_SAMPLES * timescale / SAMPLE_RATE))
     early = max(1, bisect_left(times, start))
@@ -29,7 +30,7 @@ def decoded_as_sound(times: Sequence[int], start: int, timescale: int) -> list[i
 
 
 def sound_segments(first: int, packets: int) -> list[tuple[int, int]]:
-    """Segments of a part that begins with packet `first`: first packet and number."""
+    """The segments of a part that begins with packet `first`: first packet, and number of packets."""
     end = first + packets
     return [
         (start, min(SEGMENT_PACKETS, end - start)) for start in range(first, end, SEGMENT_PACKETS)

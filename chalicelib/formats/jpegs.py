@@ -1,4 +1,4 @@
-"""JPEG as its markers tell it (ITU-T T.81, Annex B): what cannot be read, and what is missing."""
+"""JPEG by its markers (ITU-T T.81, Annex B): which kinds cannot be read, and what is missing."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import re
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
-# One with a length behind it. In coded pictures 0xFF is followed by 0, or starts a restart marker.
+# A marker with a length after it. In coded data 0xFF is followed by 0, or starts a restart marker.
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xda-\xfe])")
 _START_OF_SCAN = 0xDA
 END = b"\xff\xd9"
-# Of frames; the others between them are tables.
+# Start of frame, of all kinds; the numbers between are tables.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _HIERARCHICAL = frozenset({0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF})
 _COEFFICIENTS = 64
 
 
 class _Segment(NamedTuple):
-    """A marker, where it stands, and where the content that it has ends."""
+    """A marker, and the bytes of the file where it begins and its content ends."""
 
     marker: int
     begin: int
@@ -38,7 +38,7 @@ def _body(content: bytes, segment: _Segment) -> bytes:
 
 
 def not_supported(content: bytes) -> str:
-    """What kind of JPEG it is where that is none of those that libjpeg reads; "" where it is."""
+    """The kind of JPEG, as the subject of a sentence, where libjpeg does not read it; else ""."""
     for segment in _segments(content):
         body = _body(content, segment)
         if segment.marker == _START_OF_SCAN:
@@ -54,18 +54,18 @@ def not_supported(content: bytes) -> str:
 
 
 def has_end(file: IO[bytes]) -> bool:
-    """Whether a picture is ended, which something else may follow."""
+    """Whether the picture has its end marker, which other data may follow."""
     file.seek(-len(END), os.SEEK_END)
     if file.read() == END:
         return True
     file.seek(0)
     content = file.read()
-    scans = (each.begin for each in _segments(content) if each.marker == _START_OF_SCAN)
+    scans = (segment.begin for segment in _segments(content) if segment.marker == _START_OF_SCAN)
     return content.find(END, next(scans, 0)) >= 0
 
 
 def whole_segments(content: bytes) -> bytes:
-    """A file without what it has, at its end, of a segment that is cut short."""
+    """The file without a last segment that is cut short."""
     for segment in _segments(content):
         if segment.end > len(content):
             return content[: segment.begin]
@@ -73,23 +73,23 @@ def whole_segments(content: bytes) -> bytes:
 
 
 def before_last_scan(content: bytes) -> bytes:
-    """What comes before the last scan, which in progressive pictures may add nothing but precision."""
-    begins = [each.begin for each in _segments(content) if each.marker == _START_OF_SCAN]
+    """What comes before the last scan, which in progressive pictures may only add precision."""
+    begins = [seg.begin for seg in _segments(content) if seg.marker == _START_OF_SCAN]
     return content[: begins[-1]] if begins else content
 
 
-def is_told(content: bytes) -> bool:
-    """Whether there is a scan, or the begin of one, for each coefficient of each component."""
-    told: dict[int, set[int]] = {}
+def has_all_scans(content: bytes) -> bool:
+    """Whether each coefficient of each component has a scan, at least the begin of one."""
+    found: dict[int, set[int]] = {}  # coefficients, by component
     for segment in _segments(content):
         body = _body(content, segment)
         if segment.marker in _FRAMES:
-            told = {component: set() for component in body[6::3]}
+            found = {component: set() for component in body[6::3]}
         elif segment.marker == _START_OF_SCAN and body:
-            behind = 1 + 2 * body[0]
-            if behind + 1 >= len(body):  # it says that it has more than it has
+            stop = 1 + 2 * body[0]
+            if stop + 1 >= len(body):  # it claims more components than it has room for
                 return False
-            coefficients = range(body[behind], body[behind + 1] + 1)
-            for component in body[1:behind:2]:
-                told.setdefault(component, set()).update(coefficients)
-    return bool(told) and all(len(each) >= _COEFFICIENTS for each in told.values())
+            coefficients = range(body[stop], body[stop + 1] + 1)
+            for component in body[1:stop:2]:
+                found.setdefault(component, set()).update(coefficients)
+    return bool(found) and all(len(ones) >= _COEFFICIENTS for ones in found.values())

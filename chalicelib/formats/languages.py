@@ -1,4 +1,4 @@
-"""Languages as containers name them (ISO 639-2), and as playlists do (BCP 47)."""
+"""Languages: from the codes of containers (ISO 639-2) to the tags of playlists (BCP 47)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 
 UNKNOWN = "und"
 
-# Of a language that has a code of two letters BCP 47 takes that one (RFC 5646, 2.2.1); of some, ISO 639-2 has
-# two of three letters. From IANA's registry.
+# BCP 47 takes the code of two letters where a language has one (RFC 5646, 2.2.1). ISO 639-2 has two codes of
+# three letters for some languages. From IANA's registry.
 _CODES = """
     aar:aa abk:ab afr:af aka:ak alb:sq amh:am ara:ar arg:an arm:hy asm:as ava:av ave:ae aym:ay
     aze:az bak:ba bam:bm baq:eu bel:be ben:bn bih:bh bis:bi bod:bo bos:bs bre:br bul:bg bur:my
@@ -30,6 +30,6 @@ _SHORT = dict(pair.split(":") for pair in _CODES.split())
 
 
 def tag_of(named: str | None) -> str:
-    """The tag of a language as a file names it; UNKNOWN where it does not, or not by such a code."""
+    """The tag of a language that a file names; UNKNOWN where it names none, or not by such a code."""
     code = re.match("[a-z]{2,3}(?![a-z0-9])", (named or "").lower())
     return _SHORT.get(code[0], code[0]) if code else UNKNOWN

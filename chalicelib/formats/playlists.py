@@ -1,4 +1,4 @@
-"""HLS playlists (RFC 8216) as text, purely: of a film that is complete, and of one that still grows."""
+"""HLS playlists (RFC 8216) as text: of a film that is complete, and of one that still grows. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from chalicelib.model.plan import Task
 from chalicelib.model.result import Encoded
 from chalicelib.model.work import Chunk, Exact, Hls, Segment, Sound, Work
 
-# The least that knows EXT-X-MAP outside of I-frame playlists (RFC 8216, 7).
+# The lowest version with EXT-X-MAP outside of I-frame playlists (RFC 8216, 7).
 _VERSION = 7
-# Cuts of pictures and of sound lie so far apart at most that are meant for the same moment; in seconds.
+# Seconds by which cuts of video and of audio for the same moment lie apart, at most.
 _MOMENT = 0.1
 MASTER, VIDEO, AUDIO = NAMES = ("master", "video", "audio")
 
@@ -21,7 +21,7 @@ MASTER, VIDEO, AUDIO = NAMES = ("master", "video", "audio")
 def master(
     work: Hls, codec: str, frame_rate: float, most_bits: float, average_bits: float | None = None
 ) -> str:
-    """The multivariant playlist; `codec` is that of the pictures, `most_bits` those of the fullest second."""
+    """The multivariant playlist. `codec` is the video's; `most_bits` and `average_bits` are a second's."""
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{_VERSION}", "#EXT-X-INDEPENDENT-SEGMENTS"]
     codecs, group = codec, ""
     if work.language is not None:
@@ -40,21 +40,22 @@ def master(
 
 
 def growing_master(work: Hls, codec: str) -> str:
-    """The multivariant playlist before anything is measured: with what the plan promises."""
+    """The multivariant playlist before anything is measured, with the plan's numbers."""
     return master(work, codec, work.frame_rate, work.most_bits)
 
 
 def media(name: str, segments: Sequence[Segment], longest: float, *, complete: bool) -> str:
-    """The playlist of one track: whole, or so far. What was once in it stays in it, line by line.
+    """The playlist of one track, complete or so far. Lines that a playlist has had stay in later ones.
 
-    `longest` are the seconds of the longest segment of the whole.
+    `longest` is the length of the longest segment of the whole track, in seconds.
     """
     lines = [
         "#EXTM3U",
         f"#EXT-X-VERSION:{_VERSION}",
         f"#EXT-X-TARGETDURATION:{max(SEGMENT_SECONDS, int(longest + 0.5))}",
-        # By the number, which is 0 anyway, Chromium's own player knows a broadcast: it cannot go back in it,
-        # leaves out as much as it was paused for, and fails where few segments are listed.
+        # Chromium's own player takes a playlist that grows and has EXT-X-MEDIA-SEQUENCE, 0 by default, for
+        # a broadcast: it does not seek back, skips what it was paused for, and fails where few segments are
+        # listed.
         "#EXT-X-MEDIA-SEQUENCE:0" if complete else "#EXT-X-START:TIME-OFFSET=0,PRECISE=YES",
         f"#EXT-X-PLAYLIST-TYPE:{'VOD' if complete else 'EVENT'}",
         "#EXT-X-INDEPENDENT-SEGMENTS",
@@ -73,9 +74,9 @@ def so_far(
     ended: Collection[str],
     made: Mapping[str, Encoded],
 ) -> dict[str, list[Segment]]:
-    """Of each track, the segments that follow each other from the start on, as far as the other reaches, too.
+    """The segments of each track that are there without a gap, no further than the other track.
 
-    `made` says what has become of tasks that nobody could plan.
+    `ended` are ids of tasks; `made` has the results of those whose segments could not be planned.
     """
     tracks = {VIDEO: pictures, AUDIO: sound}
     found, begins, most = {}, {}, float("inf")
@@ -86,7 +87,7 @@ def so_far(
         if len(there) < len(parts):
             most = min(most, end)
     for name, segments in found.items():
-        # Of what the other has only a moment of, nothing.
+        # No segment of which the other track has only a moment.
         del segments[bisect_left(begins[name], most - _MOMENT) :]
     return found
 
@@ -96,12 +97,12 @@ def _segments(part: Task, made: Mapping[str, Encoded]) -> Sequence[Segment]:
 
 
 def is_planned(work: Work) -> bool:
-    """Whether the segments that a task will make are known; else only its end will tell."""
+    """Whether the segments of a task are planned; else only its result tells them."""
     return bool(planned(work))
 
 
 def planned(work: Work) -> Sequence[Segment]:
-    """The segments that a task will make; none where that is not known."""
+    """The segments that a task is planned to make; none where they are not planned."""
     match work:
         case Chunk(exact=Exact() as exact):
             return of_chunk(work, exact)
@@ -112,7 +113,7 @@ def planned(work: Work) -> Sequence[Segment]:
 
 
 def of_chunk(work: Chunk, exact: Exact) -> list[Segment]:
-    """The segments of a part of the pictures."""
+    """The segments of a part of the video."""
     return [
         Segment(f"{work.prefix}{number}.m4s", seconds)
         for number, seconds in enumerate(exact.lengths())
@@ -120,7 +121,7 @@ def of_chunk(work: Chunk, exact: Exact) -> list[Segment]:
 
 
 def of_sound(work: Sound, packets: int) -> list[Segment]:
-    """The segments of a part of the sound that has so many packets."""
+    """The segments of a part of the audio that has `packets` packets."""
     return [
         Segment(f"{work.prefix}{number}.m4s", round(count * PACKET_SAMPLES / SAMPLE_RATE, 6))
         for number, (_, count) in enumerate(sound_segments(work.first, packets))
@@ -128,15 +129,15 @@ def of_sound(work: Sound, packets: int) -> list[Segment]:
 
 
 def longest(pictures: Sequence[Task]) -> float:
-    """Seconds of the longest segment that is planned."""
+    """Length of the longest planned segment, in seconds."""
     exact = [part.work.exact for part in pictures if isinstance(part.work, Chunk)]
     return max((each.longest() for each in exact if each), default=0.0)
 
 
 def bits(segments: Sequence[Segment]) -> tuple[float, float]:
-    """Bits a second, in the fullest segment and over all; none where there is no segment."""
+    """Bits a second, in the fullest segment and on average; 0 where there is no segment."""
     if not segments:
         return 0.0, 0.0
-    each = [8 * segment.size / max(0.001, segment.seconds) for segment in segments]
-    total = sum(segment.seconds for segment in segments)
-    return max(each), 8 * sum(segment.size for segment in segments) / max(0.001, total)
+    rates = [8 * segment.size / max(0.001, segment.seconds) for segment in segments]
+    seconds = sum(segment.seconds for segment in segments)
+    return max(rates), 8 * sum(segment.size for segment in segments) / max(0.001, seconds)

@@ -1,9 +1,10 @@
-"""What a film's first sample says before its picture and later ones are decoded by, purely.
+"""What a film's first sample says, before its picture, that later samples are decoded by. Pure.
 
-Encoders say some things once: parameter sets that stand in no description of the track, and who they are,
-by which FFmpeg's decoders know old mistakes (x264's in SEI, those of MPEG-4 part 2 in user data). An excerpt
-that begins later is told the same. What concerns one picture alone is left out: its time code, whether it can
-be decoded from there. VP8, VP9 and codecs whose every frame stands alone say nothing that lasts.
+Encoders say some things once: parameter sets that are in no description of the track, and their own name
+and version, by which FFmpeg's decoders know old mistakes (x264's in SEI, those of MPEG-4 part 2 in user
+data). An excerpt that begins later gets the same bytes. What concerns one picture alone is left out: its
+time code, whether decoding can start there. VP8, VP9 and codecs whose frames all stand alone say nothing
+that lasts.
 """
 
 from __future__ import annotations
@@ -13,24 +14,24 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-# Of a sample, so much is looked at; what is said may be as long.
+# How much of the first sample is read; a preamble may be as long.
 MOST_BYTES = 16 * 1024
-# SEI that holds until another says otherwise: user data without a recipient's registration, what a display
-# must know, which transfer is meant (ITU-T H.274).
+# SEI messages that hold until another (ITU-T H.274): unregistered user data, mastering display and light
+# level, alternative transfer characteristics.
 _LASTING_SEI = frozenset({5, 137, 144, 147})
 
 
 class _Units(NamedTuple):
-    """How a codec's NAL units are told apart."""
+    """How the NAL units of a codec are read."""
 
-    configuration: bytes  # the box of the sample description
-    length_at: int  # where in that it is told how long lengths are, in two bits
-    length_shift: int  # behind which so many others are
-    kind: Callable[[bytes], int]
-    header: int  # bytes
-    pictures: range
-    parameters: frozenset[int]
-    sei: int
+    configuration: bytes  # box in the sample description
+    length_at: int  # byte of its content with two bits for the length of lengths
+    length_shift: int  # bits of that byte after the two
+    kind: Callable[[bytes], int]  # type of a unit
+    header: int  # length in bytes
+    pictures: range  # types
+    parameters: frozenset[int]  # types of parameter sets
+    sei: int  # type of SEI before the picture
 
 
 _NAL = {
@@ -40,12 +41,12 @@ _NAL = {
     "hevc": _Units(
         b"hvcC", 21, 0, lambda unit: unit[0] >> 1 & 0x3F, 2, range(32), frozenset({32, 33, 34}), 39
     ),
-    # Not its adaptation parameter sets: others of the same number replace them as pictures follow each other.
+    # Without adaptation parameter sets: later pictures replace them by others of the same number.
     "vvc": _Units(
         b"vvcC", 4, 1, lambda unit: unit[1] >> 3, 2, range(12), frozenset({13, 14, 15, 16}), 23
     ),
 }  # fmt: skip
-# Start codes of ISO/IEC 14496-2 and of 13818-2: where a picture begins, and what is of one group of pictures.
+# Start codes of a picture and of a group of pictures, in ISO/IEC 14496-2 and 13818-2.
 _START_CODES = {
     "mpeg4": (b"\xb6", b"\xb3"),
     "mpeg2video": (b"\x00", b"\xb8"),
@@ -54,9 +55,9 @@ _START_CODES = {
 
 
 def preamble(codec: str, track: bytes, sample: bytes) -> bytes:
-    """What comes before the pictures of a `sample` and is to come before those of others; perhaps nothing.
+    """The lasting parts of a film's first sample, to go before that of an excerpt; b"" if there are none.
 
-    `codec` is FFmpeg's name, `track` what the container says of it, the sample the first bytes of one.
+    `codec` is FFmpeg's name, `track` the moov of the track, `sample` the first MOST_BYTES of the sample.
     """
     if units := _NAL.get(codec):
         return b"".join(_lasting(units, track, sample))
@@ -69,12 +70,12 @@ def preamble(codec: str, track: bytes, sample: bytes) -> bytes:
 
 
 def _lasting(units: _Units, track: bytes, sample: bytes) -> Iterator[bytes]:
-    """Units with their lengths, as they stand in the sample."""
+    """Units with the lengths before them, as in the sample."""
     at = track.rfind(units.configuration)
-    told = track[at + 4 + units.length_at :][:1]
-    if at < 0 or not told:
+    length_size = track[at + 4 + units.length_at :][:1]
+    if at < 0 or not length_size:
         return
-    width = (told[0] >> units.length_shift & 3) + 1
+    width = (length_size[0] >> units.length_shift & 3) + 1
     begin = 0
     while begin + width < len(sample):
         end = begin + width + int.from_bytes(sample[begin : begin + width])
@@ -88,12 +89,13 @@ def _lasting(units: _Units, track: bytes, sample: bytes) -> Iterator[bytes]:
 
 
 def _lasts(messages: bytes) -> bool:
-    """Whether the first message of an SEI unit does; others rarely follow."""
+    """Whether the first message of an SEI unit lasts; others rarely follow it."""
     return messages[0] in _LASTING_SEI
 
 
-# Of the AV1 Bitstream & Decoding Process Specification, 6.2.2 and 6.7.1: what is kept of open bitstream
-# units, where a picture begins, and of metadata how bright it is: the rest is of the picture itself.
+# Types of open bitstream units (AV1 Bitstream & Decoding Process Specification, 6.2.2): those that last,
+# and those that begin a picture. Of metadata (6.7.1) light level and mastering display last; the rest is
+# the picture's own.
 _SEQUENCE_HEADER, _METADATA = 1, 5
 _AV1_PICTURES = frozenset({3, 4, 6, 7, 8})
 _LASTING_METADATA = frozenset({1, 2})
@@ -104,7 +106,7 @@ def _obus(sample: bytes) -> Iterator[bytes]:
     while begin + 2 < len(sample):
         kind = sample[begin] >> 3 & 15
         content = begin + 1 + (sample[begin] >> 2 & 1)
-        if kind in _AV1_PICTURES or not sample[begin] & 2:  # the last one need not tell its size
+        if kind in _AV1_PICTURES or not sample[begin] & 2:  # the last unit may have no size
             return
         size = shift = 0
         for byte in sample[content : content + 4]:

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: never by its name, nor by what a client declared."""
+"""What a file is, by its first bytes; never by its name, or by what a client declares."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ HEAD_BYTES = 4096
 
 
 class Sniffed(NamedTuple):
-    """`kind` is image or video; `format` is Pillow's name of the one, FFmpeg's demuxer of the other."""
+    """What a file is."""
 
-    kind: str
-    format: str
+    kind: str  # "image" or "video"
+    format: str  # Pillow's name of an image's format, FFmpeg's of a video's demuxer
 
 
 _IMAGES = (
@@ -33,12 +33,12 @@ _VIDEOS = (
     (b"FLV\x01", "flv"),
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
     (b"\x00\x00\x01\xba", "mpeg"),
-    # ISO/IEC 11172-2 and 13818-2: a sequence header, with which a stream begins that is in no container.
+    # ISO/IEC 11172-2 and 13818-2: the sequence header, where a stream in no container begins.
     (b"\x00\x00\x01\xb3", "mpegvideo"),
-    # SMPTE 377-1: the key of the partition pack that is a file's header.
+    # SMPTE 377-1: the key of the header partition pack.
     (b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02", "mxf"),
 )
-# ISO/IEC 14496-12 boxes, and older QuickTime atoms, that a film may begin with.
+# Boxes of ISO/IEC 14496-12, and older QuickTime atoms, with which a film may begin.
 _MOV_BOXES = frozenset(
     {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"moof"}
 )
@@ -48,8 +48,8 @@ _HEIF_BRANDS = frozenset(
     {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs"}
     | {b"mif1", b"mif2", b"msf1", b"miaf", b"1pic"}
 )
-# What is told apart from damage, and from what is no picture at all.
-_KNOWN = (
+# Formats that are refused by name, not as damaged or unknown.
+_REFUSED = (
     (b"II*\0\x10\0\0\0CR", "A camera's raw file"),
     (b"FUJIFILMCCD-RAW", "A camera's raw file"),
     (b"IIRO", "A camera's raw file"),
@@ -70,8 +70,8 @@ _AUDIO = (
 
 
 def sniff(head: bytes) -> Sniffed:
-    """What the file is that begins with `head`; raises JobError where it is nothing that we take."""
-    for magic, name in _KNOWN:
+    """What a file that begins with `head` is. Raises JobError where Sluice does not take it."""
+    for magic, name in _REFUSED:
         if head.startswith(magic):
             raise unsupported(name)
     for magic, name in _IMAGES:
@@ -118,7 +118,7 @@ def _iso(head: bytes) -> Sniffed:
     if brands[0] == b"crx ":
         raise unsupported("A camera's raw file")
     images = _AVIF_BRANDS | _HEIF_BRANDS
-    # A film has its index there, whatever it is compatible with.
+    # Films can name image brands as compatible, but do not have their meta box right after ftyp.
     is_image = brands[0] in images or (
         not images.isdisjoint(brands) and head[end + 4 : end + 8] == b"meta"
     )
@@ -128,7 +128,7 @@ def _iso(head: bytes) -> Sniffed:
 
 
 def unsupported(kind: str) -> JobError:
-    """Of a kind of file that is known, and not taken."""
+    """The refusal of a format that Sluice knows, and does not take; `kind` is the subject of a sentence."""
     return JobError(
         "unsupported_media", f"{kind} is not supported. Convert it to JPEG or PNG of 8 bits."
     )

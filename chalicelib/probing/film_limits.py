@@ -1,4 +1,4 @@
-"""What a film may have: refused before any work is done."""
+"""The limits of the stage for films. What exceeds them is refused before any work is done."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from chalicelib.settings import settings
 
 
 def check_film(facts: VideoFacts) -> None:
-    """Raises JobError where a film is longer, or has more frames, than this stage takes."""
+    """Raises JobError where a film is longer, or has more frames, than the stage takes."""
     stage = settings()
-    # What the header says, and what the tables do.
+    # The header and the tables may say different lengths.
     seconds = max(facts.seconds, facts.end, facts.sound_end or 0.0)
     if seconds > stage.max_video_seconds:
         detail = (

@@ -1,4 +1,4 @@
-"""What a file is, by its content: sniffed here, probed in a child that has no credentials."""
+"""What a file is, by its content: sniffed here, then probed in a child that has no credentials."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from chalicelib.store import objects
 def inspect_source(
     source: Source, invocation: Invocation, head: bytes = b""
 ) -> tuple[Sniffed, Facts]:
-    """What an object is, of which the `head` has been read; as `inspect`."""
+    """`inspect` for an object; `head` is its first block, if that has been read already."""
     budget = Budget(invocation.work_seconds, invocation.spare_bytes)
     return inspect(partial(objects.read, source), source.size, budget, head)
 
@@ -27,10 +27,10 @@ def inspect_source(
 def inspect(
     read: Callable[[int, int], bytes], size: int, budget: Budget, head: bytes = b""
 ) -> tuple[Sniffed, Facts]:
-    """What a file of `size` bytes is, by its content: `read(start, length)` gives it, fewer at its end.
+    """What a file of `size` bytes is; `read(start, length)` returns its bytes, fewer at the end.
 
-    The `head` is its first block, where that has been read. Raises JobError where it is nothing we can work
-    on, Transient.
+    `head` is the first block, if that has been read already. Raises JobError where no step can work on the
+    file, Transient.
     """
     if size == 0:
         raise JobError("empty_file", "The file is empty.")
@@ -41,11 +41,11 @@ def inspect(
         detail = f"The {sniffed.kind} has {size} bytes; at most {limit} are taken."
         raise JobError("source_too_large", detail)
     most = budget.seconds()
-    job, told = _look(sniffed, size)
+    job, args = _probe_job(sniffed, size)
     facts: Facts = sandbox.call_with_source(
         job,
         sniffed.format,
-        *told,
+        *args,
         returns=ImageFacts if sniffed.kind == "image" else VideoFacts,
         read=lambda start, length: read(start, length) if start else head[:length],
         size=size,
@@ -60,8 +60,8 @@ def inspect(
     return sniffed, facts
 
 
-def _look(sniffed: Sniffed, size: int) -> tuple[str, tuple[int, ...]]:
-    """What finds the facts of a file, and what it is told beside the file's format."""
+def _probe_job(sniffed: Sniffed, size: int) -> tuple[str, tuple[int, ...]]:
+    """The function that finds the facts of a file, and its arguments after the file's format."""
     chosen = settings()
     if sniffed.kind == "image":
         return "chalicelib.engines.pillow:probe_image", (chosen.max_image_pixels,)
