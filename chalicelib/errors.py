@@ -137,8 +137,11 @@ _COMPUTING = frozenset(
     for name in (
         "engines.ffmpeg", "engines.pillow", "formats.adts", "formats.cmaf", "formats.mp4",
         "formats.mp4_excerpt", "formats.playlists", "formats.sniff", "jobs.limits", "model.facts",
-        "model.filenames", "model.mark", "model.plan", "planning.chunking", "planning.copying",
-        "planning.operation", "planning.planner", "planning.renditions", "probing.film_limits",
+        "model.filenames", "model.mark", "model.plan", "operations.hls", "operations.mp4",
+        "operations.thumbnail", "operations.watermark", "planning.audio", "planning.chunking",
+        "planning.colours", "planning.copying", "planning.excerpts", "planning.filters",
+        "planning.inputs", "planning.operation", "planning.planner", "planning.poster",
+        "planning.settings", "planning.speed", "planning.video", "probing.film_limits",
         "tasks.encoding", "tasks.estimates", "tasks.packaging", "tasks.pricing",
     )
 )  # fmt: skip

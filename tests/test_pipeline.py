@@ -42,7 +42,7 @@ from chalicelib.model.facts import Facts
 from chalicelib.model.job import FAILURE, STARTED, SUCCESS, Output, StepState, failure
 from chalicelib.model.plan import GENERATION, Plan, Source, work_folder
 from chalicelib.operations import find_steps
-from chalicelib.planning import planner, renditions
+from chalicelib.planning import planner, speed
 from chalicelib.probing import inspect
 from chalicelib.settings import queue_url, settings
 from chalicelib.store import clients, ledger, objects, plans, queues
@@ -52,6 +52,7 @@ from chalicelib.store.table import Job, Row, TaskRow
 from chalicelib.telemetry import logger
 from infra.samples import film
 from testing.local import FREE, a_plan, facts_of
+from testing.planned import DEFAULTS
 from testing.pump import Context, deliver, drain, drop, event_of, record_of, take
 
 pytestmark = [pytest.mark.usefixtures("cloud"), pytest.mark.media]
@@ -477,16 +478,16 @@ def test_an_intake_that_was_overtaken_leaves_what_is_sent_to_the_other_and_to_th
     planned = planner.make_plan
 
     def overtaken(
-        job_id: str, source_key: str, facts: Facts, steps: Any, copy: Any, **label: str
+        job_id: str, source_key: str, facts: Facts, steps: Any, *others: Any, **label: Any
     ) -> Plan:
-        other = planned(job_id, source_key, facts, find_steps(["watermark"], JobError), copy)
+        other = planned(job_id, source_key, facts, find_steps(["watermark"], JobError), *others)
         row = ledger.get_job(job_id)
         assert row is not None
         plans.store_plan(row, "other", other)
         assert ledger.start_job(
             job_id, kind="image", duration=None, etag="other", plan=other, starter="m", charge=FREE
         )
-        return planned(job_id, source_key, facts, steps, copy, **label)
+        return planned(job_id, source_key, facts, steps, *others, **label)
 
     monkeypatch.setattr(intake, "make_plan", overtaken)
     deliver("intake", drop("photo.jpg", sample("photo.jpg").read_bytes(), pipeline="thumbnail"))
@@ -626,7 +627,7 @@ def test_a_bug_that_a_file_meets_each_time_ends_its_step_at_once(
 def test_a_bug_of_planning_ends_the_job_at_once(
     sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(renditions, "_PIXELS_A_SECOND", 0)
+    monkeypatch.setattr(speed, "PIXELS_PER_SECOND", 0)
     assert deliver("intake", drop("a.mp4", sample("small.mp4").read_bytes())) == []
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "defect")
@@ -789,7 +790,8 @@ def test_the_row_has_the_steps_of_the_plan_that_counts(sample: Sample) -> None:
     ((job_id, _),) = intake.arrivals(intake.decode(event))
     etag = objects.find_original("photo.jpg").etag  # type: ignore[union-attr]
     facts = facts_of(sample("photo.jpg"))
-    stored = planner.make_plan(job_id, "photo.jpg", facts, find_steps(["watermark"], JobError))
+    steps = find_steps(["watermark"], JobError)
+    stored = planner.make_plan(job_id, "photo.jpg", facts, steps, DEFAULTS)
     row = ledger.get_job(job_id)
     assert row is not None
     plans.store_plan(row, etag, stored)  # by an intake that died before it could start it

@@ -1,4 +1,4 @@
-"""What the planner asks of an operation, and what it is given: renditions, parts, packages."""
+"""What an operation and the planner hand to each other: steps, renditions, packagings, parts of an encode."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import msgspec
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.mark import Mark
 from chalicelib.model.plan import Chunk, Command, Hls, Join, Poster, Sound, Thumbnail, Watermark
+from chalicelib.planning.settings import PlanSettings
 
 
 class Rendition(msgspec.Struct, frozen=True):
-    """An encode that steps may share: two that compare equal are made once."""
+    """One encode of a film's video. Steps that ask for equal ones share it."""
 
     name: str
-    width: int
+    width: int  # pixels
     height: int
     mark: Mark | None = None
 
@@ -30,23 +31,23 @@ class Packaging(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Step:
-    """One name in a pipeline: what it makes of a film, and of an image if it can."""
+    """A name that a pipeline can have: what it makes of a film, and of an image if it takes images."""
 
     name: str
-    video: Callable[[VideoFacts], Poster | Packaging]
-    image: Callable[[], Thumbnail | Watermark] | None = None
-    folder: str = ""  # for a step that makes many files: what their keys share, with a slash
+    video: Callable[[VideoFacts, PlanSettings], Poster | Packaging]
+    image: Callable[[PlanSettings], Thumbnail | Watermark] | None = None
+    folder: str = ""  # "hls/": a step with many files adds this to the prefix of their keys
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One of the tasks that a rendition, or the sound, is made by."""
+    """The work of one of the tasks that make a rendition, or the audio."""
 
     work: Chunk | Sound
-    cost: float
+    cost: float  # estimated seconds of two cores
 
 
 class Encode(msgspec.Struct, frozen=True):
-    """How a rendition, or the sound, is made: its parts, and the commands that they name."""
+    """How a rendition, or the audio, is made: its parts in order, and the commands that they name."""
 
     parts: list[Part]
     commands: dict[str, Command]

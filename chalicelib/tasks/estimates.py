@@ -42,8 +42,8 @@ from chalicelib.model.plan import (
     group_of,
 )
 from chalicelib.model.usage import POLLER_REQUESTS, Used, total
+from chalicelib.planning import audio
 from chalicelib.planning.copying import BYTES_A_SECOND
-from chalicelib.planning.renditions import SOUND_BITS
 from chalicelib.settings import FunctionSize
 from chalicelib.store.objects import PART_BYTES, READERS
 
@@ -227,7 +227,7 @@ def _of_cold_starts(plan: Plan, sizes: Mapping[str, FunctionSize]) -> Iterator[U
 
 def _bits_a_second(plan: Plan, facts: Facts) -> dict[str, float]:
     """Of each rendition, by its name; and of sound."""
-    bits = {"sound": float(SOUND_BITS)}
+    bits = {"sound": float(audio.BITS_PER_SECOND)}
     for task in plan.tasks:
         if isinstance(task.work, Join | Hls):
             assert isinstance(facts, VideoFacts)
