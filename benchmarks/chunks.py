@@ -25,8 +25,8 @@ from chalicelib.invocation import Budget
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.plan import Chunk, Plan, Sound
 from chalicelib.operations import find_steps
+from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
-from chalicelib.planning.settings import PlanSettings
 from chalicelib.probing.video import to_fraction
 from testing.planned import DEFAULTS
 

@@ -25,7 +25,7 @@ from benchmarks.quality import quality
 from chalicelib.formats import cmaf
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.plan import Plan, Sound
-from chalicelib.planning.settings import PlanSettings
+from chalicelib.planning.operation import PlanSettings
 from corpus.decode import decode
 from corpus.sound import heard_lags
 from infra.paths import ROOT

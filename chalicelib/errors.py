@@ -141,8 +141,8 @@ _COMPUTING = frozenset(
         "operations.thumbnail", "operations.watermark", "planning.audio", "planning.chunking",
         "planning.colours", "planning.copying", "planning.excerpts", "planning.filters",
         "planning.inputs", "planning.operation", "planning.planner", "planning.poster",
-        "planning.settings", "planning.speed", "planning.video", "probing.film_limits",
-        "tasks.encoding", "tasks.estimates", "tasks.packaging", "tasks.pricing",
+        "planning.video", "probing.film_limits", "tasks.encoding", "tasks.estimates",
+        "tasks.packaging", "tasks.pricing",
     )
 )  # fmt: skip
 

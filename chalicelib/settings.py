@@ -66,8 +66,8 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
 
     probe_seconds: Positive = 15
 
-    # How long two cores work on a chunk, about. The first chunk takes a third of it, as a viewer waits for it.
-    # No chunk is shorter than a segment.
+    # How long two cores work on a chunk, about. The first chunk takes a third of it, as a viewer waits for
+    # it. No chunk is shorter than a segment.
     chunk_work_seconds: Annotated[float, Meta(gt=0)] = 6.0
 
     # Tries of a task before its step fails, and of looking at a file before its job fails.

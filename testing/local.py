@@ -37,8 +37,8 @@ from chalicelib.model.plan import (
 )
 from chalicelib.operations import find_steps
 from chalicelib.planning import copying
+from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
-from chalicelib.planning.settings import PlanSettings
 from chalicelib.probing import inspect
 from chalicelib.settings import settings
 from chalicelib.store import clients

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.jobs.plan_settings import plan_settings
-from chalicelib.planning.settings import PlanSettings
+from chalicelib.planning.operation import PlanSettings
 from chalicelib.settings import Settings
 
 DEFAULTS = plan_settings(Settings())

@@ -20,8 +20,8 @@ from chalicelib.formats import cmaf, mp4_excerpt, mp4_tables, playlists
 from chalicelib.model.facts import Coded, Index, VideoFacts
 from chalicelib.model.plan import Chunk, Excerpt, Parts, Plan, Poster, Segment, Sound
 from chalicelib.operations import find_steps
+from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
-from chalicelib.planning.settings import PlanSettings
 from chalicelib.probing import read_ahead, video
 from chalicelib.probing.frame_index import with_index
 from testing import attacks

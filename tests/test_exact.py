@@ -23,8 +23,8 @@ from chalicelib.model.facts import Coded, Cut, Index, VideoFacts
 from chalicelib.model.plan import Chunk, Command, Exact, Excerpt, Plan, Run, RunUp
 from chalicelib.operations import find_steps
 from chalicelib.planning import copying, excerpts
+from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
-from chalicelib.planning.settings import PlanSettings
 from chalicelib.tasks import encoding
 from infra import samples
 from testing import exactness, fuzz_chunks

@@ -42,7 +42,7 @@ from chalicelib.model.facts import Facts
 from chalicelib.model.job import FAILURE, STARTED, SUCCESS, Output, StepState, failure
 from chalicelib.model.plan import GENERATION, Plan, Source, work_folder
 from chalicelib.operations import find_steps
-from chalicelib.planning import planner, speed
+from chalicelib.planning import chunking, planner
 from chalicelib.probing import inspect
 from chalicelib.settings import queue_url, settings
 from chalicelib.store import clients, ledger, objects, plans, queues
@@ -627,7 +627,7 @@ def test_a_bug_that_a_file_meets_each_time_ends_its_step_at_once(
 def test_a_bug_of_planning_ends_the_job_at_once(
     sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(speed, "PIXELS_PER_SECOND", 0)
+    monkeypatch.setattr(chunking, "PIXELS_PER_SECOND", 0)
     assert deliver("intake", drop("a.mp4", sample("small.mp4").read_bytes())) == []
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "defect")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chalicelib.model.mark import Mark
-from chalicelib.planning.settings import PlanSettings
+from chalicelib.planning.operation import PlanSettings
 from chalicelib.settings import Settings
 
 

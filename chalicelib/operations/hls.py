@@ -5,8 +5,7 @@ from __future__ import annotations
 from chalicelib.model.facts import VideoFacts, fps
 from chalicelib.model.plan import Hls
 from chalicelib.planning import audio, filters, video
-from chalicelib.planning.operation import Packaging, Step
-from chalicelib.planning.settings import PlanSettings
+from chalicelib.planning.operation import Packaging, PlanSettings, Step
 
 
 def _of_video(facts: VideoFacts, _: PlanSettings) -> Packaging:

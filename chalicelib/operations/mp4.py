@@ -5,8 +5,7 @@ from __future__ import annotations
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.plan import Join
 from chalicelib.planning import filters
-from chalicelib.planning.operation import Packaging, Rendition, Step
-from chalicelib.planning.settings import PlanSettings
+from chalicelib.planning.operation import Packaging, PlanSettings, Rendition, Step
 from chalicelib.planning.video import rendition_720p
 
 

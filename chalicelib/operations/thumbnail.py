@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.plan import POSTER_BOX, Poster, Thumbnail
-from chalicelib.planning.operation import Step
+from chalicelib.planning.operation import PlanSettings, Step
 from chalicelib.planning.poster import poster
-from chalicelib.planning.settings import PlanSettings
 
 
 def _of_image(_: PlanSettings) -> Thumbnail:

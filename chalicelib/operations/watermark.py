@@ -5,8 +5,7 @@ from __future__ import annotations
 from chalicelib.model.facts import VideoFacts, even
 from chalicelib.model.plan import Watermark
 from chalicelib.operations.mp4 import as_mp4
-from chalicelib.planning.operation import Packaging, Rendition, Step
-from chalicelib.planning.settings import PlanSettings
+from chalicelib.planning.operation import Packaging, PlanSettings, Rendition, Step
 
 
 def _of_image(settings: PlanSettings) -> Watermark:

@@ -8,8 +8,7 @@ from chalicelib.model.plan import FIRST_PACKET, Command, Run, Sound
 from chalicelib.planning import chunking
 from chalicelib.planning.excerpts import audio_excerpt
 from chalicelib.planning.inputs import open_source, open_whole_source, other_stream_to_null
-from chalicelib.planning.operation import Encode, Part
-from chalicelib.planning.settings import PlanSettings
+from chalicelib.planning.operation import Encode, Part, PlanSettings
 
 BITS_PER_SECOND = 128_000
 _FIRST_PART_SECONDS = 12

@@ -1,4 +1,5 @@
-"""Where a film is cut: chunks at key frames of the source, segments and groups inside them, parts of audio.
+"""How long chunks are, and where a film is cut: into chunks at its key frames, groups and segments inside
+them, parts of audio.
 
 Pure functions. `times` are ticks when each frame is shown, in that order, and as one more entry the tick when
 the last one ends. `first` and `stop` are frame numbers, the second exclusive.
@@ -17,11 +18,30 @@ from chalicelib.formats.cmaf import (
     SEGMENT_PACKETS,
     SEGMENT_SECONDS,
 )
-from chalicelib.model.facts import Index
+from chalicelib.model.facts import Index, VideoFacts, fps
+from chalicelib.planning.operation import PlanSettings, Rendition
 
+# Pixels a second, decoded and encoded, by two cores: an estimate.
+PIXELS_PER_SECOND = 250e6
 # The tasks of a rendition must fit in the job's rows and messages.
 MAX_CHUNKS = 900
 _LONGER = 1.05
+
+
+def chunk_seconds(facts: VideoFacts, rendition: Rendition, settings: PlanSettings) -> float:
+    """Seconds of film that a chunk should have."""
+    film_seconds_per_second = PIXELS_PER_SECOND / (fps(facts) * frame_pixels(facts, rendition))
+    return max(settings.least_chunk_seconds, settings.chunk_work_seconds * film_seconds_per_second)
+
+
+def work_seconds(facts: VideoFacts, rendition: Rendition) -> float:
+    """Seconds that two cores take for the whole film."""
+    return facts.seconds * fps(facts) * frame_pixels(facts, rendition) / PIXELS_PER_SECOND
+
+
+def frame_pixels(facts: VideoFacts, rendition: Rendition) -> int:
+    """Work for a frame, in pixels: each one decoded counts once, each one encoded twice."""
+    return facts.width * facts.height + 2 * rendition.width * rendition.height
 
 
 class Span(NamedTuple):

@@ -22,10 +22,9 @@ from chalicelib.model.plan import (
     Task,
     work_folder,
 )
-from chalicelib.planning import audio, speed
+from chalicelib.planning import audio, chunking
 from chalicelib.planning.inputs import open_source
-from chalicelib.planning.operation import Packaging, Rendition, Step
-from chalicelib.planning.settings import PlanSettings
+from chalicelib.planning.operation import Packaging, PlanSettings, Rendition, Step
 
 # What FFmpeg's MP4 muxer takes by stream copy, and its demuxer returns at the same times.
 VIDEO_CODECS = frozenset(
@@ -70,7 +69,8 @@ def is_worth_it(
 ) -> bool:
     """Whether a film has no index, and would be cut into many chunks if it had one."""
     chunks = (
-        facts.seconds / speed.chunk_seconds(facts, rendition, settings) for rendition in renditions
+        facts.seconds / chunking.chunk_seconds(facts, rendition, settings)
+        for rendition in renditions
     )
     return facts.unindexed and max(chunks, default=0.0) >= WORTH_CHUNKS
 
@@ -111,7 +111,7 @@ def _audio_can_change(facts: VideoFacts) -> bool:
 
 def check_length(facts: VideoFacts, renditions: Collection[Rendition]) -> None:
     """Raises JobError where a film has to be encoded as a whole, and takes longer than a function may."""
-    work = max((speed.work_seconds(facts, rendition) for rendition in renditions), default=0.0)
+    work = max((chunking.work_seconds(facts, rendition) for rendition in renditions), default=0.0)
     if facts.index is None and work > ENCODE_SECONDS * BEST_SPEED:
         raise JobError(
             "too_long_as_a_whole",

@@ -13,8 +13,7 @@ import msgspec
 from chalicelib.formats.mp4_excerpt import count
 from chalicelib.model.facts import SOUND_SECONDS, Coded, Index, VideoFacts
 from chalicelib.model.plan import Excerpt
-from chalicelib.planning.chunking import Span
-from chalicelib.planning.speed import PIXELS_PER_SECOND
+from chalicelib.planning.chunking import PIXELS_PER_SECOND, Span
 
 # Longest run-up from the start of the film, in estimated seconds of work; and what it takes to fetch the
 # bytes and to list the samples, besides the decoding.

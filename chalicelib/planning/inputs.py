@@ -5,7 +5,7 @@ from __future__ import annotations
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.plan import Command
 from chalicelib.planning.filters import keeps_one_graph
-from chalicelib.planning.settings import PlanSettings
+from chalicelib.planning.operation import PlanSettings
 
 # FFmpeg's limit on pixels is for frames that probing has not looked at, and decoders round a frame's size up
 # before they compare: twice the limit on what probing sees.

@@ -1,4 +1,4 @@
-"""What an operation and the planner hand to each other: steps, renditions, packagings, parts of an encode."""
+"""What the planner, its caller and operations hand to each other: settings, steps, renditions, encodes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,23 @@ from dataclasses import dataclass
 
 import msgspec
 
+from chalicelib.formats.cmaf import SEGMENT_SECONDS
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.mark import Mark
 from chalicelib.model.plan import Chunk, Command, Hls, Join, Poster, Sound, Thumbnail, Watermark
-from chalicelib.planning.settings import PlanSettings
+
+
+class PlanSettings(msgspec.Struct, frozen=True):
+    """What a plan depends on besides facts and steps: the caller takes it from its process's settings."""
+
+    max_video_pixels: int  # of a frame, as the source is taken; FFmpeg gets its own limit from it
+    max_video_seconds: float  # length of a source; no audio is padded beyond that
+    chunk_work_seconds: float  # how long two cores work on a chunk, about
+    mark: Mark  # the watermark
+    least_chunk_seconds: float = float(SEGMENT_SECONDS)  # of film; no chunk is planned shorter
+    audio_part_seconds: float = (
+        60.0  # length of a part of the audio, but for the first and the last
+    )
 
 
 class Rendition(msgspec.Struct, frozen=True):

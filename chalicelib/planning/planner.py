@@ -24,8 +24,7 @@ from chalicelib.model.plan import (
     work_folder,
 )
 from chalicelib.planning import audio, video
-from chalicelib.planning.operation import Packaging, Part, Rendition, Step
-from chalicelib.planning.settings import PlanSettings
+from chalicelib.planning.operation import Packaging, Part, PlanSettings, Rendition, Step
 
 # Weights in the progress, in seconds of encoding; a weight must not be zero.
 PICTURE_COST = 1.0

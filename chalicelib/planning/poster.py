@@ -11,7 +11,7 @@ from chalicelib.planning import colours, filters
 from chalicelib.planning.chunking import Span
 from chalicelib.planning.excerpts import facts_of_excerpt, trim_point, video_excerpt
 from chalicelib.planning.inputs import open_source
-from chalicelib.planning.settings import PlanSettings
+from chalicelib.planning.operation import PlanSettings
 
 # Frames, of which FFmpeg's `thumbnail` filter chooses the candidate.
 _FRAMES = 12

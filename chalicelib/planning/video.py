@@ -10,10 +10,9 @@ from itertools import accumulate
 from chalicelib.formats import cmaf
 from chalicelib.model.facts import Index, VideoFacts, fit_short_side, fps
 from chalicelib.model.plan import Chunk, Command, Exact, Run, RunUp
-from chalicelib.planning import chunking, excerpts, filters, speed
+from chalicelib.planning import chunking, excerpts, filters
 from chalicelib.planning.inputs import open_source, open_whole_source, other_stream_to_null
-from chalicelib.planning.operation import Encode, Part, Rendition
-from chalicelib.planning.settings import PlanSettings
+from chalicelib.planning.operation import Encode, Part, PlanSettings, Rendition
 
 _TARGET = "pictures.mp4"
 # Fragments with the film's own times, after a header that is the same for every chunk.
@@ -49,7 +48,7 @@ def encode(facts: VideoFacts, rendition: Rendition, settings: PlanSettings) -> E
     index = facts.index
     if index is None:
         return _as_a_whole(facts, rendition, settings)
-    seconds = speed.chunk_seconds(facts, rendition, settings)
+    seconds = chunking.chunk_seconds(facts, rendition, settings)
     spans = chunking.spans(index, seconds, max(settings.least_chunk_seconds, seconds / 3))
     longest = max(ticks for _, ticks in index.steps) / index.timescale
     film = _Film(
@@ -102,7 +101,7 @@ def _as_a_whole(facts: VideoFacts, rendition: Rendition, settings: PlanSettings)
         seconds=facts.seconds,
         extra=_extra_files(rendition),
     )
-    part = Part(work, max(1.0, speed.work_seconds(facts, rendition)))
+    part = Part(work, max(1.0, chunking.work_seconds(facts, rendition)))
     return Encode([part], {rendition.name: command})
 
 
@@ -154,8 +153,8 @@ def _chunk(film: _Film, number: int, span: chunking.Span) -> Part:
         exact=_exact(film, first, stop, group_starts, again),
         extra=_extra_files(film.rendition),
     )
-    pixels = (stop - first) * speed.frame_pixels(facts, film.rendition)
-    return Part(work, max(0.1, pixels / speed.PIXELS_PER_SECOND))
+    pixels = (stop - first) * chunking.frame_pixels(facts, film.rendition)
+    return Part(work, max(0.1, pixels / chunking.PIXELS_PER_SECOND))
 
 
 def _exact(
