@@ -9,6 +9,7 @@ import pytest
 
 from chalicelib.errors import JobError, Unprocessable
 from chalicelib.formats.cmaf import decoded_as_sound
+from chalicelib.jobs.plan_settings import plan_settings
 from chalicelib.model.facts import (
     Coded,
     Cut,
@@ -21,10 +22,13 @@ from chalicelib.model.facts import (
     rhythm,
 )
 from chalicelib.model.filenames import stem
+from chalicelib.model.mark import Mark
 from chalicelib.model.plan import Chunk, Command, Plan, Poster, Remux, Run, Sound, Task, work_folder
 from chalicelib.operations import DEFAULT_PIPELINES, STEPS, find_steps
 from chalicelib.planning import copying
+from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
+from chalicelib.settings import Settings
 from chalicelib.store.queues import QUEUES
 from chalicelib.tasks.packaging import shortfall
 from testing.planned import DEFAULTS
@@ -108,7 +112,25 @@ def test_a_pipeline_is_refused_with_what_it_may_name() -> None:
         find_steps(["sepia"], Unprocessable)
 
 
-def test_the_settings_that_are_handed_in_decide_and_no_others() -> None:
+def test_what_an_operator_sets_is_what_plans_are_made_with() -> None:
+    chosen = Settings(
+        max_video_pixels=1_000_000,
+        max_video_seconds=60,
+        chunk_work_seconds=2.5,
+        watermark_image="other.png",
+        watermark_position="center",
+        watermark_scale=0.5,
+        watermark_opacity=0.25,
+    )
+    assert plan_settings(chosen) == PlanSettings(
+        max_video_pixels=1_000_000,
+        max_video_seconds=60,
+        chunk_work_seconds=2.5,
+        mark=Mark("other.png", "center", 0.5, 0.25),
+    )
+
+
+def test_plans_depend_on_the_settings_that_are_handed_in() -> None:
     small = msgspec.structs.replace(DEFAULTS, max_video_pixels=1_000_000)
     steps = find_steps(["transcode_720p"], JobError)
     for chosen, limit in ((DEFAULTS, 2 * DEFAULTS.max_video_pixels), (small, 2_000_000)):
