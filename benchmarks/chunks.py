@@ -26,8 +26,10 @@ from chalicelib.model.facts import VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.work import Chunk, Sound
 from chalicelib.operations import find_steps
+from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing.film import to_fraction
+from testing.planned import DEFAULTS
 
 RUNS = 3
 _BUDGET = Budget(lambda: 900.0, 10 * 1024**3)
@@ -66,7 +68,7 @@ def _measure(film: Path, pool: ProcessPoolExecutor) -> list[Figure]:
         abs(one - other) for a, b in pairs for one, other in zip(a.times, b.times, strict=True)
     )
     steps = find_steps(["transcode_720p"], JobError)
-    plan = make_plan("job", film.name, facts, steps)
+    plan = make_plan("job", film.name, facts, steps, DEFAULTS)
     read = {
         kind: sum(
             bytes_read(plan.samples(task), task.excerpt)
@@ -104,9 +106,9 @@ def encoded(film: Path, facts: VideoFacts, folder: Path) -> Path:
     return carried_out(planned(film, facts), film, folder)
 
 
-def planned(film: Path, facts: VideoFacts) -> Plan:
+def planned(film: Path, facts: VideoFacts, chosen: PlanSettings = DEFAULTS) -> Plan:
     """What makes an MP4 of a film with these facts."""
-    return make_plan("job", film.name, facts, find_steps(["transcode_720p"], JobError))
+    return make_plan("job", film.name, facts, find_steps(["transcode_720p"], JobError), chosen)
 
 
 def carried_out(plan: Plan, film: Path, folder: Path) -> Path:

@@ -15,13 +15,15 @@ import msgspec
 from benchmarks.figures import Figure
 from benchmarks.machine import Taken, cpu_of, cpu_of_tree, run
 from chalicelib.model.facts import VideoFacts
-from chalicelib.planning import renditions
+from chalicelib.planning import audio as planned_audio
+from chalicelib.planning import video as planned_video
 from chalicelib.probing import video
 from chalicelib.probing.film import open_film
 from chalicelib.settings import Settings
 from infra import cloud, samples
 from infra.client import Client
 from infra.paths import LOCAL, ROOT
+from testing.planned import DEFAULTS
 
 RUNS = 3
 _CORPUS_FILM = ROOT.parent / "shared" / "corpus" / "long" / "agent327_720p_dash_full.mp4"
@@ -108,11 +110,11 @@ def _job(client: Client, film: Path) -> _Job:
 def bare_args(facts: VideoFacts, target: str) -> tuple[str, ...]:
     """One MP4 with its index first, by the flags of the rendition and of its sound."""
     whole = msgspec.structs.replace(facts, index=None)
-    pictures = renditions.pictures(whole, renditions.rendition_720p(facts))
-    (command,) = pictures.commands.values()
+    rendition = planned_video.rendition_720p(facts)
+    (command,) = planned_video.encode(whole, rendition, DEFAULTS).commands.values()
     video = command[: command.index("-output_ts_offset")]
     audio: tuple[str, ...] = ()
-    for command in renditions.sound(whole).commands.values():
+    for command in planned_audio.encode(whole, DEFAULTS).commands.values():
         # Without what a source asks for that changes on the way.
         encoder = len(command) - command[::-1].index("-c:a") - 1
         flags = command[encoder : command.index("-map_metadata", encoder)]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 import numpy
 
-from benchmarks.chunks import carried_out, encoded, planned, times
+from benchmarks.chunks import carried_out, planned, times
 from benchmarks.figures import Figure
 from benchmarks.machine import stand_in_for_lambda
 from benchmarks.quality import quality
@@ -26,12 +26,15 @@ from chalicelib.formats import cmaf
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.work import Sound
+from chalicelib.planning.operation import PlanSettings
 from corpus.decode import decode
 from corpus.sound import heard_lags
 from infra.paths import ROOT
 from testing import exactness
+from testing.planned import SHORT_CHUNKS, plan_settings_with
 
 _CORPUS = ROOT.parent / "shared" / "corpus" / "videos"
+_ONE_CHUNK = plan_settings_with(chunk_work_seconds=900.0)
 _FILMS = (
     "DVR-Scan__traffic_camera.mp4",
     "DVR-Scan__traffic_camera_vfr.mp4",
@@ -105,7 +108,7 @@ def _films(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _measure(name: str, film: Path) -> _Kind:
-    from testing.local import chunks_of, facts_of
+    from testing.local import facts_of
 
     facts = facts_of(film)
     assert isinstance(facts, VideoFacts)
@@ -113,11 +116,9 @@ def _measure(name: str, film: Path) -> _Kind:
     unindexed = msgspec.structs.replace(facts, index=None)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        with chunks_of(0.01):
-            plan, chunked, seen = _encoded(film, facts, folder / "chunked")
-        with chunks_of(900):
-            _, whole, seen_whole = _encoded(film, unindexed, folder / "whole")
-            single = encoded(film, facts, folder / "single")
+        plan, chunked, seen = _encoded(film, facts, folder / "chunked", SHORT_CHUNKS)
+        _, whole, seen_whole = _encoded(film, unindexed, folder / "whole", _ONE_CHUNK)
+        single = carried_out(planned(film, facts, _ONE_CHUNK), film, folder / "single")
         ours, theirs = times(chunked), times(whole)
         good, best = (quality(made, film, "bt709", facts, folder) for made in (chunked, single))
         kind = _Kind(
@@ -137,9 +138,11 @@ def _measure(name: str, film: Path) -> _Kind:
     return kind
 
 
-def _encoded(film: Path, facts: VideoFacts, folder: Path) -> tuple[Plan, Path, list[str]]:
+def _encoded(
+    film: Path, facts: VideoFacts, folder: Path, chosen: PlanSettings
+) -> tuple[Plan, Path, list[str]]:
     """The plan, the MP4 that comes of it, and digests of the frames that were decoded for that."""
-    plan = exactness.noting(planned(film, facts))
+    plan = exactness.noting(planned(film, facts, chosen))
     made = carried_out(plan, film, folder)
     return plan, made, exactness.seen(plan, folder / "tasks")
 

@@ -15,7 +15,8 @@ from benchmarks.figures import Figure
 from benchmarks.films import bare_args
 from chalicelib.formats.sniff import HEAD_BYTES, sniff
 from chalicelib.model.facts import VideoFacts
-from chalicelib.planning import renditions
+from chalicelib.planning.colours import matrix_of
+from chalicelib.planning.video import rendition_720p
 from chalicelib.probing import video
 from chalicelib.probing.film import open_film
 from chalicelib.settings import Settings
@@ -73,7 +74,7 @@ def _ours(facts: VideoFacts, folder: Path) -> Quality:
 
 
 def _plain(facts: VideoFacts, folder: Path) -> Quality:
-    rendition, target = renditions.rendition_720p(facts), folder / "plain.mp4"
+    rendition, target = rendition_720p(facts), folder / "plain.mp4"
     samples.run_ffmpeg(
         "-i", str(folder / "source"),
         "-map", f"0:{facts.video_stream}",
@@ -83,7 +84,7 @@ def _plain(facts: VideoFacts, folder: Path) -> Quality:
         "-fps_mode", "passthrough",
         str(target),
     )  # fmt: skip
-    return quality(target, folder / "source", renditions.matrix_of(facts), facts, folder)
+    return quality(target, folder / "source", matrix_of(facts), facts, folder)
 
 
 def quality(made: Path, film: Path, matrix: str, facts: VideoFacts, folder: Path) -> Quality:
@@ -91,7 +92,7 @@ def quality(made: Path, film: Path, matrix: str, facts: VideoFacts, folder: Path
 
     What is not said to be alike, FFmpeg would convert behind our back.
     """
-    rendition, log = renditions.rendition_720p(facts), folder / "vmaf.json"
+    rendition, log = rendition_720p(facts), folder / "vmaf.json"
 
     def alike(matrix: str) -> str:
         size = f"{rendition.width}:{rendition.height}:flags=bicubic"
@@ -103,7 +104,7 @@ def quality(made: Path, film: Path, matrix: str, facts: VideoFacts, folder: Path
         "-i", str(made),
         "-i", str(film),
         "-filter_complex",
-        f"[1:{facts.video_stream}]{alike(renditions.matrix_of(facts))}[reference];[0:v]{alike(matrix)}[made];"
+        f"[1:{facts.video_stream}]{alike(matrix_of(facts))}[reference];[0:v]{alike(matrix)}[made];"
         f"[made][reference]libvmaf=feature=name=psnr:log_fmt=json:log_path={log}:n_threads=2",
         "-fps_mode", "passthrough",
         "-enc_time_base", "filter",

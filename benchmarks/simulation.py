@@ -28,6 +28,7 @@ from chalicelib.operations import find_steps
 from chalicelib.planning.planner import make_plan
 from chalicelib.settings import Prices
 from chalicelib.store.objects import PART_BYTES
+from testing.planned import DEFAULTS
 
 HOURS = {"10 min": 1 / 6, "1 h": 1.0, "2 h": 2.0, "6 h": 6.0}
 _RESULTS = Path(__file__).parent / "results.json"
@@ -200,7 +201,8 @@ def _packaging(task: Task, plan: Plan, told: Assumptions) -> float:
 
 def _figures(name: str, hours: float, ramp: Ramp, told: Assumptions) -> Iterator[Figure]:
     facts = film(hours, told)
-    plan = make_plan("job", "film.mp4", facts, find_steps(["transcode_720p", "hls_720p"], JobError))
+    steps = find_steps(["transcode_720p", "hls_720p"], JobError)
+    plan = make_plan("job", "film.mp4", facts, steps, DEFAULTS)
     intake = told.queue + told.cold + 0.6 + hours * 0.3
     ran = simulate(plan, ramp, told, intake)
     first = max(one.end for one in ran if one.task.id in ("720p.0", "sound.0"))

@@ -117,12 +117,13 @@ class Planned:
         from chalicelib.operations import find_steps
         from chalicelib.planning.planner import make_plan
         from testing.local import facts_of
+        from testing.planned import DEFAULTS
 
         facts = facts_of(film)
         assert isinstance(facts, VideoFacts)
         assert facts.index is not None
         assert facts.index.sound is not None
-        plan = make_plan("job", film.name, facts, find_steps(["hls_720p"], JobError))
+        plan = make_plan("job", film.name, facts, find_steps(["hls_720p"], JobError), DEFAULTS)
         self._film = film
         self._plan = film.with_suffix(".plan.json")
         self._plan.write_bytes(msgspec.json.encode(plan))

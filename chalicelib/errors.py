@@ -148,7 +148,7 @@ _OF_COMPUTATION = (
 )
 # Code that computes on what it is given, and asks nobody: the same input fails there each time. So does what
 # fails in a child, where code that runs there alone needs no name here (sandbox._broken).
-_COMPUTING_PACKAGES = ("formats", "model", "planning")
+_COMPUTING_PACKAGES = ("formats", "model", "operations", "planning")
 _COMPUTING = frozenset(
     f"chalicelib.{name}"
     for name in (

@@ -43,6 +43,7 @@ from chalicelib.planning.planner import make_plan
 from chalicelib.settings import settings
 from chalicelib.telemetry import logger
 from testing.local import below, carry_out, facts_of
+from testing.planned import DEFAULTS
 
 FOLDER = LOCAL / "fuzz"
 # Larger files take longer and show no more.
@@ -262,7 +263,7 @@ def plan_of(path: Path) -> Plan:
     facts = inspect(path)
     film = isinstance(facts, VideoFacts)
     pipeline = ("thumbnail", "watermark", *(("transcode_720p", "hls_720p") if film else ()))
-    made = make_plan("job", "a.bin", facts, find_steps(pipeline, JobError))
+    made = make_plan("job", "a.bin", facts, find_steps(pipeline, JobError), DEFAULTS)
     plan = msgspec.json.decode(msgspec.json.encode(made), type=Plan)
     numbers = [cost for tasks in plan.shares().values() for cost in tasks.values()]
     if isinstance(facts, VideoFacts):

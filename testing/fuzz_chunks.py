@@ -9,8 +9,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -19,7 +18,6 @@ from typing import NamedTuple
 
 import av
 import msgspec
-import pytest
 
 from testing.prepared import LOCAL  # before chalicelib: its variables, and the layer's FFmpeg
 
@@ -31,15 +29,17 @@ from chalicelib.model.plan import Plan, Task
 from chalicelib.model.result import Encoded
 from chalicelib.model.work import Chunk, Join
 from chalicelib.operations import find_steps
-from chalicelib.planning import renditions
 from chalicelib.planning.planner import make_plan
 from chalicelib.tasks import chunks
 from chalicelib.tasks.packaging import shortfall
 from infra.samples import run_ffmpeg
 from testing import exactness
-from testing.local import chunks_of, facts_of, write_excerpt
+from testing.local import facts_of, write_excerpt
+from testing.planned import plan_settings_with
 
 FOLDER = LOCAL / "fuzz"
+# A chunk from each key frame that is a second after the one before.
+SHORTEST_CHUNKS = plan_settings_with(chunk_work_seconds=0.0001, least_chunk_seconds=1.0)
 _SECONDS = 3
 _BUDGET = Budget(lambda: 60.0, 4 * 1024**3)
 _AGAIN = 5
@@ -117,7 +117,7 @@ class Decode(NamedTuple):
 def _decode(path: Path, facts: VideoFacts, folder: Path) -> Decode:
     """As `carry_out` does, but for S3, which takes longer than all else."""
     steps = find_steps(["transcode_720p"], JobError)
-    plan = exactness.noting(make_plan("job", "a.mp4", facts, steps))
+    plan = exactness.noting(make_plan("job", "a.mp4", facts, steps, SHORTEST_CHUNKS))
     try:
         made = [_encoded(plan, task, path, facts, folder / task.id) for task in plan.first()]
         work = plan.tasks[-1].work
@@ -201,14 +201,6 @@ def _defect(whole: Decode, chunked: Decode, others: Collection[int], faulty: flo
     return f"no warning of {faulty:.0%} with errors" if faulty > _MOST_SILENT else ""
 
 
-@contextmanager
-def shortest_chunks() -> Iterator[None]:
-    """Chunks from each key frame, if that is a second behind the one before."""
-    with chunks_of(0.0001), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(renditions, "_LEAST_CHUNK_SECONDS", 1.0)
-        yield
-
-
 class Report(NamedTuple):
     """What came of all variants, by codec."""
 
@@ -228,18 +220,17 @@ class Report(NamedTuple):
 def fuzz(seed: int, first: int, count: int, originals: Sequence[Base]) -> Report:
     """So many variants."""
     report = Report(defaultdict(Counter), defaultdict(list))
-    with shortest_chunks():
-        for number in range(first, first + count):
-            damaged = variant(seed, number, originals)
-            with TemporaryDirectory() as temporary:
-                path = Path(temporary) / "film.mp4"
-                path.write_bytes(damaged.content)
-                outcome = judge(path, Path(temporary))
-            report.codes[damaged.name][outcome.said] += 1
-            if outcome.defect:
-                report.defects[outcome.defect].append(f"--first {number} ({damaged.name})")
-                FOLDER.mkdir(parents=True, exist_ok=True)
-                (FOLDER / f"chunks-{seed}-{number}.mp4").write_bytes(damaged.content)
+    for number in range(first, first + count):
+        damaged = variant(seed, number, originals)
+        with TemporaryDirectory() as temporary:
+            path = Path(temporary) / "film.mp4"
+            path.write_bytes(damaged.content)
+            outcome = judge(path, Path(temporary))
+        report.codes[damaged.name][outcome.said] += 1
+        if outcome.defect:
+            report.defects[outcome.defect].append(f"--first {number} ({damaged.name})")
+            FOLDER.mkdir(parents=True, exist_ok=True)
+            (FOLDER / f"chunks-{seed}-{number}.mp4").write_bytes(damaged.content)
     return report
 
 

@@ -33,6 +33,7 @@ from chalicelib.probing import inspect
 from chalicelib.settings import settings
 from infra.samples import run_ffmpeg
 from testing.attacks import MEDIA_AT, box, movie, sound_track
+from testing.planned import DEFAULTS
 
 SIZES = ((64, 64), (1920, 1080), (8192, 4320))
 # As intake has it.
@@ -193,7 +194,7 @@ def judge(content: bytes) -> Verdict:
     looked = time.monotonic() - began
     assert isinstance(facts, VideoFacts)
     try:
-        plan = make_plan("job", "uploads/a.mp4", facts, find_steps(_STEPS, JobError))
+        plan = make_plan("job", "uploads/a.mp4", facts, find_steps(_STEPS, JobError), DEFAULTS)
         usage = limits.affordable(plan, facts, len(content), Used("intake"), None)
     except JobError as error:
         return Verdict(error.code, looked, 0.0)
@@ -214,7 +215,7 @@ def judge(content: bytes) -> Verdict:
                 read[task.group] += end - begin
         assert set(exact.values()) == {frames}
         assert max(read.values()) <= 4 * len(content), "the file is read again and again"
-        assert max(parts.values()) <= chunking.MOST_CHUNKS
+        assert max(parts.values()) <= chunking.MAX_CHUNKS
     return Verdict("accepted", looked, usage.cost_usd)
 
 

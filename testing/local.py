@@ -14,7 +14,6 @@ import av
 import boto3
 import numpy
 import psutil
-import pytest
 from moto import mock_aws
 
 from chalicelib.errors import JobError
@@ -40,6 +39,7 @@ from chalicelib.model.work import (
 )
 from chalicelib.operations import find_steps
 from chalicelib.planning import copying
+from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing import inspect
 from chalicelib.settings import settings
@@ -47,6 +47,7 @@ from chalicelib.store import clients
 from chalicelib.tasks import copying as copying_task
 from chalicelib.tasks.kinds import kind_of
 from chalicelib.tasks.workbench import Workbench
+from testing.planned import DEFAULTS
 
 GIB = 1024**3
 _ROOMY = Budget(lambda: 20.0, 3 * GIB)
@@ -74,7 +75,7 @@ def a_plan(*pipeline: str) -> Plan:
         "transcode_720p": Join("720p.mp4", 2, 2, 6.0, 6),
     }
     packages = tuple(
-        Task(step, step, works[step], "outputs/", source=False, needs=needs, cost=1.0)
+        Task(step, step, works[step], "outputs/", needs=needs, cost=1.0)
         if step in works
         else Task(
             step, step, Pictures("JPEG", {step: Thumbnail(512, "thumb.jpg")}), "outputs/", cost=1.0
@@ -101,7 +102,7 @@ def copy_of(path: Path, folder: Path) -> tuple[VideoFacts, VideoFacts, Path]:
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     assert copying.obstacle(facts, path.stat().st_size) == ""
-    (task,) = copying.copying("job", "etag", facts).tasks
+    (task,) = copying.plan_copy("job", "etag", facts, DEFAULTS).tasks
     assert isinstance(task.work, Remux)
     folder.mkdir(exist_ok=True)
     shutil.copy(path, folder / "source")
@@ -126,10 +127,12 @@ class Result(NamedTuple):
     path: Path
 
 
-def run(path: Path, folder: Path, *pipeline: str) -> dict[str, Result]:
-    """What each step of a pipeline makes of a file."""
+def run(
+    path: Path, folder: Path, *pipeline: str, chosen: PlanSettings = DEFAULTS
+) -> dict[str, Result]:
+    """What each step of a pipeline makes of a file, by a plan with these settings."""
     steps = find_steps(pipeline, JobError)
-    return carry_out(make_plan("job", path.name, facts_of(path), steps), path, folder)
+    return carry_out(make_plan("job", path.name, facts_of(path), steps, chosen), path, folder)
 
 
 def carry_out(
@@ -225,15 +228,3 @@ def heard(path: Path) -> Any:
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
         return numpy.concatenate([frame.to_ndarray()[0] for frame in container.decode(stream)])
-
-
-@contextmanager
-def chunks_of(seconds: float) -> Iterator[None]:
-    """Chunks of so many seconds of work, but of a segment: small pictures are encoded by the minute."""
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("SLUICE_CHUNK_WORK_SECONDS", str(seconds))
-            settings.cache_clear()
-            yield
-    finally:
-        settings.cache_clear()

@@ -44,10 +44,14 @@ def sample() -> Callable[[str], Path]:
 
 @pytest.fixture
 def short_chunks() -> Iterator[None]:
-    from testing.local import chunks_of
+    """Functions of this process plan chunks as short as a segment."""
+    from chalicelib.settings import settings
 
-    with chunks_of(0.01):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLUICE_CHUNK_WORK_SECONDS", "0.01")
+        settings.cache_clear()
         yield
+    settings.cache_clear()
 
 
 @pytest.fixture

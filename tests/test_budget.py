@@ -41,6 +41,7 @@ from infra.paths import ROOT
 from infra.samples import film
 from testing import environment
 from testing.local import a_plan
+from testing.planned import DEFAULTS
 from testing.pump import deliver, drain, drop, take
 from testing.rows import spent
 from tests.test_plan import FILM
@@ -314,7 +315,7 @@ def test_twelve_hours_of_4k_are_no_more_than_a_job_may_cost(architecture: str) -
         index=index,
     )
     check_film(facts)
-    plan = make_plan("job", "uploads/a.mp4", facts, STEPS)
+    plan = make_plan("job", "uploads/a.mp4", facts, STEPS, DEFAULTS)
     size = 5 * 1024**3
     sizes = functions.sizes(environment.MEMORY, local=False)
     estimated = estimate(plan, facts, size, Used("intake"), sizes)

@@ -24,7 +24,7 @@ from chalicelib.model.plan import Plan
 from chalicelib.model.result import Encoded
 from chalicelib.model.work import Chunk, Excerpt, Poster, Segment, Sound
 from chalicelib.operations import find_steps
-from chalicelib.planning import renditions
+from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing import read_ahead, video
 from chalicelib.probing.film import open_film
@@ -32,8 +32,9 @@ from chalicelib.probing.frame_index import with_index
 from testing import attacks
 from testing.clips import clip, clips
 from testing.local import carry_out, facts_of, heard, run, write_excerpt
+from testing.planned import SHORT_CHUNKS, plan_settings_with
 
-pytestmark = [pytest.mark.media, pytest.mark.usefixtures("short_chunks")]
+pytestmark = pytest.mark.media
 BOTH = ("transcode_720p", "hls_720p")
 CLIPS = clips("160x96", 16, sound=False)
 
@@ -66,11 +67,13 @@ def columns(content: bytes, track: int, samples: int) -> mp4_tables.Columns | No
     return mp4_tables.columns_of(found, samples) if found else None
 
 
-def plans(facts: VideoFacts, *pipeline: str) -> tuple[Plan, Plan]:
+def plans(
+    facts: VideoFacts, *pipeline: str, chosen: PlanSettings = SHORT_CHUNKS
+) -> tuple[Plan, Plan]:
     """As a whole, and in chunks."""
     steps = find_steps(pipeline, JobError)
-    whole = make_plan("job", "a.mp4", msgspec.structs.replace(facts, index=None), steps)
-    return whole, make_plan("job", "a.mp4", facts, steps)
+    whole = make_plan("job", "a.mp4", msgspec.structs.replace(facts, index=None), steps, chosen)
+    return whole, make_plan("job", "a.mp4", facts, steps, chosen)
 
 
 @pytest.mark.parametrize("name", CLIPS)
@@ -106,7 +109,8 @@ def test_chunks_give_every_frame_at_its_time(tmp_path: Path, name: str) -> None:
 def test_a_chunk_begins_as_well_as_it_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
     clip(path, "25", "-g", "50", "-crf", "12", filters="noise=alls=20:allf=t")
-    result = run(path, tmp_path / "made", "transcode_720p")["transcode_720p"].path
+    made = run(path, tmp_path / "made", "transcode_720p", chosen=SHORT_CHUNKS)
+    result = made["transcode_720p"].path
     with av.open(str(result)) as container:
         sizes = [packet.size for packet in container.demux(video=0) if packet.is_keyframe]
     firsts, others = sizes[::3], [*sizes[1::3], *sizes[2::3]]
@@ -350,26 +354,23 @@ def test_a_chunk_that_comes_out_wrong_is_repaired_or_refused(tmp_path: Path) -> 
 def test_a_film_shorter_than_a_tick_of_the_movie_is_shown(tmp_path: Path) -> None:
     path = tmp_path / "source.mov"
     path.write_bytes(attacks.movie(timescale=1_000_000, ticks=1))
-    times, _ = decoded(run(path, tmp_path, "transcode_720p")["transcode_720p"].path)
+    made = run(path, tmp_path, "transcode_720p", chosen=SHORT_CHUNKS)
+    times, _ = decoded(made["transcode_720p"].path)
     assert len(times) == 2
 
 
 # ── sound ───────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture
-def short_sound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of 24 seconds, not of a minute."""
-    monkeypatch.setattr(renditions, "_SOUND_SECONDS", 24)
+SHORT_AUDIO = plan_settings_with(chunk_work_seconds=0.01, audio_part_seconds=24.0)
 
 
-@pytest.mark.usefixtures("short_sound")
 def test_sound_in_parts_is_the_sound_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
     clip(path, "5", "-g", "25", size="64x64", seconds=56, sound=True)
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
-    as_whole, as_parts = plans(facts, "transcode_720p")
+    as_whole, as_parts = plans(facts, "transcode_720p", chosen=SHORT_AUDIO)
     assert as_parts.sizes()["sound"] == 3
     whole = heard(carry_out(as_whole, path, tmp_path / "whole")["transcode_720p"].path)
     parts = heard(carry_out(as_parts, path, tmp_path / "parts")["transcode_720p"].path)
@@ -382,7 +383,6 @@ def test_sound_in_parts_is_the_sound_as_a_whole(tmp_path: Path) -> None:
         assert 10 * numpy.log10(numpy.mean(whole[near] ** 2) / max(noise, 1e-12)) > 30
 
 
-@pytest.mark.usefixtures("short_sound")
 @pytest.mark.parametrize("begun", [8, 0])
 def test_a_part_of_the_sound_in_which_nothing_is_said_is_silence(
     tmp_path: Path, begun: int
@@ -390,7 +390,8 @@ def test_a_part_of_the_sound_in_which_nothing_is_said_is_silence(
     path = tmp_path / "source.mp4"
     silence = ("-af", f"aselect='lt(t,{begun}-0.1)+gt(t,40)'")
     clip(path, "5", "-g", "25", *silence, size="64x64", seconds=56, sound=True)
-    samples = heard(run(path, tmp_path / "made", "transcode_720p")["transcode_720p"].path)
+    made = run(path, tmp_path / "made", "transcode_720p", chosen=SHORT_AUDIO)
+    samples = heard(made["transcode_720p"].path)
     # A gap is filled to a sample; with it the last packet may be one more.
     assert 56 * 48000 <= len(samples) <= 56 * 48000 + cmaf.PACKET_SAMPLES
     loud = [abs(samples[at * 48000 : (at + 1) * 48000]).max() > 0.1 for at in range(56)]

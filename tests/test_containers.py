@@ -16,7 +16,8 @@ from chalicelib.planning import copying
 from chalicelib.probing import inspect, video
 from chalicelib.probing.film import open_film
 from infra import samples
-from testing.local import chunks_of, facts_of, run
+from testing.local import facts_of, run
+from testing.planned import plan_settings_with
 
 pytestmark = pytest.mark.media
 variants = pytest.mark.variants
@@ -107,8 +108,8 @@ def test_what_broadcasters_send_is_taken(
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     assert facts.demuxer == demuxer
-    with chunks_of(0.0001 if chunked else 60):
-        results = run(path, tmp_path / "made", *BOTH)
+    chosen = plan_settings_with(chunk_work_seconds=0.0001 if chunked else 60.0)
+    results = run(path, tmp_path / "made", *BOTH, chosen=chosen)
     above, _, below = rate.partition("/")
     frames = ceil((14 if chunked else 3) * int(above) / int(below or 1))
     wanted = [number * int(below or 1) / int(above) for number in range(frames)]

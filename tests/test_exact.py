@@ -23,20 +23,22 @@ from chalicelib.model.facts import Coded, Cut, Index, VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.work import Chunk, Command, Exact, Excerpt, Run, RunUp
 from chalicelib.operations import find_steps
-from chalicelib.planning import copying, renditions
+from chalicelib.planning import copying, excerpts
+from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
 from chalicelib.tasks.chunks import encode_exactly
 from chalicelib.tasks.encoding import Fragments
 from infra import samples
 from testing import exactness, fuzz_chunks
 from testing.clips import clip
-from testing.fuzz_chunks import shortest_chunks
+from testing.fuzz_chunks import SHORTEST_CHUNKS
 from testing.local import Result, carry_out, copy_of, facts_of
+from testing.planned import SHORT_CHUNKS
 from testing.prepared import CORPUS
 from tests.test_chunks import columns
 from tests.test_plan import FILM
 
-pytestmark = [pytest.mark.media, pytest.mark.usefixtures("short_chunks")]
+pytestmark = pytest.mark.media
 
 
 BUDGET = Budget(lambda: 600.0, 4 * 1024**3)
@@ -45,7 +47,8 @@ BUDGET = Budget(lambda: 600.0, 4 * 1024**3)
 class Film:
     """A film in chunks and as a whole: the outputs, and the frames that were decoded for them."""
 
-    def __init__(self, path: Path, folder: Path) -> None:
+    def __init__(self, path: Path, folder: Path, chosen: PlanSettings = SHORT_CHUNKS) -> None:
+        self._chosen = chosen
         facts = facts_of(path)
         assert isinstance(facts, VideoFacts)
         self._whole = path, msgspec.structs.replace(facts, index=None)
@@ -65,7 +68,7 @@ class Film:
 
     def _plan(self, facts: VideoFacts) -> Plan:
         steps = find_steps(["transcode_720p"], JobError)
-        return exactness.noting(make_plan("job", "a.mp4", facts, steps))
+        return exactness.noting(make_plan("job", "a.mp4", facts, steps, self._chosen))
 
     def made(self, *, whole: bool = False) -> tuple[Result, list[str]]:
         path, facts = self._whole if whole else self._chunked
@@ -275,10 +278,9 @@ def test_chunks_are_told_so_in_films_of_other_kinds(tmp_path: Path, kind: str) -
     suffix, make = VARIANTS[kind]
     path = tmp_path / f"source{suffix}"
     make(path)
-    with shortest_chunks():
-        film = Film(path, tmp_path)
-        assert film.chunks() > 1
-        assert film.differing() == []
+    film = Film(path, tmp_path, SHORTEST_CHUNKS)
+    assert film.chunks() > 1
+    assert film.differing() == []
 
 
 CHANGES: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -295,10 +297,9 @@ CHANGES: dict[str, tuple[tuple[str, ...], ...]] = {
 def test_other_changes_of_the_description_are_met_from_the_start(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "source.mp4"
     joined_within(path, *CHANGES[kind], seconds=4)
-    with shortest_chunks():
-        film = Film(path, tmp_path)
-        assert film.chunks() > 3
-        assert film.differing() == []
+    film = Film(path, tmp_path, SHORTEST_CHUNKS)
+    assert film.chunks() > 3
+    assert film.differing() == []
 
 
 def test_a_description_that_changes_on_the_way_is_met_from_the_start(tmp_path: Path) -> None:
@@ -446,7 +447,7 @@ def test_the_film_s_start_is_met_again_where_it_is_near(cut: int, again: list[in
         for n in range(500)
     ]
     index = Index(1, 0, 0, steps=((25_000, 1),), cuts=tuple(cuts), pictures=Coded("", b"", "", b""))
-    assert renditions._run_ups(FILM, index, cut) == again
+    assert excerpts.run_ups(FILM, index, cut) == again
 
 
 @pytest.mark.variants
@@ -482,9 +483,8 @@ FILMS = sorted((CORPUS / "videos").iterdir()) if CORPUS.exists() else []
 def test_films_of_the_corpus_are_in_chunks_what_they_are_as_a_whole(
     path: Path, tmp_path: Path
 ) -> None:
-    with shortest_chunks():
-        film = Film(path, tmp_path)
-        assert film.differing() == []
+    film = Film(path, tmp_path, SHORTEST_CHUNKS)
+    assert film.differing() == []
 
 
 def with_false_keys(path: Path, *output: str) -> None:
@@ -515,10 +515,9 @@ FALSE_KEYS = {
 def test_a_key_frame_that_is_none_is_met_from_one_that_is(tmp_path: Path, codec: str) -> None:
     path = tmp_path / "source.mp4"
     with_false_keys(path, *FALSE_KEYS[codec])
-    with shortest_chunks():
-        film = Film(path, tmp_path)
-        assert film.chunks() > 1
-        assert film.differing() == []
+    film = Film(path, tmp_path, SHORTEST_CHUNKS)
+    assert film.chunks() > 1
+    assert film.differing() == []
 
 
 FRAMES = tuple(range(0, 100, 20))

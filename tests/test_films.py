@@ -17,10 +17,10 @@ from chalicelib.model.facts import VideoFacts
 from chalicelib.operations import find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan
-from chalicelib.settings import settings
 from chalicelib.tasks import posters
 from infra.samples import run_ffmpeg
 from testing.local import carry_out, copy_of, facts_of, run
+from testing.planned import DEFAULTS, SHORT_CHUNKS, plan_settings_with
 
 pytestmark = pytest.mark.media
 variants = pytest.mark.variants
@@ -266,21 +266,17 @@ def in_one_track(path: Path, *parts: Part) -> None:
 
 
 def test_frames_that_are_larger_than_films_may_be_are_not_decoded_where_nobody_looked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / "film.mp4"
     in_one_track(path, a(frames=100), b(size=(640, 384), frames=10), a(frames=150))
-    with monkeypatch.context() as patch:
-        patch.setenv("SLUICE_MAX_VIDEO_PIXELS", "20000")
-        settings.cache_clear()
-        made = run(path, tmp_path / "made", "transcode_720p")["transcode_720p"]
-    settings.cache_clear()
+    chosen = plan_settings_with(max_video_pixels=20_000)
+    made = run(path, tmp_path / "made", "transcode_720p", chosen=chosen)["transcode_720p"]
     assert "96.0% of the video could be decoded" in made.made.warning
     assert all(near(frame[48, 80], SAND) for frame in seen(made.path))
 
 
 @variants
-@pytest.mark.usefixtures("short_chunks")
 @pytest.mark.parametrize("name", ["larger.ts", "portrait.ts", "matrix.ts", "10bit.ts", "range.ts"])
 def test_chunks_of_a_film_that_changes_are_the_film(tmp_path: Path, name: str) -> None:
     first, second = (part._replace(frames=275) for part in (CHANGES | MORE_CHANGES)[name])
@@ -289,9 +285,10 @@ def test_chunks_of_a_film_that_changes_are_the_film(tmp_path: Path, name: str) -
     facts, copied, copy = copy_of(path, tmp_path / "copy")
     assert copying.difference(facts, copied) == ""
     steps = find_steps(["watermark"], JobError)
-    as_chunks = make_plan("job", name, copying.as_copied(facts, copied), steps)
+    as_chunks = make_plan("job", name, copying.as_copied(facts, copied), steps, SHORT_CHUNKS)
     assert as_chunks.sizes()["watermark"] > 2
-    whole = carry_out(make_plan("job", name, facts, steps), path, tmp_path / "whole")["watermark"]
+    as_whole = make_plan("job", name, facts, steps, SHORT_CHUNKS)
+    whole = carry_out(as_whole, path, tmp_path / "whole")["watermark"]
     parts = carry_out(as_chunks, copy, tmp_path / "chunks")["watermark"]
     for one, other in zip(seen(whole.path), seen(parts.path), strict=True):
         assert abs(one - other).mean() < 2
@@ -798,6 +795,8 @@ def test_a_poster_that_is_there_is_kept_when_a_later_look_takes_too_long(tmp_pat
     # For FFmpeg and for what it has found; then for what is there alone.
     left = iter([60.0, 60.0, *[posters.DRAWING_SECONDS] * 99])
     budget = Budget(lambda: next(left), 4 * 1024**3)
-    plan = make_plan("job", path.name, facts_of(path), find_steps(["thumbnail"], JobError))
+    plan = make_plan(
+        "job", path.name, facts_of(path), find_steps(["thumbnail"], JobError), DEFAULTS
+    )
     results = carry_out(plan, path, tmp_path / "made", budget_of=lambda _: budget)
     assert results["thumbnail"].path.exists()

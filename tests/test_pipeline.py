@@ -45,7 +45,7 @@ from chalicelib.model.result import Copied, Failed, StepsEnded
 from chalicelib.model.step import FAILURE, STARTED, STATUSES, SUCCESS, Output, StepState
 from chalicelib.model.work import Source
 from chalicelib.operations import find_steps
-from chalicelib.planning import planner, renditions
+from chalicelib.planning import chunking, planner
 from chalicelib.probing import inspect
 from chalicelib.settings import DROPS, queue_url, settings
 from chalicelib.store import clients, jobs, objects, plans, progress, queues, starts, tasks
@@ -56,6 +56,7 @@ from infra.samples import film
 from testing import rows
 from testing.cloud import before_put
 from testing.local import FREE, a_plan, facts_of
+from testing.planned import DEFAULTS
 from testing.pump import Context, deliver, drain, drop, event_of, record_of, take
 
 pytestmark = [pytest.mark.usefixtures("cloud"), pytest.mark.media]
@@ -486,7 +487,7 @@ def test_an_intake_that_was_overtaken_leaves_what_is_sent_to_the_other_and_to_th
     def overtake() -> None:
         (job,) = jobs.newest(1, None, [DROPS], STATUSES, None)
         watermark = find_steps(["watermark"], JobError)
-        plan = planner.make_plan(job.job_id, "photo.jpg", facts, watermark)
+        plan = planner.make_plan(job.job_id, "photo.jpg", facts, watermark, DEFAULTS)
         plans.store_plan(job, "other", plan)
         assert starts.start(
             job.job_id, duration=None, etag="other", plan=plan, starter="m", charge=FREE
@@ -628,7 +629,7 @@ def test_a_bug_that_a_file_meets_each_time_ends_its_step_at_once(
 def test_a_bug_of_planning_ends_the_job_at_once(
     sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(renditions, "_PIXELS_A_SECOND", 0)
+    monkeypatch.setattr(chunking, "PIXELS_PER_SECOND", 0)
     assert deliver("intake", drop("a.mp4", sample("small.mp4").read_bytes())) == []
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "defect")
@@ -792,7 +793,8 @@ def test_the_row_has_the_steps_of_the_plan_that_counts(sample: Sample) -> None:
     ((job_id, _),) = s3_events.arrivals(s3_events.decode(event))
     etag = objects.find_original("photo.jpg").etag  # type: ignore[union-attr]
     facts = facts_of(sample("photo.jpg"))
-    stored = planner.make_plan(job_id, "photo.jpg", facts, find_steps(["watermark"], JobError))
+    steps = find_steps(["watermark"], JobError)
+    stored = planner.make_plan(job_id, "photo.jpg", facts, steps, DEFAULTS)
     row = jobs.get(job_id)
     assert row is not None
     plans.store_plan(row, etag, stored)  # by an intake that died before it could start it

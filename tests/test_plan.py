@@ -9,24 +9,30 @@ import pytest
 
 from chalicelib.errors import JobError, Unprocessable
 from chalicelib.formats.cmaf import decoded_as_sound
+from chalicelib.jobs.plan_settings import plan_settings
 from chalicelib.model.facts import (
     Coded,
     Cut,
     ImageFacts,
     Index,
+    SoundCut,
     VideoFacts,
     fit_box,
     fit_short_side,
     rhythm,
 )
 from chalicelib.model.filenames import stem
-from chalicelib.model.plan import Plan, work_folder
-from chalicelib.model.work import Chunk, Command, Poster, Remux, Sound
+from chalicelib.model.mark import Mark
+from chalicelib.model.plan import Plan, Task, work_folder
+from chalicelib.model.work import Chunk, Command, Poster, Remux, Run, Sound
 from chalicelib.operations import DEFAULT_PIPELINES, STEPS, find_steps
 from chalicelib.planning import copying
+from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
+from chalicelib.settings import Settings
 from chalicelib.store.queues import QUEUES
 from chalicelib.tasks.packaging import shortfall
+from testing.planned import DEFAULTS
 
 JOB = "d7b8f4bf-5809-4c62-97a4-c008686e881d"
 HEX = JOB.replace("-", "")
@@ -54,7 +60,7 @@ PICTURE = ImageFacts("JPEG", 4000, 3000)
 
 def plan(facts: ImageFacts | VideoFacts, *pipeline: str) -> Plan:
     steps = find_steps(pipeline, JobError)
-    return make_plan(JOB, "uploads/" + "0" * 32 + "_a film.mov", facts, steps)
+    return make_plan(JOB, "uploads/" + "0" * 32 + "_a film.mov", facts, steps, DEFAULTS)
 
 
 def test_a_rendition_that_two_steps_need_is_encoded_once() -> None:
@@ -107,20 +113,76 @@ def test_a_pipeline_is_refused_with_what_it_may_name() -> None:
         find_steps(["sepia"], Unprocessable)
 
 
+def test_what_an_operator_sets_is_what_plans_are_made_with() -> None:
+    chosen = Settings(
+        max_video_pixels=1_000_000,
+        max_video_seconds=60,
+        chunk_work_seconds=2.5,
+        watermark_image="other.png",
+        watermark_position="center",
+        watermark_scale=0.5,
+        watermark_opacity=0.25,
+    )
+    assert plan_settings(chosen) == PlanSettings(
+        max_video_pixels=1_000_000,
+        max_video_seconds=60,
+        chunk_work_seconds=2.5,
+        mark=Mark("other.png", "center", 0.5, 0.25),
+    )
+
+
+def test_plans_depend_on_the_settings_that_are_handed_in() -> None:
+    small = msgspec.structs.replace(DEFAULTS, max_video_pixels=1_000_000)
+    steps = find_steps(["transcode_720p"], JobError)
+    for chosen, limit in ((DEFAULTS, 2 * DEFAULTS.max_video_pixels), (small, 2_000_000)):
+        made = make_plan(JOB, "a.mov", FILM, steps, chosen)
+        assert made == make_plan(JOB, "a.mov", FILM, steps, chosen)
+        for command in made.commands.values():
+            assert command[command.index("-max_pixels") + 1] == str(limit)
+
+
+def test_a_run_fills_the_placeholders_of_its_values_and_no_other_brace() -> None:
+    command = ("{start}", "trim=start={start}:end={end}", "drawtext=text={pts} {}}{", "{Start}")
+    run = Run({"start": "{end}", "end": "2.5"})
+    assert run.args(command) == (
+        "{end}",
+        "trim=start={end}:end=2.5",
+        "drawtext=text={pts} {}}{",
+        "{Start}",
+    )
+
+
+@pytest.mark.parametrize("index", [None, INDEX])
+def test_every_placeholder_of_a_command_is_filled_by_its_runs(index: Index | None) -> None:
+    if index is not None:
+        cut = SoundCut(us=0, sample=0, at=0, begin=0, end=1)
+        audio = Coded("<bHb", b"", "", b"")
+        index = msgspec.structs.replace(index, sound=audio, sound_cuts=(cut,) * 60)
+    made = plan(msgspec.structs.replace(FILM, index=index), *(step.name for step in STEPS))
+    text = " ".join(arg for task in made.tasks for args in filled(made, task) for arg in args)
+    assert text.count("-i source") > 10
+    assert "{" not in text
+    assert "}" not in text
+
+
+def filled(made: Plan, task: Task) -> list[Command]:
+    """The arguments of all runs of a task that encodes."""
+    if isinstance(task.work, Chunk | Sound):
+        return [task.work.run.args(made.commands[task.work.command])]
+    if isinstance(task.work, Poster):
+        runs = (*task.work.candidates, *task.work.otherwise)
+        return [run.args(task.work.command) for run in runs]
+    return []
+
+
 def test_ffmpeg_may_open_its_file_as_what_it_was_sniffed_to_be_and_nothing_else() -> None:
     made = plan(FILM, "thumbnail", "watermark", "transcode_720p", "hls_720p")
     for task in made.tasks:
-        runs: list[Command] = []
-        if isinstance(task.work, Chunk | Sound):
-            runs = [task.work.run.args(made.commands[task.work.command])]
-        elif isinstance(task.work, Poster):
-            runs = [run.args(task.work.command) for run in task.work.candidates]
-        text = msgspec.json.encode(runs).decode()
+        text = msgspec.json.encode(filled(made, task)).decode()
         opened = text.count('"-f","mov","-protocol_whitelist","file","-i","source"')
         assert text.count('"-i"') == opened
         mark = "movie=watermark.png:f=png_pipe:format_opts=protocol_whitelist=file"
         assert text.count("movie=") == text.count(mark) == ("watermark" in task.id and opened)
-        assert bool(opened) == task.source
 
 
 @pytest.mark.parametrize(
@@ -203,7 +265,8 @@ MKV = msgspec.structs.replace(
     unindexed=True,
 )
 GB = 1000**3
-WANTED = copying.wanted(MKV, find_steps(["thumbnail", "transcode_720p", "hls_720p"], JobError))
+ENCODED = find_steps(["thumbnail", "transcode_720p", "hls_720p"], JobError)
+RENDITIONS = copying.renditions_of(MKV, ENCODED, DEFAULTS)
 
 
 @pytest.mark.parametrize(
@@ -221,12 +284,13 @@ def test_a_copy_is_made_where_it_makes_many_chunks(
     change: dict[str, float], worth_it: bool
 ) -> None:
     facts = msgspec.structs.replace(MKV, **change)
-    wanted = copying.wanted(facts, find_steps(["transcode_720p"], JobError))
-    assert copying.is_worth_it(facts, wanted) == worth_it
+    renditions = copying.renditions_of(facts, find_steps(["transcode_720p"], JobError), DEFAULTS)
+    assert copying.is_worth_it(facts, renditions, DEFAULTS) == worth_it
 
 
 def test_a_picture_of_a_film_is_not_worth_a_copy() -> None:
-    assert not copying.is_worth_it(MKV, copying.wanted(MKV, find_steps(["thumbnail"], JobError)))
+    renditions = copying.renditions_of(MKV, find_steps(["thumbnail"], JobError), DEFAULTS)
+    assert not copying.is_worth_it(MKV, renditions, DEFAULTS)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +353,7 @@ def test_what_is_read_from_a_copy_is_planned_as_the_film_that_it_is() -> None:
 
 def test_the_copy_has_the_streams_that_are_used() -> None:
     chosen = msgspec.structs.replace(MKV, video_stream=2, audio_stream=5)
-    (task,) = copying.copying(JOB, "abc", chosen).tasks
+    (task,) = copying.plan_copy(JOB, "abc", chosen, DEFAULTS).tasks
     assert isinstance(task.work, Remux)
     text = " ".join(task.work.args)
     assert "-f matroska -protocol_whitelist file -i source -map 0:2 -map 0:5 -c copy" in text
@@ -305,10 +369,10 @@ def test_only_what_surely_takes_too_long_as_a_whole_is_refused() -> None:
         facts = msgspec.structs.replace(MKV, seconds=hours * 3600)
         if refused:
             with pytest.raises(JobError, match=r"encoded as a whole.*21600 s"):
-                copying.check_length(facts, WANTED)
+                copying.check_length(facts, RENDITIONS)
         else:
-            copying.check_length(facts, WANTED)
-        copying.check_length(msgspec.structs.replace(facts, index=INDEX), WANTED)
+            copying.check_length(facts, RENDITIONS)
+        copying.check_length(msgspec.structs.replace(facts, index=INDEX), RENDITIONS)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 30])

@@ -15,9 +15,10 @@ from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan
 from infra.samples import run_ffmpeg
 from testing.local import carry_out, copy_of, heard
+from testing.planned import SHORT_CHUNKS
 from tests.test_chunks import decoded
 
-pytestmark = [pytest.mark.media, pytest.mark.usefixtures("short_chunks")]
+pytestmark = pytest.mark.media
 
 # A second of a chirp and one of silence, so that a lag has one place only.
 _CHIRP = "aevalsrc=0.4*sin(2*PI*t*(200+t*40))*lt(mod(t\\,2)\\,1):s=48000:d=13"
@@ -97,8 +98,8 @@ def test_chunks_of_a_copy_give_every_frame_and_sound_at_its_time(tmp_path: Path,
     assert facts.unindexed
     assert copying.difference(facts, copied) == ""
     steps = find_steps(["transcode_720p"], JobError)
-    as_whole = make_plan("job", name, facts, steps)
-    as_chunks = make_plan("job", name, copying.as_copied(facts, copied), steps)
+    as_whole = make_plan("job", name, facts, steps, SHORT_CHUNKS)
+    as_chunks = make_plan("job", name, copying.as_copied(facts, copied), steps, SHORT_CHUNKS)
     assert as_chunks.sizes()["720p"] > 1
     whole = carry_out(as_whole, path, tmp_path / "whole")["transcode_720p"]
     parts = carry_out(as_chunks, copy, tmp_path / "chunks")["transcode_720p"]

@@ -20,11 +20,12 @@ from chalicelib.model.facts import VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.work import Sound
 from chalicelib.operations import find_steps
-from chalicelib.planning import copying, renditions
+from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing import frame_index, video
 from infra import samples
-from testing.local import Result, carry_out, chunks_of, copy_of, facts_of, run
+from testing.local import Result, carry_out, copy_of, facts_of, run
+from testing.planned import DEFAULTS, SHORT_CHUNKS, plan_settings_with
 from testing.prepared import CORPUS
 
 pytestmark = pytest.mark.media
@@ -138,6 +139,7 @@ OFTEN: Sequence[Piece] = tuple(
     (1.5, 300 + 100 * n, ("stereo", "5.1")[n % 2], 48000) for n in range(6)
 )
 variants = pytest.mark.variants
+LONG_CHUNKS = plan_settings_with(chunk_work_seconds=60.0)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -164,8 +166,7 @@ def test_sound_that_changes_on_the_way_stays_in_its_place(
 ) -> None:
     path = tmp_path / name
     changing(path, codec, pieces)
-    with chunks_of(0.01 if chunked else 60):
-        results = run(path, tmp_path / "made", *BOTH)
+    results = run(path, tmp_path / "made", *BOTH, chosen=SHORT_CHUNKS if chunked else LONG_CHUNKS)
     for heard in played(results).values():
         for channel in heard:
             check_tones(channel, pieces)
@@ -177,14 +178,11 @@ def test_sound_that_changes_on_the_way_stays_in_its_place(
             assert level(last) == pytest.approx(0.283, rel=0.1)
 
 
-def test_sound_that_changes_in_a_part_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(renditions, "_SOUND_SECONDS", 12)
+def test_sound_that_changes_in_a_part_of_it(tmp_path: Path) -> None:
+    chosen = plan_settings_with(chunk_work_seconds=0.01, audio_part_seconds=12.0)
     pieces = tuple((8.0, 400 + 100 * n, ("stereo", "5.1")[n % 2], 48000) for n in range(6))
     changing(tmp_path / "long.mp4", "ac3", pieces)
-    with chunks_of(0.01):
-        results = run(tmp_path / "long.mp4", tmp_path / "made", *BOTH)
+    results = run(tmp_path / "long.mp4", tmp_path / "made", *BOTH, chosen=chosen)
     assert len(list((tmp_path / "made" / "tasks").glob("sound.*"))) > 2
     for heard in played(results).values():
         check_tones(heard[0], pieces)
@@ -202,9 +200,8 @@ def test_aac_that_changes_is_decoded_for_a_copy(tmp_path: Path, first: str, seco
     assert copying.difference(facts, copied) == ""
     assert (facts.audio_codec, copied.audio_codec) == ("aac", "flac")
     steps = find_steps(["transcode_720p"], JobError)
-    plan = make_plan("job", "a.ts", copying.as_copied(facts, copied), steps)
-    with chunks_of(0.01):
-        results = carry_out(plan, copy, tmp_path / "made")
+    plan = make_plan("job", "a.ts", copying.as_copied(facts, copied), steps, DEFAULTS)
+    results = carry_out(plan, copy, tmp_path / "made")
     for channel in samples_of(results["transcode_720p"].path):
         check_tones(channel, pieces)
 
@@ -393,8 +390,7 @@ def test_a_track_that_was_declared_and_never_filled_is_no_sound(
 ) -> None:
     path = tmp_path / name
     (SILENT | MORE_SILENT)[name](path)
-    with chunks_of(0.01 if chunked else 60):
-        results = run(path, tmp_path / "made", *BOTH)
+    results = run(path, tmp_path / "made", *BOTH, chosen=SHORT_CHUNKS if chunked else LONG_CHUNKS)
     for result in results.values():
         with av.open(str(result.path)) as container:
             assert sum(1 for _ in container.decode(video=0)) == 30
@@ -412,7 +408,7 @@ def test_a_track_is_known_to_be_empty_when_it_is_encoded_at_the_latest(
     monkeypatch.setattr(video, "COUNT_BYTES", 0)
     with path.open("rb") as file:
         facts = frame_index.look_at(file, "matroska", path.stat().st_size, 64, 10**8)
-    plan = make_plan("job", path.name, facts, find_steps(BOTH, JobError))
+    plan = make_plan("job", path.name, facts, find_steps(BOTH, JobError), DEFAULTS)
     results = carry_out(plan, path, tmp_path / "made")
     for result in results.values():
         assert result.made.warning.startswith("The sound track of the film is empty")
@@ -531,8 +527,7 @@ def test_where_sound_ends_early_there_is_silence_to_the_end(
 ) -> None:
     path = tmp_path / name
     (ENDS | MORE_ENDS)[name](path)
-    with chunks_of(0.01 if chunked else 60):
-        results = run(path, tmp_path / "made", *BOTH)
+    results = run(path, tmp_path / "made", *BOTH, chosen=SHORT_CHUNKS if chunked else LONG_CHUNKS)
     assert playlist_seconds(results, "audio") == pytest.approx(20, abs=0.15)
     assert playlist_seconds(results, "audio") >= playlist_seconds(results, "video") - 0.01
     for heard in played(results).values():
@@ -568,7 +563,7 @@ def test_sound_that_comes_out_longer_than_it_is_is_never_published(tmp_path: Pat
     film(path, *tone("mono", 0.5, seconds=9), *H264, "-c:a", "aac", seconds=3)
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
-    made = make_plan("job", "a.mp4", facts, find_steps(["transcode_720p"], JobError))
+    made = make_plan("job", "a.mp4", facts, find_steps(["transcode_720p"], JobError), DEFAULTS)
     with pytest.raises(JobError, match="came out 9 s long, instead of 5 s") as refusal:
         carry_out(_with_most(made, 5.0), path, tmp_path / "made")
     assert refusal.value.code == "sound_not_exact"

@@ -14,7 +14,8 @@ import pytest
 from infra import samples
 from testing.attacks import movie
 from testing.clips import TONE
-from testing.local import Result, chunks_of, run
+from testing.local import Result, run
+from testing.planned import SHORT_CHUNKS, plan_settings_with
 
 pytestmark = pytest.mark.media
 BOTH = ("transcode_720p", "hls_720p")
@@ -130,8 +131,7 @@ def test_pictures_before_the_start_are_shown_in_time_with_the_sound(
 ) -> None:
     path = tmp_path / name
     (EARLY | MORE_EARLY)[name](path)
-    with chunks_of(0.01):
-        results = run(path, tmp_path / "made", *BOTH)
+    results = run(path, tmp_path / "made", *BOTH, chosen=SHORT_CHUNKS)
     check(path, results)
     assert begins(results["transcode_720p"].path) == pytest.approx(begins(path), abs=0.03)
 
@@ -173,8 +173,7 @@ def test_what_is_trimmed_before_its_first_sync_sample_is_shown(
 ) -> None:
     path = tmp_path / "trimmed.mp4"
     trimmed(path, at, seed, group)
-    with chunks_of(0.01):
-        results = run(path, tmp_path / "made", *BOTH)
+    results = run(path, tmp_path / "made", *BOTH, chosen=SHORT_CHUNKS)
     check(path, results)
     assert begins(results["transcode_720p"].path) == pytest.approx(begins(path), abs=0.03)
 
@@ -214,8 +213,8 @@ def test_frames_that_last_long_come_in_order_and_in_time(
         *(() if container == "mkv" else ("-video_track_timescale", str(scale))),
         seconds=8, filters=HOLDS[hold],
     )  # fmt: skip
-    with chunks_of(0.0001 if chunked else 60):
-        check(path, run(path, tmp_path / "made", *BOTH))
+    chosen = plan_settings_with(chunk_work_seconds=0.0001 if chunked else 60.0)
+    check(path, run(path, tmp_path / "made", *BOTH, chosen=chosen))
 
 
 @pytest.mark.parametrize(

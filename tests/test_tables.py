@@ -27,7 +27,8 @@ from chalicelib.planning.planner import make_plan
 from chalicelib.tasks import chunks
 from infra import samples
 from testing.attacks import FRAME, MEDIA_AT, box, movie, sound_track
-from testing.local import chunks_of, facts_of
+from testing.local import facts_of
+from testing.planned import plan_settings_with
 from testing.prepared import LOCAL
 
 pytestmark = pytest.mark.media
@@ -76,6 +77,8 @@ def track_tables(draw: Any, size: int) -> tuple[bytes, ...]:
         tables.append(full(b"stss", *[(n,) for n in sorted({1, *keys})]))
     return tuple(tables)
 
+
+SHORTEST_CHUNKS = plan_settings_with(chunk_work_seconds=0.0001)
 
 edit = st.tuples(odd | ticks, st.one_of(st.just(0), ticks, odd))
 
@@ -126,7 +129,7 @@ def tried(path: Path, headers: tuple[bytes, bytes]) -> str:
         return error.code
     assert isinstance(facts, VideoFacts)
     steps = find_steps(("thumbnail", "watermark", "transcode_720p", "hls_720p"), JobError)
-    plan = make_plan("job", "a.mp4", facts, steps)
+    plan = make_plan("job", "a.mp4", facts, steps, SHORTEST_CHUNKS)
     plan = msgspec.json.decode(msgspec.json.encode(plan), type=Plan)
     if facts.index is None:
         return "whole"
@@ -220,8 +223,7 @@ def _try_many(examples: int, folder: Path, headers: tuple[bytes, bytes]) -> dict
         code = tried(path, headers)
         codes[code] = codes.get(code, 0) + 1
 
-    with chunks_of(0.0001):
-        one()
+    one()
     return codes
 
 
@@ -253,9 +255,9 @@ def test_parts_of_sound_cover_it_and_begin_where_both_rates_have_a_sample(
 ) -> None:
     found = chunking.pieces(seconds, rate, 12, part)
     assert found[0].first == 0
-    assert found[-1].behind is None
+    assert found[-1].stop is None
     for piece, following in pairwise(found):
-        assert piece.behind == following.first > piece.first
+        assert piece.stop == following.first > piece.first
     for piece in found:
         assert 0 <= piece.start <= piece.first
         assert piece.start * cmaf.PACKET_SAMPLES * rate % cmaf.SAMPLE_RATE == 0
@@ -301,10 +303,10 @@ def test_chunks_cover_a_film_and_are_never_too_many(
         pictures=Coded("<bHb", b"", "", b""),
     )
     found = chunking.spans(index, seconds, first)
-    assert [span.first for span in found] == [0, *(span.behind for span in found[:-1])]
-    assert found[-1].behind == len(times)
-    assert all(span.first < span.behind for span in found)
-    assert len(found) <= chunking.MOST_CHUNKS
+    assert [span.first for span in found] == [0, *(span.stop for span in found[:-1])]
+    assert found[-1].stop == len(times)
+    assert all(span.first < span.stop for span in found)
+    assert len(found) <= chunking.MAX_CHUNKS
 
 
 @given(st.binary(max_size=200))

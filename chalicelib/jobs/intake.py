@@ -11,6 +11,7 @@ from chalicelib.engines import decoder
 from chalicelib.errors import JobError, TimedOut, defect
 from chalicelib.invocation import Invocation, Later
 from chalicelib.jobs import lifecycle, limits, s3_events
+from chalicelib.jobs.plan_settings import plan_settings
 from chalicelib.jobs.s3_events import Opened
 from chalicelib.model.facts import Coded, Facts, VideoFacts
 from chalicelib.model.job import Charge, Job
@@ -132,9 +133,10 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     source = Source(job.source_key, original.etag, size=original.size)
     sniffed, facts = inspect_source(source, invocation, head)
     steps = steps_for(job.pipeline, original.metadata, sniffed.kind)
+    chosen = plan_settings(settings())
     copy, tracks = None, list[Coded]()
     if isinstance(facts, VideoFacts):
-        encoded = copying.wanted(facts, steps)
+        encoded = copying.renditions_of(facts, steps, chosen)
         looked = _with_copy(job, facts, source, steps, invocation)
         if looked is None:
             return None
@@ -142,7 +144,7 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
         tracks = facts.index.tracks(sound=bool(encoded)) if facts.index else []
     label = GENERATION if plans.is_planned_again(job) else ""
     with plans.storing_samples(job.job_id, tracks):
-        made = make_plan(job.job_id, job.source_key, facts, steps, copy, label=label)
+        made = make_plan(job.job_id, job.source_key, facts, steps, chosen, copy, label=label)
     charge = _charge(job, made, facts, copy or source)
     plan = plans.store_plan(job, original.etag, made)
     logger.info(
@@ -189,18 +191,19 @@ def _with_copy(
     invocation: Invocation,
 ) -> tuple[VideoFacts, Source | None] | None:
     """The facts to plan with, and the copy to read instead of the source; None while that is being made."""
-    encoded = copying.wanted(facts, steps)
+    chosen = plan_settings(settings())
+    encoded = copying.renditions_of(facts, steps, chosen)
     copy, why = None, ""
-    if copying.is_worth_it(facts, encoded):
+    if copying.is_worth_it(facts, encoded, chosen):
         why = copying.obstacle(facts, source.size)
         if not why:
             copied = tasks.get(job.job_id, REMUX)
             if copied is None or copied.result is None:
                 logger.info("A copy is made", uncut=facts.uncut)
-                whole = make_plan(job.job_id, job.source_key, facts, steps)
-                foreseen = copying.foreseen(whole, source, facts, steps)
+                whole = make_plan(job.job_id, job.source_key, facts, steps, chosen)
+                foreseen = copying.foreseen(whole, source, facts, steps, chosen)
                 charge = _charge(job, foreseen, facts, source)
-                only_copied = copying.copying(job.job_id, source.etag, facts)
+                only_copied = copying.plan_copy(job.job_id, source.etag, facts, chosen)
                 _begin_copy(job, source.etag, only_copied, charge)
                 return None
             if isinstance(copied.result, Copied):

@@ -14,6 +14,7 @@ import msgspec
 from chalicelib.errors import JobError, Transient
 from chalicelib.invocation import Invocation
 from chalicelib.jobs import limits
+from chalicelib.jobs.plan_settings import plan_settings
 from chalicelib.model.estimate import Estimated, EstimateView, Refusal, Wanted
 from chalicelib.model.facts import ImageFacts, VideoFacts
 from chalicelib.model.plan import GENERATION
@@ -23,6 +24,7 @@ from chalicelib.operations import steps_for
 from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing import inspect
+from chalicelib.settings import settings
 from chalicelib.store import objects
 from chalicelib.store.meter import meter
 
@@ -56,9 +58,10 @@ def _estimate(wanted: Wanted, invocation: Invocation) -> EstimateView:
     look = _look(source, invocation)
     facts = look.facts
     steps = steps_for(wanted.pipeline, wanted.metadata, look.kind)
-    plan = make_plan(str(uuid.uuid4()), wanted.key, facts, steps)
+    chosen = plan_settings(settings())
+    plan = make_plan(str(uuid.uuid4()), wanted.key, facts, steps, chosen)
     if isinstance(facts, VideoFacts):
-        plan = copying.foreseen(plan, source, facts, steps)
+        plan = copying.foreseen(plan, source, facts, steps, chosen)
     return EstimateView(
         key=wanted.key,
         kind=look.kind,

@@ -19,7 +19,7 @@ _WIDE: dict[int, Primaries] = {
     11: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.314, 0.351),  # DCI-P3
     12: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.3127, 0.3290),  # Display P3
 }
-# As films have it (renditions._to_bt709): nits that are white in SDR, and the brightest that are shown.
+# As films have it (planning.colours.to_bt709): nits that are white in SDR, and the brightest that are shown.
 WHITE_NITS = 100
 _PEAK = 1000 / WHITE_NITS
 # Points of a table along each side.

@@ -1,4 +1,4 @@
-"""How the watermark lies on a picture: geometry that both engines follow."""
+"""The watermark, and where it lies on a picture: geometry that Pillow and FFmpeg follow alike."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ Position = Literal["top_left", "top_right", "center", "bottom_left", "bottom_rig
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """How the watermark lies on a picture; `scale` is its width as a part of the picture's width."""
+    """The image that is laid on a picture, and how."""
 
-    image: str
+    image: str  # name of a PNG among the assets of this package
     position: Position
-    scale: float
-    opacity: float
+    scale: float  # its width as a part of the picture's width; 0 to 1
+    opacity: float  # 0 to 1
 
 
 def mark_box(mark: Mark, width: int, height: int) -> tuple[int, int]:
-    """What a mark must fit in: a part of the picture's width, but never more than lies within the margins."""
+    """The box that a mark must fit in, in pixels: at most what lies within the margins of width × height."""
     around = 2 * margin_of(width, height)
     across = min(round(width * mark.scale), width - around)
     return max(1, across), max(1, height - around)
 
 
 def margin_of(width: int, height: int) -> int:
-    """Pixels between a mark and the edges of a picture: of a long one, as its short side allows."""
+    """Pixels between a mark and the edges of a picture of width × height; fewer in a very long picture."""
     return round(min(width * 0.025, height * 0.1))

@@ -61,7 +61,6 @@ class Task(msgspec.Struct, frozen=True):
     queue: str
     work: Work
     destination: str  # key prefix in the output bucket; file names are appended
-    source: bool = True  # whether the source is needed
     needs: tuple[str, ...] = ()  # tasks that must have ended well before this one is sent
     cost: float = 1.0  # estimated seconds of work, for weighing progress
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import accumulate, chain, pairwise, repeat
 from typing import Annotated
@@ -45,20 +46,27 @@ class Excerpt(msgspec.Struct, frozen=True):
     place: tuple[int, int]  # the bytes of the film that hold all of them
 
 
-# FFmpeg's arguments, the last of which names what is made of the file `source`; in several runs of a command,
-# {0} to {3} are what is each one's own.
+# FFmpeg's arguments. The input is always the local file `source`, the last argument the output. A name in
+# braces, like {start}, is a placeholder, which Run.values fills: hundreds of runs share one command.
 Command = tuple[str, ...]
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
 class Run(msgspec.Struct, frozen=True):
     """One run of a command."""
 
-    own: tuple[str, ...] = ()
+    values: dict[str, str] = {}  # of the command's placeholders, by their names
     excerpt: Excerpt | None = None  # what `source` is; None: the whole film
 
     def args(self, command: Command) -> Command:
-        """FFmpeg's arguments."""
-        return tuple(arg.format(*self.own) for arg in command)
+        """FFmpeg's arguments: the command with its placeholders filled.
+
+        Braces that hold no name of a value stay as they are, and values are not searched for placeholders.
+        """
+        return tuple(
+            _PLACEHOLDER.sub(lambda found: self.values.get(found[1], found[0]), arg)
+            for arg in command
+        )
 
 
 class Poster(msgspec.Struct, frozen=True, tag="poster"):

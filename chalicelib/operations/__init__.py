@@ -28,7 +28,7 @@ _BY_NAME = {step.name: step for step in STEPS}
 
 
 def find_steps(pipeline: Sequence[str], error: type[SluiceError]) -> tuple[Step, ...]:
-    """The steps of a pipeline; raises `error` where it is empty, repeats itself or names no step."""
+    """The steps of a pipeline. Raises `error` where it is empty, names a step twice, or names no step."""
     if not pipeline:
         raise error("empty_pipeline", f"The pipeline is empty. The steps are: {_names()}.")
     for name in pipeline:
@@ -47,9 +47,9 @@ def find_steps(pipeline: Sequence[str], error: type[SluiceError]) -> tuple[Step,
 
 
 def steps_for(pipeline: Sequence[str], metadata: Mapping[str, str], kind: str) -> tuple[Step, ...]:
-    """What was asked for; else by the object's metadata; else what is the default of its kind.
+    """The steps that were asked for; else those that the object's metadata names; else its kind's default.
 
-    Raises JobError as `find_steps`.
+    `kind`: "image" or "video". Raises JobError where `find_steps` does.
     """
     named = (name.strip() for name in metadata.get("pipeline", "").split(","))
     from_metadata = [name for name in named if name]
@@ -57,12 +57,15 @@ def steps_for(pipeline: Sequence[str], metadata: Mapping[str, str], kind: str) -
 
 
 def are_known(pipeline: Sequence[str]) -> bool:
-    """Whether this version has these steps: what a client named was checked by one that has."""
+    """Whether this version of the code has all steps: another one may have accepted the pipeline."""
     return all(name in _BY_NAME for name in pipeline)
 
 
 def names_for(pipeline: Sequence[str], metadata: Mapping[str, str], head: bytes) -> list[str]:
-    """The steps of a file that begins with `head`, as `steps_for`; none where it cannot have any."""
+    """Names of the steps of a file that begins with `head`, as `steps_for` finds them.
+
+    Where it finds none, the pipeline as it was asked for.
+    """
     try:
         return [step.name for step in steps_for(pipeline, metadata, sniff(head).kind)]
     except JobError:

@@ -1,15 +1,29 @@
-"""The 720p rendition as HTTP Live Streaming."""
+"""The 720p rendition as HTTP Live Streaming: CMAF segments, audio apart from the video."""
 
 from __future__ import annotations
 
-from chalicelib.model.facts import VideoFacts
-from chalicelib.planning.operation import Packaging, Step
-from chalicelib.planning.renditions import hls, rendition_720p
+from chalicelib.model.facts import VideoFacts, fps
+from chalicelib.model.work import Hls
+from chalicelib.planning import audio, filters, video
+from chalicelib.planning.operation import Packaging, PlanSettings, Step
 
 
-def _of_video(facts: VideoFacts) -> Packaging:
-    rendition = rendition_720p(facts)
-    return Packaging(rendition, hls(facts, rendition))
+def _of_video(facts: VideoFacts, _: PlanSettings) -> Packaging:
+    rendition = video.rendition_720p(facts)
+    max_bits, language = video.max_bits_per_second(facts, rendition), None
+    if facts.audio_stream is not None:
+        max_bits, language = max_bits + audio.BITS_PER_SECOND, facts.audio_language
+    work = Hls(
+        rendition.width,
+        rendition.height,
+        facts.seconds,
+        facts.frames,
+        frame_rate=fps(facts),
+        most_bits=max_bits,
+        language=language,
+        warning=filters.warning(facts),
+    )
+    return Packaging(rendition, work)
 
 
 hls_720p = Step("hls_720p", video=_of_video, folder="hls/")

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from chalicelib.model.facts import VideoFacts
-from chalicelib.planning.operation import Packaging, Step
-from chalicelib.planning.renditions import mp4, rendition_720p
+from chalicelib.model.work import Join
+from chalicelib.planning import filters
+from chalicelib.planning.operation import Packaging, PlanSettings, Rendition, Step
+from chalicelib.planning.video import rendition_720p
 
 
-def _of_video(facts: VideoFacts) -> Packaging:
-    rendition = rendition_720p(facts)
-    return Packaging(rendition, mp4(facts, rendition, "720p.mp4"))
+def as_mp4(facts: VideoFacts, rendition: Rendition, output: str) -> Packaging:
+    """A rendition as an MP4 that plays while it downloads; `output` is its file's name."""
+    work = Join(
+        output,
+        rendition.width,
+        rendition.height,
+        facts.seconds,
+        facts.frames,
+        filters.warning(facts),
+    )
+    return Packaging(rendition, work)
+
+
+def _of_video(facts: VideoFacts, _: PlanSettings) -> Packaging:
+    return as_mp4(facts, rendition_720p(facts), "720p.mp4")
 
 
 transcode_720p = Step("transcode_720p", video=_of_video)

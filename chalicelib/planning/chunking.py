@@ -1,4 +1,9 @@
-"""Where a film is cut, purely: chunks at key frames of the source, and segments and groups in them."""
+"""How long chunks are, and where a film is cut: into chunks at its key frames, groups and segments inside
+them, parts of audio.
+
+Pure functions. `times` are ticks when each frame is shown, in that order, and as one more entry the tick when
+the last one ends. `first` and `stop` are frame numbers, the second exclusive.
+"""
 
 from __future__ import annotations
 
@@ -13,28 +18,47 @@ from chalicelib.formats.cmaf import (
     SEGMENT_PACKETS,
     SEGMENT_SECONDS,
 )
-from chalicelib.model.facts import Index
+from chalicelib.model.facts import Index, VideoFacts, fps
+from chalicelib.planning.operation import PlanSettings, Rendition
 
-# One rendition is made by no more tasks than fit in its rows and messages.
-MOST_CHUNKS = 900
+# Pixels a second, decoded and encoded, by two cores: an estimate.
+PIXELS_PER_SECOND = 250e6
+# The tasks of a rendition must fit in the job's rows and messages.
+MAX_CHUNKS = 900
 _LONGER = 1.05
 
 
+def chunk_seconds(facts: VideoFacts, rendition: Rendition, settings: PlanSettings) -> float:
+    """Seconds of film that a chunk should have."""
+    film_seconds_per_second = PIXELS_PER_SECOND / (fps(facts) * frame_pixels(facts, rendition))
+    return max(settings.least_chunk_seconds, settings.chunk_work_seconds * film_seconds_per_second)
+
+
+def work_seconds(facts: VideoFacts, rendition: Rendition) -> float:
+    """Seconds that two cores take for the whole film."""
+    return facts.seconds * fps(facts) * frame_pixels(facts, rendition) / PIXELS_PER_SECOND
+
+
+def frame_pixels(facts: VideoFacts, rendition: Rendition) -> int:
+    """Work for a frame, in pixels: each one decoded counts once, each one encoded twice."""
+    return facts.width * facts.height + 2 * rendition.width * rendition.height
+
+
 class Span(NamedTuple):
-    """A chunk: from one of the index's cuts up to another, or to the end of the film."""
+    """A chunk: from one of the index's cuts to before another, or to the end of the film."""
 
     first: int  # numbers of cuts
-    behind: int
+    stop: int
 
 
 def spans(index: Index, seconds: float, first_seconds: float) -> list[Span]:
-    """Chunks of about `seconds` each, but a short one first: its end is what a viewer waits for.
+    """Chunks of about `seconds` each; the first has `first_seconds`, as a viewer waits for it.
 
-    They are longer where there would be too many.
+    They are longer where there would be more than MAX_CHUNKS.
     """
-    seconds = max(seconds, (index.end - index.cuts[0].time) / index.timescale / MOST_CHUNKS)
-    # The nearest cuts may lie closer together than was wanted.
-    while len(found := _spans(index, seconds, first_seconds)) > MOST_CHUNKS:
+    seconds = max(seconds, (index.end - index.cuts[0].time) / index.timescale / MAX_CHUNKS)
+    # The cuts nearest to the wanted places can lie closer together than `seconds`.
+    while len(found := _spans(index, seconds, first_seconds)) > MAX_CHUNKS:
         seconds *= _LONGER
     return found
 
@@ -46,12 +70,12 @@ def _spans(index: Index, seconds: float, first_seconds: float) -> list[Span]:
         wanted = min(seconds, first_seconds) if begin == 0 else seconds
         due = cuts[begin].time + wanted * index.timescale
         end = begin + 1
-        # The cut that is nearest.
+        # The cut nearest to `due`.
         while end < len(cuts) and cuts[end].time < due:
             end += 1
         if end - 1 > begin and end < len(cuts) and cuts[end].time - due > due - cuts[end - 1].time:
             end -= 1
-        # What is left would be too short to be worth a task.
+        # A rest this short is not worth a task.
         if end < len(cuts) and film_end - cuts[end].time < wanted / 3 * index.timescale:
             end = len(cuts)
         found.append(Span(begin, end))
@@ -59,60 +83,62 @@ def _spans(index: Index, seconds: float, first_seconds: float) -> list[Span]:
     return found
 
 
-def groups(times: Sequence[int], first: int, behind: int, timescale: int) -> list[int]:
-    """The frames that begin a closed group, of two seconds or of one frame that lasts longer."""
+def groups(times: Sequence[int], first: int, stop: int, timescale: int) -> list[int]:
+    """The frames that begin a closed group of at most two seconds, or of one frame that lasts longer."""
     found = [first]
     while True:
         latest = times[found[-1]] + GROUP_SECONDS * timescale
-        following = max(found[-1] + 1, bisect_right(times, latest, found[-1], behind + 1) - 1)
-        # The end of the film is no frame.
-        if following >= behind or times[behind] <= latest:
+        following = max(found[-1] + 1, bisect_right(times, latest, found[-1], stop + 1) - 1)
+        # The last entry of `times` is no frame.
+        if following >= stop or times[stop] <= latest:
             return found
         found.append(following)
 
 
 def segments(
-    times: Sequence[int], starts: Sequence[int], behind: int, timescale: int
+    times: Sequence[int], group_starts: Sequence[int], stop: int, timescale: int
 ) -> list[tuple[int, int]]:
-    """Groups put together to segments of at most six seconds: first frame, and the one behind the last."""
-    ends = [*starts[1:], behind]
+    """Groups joined to segments of at most six seconds: the first frame of each, and its exclusive end."""
+    group_stops = [*group_starts[1:], stop]
     found: list[tuple[int, int]] = []
-    for begin, end in zip(starts, ends, strict=True):
-        if found and times[end] - times[found[-1][0]] <= SEGMENT_SECONDS * timescale:
-            found[-1] = found[-1][0], end
+    for group_start, group_stop in zip(group_starts, group_stops, strict=True):
+        if found and times[group_stop] - times[found[-1][0]] <= SEGMENT_SECONDS * timescale:
+            found[-1] = found[-1][0], group_stop
         else:
-            found.append((begin, end))
+            found.append((group_start, group_stop))
     return found
 
 
-def steps(index: Index, ends: Sequence[int], first: int, behind: int) -> Iterator[tuple[int, int]]:
-    """The index's steps, of the frames from `first` to before `behind` only.
+def durations(
+    index: Index, run_stops: Sequence[int], first: int, stop: int
+) -> Iterator[tuple[int, int]]:
+    """Durations of the frames from `first` to before `stop`, run-length encoded: frames, ticks of each.
 
-    `ends` are the numbers of the frames before which each of the index's own ends.
+    `run_stops[i]` is the number of the first frame after run i of the index.
     """
-    run = bisect_right(ends, first)
-    while first < behind:
-        end = min(ends[run], behind)
+    run = bisect_right(run_stops, first)
+    while first < stop:
+        end = min(run_stops[run], stop)
         yield end - first, index.steps[run][1]
         first, run = end, run + 1
 
 
 class Piece(NamedTuple):
-    """A part of the sound: packets from `first` to before `behind`, decoded from `start` on."""
+    """A part of the audio: packets `first` to before `stop`, or to the end; decoding begins with `start`."""
 
     first: int
-    behind: int | None
-    start: int  # a packet whose beginning is a whole sample of the source's too
+    stop: int | None
+    start: int  # a packet that begins on a whole sample of the source
 
 
 def pieces(seconds: float, rate: int, first_seconds: float, part_seconds: float) -> list[Piece]:
-    """Parts of a sound of `rate` samples a second, cut where source and result have a sample at once.
+    """Parts of audio of `rate` samples a second, cut where packets begin on whole samples of the source.
 
-    They are of whole segments, if they can. The first one is short, for a viewer waits for it; the last one
-    is half as long as the others or more.
+    A part is of whole segments where such places allow it. The first one has `first_seconds`, as a viewer
+    waits for it; the last one has at least half of `part_seconds`.
     """
     grid = next(n for n in range(1, SAMPLE_RATE) if n * PACKET_SAMPLES * rate % SAMPLE_RATE == 0)
-    second = SAMPLE_RATE / PACKET_SAMPLES
+    packets_per_second = SAMPLE_RATE / PACKET_SAMPLES
 
     def packets(lasting: float) -> int:
         return round(lasting / SEGMENT_SECONDS) * SEGMENT_PACKETS // grid * grid
@@ -121,11 +147,11 @@ def pieces(seconds: float, rate: int, first_seconds: float, part_seconds: float)
         return [Piece(0, None, 0)]
     part = packets(part_seconds)
     cuts = [packets(first_seconds)]
-    while (cuts[-1] + part * 1.5) / second < seconds:
+    while (cuts[-1] + part * 1.5) / packets_per_second < seconds:
         cuts.append(cuts[-1] + part)
-    # A second ahead, so that decoder and encoder are in full swing where the part begins.
-    run_up = int(second + grid) // grid * grid
+    # About a second earlier, so that decoder and encoder have settled where the part begins.
+    run_up = int(packets_per_second + grid) // grid * grid
     return [
-        Piece(first, behind, max(0, first - run_up))
-        for first, behind in zip([0, *cuts], [*cuts, None], strict=True)
+        Piece(first, stop, max(0, first - run_up))
+        for first, stop in zip([0, *cuts], [*cuts, None], strict=True)
     ]

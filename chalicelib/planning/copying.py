@@ -1,7 +1,7 @@
-"""Whether a film without an index is copied into a container that has one, and what the copy must be.
+"""Whether a film without an index is copied into a container with one first, and what the copy must be.
 
-Purely. Chunks are cut by the copy's index, and read the copy, which has the same coded frames at the same
-times.
+Pure functions. The copy has the same coded frames at the same times. Chunks are cut by its index, and read it
+instead of the source.
 """
 
 from __future__ import annotations
@@ -14,84 +14,96 @@ from chalicelib.errors import JobError
 from chalicelib.model.facts import FINEST_TIMESCALE, VideoFacts, rhythm
 from chalicelib.model.plan import REMUX, Plan, Task, work_folder
 from chalicelib.model.work import SOUND_FRAMES, Command, Remux, Source
-from chalicelib.planning import renditions
-from chalicelib.planning.operation import Packaging, Rendition, Step
+from chalicelib.planning import audio, chunking
+from chalicelib.planning.inputs import open_source
+from chalicelib.planning.operation import Packaging, PlanSettings, Rendition, Step
 
-# What FFmpeg's MP4 muxer takes by stream copy, and its demuxer gives back at the same times.
-PICTURES = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg"})
-SOUND = frozenset(
+# What FFmpeg's MP4 muxer takes by stream copy, and its demuxer returns at the same times.
+VIDEO_CODECS = frozenset(
+    {"h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg"}
+)
+AUDIO_CODECS = frozenset(
     {"aac", "mp3", "mp2", "ac3", "eac3", "opus", "vorbis", "flac", "alac", "pcm_s16le"}
 )
-# Where AAC can change its channels and its rate from frame to frame; a track of an MP4 says once what it is.
-_SELF_DESCRIBED = frozenset({"mpegts", "mpeg", "avi"})
-# H.264 and HEVC can code each field as a picture of its own, which would be two frames of the copy.
-_WHOLE_FRAMES = frozenset({"mpeg2video", "mpeg1video", "mpeg4", "mjpeg"})
-# So few chunks are not worth a copy.
+# Demuxers of files in which each AAC frame says its channels and rate. An MP4 says them once for a track.
+_AAC_FRAMES_DESCRIBE_THEMSELVES = frozenset({"mpegts", "mpeg", "avi"})
+# Not H.264 and HEVC: they can code each field as a picture of its own, which would be two frames of the copy.
+_FRAMES_ARE_WHOLE = frozenset({"mpeg2video", "mpeg1video", "mpeg4", "mjpeg"})
+# Fewer chunks are not worth a copy.
 WORTH_CHUNKS = 3
 
-# Limits of the function `encode` on AWS. Its disk holds the source and the copy, and some room.
+# Limits of the function `encode` on AWS. Its disk holds the source, the copy, and some reserve.
 ENCODE_SECONDS = 900
 DISK_BYTES = 10_240 * 1024**2
-_ROOM_BYTES = 512 * 1024**2
-# Of stereo with 16 bits, about; as much as the AAC that is looked at, at least.
-_FLAC_BYTES_A_SECOND = 100_000
-# S3 and the disk, each; a copy is read, written and sent. Half of the time is left.
+_RESERVE_BYTES = 512 * 1024**2
+# FLAC of 16-bit stereo, about; at least as much as the AAC frames that are checked.
+_FLAC_BYTES_PER_SECOND = 100_000
+# S3's rate, and the disk's. A copy is read, written and sent; it may take half of the function's time.
 BYTES_A_SECOND = 75e6
 _PASSES = 3
-# How much faster than the plan's estimate an encode can be at best: three times by the function's 5.8 vCPUs
-# instead of two, and three times where hardly anything moves. What takes longer even so cannot be done.
+# An encode can be so much faster than estimated, at best: 3 × as the function has 5.8 vCPUs instead of two,
+# and 3 × where hardly anything moves. What takes longer even so cannot be done.
 BEST_SPEED = 9.0
-# A copy is as long as the container says, or nearly: that counts what the sound has more, too.
-_NEARLY = 0.01
+# How much the copy's length may differ, as a part of the film's: the container's counts longer audio, too.
+_LENGTH_TOLERANCE = 0.01
 
 
-def wanted(facts: VideoFacts, steps: Sequence[Step]) -> list[Rendition]:
-    """The renditions that a pipeline needs of a film, each once."""
-    made = [step.video(facts) for step in steps]
+def renditions_of(
+    facts: VideoFacts, steps: Sequence[Step], settings: PlanSettings
+) -> list[Rendition]:
+    """The renditions that steps need of a film, each once."""
+    made = [step.video(facts, settings) for step in steps]
     return list(dict.fromkeys(work.rendition for work in made if isinstance(work, Packaging)))
 
 
-def is_worth_it(facts: VideoFacts, encoded: Collection[Rendition]) -> bool:
+def is_worth_it(
+    facts: VideoFacts, renditions: Collection[Rendition], settings: PlanSettings
+) -> bool:
     """Whether a film has no index, and would be cut into many chunks if it had one."""
-    pieces = (facts.seconds / renditions.chunk_seconds(facts, each) for each in encoded)
-    return facts.unindexed and max(pieces, default=0.0) >= WORTH_CHUNKS
+    chunks = (
+        facts.seconds / chunking.chunk_seconds(facts, rendition, settings)
+        for rendition in renditions
+    )
+    return facts.unindexed and max(chunks, default=0.0) >= WORTH_CHUNKS
 
 
 def obstacle(facts: VideoFacts, size: int) -> str:
-    """Why a film of `size` bytes cannot be copied, as a clause; empty where it can."""
-    if facts.video_codec not in PICTURES:
+    """Why a film of `size` bytes cannot be copied, as a clause; "" where it can."""
+    if facts.video_codec not in VIDEO_CODECS:
         return f"{facts.video_codec} cannot be copied into one that has"
-    if facts.audio_stream is not None and facts.audio_codec not in SOUND:
+    if facts.audio_stream is not None and facts.audio_codec not in AUDIO_CODECS:
         return f"{facts.audio_codec} sound cannot be copied into one that has"
     if facts.alpha and facts.video_codec == "vp9":
         return "a copy would lose what is transparent in it"
     if facts.disordered:
         return "a copy would show its frames in the order in which they are decoded"
-    if facts.interlaced and facts.video_codec not in _WHOLE_FRAMES:
+    if facts.interlaced and facts.video_codec not in _FRAMES_ARE_WHOLE:
         return "a copy could take its fields for frames"
     if facts.timescale > FINEST_TIMESCALE:
         return "its clock is finer than a cut can be"
-    decoded = round(_FLAC_BYTES_A_SECOND * facts.seconds) * _may_change_its_sound(facts)
-    if (
-        2 * size + decoded + _ROOM_BYTES > DISK_BYTES
-        or _PASSES * size / BYTES_A_SECOND > ENCODE_SECONDS / 2
-    ):
-        return "it is too large to be copied into one that has"
-    return ""
+    return "" if _fits(facts, size) else "it is too large to be copied into one that has"
 
 
-def _may_change_its_sound(facts: VideoFacts) -> bool:
-    """Whether its sound is looked at while it is copied, and decoded for the copy where it changes."""
+def _fits(facts: VideoFacts, size: int) -> bool:
+    """Whether the function `encode` has the disk and the time to copy a film of `size` bytes."""
+    needed = 2 * size + _RESERVE_BYTES
+    if _audio_can_change(facts):
+        needed += round(_FLAC_BYTES_PER_SECOND * facts.seconds)
+    return needed <= DISK_BYTES and _PASSES * size / BYTES_A_SECOND <= ENCODE_SECONDS / 2
+
+
+def _audio_can_change(facts: VideoFacts) -> bool:
+    """Whether the copying task checks each audio frame, and decodes the audio where they are not alike."""
     return (
         facts.audio_stream is not None
         and facts.audio_codec == "aac"
-        and facts.demuxer in _SELF_DESCRIBED
+        and facts.demuxer in _AAC_FRAMES_DESCRIBE_THEMSELVES
     )
 
 
-def check_length(facts: VideoFacts, encoded: Collection[Rendition]) -> None:
-    """Raises JobError where a film has to be encoded as a whole, and no function lives that long."""
-    work = max((renditions.work_seconds(facts, each) for each in encoded), default=0.0)
+def check_length(facts: VideoFacts, renditions: Collection[Rendition]) -> None:
+    """Raises JobError where a film has to be encoded as a whole, and takes longer than a function may."""
+    work = max((chunking.work_seconds(facts, rendition) for rendition in renditions), default=0.0)
     if facts.index is None and work > ENCODE_SECONDS * BEST_SPEED:
         raise JobError(
             "too_long_as_a_whole",
@@ -101,71 +113,69 @@ def check_length(facts: VideoFacts, encoded: Collection[Rendition]) -> None:
         )
 
 
-def copying(job_id: str, etag: str, facts: VideoFacts) -> Plan:
-    """The one task that makes the copy: of the streams that are used, with times as fine as the film's."""
-    pictures, sound = f"0:{facts.video_stream}", f"0:{facts.audio_stream}"
-    has_sound = facts.audio_stream is not None
+def plan_copy(job_id: str, etag: str, facts: VideoFacts, settings: PlanSettings) -> Plan:
+    """The task that makes the copy: the streams in use, with a clock as fine as the film's."""
+    video_stream, audio_stream = f"0:{facts.video_stream}", f"0:{facts.audio_stream}"
     target: Command = (
         "-map_metadata", "-1",
         "-map_chapters", "-1",
-        "-movie_timescale", str(facts.timescale),  # of edit lists: when a stream starts
+        "-movie_timescale", str(facts.timescale),  # clock of edit lists, which say when a stream starts
         "-video_track_timescale", str(facts.timescale),
         "-f", "mp4",
         f"copy-{etag}.mp4",
     )  # fmt: skip
+    # FFmpeg warns of times that it doubts; the task takes a warning for a failure.
+    source: Command = ("-v", "warning", "-xerror", *open_source(facts, settings))
     frames, again = Command(), Command()
-    strictly: Command = ("-v", "warning", "-xerror")  # what FFmpeg has to say of times
-    if _may_change_its_sound(facts):
-        frames = ("-map", sound, "-c", "copy", "-f", "data", SOUND_FRAMES)
+    if _audio_can_change(facts):
+        frames = ("-map", audio_stream, "-c", "copy", "-f", "data", SOUND_FRAMES)
         again = (
-            *strictly,
-            *renditions.open_source(facts),
-            *renditions.steady_sound(facts, "sound"),
-            "-map", pictures,
+            *source,
+            *audio.steady_audio(facts, "sound"),
+            "-map", video_stream,
             "-map", "[sound]",
             "-c:v", "copy",
             "-c:a", "flac",
             "-sample_fmt", "s16",
             *target,
         )  # fmt: skip
-    work = Remux(
-        (
-            *strictly,
-            *renditions.open_source(facts),
-            *frames,
-            "-map", pictures,
-            *(("-map", sound) if has_sound else ()),
-            "-c", "copy",
-            *target,
-        ),
-        again,
+    copy = (
+        *source,
+        *frames,
+        "-map", video_stream,
+        *(("-map", audio_stream) if facts.audio_stream is not None else ()),
+        "-c", "copy",
+        *target,
     )  # fmt: skip
-    return Plan((Task(REMUX, "encode", work, work_folder(job_id)),), {})
+    return Plan((Task(REMUX, "encode", Remux(copy, again), work_folder(job_id)),), {})
 
 
-def foreseen(plan: Plan, source: Source, facts: VideoFacts, steps: Sequence[Step]) -> Plan:
-    """What is known of a film's plan before it is copied: where it will be, the work is that of the whole.
+def foreseen(
+    plan: Plan, source: Source, facts: VideoFacts, steps: Sequence[Step], settings: PlanSettings
+) -> Plan:
+    """What `plan`, of a film as a whole, becomes if the film is copied first: an estimate of the work.
 
+    The copy's index is not known yet, so the tasks are those of the film as a whole, after the copying task.
     Raises JobError where the film has to be encoded as a whole, and is too long for that.
     """
-    encoded = wanted(facts, steps)
-    if not is_worth_it(facts, encoded) or obstacle(facts, source.size):
-        check_length(facts, encoded)
+    renditions = renditions_of(facts, steps, settings)
+    if not is_worth_it(facts, renditions, settings) or obstacle(facts, source.size):
+        check_length(facts, renditions)
         return plan
-    (copy,) = copying("", source.etag, facts).tasks
+    (copy,) = plan_copy("", source.etag, facts, settings).tasks
     encoding = f"In chunks at once, from a copy: {facts.uncut}."
     return msgspec.structs.replace(plan, tasks=(copy, *plan.tasks), encoding=encoding)
 
 
 def difference(facts: VideoFacts, copy: VideoFacts) -> str:
-    """What keeps a copy from standing for a film, as a clause; empty where nothing does."""
+    """Why a copy cannot be read instead of the film, as a clause; "" where it can."""
     if copy.index is None:
         return f"its copy cannot be cut: {copy.uncut}"
     if copy.index.start_us:
         return "its copy starts at another time"
-    # Not all sizes of a film that changes need be found in its copy, of which less is read.
-    size, copied = (facts.width, facts.height), (copy.width, copy.height)
-    if copy.looks != facts.looks or (copied != size and not facts.changes):
+    # Less of the copy is read: of a film whose size changes, not all sizes need be found in it.
+    has_other_size = (copy.width, copy.height) != (facts.width, facts.height)
+    if copy.looks != facts.looks or (has_other_size and not facts.changes):
         return "its copy would look different"
     if copy.timescale != facts.timescale:
         return "its copy has another clock"
@@ -177,13 +187,13 @@ def difference(facts: VideoFacts, copy: VideoFacts) -> str:
         return f"its copy has {copy.frames} frames of {facts.frames}"
     if facts.rhythm and facts.rhythm != rhythm(copy.index.times()[:-1]):
         return "its copy shows frames at other times"
-    if abs(copy.seconds - facts.seconds) > max(1.0, _NEARLY * facts.seconds):
+    if abs(copy.seconds - facts.seconds) > max(1.0, _LENGTH_TOLERANCE * facts.seconds):
         return f"its copy is {copy.seconds:.0f} s long, and it {facts.seconds:.0f} s"
     return ""
 
 
 def as_copied(facts: VideoFacts, copy: VideoFacts) -> VideoFacts:
-    """The facts of a film, whose frames are to be read from a copy."""
+    """The facts of a film whose frames and audio are read from a copy."""
     return msgspec.structs.replace(
         facts,
         demuxer=copy.demuxer,
@@ -196,5 +206,5 @@ def as_copied(facts: VideoFacts, copy: VideoFacts) -> VideoFacts:
 
 
 def as_a_whole(facts: VideoFacts, why: str) -> VideoFacts:
-    """The facts of a film that is not read from a copy, and `why`: a clause."""
+    """The facts of a film that is encoded as a whole; `why` no copy is used, as a clause."""
     return msgspec.structs.replace(facts, uncut=f"{facts.uncut}, and {why}")

@@ -1,4 +1,4 @@
-"""What the planner asks of an operation, and what it is given: renditions, parts, packages."""
+"""What the planner, its caller and operations hand to each other: settings, steps, renditions, encodes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,30 @@ from dataclasses import dataclass
 
 import msgspec
 
+from chalicelib.formats.cmaf import SEGMENT_SECONDS
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.mark import Mark
 from chalicelib.model.work import Chunk, Command, Hls, Join, Poster, Sound, Thumbnail, Watermark
 
 
+class PlanSettings(msgspec.Struct, frozen=True):
+    """What a plan depends on besides facts and steps: the caller takes it from its process's settings."""
+
+    max_video_pixels: int  # of a frame, as the source is taken; FFmpeg gets its own limit from it
+    max_video_seconds: float  # length of a source; no audio is padded beyond that
+    chunk_work_seconds: float  # how long two cores work on a chunk, about
+    mark: Mark  # the watermark
+    least_chunk_seconds: float = float(SEGMENT_SECONDS)  # of film; no chunk is planned shorter
+    audio_part_seconds: float = (
+        60.0  # length of a part of the audio, but for the first and the last
+    )
+
+
 class Rendition(msgspec.Struct, frozen=True):
-    """An encode that steps may share: two that compare equal are made once."""
+    """One encode of a film's video. Steps that ask for equal ones share it."""
 
     name: str
-    width: int
+    width: int  # pixels
     height: int
     mark: Mark | None = None
 
@@ -30,23 +44,23 @@ class Packaging(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Step:
-    """One name in a pipeline: what it makes of a film, and of an image if it can."""
+    """A name that a pipeline can have: what it makes of a film, and of an image if it takes images."""
 
     name: str
-    video: Callable[[VideoFacts], Poster | Packaging]
-    image: Callable[[], Thumbnail | Watermark] | None = None
-    folder: str = ""  # for a step that makes many files: what their keys share, with a slash
+    video: Callable[[VideoFacts, PlanSettings], Poster | Packaging]
+    image: Callable[[PlanSettings], Thumbnail | Watermark] | None = None
+    folder: str = ""  # "hls/": a step with many files adds this to the prefix of their keys
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One of the tasks that a rendition, or the sound, is made by."""
+    """The work of one of the tasks that make a rendition, or the audio."""
 
     work: Chunk | Sound
-    cost: float
+    cost: float  # estimated seconds of two cores
 
 
 class Encode(msgspec.Struct, frozen=True):
-    """How a rendition, or the sound, is made: its parts, and the commands that they name."""
+    """How a rendition, or the audio, is made: its parts in order, and the commands that they name."""
 
     parts: list[Part]
     commands: dict[str, Command]

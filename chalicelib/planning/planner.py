@@ -1,11 +1,10 @@
-"""From facts and pipeline to a plan, purely."""
+"""From facts, steps and settings to a plan. A pure function: equal inputs give equal plans."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
-
-import msgspec
+from typing import NamedTuple
 
 from chalicelib.errors import JobError
 from chalicelib.formats.mp4_excerpt import samples_of
@@ -13,10 +12,10 @@ from chalicelib.model.facts import Facts, ImageFacts, VideoFacts
 from chalicelib.model.filenames import stem
 from chalicelib.model.plan import Plan, Task, outputs_prefix, work_folder
 from chalicelib.model.work import Command, Hls, Pictures, Poster, Source, Thumbnail, Watermark
-from chalicelib.planning import renditions
-from chalicelib.planning.operation import Packaging, Part, Rendition, Step
+from chalicelib.planning import audio, video
+from chalicelib.planning.operation import Packaging, Part, PlanSettings, Rendition, Step
 
-# What a picture task costs beside a second of encoding hardly matters; that it is not nothing does.
+# Weights in the progress, in seconds of encoding; a weight must not be zero.
 PICTURE_COST = 1.0
 PACKAGING_COST = 0.5
 
@@ -26,29 +25,32 @@ def make_plan(
     source_key: str,
     facts: Facts,
     steps: Sequence[Step],
+    settings: PlanSettings,
     copy: Source | None = None,
     *,
     label: str = "",
 ) -> Plan:
-    """Tasks for `steps` on a source, or on a copy of it that the facts are of.
+    """Tasks for `steps` on a source; or on a copy of it, which the facts are then of.
 
-    A job that is planned again has a `label` in its outputs' keys: its first plan may have used the others.
-    Raises JobError where a step cannot work on this kind of source.
+    `label` becomes part of the keys of outputs: a job that is planned again must not reuse the keys of its
+    first plan. Raises JobError where a step cannot work on this kind of source.
     """
     prefix = f"{outputs_prefix(job_id)}{stem(source_key)}_{label and label + '_'}"
     if isinstance(facts, ImageFacts):
-        return _of_image(prefix, facts, steps)
-    return _of_film(job_id, prefix, facts, steps, copy)
+        return _of_image(prefix, facts, steps, settings)
+    return _of_film(job_id, prefix, facts, steps, settings, copy)
 
 
-def _of_image(prefix: str, facts: ImageFacts, steps: Sequence[Step]) -> Plan:
-    """One task: decoding once costs less than a second message, claim and fetch, and a second decoding."""
+def _of_image(
+    prefix: str, facts: ImageFacts, steps: Sequence[Step], settings: PlanSettings
+) -> Plan:
+    """One task: decoding once costs less than a second message, claim, fetch and decoding."""
     made: dict[str, Thumbnail | Watermark] = {}
     for step in steps:
         if step.image is None:
             detail = f"The step {step.name} needs a video, but the file is an image."
             raise JobError("step_needs_video", detail)
-        made[step.name] = step.image()
+        made[step.name] = step.image(settings)
     # A picture at full size needs the larger function's memory.
     large = any(isinstance(work, Watermark) for work in made.values())
     task = Task(
@@ -62,91 +64,109 @@ def _of_image(prefix: str, facts: ImageFacts, steps: Sequence[Step]) -> Plan:
 
 
 def _of_film(
-    job_id: str, prefix: str, facts: VideoFacts, steps: Sequence[Step], copy: Source | None
+    job_id: str,
+    prefix: str,
+    facts: VideoFacts,
+    steps: Sequence[Step],
+    settings: PlanSettings,
+    copy: Source | None,
 ) -> Plan:
-    made = {step: step.video(facts) for step in steps}
-    tasks: list[Task] = []
-    last: list[Task] = []
-    # Where a rendition is listed as it is, its parts are made where they are listed.
-    listed = {
-        work.rendition: prefix + step.folder
-        for step, work in made.items()
-        if isinstance(work, Packaging) and isinstance(work.work, Hls)
-    }
-    parts: dict[Rendition, list[Task]] = {}
-    commands: dict[str, Command] = {}
-    for step, work in made.items():
-        if isinstance(work, Poster):
-            tasks.append(
-                Task(
-                    step.name,
-                    step.name,
-                    work,
-                    prefix + step.folder,
-                    cost=PICTURE_COST,
-                )
-            )
-            continue
-        rendition = work.rendition
-        if rendition not in parts:
-            folder = listed.get(rendition, f"{work_folder(job_id)}{rendition.name}/")
-            pictures = renditions.pictures(facts, rendition)
-            parts[rendition] = _parts(rendition.name, pictures.parts, folder)
-            commands |= pictures.commands
-        last.append(
-            Task(
-                step.name,
-                step.name,
-                work.work,
-                prefix + step.folder,
-                source=False,
-                needs=tuple(task.id for task in parts[rendition]),
-                cost=PACKAGING_COST,
-            )
-        )
-    encodes = list(parts.values())
-    encoding = ""
-    if encodes:
-        folder = next(iter(listed.values()), f"{work_folder(job_id)}sound/")
-        heard = renditions.sound(facts)
-        sound = _parts("sound", heard.parts, folder)
-        commands |= heard.commands
-        sounds = tuple(task.id for task in sound)
-        last = [msgspec.structs.replace(task, needs=task.needs + sounds) for task in last]
-        encodes.append(sound)
-        encoding = _encoding(facts, len(encodes[0]))
-    # The first part of each before the second of any: with them, a film can be watched.
-    tasks += [task for row in zip_longest(*encodes) for task in row if task is not None]
+    asked = {step: step.video(facts, settings) for step in steps}
+    posters = {step: work for step, work in asked.items() if isinstance(work, Poster)}
+    packagings = {step: work for step, work in asked.items() if isinstance(work, Packaging)}
+    encodes = _encodes(job_id, prefix, facts, packagings, settings)
     index = facts.index
     return Plan(
-        tuple(tasks + last),
+        (
+            *(_poster_task(step, work, prefix) for step, work in posters.items()),
+            *_first_parts_first(encodes),
+            *(_packaging_task(step, work, prefix, encodes) for step, work in packagings.items()),
+        ),
         {step.name: step.name for step in steps},
-        commands,
-        encoding,
+        encodes.commands,
+        _encoding(facts, encodes),
         copy,
         samples_of(job_id, index.pictures) if index else None,
-        samples_of(job_id, index.sound) if encodes and index and index.sound else None,
+        samples_of(job_id, index.sound) if packagings and index and index.sound else None,
     )
 
 
-def _parts(name: str, parts: Sequence[Part], folder: str) -> list[Task]:
+class _Encodes(NamedTuple):
+    """The tasks that encode, in the order of their parts. All renditions share the audio."""
+
+    video: dict[Rendition, list[Task]]
+    audio: list[Task]
+    commands: dict[str, Command]
+
+
+def _encodes(
+    job_id: str,
+    prefix: str,
+    facts: VideoFacts,
+    packagings: Mapping[Step, Packaging],
+    settings: PlanSettings,
+) -> _Encodes:
+    """The encodes that all packagings need, each once."""
+    if not packagings:
+        return _Encodes({}, [], {})
+    # HLS lists the parts of a rendition as they are: they are made under the keys where it lists them.
+    hls_folders = {
+        packaging.rendition: prefix + step.folder
+        for step, packaging in packagings.items()
+        if isinstance(packaging.work, Hls)
+    }
+    video_tasks: dict[Rendition, list[Task]] = {}
+    commands: dict[str, Command] = {}
+    for rendition in dict.fromkeys(packaging.rendition for packaging in packagings.values()):
+        encode = video.encode(facts, rendition, settings)
+        folder = hls_folders.get(rendition, f"{work_folder(job_id)}{rendition.name}/")
+        video_tasks[rendition] = _part_tasks(rendition.name, encode.parts, folder)
+        commands |= encode.commands
+    encode = audio.encode(facts, settings)
+    folder = next(iter(hls_folders.values()), f"{work_folder(job_id)}sound/")
+    return _Encodes(
+        video_tasks, _part_tasks("sound", encode.parts, folder), commands | encode.commands
+    )
+
+
+def _part_tasks(name: str, parts: Sequence[Part], folder: str) -> list[Task]:
     return [
-        Task(
-            f"{name}.{number}",
-            "encode",
-            part.work,
-            folder,
-            cost=part.cost,
-        )
+        Task(f"{name}.{number}", "encode", part.work, folder, cost=part.cost)
         for number, part in enumerate(parts)
     ]
 
 
-def _encoding(facts: VideoFacts, chunks: int) -> str:
+def _first_parts_first(encodes: _Encodes) -> Iterator[Task]:
+    """The first part of each encode, then the second of each: with the first parts, watching can begin."""
+    for same_number in zip_longest(*encodes.video.values(), encodes.audio):
+        yield from (task for task in same_number if task is not None)
+
+
+def _poster_task(step: Step, work: Poster, prefix: str) -> Task:
+    return Task(step.name, step.name, work, prefix + step.folder, cost=PICTURE_COST)
+
+
+def _packaging_task(step: Step, packaging: Packaging, prefix: str, encodes: _Encodes) -> Task:
+    needed = (*encodes.video[packaging.rendition], *encodes.audio)
+    return Task(
+        step.name,
+        step.name,
+        packaging.work,
+        prefix + step.folder,
+        needs=tuple(task.id for task in needed),
+        cost=PACKAGING_COST,
+    )
+
+
+def _encoding(facts: VideoFacts, encodes: _Encodes) -> str:
+    """A sentence for the client: how the film is encoded, and why; "" where it is not."""
+    if not encodes.video:
+        return ""
     if facts.index is None:
         return f"As a whole: {facts.uncut}."
+    chunks = len(next(iter(encodes.video.values())))
     if chunks == 1:
         return "In one piece."
-    # The source itself has no index.
+    # If there is a reason, it is about the source, and the index is the copy's.
     copied = f", from a copy: {facts.uncut}" if facts.uncut else ""
     return f"In {chunks} chunks at once{copied}."

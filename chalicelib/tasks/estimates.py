@@ -32,8 +32,8 @@ from chalicelib.model.work import (
     Join,
     Remux,
 )
+from chalicelib.planning import audio
 from chalicelib.planning.copying import BYTES_A_SECOND
-from chalicelib.planning.renditions import SOUND_BITS
 from chalicelib.settings import FunctionSize
 from chalicelib.tasks.kinds import kind_of
 from chalicelib.tasks.prediction import Basis, Prediction
@@ -159,7 +159,7 @@ def _of_cold_starts(plan: Plan, sizes: Mapping[str, FunctionSize]) -> Iterator[U
 
 def _bits_a_second(plan: Plan, facts: Facts) -> dict[str, float]:
     """Of each rendition, by its name; and of sound."""
-    bits = {"sound": float(SOUND_BITS)}
+    bits = {"sound": float(audio.BITS_PER_SECOND)}
     for task in plan.tasks:
         if isinstance(task.work, Join | Hls):
             assert isinstance(facts, VideoFacts)

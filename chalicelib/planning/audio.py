@@ -1,0 +1,138 @@
+"""FFmpeg's arguments for a film's audio: AAC, stereo, 48 kHz, in parts where it is long."""
+
+from __future__ import annotations
+
+from chalicelib.formats import cmaf
+from chalicelib.model.facts import VideoFacts
+from chalicelib.model.work import FIRST_PACKET, Command, Run, Sound
+from chalicelib.planning import chunking
+from chalicelib.planning.excerpts import audio_excerpt
+from chalicelib.planning.inputs import open_source, open_whole_source, other_stream_to_null
+from chalicelib.planning.operation import Encode, Part, PlanSettings
+
+BITS_PER_SECOND = 128_000
+_FIRST_PART_SECONDS = 12
+_MAX_PARTS = 400  # about; parts of a very long film are longer
+# Seconds of audio that are encoded in a second.
+_SPEED = 50
+_PACKETS_PER_SECOND = cmaf.SAMPLE_RATE / cmaf.PACKET_SAMPLES
+_TARGET = "packets.mp4"
+
+# Silence where audio begins late, and in gaps: in the result, packets follow each other and have no times.
+_ON_TIME = "aresample=48000:async=1:min_hard_comp=0.03:first_pts=0"
+# A moment of silence for a track without any sample, which the next filters pad to the length of the film.
+_AT_LEAST_ONE_SAMPLE = "apad=whole_len=1"
+# FFmpeg downmixes more channels to two; mono too, but would make it quieter. A film may have both in turn.
+_STEREO = "aformat=sample_fmts=fltp:channel_layouts=mono|stereo|downmix,pan=stereo|FL=FL+FC+DL|FR=FR+FC+DR"
+
+
+def encode(facts: VideoFacts, settings: PlanSettings) -> Encode:
+    """The audio as AAC, in parts where it is long; no part where the film has no audio."""
+    if facts.audio_stream is None:
+        return Encode([], {})
+    # Only audio with an index is cut.
+    seconds = facts.sound_end or 0.0 if facts.index else 0.0
+    part_seconds = max(settings.audio_part_seconds, seconds / _MAX_PARTS)
+    pieces = chunking.pieces(seconds, facts.audio_rate, _FIRST_PART_SECONDS, part_seconds)
+    works = [_part(facts, number, piece, settings) for number, piece in enumerate(pieces)]
+    to_the_end = {work.command: work.packets is None for work in works}
+    commands = {
+        name: _command(facts, settings, to_the_end=last) for name, last in to_the_end.items()
+    }
+    return Encode([Part(work, max(0.1, work.seconds / _SPEED)) for work in works], commands)
+
+
+def _part(facts: VideoFacts, number: int, piece: chunking.Piece, settings: PlanSettings) -> Sound:
+    # Where audio ends earlier than the video, silence follows: players would wait for what is not there.
+    film_end = min(facts.end, settings.max_video_seconds)
+    begin = piece.start / _PACKETS_PER_SECOND
+    end = None if piece.stop is None else piece.stop / _PACKETS_PER_SECOND
+    values = {"seconds": f"{max(0.0, (film_end if end is None else end) - begin):.6f}"}
+    excerpt = None
+    if facts.index and facts.index.sound:
+        excerpt, start = audio_excerpt(facts.index, facts.index.sound, begin, end)
+        values |= {"trim_start": f"{max(0.0, start):.6f}", "zero": f"{start:.6f}"}
+    length = (max(film_end, facts.sound_end or 0.0) if end is None else end) - begin
+    return Sound(
+        "sound_to_the_end" if piece.stop is None else "sound",
+        Run(values, excerpt),
+        prefix=f"audio_{number:03d}_",
+        first=piece.first,
+        skip=piece.first - piece.start,
+        packets=None if piece.stop is None else piece.stop - piece.first,
+        seconds=length,
+        most_seconds=length if facts.sound_end is not None else None,
+    )
+
+
+def steady_audio(facts: VideoFacts, label: str) -> Command:
+    """A null output, which is decoded again: stereo at one rate and in time, to be mapped as `[label]`.
+
+    Where the source changes its channels or its rate, FFmpeg makes the filter graph anew, and `aresample`
+    would repeat all audio so far as silence. The decoded samples never change.
+    """
+    return _decoded_again(f"0:{facts.audio_stream}", _stereo(facts), f"{_ON_TIME}[{label}]")
+
+
+def _decoded_again(stream: str, before: str, after: str, *beside: str) -> Command:
+    """Samples that pass through a null output and its decoder, between the filters `before` and `after`.
+
+    `beside`: more outputs.
+    """
+    return (
+        "-map", stream,
+        "-af", f"{before},aresample={cmaf.SAMPLE_RATE},{_AT_LEAST_ONE_SAMPLE}",
+        "-c:a", "pcm_f32le",
+        "-f", "null", "-",
+        *beside,
+        "-dec", "0:0",
+        "-filter_complex", f"[dec:0]{after}",
+    )  # fmt: skip
+
+
+def _command(facts: VideoFacts, settings: PlanSettings, *, to_the_end: bool) -> Command:
+    """Arguments with the placeholder `seconds`, how long the part is; for an excerpt, two more.
+
+    `trim_start` is where the part begins in the excerpt, not below 0; `zero` the same, but below 0 where the
+    audio begins later than the part.
+    """
+    if facts.index and facts.index.sound:
+        stream, source, beside = "0:0", ("-copyts", *open_source(facts, settings)), Command()
+        trim = "atrim=start={trim_start},asetpts=round(PTS-({zero})/TB),"
+    else:
+        stream, source = f"0:{facts.audio_stream}", open_whole_source(facts, settings)
+        beside = (
+            *other_stream_to_null(facts, facts.video_stream),
+            "-map", stream, "-c", "copy", "-frames:a", "1", "-f", "data", FIRST_PACKET,
+        )  # fmt: skip
+        trim = ""
+    # Without `-t`, the pad ends it; with it, one packet more than is wanted: the last one of a run is short.
+    pad, limit = ("apad=whole_dur={seconds}s", ()) if to_the_end else ("apad", ("-t", "{seconds}"))
+    return (
+        *source,
+        *_decoded_again(stream, f"{trim}{_stereo(facts)}", f"{_ON_TIME},{pad}[sound]", *beside),
+        "-map", "[sound]",
+        "-c:a", "aac",
+        "-b:a", str(BITS_PER_SECOND),
+        "-ac", "2",
+        "-ar", str(cmaf.SAMPLE_RATE),
+        *limit,
+        "-map_metadata", "-1",
+        "-map_chapters", "-1",
+        "-movflags", "+frag_every_frame+empty_moov+default_base_moof+skip_trailer",
+        "-use_editlist", "0",
+        "-f", "mp4",
+        _TARGET,
+    )  # fmt: skip
+
+
+def _stereo(facts: VideoFacts) -> str:
+    """Filters to two channels."""
+    field = facts.audio_ambisonic
+    if not field:
+        return _STEREO
+    # Two cardioid microphones that look to the sides: W + Y and W - Y (AmbiX: channels by ACN, SN3D).
+    left, right = "0.5*c0+0.5*c1", "0.5*c0-0.5*c1"
+    if facts.audio_channels == field + 2:  # and head-locked stereo (RFC 8486, 3.1)
+        left, right = f"{left}+c{field}", f"{right}+c{field + 1}"
+    return f"aformat=sample_fmts=fltp,pan=stereo|c0={left}|c1={right}"

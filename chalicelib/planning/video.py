@@ -1,0 +1,240 @@
+"""FFmpeg's arguments for a rendition's video: H.264 as CMAF fragments, in chunks or as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+
+from chalicelib.formats import cmaf
+from chalicelib.model.facts import Index, VideoFacts, fit_short_side, fps
+from chalicelib.model.work import Chunk, Command, Exact, Run, RunUp
+from chalicelib.planning import chunking, excerpts, filters
+from chalicelib.planning.inputs import open_source, open_whole_source, other_stream_to_null
+from chalicelib.planning.operation import Encode, Part, PlanSettings, Rendition
+
+_TARGET = "pictures.mp4"
+# Fragments with the film's own times, after a header that is the same for every chunk.
+_FRAGMENTS = (
+    "-movflags",
+    "+frag_keyframe+empty_moov+default_base_moof+frag_discont+skip_trailer+cmaf",
+    "-use_editlist", "0",
+)  # fmt: skip
+
+# x264 gives key frames more bits than the frames around them, by its ipratio of 1.4, but not the first of all
+# (rate_estimate_qscale, with macroblock trees): every chunk would begin 3 steps of the quantiser worse.
+_FIRST_AS_OTHERS = "zones=0,0,b=1.4"
+
+
+def max_bits_per_second(facts: VideoFacts, rendition: Rendition) -> int:
+    """The encoder's ceiling: what 4:2:0 film needs at CRF 23 in its busiest seconds."""
+    return max(
+        300_000,
+        round(0.18 * rendition.width * rendition.height * min(fps(facts), 60.0)),
+    )
+
+
+def rendition_720p(facts: VideoFacts) -> Rendition:
+    """720 lines on the short side, or as many as the source has."""
+    return Rendition("720p", *fit_short_side(facts.width, facts.height, 720))
+
+
+def encode(facts: VideoFacts, rendition: Rendition, settings: PlanSettings) -> Encode:
+    """A rendition in chunks, or in one part where the source cannot be cut.
+
+    Raises JobError where no filter can read the colours.
+    """
+    index = facts.index
+    if index is None:
+        return _as_a_whole(facts, rendition, settings)
+    seconds = chunking.chunk_seconds(facts, rendition, settings)
+    spans = chunking.spans(index, seconds, max(settings.least_chunk_seconds, seconds / 3))
+    longest = max(ticks for _, ticks in index.steps) / index.timescale
+    film = _Film(
+        facts,
+        index,
+        rendition,
+        times=index.times(),
+        run_stops=list(accumulate(count for count, _ in index.steps)),
+        delay=_delay(facts, longest),
+    )
+    parts = [_chunk(film, number, span) for number, span in enumerate(spans)]
+    return Encode(parts, {rendition.name: _chunk_command(film, settings)})
+
+
+@dataclass(frozen=True)
+class _Film:
+    """What the chunks of a rendition share."""
+
+    facts: VideoFacts
+    index: Index
+    rendition: Rendition
+    times: Sequence[int]  # ticks when each frame is shown, and when the last one ends
+    run_stops: Sequence[int]  # as chunking.durations takes them
+    delay: int  # see _delay
+
+
+def _delay(facts: VideoFacts, longest: float) -> int:
+    """Ticks from decoding a frame to showing it, at most: x264's B-frames move a frame by two places.
+
+    `longest`: seconds of the longest frame.
+    """
+    return round(min(2 * longest, cmaf.START_SECONDS) * facts.timescale)
+
+
+def _as_a_whole(facts: VideoFacts, rendition: Rendition, settings: PlanSettings) -> Encode:
+    command = _command(
+        facts,
+        rendition,
+        open_whole_source(facts, settings),
+        trim="",
+        key_frames=_key_frame_expression(facts),
+        offset=f"{cmaf.START_SECONDS}s",
+        x264=_FIRST_AS_OTHERS,
+    )
+    work = Chunk(
+        rendition.name,
+        Run(),
+        prefix="video_00000_",
+        delay=_delay(facts, 1 / fps(facts) if facts.steady else float("inf")),
+        seconds=facts.seconds,
+        extra=_extra_files(rendition),
+    )
+    part = Part(work, max(1.0, chunking.work_seconds(facts, rendition)))
+    return Encode([part], {rendition.name: command})
+
+
+def _chunk_command(film: _Film, settings: PlanSettings) -> Command:
+    """Arguments with placeholders: `start` and `end` of the chunk in its excerpt, in seconds; `key_frames`,
+    seconds with commas; `offset`, to be added to the excerpt's times."""
+    times = film.times
+    # From the frame rate x264 derives the level, which stands in the header that all chunks share.
+    rate = Fraction((len(times) - 1) * film.index.timescale, times[-1] - times[0])
+    return _command(
+        excerpts.facts_of_excerpt(film.facts),
+        film.rendition,
+        ("-copyts", *open_source(film.facts, settings)),
+        trim="trim=start={start}:end={end}",
+        key_frames="{key_frames}",
+        offset="{offset}",
+        x264=f"{_FIRST_AS_OTHERS}:fps={rate.limit_denominator(1_000_000)}",
+    )
+
+
+def _chunk(film: _Film, number: int, span: chunking.Span) -> Part:
+    facts, index, times = film.facts, film.index, film.times
+    first = index.cuts[span.first].frame
+    stop = len(times) - 1 if span.stop == len(index.cuts) else index.cuts[span.stop].frame
+    group_starts = chunking.groups(times, first, stop, index.timescale)
+    # A deinterlacer looks at the frames before and after: the excerpt begins one cut earlier.
+    begin = span.first - int(span.first > 0 and facts.interlaced)
+    excerpt, zero = excerpts.video_excerpt(facts, index, chunking.Span(begin, span.stop))
+    key_frames = excerpts.key_frame_times(index, times, group_starts, zero)
+    zero_us = excerpts.microseconds(index, zero - index.start)
+    values = {
+        "start": f"{excerpts.trim_point(index, times, first, zero):.6f}",
+        "end": f"{excerpts.trim_point(index, times, stop, zero):.6f}",
+        "key_frames": ",".join(f"{seconds:.6f}" for seconds in key_frames),
+        "offset": f"{zero_us + cmaf.START_SECONDS * 1_000_000}us",
+    }
+    again = []
+    for earlier in excerpts.run_ups(facts, index, begin):
+        longer, earlier_zero = excerpts.video_excerpt(
+            facts, index, chunking.Span(earlier, span.stop)
+        )
+        again.append(RunUp(longer, excerpts.microseconds(index, zero - earlier_zero)))
+    work = Chunk(
+        film.rendition.name,
+        Run(values, excerpt),
+        prefix=f"video_{number:05d}_",
+        delay=film.delay,
+        seconds=(times[stop] - times[first]) / index.timescale,
+        exact=_exact(film, first, stop, group_starts, again),
+        extra=_extra_files(film.rendition),
+    )
+    pixels = (stop - first) * chunking.frame_pixels(facts, film.rendition)
+    return Part(work, max(0.1, pixels / chunking.PIXELS_PER_SECOND))
+
+
+def _exact(
+    film: _Film, first: int, stop: int, group_starts: Sequence[int], again: Sequence[RunUp]
+) -> Exact:
+    """What a chunk of the frames from `first` to before `stop` must come out as, in ticks of the output."""
+    facts, index, times = film.facts, film.index, film.times
+    ticks_per_tick = facts.timescale // index.timescale  # of the output, for one of the index
+    timeline_offset = cmaf.START_SECONDS * facts.timescale - index.start * ticks_per_tick
+    segments = chunking.segments(times, group_starts, stop, index.timescale)
+    return Exact(
+        first=times[first] * ticks_per_tick + timeline_offset,
+        steps=tuple(
+            (count, ticks * ticks_per_tick)
+            for count, ticks in chunking.durations(index, film.run_stops, first, stop)
+        ),
+        starts=tuple(times[start] * ticks_per_tick + timeline_offset for start, _ in segments),
+        end=times[stop] * ticks_per_tick + timeline_offset,
+        timescale=facts.timescale,
+        again=tuple(again),
+    )
+
+
+def _extra_files(rendition: Rendition) -> tuple[str, ...]:
+    """Names of files, besides the source, that the run reads."""
+    return (rendition.mark.image,) if rendition.mark else ()
+
+
+def _command(
+    facts: VideoFacts,
+    rendition: Rendition,
+    source: Sequence[str],
+    *,
+    trim: str,
+    key_frames: str,
+    offset: str,
+    x264: str,
+) -> Command:
+    """Arguments that encode what the filter `trim` lets through; `offset` is added to the output's times."""
+    width, height = rendition.width, rendition.height
+    graph = f"[0:{facts.video_stream}]{filters.shape(facts, width, height, trim, filled=True)}"
+    if rendition.mark:
+        graph += f"[base];{filters.overlay(rendition.mark, width, height)}"
+    graph += ",format=yuv420p[video]"
+    ceiling = max_bits_per_second(facts, rendition)
+    return (
+        *source,
+        "-filter_complex", graph,
+        *other_stream_to_null(facts, facts.audio_stream),
+        "-map", "[video]",
+        "-c:v", "libx264",
+        "-preset", "veryfast",
+        "-crf", "23",
+        "-maxrate", str(ceiling),
+        "-bufsize", str(2 * ceiling),
+        "-profile:v", "high",
+        "-g", "100000",
+        "-force_key_frames", key_frames,
+        "-sc_threshold", "0",
+        "-x264-params", x264,
+        "-fps_mode", "passthrough",  # a variable frame rate keeps its timestamps
+        "-enc_time_base", f"1/{facts.timescale}",
+        "-video_track_timescale", str(facts.timescale),
+        "-map_metadata", "-1",
+        "-map_chapters", "-1",
+        "-output_ts_offset", offset,
+        *_FRAGMENTS,
+        "-f", "mp4",
+        _TARGET,
+    )  # fmt: skip
+
+
+def _key_frame_expression(facts: VideoFacts) -> str:
+    """For FFmpeg: closed groups of pictures of at most two seconds, or one frame where that lasts longer."""
+    if facts.steady:
+        # By number; by time where a frame is missing.
+        group = max(1, int(cmaf.GROUP_SECONDS * Fraction(facts.frame_rate)))
+        latest = cmaf.GROUP_SECONDS - 0.5 / fps(facts)
+        due = f"gte(n,prev_forced_n+{group})+gte(t,prev_forced_t+{latest:.6f})"
+    else:
+        # How long the next frame lasts is not known: half a second is left for it.
+        due = f"gte(t,prev_forced_t+{cmaf.GROUP_SECONDS - 0.5})"
+    return f"expr:if(isnan(prev_forced_t),1,{due})"
