@@ -18,9 +18,10 @@ from chalicelib.model.facts import VideoFacts
 from chalicelib.planning import renditions
 from chalicelib.probing import video
 from chalicelib.settings import Settings
-from infra import cloud, samples
-from infra.client import Client
+from infra.local import cloud
 from infra.paths import LOCAL, ROOT
+from infra.tools import samples
+from sluice.client import Client
 
 RUNS = 3
 _CORPUS_FILM = ROOT.parent / "shared" / "corpus" / "long" / "agent327_720p_dash_full.mp4"

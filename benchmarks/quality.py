@@ -18,8 +18,8 @@ from chalicelib.model.facts import VideoFacts
 from chalicelib.planning import renditions
 from chalicelib.probing import video
 from chalicelib.settings import Settings
-from infra import samples
 from infra.paths import ROOT
+from infra.tools import samples
 
 _CORPUS = ROOT.parent / "shared" / "corpus" / "videos"
 _FILMS = (

@@ -28,7 +28,7 @@ Dollars = Annotated[float, Meta(ge=LEAST_DOLLARS, le=MOST_DOLLARS)]
 class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field.upper()}"):
     """Limits, lifetimes and looks. Times are seconds, sizes are bytes, unless the name says otherwise."""
 
-    # Where things are; infra/template.py fills these in.
+    # Where things are; infra/stack/template.py fills these in.
     jobs_table: str = "sluice-jobs"
     upload_bucket: str = "sluice-upload"
     output_bucket: str = "sluice-output"
@@ -163,7 +163,7 @@ def prices() -> Prices:
 
 @cache
 def function_sizes() -> dict[str, FunctionSize]:
-    """Every Lambda of the stack by its name, as infra/template.py tells those that price work."""
+    """Every Lambda of the stack by its name, as infra/stack/template.py tells those that price work."""
     try:
         told = os.environ["SLUICE_FUNCTION_SIZES"]
     except KeyError:

@@ -11,10 +11,9 @@ import sys
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.settings import InvalidSetting
-from infra import cloud
-from infra.build import BuildError, build
-from infra.bundling import BundleError
-from infra.deploy import (
+from infra.deploying.build import BuildError, build
+from infra.deploying.bundling import BundleError
+from infra.deploying.deploy import (
     AUTHS,
     Account,
     DeployError,
@@ -25,9 +24,10 @@ from infra.deploy import (
     refuse_unchosen,
     refuse_unconfirmed,
 )
-from infra.emulator import EmulatorError
-from infra.parts.names import STAGE_NAME
+from infra.local import cloud
+from infra.local.ministack import EmulatorError
 from infra.paths import ROOT
+from infra.stack.catalogue import STAGE_NAME
 from layers.build import LayerError
 
 

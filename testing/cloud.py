@@ -1,4 +1,4 @@
-"""AWS resources for the fast tests, under moto; the real ones come from infra/template.py."""
+"""AWS resources for the fast tests, under moto; the real ones come from infra/stack/template.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import app
 from chalicelib.api.hls_tokens import tokens
 from chalicelib.settings import settings
 from chalicelib.store import clients, queues
-from infra.parts import storage
+from infra.stack import storage
 from testing.pump import Context
 
 

@@ -8,9 +8,9 @@ import sys
 
 import msgspec
 
-from infra.parts import functions
-from infra.parts.names import FUNCTIONS
 from infra.paths import LOCAL, ROOT
+from infra.stack import functions
+from infra.stack.catalogue import FUNCTIONS
 from layers.build import unpacked
 
 _configured = json.loads((ROOT / ".chalice" / "config.json").read_text())["lambda_functions"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from chalicelib.model.plan import Chunk, Command, Plan, Task
-from infra.samples import ffmpeg
+from infra.tools.samples import ffmpeg
 
 _SEEN = "seen.framemd5"
 

@@ -33,7 +33,7 @@ from chalicelib.planning import renditions
 from chalicelib.planning.planner import make_plan
 from chalicelib.tasks import encoding
 from chalicelib.tasks.packaging import shortfall
-from infra.samples import run_ffmpeg
+from infra.tools.samples import run_ffmpeg
 from testing import exactness
 from testing.local import chunks_of, facts_of, write_excerpt
 

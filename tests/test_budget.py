@@ -36,9 +36,9 @@ from chalicelib.store.queues import QUEUES
 from chalicelib.store.table import Budget
 from chalicelib.tasks.estimates import estimate
 from chalicelib.tasks.pricing import usage
-from infra.parts import functions
 from infra.paths import ROOT
-from infra.samples import film
+from infra.stack import functions
+from infra.tools.samples import film
 from testing import environment
 from testing.local import a_plan
 from testing.pump import deliver, drain, drop, take

@@ -14,7 +14,7 @@ from chalicelib.invocation import Budget
 from chalicelib.model.facts import VideoFacts
 from chalicelib.planning import copying
 from chalicelib.probing import inspect, video
-from infra import samples
+from infra.tools import samples
 from testing.local import chunks_of, facts_of, run
 
 pytestmark = pytest.mark.media

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
-from infra import demo_page
-from infra.demo_page import Made, Shown
+from infra.local import demo_page
+from infra.local.demo_page import Made, Shown
 
 
 def test_the_page_shows_files_that_are_beside_it(tmp_path: Path) -> None:

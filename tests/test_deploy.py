@@ -9,10 +9,10 @@ from typing import Any
 import boto3
 import pytest
 
-from infra import deploy
 from infra.__main__ import _arguments
-from infra.build import Build, BuildError, chosen_auth
-from infra.deploy import (
+from infra.deploying import deploy
+from infra.deploying.build import Build, BuildError, chosen_auth
+from infra.deploying.deploy import (
     Account,
     DeployError,
     _upload,
@@ -21,8 +21,8 @@ from infra.deploy import (
     refuse_unchosen,
     refuse_unconfirmed,
 )
-from infra.kept import Kept
-from infra.parts import storage
+from infra.deploying.kept import Kept
+from infra.stack import storage
 
 AWS = Account()
 EMULATOR = Account("http://127.0.0.1:4566")

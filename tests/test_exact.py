@@ -25,7 +25,7 @@ from chalicelib.operations import find_steps
 from chalicelib.planning import copying, renditions
 from chalicelib.planning.planner import make_plan
 from chalicelib.tasks import encoding
-from infra import samples
+from infra.tools import samples
 from testing import exactness, fuzz_chunks
 from testing.clips import clip
 from testing.fuzz_chunks import shortest_chunks

@@ -19,7 +19,7 @@ from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan
 from chalicelib.settings import settings
 from chalicelib.tasks import encoding
-from infra.samples import run_ffmpeg
+from infra.tools.samples import run_ffmpeg
 from testing.local import carry_out, copy_of, facts_of, run
 
 pytestmark = pytest.mark.media

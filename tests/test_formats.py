@@ -26,7 +26,7 @@ from chalicelib.model.plan import ENCODER, FORMAT, GENERATION, Parts, Plan, Sour
 from chalicelib.settings import settings
 from chalicelib.store import ledger, plans
 from chalicelib.store.table import Ended, Job, Row
-from infra.samples import film
+from infra.tools.samples import film
 from testing.pump import deliver, drain, drop, take
 
 FIXTURES = Path(__file__).parent / "fixtures"

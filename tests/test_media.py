@@ -24,7 +24,7 @@ from chalicelib.model.mark import margin_of
 from chalicelib.model.plan import Made, Pictures, Thumbnail
 from chalicelib.probing import video
 from chalicelib.tasks import encoding
-from infra import samples
+from infra.tools import samples
 from testing import attacks
 from testing.local import facts_of, heard, run
 

@@ -50,7 +50,7 @@ from chalicelib.store.ledger import Claim
 from chalicelib.store.queues import StartMessage
 from chalicelib.store.table import Job, Row, TaskRow
 from chalicelib.telemetry import logger
-from infra.samples import film
+from infra.tools.samples import film
 from testing.local import FREE, a_plan, facts_of
 from testing.pump import Context, deliver, drain, drop, event_of, record_of, take
 

@@ -22,7 +22,7 @@ from chalicelib.operations import find_steps
 from chalicelib.planning import copying, renditions
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing import frame_index, video
-from infra import samples
+from infra.tools import samples
 from testing.local import Result, carry_out, chunks_of, copy_of, facts_of, run
 from testing.prepared import CORPUS
 

@@ -23,10 +23,10 @@ from PIL import Image
 
 from chalicelib.model.plan import GENERATION
 from chalicelib.store.table import TaskRow
-from infra import cloud
-from infra.client import Client, until
-from infra.cloud import Stack
-from infra.samples import film
+from infra.local import cloud
+from infra.local.cloud import Stack
+from infra.tools.samples import film
+from sluice.client import Client, until
 from testing.pump import event_of
 
 pytestmark = [pytest.mark.stack, pytest.mark.media]

@@ -23,7 +23,7 @@ from chalicelib.operations import find_steps
 from chalicelib.planning import chunking
 from chalicelib.planning.planner import make_plan
 from chalicelib.tasks import encoding
-from infra import samples
+from infra.tools import samples
 from testing.attacks import FRAME, MEDIA_AT, box, movie, sound_track
 from testing.local import chunks_of, facts_of
 from testing.prepared import LOCAL

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from chalicelib.settings import settings
-from infra.parts import functions
-from infra.parts.names import FUNCTIONS, OUTPUT_BUCKET, UPLOAD_BUCKET, queue_id
+from infra.stack import functions
+from infra.stack.catalogue import FUNCTIONS, OUTPUT_BUCKET, UPLOAD_BUCKET, queue_id
 from testing.chaos import stack
 
 

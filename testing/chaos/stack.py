@@ -8,9 +8,9 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from chalicelib.settings import settings
-from infra.parts import storage
-from infra.parts.names import BATCH_SIZES, FUNCTIONS
 from infra.paths import ROOT
+from infra.stack import storage
+from infra.stack.catalogue import BATCH_SIZES, FUNCTIONS
 
 _CONFIG = json.loads((ROOT / ".chalice" / "config.json").read_text())
 

@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from infra import cloud
-from infra.build import Build, build
-from infra.client import Client, Job
-from infra.demo import probe_film, probe_picture
-from infra.deploy import Account, delete
+from infra.deploying.build import Build, build
+from infra.deploying.deploy import Account, delete
+from infra.local import cloud
+from infra.local.demo import probe_film, probe_picture
 from infra.paths import LOCAL
-from infra.samples import sample
+from infra.tools.samples import sample
+from sluice.client import Client, Job
 from testing.localstack.cloud import running
 
 _STAGE = "local"

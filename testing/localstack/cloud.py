@@ -15,8 +15,8 @@ from pathlib import Path
 
 import httpx
 
-from infra import emulator
-from infra.cloud import free_port
+from infra.local import ministack
+from infra.local.cloud import free_port
 from infra.paths import LOCAL
 
 _PYTHON = LOCAL / "localstack-venv" / "bin" / "python"
@@ -28,13 +28,13 @@ _START_SECONDS = 120
 def running() -> Iterator[str]:
     """The address of a LocalStack, for as long as the context lasts."""
     folder = LOCAL / "run" / "localstack"
-    emulator.stop(folder)  # of a trial that was killed
+    ministack.stop(folder)  # of a trial that was killed
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "owner").write_text(str(os.getpid()))
     dynamodb_port, port = free_port(), free_port()
     try:
-        emulator.start(folder, dynamodb_port, auth=False)
+        ministack.start(folder, dynamodb_port, auth=False)
         with (folder / "localstack.log").open("wb") as log:
             process = subprocess.Popen(
                 [_PYTHON, _SERVER],
@@ -59,7 +59,7 @@ def running() -> Iterator[str]:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     finally:
-        emulator.stop(folder)
+        ministack.stop(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 

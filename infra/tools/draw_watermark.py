@@ -1,4 +1,4 @@
-"""Draws the default watermark, chalicelib/assets/watermark.png: `python -m infra.draw_watermark`."""
+"""Draws the default watermark, chalicelib/assets/watermark.png: `python -m infra.tools.draw_watermark`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-TARGET = Path(__file__).parent.parent / "chalicelib" / "assets" / "watermark.png"
+TARGET = Path(__file__).parent.parent.parent / "chalicelib" / "assets" / "watermark.png"
 HEIGHT = 160
 
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.exceptions import ClientError
 
-from infra.build import Build, chosen_auth
-from infra.bundling import bundle_layers, leaves_layers_out
-from infra.kept import Kept, create_around
-from infra.parts import storage
-from infra.parts.gateway import LOCAL_API_ID
-from infra.parts.names import LOCAL_STAGES
-from infra.sizing import AccountLimits, limits_as_told, remedy
+from infra.deploying.build import Build, chosen_auth
+from infra.deploying.bundling import bundle_layers, leaves_layers_out
+from infra.deploying.kept import Kept, create_around
+from infra.stack import storage
+from infra.stack.catalogue import LOCAL_STAGES
+from infra.stack.gateway import LOCAL_API_ID
+from infra.stack.sizing import AccountLimits, limits_as_told, remedy
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
-from infra.client import Job
+from sluice.client import Job
 
 
 @dataclass(frozen=True)

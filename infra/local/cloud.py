@@ -18,11 +18,11 @@ from typing import Any
 import httpx
 import psutil
 
-from infra import emulator
-from infra.build import Build, build
-from infra.deploy import Account, delete, deploy, local_api_url, stack_name
-from infra.dropped import set_by_call
-from infra.emulator import EmulatorError
+from infra.deploying.build import Build, build
+from infra.deploying.deploy import Account, delete, deploy, local_api_url, stack_name
+from infra.local import ministack
+from infra.local.gaps import set_by_call
+from infra.local.ministack import EmulatorError
 from infra.paths import LOCAL
 
 DEFAULT_PORT = 4566
@@ -56,7 +56,7 @@ class Stack:
 def up(stage: str, port: int, auth: str | None = None) -> Stack:
     """The local cloud with the stack on it, left running; harmless if it is already there."""
     built = build(stage, auth=auth)
-    running_here, stack = emulator.find(LOCAL), read(LOCAL)
+    running_here, stack = ministack.find(LOCAL), read(LOCAL)
     if running_here:
         if running_here.port != port:
             raise EmulatorError(
@@ -68,14 +68,14 @@ def up(stage: str, port: int, auth: str | None = None) -> Stack:
             return stack
         print("The sources have changed: starting anew")
     # An update that changes routes is rolled back by MiniStack, so that a change means another start.
-    emulator.stop(LOCAL)
+    ministack.stop(LOCAL)
     if stack and stack.pid is not None:
         _file(LOCAL).unlink()
     try:
         stack = _start(built, LOCAL, port)
         warm(stack)
     except BaseException:
-        emulator.stop(LOCAL)
+        ministack.stop(LOCAL)
         raise
     return stack
 
@@ -114,10 +114,10 @@ def down() -> bool:
     """
     for folder in (LOCAL / "run").glob("*"):
         if not _owned(folder):
-            emulator.stop(folder)
+            ministack.stop(folder)
             shutil.rmtree(folder, ignore_errors=True)
     stack = read(LOCAL)
-    ran = emulator.stop(LOCAL)
+    ran = ministack.stop(LOCAL)
     if stack and stack.pid is None and not ran:
         delete(
             stack.stage,
@@ -145,7 +145,7 @@ def running(
     try:
         yield _start(built, folder, port)
     finally:
-        emulator.stop(folder)
+        ministack.stop(folder)
         shutil.rmtree(folder, ignore_errors=True)
         signal.signal(signal.SIGTERM, before)
 
@@ -169,7 +169,7 @@ def read(folder: Path = LOCAL) -> Stack | None:
 
 def _start(built: Build, folder: Path, port: int) -> Stack:
     print(f"Starting MiniStack on 127.0.0.1:{port}", flush=True)
-    started = emulator.start(folder, port)
+    started = ministack.start(folder, port)
     account = Account(f"http://127.0.0.1:{port}", _REGION, *_ROOT)
     return put_stack(built, account, folder, pid=started.pid)
 

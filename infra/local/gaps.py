@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from infra.deploy import Account
-from infra.parts.gateway import LOCAL_API_ID
+from infra.deploying.deploy import Account
+from infra.stack.gateway import LOCAL_API_ID
 
 
 def set_by_call(folder: Path, account: Account, outputs: Mapping[str, str]) -> None:

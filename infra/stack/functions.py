@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.settings import FunctionSize
-from infra.parts.names import (
+from infra.stack.catalogue import (
     BATCH_SIZES,
     FUNCTIONS,
     LAYERS,

@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import httpx
 
-from infra.cloud import Stack
+from infra.local.cloud import Stack
 
 ENDED = ("SUCCESS", "FAILURE")
 Job = dict[str, Any]

@@ -19,11 +19,11 @@ from tempfile import TemporaryDirectory
 from chalice.cli.factory import CLIFactory
 from chalice.config import Config
 
-from infra import sizing
-from infra.parts.names import LAYERS, LOCAL_STAGES
 from infra.paths import LOCAL, ROOT
-from infra.sizing import AccountLimits, Sizes
-from infra.template import merge_template
+from infra.stack import sizing
+from infra.stack.catalogue import LAYERS, LOCAL_STAGES
+from infra.stack.sizing import AccountLimits, Sizes
+from infra.stack.template import merge_template
 from layers.build import build as build_layer
 from layers.build import compile_packages, pip
 
@@ -201,8 +201,8 @@ def _compile(folder: Path, at: str) -> None:
 
 def _sources() -> Iterator[Path]:
     yield from (ROOT / "app.py", ROOT / "requirements.txt", ROOT / ".chalice" / "config.json")
-    yield from (ROOT / "infra" / f"{name}.py" for name in ("build", "sizing", "template"))
-    for folder in ("chalicelib", "infra/parts", "layers"):
+    yield ROOT / "infra" / "deploying" / "build.py"
+    for folder in ("chalicelib", "infra/stack", "layers"):
         yield from _files(ROOT / folder)
 
 

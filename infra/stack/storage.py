@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from chalicelib.store.queues import DEAD_LETTERS
-from infra.parts.names import (
+from infra.stack.catalogue import (
     JOBS_TABLE,
     OUTPUT_BUCKET,
     SOURCE_QUEUES,
@@ -111,7 +111,7 @@ def _tls_only(bucket: str, name: str) -> Json:
     return {
         "Type": "AWS::S3::BucketPolicy",
         "Properties": {
-            # By its name, as it is adopted; see infra.deploy.
+            # By its name, as it is adopted; see infra.deploying.deploy.
             "Bucket": sub(name),
             "PolicyDocument": tls_only(_arn(bucket), sub(f"${{{bucket}.Arn}}/*")),
         },

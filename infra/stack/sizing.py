@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.settings import InvalidSetting, Settings, load
-from infra.parts.names import ESTIMATES, FUNCTIONS, SOURCE_QUEUES
-from infra.template import ChaliceConfig
+from infra.stack.catalogue import ESTIMATES, FUNCTIONS, SOURCE_QUEUES
+from infra.stack.template import ChaliceConfig
 
 USUAL_CONCURRENCY = 1000
 NEW_ACCOUNTS_MEMORY_MB = 3008

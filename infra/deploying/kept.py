@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from infra.parts.names import JOBS_TABLE, OUTPUT_BUCKET, UPLOAD_BUCKET
+from infra.stack.catalogue import JOBS_TABLE, OUTPUT_BUCKET, UPLOAD_BUCKET
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudformation.type_defs import OutputTypeDef
 
-    from infra.deploy import Account
+    from infra.deploying.deploy import Account
 
 _ADOPTION = "adopt"
 

@@ -16,7 +16,7 @@ from layers.build import unpacked
 Maker = Callable[[Path], None]
 
 
-LAYERS = Path(__file__).parent.parent / ".local" / "layers"
+LAYERS = Path(__file__).parent.parent.parent / ".local" / "layers"
 
 
 @cache
@@ -326,7 +326,7 @@ def sample(name: str, folder: Path) -> Path:
 
 def main() -> None:
     """Make the named samples in a folder."""
-    parser = argparse.ArgumentParser(prog="python -m infra.samples", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m infra.tools.samples", description=main.__doc__)
     parser.add_argument("names", nargs="+", choices=ALL, metavar="NAME", help=", ".join(ALL))
     parser.add_argument(
         "--folder", type=Path, default=Path.cwd(), help="the current one if not said"

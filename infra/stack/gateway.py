@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from infra.parts.names import Json, ref, sub
+from infra.stack.catalogue import Json, ref, sub
 
 
 class Limits(NamedTuple):

@@ -11,9 +11,9 @@ from typing import Protocol
 import msgspec
 
 from chalicelib.settings import InvalidSetting, Prices, Settings, load
-from infra.parts import functions, gateway, storage, watching
-from infra.parts.gateway import Limits
-from infra.parts.names import ESTIMATES, FUNCTIONS, LOCAL_STAGES, SOURCE_QUEUES, Json, ref, sub
+from infra.stack import alarms, functions, gateway, storage
+from infra.stack.catalogue import ESTIMATES, FUNCTIONS, LOCAL_STAGES, SOURCE_QUEUES, Json, ref, sub
+from infra.stack.gateway import Limits
 
 
 class ChaliceConfig(Protocol):
@@ -82,9 +82,9 @@ def merge_template(config: ChaliceConfig) -> Json:
                 sizes=functions.sizes(memory, local=local),
             ),
             **gateway.rest_api(settings.auth, chosen.limits, local=local),
-            **watching.alarms(chosen.alarm_email, chosen.alarm_day_usd),
+            **alarms.alarms(chosen.alarm_email, chosen.alarm_day_usd),
             # LocalStack knows no dashboards, and on a local cloud nobody would look at one.
-            **({} if local else watching.dashboard()),
+            **({} if local else alarms.dashboard()),
         },
         "Outputs": {
             "ApiUrl": {

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from chalicelib.store.queues import DEAD_LETTERS, QUEUES
-from infra.parts.names import FUNCTIONS, Json, dashed, queue_id, ref, sub
+from infra.stack.catalogue import FUNCTIONS, Json, dashed, queue_id, ref, sub
 
 # A step that waits this long has too few workers, or workers that do not finish.
 _OLDEST_MESSAGE_SECONDS = 3600

@@ -12,10 +12,11 @@ from urllib.parse import urljoin
 import av
 from PIL import Image
 
-from infra import cloud, demo_page, samples
-from infra.client import Client, Job
-from infra.demo_page import Made, Shown
+from infra.local import cloud, demo_page
+from infra.local.demo_page import Made, Shown
 from infra.paths import LOCAL
+from infra.tools import samples
+from sluice.client import Client, Job
 
 PAGE = LOCAL / "demo"
 
