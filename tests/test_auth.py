@@ -13,8 +13,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
 from infra.local import cloud
-from infra.local.cloud import Stack
 from sluice.client import ENDED, Client, until
+from sluice.stack import Stack
 from testing import owners
 from testing.owners import Answer, Ask, Call, Things
 

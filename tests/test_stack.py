@@ -24,9 +24,9 @@ from PIL import Image
 from chalicelib.model.plan import GENERATION
 from chalicelib.store.table import TaskRow
 from infra.local import cloud
-from infra.local.cloud import Stack
 from infra.tools.samples import film
 from sluice.client import Client, until
+from sluice.stack import Stack
 from testing.pump import event_of
 
 pytestmark = [pytest.mark.stack, pytest.mark.media]

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from infra.local import ministack
 from infra.local.gaps import set_by_call
 from infra.local.ministack import EmulatorError
 from infra.paths import LOCAL
+from sluice.stack import Stack
 
 DEFAULT_PORT = 4566
 _REGION = "us-east-1"
@@ -31,26 +32,6 @@ _AT_ONCE = 8
 
 # What MiniStack takes for the account's root, with whatever secret.
 _ROOT = ("test", "test")
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A deployed stack and how to reach it: what stack.json says."""
-
-    stage: str
-    api_url: str
-    aws_endpoint_url: str
-    region: str
-    access_key_id: str
-    secret_access_key: str
-    upload_bucket: str
-    output_bucket: str
-    jobs_table: str
-    intake_queue_url: str
-    api_key: str | None
-    # Of the emulator, where it is ours.
-    pid: int | None
-    build: str
 
 
 def up(stage: str, port: int, auth: str | None = None) -> Stack:

@@ -10,10 +10,10 @@ import pytest
 
 from chalicelib.api.openapi import EXAMPLE_KEY
 from infra.local import cloud
-from infra.local.cloud import Stack
 from infra.paths import LOCAL
 from infra.tools import samples
 from sluice.client import Client
+from sluice.stack import Stack
 from testing.contract import clients, made_up, uppy
 
 TOLD = {
