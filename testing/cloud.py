@@ -17,6 +17,7 @@ from chalicelib.api.hls_tokens import tokens
 from chalicelib.settings import settings
 from chalicelib.store import clients, queues
 from infra.stack import storage
+from infra.stack.targets import EMULATOR
 from testing.pump import Context
 
 
@@ -66,7 +67,7 @@ def make_cloud() -> None:
 
 
 def make_table() -> None:
-    resource: Any = storage.table(local=True)["JobsTable"]
+    resource: Any = storage.table(EMULATOR)["JobsTable"]
     names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
     boto3.client("dynamodb").create_table(
         TableName=settings().jobs_table, **{name: resource["Properties"][name] for name in names}

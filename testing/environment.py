@@ -11,6 +11,7 @@ import msgspec
 from infra.paths import LOCAL, ROOT
 from infra.stack import functions
 from infra.stack.catalogue import FUNCTIONS
+from infra.stack.targets import EMULATOR
 from layers.build import unpacked
 
 _configured = json.loads((ROOT / ".chalice" / "config.json").read_text())["lambda_functions"]
@@ -26,7 +27,7 @@ ENVIRONMENT = {
     "SLUICE_AUTH": "none",
     "SLUICE_OPERATORS": "-",
     "SLUICE_REQUIRE_SIZE": "false",
-    "SLUICE_FUNCTION_SIZES": msgspec.json.encode(functions.sizes(MEMORY, local=True)).decode(),
+    "SLUICE_FUNCTION_SIZES": msgspec.json.encode(functions.sizes(MEMORY, EMULATOR)).decode(),
     "SLUICE_HLS_SECRET_ARN": "hls",
 }
 

@@ -22,7 +22,7 @@ from infra.deploying.deploy import (
     refuse_unconfirmed,
 )
 from infra.deploying.kept import Kept
-from infra.stack import storage
+from infra.stack import storage, targets
 
 AWS = Account()
 EMULATOR = Account("http://127.0.0.1:4566")
@@ -95,8 +95,8 @@ def test_other_names_of_stages_are_taken_and_fit_into_a_buckets(stage: str) -> N
 
 def named(outputs: list[Any]) -> dict[str, Any]:
     """The kept resources of a template, with their names, for a stack with these outputs."""
-    resources: dict[str, Any] = storage.table(local=False) | storage.buckets(
-        local=False, original_days=None, output_days=None
+    resources: dict[str, Any] = storage.table(targets.AWS) | storage.buckets(
+        targets.AWS, original_days=None, output_days=None
     )
     account = Numbered(region="eu-central-1")
     Kept("sluice-prod", account, outputs).name_in(resources, adopting=False)

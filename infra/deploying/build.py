@@ -21,8 +21,9 @@ from chalice.config import Config
 
 from infra.paths import LOCAL, ROOT
 from infra.stack import sizing
-from infra.stack.catalogue import LAYERS, LOCAL_STAGES
+from infra.stack.catalogue import LAYERS
 from infra.stack.sizing import AccountLimits, Sizes
+from infra.stack.targets import LOCAL_STAGES
 from infra.stack.template import merge_template
 from layers.build import build as build_layer
 from layers.build import compile_packages, pip

@@ -19,9 +19,8 @@ from infra.deploying.build import Build, chosen_auth
 from infra.deploying.bundling import bundle_layers, leaves_layers_out
 from infra.deploying.kept import Kept, create_around
 from infra.stack import storage
-from infra.stack.catalogue import LOCAL_STAGES
-from infra.stack.gateway import LOCAL_API_ID
 from infra.stack.sizing import AccountLimits, limits_as_told, remedy
+from infra.stack.targets import EMULATOR, LOCAL_STAGES
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -131,7 +130,7 @@ def local_api_url(stage: str, account: Account) -> str:
     """The API's address on an emulator; "" on AWS, where requests tell it."""
     if stage not in LOCAL_STAGES:
         return ""
-    return f"{account.endpoint_url}/_aws/execute-api/{LOCAL_API_ID}/api"
+    return f"{account.endpoint_url}/_aws/execute-api/{EMULATOR.api_id}/api"
 
 
 def deploy(build: Build, account: Account) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.deploying.deploy import Account
-from infra.stack.gateway import LOCAL_API_ID
+from infra.stack.targets import EMULATOR
 
 
 def set_by_call(folder: Path, account: Account, outputs: Mapping[str, str]) -> None:
@@ -32,7 +32,7 @@ def set_by_call(folder: Path, account: Account, outputs: Mapping[str, str]) -> N
     api = resources["RestAPI"]["Properties"]
     for kind, response in api["GatewayResponses"].items():
         gateway.put_gateway_response(
-            restApiId=LOCAL_API_ID,
+            restApiId=EMULATOR.api_id,
             responseType=kind,
             **({"statusCode": response["StatusCode"]} if "StatusCode" in response else {}),
             responseParameters={
@@ -41,7 +41,7 @@ def set_by_call(folder: Path, account: Account, outputs: Mapping[str, str]) -> N
             },
             responseTemplates=response["ResponseTemplates"],
         )
-    gateway.create_deployment(restApiId=LOCAL_API_ID, stageName=api["StageName"])
+    gateway.create_deployment(restApiId=EMULATOR.api_id, stageName=api["StageName"])
 
 
 def _rule(rule: dict[str, Any]) -> dict[str, Any]:
