@@ -18,8 +18,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.model.plan import FORMAT
+from infra.deploying.account import Account
 from infra.deploying.build import build
-from infra.deploying.deploy import Account, delete, deploy
+from infra.deploying.deploy import delete, deploy
 from infra.local import cloud, ministack
 from infra.local.ministack import EmulatorError, start
 from infra.paths import LOCAL

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from chalicelib.settings import InvalidSetting
+from infra.deploying.account import account_limits
 from infra.deploying.build import build
-from infra.deploying.deploy import account_limits
 from infra.paths import ROOT
 from infra.stack.catalogue import FUNCTIONS, SOURCE_QUEUES
 from infra.stack.sizing import (

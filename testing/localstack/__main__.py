@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from infra.deploying.account import Account
 from infra.deploying.build import Build, build
-from infra.deploying.deploy import Account, delete
+from infra.deploying.deploy import delete
 from infra.local import cloud
 from infra.local.demo import probe_film, probe_picture
 from infra.paths import LOCAL
