@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from infra.deploying.errors import DeployError
-from infra.stack.sizing import AccountLimits, limits_as_told
+from infra.stack.sizing import AccountLimits, limits_as_reported
 from infra.stack.targets import LOCAL_STAGES
 
 if TYPE_CHECKING:
@@ -62,6 +62,6 @@ def account_limits(stage: str, account: Account) -> AccountLimits | None:
         return None
     functions = account.session().client("lambda", endpoint_url=account.endpoint_url)
     reported = functions.get_account_settings()["AccountLimit"]
-    return limits_as_told(
+    return limits_as_reported(
         reported["ConcurrentExecutions"], reported["UnreservedConcurrentExecutions"]
     )

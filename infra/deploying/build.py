@@ -175,7 +175,7 @@ def _copy_project(
     if sizes:
         sizing.write(sizes, own)
     for scope in (config, own):
-        sizing.forget_account(scope.get("environment_variables", {}))
+        sizing.remove_account_settings(scope.get("environment_variables", {}))
     (project / ".chalice" / "config.json").write_text(json.dumps(config))
 
 
