@@ -24,7 +24,7 @@ setup: ## the environments, from nothing but a system Python (PYTHON= overrides)
 	@bash infra/setup.sh
 
 demo: setup ## an image and a film through every step, on a cloud of its own
-	@$(PYTHON_ENV) -m infra.demo
+	@$(PYTHON_ENV) -m infra.local.demo
 
 up: setup ## the local cloud, left running (PORT=, AWS_ENDPOINT_URL= for one that is there)
 	@$(INFRA) up --port $(PORT) $(if $(AUTH),--auth $(AUTH))

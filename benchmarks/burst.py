@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 from benchmarks.figures import Figure
 from benchmarks.images import bare_pillow, picture
 from benchmarks.machine import cpu_of, cpu_of_tree
-from infra import cloud
-from infra.client import Client, Job
+from infra.local import cloud
+from sluice.client import Client, Job
 
 FILES = 500
 RUNS = 2

@@ -20,9 +20,10 @@ from chalicelib.planning import video as planned_video
 from chalicelib.probing import video
 from chalicelib.probing.film import open_film
 from chalicelib.settings import Settings
-from infra import cloud, samples
-from infra.client import Client
+from infra.local import cloud
 from infra.paths import LOCAL, ROOT
+from infra.tools import samples
+from sluice.client import Client
 from testing.planned import DEFAULTS
 
 RUNS = 3

@@ -14,9 +14,10 @@ import av
 from benchmarks.figures import Figure
 from benchmarks.machine import stand_in_for_lambda
 from benchmarks.workers import Planned, film, films
-from infra import cloud, samples
-from infra.client import Client, Job, until
+from infra.local import cloud
 from infra.paths import LOCAL
+from infra.tools import samples
+from sluice.client import Client, Job, until
 
 RUNS = 3
 

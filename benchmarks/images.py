@@ -10,9 +10,10 @@ from PIL import Image, ImageChops
 
 from benchmarks.figures import Figure
 from chalicelib.tasks.workbench import ASSETS
-from infra import cloud, samples
-from infra.client import Client
+from infra.local import cloud
 from infra.paths import LOCAL
+from infra.tools import samples
+from sluice.client import Client
 
 RUNS = 60
 _WARM_UP = 5

@@ -13,9 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.figures import Figure
-from infra.build import build
-from infra.parts.names import FUNCTIONS, Function
+from infra.deploying.build import build
 from infra.paths import LOCAL
+from infra.stack.catalogue import FUNCTIONS, Function
 
 RUNS = 7
 

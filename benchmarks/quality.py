@@ -20,8 +20,8 @@ from chalicelib.planning.video import rendition_720p
 from chalicelib.probing import video
 from chalicelib.probing.film import open_film
 from chalicelib.settings import Settings
-from infra import samples
 from infra.paths import ROOT
+from infra.tools import samples
 
 _CORPUS = ROOT.parent / "shared" / "corpus" / "videos"
 _FILMS = (

@@ -12,8 +12,8 @@ from moto import mock_aws
 
 from benchmarks.figures import Figure
 from benchmarks.machine import stand_in_for_lambda
-from infra import samples
 from infra.paths import LOCAL
+from infra.tools import samples
 
 if TYPE_CHECKING:
     from chalicelib.model.usage import Usage

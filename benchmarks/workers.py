@@ -13,8 +13,8 @@ from pathlib import Path
 
 from benchmarks.figures import Figure
 from benchmarks.machine import stand_in_for_lambda
-from infra import samples
 from infra.paths import LOCAL, ROOT
+from infra.tools import samples
 
 RUNS = 3
 

@@ -28,7 +28,7 @@ Dollars = Annotated[float, Meta(ge=LEAST_DOLLARS, le=MOST_DOLLARS)]
 class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field.upper()}"):
     """Limits, lifetimes and looks. Times are seconds and sizes are bytes, unless the name says otherwise."""
 
-    # Where things are; infra/template.py sets these.
+    # Where things are; infra/stack/template.py sets these.
     jobs_table: str = "sluice-jobs"
     upload_bucket: str = "sluice-upload"
     output_bucket: str = "sluice-output"
@@ -165,7 +165,7 @@ def prices() -> Prices:
 def function_sizes() -> dict[str, FunctionSize]:
     """Each Lambda of the stack by its name. Raises InvalidSetting.
 
-    infra/template.py sets the variable for the functions that price work.
+    infra/stack/template.py sets the variable for the functions that price work.
     """
     try:
         told = os.environ["SLUICE_FUNCTION_SIZES"]

@@ -12,9 +12,9 @@ from corpus.judging import judge
 from corpus.manifest import Entry, NoFiles, entries
 from corpus.report import Line, Taken
 from corpus.sending import digests, length, send
-from infra import cloud
-from infra.client import Client
+from infra.local import cloud
 from infra.paths import LOCAL
+from sluice.client import Client
 
 _IN_FLIGHT = 2
 _LONG_SECONDS = 20

@@ -24,7 +24,7 @@ from corpus.decode import SOUND_RATE, stereo
 from corpus.failures import Failure
 from corpus.independent import Decoder
 from corpus.outputs import Outputs
-from infra.client import Job
+from sluice.client import Job
 
 Expectation = Literal["ok", "clear-error", "either"]
 Check = Callable[[Outputs], Iterator[Failure]]

@@ -21,7 +21,7 @@ from corpus.manifest import Entry
 from corpus.outputs import Outputs
 from corpus.sending import Ran
 from corpus.sound import check_sound
-from infra.client import Job
+from sluice.client import Job
 
 _CLEAR_ERROR_SECONDS = 20
 _MOST_OF_POSTER, _MOST_OF_POSTER_IN_HDR = 8.0, 25.0  # mean ΔE from the nearest frame

@@ -10,7 +10,7 @@ import numpy as np
 from corpus import hls, stills
 from corpus.colour import Rgb
 from corpus.decode import Film, decode
-from infra.client import Job
+from sluice.client import Job
 
 FILMS = ("watermark", "transcode_720p")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 
 from corpus.manifest import Entry
-from infra.client import Client, Job
+from sluice.client import Client, Job
 
 LIMIT_SECONDS = 120
 

@@ -2,5 +2,5 @@
 
 import os
 
-# What listens on this machine is never behind a proxy, whatever the caller's shell says.
+# Requests to this machine never go through a proxy, whatever the caller's shell configures.
 os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1,localhost")))

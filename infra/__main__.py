@@ -1,4 +1,4 @@
-"""The project's commands, `python -m infra …`, behind the Makefile's targets."""
+"""The commands behind the Makefile's targets: `python -m infra …`."""
 
 from __future__ import annotations
 
@@ -11,29 +11,21 @@ import sys
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.settings import InvalidSetting
-from infra import cloud
-from infra.build import BuildError, build
-from infra.bundling import BundleError
-from infra.deploy import (
-    AUTHS,
-    Account,
-    DeployError,
-    account_limits,
-    delete,
-    deploy,
-    located,
-    refuse_unchosen,
-    refuse_unconfirmed,
-)
-from infra.emulator import EmulatorError
-from infra.parts.names import STAGE_NAME
+from infra.deploying.account import Account, account_limits, with_region
+from infra.deploying.build import AUTHS, build
+from infra.deploying.deploy import delete, deploy
+from infra.deploying.errors import BuildError, BundleError, DeployError
+from infra.deploying.guards import refuse_unchosen, refuse_unconfirmed
+from infra.local import cloud
+from infra.local.ministack import EmulatorError
 from infra.paths import ROOT
+from infra.stack.catalogue import STAGE_NAME
 from layers.build import LayerError
 
 
 def main() -> int:
     chosen = _arguments().parse_args()
-    # Stopped from outside, we still clean up.
+    # SIGTERM ends by SystemExit, so that what is running is cleaned up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         _run(chosen)
@@ -58,36 +50,36 @@ def main() -> int:
 
 def _run(chosen: argparse.Namespace) -> None:
     endpoint_url = os.environ.get("AWS_ENDPOINT_URL") or None
+    # `make env` sets both variables: its shell means our own local cloud, even while that is down.
     ours = endpoint_url == os.environ.get("SLUICE_LOCAL_ENDPOINT_URL")
     match chosen.command:
-        # A shell that was told of our own cloud by `env` still means that one, also when it is down.
         case "up" if endpoint_url and not ours:
             cloud.up_elsewhere(chosen.stage, endpoint_url, chosen.auth)
         case "up":
             cloud.up(chosen.stage, chosen.port, chosen.auth)
         case "down":
-            gone = "Stopped: its files, outputs and jobs are gone with it"
-            print(gone if cloud.down() else "Nothing was up")
+            stopped = "Stopped: its files, outputs and jobs are gone with it"
+            print(stopped if cloud.down() else "Nothing was up")
         case "env":
             _print_environment()
         case "package":
             print(build(chosen.stage, chosen.arch, chosen.auth).folder)
         case "deploy":
-            account = located(Account(endpoint_url))
+            account = with_region(Account(endpoint_url))
             refuse_unchosen(chosen.stage, chosen.auth, account)
             limits = account_limits(chosen.stage, account)
             outputs = deploy(build(chosen.stage, chosen.arch, chosen.auth, limits), account)
             for name, value in sorted(outputs.items()):
                 print(f"{name}: {value}")
         case "delete":
-            account = located(Account(endpoint_url))
+            account = with_region(Account(endpoint_url))
             refuse_unconfirmed(chosen.stage, chosen.confirm, account)
             if not delete(chosen.stage, account):
                 print(f"There is no stack of {chosen.stage}.")
 
 
 def _print_environment() -> None:
-    """What a shell needs to talk to the cloud that is up: for the AWS CLI, and for curl."""
+    """Print `export` lines for the cloud that is up: variables of the AWS CLI, and of the API for curl."""
     stack = cloud.read()
     if stack is None:
         raise EmulatorError("Nothing is up: run `make up` first.")
@@ -107,7 +99,7 @@ def _print_environment() -> None:
         variables["API_KEY"] = stack.api_key
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
-    # The AWS CLI is in the project's environment.
+    # The project's environment has the AWS CLI.
     print(f"export PATH={shlex.quote(str(ROOT / '.venv' / 'bin'))}:$PATH")
 
 
@@ -119,14 +111,14 @@ def _arguments() -> argparse.ArgumentParser:
     commands.add_parser("down", help="stop it")
     commands.add_parser("env", help="shell variables for the cloud that is up")
     package = commands.add_parser("package", help="make what is deployed")
-    push = commands.add_parser("deploy", help="create or update the stack of a stage")
-    gone = commands.add_parser("delete", help="delete it; buckets and table stay")
-    for command in (up, package, push, gone):
+    deploy_ = commands.add_parser("deploy", help="create or update the stack of a stage")
+    delete_ = commands.add_parser("delete", help="delete it; buckets and table stay")
+    for command in (up, package, deploy_, delete_):
         command.add_argument("--stage", type=_stage, default="local" if command is up else "prod")
-    gone.add_argument("--confirm", help="the stage's name, typed once more")
-    for command in (package, push):
+    delete_.add_argument("--confirm", help="the stage's name, typed once more")
+    for command in (package, deploy_):
         command.add_argument("--arch", choices=("x86_64", "arm64"))
-    for command in (up, package, push):
+    for command in (up, package, deploy_):
         command.add_argument("--auth", choices=AUTHS)
     return parser
 

@@ -1,4 +1,4 @@
-"""Where the project keeps what it makes: all of it under .local/, which is never committed."""
+"""The project's folder, and .local/ in it, which holds everything that is made and is never committed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds a Lambda layer from pinned, hash-checked wheels, the same bytes each time.
+"""Builds Lambda layers from pinned, hash-checked wheels; equal inputs give equal bytes.
 
 python -m layers.build ffmpeg --arch arm64 --out .local/layers
 """
@@ -18,26 +18,26 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LAYERS = ("ffmpeg", "pyav")
-# As wheels name what they run on: Lambda's Python 3.13 has glibc 2.34.
+# Platform tags of wheels that run on Lambda's Python 3.13, which has glibc 2.34.
 PLATFORMS = {
     arch: [f"{linux}_{machine}" for linux in ("manylinux_2_28", "manylinux_2_17", "manylinux2014")]
     for arch, machine in {"x86_64": "x86_64", "arm64": "aarch64"}.items()
 }
-# The earliest time that a zip can tell.
+# The earliest time that a zip can store.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class LayerError(RuntimeError):
-    """A layer cannot be built; the message says of which file, and what to do."""
+    """A layer cannot be built; the message names the file and says what to do."""
 
 
 def build(layer: str, arch: str, out: Path) -> Path:
-    """The layer's zip in `out`, built unless it is there. Raises LayerError."""
+    """Build a layer's zip in `out` unless it is there; return its path. Raises LayerError."""
     target = out / f"{layer}-{arch}-{_fingerprint(layer)}.zip"
     if target.exists():
         return target
     out.mkdir(parents=True, exist_ok=True)
-    # Inside `out`, and renamed when whole: no half layer stays, and builds side by side do not meet.
+    # Built in `out` and renamed when complete: no partial layer stays, and parallel builds do not collide.
     with tempfile.TemporaryDirectory(dir=out) as scratch:
         wheels = _download(layer, arch, Path(scratch))
         entries = _program(*wheels) if layer == "ffmpeg" else _packages(wheels, Path(scratch))
@@ -45,7 +45,7 @@ def build(layer: str, arch: str, out: Path) -> Path:
         with zipfile.ZipFile(part, "w") as zipped:
             for name, mode, content in sorted(entries):
                 entry = zipfile.ZipInfo(name, _EPOCH)
-                entry.create_system = 3  # Unix, wherever it is built
+                entry.create_system = 3  # Unix, on whatever system it is built
                 entry.external_attr = (0o100000 | mode) << 16
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 zipped.writestr(entry, content, compresslevel=3)
@@ -54,7 +54,10 @@ def build(layer: str, arch: str, out: Path) -> Path:
 
 
 def unpacked(layer: str, out: Path) -> Path:
-    """The layer for this machine, as Lambda would unpack it; for tests, samples and benchmarks."""
+    """The folder of a layer for this machine, unpacked as by Lambda; for tests, samples and benchmarks.
+
+    Raises LayerError.
+    """
     arch = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
     zipped = build(layer, arch, out)
     folder = zipped.with_suffix("")
@@ -69,7 +72,7 @@ def unpacked(layer: str, out: Path) -> Path:
 
 
 def _fingerprint(layer: str) -> str:
-    """Changes with everything that goes into the layer."""
+    """A digest of everything that a layer is built from."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
     for path in sorted((HERE / layer).iterdir()):
         if path.is_file():
@@ -78,10 +81,10 @@ def _fingerprint(layer: str) -> str:
 
 
 def compile_packages(folder: Path, at: str) -> bool:
-    """Add bytecode: Lambda cannot keep what it compiles, and would do so at every cold start.
+    """Add bytecode to a folder that will be at `at`; False where a file in it does not compile.
 
-    `at` is where the folder will be. False where something in it is no Python. What is compiled depends on
-    what the process has done before; in one of its own it is always the same.
+    Lambda cannot store bytecode, and would compile at every cold start. A process of its own compiles:
+    bytecode depends on what a process did before, and must be the same each time.
     """
     done = subprocess.run(
         [
@@ -102,7 +105,10 @@ def _download(layer: str, arch: str, folder: Path) -> list[Path]:
 
 
 def pip(command: str, pinned: Path, arch: str, *options: str) -> None:
-    """Have pip fetch wheels for Lambda, those of the pinned hashes and no others. Raises LayerError."""
+    """Run `pip download` or `pip install` for Lambda's platform, only with wheels of pinned hashes.
+
+    Raises LayerError.
+    """
     platforms = [f"--platform={platform}" for platform in PLATFORMS[arch]]
     done = subprocess.run(
         [
@@ -128,7 +134,7 @@ def pip(command: str, pinned: Path, arch: str, *options: str) -> None:
         )
 
 
-# Name, mode and content of a file of the layer.
+# Name, mode and content of a file in a layer.
 _Entry = tuple[str, int, bytes]
 
 
@@ -161,7 +167,7 @@ def _is_used(name: str) -> bool:
     return not name.endswith(_UNUSED) and not _UNUSED_FOLDERS & set(name.split("/"))
 
 
-# What compilers and tests of other packages need.
+# Files that only compilers and other packages' tests use.
 _UNUSED = (".pyi", ".pxd", ".pyx", ".c", ".h", ".a", "/RECORD", "/")
 _UNUSED_FOLDERS = {"tests", "f2py"}
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from infra.samples import scene
+from infra.tools.samples import scene
 from testing.fuzz import own_bases
 
 

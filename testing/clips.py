@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from infra import samples
+from infra.tools import samples
 
 Make = Callable[[Path], None]
 

@@ -1,4 +1,4 @@
-"""AWS resources for the fast tests, under moto; the real ones come from infra/template.py."""
+"""The stack's table, buckets and queues under moto, made of the parts of its template."""
 
 from __future__ import annotations
 
@@ -16,23 +16,28 @@ import app
 from chalicelib.api.hls_tokens import tokens
 from chalicelib.settings import settings
 from chalicelib.store import clients, queues
-from infra.parts import storage
+from infra.stack import storage
+from infra.stack.catalogue import queue_id
+from infra.stack.targets import EMULATOR
+from testing.environment import TIMEOUTS
 from testing.pump import Context
+
+_STACK = "sluice"
 
 
 class Throttled(Exception):
-    """Raised by a function that Lambda does not start: too many of it run."""
+    """Raised in the place of a function that Lambda does not start, since too many of it run."""
 
 
 class _Body(io.BytesIO):
-    """Of an answer, as urllib3 has it."""
+    """The body of a response, with urllib3's method."""
 
     def stream(self, **_: Any) -> Iterator[bytes]:
         yield self.read()
 
 
 def _invoke_here(request: Any, **_: Any) -> AWSResponse:
-    """What stands in for Lambda, whose functions moto would run in Docker: this process runs them."""
+    """Run a function in this process; moto would run it in Docker."""
     name = urlsplit(request.url).path.split("/")[3].removeprefix("sluice-")
     headers: Any = {}
     status = 200
@@ -48,19 +53,14 @@ def _invoke_here(request: Any, **_: Any) -> AWSResponse:
 
 
 def make_cloud() -> None:
-    """The table, both buckets, every queue and the secret."""
+    """Make the table, both buckets, every queue and the secret, and tell the process where they are."""
     for cached in (clients.s3, clients.sqs, clients.lambdas, tokens):
         cached.cache_clear()
-    # Of the product's own client; others in this process talk to functions that are deployed.
+    # Only the product's own client: others in this process talk to functions that are deployed.
     events: Any = clients.lambdas().meta.events
     events.register_first("before-send.lambda.Invoke", _invoke_here)
     make_table()
-    s3, sqs = boto3.client("s3"), boto3.client("sqs")
-    for bucket in (settings().upload_bucket, settings().output_bucket):
-        s3.create_bucket(Bucket=bucket)
-    for queue in (*queues.QUEUES, queues.DEAD_LETTERS):
-        made = sqs.create_queue(QueueName=f"sluice-{queue}".replace("_", "-"))
-        os.environ[f"SLUICE_QUEUE_URL_{queue.upper()}"] = made["QueueUrl"]
+    _make_buckets_and_queues()
     secrets = boto3.client("secretsmanager")
     secrets.create_secret(Name=settings().hls_secret_arn, SecretString="first " * 8)
 
@@ -77,8 +77,27 @@ def before_put(part: str, act: Callable[[], object]) -> None:
     events.register_first("before-send.s3.PutObject", look)
 
 
+def _make_buckets_and_queues() -> None:
+    """Deploy them by moto's CloudFormation, which ignores notifications and knows no policies of queues."""
+    resources: dict[str, Any] = storage.buckets(EMULATOR, original_days=None, output_days=None)
+    resources |= storage.queues(TIMEOUTS, settings().max_receives)
+    del resources["IntakeQueuePolicy"], resources["UploadBucket"]["DependsOn"]
+    for bucket, name in (
+        ("UploadBucket", settings().upload_bucket),
+        ("OutputBucket", settings().output_bucket),
+    ):
+        resources[bucket]["Properties"]["BucketName"] = name
+    cloudformation = boto3.client("cloudformation")
+    cloudformation.create_stack(StackName=_STACK, TemplateBody=json.dumps({"Resources": resources}))
+    deployed = cloudformation.describe_stack_resources(StackName=_STACK)["StackResources"]
+    urls = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in deployed}
+    for queue in (*queues.QUEUES, queues.DEAD_LETTERS):
+        os.environ[f"SLUICE_QUEUE_URL_{queue.upper()}"] = urls[queue_id(queue)]
+
+
 def make_table() -> None:
-    resource: Any = storage.table(local=True)["JobsTable"]
+    """Make the table that the settings name, with the keys and indexes of the template's."""
+    resource: Any = storage.table(EMULATOR)["JobsTable"]
     names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
     boto3.client("dynamodb").create_table(
         TableName=settings().jobs_table, **{name: resource["Properties"][name] for name in names}

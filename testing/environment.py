@@ -1,4 +1,4 @@
-"""What the code expects around it in Lambda, where moto stands in for AWS; set before it is imported."""
+"""The environment that the code expects in Lambda, for tests under moto; set before it is imported."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import sys
 
 import msgspec
 
-from infra.parts import functions
-from infra.parts.names import FUNCTIONS
 from infra.paths import LOCAL, ROOT
+from infra.stack import functions
+from infra.stack.catalogue import FUNCTIONS
+from infra.stack.targets import EMULATOR
 from layers.build import unpacked
 
 _configured = json.loads((ROOT / ".chalice" / "config.json").read_text())["lambda_functions"]
+# Of each function: megabytes, and seconds.
 MEMORY = {f.name: _configured[f.config_name]["lambda_memory_size"] for f in FUNCTIONS}
+TIMEOUTS = {f.name: _configured[f.config_name]["lambda_timeout"] for f in FUNCTIONS}
 
 ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -26,16 +29,16 @@ ENVIRONMENT = {
     "SLUICE_AUTH": "none",
     "SLUICE_OPERATORS": "-",
     "SLUICE_REQUIRE_SIZE": "false",
-    "SLUICE_FUNCTION_SIZES": msgspec.json.encode(functions.sizes(MEMORY, local=True)).decode(),
+    "SLUICE_FUNCTION_SIZES": msgspec.json.encode(functions.sizes(MEMORY, EMULATOR)).decode(),
     "SLUICE_HLS_SECRET_ARN": "hls",
 }
 
 
 def stand_in_for_lambda(**more: str) -> None:
-    """Give this process those variables, and `more`, and the layer's FFmpeg; before anything else of ours is
-    imported: settings, and the table's name, are read once.
+    """Set ENVIRONMENT and `more`, and make the layer's FFmpeg importable.
 
-    It has none of a shell that works with a cloud: moto would not stand in for that.
+    Call it before chalicelib is imported, which reads settings and the table's name once. Variables that
+    point to a cloud are removed: with them, moto would not answer.
     """
     os.environ.update(ENVIRONMENT, **more)
     for name in ("AWS_PROFILE", *(name for name in os.environ if "AWS_ENDPOINT_URL" in name)):

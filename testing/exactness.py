@@ -15,7 +15,7 @@ import msgspec
 
 from chalicelib.model.plan import Plan, Task
 from chalicelib.model.work import Chunk, Command
-from infra.samples import ffmpeg
+from infra.tools.samples import ffmpeg
 
 _SEEN = "seen.framemd5"
 

@@ -29,7 +29,7 @@ import msgspec
 import psutil
 from PIL import Image, ImageCms
 
-from infra import samples
+from infra.tools import samples
 from testing.prepared import LOCAL, ROOT  # before chalicelib: its variables, and the layer's FFmpeg
 
 # isort: split

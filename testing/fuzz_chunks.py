@@ -32,7 +32,7 @@ from chalicelib.operations import find_steps
 from chalicelib.planning.planner import make_plan
 from chalicelib.tasks import chunks
 from chalicelib.tasks.packaging import shortfall
-from infra.samples import run_ffmpeg
+from infra.tools.samples import run_ffmpeg
 from testing import exactness
 from testing.local import facts_of, write_excerpt
 from testing.planned import plan_settings_with

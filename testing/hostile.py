@@ -31,7 +31,7 @@ from chalicelib.planning import chunking
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing import inspect
 from chalicelib.settings import settings
-from infra.samples import run_ffmpeg
+from infra.tools.samples import run_ffmpeg
 from testing.attacks import MEDIA_AT, box, movie, sound_track
 from testing.planned import DEFAULTS
 

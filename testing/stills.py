@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy
 from PIL import Image
 
-from infra.samples import run_ffmpeg
+from infra.tools.samples import run_ffmpeg
 from testing.attacks import box, png_chunk
 
 # Of the chart's eight fields, in rows of four.

@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def sample() -> Callable[[str], Path]:
     """A sample that the project makes, by its name."""
-    from infra.samples import sample
+    from infra.tools.samples import sample
 
     return lambda name: sample(name, LOCAL / "samples")
 
@@ -67,7 +67,7 @@ def project(tmp_path: Path) -> Path:
     """A copy of the project that is set up, with a local cloud of its own still to be started."""
     project = tmp_path / "project"
     (project / ".local").mkdir(parents=True)
-    for name in ("infra", "layers", "chalicelib", ".chalice"):
+    for name in ("infra", "sluice", "layers", "chalicelib", ".chalice"):
         shutil.copytree(ROOT / name, project / name)
     for name in ("Makefile", "app.py", "requirements.txt"):
         shutil.copy(ROOT / name, project / name)

@@ -12,9 +12,9 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
-from infra import cloud
-from infra.client import ENDED, Client, until
-from infra.cloud import Stack
+from infra.local import cloud
+from sluice.client import ENDED, Client, until
+from sluice.stack import Stack
 from testing import owners
 from testing.owners import Answer, Ask, Call, Things
 

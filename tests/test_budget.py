@@ -36,9 +36,10 @@ from chalicelib.store import jobs, starts
 from chalicelib.store.queues import QUEUES
 from chalicelib.tasks.estimates import estimate
 from chalicelib.tasks.pricing import usage
-from infra.parts import functions
 from infra.paths import ROOT
-from infra.samples import film
+from infra.stack import functions
+from infra.stack.targets import AWS
+from infra.tools.samples import film
 from testing import environment
 from testing.local import a_plan
 from testing.planned import DEFAULTS
@@ -317,7 +318,7 @@ def test_twelve_hours_of_4k_are_no_more_than_a_job_may_cost(architecture: str) -
     check_film(facts)
     plan = make_plan("job", "uploads/a.mp4", facts, STEPS, DEFAULTS)
     size = 5 * 1024**3
-    sizes = functions.sizes(environment.MEMORY, local=False)
+    sizes = functions.sizes(environment.MEMORY, AWS)
     estimated = estimate(plan, facts, size, Used("intake"), sizes)
     told = usage(estimated.used, estimated.bytes_stored, Prices(), sizes, architecture)
     assert 9 < told.cost_usd < Settings().max_job_usd

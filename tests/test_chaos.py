@@ -99,7 +99,7 @@ from pynamodb.transactions import TransactWrite
 from chalicelib.engines import pillow
 from chalicelib.jobs import sweep
 from chalicelib.store import writes
-from infra.parts import functions
+from infra.stack import functions
 from testing.chaos import rights
 for change, schedule in json.loads(sys.argv[1]):
     if os.fork() == 0:

@@ -18,13 +18,14 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.model.plan import FORMAT
-from infra import cloud, emulator
-from infra.build import build
-from infra.client import Client, until
-from infra.deploy import Account, delete, deploy
-from infra.emulator import EmulatorError, start
+from infra.deploying.account import Account
+from infra.deploying.build import build
+from infra.deploying.deploy import delete, deploy
+from infra.local import cloud, ministack
+from infra.local.ministack import EmulatorError, start
 from infra.paths import LOCAL
-from infra.samples import film
+from infra.tools.samples import film
+from sluice.client import Client, until
 from tests.test_stack import ffmpegs, frames
 
 pytestmark = pytest.mark.stack
@@ -109,9 +110,9 @@ def test_up_twice_is_harmless_a_busy_port_is_refused_and_down_leaves_nothing(
 @pytest.fixture
 def elsewhere(tmp_path: Path, free_port: int) -> Iterator[str]:
     """An emulator that is not ours."""
-    emulator.start(tmp_path, free_port)
+    ministack.start(tmp_path, free_port)
     yield f"http://127.0.0.1:{free_port}"
-    emulator.stop(tmp_path)
+    ministack.stop(tmp_path)
 
 
 def test_the_same_deploy_works_on_an_emulator_that_is_there(elsewhere: str) -> None:

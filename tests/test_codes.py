@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 
 from chalicelib.codes import FAILURES, GATEWAY, REFUSALS
-from infra.parts.gateway import _REFUSALS, _UNSIGNED
 from infra.paths import ROOT
+from infra.stack.gateway import _REFUSALS, _UNSIGNED
 
 REQUEST_ERRORS = {
     "Malformed": 400,

@@ -15,7 +15,7 @@ from chalicelib.model.facts import VideoFacts
 from chalicelib.planning import copying
 from chalicelib.probing import inspect, video
 from chalicelib.probing.film import open_film
-from infra import samples
+from infra.tools import samples
 from testing.local import facts_of, run
 from testing.planned import plan_settings_with
 

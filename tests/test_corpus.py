@@ -29,8 +29,8 @@ from corpus.manifest import Entry, NoFiles, entries
 from corpus.outputs import Outputs
 from corpus.sending import Ran
 from corpus.sound import check_sound
-from infra import samples
-from infra.samples import run_ffmpeg
+from infra.tools import samples
+from infra.tools.samples import run_ffmpeg
 from testing.prepared import CORPUS
 
 pytestmark = pytest.mark.media

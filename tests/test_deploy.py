@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
 
-from infra import deploy
 from infra.__main__ import _arguments
-from infra.build import Build, BuildError, chosen_auth
-from infra.deploy import (
-    Account,
-    DeployError,
-    _upload,
-    delete,
-    located,
-    refuse_unchosen,
-    refuse_unconfirmed,
-)
-from infra.kept import Kept
-from infra.parts import storage
+from infra.deploying.account import Account, with_region
+from infra.deploying.artifacts import require_tls, upload
+from infra.deploying.build import Build, chosen_auth
+from infra.deploying.deploy import delete
+from infra.deploying.errors import BuildError, DeployError
+from infra.deploying.guards import refuse_unchosen, refuse_unconfirmed
+from infra.deploying.kept import Kept
+from infra.stack import storage, targets
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 AWS = Account()
 EMULATOR = Account("http://127.0.0.1:4566")
@@ -33,6 +34,26 @@ class Numbered(Account):
 
     def number(self) -> str:
         return "123456789012"
+
+
+@dataclass(frozen=True)
+class Unpoliced(Account):
+    """An account whose buckets get no policy; `closed` lists those that should have got one.
+
+    moto does not read the condition of a policy: with ours, it would refuse every later request.
+    """
+
+    closed: list[str] = field(default_factory=list)
+
+    def s3(self) -> S3Client:
+        s3 = super().s3()
+        events: Any = s3.meta.events
+        events.register("before-call.s3.PutBucketPolicy", self._note)
+        return s3
+
+    def _note(self, params: Any, **_: Any) -> tuple[Any, dict[str, Any]]:
+        self.closed.append(urlsplit(params["url"]).netloc.partition(".")[0])
+        return SimpleNamespace(status_code=200), {}
 
 
 def test_nothing_goes_to_aws_before_somebody_said_who_may_call_it() -> None:
@@ -70,11 +91,11 @@ def test_a_region_is_asked_for_before_anything_is_made(monkeypatch: pytest.Monke
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, "/dev/null")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    assert located(AWS).region == "eu-central-1"
+    assert with_region(AWS).region == "eu-central-1"
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     with pytest.raises(DeployError, match="AWS_DEFAULT_REGION"):
-        located(AWS)
+        with_region(AWS)
 
 
 @pytest.mark.parametrize("command", ["package", "deploy", "delete", "up"])
@@ -93,10 +114,10 @@ def test_other_names_of_stages_are_taken_and_fit_into_a_buckets(stage: str) -> N
     assert len(f"sluice-{stage}-upload-123456789012-ap-northeast-1") <= 63
 
 
-def named(outputs: list[Any]) -> dict[str, Any]:
+def named(outputs: dict[str, str]) -> dict[str, Any]:
     """The kept resources of a template, with their names, for a stack with these outputs."""
-    resources: dict[str, Any] = storage.table(local=False) | storage.buckets(
-        local=False, original_days=None, output_days=None
+    resources: dict[str, Any] = storage.table(targets.AWS) | storage.buckets(
+        targets.AWS, original_days=None, output_days=None
     )
     account = Numbered(region="eu-central-1")
     Kept("sluice-prod", account, outputs).name_in(resources, adopting=False)
@@ -104,7 +125,7 @@ def named(outputs: list[Any]) -> dict[str, Any]:
 
 
 def test_what_is_kept_has_a_literal_name_for_cloudformation_adopts_nothing_else() -> None:
-    resources = named([])
+    resources = named({})
     table, bucket = "sluice-prod-jobs", "sluice-prod-upload-123456789012-eu-central-1"
     assert resources["JobsTable"]["Properties"]["TableName"] == table
     assert resources["UploadBucket"]["Properties"]["BucketName"] == bucket
@@ -112,7 +133,7 @@ def test_what_is_kept_has_a_literal_name_for_cloudformation_adopts_nothing_else(
 
 
 def test_a_stack_from_before_tables_had_names_keeps_its_table() -> None:
-    outputs = [{"OutputKey": "JobsTable", "OutputValue": "sluice-prod-JobsTable-1ABC"}]
+    outputs = {"JobsTable": "sluice-prod-JobsTable-1ABC"}
     assert "TableName" not in named(outputs)["JobsTable"]["Properties"]
 
 
@@ -120,7 +141,7 @@ def test_a_stack_from_before_tables_had_names_keeps_its_table() -> None:
 def test_what_is_deployed_takes_no_plain_http() -> None:
     s3, bucket = boto3.client("s3"), "artefacts"
     s3.create_bucket(Bucket=bucket)
-    deploy._require_tls(s3, bucket)
+    require_tls(s3, bucket)
     (policy,) = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
     assert (policy["Effect"], policy["Action"]) == ("Deny", "s3:*")
     assert policy["Resource"] == [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
@@ -128,22 +149,16 @@ def test_what_is_deployed_takes_no_plain_http() -> None:
 
 
 @pytest.mark.usefixtures("cloud")
-def test_what_is_deployed_stays_and_what_it_replaced_expires(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    closed: list[
-        str
-    ] = []  # moto would refuse everything: of a policy it does not read the condition
-    monkeypatch.setattr(deploy, "_require_tls", lambda _, bucket: closed.append(bucket))
+def test_what_is_deployed_stays_and_what_it_replaced_expires(tmp_path: Path) -> None:
     function = {"Type": "AWS::Serverless::Function", "Properties": {"CodeUri": "./code.zip"}}
     (tmp_path / "sam.json").write_text(json.dumps({"Resources": {"Api": function}}))
-    account = located(AWS)
+    account = Unpoliced(region="us-east-1")
     s3, bucket = account.s3(), "sluice-artifacts-123456789012-us-east-1"
 
     def uploaded(code: bytes) -> list[str]:
         (tmp_path / "code.zip").write_bytes(code)
         built = Build("prod", "arm64", "iam", tmp_path, "")
-        _upload(built, account, Kept("sluice-prod", account), adopting=False)
+        upload(built, account, Kept("sluice-prod", account, {}), adopting=False)
         return sorted(v["Key"] for v in s3.list_object_versions(Bucket=bucket)["Versions"])
 
     once = ["prod/code.zip", "prod/template.json"]
@@ -154,7 +169,7 @@ def test_what_is_deployed_stays_and_what_it_replaced_expires(
     newest = s3.head_object(Bucket=bucket, Key="prod/code.zip")["VersionId"]
     uri = template["Resources"]["Api"]["Properties"]["CodeUri"]
     assert uri == {"Bucket": bucket, "Key": "prod/code.zip", "Version": newest}
-    assert set(closed) == {bucket}
+    assert set(account.closed) == {bucket}
     (rule,) = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
     assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
     assert rule["Expiration"] == {"ExpiredObjectDeleteMarker": True}

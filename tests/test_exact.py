@@ -28,7 +28,7 @@ from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
 from chalicelib.tasks.chunks import encode_exactly
 from chalicelib.tasks.encoding import Fragments
-from infra import samples
+from infra.tools import samples
 from testing import exactness, fuzz_chunks
 from testing.clips import clip
 from testing.fuzz_chunks import SHORTEST_CHUNKS

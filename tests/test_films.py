@@ -18,7 +18,7 @@ from chalicelib.operations import find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan
 from chalicelib.tasks import posters
-from infra.samples import run_ffmpeg
+from infra.tools.samples import run_ffmpeg
 from testing.local import carry_out, copy_of, facts_of, run
 from testing.planned import DEFAULTS, SHORT_CHUNKS, plan_settings_with
 

@@ -29,7 +29,7 @@ from chalicelib.model.result import Result
 from chalicelib.model.step import STARTED, STATUSES, SUCCESS, Output, StepState
 from chalicelib.settings import settings
 from chalicelib.store import jobs, plans, tasks
-from infra.samples import film
+from infra.tools.samples import film
 from testing import rows
 from testing.cloud import before_put
 from testing.pump import deliver, drain, drop, take

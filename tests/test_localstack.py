@@ -21,8 +21,9 @@ import pytest
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
-from infra.build import build
-from infra.bundling import BundleError, bundle_layers, leaves_layers_out
+from infra.deploying.build import build
+from infra.deploying.bundling import bundle_layers, leaves_layers_out
+from infra.deploying.errors import BundleError
 from infra.paths import ROOT
 
 

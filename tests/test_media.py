@@ -25,7 +25,7 @@ from chalicelib.model.work import Made, Pictures, Thumbnail
 from chalicelib.probing import video
 from chalicelib.probing.film import open_film
 from chalicelib.tasks import images
-from infra import samples
+from infra.tools import samples
 from testing import attacks
 from testing.local import facts_of, heard, run
 

@@ -22,8 +22,8 @@ from chalicelib.model.facts import ImageFacts
 from chalicelib.model.mark import Mark
 from chalicelib.model.work import Made, Pictures, Watermark
 from chalicelib.tasks import images
-from infra import samples
-from infra.samples import run_ffmpeg
+from infra.tools import samples
+from infra.tools.samples import run_ffmpeg
 from testing import stills
 from testing.attacks import png_chunk
 from testing.local import Result, facts_of, run

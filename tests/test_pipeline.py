@@ -52,7 +52,7 @@ from chalicelib.store import clients, jobs, objects, plans, progress, queues, st
 from chalicelib.store.queues import StartMessage
 from chalicelib.store.tasks import Claim
 from chalicelib.telemetry import logger
-from infra.samples import film
+from infra.tools.samples import film
 from testing import rows
 from testing.cloud import before_put
 from testing.local import FREE, a_plan, facts_of

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infra import cloud
-from infra.client import Client
+from infra.local import cloud
+from sluice.client import Client
 from testing.players import film, trial
 
 pytestmark = [pytest.mark.stack, pytest.mark.media, pytest.mark.chromium]

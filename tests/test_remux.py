@@ -13,7 +13,7 @@ from chalicelib.errors import JobError
 from chalicelib.operations import find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan
-from infra.samples import run_ffmpeg
+from infra.tools.samples import run_ffmpeg
 from testing.local import carry_out, copy_of, heard
 from testing.planned import SHORT_CHUNKS
 from tests.test_chunks import decoded

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from chalicelib.settings import InvalidSetting
-from infra.build import build
-from infra.deploy import account_limits
-from infra.parts.names import FUNCTIONS, SOURCE_QUEUES
+from infra.deploying.account import account_limits
+from infra.deploying.build import build
 from infra.paths import ROOT
-from infra.sizing import (
+from infra.stack.catalogue import FUNCTIONS, SOURCE_QUEUES
+from infra.stack.sizing import (
     NEW_ACCOUNTS_MEMORY_MB,
     AccountLimits,
     Sizes,

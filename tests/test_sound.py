@@ -23,7 +23,7 @@ from chalicelib.operations import find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing import frame_index, video
-from infra import samples
+from infra.tools import samples
 from testing.local import Result, carry_out, copy_of, facts_of, run
 from testing.planned import DEFAULTS, SHORT_CHUNKS, plan_settings_with
 from testing.prepared import CORPUS

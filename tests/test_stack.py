@@ -22,10 +22,10 @@ from botocore.exceptions import ClientError
 from PIL import Image
 
 from chalicelib.model.plan import GENERATION
-from infra import cloud
-from infra.client import Client, until
-from infra.cloud import Stack
-from infra.samples import film
+from infra.local import cloud
+from infra.tools.samples import film
+from sluice.client import Client, until
+from sluice.stack import Stack
 from testing.pump import event_of
 
 pytestmark = [pytest.mark.stack, pytest.mark.media]

@@ -11,7 +11,7 @@ import av
 import numpy
 import pytest
 
-from infra import samples
+from infra.tools import samples
 from testing.attacks import movie
 from testing.clips import TONE
 from testing.local import Result, run

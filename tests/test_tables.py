@@ -25,7 +25,7 @@ from chalicelib.operations import find_steps
 from chalicelib.planning import chunking
 from chalicelib.planning.planner import make_plan
 from chalicelib.tasks import chunks
-from infra import samples
+from infra.tools import samples
 from testing.attacks import FRAME, MEDIA_AT, box, movie, sound_track
 from testing.local import facts_of
 from testing.planned import plan_settings_with

@@ -26,11 +26,18 @@ from chalicelib.planning import copying
 from chalicelib.settings import FunctionSize, InvalidSetting, Prices
 from chalicelib.store import clients
 from chalicelib.store.queues import DEAD_LETTERS, QUEUES
-from infra import sizing
-from infra.build import SERVICES, build
-from infra.parts.names import ESTIMATES, FUNCTIONS, OUTPUT_BUCKET, UPLOAD_BUCKET, dashed, queue_id
+from infra.deploying.build import SERVICES, build
 from infra.paths import ROOT
-from infra.template import merge_template
+from infra.stack import sizing
+from infra.stack.catalogue import (
+    ESTIMATES,
+    FUNCTIONS,
+    OUTPUT_BUCKET,
+    UPLOAD_BUCKET,
+    dashed,
+    queue_id,
+)
+from infra.stack.template import merge_template
 
 MB = 1_000_000
 BY_NAME = {function.name: function for function in FUNCTIONS}
@@ -639,7 +646,7 @@ def test_native_libraries_are_of_the_right_machine_and_from_manylinux_wheels(pac
                 assert tags, name
                 pure = "Root-Is-Purelib: true" in text
                 assert pure or all("manylinux" in t and platform in t for t in tags), name
-        assert not [n for n in names if n.startswith(("tests/", "infra/"))]
+        assert not [n for n in names if n.startswith(("tests/", "infra/", "sluice/"))]
         assert "chalicelib/assets/watermark.png" in names
 
 

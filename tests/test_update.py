@@ -8,7 +8,10 @@ import boto3
 import pytest
 
 from chalicelib.settings import settings
-from infra.deploy import Account, DeployError, jobs_at_work, refuse_undone
+from infra.deploying.account import Account
+from infra.deploying.cloudformation import refuse_undone
+from infra.deploying.deploy import jobs_at_work
+from infra.deploying.errors import DeployError
 
 STACK = "arn:aws:cloudformation:us-east-1:000000000000:stack/sluice-local/1"
 

@@ -21,7 +21,7 @@ from chalicelib.settings import FunctionSize, Prices, load
 from chalicelib.store.meter import Meter
 from chalicelib.store.queues import QUEUES
 from chalicelib.tasks import pricing
-from infra.samples import film
+from infra.tools.samples import film
 from testing.pump import deliver, drain, drop, take
 
 Sample = Callable[[str], Path]

@@ -14,7 +14,7 @@ from chalicelib.errors import JobError
 from chalicelib.formats import mp4_boxes
 from chalicelib.model.facts import VideoFacts
 from chalicelib.probing.film_limits import check_film
-from infra.samples import run_ffmpeg
+from infra.tools.samples import run_ffmpeg
 from testing.attacks import MEDIA_AT, movie, sound_track
 from testing.hostile import film, frame, judge, tables
 from tests.test_plan import FILM

@@ -1,6 +1,6 @@
-"""Where this layer's FFmpeg is: the layer finds itself, since emulators do not unpack it at /opt.
+"""Finds this layer's FFmpeg beside this module, for emulators do not unpack layers at /opt.
 
-Some apply no layers at all; then it lies in the function, and its `python/` beside the function's modules.
+Some apply no layers: then `bin/` lies in the function, and this module beside the function's own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 @cache
 def path() -> str:
-    """The binary, executable: some emulators unpack layers without their execute bits."""
+    """Path of the executable; some emulators unpack layers without execute bits, which are set here."""
     here = Path(__file__).resolve().parent
     binary = (here.parent if here.name == "python" else here) / "bin" / "ffmpeg"
     if not os.access(binary, os.X_OK):
@@ -26,18 +26,18 @@ def path() -> str:
 
 
 def _copy(binary: Path) -> Path:
-    """An executable copy in the temporary folder, made once, and never half."""
+    """Copy the binary to the temporary folder, executable, once and atomically; return the copy's path."""
     folder = Path(tempfile.gettempdir()) / f"sluice-ffmpeg-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    # On a shared machine, someone else may have put a program of theirs there.
+    # On a shared machine, another user may own the folder, and the program in it.
     if folder.lstat().st_uid != os.getuid():
         raise PermissionError(f"{folder} belongs to someone else.")
     layer = binary.stat()
     target = folder / f"ffmpeg-{layer.st_size}-{layer.st_mtime_ns}"
     if not target.exists():
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as part:
-            with binary.open("rb") as whole:
-                shutil.copyfileobj(whole, part)
+            with binary.open("rb") as original:
+                shutil.copyfileobj(original, part)
             Path(part.name).chmod(0o755)
         Path(part.name).rename(target)
     return target

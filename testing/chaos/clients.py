@@ -16,10 +16,10 @@ from botocore.config import Config
 
 import app
 from chalicelib.settings import settings
-from testing.chaos import stack
 from testing.chaos.media import sample
 from testing.chaos.sqs import Sqs
 from testing.chaos.world import Worker, World
+from testing.environment import TIMEOUTS
 
 _BOUNDARY = "a-boundary"
 # Who calls: the first one sees drops, too.
@@ -206,7 +206,7 @@ class Clients:
         """Call the API from outside; again after a 5xx or none at all, as clients do."""
         event = request_of(caller, method, route, parameters, body, headers or {})
         world = self.world
-        seconds = stack.timeouts()["api"]
+        seconds = TIMEOUTS["api"]
 
         def ended(worker: Worker) -> None:
             answer = Answer(0) if worker.dead or worker.error else answer_of(worker.result)
@@ -236,7 +236,7 @@ class Clients:
         event = request_of(caller, "GET", route, parameters, None, {}, query)
         self.world.looks_as = "api"
         try:
-            return answer_of(app.app(event, Context(self.world, stack.timeouts()["api"])))
+            return answer_of(app.app(event, Context(self.world, TIMEOUTS["api"])))
         finally:
             self.world.looks_as = None
 

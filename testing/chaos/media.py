@@ -20,8 +20,8 @@ from sluice_ffmpeg import path as binary
 
 from chalicelib.engines import ffmpeg, sandbox
 from chalicelib.errors import JobError
-from infra import samples
 from infra.paths import ROOT
+from infra.tools import samples
 from testing.chaos.world import World
 
 _FOLDER = ROOT / ".local" / "chaos"

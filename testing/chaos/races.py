@@ -11,11 +11,11 @@ from functools import partial
 from typing import Any
 
 from chalicelib.store import objects
-from testing.chaos import stack
 from testing.chaos.faults import Fault, Faults
 from testing.chaos.schedule import Scenario, Schedule
 from testing.chaos.versions import OTHER
 from testing.chaos.world import Worker
+from testing.environment import TIMEOUTS
 
 _ONE = ("thumbnail",)
 _ENDLESS = Faults(budget=10**6, end=1e9)
@@ -263,7 +263,7 @@ def deployed(schedule: Schedule) -> None:
     for number, name in enumerate(names):
         world.at(1 + number, partial(clients.put, f"drop/{number}.x", name))
     begin, takes = chance.uniform(1, 20), chance.choice((0.0, 2.0, 40.0))
-    changes = {function: begin + chance.uniform(0, takes) for function in stack.timeouts()}
+    changes = {function: begin + chance.uniform(0, takes) for function in TIMEOUTS}
     back = begin + takes + chance.uniform(1, 30) if chance.random() < 0.4 else None
 
     def version_of(function: str) -> str | None:

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from chalicelib.settings import settings
-from infra.parts import functions
-from infra.parts.names import FUNCTIONS, OUTPUT_BUCKET, UPLOAD_BUCKET, queue_id
+from infra.stack import functions
+from infra.stack.catalogue import FUNCTIONS, OUTPUT_BUCKET, UPLOAD_BUCKET, queue_id
+from infra.stack.targets import AWS
 from testing.chaos import stack
 
 
@@ -51,7 +52,7 @@ def given() -> frozenset[Right]:
     return frozenset(
         Right(function.name, action, _pattern(resource))
         for function in FUNCTIONS
-        for statement in functions.statements(function, local=False)
+        for statement in functions.statements(function, AWS)
         for action in statement["Action"]
         for resource in statement["Resource"]
         if action not in _LAMBDAS_OWN

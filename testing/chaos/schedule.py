@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 
 import app
 from chalicelib.settings import DROPS, settings
-from testing.chaos import stack
 from testing.chaos.boundary import boundary
 from testing.chaos.clients import OPERATOR, OWNERS, Clients, Context
 from testing.chaos.cloud import Cloud, Stand
@@ -20,6 +19,7 @@ from testing.chaos.media import SAMPLES, Memo, sample
 from testing.chaos.simulated import inside
 from testing.chaos.sqs import Sqs
 from testing.chaos.world import Worker, World
+from testing.environment import TIMEOUTS
 
 MOST_SECONDS = 320 * 3600.0
 MOST_EVENTS = 15_000
@@ -64,7 +64,7 @@ class Schedule:
 
     def invoke(self, function: str, event: dict[str, Any], ended: Callable[[Worker], None]) -> None:
         """Start a function with an event."""
-        seconds = stack.timeouts()[function]
+        seconds = TIMEOUTS[function]
         context = Context(self.world, seconds)
         handler = getattr(app, function)
         self.world.invocations[function] += 1
@@ -78,7 +78,7 @@ class Schedule:
         self.world.invocations[function] += 1
         name, caller.function = caller.function, function
         try:
-            return getattr(app, function)(event, Context(self.world, stack.timeouts()[function]))
+            return getattr(app, function)(event, Context(self.world, TIMEOUTS[function]))
         finally:
             caller.function = name
 

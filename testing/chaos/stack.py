@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cache
 from typing import Any, NamedTuple
 
 from chalicelib.settings import settings
-from infra.parts import storage
-from infra.parts.names import BATCH_SIZES, FUNCTIONS
-from infra.paths import ROOT
-
-_CONFIG = json.loads((ROOT / ".chalice" / "config.json").read_text())
+from infra.stack import storage
+from infra.stack.catalogue import BATCH_SIZES, FUNCTIONS
+from testing.environment import TIMEOUTS
 
 
 class Queue(NamedTuple):
@@ -31,23 +28,11 @@ class Queue(NamedTuple):
 
 
 @cache
-def timeouts() -> dict[str, int]:
-    """Seconds that each function may take."""
-    of = _CONFIG["lambda_functions"]
-    return {
-        function.name: of.get(function.config_name, {}).get(
-            "lambda_timeout", _CONFIG["lambda_timeout"]
-        )
-        for function in FUNCTIONS
-    }
-
-
-@cache
 def queues() -> dict[str, Queue]:
     """Every queue, by its name."""
     resources: dict[str, Any] = {
         logical_id: resource["Properties"]
-        for logical_id, resource in storage.queues(timeouts(), settings().max_receives).items()
+        for logical_id, resource in storage.queues(TIMEOUTS, settings().max_receives).items()
         if isinstance(resource, dict) and resource["Type"] == "AWS::SQS::Queue"
     }
     names = {logical_id: _name(properties) for logical_id, properties in resources.items()}

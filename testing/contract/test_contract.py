@@ -9,10 +9,11 @@ import httpx
 import pytest
 
 from chalicelib.api.descriptions import EXAMPLE_KEY
-from infra import cloud, samples
-from infra.client import Client
-from infra.cloud import Stack
+from infra.local import cloud
 from infra.paths import LOCAL
+from infra.tools import samples
+from sluice.client import Client
+from sluice.stack import Stack
 from testing.contract import clients, made_up, uppy
 
 TOLD = {

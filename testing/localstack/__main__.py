@@ -1,4 +1,4 @@
-"""`make test-localstack`: the stack on a real LocalStack: deployed, used, updated, deleted; and the times."""
+"""`make test-localstack`: deploys the stack to a real LocalStack, uses, updates, deletes it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from infra import cloud
-from infra.build import Build, build
-from infra.client import Client, Job
-from infra.demo import probe_film, probe_picture
-from infra.deploy import Account, delete
+from infra.deploying.account import Account
+from infra.deploying.build import Build, build
+from infra.deploying.deploy import delete
+from infra.local import cloud
+from infra.local.demo import probe_film, probe_picture
 from infra.paths import LOCAL
-from infra.samples import sample
+from infra.tools.samples import sample
+from sluice.client import Client, Job
 from testing.localstack.cloud import running
 
 _STAGE = "local"
@@ -62,7 +63,7 @@ def _try(account: Account) -> None:
 
 
 def _another(built: Build, folder: Path) -> Build:
-    """A build with other code and another setting. Not with other routes: LocalStack changes no API."""
+    """A build with other code and another setting; with equal routes, for LocalStack changes no API."""
     changed = folder / "changed"
     shutil.copytree(built.folder, changed)
     template = json.loads((changed / "sam.json").read_text())
@@ -78,7 +79,7 @@ def _another(built: Build, folder: Path) -> Build:
 
 def _image(client: Client) -> None:
     job = _succeeded(client, client.upload(sample("photo.jpg", _SAMPLES), "thumbnail", "watermark"))
-    assert _looked_into(client, job) == {"thumbnail": "512 × 384", "watermark": "1600 × 1200"}
+    assert _probe(client, job) == {"thumbnail": "512 × 384", "watermark": "1600 × 1200"}
 
 
 def _form(client: Client) -> None:
@@ -89,20 +90,20 @@ def _form(client: Client) -> None:
         data={"pipeline": "thumbnail"},
     )
     job = _succeeded(client, sent.raise_for_status().json()["job_id"])
-    assert _looked_into(client, job) == {"thumbnail": "512 × 384"}
+    assert _probe(client, job) == {"thumbnail": "512 × 384"}
 
 
 def _drop(client: Client) -> None:
     client.drop(sample("photo.jpg", _SAMPLES), "inbox/photo.jpg", pipeline="watermark")
     job = client.wait_for_drop("inbox/photo.jpg", _JOB_SECONDS)
-    assert _looked_into(client, _succeeded(client, job["id"])) == {"watermark": "1600 × 1200"}
+    assert _probe(client, _succeeded(client, job["id"])) == {"watermark": "1600 × 1200"}
 
 
 def _film(client: Client) -> str:
     steps = ("thumbnail", "watermark", "transcode_720p", "hls_720p")
     job = _succeeded(client, client.upload(sample("plain.mp4", _SAMPLES), *steps))
     film = "1280 × 720, 3.00 s, with sound"
-    assert _looked_into(client, job) == {
+    assert _probe(client, job) == {
         "thumbnail": "512 × 288",
         "watermark": film,
         "transcode_720p": film,
@@ -124,41 +125,41 @@ def _succeeded(client: Client, job_id: str) -> Job:
     return job
 
 
-def _looked_into(client: Client, job: Job) -> dict[str, str]:
-    """Each output as it is once it is fetched and decoded."""
-    found = {}
+def _probe(client: Client, job: Job) -> dict[str, str]:
+    """A description of each output, by downloading and decoding it."""
+    probed = {}
     for output in job["outputs"]:
-        if output["type"] == "hls_720p":  # a player gets its address and nothing else
-            found["hls_720p"] = probe_film(output["url"])
+        if output["type"] == "hls_720p":  # players get nothing but its URL
+            probed["hls_720p"] = probe_film(output["url"])
         else:
             content = client.http.get(output["url"]).raise_for_status().content
             is_film = output["content_type"].startswith("video/")
-            found[output["type"]] = (
+            probed[output["type"]] = (
                 probe_film(io.BytesIO(content)) if is_film else probe_picture(content)
             )
-    return found
+    return probed
 
 
 def _left(account: Account) -> dict[str, list[str]]:
-    """What of the stack is still there."""
+    """Names of the stack's resources that still exist, by kind."""
     session: Any = account.session()
 
-    def named(service: str, verb: str, said: str, key: str) -> list[str]:
+    def names(service: str, operation: str, field: str, key: str) -> list[str]:
         client = session.client(service, endpoint_url=account.endpoint_url)
-        return [each[key] if key else each for each in getattr(client, verb)().get(said, [])]
+        return [each[key] if key else each for each in getattr(client, operation)().get(field, [])]
 
-    found = {
-        "functions": named("lambda", "list_functions", "Functions", "FunctionName"),
-        "buckets": named("s3", "list_buckets", "Buckets", "Name"),
-        "tables": named("dynamodb", "list_tables", "TableNames", ""),
-        "queues": named("sqs", "list_queues", "QueueUrls", ""),
-        "secrets": named("secretsmanager", "list_secrets", "SecretList", "Name"),
-        "APIs": named("apigateway", "get_rest_apis", "items", "name"),
+    existing = {
+        "functions": names("lambda", "list_functions", "Functions", "FunctionName"),
+        "buckets": names("s3", "list_buckets", "Buckets", "Name"),
+        "tables": names("dynamodb", "list_tables", "TableNames", ""),
+        "queues": names("sqs", "list_queues", "QueueUrls", ""),
+        "secrets": names("secretsmanager", "list_secrets", "SecretList", "Name"),
+        "APIs": names("apigateway", "get_rest_apis", "items", "name"),
     }
     return {
         kind: ours
-        for kind, names in found.items()
-        if (ours := [n for n in names if "sluice-local" in n])
+        for kind, found in existing.items()
+        if (ours := [name for name in found if "sluice-local" in name])
     }
 
 

@@ -1,4 +1,4 @@
-"""A LocalStack of one's own, with MiniStack as its DynamoDB: started, and stopped with all of its files."""
+"""Starts a LocalStack, with MiniStack as its DynamoDB, and stops it; removes all of its files."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import httpx
 
-from infra import emulator
-from infra.cloud import free_port
+from infra.local import ministack
+from infra.local.cloud import free_port
 from infra.paths import LOCAL
 
 _PYTHON = LOCAL / "localstack-venv" / "bin" / "python"
@@ -26,15 +26,15 @@ _START_SECONDS = 120
 
 @contextmanager
 def running() -> Iterator[str]:
-    """The address of a LocalStack, for as long as the context lasts."""
+    """A LocalStack's URL, for as long as the context lasts."""
     folder = LOCAL / "run" / "localstack"
-    emulator.stop(folder)  # of a trial that was killed
+    ministack.stop(folder)  # a killed trial may have left it
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "owner").write_text(str(os.getpid()))
     dynamodb_port, port = free_port(), free_port()
     try:
-        emulator.start(folder, dynamodb_port, auth=False)
+        ministack.start(folder, dynamodb_port, auth=False)
         with (folder / "localstack.log").open("wb") as log:
             process = subprocess.Popen(
                 [_PYTHON, _SERVER],
@@ -54,12 +54,12 @@ def running() -> Iterator[str]:
             print(f"LocalStack's log: {LOCAL / 'localstack.log'}", file=sys.stderr)
             raise
         finally:
-            # With it the sandboxes of the functions, and what they have started.
+            # Its process group: LocalStack, the functions' processes and what those started.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     finally:
-        emulator.stop(folder)
+        ministack.stop(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -74,8 +74,8 @@ def _environment(folder: Path, port: int, dynamodb_url: str) -> dict[str, str]:
         "TMPDIR": str(temporary),
         "FILESYSTEM_ROOT": str(folder / "state"),
         "GATEWAY_LISTEN": f"127.0.0.1:{port}",
-        "DNS_ADDRESS": "0",  # no server of names
-        "DISABLE_EVENTS": "1",  # nothing is told to its makers
+        "DNS_ADDRESS": "0",  # no DNS server
+        "DISABLE_EVENTS": "1",  # no telemetry
         "SKIP_SSL_CERT_DOWNLOAD": "1",
         "CUSTOM_SSL_CERT_PATH": str(certificate),
         "FUNCTION_PYTHON": sys._base_executable,  # type: ignore[attr-defined]  # without our packages
@@ -83,7 +83,7 @@ def _environment(folder: Path, port: int, dynamodb_url: str) -> dict[str, str]:
     }
 
 
-# LocalStack wants one before it listens, and takes it apart; nobody speaks TLS to it here.
+# LocalStack parses a certificate before it listens, but nobody uses TLS here.
 _CERTIFICATE = "".join(
     f"-----BEGIN {part}-----\n-----END {part}-----\n" for part in ("PRIVATE KEY", "CERTIFICATE")
 )

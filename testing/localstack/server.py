@@ -1,8 +1,8 @@
-"""LocalStack as a process, run by the Python of .local/localstack-venv: without Docker, without a download.
+"""Runs LocalStack without Docker and without downloads, in the Python of .local/localstack-venv.
 
-Two of its parts want one of them and are replaced: functions run as processes of this machine (worker.py),
-and DynamoDB is that of another server. A third would listen on every interface, whatever it is told: it
-listens on that one. All else is LocalStack's. As in its Community image, layers are stored and not applied.
+Three of its parts are replaced. Functions run as processes of this machine (worker.py) instead of in Docker;
+DynamoDB is another server's, not one that is downloaded; the gateway listens on the given address only, where
+LocalStack's own would listen on every interface. As in the Community image, layers are stored, not applied.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class ProcessExecutor:
-    """What LocalStack calls a runtime executor: one sandbox of a function."""
+    """A LocalStack runtime executor: one sandbox of a function."""
 
     def __init__(self, id: str, function_version: Any) -> None:
         self.id = id
@@ -75,7 +75,7 @@ class ProcessExecutor:
 
     def invoke(self, payload: dict[str, str]) -> InvocationResult:
         begin = self._log.seek(0, os.SEEK_END)
-        if self._process.poll() is not None:  # the invocation before killed it, or its time was up
+        if self._process.poll() is not None:  # the last invocation killed it, or timed out
             self._answers.close()
             self._launch()
         answer = self._ask(json.dumps(payload) + "\n")
@@ -105,7 +105,7 @@ class ProcessExecutor:
         self._process.wait()
         return {"failed": True, "payload": json.dumps({"errorMessage": why})}
 
-    # What LocalStack asks of the place where functions run: it is this machine.
+    # LocalStack asks where functions run: on this machine.
 
     def get_address(self) -> str:
         return "127.0.0.1"
@@ -133,7 +133,7 @@ class ProcessExecutor:
 
 
 class OtherDynamodb:
-    """A DynamoDB that runs elsewhere, as LocalStack sees the one that it would start."""
+    """A DynamoDB server that runs elsewhere, with the interface of LocalStack's own."""
 
     url = _DYNAMODB_URL
     proxy = AwsRequestProxy(_DYNAMODB_URL)
@@ -153,7 +153,7 @@ def listen_there(_: Any, gateway: Any, listen: list[Any], _ssl_creds: Any = None
 
 
 if __name__ == "__main__":
-    # Nothing of it outlives the trial, whatever ends that.
+    # It is killed with the trial that started it.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     DockerRuntimeExecutorPlugin.load = lambda *_: ProcessExecutor
     dynamodb = OtherDynamodb()

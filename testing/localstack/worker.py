@@ -1,7 +1,7 @@
-"""A sandbox of one function, started by server.py: invocations come as lines of JSON, and so do the answers.
+"""A sandbox of one function, started by server.py.
 
-A line on standard input is an invocation; its answer goes to the file descriptor of the second argument, so
-that what the function prints is its log and nothing else. It ends with its standard input.
+Each line of standard input is an invocation in JSON; the answer is a line of JSON, written to the file
+descriptor of the second argument, so that standard output is the function's log. It ends with standard input.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 
 class Context:
-    """What Lambda tells a handler beside its event."""
+    """The context that Lambda gives a handler."""
 
     function_version = "$LATEST"
 
@@ -40,20 +40,22 @@ def main(code: str, answers: int) -> None:
     handler: Callable[[Any, Context], Any] | None = None
     with os.fdopen(answers, "w", buffering=1) as out:
         for line in sys.stdin:
-            told = json.loads(line)
-            os.environ["_X_AMZN_TRACE_ID"] = told["trace-id"]
+            invocation = json.loads(line)
+            os.environ["_X_AMZN_TRACE_ID"] = invocation["trace-id"]
             try:
                 handler = handler or _handler()
-                event = json.loads(told["payload"] or "null")
-                answer = handler(event, Context(told["invoke-id"], told["invoked-function-arn"]))
-                said = {"failed": False, "payload": json.dumps(answer)}
+                event = json.loads(invocation["payload"] or "null")
+                answer = handler(
+                    event, Context(invocation["invoke-id"], invocation["invoked-function-arn"])
+                )
+                result = {"failed": False, "payload": json.dumps(answer)}
             except BaseException as error:
                 traceback.print_exc()
                 failure = {"errorType": type(error).__name__, "errorMessage": str(error)}
-                said = {"failed": True, "payload": json.dumps(failure)}
+                result = {"failed": True, "payload": json.dumps(failure)}
             sys.stdout.flush()
             sys.stderr.flush()
-            out.write(json.dumps(said) + "\n")
+            out.write(json.dumps(result) + "\n")
 
 
 def _handler() -> Callable[[Any, Context], Any]:

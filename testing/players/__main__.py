@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from infra import cloud
-from infra.client import Client
+from infra.local import cloud
 from infra.paths import LOCAL
+from sluice.client import Client
 from testing.players import film, trial
 
 _SECONDS = 18

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from infra.samples import run_ffmpeg
+from infra.tools.samples import run_ffmpeg
 
 # So few that a busy machine shows each of them.
 RATE = 5

@@ -20,8 +20,8 @@ from urllib.parse import urlencode, urljoin
 
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from infra import cloud
-from infra.client import Client, until
+from infra.local import cloud
+from sluice.client import Client, until
 from testing.players.film import RATE
 
 FOLDER = Path(__file__).parent

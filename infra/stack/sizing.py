@@ -1,6 +1,7 @@
-"""How large the functions are, and how many of each run at once: what the stage says, fitted to its account.
+"""Memory and concurrency of the functions: those that the stage configures, fitted to its account.
 
-New accounts of AWS may give a function 3,008 MB at most, not 10,240, and run 10 functions at once, not 1,000.
+A new AWS account may give a function at most 3,008 MB instead of 10,240, and run 10 functions at once instead
+of 1,000.
 """
 
 from __future__ import annotations
@@ -11,35 +12,35 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.settings import InvalidSetting, Settings, load
-from infra.parts.names import ESTIMATES, FUNCTIONS, SOURCE_QUEUES
-from infra.template import ChaliceConfig
+from infra.stack.catalogue import ESTIMATES, FUNCTIONS, SOURCE_QUEUES
+from infra.stack.template import ChaliceConfig
 
 USUAL_CONCURRENCY = 1000
 NEW_ACCOUNTS_MEMORY_MB = 3008
-_MOST_MEMORY_MB = 10240
-# AWS's code of it. Of memory there is none.
+_MAX_MEMORY_MB = 10240
+# AWS's code of the quota of concurrent executions; memory has no quota.
 _CONCURRENCY_QUOTA = "L-B99A9384"
-# AWS reserves none of the last so many.
+# Of an account's executions AWS lets nobody reserve the last 100.
 _UNRESERVED = 100
-# SQS accepts no less for a queue.
-_LEAST_CONCURRENCY = 2
-# What a queue counts as that has no limit of its own.
+# SQS accepts no smaller limit for a queue.
+_MIN_CONCURRENCY = 2
+# The weight of a queue without a limit where queues share what the account runs.
 _UNLIMITED = 100
-# A film that is encoded at full size takes so much for each pixel of a frame (117 were measured, and 159 with
-# tone mapping, of 4K, 5K and 8K on two cores), and the function so much besides.
+# Encoding at full size takes so many bytes of memory for each pixel of a frame (measured at 4K, 5K and 8K on
+# two cores: 117, with tone mapping 159), and the function so much besides.
 _BYTES_A_PIXEL = 170
 _BESIDES_MB = 300
 
 # What a stage may say of its account.
 CONCURRENCY_SETTING = "SLUICE_ACCOUNT_CONCURRENCY"
 MEMORY_SETTING = "SLUICE_ACCOUNT_MEMORY_MB"
-# How many files are looked at for estimates at once.
+# Executions that are reserved for estimates.
 ESTIMATES_SETTING = "SLUICE_CONCURRENCY_ESTIMATE"
 
 
 @dataclass(frozen=True)
 class AccountLimits:
-    """What an account allows in a region: functions at once, and the megabytes of one."""
+    """An account's limits in a region: concurrent executions, and the memory of a function."""
 
     concurrency: int
     memory_mb: int
@@ -47,9 +48,10 @@ class AccountLimits:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of each function its memory; of each queue, how many run at once, None for any number.
+    """Memory by function; messages in work at once by queue, None for any number.
 
-    So many `estimates` at once, for which that number is reserved; 0 for none.
+    `estimates` executions are reserved for estimates, 0 for none. A film's frames have at most
+    `max_video_pixels`.
     """
 
     memory_mb: Mapping[str, int]
@@ -58,27 +60,28 @@ class Sizes:
     estimates: int
 
 
-def limits_as_told(concurrency: int, unreserved: int) -> AccountLimits:
-    """The limits of an account, by what Lambda tells of it.
+def limits_as_reported(concurrency: int, unreserved: int) -> AccountLimits:
+    """The limits of an account for which Lambda reports these executions, in all and unreserved.
 
-    Of memory it tells nothing, and nobody else does: we take an account for new whose concurrency is.
+    No API reports the limit of memory: an account with less than the usual concurrency counts as new.
     """
     new = concurrency < USUAL_CONCURRENCY
-    return AccountLimits(unreserved, NEW_ACCOUNTS_MEMORY_MB if new else _MOST_MEMORY_MB)
+    return AccountLimits(unreserved, NEW_ACCOUNTS_MEMORY_MB if new else _MAX_MEMORY_MB)
 
 
-def limits_of(variables: Mapping[str, str], told: AccountLimits | None) -> AccountLimits | None:
-    """The limits to fit to: what was told, and what a stage's variables say; None where neither is.
+def limits_of(variables: Mapping[str, str], reported: AccountLimits | None) -> AccountLimits | None:
+    """The limits to fit to, from those that AWS reported and the stage's variables; None without both.
 
-    Of concurrency the smaller one counts, of memory what the stage says, which alone may know it.
+    The smaller concurrency counts; of memory the stage's, for AWS does not report it. Raises InvalidSetting.
     """
     concurrency = _number(variables, CONCURRENCY_SETTING, 1)
     memory_mb = _number(variables, MEMORY_SETTING, 1024)
-    if told is None and concurrency is None and memory_mb is None:
+    if reported is None and concurrency is None and memory_mb is None:
         return None
-    told = told or AccountLimits(concurrency or USUAL_CONCURRENCY, _MOST_MEMORY_MB)
+    reported = reported or AccountLimits(concurrency or USUAL_CONCURRENCY, _MAX_MEMORY_MB)
     return AccountLimits(
-        min(concurrency or told.concurrency, told.concurrency), memory_mb or told.memory_mb
+        min(concurrency or reported.concurrency, reported.concurrency),
+        memory_mb or reported.memory_mb,
     )
 
 
@@ -90,7 +93,7 @@ def _number(variables: Mapping[str, str], name: str, least: int) -> int | None:
 
 
 def configured(config: ChaliceConfig) -> Sizes:
-    """What a stage wants, as .chalice/config.json says."""
+    """The sizes that .chalice/config.json asks for. Raises InvalidSetting."""
     variables = config.environment_variables
     estimates = _number(variables, ESTIMATES_SETTING, 0)
     return Sizes(
@@ -102,7 +105,7 @@ def configured(config: ChaliceConfig) -> Sizes:
         },
         {
             queue.name: _number(
-                variables, f"SLUICE_CONCURRENCY_{queue.name.upper()}", _LEAST_CONCURRENCY
+                variables, f"SLUICE_CONCURRENCY_{queue.name.upper()}", _MIN_CONCURRENCY
             )
             or queue.concurrency
             for queue in SOURCE_QUEUES
@@ -113,7 +116,7 @@ def configured(config: ChaliceConfig) -> Sizes:
 
 
 def fit(wanted: Sizes, limits: AccountLimits) -> Sizes:
-    """What is wanted, as far as the account allows it; what it runs at once, the queues share."""
+    """The wanted sizes as far as the account allows; queues share its concurrency in proportion."""
     memory = {name: min(mb, limits.memory_mb) for name, mb in wanted.memory_mb.items()}
     has_room = limits.concurrency - wanted.estimates >= _UNRESERVED
     estimates = wanted.estimates if has_room else 0
@@ -127,21 +130,21 @@ def fit(wanted: Sizes, limits: AccountLimits) -> Sizes:
 
 
 def _shared(wanted: Mapping[str, int | None], concurrency: int) -> dict[str, int | None]:
-    # A tenth is for the API and the sweep, and two for the dead letters.
-    least = _LEAST_CONCURRENCY * len(wanted)
-    room = max(least, concurrency * 9 // 10 - _LEAST_CONCURRENCY)
-    asked = {name: number or _UNLIMITED for name, number in wanted.items()}
-    if sum(asked.values()) <= room:
+    # A tenth is left to the API and the sweep, two executions to the dead letters.
+    least = _MIN_CONCURRENCY * len(wanted)
+    room = max(least, concurrency * 9 // 10 - _MIN_CONCURRENCY)
+    weights = {name: number or _UNLIMITED for name, number in wanted.items()}
+    if sum(weights.values()) <= room:
         return dict(wanted)
-    share = (room - least) / (sum(asked.values()) - least)
+    share = (room - least) / (sum(weights.values()) - least)
     return {
-        name: _LEAST_CONCURRENCY + int(share * (number - _LEAST_CONCURRENCY))
-        for name, number in asked.items()
+        name: _MIN_CONCURRENCY + int(share * (number - _MIN_CONCURRENCY))
+        for name, number in weights.items()
     }
 
 
 def write(chosen: Sizes, stage: dict[str, Any]) -> None:
-    """Put sizes into a stage of .chalice/config.json."""
+    """Write sizes into a stage of .chalice/config.json, read as JSON."""
     functions = stage.setdefault("lambda_functions", {})
     for function in FUNCTIONS:
         own = functions.setdefault(function.config_name, {})
@@ -155,7 +158,7 @@ def write(chosen: Sizes, stage: dict[str, Any]) -> None:
 
 
 def fitted(config: ChaliceConfig, account: AccountLimits | None) -> Sizes | None:
-    """What a stage gets, of this account if it is known; None where it is what the stage wants."""
+    """The stage's sizes fitted to its account, where its limits are known; None where nothing changes."""
     limits = limits_of(config.environment_variables, account)
     wanted = configured(config)
     chosen = fit(wanted, limits) if limits else wanted
@@ -163,7 +166,7 @@ def fitted(config: ChaliceConfig, account: AccountLimits | None) -> Sizes | None
 
 
 def notes(config: ChaliceConfig, account: AccountLimits | None) -> Iterator[str]:
-    """What is to be said of the sizes: which were made smaller, why, and how to get more."""
+    """Lines for the operator: which sizes were reduced, why, and how to get more."""
     limits = limits_of(config.environment_variables, account)
     if limits is None:
         return
@@ -193,11 +196,11 @@ def notes(config: ChaliceConfig, account: AccountLimits | None) -> Iterator[str]
             f"  films: frames of {chosen.max_video_pixels / 1e6:.1f} megapixels at most, "
             f"not {wanted.max_video_pixels / 1e6:.1f}"
         )
-    together = sum(number or 0 for number in chosen.concurrency.values()) + _LEAST_CONCURRENCY
+    together = sum(number or 0 for number in chosen.concurrency.values()) + _MIN_CONCURRENCY
     if together > limits.concurrency:
         yield (
             f"  The queues may ask for {together} functions at once, since SQS takes no less than "
-            f"{_LEAST_CONCURRENCY} of each: what finds no room waits, and the API may answer with a 5xx."
+            f"{_MIN_CONCURRENCY} of each: what finds no room waits, and the API may answer with a 5xx."
         )
     if chosen.concurrency != wanted.concurrency:
         yield (
@@ -207,19 +210,19 @@ def notes(config: ChaliceConfig, account: AccountLimits | None) -> Iterator[str]
     if chosen.memory_mb != wanted.memory_mb:
         yield (
             'More memory: a case with AWS Support (service Lambda, quota "Function memory maximum", '
-            f"{_MOST_MEMORY_MB} MB). AWS tells nobody how much an account has; of a new one we assume "
+            f"{_MAX_MEMORY_MB} MB). AWS tells nobody how much an account has; of a new one we assume "
             f"{NEW_ACCOUNTS_MEMORY_MB:,} MB. If it has more, say so by {MEMORY_SETTING} of the stage."
         )
 
 
-def forget_account(variables: dict[str, str]) -> None:
-    """Leave out what a stage says of its account: the functions have no use for it."""
+def remove_account_settings(variables: dict[str, str]) -> None:
+    """Remove what a stage says of its account: functions do not read it."""
     for name in (CONCURRENCY_SETTING, MEMORY_SETTING):
         variables.pop(name, None)
 
 
 def remedy(reason: str) -> str:
-    """What helps where CloudFormation failed because a function wants more memory than the account gives."""
+    """Advice where CloudFormation failed because a function wants too much memory; else ""."""
     refused = re.search(r"'MemorySize' value failed .* less than or equal to (\d+)", reason)
     if refused is None:
         return ""

@@ -1,4 +1,4 @@
-"""Media that the project makes itself, named after the trap that each one is."""
+"""Makes sample media, each named after the trap that it is. For the demo, the README and tests."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
 
+from infra.paths import LOCAL
 from layers.build import unpacked
 
 Maker = Callable[[Path], None]
 
 
-LAYERS = Path(__file__).parent.parent / ".local" / "layers"
-
-
 @cache
 def ffmpeg() -> str:
-    """The FFmpeg that is deployed."""
-    binary = unpacked("ffmpeg", LAYERS) / "bin" / "ffmpeg"
+    """Path of the FFmpeg of the layer."""
+    binary = unpacked("ffmpeg", LOCAL / "layers") / "bin" / "ffmpeg"
     binary.chmod(0o755)
     return str(binary)
 
@@ -35,7 +33,7 @@ def run_ffmpeg(*args: str) -> None:
 
 
 def scene(width: int, height: int) -> Image.Image:
-    """A landscape whose corners are told apart by colour: red, green, blue, white, clockwise."""
+    """A landscape with coloured corners, clockwise from top left: red, green, blue, white."""
     image = Image.linear_gradient("L").resize((width, height))
     picture = Image.merge("RGB", (image, image.rotate(180), Image.new("L", image.size, 150)))
     pen = ImageDraw.Draw(picture)
@@ -62,7 +60,7 @@ def photo(path: Path, width: int = 1600, height: int = 1200) -> None:
 
 
 def orientation(number: int) -> Maker:
-    """A JPEG that is stored turned, and upright once its EXIF orientation is applied."""
+    """A JPEG that is upright only once its EXIF orientation, `number`, is applied."""
     undo = {
         1: None,
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -140,11 +138,11 @@ def film(
     filters: str = "null",
     output: tuple[str, ...] = (),
 ) -> None:
-    """A moving test picture with a running clock, and a tone: a source of FFmpeg's that takes a duration."""
-    heard = ("-f", "lavfi", "-i", f"{tone}:duration={seconds}") if sound else ()
+    """A moving test picture with a clock, and `tone`, an FFmpeg audio source that takes a duration."""
+    audio = ("-f", "lavfi", "-i", f"{tone}:duration={seconds}") if sound else ()
     run_ffmpeg(
         "-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate}:duration={seconds}",
-        *heard,
+        *audio,
         "-vf", filters,
         "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p",
         "-c:a", "aac",
@@ -158,7 +156,7 @@ def plain(path: Path) -> None:
 
 
 def rotated(path: Path) -> None:
-    """Stored lying down, as a phone does; upright it is 360 wide and 640 high."""
+    """Stored rotated, as phones do; upright it is 360 wide and 640 high."""
     lying = path.with_suffix(".lying.mp4")
     film(lying, size="640x360", filters="transpose=cclock,transpose=clock")
     run_ffmpeg("-display_rotation", "90", "-i", str(lying), "-c", "copy", str(path))
@@ -179,17 +177,17 @@ def odd_size(path: Path) -> None:
 
 
 def anamorphic(path: Path) -> None:
-    """1440 × 1080 coded, 1920 × 1080 shown."""
+    """Coded at 1440 × 1080, displayed at 1920 × 1080."""
     film(path, size="1440x1080", filters="setsar=4/3", seconds=2)
 
 
 def fades_in(path: Path) -> None:
-    """Black at first, and for a long while."""
+    """Black for the first 1.2 seconds."""
     film(path, filters="fade=in:st=1.2:d=0.5")
 
 
 def variable_rate(path: Path) -> None:
-    """Frames left out, so that no two gaps need be alike."""
+    """Frames at irregular intervals."""
     film(
         path,
         filters="select='not(mod(n,3))+not(mod(n,7))'",
@@ -212,12 +210,12 @@ def webm(path: Path) -> None:
 
 
 def ntsc(path: Path) -> None:
-    """No whole number of frames in two seconds."""
+    """29.97 frames a second: two seconds are no whole number of frames."""
     film(path, size="640x360", rate="30000/1001", seconds=5)
 
 
 def colours(width: int, height: int, *output: str) -> Maker:
-    """A film of the landscape, whose colours are coded as `output` says."""
+    """A film of the landscape, coded with the FFmpeg options `output`."""
 
     def make(path: Path) -> None:
         still = path.with_suffix(".still.png")
@@ -276,7 +274,7 @@ VIDEOS: dict[str, Maker] = {
 }
 
 
-# ── not media, or not any more ──────────────────────────────────────────────────────────────────
+# ── broken, or no media ──────────────────────────────────────────────────────────────────
 
 
 def text(path: Path) -> None:
@@ -293,7 +291,7 @@ def empty(path: Path) -> None:
 
 
 def truncated_mp4(path: Path) -> None:
-    """Its index says three seconds; half of the frames are not there."""
+    """An MP4 whose index has three seconds of frames, half of which are missing."""
     film(path, output=("-movflags", "+faststart"))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -314,19 +312,19 @@ ALL = {**IMAGES, **VIDEOS, **BROKEN}
 
 
 def sample(name: str, folder: Path) -> Path:
-    """The sample of this name, made unless it is there."""
+    """The path of a sample in `folder`, made unless it is there."""
     path = folder / name
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f"part-{os.getpid()}-{name}"  # another process may make it, too
+        part = folder / f"part-{os.getpid()}-{name}"  # another process may make it at the same time
         ALL[name](part)
         part.rename(path)
     return path
 
 
 def main() -> None:
-    """Make the named samples in a folder."""
-    parser = argparse.ArgumentParser(prog="python -m infra.samples", description=main.__doc__)
+    """Make samples by name in a folder."""
+    parser = argparse.ArgumentParser(prog="python -m infra.tools.samples", description=main.__doc__)
     parser.add_argument("names", nargs="+", choices=ALL, metavar="NAME", help=", ".join(ALL))
     parser.add_argument(
         "--folder", type=Path, default=Path.cwd(), help="the current one if not said"

@@ -1,4 +1,4 @@
-"""A client of the API, as a user would write one; for the demo, the benchmarks and the end-to-end tests."""
+"""A client of the API, as a user would write one. The demo, benchmarks and end-to-end tests use it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 import boto3
 import httpx
 
-from infra.cloud import Stack
+from sluice.stack import Stack
 
 ENDED = ("SUCCESS", "FAILURE")
 Job = dict[str, Any]
 
 
 class Client:
-    """Calls the API of a stack, and S3 as the developer that the stack was deployed by."""
+    """Calls the API of a stack, and S3 with the credentials of the stack's description."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         headers = {"x-api-key": stack.api_key} if stack.api_key else {}
-        # The first call starts a Lambda; on a busy laptop that takes its time.
+        # The first call starts a Lambda, which takes long on a busy laptop.
         self.http = httpx.Client(timeout=60, headers=headers, trust_env=False)
 
     def __enter__(self) -> Client:
@@ -45,34 +45,34 @@ class Client:
         return self.http.post(self.stack.api_url + path, json=body, headers=headers)
 
     def upload(self, path: Path, *pipeline: str) -> str:
-        """Send a file through a presigned URL; the id of the job that starts by itself."""
-        asked = {
+        """Upload a file through a presigned URL. Returns the id of the job that the upload starts."""
+        request = {
             "filename": path.name,
             "content_type": "application/octet-stream",
             "pipeline": list(pipeline),
             "size": path.stat().st_size,
         }
-        ticket = self.post("/uploads/presign/", asked).raise_for_status().json()
+        ticket = self.post("/uploads/presign/", request).raise_for_status().json()
         self.http.put(
             ticket["url"], content=path.read_bytes(), headers=ticket["headers"]
         ).raise_for_status()
         return str(ticket["job_id"])
 
     def drop(self, path: Path, key: str, **metadata: str) -> None:
-        """Put a file into the upload bucket, as somebody with a shell would."""
+        """Put a file into the upload bucket, as `aws s3 cp` does; `metadata` becomes the object's own."""
         extra = {"Metadata": metadata} if metadata else {}
         self.aws("s3").upload_file(str(path), self.stack.upload_bucket, key, ExtraArgs=extra)
 
     def job(self, job_id: str) -> Job:
-        found: Job = self.get(f"/jobs/{job_id}/").raise_for_status().json()
-        return found
+        job: Job = self.get(f"/jobs/{job_id}/").raise_for_status().json()
+        return job
 
     def jobs_of(self, key: str) -> list[Job]:
-        found: list[Job] = self.get("/jobs/", key=key).raise_for_status().json()["jobs"]
-        return found
+        jobs: list[Job] = self.get("/jobs/", key=key).raise_for_status().json()["jobs"]
+        return jobs
 
     def follow(self, job_id: str, seconds: float = 90, pause: float = 0.1) -> Iterator[Job]:
-        """The job, every `pause` seconds, until it has ended. Raises TimeoutError."""
+        """Yield the job every `pause` seconds until it has ended. Raises TimeoutError after `seconds`."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             job = self.job(job_id)
@@ -83,21 +83,21 @@ class Client:
         raise TimeoutError(f"The job {job_id} has not ended after {seconds} s: {job}")
 
     def wait(self, job_id: str, seconds: float = 90, pause: float = 0.1) -> Job:
-        """The job, once it has ended."""
+        """Return the job once it has ended. Raises TimeoutError."""
         *_, last = self.follow(job_id, seconds, pause)
         return last
 
     def wait_for_drop(self, key: str, seconds: float = 90) -> Job:
-        """The job of a dropped file, once it has ended."""
-        (found,) = until(lambda: self.jobs_of(key), seconds)
-        return self.wait(found["id"], seconds)
+        """Return the job of a dropped file once it has ended. Raises TimeoutError."""
+        (job,) = until(lambda: self.jobs_of(key), seconds)
+        return self.wait(job["id"], seconds)
 
 
 def until[T](look: Callable[[], T], seconds: float) -> T:
-    """What `look` finds, once it is something. Raises TimeoutError."""
+    """Call `look` until its result is true, and return that. Raises TimeoutError after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if found := look():
-            return found
+        if result := look():
+            return result
         time.sleep(0.1)
     raise TimeoutError(f"Nothing was found within {seconds} s.")

@@ -1,4 +1,4 @@
-"""What MiniStack drops from a template without a word, set by call from the same template."""
+"""Properties of the template that MiniStack silently drops, set by calls instead."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from infra.deploy import Account
-from infra.parts.gateway import LOCAL_API_ID
+from infra.deploying.account import Account
+from infra.stack.targets import EMULATOR
 
 
-def set_by_call(folder: Path, account: Account, outputs: Mapping[str, str]) -> None:
-    """The table's TTL, the buckets' lifecycles and the gateway's own refusals."""
-    resources = json.loads((folder / "sam.json").read_text())["Resources"]
+def fill_gaps(template: Path, account: Account, outputs: Mapping[str, str]) -> None:
+    """Set the table's TTL, the buckets' lifecycles and the gateway's responses.
+
+    `template` is the packaged one, `outputs` are those of the stack.
+    """
+    resources = json.loads(template.read_text())["Resources"]
     session = account.session()
     table = resources["JobsTable"]["Properties"]
     session.client("dynamodb", endpoint_url=account.endpoint_url).update_time_to_live(
@@ -32,7 +35,7 @@ def set_by_call(folder: Path, account: Account, outputs: Mapping[str, str]) -> N
     api = resources["RestAPI"]["Properties"]
     for kind, response in api["GatewayResponses"].items():
         gateway.put_gateway_response(
-            restApiId=LOCAL_API_ID,
+            restApiId=EMULATOR.api_id,
             responseType=kind,
             **({"statusCode": response["StatusCode"]} if "StatusCode" in response else {}),
             responseParameters={
@@ -41,18 +44,18 @@ def set_by_call(folder: Path, account: Account, outputs: Mapping[str, str]) -> N
             },
             responseTemplates=response["ResponseTemplates"],
         )
-    gateway.create_deployment(restApiId=LOCAL_API_ID, stageName=api["StageName"])
+    gateway.create_deployment(restApiId=EMULATOR.api_id, stageName=api["StageName"])
 
 
 def _rule(rule: dict[str, Any]) -> dict[str, Any]:
-    """A lifecycle rule of CloudFormation as the API of S3 words it."""
-    worded = {
+    """Translate a lifecycle rule from CloudFormation's form to that of the S3 API."""
+    translated: dict[str, Any] = {
         "ID": rule["Id"],
         "Status": rule["Status"],
         "Filter": {"Prefix": rule.get("Prefix", "")},
     }
     if "ExpirationInDays" in rule:
-        worded["Expiration"] = {"Days": rule["ExpirationInDays"]}
+        translated["Expiration"] = {"Days": rule["ExpirationInDays"]}
     if "AbortIncompleteMultipartUpload" in rule:
-        worded["AbortIncompleteMultipartUpload"] = rule["AbortIncompleteMultipartUpload"]
-    return worded
+        translated["AbortIncompleteMultipartUpload"] = rule["AbortIncompleteMultipartUpload"]
+    return translated

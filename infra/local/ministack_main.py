@@ -1,8 +1,8 @@
-"""Runs MiniStack with two things that it lacks; in its own environment, which has nothing of ours.
+"""Runs MiniStack with two additions. It is started in MiniStack's own environment, without our modules.
 
-- It tells functions the id of the API key of a call, as API Gateway does.
-- It does not serve the pages of strangers: who reaches a port of this machine through its browser could use
-  the whole cloud, for MiniStack takes any name, answers every preflight and asks its root for no secret.
+- Functions get the id of a call's API key, as from API Gateway.
+- Requests from foreign web pages are refused. MiniStack itself takes any Host, answers every preflight and
+  asks root for no secret, so that any page in a browser of this machine could use the whole cloud.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ type Scope = dict[str, Any]
 type Receive = Callable[[], Awaitable[dict[str, Any]]]
 type Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-# Names under .localhost lead to this machine, whoever asks (RFC 6761 §6.3).
+# Names under .localhost always resolve to this machine (RFC 6761 §6.3).
 _HERE = r"(127\.0\.0\.1|\[::1\]|([a-z0-9-]+\.)*localhost)(:[0-9]+)?"
 _HOST = re.compile(_HERE)
 _ORIGIN = re.compile(rf"https?://{_HERE}")
-# What pages on another port of this machine show: files in buckets, and playlists.
+# Paths that other sites may link to: files in buckets, and HLS.
 _FILES = re.compile(r"/sluice-[^/]+/.|.*/hls/")
 
 _build_event = apigateway_v1._build_lambda_event_v1
@@ -40,7 +40,7 @@ def _with_key(*arguments: Any, **options: Any) -> Any:
 
 
 def _refusal(scope: Scope) -> str:
-    """Why a request is not served; "" where it is."""
+    """Why a request is refused; "" where it is served."""
     headers = {
         name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
     }
@@ -52,7 +52,7 @@ def _refusal(scope: Scope) -> str:
             f"The local cloud serves pages of this machine; the request is of a page of {origin!r}. "
             "Serve the page from localhost or 127.0.0.1, on any port."
         )
-    # Without an Origin browsers send what a page embeds or leads to, and say that much (Fetch Metadata).
+    # Browsers send no Origin for links and embedded files, but Fetch Metadata tells where they come from.
     if origin is None and headers.get("sec-fetch-site") == "cross-site":
         reads = scope.get("method") in ("GET", "HEAD")
         if not (reads and _FILES.match(scope["path"])):

@@ -1,4 +1,4 @@
-"""What is deployed, made from the sources: layers, code and template of one stage, in .local/build/."""
+"""Packages a stage from the sources: layers, code and template, in .local/build/."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from tempfile import TemporaryDirectory
 from chalice.cli.factory import CLIFactory
 from chalice.config import Config
 
-from infra import sizing
-from infra.parts.names import LAYERS, LOCAL_STAGES
+from infra.deploying.errors import BuildError
 from infra.paths import LOCAL, ROOT
-from infra.sizing import AccountLimits, Sizes
-from infra.template import merge_template
+from infra.stack import sizing
+from infra.stack.catalogue import LAYERS
+from infra.stack.sizing import AccountLimits, Sizes
+from infra.stack.targets import LOCAL_STAGES
+from infra.stack.template import merge_template
 from layers.build import build as build_layer
 from layers.build import compile_packages, pip
 
-# What the functions, and the SDK of X-Ray in them, call: botocore describes four hundred other services,
-# in half of all bytes.
+# Who may call the API.
+AUTHS = ("none", "api_key", "iam")
+# The services that the functions call, X-Ray's SDK included. botocore's descriptions of four hundred others
+# would be half of all bytes.
 SERVICES = ("dynamodb", "lambda", "s3", "secretsmanager", "sqs", "xray")
 _NOT_SHIPPED = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
-class BuildError(Exception):
-    """The sources cannot be made into a stack; the message says why."""
-
-
 @dataclass(frozen=True)
 class Build:
-    """A packaged stage: `folder` holds sam.json and the zips that it names."""
+    """A packaged stage: `folder` holds sam.json and the zips that it names; `digest` is of the sources."""
 
     stage: str
     architecture: str
@@ -54,7 +54,10 @@ def build(
     auth: str | None = None,
     account: AccountLimits | None = None,
 ) -> Build:
-    """Package a stage, for the `account` if it is known, unless nothing that it is made of has changed."""
+    """Package a stage unless its sources are unchanged; with `account`, make it fit the account.
+
+    Raises BuildError, LayerError and InvalidSetting.
+    """
     architecture = architecture or _default_architecture(stage)
     own = chosen_auth(stage)
     if not (auth or own):
@@ -73,10 +76,10 @@ def build(
     folder = LOCAL / "build" / name
     with _locked(LOCAL / "build"):
         digest = _digest(_sources(), stage, architecture, auth, repr(sizes))
-        made = Build(stage, architecture, auth, folder, digest)
+        packaged = Build(stage, architecture, auth, folder, digest)
         if _digest_of(folder) == digest:
             print(f"Build of {name}: nothing has changed")
-            return made
+            return packaged
         print(f"Build of {name}: layers, code, template", flush=True)
         layers = {layer: build_layer(layer, architecture, LOCAL / "layers") for layer in LAYERS}
         dependencies = _dependencies(architecture)
@@ -88,7 +91,7 @@ def build(
             (out / "digest").write_text(digest)
             shutil.rmtree(folder, ignore_errors=True)
             out.rename(folder)
-    return made
+    return packaged
 
 
 def package(
@@ -99,9 +102,12 @@ def package(
     dependencies: Path | None = None,
     sizes: Sizes | None = None,
 ) -> None:
-    """`chalice package` with our template merged in: sam.json and deployment.zip in `out`."""
-    # A copy of the sources: what a stage chooses goes into its config, no cache goes into its zip, and
-    # Chalice's own folders stay out of the repository.
+    """Run `chalice package` with our template merged in; writes sam.json and deployment.zip to `out`.
+
+    `dependencies` are unpacked packages that go into the zip. Raises BuildError.
+    """
+    # In a copy of the sources: the config gets what the stage chooses, the zip gets no caches, and Chalice's
+    # own folders stay out of the repository.
     with TemporaryDirectory() as scratch:
         project = Path(scratch)
         _copy_project(project, stage, architecture, auth, sizes)
@@ -117,7 +123,7 @@ def package(
             "AWS_DEFAULT_REGION": os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
             "SLUICE_AUTH": auth,
             "POWERTOOLS_TRACE_DISABLED": "true",
-            "PYTHONDONTWRITEBYTECODE": "1",  # Chalice imports the app that it then zips
+            "PYTHONDONTWRITEBYTECODE": "1",  # Chalice imports the app before it zips it
         }
         done = subprocess.run(
             [*command, *arguments],
@@ -133,7 +139,10 @@ def package(
 
 
 def chosen_auth(stage: str) -> str | None:
-    """Who may call the API, as the stage's configuration says; None where it does not."""
+    """Who may call the API, by the stage's configuration; None where it says nothing.
+
+    Raises BuildError where there is no such stage.
+    """
     config = _config(ROOT, stage)
     if stage not in config.config_from_disk.get("stages", {}):
         raise BuildError(f"There is no stage {stage!r} in .chalice/config.json.")
@@ -145,7 +154,7 @@ def _config(project: Path, stage: str) -> Config:
 
 
 def _default_architecture(stage: str) -> str:
-    """A local cloud runs the functions on this machine; elsewhere the configuration says."""
+    """This machine's for local stages, whose functions run here; else the configuration's."""
     if stage in LOCAL_STAGES:
         return "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
     return _config(ROOT, stage).lambda_architecture
@@ -166,15 +175,15 @@ def _copy_project(
     if sizes:
         sizing.write(sizes, own)
     for scope in (config, own):
-        sizing.forget_account(scope.get("environment_variables", {}))
+        sizing.remove_account_settings(scope.get("environment_variables", {}))
     (project / ".chalice" / "config.json").write_text(json.dumps(config))
 
 
 def _dependencies(architecture: str) -> Path:
-    """The packages of requirements.txt for Lambda, by their hashes.
+    """A folder with the packages of requirements.txt for Lambda, checked by their hashes and cached.
 
-    Chalice would fetch them anew for every change of the code, by another machine's architecture without a
-    hash, and run what builds them where there is no wheel.
+    Chalice would download them again for every change of the code, without hashes for another architecture,
+    and run build scripts where there is no wheel.
     """
     requirements = ROOT / "requirements.txt"
     digest = _digest([requirements, Path(__file__), ROOT / "layers" / "build.py"], architecture)
@@ -188,7 +197,7 @@ def _dependencies(architecture: str) -> Path:
             for folder in (unpacked / "botocore" / "data").iterdir():
                 if folder.is_dir() and folder.name not in SERVICES:
                     shutil.rmtree(folder)
-            shutil.rmtree(unpacked / "bin", ignore_errors=True)  # scripts for a shell
+            shutil.rmtree(unpacked / "bin", ignore_errors=True)  # command-line scripts
             _compile(unpacked, "/var/task")
             unpacked.rename(cached)
     return cached
@@ -201,8 +210,8 @@ def _compile(folder: Path, at: str) -> None:
 
 def _sources() -> Iterator[Path]:
     yield from (ROOT / "app.py", ROOT / "requirements.txt", ROOT / ".chalice" / "config.json")
-    yield from (ROOT / "infra" / f"{name}.py" for name in ("build", "sizing", "template"))
-    for folder in ("chalicelib", "infra/parts", "layers"):
+    yield ROOT / "infra" / "deploying" / "build.py"
+    for folder in ("chalicelib", "infra/stack", "layers"):
         yield from _files(ROOT / folder)
 
 
@@ -229,7 +238,7 @@ def _digest_of(folder: Path) -> str | None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One build at a time: tests on two clouds start with the same one."""
+    """Only one process builds at a time: tests in parallel start with the same build."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

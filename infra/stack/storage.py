@@ -1,11 +1,11 @@
-"""Where things are kept: buckets, the table, the queues, the key of HLS links."""
+"""The buckets, the table, the queues, and the secret that signs HLS links."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from chalicelib.store.queues import DEAD_LETTERS
-from infra.parts.names import (
+from infra.stack.catalogue import (
     JOBS_TABLE,
     OUTPUT_BUCKET,
     SOURCE_QUEUES,
@@ -15,17 +15,19 @@ from infra.parts.names import (
     queue_id,
     sub,
 )
+from infra.stack.targets import Target
 
 _DAY = 86400
 
-# What a worker may take beyond its function's timeout before SQS hands its message to another.
+# Time beyond its function's timeout after which SQS gives a worker's message to another one.
 VISIBILITY_MARGIN_SECONDS = 30
 
 
-def buckets(*, local: bool, original_days: int | None, output_days: int | None) -> Json:
+def buckets(target: Target, *, original_days: int | None, output_days: int | None) -> Json:
+    """The buckets with their policies; originals and outputs expire after so many days, None for never."""
     upload = _bucket(
         UPLOAD_BUCKET,
-        local=local,
+        target,
         cors={
             "AllowedMethods": ["PUT"],
             "AllowedOrigins": ["*"],
@@ -35,9 +37,8 @@ def buckets(*, local: bool, original_days: int | None, output_days: int | None) 
         },
         rules=[_ABANDONED_UPLOADS, *_expiring("originals", "", original_days)],
     )
-    upload["DependsOn"] = (
-        "IntakeQueuePolicy"  # S3 tries the queue before it accepts the notification
-    )
+    # S3 tries to send to the queue before it accepts the notification.
+    upload["DependsOn"] = "IntakeQueuePolicy"
     upload["Properties"] |= {  # type: ignore[operator]
         "NotificationConfiguration": {
             "QueueConfigurations": [{"Event": "s3:ObjectCreated:*", "Queue": _arn("IntakeQueue")}]
@@ -45,7 +46,7 @@ def buckets(*, local: bool, original_days: int | None, output_days: int | None) 
     }
     output = _bucket(
         OUTPUT_BUCKET,
-        local=local,
+        target,
         cors={
             "AllowedMethods": ["GET", "HEAD"],
             "AllowedOrigins": ["*"],
@@ -60,10 +61,10 @@ def buckets(*, local: bool, original_days: int | None, output_days: int | None) 
         ],
     )
     resources: Json = {"UploadBucket": upload, "OutputBucket": output}
-    if not local:
+    if target.requires_tls:
         resources |= {
-            "UploadBucketPolicy": _kept(local) | _tls_only("UploadBucket", UPLOAD_BUCKET),
-            "OutputBucketPolicy": _kept(local) | _tls_only("OutputBucket", OUTPUT_BUCKET),
+            "UploadBucketPolicy": _retention(target) | _tls_only("UploadBucket", UPLOAD_BUCKET),
+            "OutputBucketPolicy": _retention(target) | _tls_only("OutputBucket", OUTPUT_BUCKET),
         }
     return resources
 
@@ -82,12 +83,12 @@ def _expiring(name: str, prefix: str, days: int | None) -> list[Json]:
     return [{"Id": name, "Status": "Enabled", **where, "ExpirationInDays": days}]
 
 
-def _bucket(name: str, *, local: bool, cors: Json, rules: list[Json]) -> Json:
+def _bucket(name: str, target: Target, *, cors: Json, rules: list[Json]) -> Json:
     return {
         "Type": "AWS::S3::Bucket",
-        **_kept(local),
+        **_retention(target),
         "Properties": {
-            # Named here, not by CloudFormation: roles and the queue's policy name it without a cycle.
+            # A name of ours, not CloudFormation's: roles and the queue's policy use it without a cycle.
             "BucketName": sub(name),
             "BucketEncryption": {
                 "ServerSideEncryptionConfiguration": [
@@ -111,7 +112,7 @@ def _tls_only(bucket: str, name: str) -> Json:
     return {
         "Type": "AWS::S3::BucketPolicy",
         "Properties": {
-            # By its name, as it is adopted; see infra.deploy.
+            # By its name, which CloudFormation needs to adopt the policy; see infra/deploying/kept.py.
             "Bucket": sub(name),
             "PolicyDocument": tls_only(_arn(bucket), sub(f"${{{bucket}.Arn}}/*")),
         },
@@ -119,7 +120,7 @@ def _tls_only(bucket: str, name: str) -> Json:
 
 
 def tls_only(*resources: object) -> Json:
-    """The policy of a bucket that nobody talks to in the clear: its ARN, and that of what is in it."""
+    """A bucket policy that denies plain http; `resources` are the ARNs of the bucket and of its objects."""
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -135,22 +136,22 @@ def tls_only(*resources: object) -> Json:
     }
 
 
-def _kept(local: bool) -> Json:
-    """What a user uploaded outlives the stack, except on a laptop; what a failed creation made does not."""
+def _retention(target: Target) -> Json:
+    """Retain what users stored when the stack is deleted; not what a failed creation leaves."""
     return {
-        "DeletionPolicy": "Delete" if local else "RetainExceptOnCreate",
-        "UpdateReplacePolicy": "Delete" if local else "Retain",
+        "DeletionPolicy": "RetainExceptOnCreate" if target.retains else "Delete",
+        "UpdateReplacePolicy": "Retain" if target.retains else "Delete",
     }
 
 
 class _Index(NamedTuple):
-    """Its keys, and what else it tells of a row. PynamoDB tells the kinds of rows apart by `row`."""
+    """An index's keys, and the other attributes that it projects. PynamoDB's discriminator is `row`."""
 
     keys: tuple[str, str]
-    more: tuple[str, ...] = ("row",)
+    attributes: tuple[str, ...] = ("row",)
 
 
-# CloudFormation adds or deletes one of a table's indexes in an update, not two.
+# CloudFormation adds or deletes at most one index of a table in an update.
 _INDEXES = {
     "by_status": _Index(("status", "created")),
     "by_owner": _Index(("owner", "created"), ("row", "status")),
@@ -160,12 +161,13 @@ _INDEXES = {
 _NUMBERS = ("due_at",)
 
 
-def table(*, local: bool) -> Json:
+def table(target: Target) -> Json:
+    """The table of jobs, with its indexes."""
     attributes = sorted({"pk", "sk", *(name for index in _INDEXES.values() for name in index.keys)})
     return {
         "JobsTable": {
             "Type": "AWS::DynamoDB::Table",
-            **_kept(local),
+            **_retention(target),
             "Properties": {
                 "TableName": sub(JOBS_TABLE),
                 "BillingMode": "PAY_PER_REQUEST",
@@ -180,14 +182,14 @@ def table(*, local: bool) -> Json:
                         "KeySchema": _key(*index.keys),
                         "Projection": {
                             "ProjectionType": "INCLUDE",
-                            "NonKeyAttributes": list(index.more),
+                            "NonKeyAttributes": list(index.attributes),
                         },
                     }
                     for name, index in _INDEXES.items()
                 ],
                 "TimeToLiveSpecification": {"AttributeName": "expires_at", "Enabled": True},
-                # Encrypted it is always: with a key of DynamoDB's own, which is free.
-                "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": not local},
+                # DynamoDB always encrypts. Without SSESpecification it uses a key of its own, which is free.
+                "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": target.retains},
             },
         }
     }
@@ -201,7 +203,7 @@ def _key(partition: str, sort: str) -> list[Json]:
 
 
 def queues(timeouts: dict[str, int], max_receives: int) -> Json:
-    """Each step's queue, and one for the dead letters of all; `timeouts` are those of the consumers."""
+    """Every queue, and one for the dead letters of all; `timeouts` are the consumers', in seconds."""
     redrive = {"deadLetterTargetArn": _arn(queue_id(DEAD_LETTERS)), "maxReceiveCount": max_receives}
     resources: Json = {
         queue.logical_id: _queue(queue.name, timeouts, days=4, RedrivePolicy=redrive)
@@ -251,6 +253,7 @@ def _queue(name: str, timeouts: dict[str, int], *, days: int, **more: object) ->
 
 
 def secret() -> Json:
+    """The secret that signs HLS links."""
     return {
         "HlsSecret": {
             "Type": "AWS::SecretsManager::Secret",

@@ -1,4 +1,4 @@
-"""Layers inside the functions' own zips, for a cloud that takes layers and does not apply them."""
+"""Puts layers into the functions' own zips, for LocalStack without a licence, which applies no layers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-# As Lambda and LocalStack count: of a function with its layers, unpacked.
-_MOST_BYTES = 250 * 1024**2
-# What the clouds call themselves that apply layers: MiniStack, and LocalStack with a licence.
+from infra.deploying.errors import BundleError
+
+# Limit of Lambda and LocalStack for a function with its layers, unpacked.
+_MAX_BYTES = 250 * 1024**2
+# Editions that apply layers: MiniStack's, and LocalStack's with a licence.
 _EDITIONS_WITH_LAYERS = ("light", "pro")
 
 
-class BundleError(Exception):
-    """The layers do not fit into the functions; the message says what helps."""
-
-
 def leaves_layers_out(endpoint_url: str | None) -> bool:
-    """Whether this is a LocalStack that stores layers, and runs functions without them."""
+    """Whether the endpoint is a LocalStack that stores layers but runs functions without them."""
     if endpoint_url is None:
         return False
     address = urlsplit(endpoint_url)
@@ -31,16 +29,16 @@ def leaves_layers_out(endpoint_url: str | None) -> bool:
     with closing(connect(address.hostname or "", address.port, timeout=10)) as connection:
         try:
             connection.request("GET", "/_localstack/health")
-            said = json.loads(connection.getresponse().read())
+            health = json.loads(connection.getresponse().read())
         except (OSError, http.client.HTTPException, ValueError):
             return False
-    return isinstance(said, dict) and said.get("edition", "pro") not in _EDITIONS_WITH_LAYERS
+    return isinstance(health, dict) and health.get("edition", "pro") not in _EDITIONS_WITH_LAYERS
 
 
 def bundle_layers(folder: Path, template: dict[str, Any], out: Path) -> None:
-    """Move each function's layers into a zip of its own, in `out`, and out of the template.
+    """Replace each function's layers in the template by a zip, in `out`, that contains them.
 
-    What a layer has in `python/` lies beside the function's modules then; the rest keeps its path. Raises
+    A layer's `python/` becomes the zip's root, beside the function's modules; other paths stay. Raises
     BundleError.
     """
     resources = template["Resources"]
@@ -62,16 +60,16 @@ def bundle_layers(folder: Path, template: dict[str, Any], out: Path) -> None:
 
 def _bundle(code: Path, layers: list[Path], bundle: Path) -> None:
     shutil.copyfile(code, bundle)
-    with zipfile.ZipFile(bundle, "a") as made:
+    with zipfile.ZipFile(bundle, "a") as bundled:
         for layer in layers:
             with zipfile.ZipFile(layer) as source:
                 for entry in source.infolist():
                     content = source.read(entry)
                     entry.filename = entry.filename.removeprefix("python/")
-                    made.writestr(entry, content, compresslevel=1)
-        size = sum(entry.file_size for entry in made.infolist())
-    if size > _MOST_BYTES:
+                    bundled.writestr(entry, content, compresslevel=1)
+        size = sum(entry.file_size for entry in bundled.infolist())
+    if size > _MAX_BYTES:
         raise BundleError(
             f"This LocalStack does not apply layers, and {code.name} has {size / 1024**2:.0f} MB with its "
-            f"own, unpacked; {_MOST_BYTES / 1024**2:.0f} MB may be: use LocalStack Pro, or `make up`."
+            f"own, unpacked; {_MAX_BYTES / 1024**2:.0f} MB may be: use LocalStack Pro, or `make up`."
         )

@@ -1,17 +1,17 @@
-"""Draws the default watermark, chalicelib/assets/watermark.png: `python -m infra.draw_watermark`."""
+"""Draws the default watermark, chalicelib/assets/watermark.png: `python -m infra.tools.draw_watermark`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-TARGET = Path(__file__).parent.parent / "chalicelib" / "assets" / "watermark.png"
+from infra.paths import ROOT
+
+TARGET = ROOT / "chalicelib" / "assets" / "watermark.png"
 HEIGHT = 160
 
 
 def draw() -> Image.Image:
-    """A sluice gate and the name, white on a soft shadow, so that it shows on light and dark."""
+    """A sluice gate and the name, white on a soft shadow, so that it is visible on light and dark."""
     font = ImageFont.load_default(size=112)
     left, top, right, bottom = font.getbbox("sluice")
     gate, gap, pad = 96, 30, 24

@@ -1,4 +1,4 @@
-"""The local cloud: an emulator with the real stack on it, left running or for the time of a test."""
+"""The local cloud: an emulator with the real stack on it, for as long as a test, or until `make down`."""
 
 from __future__ import annotations
 
@@ -11,52 +11,39 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
-from infra import emulator
-from infra.build import Build, build
-from infra.deploy import Account, delete, deploy, local_api_url, stack_name
-from infra.dropped import set_by_call
-from infra.emulator import EmulatorError
+from infra.deploying.account import Account
+from infra.deploying.build import Build, build
+from infra.deploying.cloudformation import stack_name
+from infra.deploying.deploy import api_url, delete, deploy
+from infra.local import ministack
+from infra.local.gaps import fill_gaps
+from infra.local.ministack import EmulatorError
 from infra.paths import LOCAL
+from sluice.stack import Stack
 
 DEFAULT_PORT = 4566
 _REGION = "us-east-1"
-_AT_ONCE = 8
+# Requests that a browser's page sends at once.
+_PAGE_REQUESTS = 8
 
-# What MiniStack takes for the account's root, with whatever secret.
+# Credentials that MiniStack takes for the account's root; it does not check their secret.
 _ROOT = ("test", "test")
 
 
-@dataclass(frozen=True)
-class Stack:
-    """A deployed stack and how to reach it: what stack.json says."""
-
-    stage: str
-    api_url: str
-    aws_endpoint_url: str
-    region: str
-    access_key_id: str
-    secret_access_key: str
-    upload_bucket: str
-    output_bucket: str
-    jobs_table: str
-    intake_queue_url: str
-    api_key: str | None
-    # Of the emulator, where it is ours.
-    pid: int | None
-    build: str
-
-
 def up(stage: str, port: int, auth: str | None = None) -> Stack:
-    """The local cloud with the stack on it, left running; harmless if it is already there."""
+    """Start the local cloud with the stack on it and leave it running; nothing happens where it is up.
+
+    Raises EmulatorError where it is up on another port, or cannot be started.
+    """
     built = build(stage, auth=auth)
-    running_here, stack = emulator.find(LOCAL), read(LOCAL)
+    running_here, stack = ministack.find(LOCAL), read(LOCAL)
     if running_here:
         if running_here.port != port:
             raise EmulatorError(
@@ -67,34 +54,34 @@ def up(stage: str, port: int, auth: str | None = None) -> Stack:
             print(f"Already up: {stack.api_url}")
             return stack
         print("The sources have changed: starting anew")
-    # An update that changes routes is rolled back by MiniStack, so that a change means another start.
-    emulator.stop(LOCAL)
+    # MiniStack rolls back updates that change routes, so that any change means a new start.
+    ministack.stop(LOCAL)
     if stack and stack.pid is not None:
         _file(LOCAL).unlink()
     try:
         stack = _start(built, LOCAL, port)
         warm(stack)
     except BaseException:
-        emulator.stop(LOCAL)
+        ministack.stop(LOCAL)
         raise
     return stack
 
 
 def warm(stack: Stack) -> None:
-    """Have the API start as many workers as a page asks at once: beside films, each takes seconds."""
+    """Start as many workers of the API as a page needs: beside films at work, each takes seconds."""
 
-    def ask() -> None:
+    def request() -> None:
         httpx.get(f"{stack.api_url}/openapi.json", timeout=300, trust_env=False)
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for asked in [pool.submit(ask) for _ in range(_AT_ONCE)]:
-            asked.result()
+    with ThreadPoolExecutor(_PAGE_REQUESTS) as pool:
+        for response in [pool.submit(request) for _ in range(_PAGE_REQUESTS)]:
+            response.result()
 
 
 def up_elsewhere(stage: str, endpoint_url: str, auth: str | None = None) -> Stack:
-    """The stack on an emulator that somebody else has started; harmless if it is already there.
+    """Deploy the stack to an emulator that somebody else has started; nothing happens where it is there.
 
-    Never with the caller's own credentials, for they would be written down.
+    The caller's own credentials are not used, for stack.json would hold them.
     """
     built = build(stage, auth=auth)
     region = os.environ.get("AWS_DEFAULT_REGION", _REGION)
@@ -108,16 +95,16 @@ def up_elsewhere(stage: str, endpoint_url: str, auth: str | None = None) -> Stac
 
 
 def down() -> bool:
-    """Stop what `up` started and remove its files; False if there was nothing.
+    """Stop what `up` started and remove its files; False if nothing was up.
 
-    With it what a demo or a test left that was killed.
+    Also removes what killed demos and tests left.
     """
     for folder in (LOCAL / "run").glob("*"):
         if not _owned(folder):
-            emulator.stop(folder)
+            ministack.stop(folder)
             shutil.rmtree(folder, ignore_errors=True)
     stack = read(LOCAL)
-    ran = emulator.stop(LOCAL)
+    ran = ministack.stop(LOCAL)
     if stack and stack.pid is None and not ran:
         delete(
             stack.stage,
@@ -134,24 +121,24 @@ def down() -> bool:
 def running(
     stage: str = "test", port: int | None = None, auth: str | None = None
 ) -> Iterator[Stack]:
-    """A local cloud of one's own, beside any other, for as long as the context lasts."""
+    """A local cloud of its own, beside any other, for as long as the context lasts."""
     built = build(stage, auth=auth)
     port = port or free_port()
     folder = LOCAL / "run" / str(port)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "owner").write_text(str(os.getpid()))
-    # Stopped from outside, we still clean up.
+    # SIGTERM ends by SystemExit, so that the cloud is stopped.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         yield _start(built, folder, port)
     finally:
-        emulator.stop(folder)
+        ministack.stop(folder)
         shutil.rmtree(folder, ignore_errors=True)
         signal.signal(signal.SIGTERM, before)
 
 
 def _owned(folder: Path) -> bool:
-    """Whether the process still lives that uses the cloud of this folder."""
+    """Whether the process that uses this folder's cloud is alive."""
     try:
         return psutil.pid_exists(int((folder / "owner").read_text()))
     except (FileNotFoundError, ValueError):
@@ -159,34 +146,34 @@ def _owned(folder: Path) -> bool:
 
 
 def read(folder: Path = LOCAL) -> Stack | None:
-    """The stack of stack.json."""
+    """The stack that stack.json describes; None where nothing is up."""
     try:
-        said = json.loads(_file(folder).read_text())
+        stored = json.loads(_file(folder).read_text())
     except FileNotFoundError:
         return None
-    return Stack(**{field.name: said.get(field.name) for field in fields(Stack)})
+    return Stack(**{field.name: stored.get(field.name) for field in fields(Stack)})
 
 
 def _start(built: Build, folder: Path, port: int) -> Stack:
     print(f"Starting MiniStack on 127.0.0.1:{port}", flush=True)
-    started = emulator.start(folder, port)
+    started = ministack.start(folder, port)
     account = Account(f"http://127.0.0.1:{port}", _REGION, *_ROOT)
     return put_stack(built, account, folder, pid=started.pid)
 
 
 def put_stack(built: Build, account: Account, folder: Path, pid: int | None = None) -> Stack:
-    """Deploy to a local cloud, with stack.json in `folder`; `pid` is that of the cloud where it is ours."""
+    """Deploy to an emulator and write stack.json to `folder`; `pid` is of the emulator, where it is ours."""
     assert account.endpoint_url
     assert account.region
     outputs = deploy(built, account)
     if pid:
-        set_by_call(built.folder, account, outputs)
+        fill_gaps(built.folder / "sam.json", account, outputs)
     key, secret = _developer(account) if pid else (account.access_key_id, account.secret_access_key)
     assert key
     assert secret
     stack = Stack(
         stage=built.stage,
-        api_url=local_api_url(built.stage, account),
+        api_url=api_url(built.stage, account),
         aws_endpoint_url=account.endpoint_url,
         region=account.region,
         access_key_id=key,
@@ -205,7 +192,7 @@ def put_stack(built: Build, account: Account, folder: Path, pid: int | None = No
 
 
 def _developer(account: Account) -> tuple[str, str]:
-    """Credentials to hand out: of a user whose signatures are checked, as those of root are not."""
+    """Credentials of a new user: MiniStack checks a user's signatures, but not those of root."""
     iam: Any = account.session().client("iam", endpoint_url=account.endpoint_url)
     iam.create_user(UserName="developer")
     allow = {"Effect": "Allow", "Action": "*", "Resource": "*"}
@@ -214,8 +201,8 @@ def _developer(account: Account) -> tuple[str, str]:
         PolicyName="everything-in-this-cloud",
         PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [allow]}),
     )
-    made = iam.create_access_key(UserName="developer")["AccessKey"]
-    return made["AccessKeyId"], made["SecretAccessKey"]
+    key = iam.create_access_key(UserName="developer")["AccessKey"]
+    return key["AccessKeyId"], key["SecretAccessKey"]
 
 
 def _api_key(account: Account, key_id: str | None) -> str | None:
@@ -231,12 +218,12 @@ def _file(folder: Path) -> Path:
 
 
 def _write(folder: Path, stack: Stack) -> None:
-    """Readable by nobody else, from its first byte on."""
-    said = {name: value for name, value in asdict(stack).items() if value is not None}
+    """Write stack.json, which nobody else can read at any moment: it holds credentials."""
+    present = {name: value for name, value in asdict(stack).items() if value is not None}
     part = _file(folder).with_suffix(".part")
     part.unlink(missing_ok=True)
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
-        file.write(json.dumps(said, indent=2) + "\n")
+        file.write(json.dumps(present, indent=2) + "\n")
     part.rename(_file(folder))
 
 

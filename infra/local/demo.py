@@ -1,4 +1,4 @@
-"""`make demo`: an image and a film through every step, on the real stack, on this machine."""
+"""`make demo`: an image and a film through every step, on a local cloud of its own."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from urllib.parse import urljoin
 import av
 from PIL import Image
 
-from infra import cloud, demo_page, samples
-from infra.client import Client, Job
-from infra.demo_page import Made, Shown
+from infra.local import cloud, demo_page
+from infra.local.demo_page import SavedOutput, ShownJob
 from infra.paths import LOCAL
+from infra.tools import samples
+from sluice.client import Client, Job
 
 PAGE = LOCAL / "demo"
 
@@ -26,52 +27,54 @@ def main() -> None:
     with cloud.running("local") as stack, Client(stack) as client:
         picture = samples.sample("photo.jpg", LOCAL / "samples")
         film = samples.sample("plain.mp4", LOCAL / "samples")
-        shown = [
+        jobs = [
             _show(client, picture, "thumbnail", "watermark"),
             _show(client, film, "thumbnail", "watermark", "transcode_720p", "hls_720p"),
         ]
-    page = demo_page.write(shown, PAGE)
+    page = demo_page.write(jobs, PAGE)
     print(
         f"\nAll of it took {time.monotonic() - started:.0f} s. `make up` leaves the cloud running."
         f"\nThis page shows what came out: {page}"
     )
 
 
-def _show(client: Client, path: Path, *pipeline: str) -> Shown:
+def _show(client: Client, path: Path, *pipeline: str) -> ShownJob:
     print(f"\n{path.name}, {path.stat().st_size:,} bytes → {', '.join(pipeline)}", flush=True)
-    shown = None
+    printed = None
     for job in client.follow(client.upload(path, *pipeline), seconds=120):
         steps = "  ".join(f"{step['name']} {step['progress']}%" for step in job["steps"])
         line = f"  {job['status']:8} {job['progress']:3}%  {steps}"
-        if line != shown:
+        if line != printed:
             print(line, flush=True)
-            shown = line
+            printed = line
     if job["status"] != "SUCCESS":
         raise SystemExit(f"The demo failed: {job['error']}")
     folder = PAGE / path.stem
     folder.mkdir(parents=True)
     original = folder / path.name
     shutil.copy(path, original)
-    return Shown(job, original, [_fetch(client, job, output, folder) for output in job["outputs"]])
+    return ShownJob(
+        job, original, [_fetch(client, job, output, folder) for output in job["outputs"]]
+    )
 
 
-def _fetch(client: Client, job: Job, output: Job, folder: Path) -> Made:
-    """An output as it is when fetched and looked into, not as the job says; kept in `folder`."""
+def _fetch(client: Client, job: Job, output: Job, folder: Path) -> SavedOutput:
+    """Download an output to `folder` and probe it, whatever the job says about it."""
     if output["type"] == "hls_720p":
-        found = probe_film(output["url"])
+        probed = probe_film(output["url"])
         file = _fetch_hls(client, output["url"], folder / "hls")
     else:
         content = client.http.get(output["url"]).raise_for_status().content
         is_film = output["content_type"].startswith("video/")
-        found = probe_film(io.BytesIO(content)) if is_film else probe_picture(content)
+        probed = probe_film(io.BytesIO(content)) if is_film else probe_picture(content)
         file = folder / Path(output["s3_key"]).name.partition("_")[2]
         file.write_bytes(content)
-    print(f"  {output['type']:15} {output['size']:>10,} bytes  {found:32} {output['s3_key']}")
-    return Made(output, found, file)
+    print(f"  {output['type']:15} {output['size']:>10,} bytes  {probed:32} {output['s3_key']}")
+    return SavedOutput(output, probed, file)
 
 
 def _fetch_hls(client: Client, url: str, folder: Path) -> Path:
-    """A playlist and all that it leads to; its paths are relative."""
+    """Download a playlist and everything that it refers to, by relative paths, to `folder`."""
     folder.mkdir(exist_ok=True)
     file = folder / url.rpartition("/")[2]
     content = client.http.get(url, follow_redirects=True).raise_for_status().content
@@ -90,7 +93,7 @@ def probe_picture(content: bytes) -> str:
 
 
 def probe_film(source: str | io.BytesIO) -> str:
-    """Size and length, by decoding every frame. A URL is all that a player of HLS gets."""
+    """Size, length and whether there is audio, by decoding every frame of a file or URL."""
     with av.open(source, "r") as container:
         video = container.streams.video[0]
         times = [frame.time or 0.0 for frame in container.decode(video)]

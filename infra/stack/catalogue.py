@@ -1,4 +1,4 @@
-"""What the stack is made of, and what its parts are called: the facts that every other part shares."""
+"""The functions, queues and layers of the stack, and the names of its resources."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from chalicelib.store.queues import DEAD_LETTERS, QUEUES
 
 type Json = dict[str, object]
 
-# Stages that live and die with an emulator: nothing is retained, and plain http must do.
-LOCAL_STAGES = ("local", "test", "corpus")
-
-# Part of the names of everything: a bucket's, of which S3 takes 63 characters, is the strictest.
+# The stage is part of every name. A bucket's name has at most 63 characters, the strictest limit.
 STAGE_NAME = re.compile(r"[a-z]([a-z0-9]|-(?=[a-z0-9])){0,19}")
 
 UPLOAD_BUCKET = "${AWS::StackName}-upload-${AWS::AccountId}-${AWS::Region}"
@@ -25,7 +22,7 @@ JOBS_TABLE = "${AWS::StackName}-jobs"
 
 @dataclass(frozen=True)
 class Function:
-    """A Lambda: what starts it, what it may send to, which layer it needs."""
+    """A Lambda: the queue that starts it, the queues that it may send to, the layer that it needs."""
 
     name: str
     queue: str | None = None
@@ -35,17 +32,17 @@ class Function:
 
     @property
     def logical_id(self) -> str:
-        """As Chalice names it."""
+        """Chalice's logical id of the function."""
         return "APIHandler" if self.name == "api" else to_cfn_resource_name(self.name)
 
     @property
     def config_name(self) -> str:
-        """Its name in .chalice/config.json."""
+        """The function's name in .chalice/config.json."""
         return "api_handler" if self.name == "api" else self.name
 
     @property
     def log_group_id(self) -> str:
-        """As Chalice names the log group, which for the API differs from the function's id."""
+        """Chalice's logical id of the log group; the API's is not made of the function's id."""
         return f"{to_cfn_resource_name(self.config_name)}LogGroup"
 
     @property
@@ -55,6 +52,8 @@ class Function:
 
 @dataclass(frozen=True)
 class Queue:
+    """A queue that a function consumes; `concurrency` is how many messages are in work at once at most."""
+
     name: str
     concurrency: int | None
 
@@ -64,17 +63,17 @@ class Queue:
 
 
 # Messages in work at once on AWS, so that a flood of uploads leaves room for the rest of the account.
-# Packages and dead letters come only as fast as encodes end, which are limited; and a queue without a limit
-# of its own is asked by two pollers while it is empty, not by five, each all month.
+# The other queues need no limit: they fill only as fast as encodes end, which are limited. A queue without a
+# limit also costs less: while it is empty, two pollers ask it all month, not five.
 _CONCURRENCY = {"intake": 50, "thumbnail": 50, "watermark": 50, "encode": 500}
 
 SOURCE_QUEUES = tuple(Queue(name, _CONCURRENCY.get(name)) for name in QUEUES)
 
-# So many files are looked at for estimates at once; no more, so that they leave room for all else.
+# Files that are probed for estimates at once: few, so that they leave room for everything else.
 ESTIMATES = 5
 
-# Messages of one invocation, where each takes a moment. Of what can take minutes, one: whoever comes second
-# would have less time.
+# Messages of one invocation, where each takes a moment. Tasks that can take minutes come alone: the second
+# one would have less time.
 BATCH_SIZES = {"intake": 5, "thumbnail": 5, "watermark": 5}
 
 # The queues of tasks that need no other, and of those that need a rendition.
@@ -83,9 +82,9 @@ _PACKAGING = ("watermark", "transcode_720p", "hls_720p")
 
 
 def _step(name: str, *sends: str, decodes: bool = False) -> Function:
-    """What works on tasks. Any may meet a job that another version has planned: intake plans it again.
+    """A worker of tasks. It may send to intake, which plans jobs of other versions again.
 
-    FFmpeg runs where parts of a film are decoded; pictures and packages are made without.
+    Those that decode films get FFmpeg and a large disk; pictures and packages need neither.
     """
     layer = "ffmpeg" if decodes else None
     return Function(name, name, (*sends, "intake"), layer, big_disk=decodes)
@@ -116,7 +115,7 @@ def layer_id(layer: str) -> str:
 
 
 def dashed(name: str) -> str:
-    """As names in AWS read: our underscores become hyphens."""
+    """The form that a name has in AWS: hyphens instead of underscores."""
     return name.replace("_", "-")
 
 
@@ -129,5 +128,5 @@ def sub(text: str, values: Mapping[str, object] | None = None) -> Json:
 
 
 def arn(logical_id: str) -> Json:
-    """An ARN as Fn::Sub, for Chalice's merge would keep its own Fn::Sub beside a Fn::GetAtt."""
+    """The ARN of a resource, by Fn::Sub: Chalice merges its own Fn::Sub into a Fn::GetAtt and keeps both."""
     return sub(f"${{{logical_id}.Arn}}")

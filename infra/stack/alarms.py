@@ -1,4 +1,4 @@
-"""What tells an operator that something is wrong: alarms, their topic, and a dashboard."""
+"""Alarms, the topic that they notify, and a dashboard."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import json
 from typing import Any
 
 from chalicelib.store.queues import DEAD_LETTERS, QUEUES
-from infra.parts.names import FUNCTIONS, Json, dashed, queue_id, ref, sub
+from infra.stack.catalogue import FUNCTIONS, Json, dashed, queue_id, ref, sub
 
-# A step that waits this long has too few workers, or workers that do not finish.
+# A queue whose messages wait this long has too few workers, or workers that do not finish.
 _OLDEST_MESSAGE_SECONDS = 3600
 _DAY = 86400
 
 
 def alarms(email: str | None, dollars_a_day: int) -> Json:
-    """Few, for each costs as long as it is there: what each of them sees, docs/operations.md says."""
-    # Not encrypted with a key: CloudWatch may not use the AWS managed one of SNS, and a message says only
-    # which alarm it is. No metric math: it costs as many alarms as it has metrics, and MiniStack knows none.
+    """The alarms and their topic; few, for each costs money all month. See docs/operations.md."""
+    # The topic is not encrypted: CloudWatch may not use SNS's AWS managed key, and a message names only the
+    # alarm. No metric math: it is charged as one alarm for each metric, and MiniStack has none.
     resources: Json = {
         "Alarms": {"Type": "AWS::SNS::Topic", "Properties": {}},
         "SweepAlarm": _alarm(
             "The sweep fails, or has not run for five minutes: jobs may stay stuck.",
-            # Lambda writes a zero for each run without an error: no data is no run.
+            # Lambda writes a zero for each run without an error, so that no data means no run.
             _metric("AWS/Lambda", "Errors", FunctionName=ref("Sweep")),
             missing="breaching",
         ),
@@ -36,7 +36,7 @@ def alarms(email: str | None, dollars_a_day: int) -> Json:
         ),
         f"{queue_id(DEAD_LETTERS)}Alarm": _alarm(
             "A message failed every time and was buried: its job says why.",
-            # Not the visible ones: dead_letters takes them before CloudWatch counts.
+            # Not ApproximateNumberOfMessagesVisible: dead_letters consumes them before CloudWatch counts.
             _metric("AWS/SQS", "NumberOfMessagesReceived", QueueName=_queue_name(DEAD_LETTERS)),
         ),
     }
@@ -45,7 +45,7 @@ def alarms(email: str | None, dollars_a_day: int) -> Json:
             "Type": "AWS::SNS::Subscription",
             "Properties": {"TopicArn": ref("Alarms"), "Protocol": "email", "Endpoint": email},
         }
-    # What all others wait for: what comes to them is as much as these two let through.
+    # The other queues get only as much as these two let through.
     for queue in ("intake", "encode"):
         resources[f"{queue_id(queue)}AgeAlarm"] = _alarm(
             f"The oldest message of {queue} has waited for more than an hour.",
@@ -104,6 +104,7 @@ def _metric(
 
 
 def dashboard() -> Json:
+    """The dashboard of jobs, queues, functions and the API."""
     names = list(QUEUES)
     functions = [function.name for function in FUNCTIONS]
     rows = [
@@ -143,12 +144,12 @@ def dashboard() -> Json:
     }
 
 
-# As chalicelib counts them.
+# Metrics that chalicelib writes.
 _JOB_METRICS = ("JobsSuccess", "JobsFailure", "Retries", "SweptJobs", "DeadLetters")
 
 
 def _of_all_functions(metric: str) -> list[Any]:
-    """A metric of ours, added up: Powertools tells the functions apart by the dimension `service`."""
+    """The sum of one of our metrics over all functions; Powertools gives each the dimension `service`."""
     search = f'{{"${{AWS::StackName}}",service}} MetricName="{metric}"'
     return [{"expression": f"SUM(SEARCH('{search}', 'Sum', 60))", "label": metric}]
 

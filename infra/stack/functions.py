@@ -1,4 +1,4 @@
-"""The Lambdas: their roles, mappings, environment, layers and disks, over what Chalice says of them."""
+"""The Lambdas: what Chalice leaves out of them. Roles, event mappings, environment, layers and disks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.settings import FunctionSize
-from infra.parts.names import (
+from infra.stack.catalogue import (
     BATCH_SIZES,
     FUNCTIONS,
     LAYERS,
@@ -23,14 +23,13 @@ from infra.parts.names import (
     ref,
     sub,
 )
+from infra.stack.targets import Target
 
 DISK_MB = 10240
 _LEAST_DISK_MB = 512
-# One core, as AWS documents it; of several, FFmpeg keeps about so much busy.
+# Memory that buys one core, as AWS documents it; and the part of several cores that FFmpeg keeps busy.
 _MB_A_CORE = 1769
 _BUSY = 0.75
-# On the machine of the local cloud, whatever it has: chunks are planned for as many.
-_LOCAL_CORES = 2.0
 
 
 def layers(architecture: str) -> Json:
@@ -49,13 +48,13 @@ def layers(architecture: str) -> Json:
     }
 
 
-def sizes(memory: Mapping[str, int], *, local: bool) -> dict[str, FunctionSize]:
-    """What each function is given, by its megabytes of memory."""
+def sizes(memory: Mapping[str, int], target: Target) -> dict[str, FunctionSize]:
+    """Memory, disk and cores of each function; `memory` is in MB, by the function's name."""
     return {
         function.name: FunctionSize(
             memory[function.name],
             DISK_MB if function.big_disk else _LEAST_DISK_MB,
-            _LOCAL_CORES if local else _cores(memory[function.name]),
+            target.cores or _cores(memory[function.name]),
         )
         for function in FUNCTIONS
     }
@@ -67,30 +66,35 @@ def _cores(memory_mb: int) -> float:
 
 
 def functions(
+    target: Target,
     *,
-    local: bool,
-    concurrency: dict[str, int | None],
+    concurrency: Mapping[str, int | None],
     estimates: int,
     sizes: Mapping[str, FunctionSize],
 ) -> Json:
+    """The functions with their roles and log groups.
+
+    `concurrency` is of each queue, None for any number; `estimates` executions are reserved for estimates, 0
+    for none.
+    """
     resources: Json = {}
     for function in FUNCTIONS:
-        resources[function.role_id] = _role(function, local=local)
-        # Chalice's own name for it refers to the API's function by an id that it does not have.
+        resources[function.role_id] = _role(function, target)
+        # Chalice's own log group name refers to the API's function by a wrong id.
         resources[function.log_group_id] = {
             "Properties": {"LogGroupName": sub(f"/aws/lambda/{_name(function)}")}
         }
         properties: Json = {
             "FunctionName": sub(_name(function)),
             "Role": arn(function.role_id),
-            "Environment": {"Variables": _environment(function, sizes, local=local)},
+            "Environment": {"Variables": _environment(function, sizes, target)},
         }
         if not _traced(function):
             properties["Tracing"] = "PassThrough"
         if function.name == "estimate" and estimates:
             properties["ReservedConcurrentExecutions"] = estimates
         if function.name == "sweep":
-            # What a clock starts is started again by it in a minute: no run that failed comes three times.
+            # The schedule starts another run in a minute: Lambda must not repeat one that failed.
             properties["EventInvokeConfig"] = {
                 "MaximumRetryAttempts": 0,
                 "MaximumEventAgeInSeconds": 60,
@@ -101,7 +105,7 @@ def functions(
             properties["EphemeralStorage"] = {"Size": DISK_MB}
         if function.queue:
             properties["Events"] = {
-                # Chalice's own name for it, so that it is replaced.
+                # Chalice's name of the mapping, so that this one replaces it.
                 f"{function.logical_id}SqsEventSource": _mapping(
                     function.queue,
                     BATCH_SIZES.get(function.queue, 1),
@@ -109,7 +113,7 @@ def functions(
                 )
             }
         resources[function.logical_id] = {
-            "DependsOn": function.log_group_id,  # else Lambda makes one that is kept for ever
+            "DependsOn": function.log_group_id,  # else Lambda creates one without an expiry
             "Properties": properties,
         }
     return resources
@@ -131,7 +135,7 @@ def _mapping(queue: str, batch_size: int, concurrency: int | None) -> Json:
     }
 
 
-def _environment(function: Function, sizes: Mapping[str, FunctionSize], *, local: bool) -> Json:
+def _environment(function: Function, sizes: Mapping[str, FunctionSize], target: Target) -> Json:
     variables: Json = {
         "POWERTOOLS_SERVICE_NAME": function.name,
         "POWERTOOLS_METRICS_NAMESPACE": ref("AWS::StackName"),
@@ -144,19 +148,19 @@ def _environment(function: Function, sizes: Mapping[str, FunctionSize], *, local
     for queue in dict.fromkeys((*function.sends, *own)):
         variables[f"SLUICE_QUEUE_URL_{queue.upper()}"] = ref(queue_id(queue))
     if function.name == "api":
-        # On AWS a Ref would do; the emulator answers it with the name.
+        # Not a Ref: on MiniStack that is the secret's name, not its ARN.
         variables["SLUICE_HLS_SECRET_ARN"] = sub("${HlsSecret.Id}")
         variables["SLUICE_API_URL"] = ref("ApiUrl")
         variables["SLUICE_ESTIMATE_FUNCTION"] = ref("Estimate")
-    if function.name in ("api", "estimate", "intake"):  # what is to cost, and what did
+    if function.name in ("api", "estimate", "intake"):  # they price work
         variables["SLUICE_FUNCTION_SIZES"] = msgspec.json.encode(sizes).decode()
-    if local or not _traced(function):  # on a laptop there is no X-Ray daemon to send to
+    if not (target.traces and _traced(function)):
         variables["POWERTOOLS_TRACE_DISABLED"] = "true"
     return variables
 
 
 def _traced(function: Function) -> bool:
-    """All but the sweep, whose every run would be traced, once a minute, all month, and paid for."""
+    """All but the sweep: its traces, one a minute all month, would cost money."""
     return function.name != "sweep"
 
 
@@ -164,7 +168,7 @@ _UPLOADS = f"arn:${{AWS::Partition}}:s3:::{UPLOAD_BUCKET}"
 _OUTPUTS = f"arn:${{AWS::Partition}}:s3:::{OUTPUT_BUCKET}"
 
 
-def _role(function: Function, *, local: bool) -> Json:
+def _role(function: Function, target: Target) -> Json:
     return {
         "Type": "AWS::IAM::Role",
         "Properties": {
@@ -183,7 +187,7 @@ def _role(function: Function, *, local: bool) -> Json:
                     "PolicyName": "least-privilege",
                     "PolicyDocument": {
                         "Version": "2012-10-17",
-                        "Statement": statements(function, local=local),
+                        "Statement": statements(function, target),
                     },
                 }
             ],
@@ -191,13 +195,13 @@ def _role(function: Function, *, local: bool) -> Json:
     }
 
 
-def statements(function: Function, *, local: bool) -> list[dict[str, Any]]:
-    """All that a function may do."""
-    return [*_own(function), *_common(function, local=local)]
+def statements(function: Function, target: Target) -> list[dict[str, Any]]:
+    """The policy statements of a function: all that it may do."""
+    return [*_own(function), *_common(function, target)]
 
 
 def _own(function: Function) -> list[dict[str, Any]]:
-    """What this function and no other may do."""
+    """Statements by the function's name."""
     match function.name:
         case "api":
             return [
@@ -209,7 +213,7 @@ def _own(function: Function) -> list[dict[str, Any]]:
                 _allow("secretsmanager:GetSecretValue", "${HlsSecret.Id}"),
                 _allow("lambda:InvokeFunction", "${Estimate.Arn}"),
             ]
-        case "estimate":  # what it has seen is for itself alone
+        case "estimate":  # nobody else reads the facts that it keeps
             return [
                 _allow("s3:GetObject", f"{_UPLOADS}/*"),
                 _allow(("s3:GetObject", "s3:PutObject"), f"{_OUTPUTS}/work/looked/*"),
@@ -246,7 +250,7 @@ def _own(function: Function) -> list[dict[str, Any]]:
             return _package()
 
 
-# What playlists that grow are made from.
+# The API computes growing playlists from plans.
 _PLANS = tuple(f"{_OUTPUTS}/work/*/{name}-*" for name in ("plan", "replan"))
 
 
@@ -255,18 +259,18 @@ def _originals() -> dict[str, Any]:
 
 
 def _package() -> list[dict[str, Any]]:
-    """What works on the parts of a rendition, and their rows."""
+    """A worker that also reads the rows of a rendition's parts."""
     return [*_step(f"{_OUTPUTS}/outputs/*"), _rows("BatchGetItem")]
 
 
 def _join() -> list[dict[str, Any]]:
-    """What makes one file of the parts; those of its sound, or all, may be listed as HLS already."""
+    """A worker that joins parts into one file; parts that HLS lists, too, lie among the outputs."""
     listed = _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*")
     return [*_package(), _in_parts(f"{_OUTPUTS}/outputs/*"), listed]
 
 
 def _step(*published: str) -> list[dict[str, Any]]:
-    """What works on a task: it reads its plan, publishes where it should, and may be what ends the job."""
+    """Any worker: it reads plans, publishes under `published`, and may end the job."""
     return [
         _allow("s3:GetObject", f"{_OUTPUTS}/work/*"),
         _allow("s3:PutObject", *published),
@@ -275,17 +279,17 @@ def _step(*published: str) -> list[dict[str, Any]]:
 
 
 def _in_parts(*published: str) -> dict[str, Any]:
-    """What a large file needs besides, when storing it fails."""
+    """Needed beside s3:PutObject where a multipart upload may fail."""
     return _allow("s3:AbortMultipartUpload", *published)
 
 
-def _common(function: Function, *, local: bool) -> list[dict[str, Any]]:
+def _common(function: Function, target: Target) -> list[dict[str, Any]]:
     logs = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/lambda"
     statements = [
         _allow(("logs:CreateLogStream", "logs:PutLogEvents"), f"{logs}/{_name(function)}:*"),
     ]
     if _traced(function):
-        # X-Ray has no resources to name.
+        # AWS takes no resource for these two.
         statements.append(_allow(("xray:PutTraceSegments", "xray:PutTelemetryRecords"), "*"))
     if function.queue:
         statements.append(
@@ -301,9 +305,7 @@ def _common(function: Function, *, local: bool) -> list[dict[str, Any]]:
         )
     if function.sends:
         targets = (f"${{{queue_id(queue)}.Arn}}" for queue in function.sends)
-        # The emulator asks for an action of its own, which AWS does not know.
-        batches = ("sqs:SendMessageBatch",) if local else ()
-        statements.append(_allow(("sqs:SendMessage", *batches), *targets))
+        statements.append(_allow(("sqs:SendMessage", *target.send_actions), *targets))
     return statements
 
 

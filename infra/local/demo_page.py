@@ -1,4 +1,4 @@
-"""A page that shows what came out of jobs: files beside it, so that it is whole without a cloud."""
+"""A page that shows the outputs of jobs; all files lie beside it, so that it needs no cloud."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
-from infra.client import Job
+from sluice.client import Job
 
 
 @dataclass(frozen=True)
-class Made:
-    """An output, what was found in it, and where it was saved."""
+class SavedOutput:
+    """An output of a job, what probing found in it, and the file that it was saved to."""
 
     output: Job
-    found: str
+    probed: str
     file: Path
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownJob:
     """A job, its original and its outputs."""
 
     job: Job
     original: Path
-    made: list[Made]
+    outputs: list[SavedOutput]
 
 
-def write(jobs: Sequence[Shown], folder: Path) -> Path:
-    """The page, in `folder`, in or below which all files are."""
+def write(jobs: Sequence[ShownJob], folder: Path) -> Path:
+    """Write index.html to `folder`, which must hold all of the files; return its path."""
     page = folder / "index.html"
     sections = "".join(_section(shown, folder) for shown in jobs)
     page.write_text(_PAGE.substitute(sections=sections))
     return page
 
 
-def _section(shown: Shown, folder: Path) -> str:
+def _section(shown: ShownJob, folder: Path) -> str:
     job, original = shown.job, shown.original
     usage = job["usage"]
     cost = f"${usage['cost_usd']:.6f}" if usage else "?"
-    poster = next((m.file for m in shown.made if m.output["content_type"] == "image/jpeg"), None)
-    source = Made(
+    poster = next((o.file for o in shown.outputs if o.output["content_type"] == "image/jpeg"), None)
+    source = SavedOutput(
         {"type": "the original", "content_type": "", "size": original.stat().st_size},
         "",
         original,
     )
-    cards = "".join(_card(made, poster, folder) for made in [source, *shown.made])
+    cards = "".join(_card(saved, poster, folder) for saved in [source, *shown.outputs])
     return (
         f"<section><h2>{escape(job['filename'])}</h2>"
         f"<p>{escape(job['status'])} · {escape(job['encoding'] or 'One task for all.')} "
@@ -56,20 +56,20 @@ def _section(shown: Shown, folder: Path) -> str:
     )
 
 
-def _card(made: Made, poster: Path | None, folder: Path) -> str:
-    src = quote(made.file.relative_to(folder).as_posix())
-    match made.file.suffix:
+def _card(saved: SavedOutput, poster: Path | None, folder: Path) -> str:
+    src = quote(saved.file.relative_to(folder).as_posix())
+    match saved.file.suffix:
         case ".jpg":
-            shown = f'<a href="{src}"><img src="{src}" alt="{escape(made.output["type"])}"></a>'
+            element = f'<a href="{src}"><img src="{src}" alt="{escape(saved.output["type"])}"></a>'
         case ".mp4" | ".m3u8":
             still = f' poster="{quote(poster.relative_to(folder).as_posix())}"' if poster else ""
-            shown = f'<video src="{src}" controls preload="metadata" playsinline{still}></video>'
+            element = f'<video src="{src}" controls preload="metadata" playsinline{still}></video>'
         case other:
             raise ValueError(f"The page cannot show {other}.")
-    about = f"{made.output['size']:,} bytes" + (f" · {made.found}" if made.found else "")
+    about = f"{saved.output['size']:,} bytes" + (f" · {saved.probed}" if saved.probed else "")
     return (
-        f"<figure>{shown}<figcaption><b>{escape(made.output['type'])}</b> {escape(about)}<br>"
-        f'<a href="{src}">{escape(made.file.name)}</a></figcaption></figure>'
+        f"<figure>{element}<figcaption><b>{escape(saved.output['type'])}</b> {escape(about)}<br>"
+        f'<a href="{src}">{escape(saved.file.name)}</a></figcaption></figure>'
     )
 
 

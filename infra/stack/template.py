@@ -1,4 +1,4 @@
-"""Everything of the stack that Chalice cannot say, as the template that `chalice package` merges in."""
+"""The template that `chalice package` merges into its own: everything that Chalice cannot say."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Protocol
 import msgspec
 
 from chalicelib.settings import InvalidSetting, Prices, Settings, load
-from infra.parts import functions, gateway, storage, watching
-from infra.parts.gateway import Limits
-from infra.parts.names import ESTIMATES, FUNCTIONS, LOCAL_STAGES, SOURCE_QUEUES, Json, ref, sub
+from infra.stack import alarms, functions, gateway, storage
+from infra.stack.catalogue import FUNCTIONS, SOURCE_QUEUES, Json, ref, sub
+from infra.stack.gateway import Limits
+from infra.stack.targets import Target, target_of
 
 
 class ChaliceConfig(Protocol):
-    """What is asked of Chalice's Config."""
+    """The part of Chalice's Config that is used here."""
 
     @property
     def chalice_stage(self) -> str: ...
@@ -34,27 +35,27 @@ class ChaliceConfig(Protocol):
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a stage may choose of its stack, among its `environment_variables`."""
+    """Choices of a stage that shape its stack, from its `environment_variables`."""
 
     limits: Limits
-    # None is for ever.
+    # Days until files expire; None: never.
     original_days: int | None
     output_days: int | None
     alarm_email: str | None
     alarm_day_usd: int
-    # None is what the account allows.
+    # Messages in work at once, by queue; None: as many as the account allows.
     concurrency: dict[str, int | None]
-    # Of estimates; 0 is what the account allows.
+    # Executions that are reserved for estimates; 0: none.
     estimates: int
 
 
 def merge_template(config: ChaliceConfig) -> Json:
-    """The template to merge; raises InvalidSetting where a variable of the stage cannot be used."""
+    """The template to merge. Raises InvalidSetting where a variable of the stage is not valid."""
     stage = config.chalice_stage
-    local = stage in LOCAL_STAGES
+    target = target_of(stage)
     settings = load(config.environment_variables, Settings)
     load(config.environment_variables, Prices)
-    chosen = _parameters(config.environment_variables, settings, local=local)
+    chosen = _parameters(config.environment_variables, settings, target)
     scopes = {function.name: config.scope(stage, function.config_name) for function in FUNCTIONS}
     timeouts = {name: scope.lambda_timeout for name, scope in scopes.items()}
     memory = {name: scope.lambda_memory_size for name, scope in scopes.items()}
@@ -69,22 +70,21 @@ def merge_template(config: ChaliceConfig) -> Json:
         },
         "Resources": {
             **storage.buckets(
-                local=local, original_days=chosen.original_days, output_days=chosen.output_days
+                target, original_days=chosen.original_days, output_days=chosen.output_days
             ),
-            **storage.table(local=local),
+            **storage.table(target),
             **storage.queues(timeouts, settings.max_receives),
             **storage.secret(),
             **functions.layers(config.lambda_architecture),
             **functions.functions(
-                local=local,
+                target,
                 concurrency=chosen.concurrency,
                 estimates=chosen.estimates,
-                sizes=functions.sizes(memory, local=local),
+                sizes=functions.sizes(memory, target),
             ),
-            **gateway.rest_api(settings.auth, chosen.limits, local=local),
-            **watching.alarms(chosen.alarm_email, chosen.alarm_day_usd),
-            # LocalStack knows no dashboards, and on a local cloud nobody would look at one.
-            **({} if local else watching.dashboard()),
+            **gateway.rest_api(settings.auth, chosen.limits, target),
+            **alarms.alarms(chosen.alarm_email, chosen.alarm_day_usd),
+            **(alarms.dashboard() if target.dashboard else {}),
         },
         "Outputs": {
             "ApiUrl": {
@@ -102,7 +102,7 @@ def merge_template(config: ChaliceConfig) -> Json:
     }
 
 
-def _parameters(variables: Mapping[str, str], settings: Settings, *, local: bool) -> Parameters:
+def _parameters(variables: Mapping[str, str], settings: Settings, target: Target) -> Parameters:
     known = {
         field.encode_name for shape in (Settings, Prices) for field in msgspec.structs.fields(shape)
     }
@@ -132,7 +132,7 @@ def _parameters(variables: Mapping[str, str], settings: Settings, *, local: bool
             number("SLUICE_HLS_BURST_LIMIT", 1000, 1),
             number("SLUICE_MONTHLY_QUOTA", None, 1),
         ),
-        # A job may wait for its start as long as it may then take, and needs its original all the while.
+        # A job needs its original while it waits to start and while it runs; each may last the deadline.
         number("SLUICE_ORIGINAL_DAYS", None, 2 * math.ceil(settings.job_deadline_seconds / 86400)),
         number("SLUICE_OUTPUT_DAYS", None, 1),
         email("SLUICE_ALARM_EMAIL"),
@@ -140,11 +140,13 @@ def _parameters(variables: Mapping[str, str], settings: Settings, *, local: bool
         {
             # SQS accepts no less than two.
             queue.name: number(
-                f"SLUICE_CONCURRENCY_{queue.name.upper()}", 2 if local else queue.concurrency, 2
+                f"SLUICE_CONCURRENCY_{queue.name.upper()}",
+                target.concurrency or queue.concurrency,
+                2,
             )
             for queue in SOURCE_QUEUES
         },
-        number("SLUICE_CONCURRENCY_ESTIMATE", 0 if local else ESTIMATES, 0),
+        number("SLUICE_CONCURRENCY_ESTIMATE", target.estimates, 0),
     )
     if unknown:
         raise InvalidSetting(f"There is no setting {', '.join(sorted(unknown))}.")

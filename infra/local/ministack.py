@@ -1,4 +1,4 @@
-"""MiniStack as a process: started in a session of its own, stopped with everything that it started."""
+"""Starts MiniStack as a process in a session of its own, and stops it with everything that it started."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _STOP_SECONDS = 5
 
 
 class EmulatorError(Exception):
-    """The local cloud cannot be started; the message says why and what to do."""
+    """The local cloud cannot be started or is not up; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Emulator:
-    """A started MiniStack. The process's start time tells it from a later one with its number."""
+    """A started MiniStack. `created`, the process's start time, tells it from a later process of that id."""
 
     pid: int
     created: float
@@ -43,9 +43,9 @@ class Emulator:
 
 
 def start(folder: Path, port: int, *, auth: bool = True) -> Emulator:
-    """Start MiniStack on `port`, keeping all of its files in `folder`; returns when it answers.
+    """Start MiniStack on `port` with all of its files in `folder`; return once it answers.
 
-    Without `auth` it takes every request, from whomever.
+    Without `auth` it checks neither signatures nor rights. Raises EmulatorError.
     """
     _refuse_busy(port)
     temporary = folder / "tmp"
@@ -71,13 +71,13 @@ def start(folder: Path, port: int, *, auth: bool = True) -> Emulator:
 
 
 def find(folder: Path) -> Emulator | None:
-    """The emulator that was started in `folder` and still runs."""
+    """The emulator that was started in `folder` and still runs; None where there is none."""
     emulator = _recorded(folder)
     return emulator if emulator and emulator.alive() else None
 
 
 def stop(folder: Path) -> bool:
-    """Stop the emulator of `folder`, its workers and their children; remove its files. False if none ran."""
+    """Stop the emulator of `folder` and all that it started; remove its files. False if none ran."""
     emulator = _recorded(folder)
     ran = emulator is not None and emulator.alive()
     if emulator:
@@ -100,14 +100,15 @@ def stop(folder: Path) -> bool:
 
 
 def _members(emulator: Emulator, folder: Path) -> Iterator[psutil.Process]:
-    """What runs in the emulator's session, and what left the session but works in the emulator's folder."""
-    same = not psutil.pid_exists(emulator.pid) or emulator.alive()
+    """Processes of the emulator's session, and those that left the session but work in its folder."""
+    # Not so where another process has the emulator's id now: the session may be that one's.
+    is_its_session = not psutil.pid_exists(emulator.pid) or emulator.alive()
     temporary = (folder / "tmp").resolve()
     for process in psutil.process_iter():
         with suppress(psutil.Error, ProcessLookupError, PermissionError):
             if process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if (same and os.getsid(process.pid) == emulator.pid) or Path(
+            if (is_its_session and os.getsid(process.pid) == emulator.pid) or Path(
                 process.cwd()
             ).is_relative_to(temporary):
                 yield process
@@ -144,14 +145,14 @@ def _python() -> Path:
 
 
 def _environment(temporary: Path, port: int) -> dict[str, str]:
-    """All that it gets, for every worker inherits it: nothing of the caller's, no credential."""
+    """MiniStack's whole environment. Workers inherit it, so that it has nothing of the caller's."""
     return {
         "PATH": os.defpath,
         "HOME": str(temporary),
         "TMPDIR": str(temporary),
         "LANG": "C.UTF-8",
-        # Large pages: the tables of a long film take hundreds of megabytes, and each 4 KiB of them a fault,
-        # which is slow in a virtual machine. The glibc of Lambda's runtimes is too old for it (before 2.35).
+        # Large pages: sample tables of a long film take hundreds of megabytes, and a page fault for each
+        # 4 KiB is slow in a virtual machine. Lambda's own glibc is too old for this (before 2.35).
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
         "BIND_HOST": "127.0.0.1",
         "MINISTACK_HOST": "127.0.0.1",
@@ -159,9 +160,9 @@ def _environment(temporary: Path, port: int) -> dict[str, str]:
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
         "LOG_LEVEL": "INFO",
-        # A worker that has done nothing for so long is ended: none is, while the cloud is up.
+        # MiniStack ends workers that are idle for so long; a year is never.
         "LAMBDA_WARM_TTL_SECONDS": str(365 * 86400),
-        # It would clean up among the containers of a Docker that it finds.
+        # Where MiniStack finds a Docker, it removes containers.
         "DOCKER_HOST": f"unix://{temporary}/no-docker",
     }
 

@@ -1,25 +1,26 @@
-"""What Chalice cannot say of the API: the gateway's own refusals, throttling, keys."""
+"""API Gateway, beyond what Chalice says of it: its own refusals, throttling, API keys."""
 
 from __future__ import annotations
 
 import json
 from typing import NamedTuple
 
-from infra.parts.names import Json, ref, sub
+from infra.stack.catalogue import Json, ref, sub
+from infra.stack.targets import Target
 
 
 class Limits(NamedTuple):
-    """Requests a second, the burst above them, and what one key may ask in a month; docs/limits.md."""
+    """Requests a second, the burst above them, and a key's requests a month; see docs/limits.md."""
 
     rate: int
     burst: int
-    # Of the files of HLS, which viewers ask for: they shall not keep others from uploading.
+    # Of HLS files alone, so that viewers do not keep clients from uploading.
     hls_rate: int
     hls_burst: int
     monthly_quota: int | None
 
 
-# Where the files of HLS are, and how players ask for them; a test compares it with app.py's routes.
+# Path and methods of HLS files; a test compares them with app.py's routes.
 HLS_PATH = "/jobs/{job_id}/hls/{token}/{name}"
 HLS_METHODS = ("GET", "HEAD")
 
@@ -38,7 +39,7 @@ _UNSIGNED = _Refusal(
     "Nothing is at this path, or the request is not signed with AWS Signature Version 4.",
 )
 
-# API Gateway's response types; those it does not know by name fall to the two defaults.
+# By API Gateway's response types. Types that are not listed fall to the two defaults.
 _REFUSALS = {
     "DEFAULT_4XX": _Refusal(
         400, "bad_request", "Bad request", "The request could not be understood."
@@ -47,7 +48,7 @@ _REFUSALS = {
         500, "internal_error", "Internal error", "Something went wrong here; try again."
     ),
     "RESOURCE_NOT_FOUND": _Refusal(404, "not_found", "Not found", "There is nothing at this path."),
-    # So it calls an unknown path, and a method that a path does not have.
+    # API Gateway's name for an unknown path, and for a method that a path does not have.
     "MISSING_AUTHENTICATION_TOKEN": _Refusal(
         404, "not_found", "Not found", "There is nothing at this path, or not for this method."
     ),
@@ -104,19 +105,20 @@ _REFUSALS = {
 }
 
 
-def rest_api(auth: str, limits: Limits, *, local: bool) -> Json:
+def rest_api(auth: str, limits: Limits, target: Target) -> Json:
+    """The API's properties, and the first key where `auth` is api_key."""
     properties: Json = {
         "Name": ref("AWS::StackName"),
-        "OpenApiVersion": "2.0",  # else SAM adds a stage named "Stage", without any limit
+        "OpenApiVersion": "2.0",  # else SAM adds a stage named "Stage" that has no limits
         "EndpointConfiguration": "REGIONAL",
         "BinaryMediaTypes": ["multipart/form-data"],
-        # Playlists are to be gzip'ed (HLS Authoring Specification, 10.1); below, it is not worth it.
+        # Bytes. Apple's HLS Authoring Specification (10.1) asks for gzip'ed playlists.
         "MinimumCompressionSize": 1000,
         "GatewayResponses": _responses(auth),
-        # No tracing and no access log: both would keep the paths of HLS, and with them their tokens.
+        # No tracing and no access log: both would record the paths of HLS files, which hold tokens.
         "MethodSettings": [
             _throttled("*", "/*", limits.rate, limits.burst),
-            # API Gateway wants the slashes of a path written so.
+            # API Gateway escapes slashes in a path as JSON Pointer does.
             *(
                 _throttled(
                     method, f"/{HLS_PATH.replace('/', '~1')}", limits.hls_rate, limits.hls_burst
@@ -124,12 +126,11 @@ def rest_api(auth: str, limits: Limits, *, local: bool) -> Json:
                 for method in HLS_METHODS
             ),
         ],
-        # The title counts as the API's name, too, and by its name its metrics are found.
+        # API Gateway takes the title as the API's name, which is a dimension of its metrics.
         "DefinitionBody": {"info": {"title": sub("${AWS::StackName}")}},
     }
-    if local:
-        # MiniStack and LocalStack then give the API this id, so that its address is known before.
-        tags = dict.fromkeys(("ms-custom-id", "_custom_id_"), LOCAL_API_ID)
+    if target.api_id:
+        tags = dict.fromkeys(target.api_id_tags, target.api_id)
         properties |= {"Tags": tags, "PropagateTags": True}
     resources: Json = {"RestAPI": {"Properties": properties}}
     if auth == "api_key":
@@ -137,11 +138,8 @@ def rest_api(auth: str, limits: Limits, *, local: bool) -> Json:
     return resources
 
 
-LOCAL_API_ID = "sluice"
-
-
 def _throttled(method: str, path: str, rate: int, burst: int) -> Json:
-    """No metrics of each method: they cost, and those of the whole API are there without."""
+    """Without detailed metrics: they cost money, and the metrics of the whole API are free."""
     return {
         "HttpMethod": method,
         "ResourcePath": path,
@@ -151,12 +149,12 @@ def _throttled(method: str, path: str, rate: int, burst: int) -> Json:
 
 
 def _responses(auth: str) -> Json:
-    # Where requests must be signed, this is also how API Gateway calls one that is not.
+    # With IAM, API Gateway gives unsigned requests the type of unknown paths.
     refusals = _REFUSALS | ({"MISSING_AUTHENTICATION_TOKEN": _UNSIGNED} if auth == "iam" else {})
     return {
         kind: {
-            # A status that is given counts as 4XXError, says AWS, whatever it is. Those of our own mistakes
-            # are API Gateway's own anyway, and must be seen by the alarm.
+            # AWS documents that any status set here counts as 4XXError. Failures on our side keep API
+            # Gateway's own status, so that the alarm on 5XXError sees them.
             **({"StatusCode": str(refusal.status)} if refusal.status < 500 else {}),
             "ResponseParameters": {
                 "Headers": {
@@ -176,7 +174,7 @@ def _problem(kind: str, refusal: _Refusal) -> str:
         {
             "type": "about:blank",
             "title": refusal.title,
-            # What a function's failure comes to be is API Gateway's to say: 500, 502 or 504.
+            # API Gateway chooses the status of a function's failure: 500, 502 or 504.
             **({} if kind == "DEFAULT_5XX" else {"status": refusal.status}),
             "detail": refusal.detail,
             "code": refusal.code,
@@ -194,7 +192,7 @@ def _api_key(limits: Limits) -> Json:
         },
         "UsagePlan": {
             "Type": "AWS::ApiGateway::UsagePlan",
-            # As SAM names the stage. A reference to RestAPI.Stage says the same, but not to LocalStack.
+            # SAM's logical id of the stage. LocalStack does not resolve RestAPI.Stage.
             "DependsOn": "RestAPIapiStage",
             "Properties": {
                 "ApiStages": [{"ApiId": ref("RestAPI"), "Stage": "api"}],
