@@ -23,7 +23,7 @@ _SEEN = "seen.framemd5"
 def noting(plan: Plan) -> Plan:
     """The same plan, whose encodes note each frame that was decoded for them, as it came."""
     commands = {
-        name: _noting(command, in_part="{0}" in "".join(command))
+        name: _noting(command, in_part="{start}" in "".join(command))
         for name, command in plan.commands.items()
         if "libx264" in command
     }
@@ -37,7 +37,7 @@ def _noting(command: Command, *, in_part: bool) -> Command:
     assert stream
     output = (
         "-map", stream[1],
-        "-vf", "trim=start={0}:end={1}" if in_part else "null",
+        "-vf", "trim=start={start}:end={end}" if in_part else "null",
         "-fps_mode", "passthrough",
         "-f", "framemd5", _SEEN,
     )  # fmt: skip
