@@ -1,4 +1,4 @@
-"""The stack's table, buckets and queues under moto, made of the parts of its template."""
+"""The stack's table and queues under moto, from the parts of its template, and buckets."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ from infra.stack.catalogue import queue_id
 from infra.stack.targets import EMULATOR
 from testing.environment import TIMEOUTS
 from testing.pump import Context
-
-_STACK = "sluice"
 
 
 class Throttled(Exception):
@@ -60,7 +58,10 @@ def make_cloud() -> None:
     events: Any = clients.lambdas().meta.events
     events.register_first("before-send.lambda.Invoke", _invoke_here)
     make_table()
-    _make_buckets_and_queues()
+    s3 = boto3.client("s3")
+    for bucket in (settings().upload_bucket, settings().output_bucket):
+        s3.create_bucket(Bucket=bucket)
+    _make_queues()
     secrets = boto3.client("secretsmanager")
     secrets.create_secret(Name=settings().hls_secret_arn, SecretString="first " * 8)
 
@@ -77,22 +78,23 @@ def before_put(part: str, act: Callable[[], object]) -> None:
     events.register_first("before-send.s3.PutObject", look)
 
 
-def _make_buckets_and_queues() -> None:
-    """Deploy them by moto's CloudFormation, which ignores notifications and knows no policies of queues."""
-    resources: dict[str, Any] = storage.buckets(EMULATOR, original_days=None, output_days=None)
-    resources |= storage.queues(TIMEOUTS, settings().max_receives)
-    del resources["IntakeQueuePolicy"], resources["UploadBucket"]["DependsOn"]
-    for bucket, name in (
-        ("UploadBucket", settings().upload_bucket),
-        ("OutputBucket", settings().output_bucket),
-    ):
-        resources[bucket]["Properties"]["BucketName"] = name
-    cloudformation = boto3.client("cloudformation")
-    cloudformation.create_stack(StackName=_STACK, TemplateBody=json.dumps({"Resources": resources}))
-    deployed = cloudformation.describe_stack_resources(StackName=_STACK)["StackResources"]
-    urls = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in deployed}
+def _make_queues() -> None:
+    """Make the template's queues and set the variables that name them.
+
+    They have no redrive policy: tests bury dead letters themselves.
+    """
+    sqs = boto3.client("sqs")
+    resources: Any = storage.queues(TIMEOUTS, settings().max_receives)
     for queue in (*queues.QUEUES, queues.DEAD_LETTERS):
-        os.environ[f"SLUICE_QUEUE_URL_{queue.upper()}"] = urls[queue_id(queue)]
+        properties = resources[queue_id(queue)]["Properties"]
+        created = sqs.create_queue(
+            QueueName=properties["QueueName"]["Fn::Sub"].replace("${AWS::StackName}", "sluice"),
+            Attributes={
+                "VisibilityTimeout": str(properties["VisibilityTimeout"]),
+                "MessageRetentionPeriod": str(properties["MessageRetentionPeriod"]),
+            },
+        )
+        os.environ[f"SLUICE_QUEUE_URL_{queue.upper()}"] = created["QueueUrl"]
 
 
 def make_table() -> None:

@@ -11,7 +11,8 @@ from botocore.loaders import JSONFileLoader
 
 from testing.prepared import HAS_CORPUS, LOCAL, ROOT
 
-# Marks of tests that need what a machine may not have: left out there, which the header says.
+# Marks of tests that need something which a machine may lack. There they are deselected, and pytest's header
+# lists them.
 ABSENT = {
     "corpus": not HAS_CORPUS,
     "strace": shutil.which("strace") is None,
@@ -36,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def sample() -> Callable[[str], Path]:
-    """A sample that the project makes, by its name."""
+    """A function from a sample's name to its path; see infra/tools/samples.py."""
     from infra.tools.samples import sample
 
     return lambda name: sample(name, LOCAL / "samples")
@@ -64,7 +65,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the project that is set up, with a local cloud of its own still to be started."""
+    """A copy of the project, set up, without a running local cloud."""
     project = tmp_path / "project"
     (project / ".local").mkdir(parents=True)
     for name in ("infra", "sluice", "layers", "chalicelib", ".chalice"):
@@ -80,7 +81,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _models_read_once() -> Iterator[None]:
-    """Each test has clients of its own; the models of the services are the same for all."""
+    """Each test makes its own boto3 clients; they share the services' models, which are read once."""
     read = cache(JSONFileLoader().load_file)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))

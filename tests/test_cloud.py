@@ -1,4 +1,4 @@
-"""The local cloud comes up once, says why it cannot, and leaves nothing behind."""
+"""The local cloud starts once, says why it cannot start, and leaves nothing when it stops."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_busy_port_is_named_with_the_remedy(busy_port: int, tmp_path: Path) ->
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether it runs: not gone, nor dead with nobody who waits for it."""
+    """Whether a process runs: neither gone nor a zombie."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -109,7 +109,7 @@ def test_up_twice_is_harmless_a_busy_port_is_refused_and_down_leaves_nothing(
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, free_port: int) -> Iterator[str]:
-    """An emulator that is not ours."""
+    """The URL of an emulator that `make up` did not start."""
     ministack.start(tmp_path, free_port)
     yield f"http://127.0.0.1:{free_port}"
     ministack.stop(tmp_path)
@@ -168,7 +168,7 @@ def test_what_a_deleted_stage_leaves_is_taken_over_by_the_next_of_its_name(
 def test_a_film_at_work_survives_a_deployment_of_another_plan_format_and_the_way_back(
     project: Path, tmp_path: Path
 ) -> None:
-    """Both ways: the one that is replaced has begun it, and meets what its successor has planned."""
+    """In both directions: the old version started the job, and meets the plan of its successor."""
     minutes = tmp_path / "film.mp4"
     film(minutes, size="160x96", rate="10", seconds=120, output=("-g", "20"))
     module = project / "chalicelib" / "model" / "plan.py"
@@ -178,7 +178,7 @@ def test_a_film_at_work_survives_a_deployment_of_another_plan_format_and_the_way
         account = Account(stack.aws_endpoint_url, stack.region, "test", "test")
 
         def begun(generation: int) -> str:
-            """A film at work: some of its parts are made, and the others wait in their queue."""
+            """Start a film; return when some parts are encoded and others wait in their queue."""
             job_id = client.upload(minutes, "transcode_720p", "hls_720p")
             until(lambda: client.job(job_id)["progress"] > 5, 120)
             encodes(at_once=False)

@@ -1,4 +1,4 @@
-"""The layers are what they are pinned to be: same bytes, right machine, small enough, and they run."""
+"""Layers: built from pinned wheels, the same bytes each time, for the right machine, and they run."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_only_the_binary_is_executable() -> None:
 
 @pytest.fixture
 def without_execute_bits(tmp_path: Path) -> Iterator[Path]:
-    """An unpacked ffmpeg layer, as some emulators leave it."""
+    """An ffmpeg layer as some emulators unpack it, without execute bits."""
     layer = tmp_path / "layer"
     shutil.copytree(unpacked("ffmpeg", BUILT), layer)
     (layer / "bin" / "ffmpeg").chmod(0o644)

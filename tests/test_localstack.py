@@ -1,6 +1,6 @@
-"""What a LocalStack needs; `make test-localstack` tries the whole stack on one.
+"""What LocalStack needs: layers inside the functions, since it applies none, and simpler templates.
 
-It stores layers and does not apply them, so that they go into the functions; and it knows less of templates.
+`make test-localstack` tries the whole stack on one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from infra.paths import ROOT
 
 @contextmanager
 def answering(status: int, body: str) -> Iterator[str]:
-    """A server that answers whatever is asked so; its address."""
+    """The URL of a server that gives this answer to every request."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -77,7 +77,7 @@ def write_zip(path: Path, **files: str | bytes) -> None:
 
 
 def packaged(folder: Path) -> dict[str, Any]:
-    """A template as Chalice makes it, with two layers and three functions, and its zips."""
+    """A packaged template with two layers and three functions, and its zips."""
     write_zip(folder / "deployment.zip", app_dot_py="import sluice_ffmpeg\n")
     finder = (ROOT / "layers" / "ffmpeg" / "sluice_ffmpeg.py").read_text()
     write_zip(
