@@ -265,7 +265,7 @@ def test_ffmpeg_dies_with_the_worker_that_started_it(tmp_path: Path) -> None:
 
 def test_progress_counts_frames_and_seconds() -> None:
     seen: list[float] = []
-    progress = ffmpeg._Progress(seen.append)
+    progress = ffmpeg.Progress(seen.append)
     for line in (
         "frame=1",
         "out_time_us=N/A",

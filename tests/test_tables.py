@@ -241,6 +241,19 @@ def test_many_more_tables(tmp_path: Path, headers: tuple[bytes, bytes]) -> None:
     assert codes["cut"] > 100
 
 
+def test_a_track_that_ends_in_half_a_head_of_a_box_is_not_indexed(tmp_path: Path) -> None:
+    content = bytearray(movie())
+    content += b"\0\0\0\1tkhd" + bytes(4)  # the size is said to follow, in eight bytes
+    for kind in (b"moov", b"trak"):
+        at = content.index(kind) - 4
+        struct.pack_into(">I", content, at, len(content) - at)
+    path = tmp_path / "source.mov"
+    path.write_bytes(content)
+    facts = facts_of(path)
+    assert isinstance(facts, VideoFacts)
+    assert facts.uncut == "its index is hidden"
+
+
 # ── what is cut, whatever the numbers ───────────────────────────────────────────────────────────
 
 

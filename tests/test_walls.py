@@ -324,9 +324,9 @@ if os.fork() == 0:
             time.sleep(60)
     os._exit(0)
 os.wait()
-before = len(list(forkserver._children()))
-forkserver._end_all()
-print(before, len(list(forkserver._children())))
+before = len(list(forkserver.children()))
+forkserver.end_all()
+print(before, len(list(forkserver.children())))
 """
 
 
@@ -360,9 +360,9 @@ def test_every_number_of_a_system_call_is_that_of_its_name(column: int) -> None:
         pytest.skip("the kernel's headers are not there")
     text = HEADERS[column].read_text()
     told = dict(re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", text))
-    names = {name: numbers[column] for name, numbers in walls._DENIED.items()}
-    names |= {"clone": walls._CLONE[column], "clone3": walls._CLONE3[column]}
-    names |= {"kill": walls._SIGNALS[0][column], "tgkill": walls._SIGNALS[1][column]}
-    names |= {"prlimit64": walls._LIMITS[column]}
+    names = {name: numbers[column] for name, numbers in walls.DENIED.items()}
+    names |= {"clone": walls.CLONE[column], "clone3": walls.CLONE3[column]}
+    names |= {"kill": walls.SIGNALS[0][column], "tgkill": walls.SIGNALS[1][column]}
+    names |= {"prlimit64": walls.LIMITS[column]}
     wanted = {name: number for name, number in names.items() if number is not None}
     assert {name: int(told[name]) for name in wanted} == wanted

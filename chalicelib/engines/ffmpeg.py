@@ -73,7 +73,7 @@ def run(
         "-stats_period", "0.5",
         *args,
     )  # fmt: skip
-    progress, messages = _Progress(on_seconds), _Messages()
+    progress, messages = Progress(on_seconds), _Messages()
     seconds = max(seconds, 0)  # below 0 where fetching has used up all the time
     deadline = time.monotonic() + seconds
     with ExitStack() as stack:
@@ -126,7 +126,7 @@ def _read_lines(readers: dict[IO[bytes], Callable[[str], None]], deadline: float
                     selector.unregister(pipe)
 
 
-class _Progress:
+class Progress:
     """The output of -progress."""
 
     def __init__(self, on_seconds: Callable[[float], None]) -> None:

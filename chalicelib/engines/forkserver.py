@@ -87,22 +87,22 @@ def _forked(
     os.close(ended)
     os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
-    _end_all()
+    end_all()
     return os.waitstatus_to_exitcode(status)
 
 
-def _end_all() -> None:
+def end_all() -> None:
     """End what a fork has left. Raises TimeoutError where processes multiply faster than they end."""
     end = time.monotonic() + _MOST_SECONDS
     with suppress(ChildProcessError):  # none is left
         while time.monotonic() < end:
             if os.waitpid(-1, os.WNOHANG) == (0, 0):
-                for child in _children():
+                for child in children():
                     os.kill(child, signal.SIGKILL)
         raise TimeoutError("A decoder has left processes that cannot be ended.")
 
 
-def _children() -> Iterator[int]:
+def children() -> Iterator[int]:
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended meanwhile
             parent = (process / "stat").read_text().rpartition(")")[2].split()[1]

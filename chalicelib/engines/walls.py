@@ -76,7 +76,7 @@ class _Program(ctypes.Structure):
 _ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 # System calls that reach another process, the network or rare parts of the kernel, or that make a process:
 # their numbers for x86-64 and for AArch64, which lacks the oldest.
-_DENIED = {
+DENIED = {
     "socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201),
     "accept": (43, 202), "accept4": (288, 242),
     "sendto": (44, 206), "sendmsg": (46, 211), "sendmmsg": (307, 269),
@@ -95,7 +95,7 @@ _DENIED = {
     "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180),
 }  # fmt: skip
 # Allowed on this process alone, the first argument: kill and tgkill with its id, prlimit64 with 0.
-_SIGNALS, _LIMITS = ((62, 129), (234, 131)), (302, 261)
+SIGNALS, LIMITS = ((62, 129), (234, 131)), (302, 261)
 # Denied with these as the second argument: which process a file notifies, and by which signal.
 _NOTIFIED_BY_FILES = {
     "fcntl": ((72, 25), (8, 10, 15)),  # F_SETOWN, F_SETSIG, F_SETOWN_EX
@@ -103,7 +103,7 @@ _NOTIFIED_BY_FILES = {
 }
 # Both make threads and processes. A filter cannot read clone3's arguments, which lie in memory: it is
 # reported as missing, and the C library takes clone.
-_CLONE, _CLONE3 = (56, 220), (435, 435)
+CLONE, CLONE3 = (56, 220), (435, 435)
 _CLONE_THREAD = 0x10000
 # Flag of x86-64's second set of numbers, x32.
 _X32 = 0x40000000
@@ -127,15 +127,15 @@ def _filter() -> bytes:
         (_LOAD, 0, 0, _NUMBER),
         (_AT_LEAST, 0, 1, _X32),
         deny,
-        (_EQUAL, 0, 1, _CLONE3[column]),
+        (_EQUAL, 0, 1, CLONE3[column]),
         (_RETURN, 0, 0, _ERROR | errno.ENOSYS),
     ]
-    for numbers in _DENIED.values():
+    for numbers in DENIED.values():
         if (number := numbers[column]) is not None:
             program += [(_EQUAL, 0, 1, number), deny]
     load = (_LOAD, 0, 0, _FIRST_ARGUMENT)
-    program += [(_EQUAL, 0, 4, _CLONE[column]), load, (_HAS, 0, 1, _CLONE_THREAD), allow, deny]
-    own = (*((call[column], os.getpid()) for call in _SIGNALS), (_LIMITS[column], 0))
+    program += [(_EQUAL, 0, 4, CLONE[column]), load, (_HAS, 0, 1, _CLONE_THREAD), allow, deny]
+    own = (*((call[column], os.getpid()) for call in SIGNALS), (LIMITS[column], 0))
     for number, value in own:
         program += [(_EQUAL, 0, 4, number), load, (_EQUAL, 0, 1, value), allow, deny]
     for numbers, denied in _NOTIFIED_BY_FILES.values():

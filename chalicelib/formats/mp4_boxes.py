@@ -53,20 +53,17 @@ def boxes(data: bytes | mmap, start: int = 0, end: int | None = None) -> Iterato
 
 def find(data: bytes | mmap, path: str, start: int = 0, end: int | None = None) -> Box:
     """The first box at a path such as "moov/trak". Raises ValueError where there is none."""
-    found: Box | None = None
-    for kind in path.split("/"):
-        found = next((box for box in boxes(data, start, end) if box.kind == kind.encode()), None)
-        if found is None:
-            raise ValueError(f"There is no box {path}.")
-        start, end = found.content, found.end
-    assert found is not None
-    return found
+    kind, _, rest = path.partition("/")
+    for box in boxes(data, start, end):
+        if box.kind == kind.encode():
+            return find(data, rest, box.content, box.end) if rest else box
+    raise ValueError(f"There is no box {kind}.")
 
 
 def payload(data: bytes, path: str) -> bytes:
     """The content of the first box at a path. Raises ValueError where there is none."""
-    box = find(data, path)
-    return data[box.content : box.end]
+    found = find(data, path)
+    return data[found.content : found.end]
 
 
 # ── in a file ───────────────────────────────────────────────────────────────────────────────────
@@ -99,11 +96,11 @@ def children(source: IO[bytes], parent: Box) -> dict[bytes, Box]:
 # ── written ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def box(kind: bytes, *parts: bytes) -> bytes:
+def write_box(kind: bytes, *parts: bytes) -> bytes:
     body = b"".join(parts)
     return struct.pack(">I4s", len(body) + 8, kind) + body
 
 
-def full_box(kind: bytes, version: int, flags: int, *parts: bytes) -> bytes:
+def write_full_box(kind: bytes, version: int, flags: int, *parts: bytes) -> bytes:
     """A box whose content begins with a version and 24 flags."""
-    return box(kind, struct.pack(">I", version << 24 | flags), *parts)
+    return write_box(kind, struct.pack(">I", version << 24 | flags), *parts)

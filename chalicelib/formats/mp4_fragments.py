@@ -13,7 +13,7 @@ from mmap import mmap
 from operator import add
 from typing import NamedTuple
 
-from chalicelib.formats.mp4_boxes import Box, box, boxes, find, full_box
+from chalicelib.formats.mp4_boxes import Box, boxes, find, write_box, write_full_box
 
 # 8.8.7: which fields tfhd has, the defaults for all samples of a fragment among them.
 TFHD_BASE_OFFSET = 0x1
@@ -60,13 +60,13 @@ def split(data: bytes | mmap) -> tuple[bytes, list[Fragment]]:
     Raises ValueError where a box ends outside of another or is missing.
     """
     header_end, fragments, moof = 0, [], None
-    for each in boxes(data):
-        if each.kind in (b"ftyp", b"moov"):
-            header_end = each.end
-        elif each.kind == b"moof":
-            moof = each
-        elif each.kind == b"mdat" and moof is not None:
-            fragments.append(_read_fragment(data, moof, each))
+    for box in boxes(data):
+        if box.kind in (b"ftyp", b"moov"):
+            header_end = box.end
+        elif box.kind == b"moof":
+            moof = box
+        elif box.kind == b"mdat" and moof is not None:
+            fragments.append(_read_fragment(data, moof, box))
             moof = None
     return data[:header_end], fragments
 
@@ -99,14 +99,14 @@ def _read_fragment(data: bytes | mmap, moof: Box, mdat: Box) -> Fragment:
     defaults = _Defaults()
     time = 0  # when the next sample is decoded
     sizes, times, durations, keys = list[int](), list[int](), list[int](), list[bool]()
-    for each in boxes(data, traf.content, traf.end):
-        if each.kind == b"tfhd":
-            defaults = _read_defaults(data, each)
-        elif each.kind == b"tfdt":
-            has_64_bits = data[each.content] > 0
-            (time,) = struct.unpack_from(">Q" if has_64_bits else ">I", data, each.content + 4)
-        elif each.kind == b"trun":
-            run = _read_run(data, each, defaults)
+    for box in boxes(data, traf.content, traf.end):
+        if box.kind == b"tfhd":
+            defaults = _read_defaults(data, box)
+        elif box.kind == b"tfdt":
+            has_64_bits = data[box.content] > 0
+            (time,) = struct.unpack_from(">Q" if has_64_bits else ">I", data, box.content + 4)
+        elif box.kind == b"trun":
+            run = _read_run(data, box, defaults)
             *decoded, time = accumulate(run.durations, initial=time)
             durations += run.durations
             sizes += run.sizes
@@ -191,15 +191,17 @@ def fragment(
     rows = [row.pack(*values) for values in zip(*columns, strict=True)]
 
     def moof(data_offset: int) -> bytes:
-        return box(
+        return write_box(
             b"moof",
-            full_box(b"mfhd", 0, 0, struct.pack(">I", number)),
-            box(
+            write_full_box(b"mfhd", 0, 0, struct.pack(">I", number)),
+            write_box(
                 b"traf",
-                full_box(b"tfhd", 0, tfhd_flags, struct.pack(">I", 1), defaults),
-                full_box(b"tfdt", 1, 0, struct.pack(">Q", decoded[0])),
-                full_box(b"trun", 1, trun_flags, struct.pack(">Ii", len(rows), data_offset), *rows),
+                write_full_box(b"tfhd", 0, tfhd_flags, struct.pack(">I", 1), defaults),
+                write_full_box(b"tfdt", 1, 0, struct.pack(">Q", decoded[0])),
+                write_full_box(
+                    b"trun", 1, trun_flags, struct.pack(">Ii", len(rows), data_offset), *rows
+                ),
             ),
         )
 
-    return moof(len(moof(0)) + 8) + box(b"mdat", *samples)
+    return moof(len(moof(0)) + 8) + write_box(b"mdat", *samples)

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-from chalicelib.formats.mp4_boxes import box, boxes, find, full_box, payload
+from chalicelib.formats.mp4_boxes import boxes, find, payload, write_box, write_full_box
 
 if TYPE_CHECKING:
     from chalicelib.formats.mp4_fragments import Fragment
@@ -75,7 +75,7 @@ class Track:
 
 def movie_header(tracks: Sequence[Track], media_bytes: int) -> bytes:
     """Everything before the samples of an MP4: ftyp, moov, and the head of an mdat of `media_bytes`."""
-    return _head(box(b"ftyp", _FTYP), partial(_moov, tracks), media_bytes)
+    return _head(write_box(b"ftyp", _FTYP), partial(_moov, tracks), media_bytes)
 
 
 def excerpt_header(track: Track, lag: int, media_bytes: int) -> bytes:
@@ -83,13 +83,15 @@ def excerpt_header(track: Track, lag: int, media_bytes: int) -> bytes:
 
     They are decoded from 0 on, in the order of their times, each `lag` ticks before that.
     """
-    ftyp = {each.kind: track.header[each.start : each.end] for each in boxes(track.header)}
-    mvhd = box(b"mvhd", payload(track.header, "moov/mvhd"))
-    tkhd = box(b"tkhd", payload(track.header, "moov/trak/tkhd"))
+    ftyp = {box.kind: track.header[box.start : box.end] for box in boxes(track.header)}
+    mvhd = write_box(b"mvhd", payload(track.header, "moov/mvhd"))
+    tkhd = write_box(b"tkhd", payload(track.header, "moov/trak/tkhd"))
     order = sorted(track.times)
 
     def moov(media_start: int) -> bytes:
-        return box(b"moov", mvhd, box(b"trak", tkhd, _mdia(track, order, lag, media_start)))
+        return write_box(
+            b"moov", mvhd, write_box(b"trak", tkhd, _mdia(track, order, lag, media_start))
+        )
 
     return _head(ftyp.get(b"ftyp", b""), moov, media_bytes)
 
@@ -106,7 +108,7 @@ def _moov(tracks: Sequence[Track], media_start: int) -> bytes:
     mvhd = bytearray(payload(tracks[0].header, "moov/mvhd"))
     struct.pack_into(">II", mvhd, 12, scale, max(duration for _, duration in traks))
     struct.pack_into(">I", mvhd, len(mvhd) - 4, len(tracks) + 1)
-    return box(b"moov", box(b"mvhd", bytes(mvhd)), *(trak for trak, _ in traks))
+    return write_box(b"moov", write_box(b"mvhd", bytes(mvhd)), *(trak for trak, _ in traks))
 
 
 def _trak(number: int, track: Track, media_start: int, movie_scale: int) -> tuple[bytes, int]:
@@ -124,10 +126,10 @@ def _trak(number: int, track: Track, media_start: int, movie_scale: int) -> tupl
     tkhd = bytearray(payload(track.header, "moov/trak/tkhd"))
     struct.pack_into(">I", tkhd, 12, number)
     struct.pack_into(">I", tkhd, 20, begin_movie + shown_movie)
-    trak = box(
+    trak = write_box(
         b"trak",
-        box(b"tkhd", bytes(tkhd)),
-        box(b"edts", _elst(edits)),
+        write_box(b"tkhd", bytes(tkhd)),
+        write_box(b"edts", _elst(edits)),
         _mdia(track, order, delay, media_start),
     )
     return trak, begin_movie + shown_movie
@@ -140,22 +142,24 @@ def _mdia(track: Track, order: Sequence[int], delay: int, media_start: int) -> b
     handler = find(track.header, "moov/trak/mdia/hdlr")
     minf = find(track.header, "moov/trak/mdia/minf")
     kept = [
-        track.header[each.start : each.end]
-        for each in boxes(track.header, minf.content, minf.end)
-        if each.kind != b"stbl"
+        track.header[box.start : box.end]
+        for box in boxes(track.header, minf.content, minf.end)
+        if box.kind != b"stbl"
     ]
-    return box(
+    return write_box(
         b"mdia",
-        full_box(b"mdhd", 1, 0, bytes(16), struct.pack(">IQ", track.timescale, length), mdhd[-4:]),
+        write_full_box(
+            b"mdhd", 1, 0, bytes(16), struct.pack(">IQ", track.timescale, length), mdhd[-4:]
+        ),
         track.header[handler.start : handler.end],
-        box(b"minf", *kept, _stbl(track, order, delay, media_start)),
+        write_box(b"minf", *kept, _stbl(track, order, delay, media_start)),
     )
 
 
 def _elst(edits: Sequence[tuple[int, int]]) -> bytes:
     """`edits` are duration in the movie and time in the media, -1 for nothing."""
     rows = (struct.pack(">QqI", duration, time, _MEDIA_RATE_1) for duration, time in edits)
-    return full_box(b"elst", 1, 0, struct.pack(">I", len(edits)), *rows)
+    return write_full_box(b"elst", 1, 0, struct.pack(">I", len(edits)), *rows)
 
 
 def _stbl(track: Track, order: Sequence[int], delay: int, media_start: int) -> bytes:
@@ -170,23 +174,23 @@ def _stbl(track: Track, order: Sequence[int], delay: int, media_start: int) -> b
     counts = [(number, count) for number, (_, count) in enumerate(track.chunks, 1)]
     changes = [next(group) for _, group in groupby(counts, lambda chunk: chunk[1])]
     rows = (struct.pack(">III", number, count, 1) for number, count in changes)
-    parts.append(full_box(b"stsc", 0, 0, struct.pack(">I", len(changes)), *rows))
+    parts.append(write_full_box(b"stsc", 0, 0, struct.pack(">I", len(changes)), *rows))
     parts.append(_numbers(b"stsz", track.sizes, struct.pack(">I", 0)))  # no size for all of them
     parts.append(
         _numbers(b"co64", array("Q", (media_start + offset for offset, _ in track.chunks)))
     )
-    return box(b"stbl", *parts)
+    return write_box(b"stbl", *parts)
 
 
 def _runs(kind: bytes, values: Sequence[int]) -> bytes:
     """A table of equal values in a row: how many, and the value."""
     runs = [(sum(1 for _ in group), value) for value, group in groupby(values)]
     rows = (struct.pack(">II", *run) for run in runs)
-    return full_box(kind, 0, 0, struct.pack(">I", len(runs)), *rows)
+    return write_full_box(kind, 0, 0, struct.pack(">I", len(runs)), *rows)
 
 
 def _numbers(kind: bytes, values: array[int], before: bytes = b"") -> bytes:
     """A table of numbers: `before`, how many there are, and they, big-endian."""
     swapped = values[:]
     swapped.byteswap()
-    return full_box(kind, 0, 0, before, struct.pack(">I", len(values)), swapped.tobytes())
+    return write_full_box(kind, 0, 0, before, struct.pack(">I", len(values)), swapped.tobytes())

@@ -72,9 +72,9 @@ def tables_of(source: IO[bytes], track: Box) -> Tables | None:
 
 def _has_key_groups(source: IO[bytes], stbl: Box) -> bool:
     """Whether samples are grouped by where decoding can start (ISO/IEC 14496-12, 10.4; 14496-15, 8.4)."""
-    for each in file_boxes(source, stbl.content, stbl.end):
-        if each.kind == b"sbgp":
-            source.seek(each.content + 4)
+    for box in file_boxes(source, stbl.content, stbl.end):
+        if box.kind == b"sbgp":
+            source.seek(box.content + 4)
             if source.read(4) in (b"rap ", b"sync"):
                 return True
     return False

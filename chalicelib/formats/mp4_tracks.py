@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import IO, NamedTuple
 
-from chalicelib.formats.mp4_boxes import MOST_BOXES, Box, box, children, file_boxes, read_box
+from chalicelib.formats.mp4_boxes import MOST_BOXES, Box, children, file_boxes, read_box, write_box
 
 # The boxes that describe a track without its samples, by the box they lie in.
 _KEPT = {
@@ -37,14 +37,14 @@ def layout_of(source: IO[bytes], size: int) -> Layout | None:
     found: dict[bytes, Box] = {}
     offset = number = 0
     while offset < size:
-        each = read_box(source, offset, size)
+        box = read_box(source, offset, size)
         number += 1
-        if each.kind == b"moof" or number > MOST_BOXES:
+        if box.kind == b"moof" or number > MOST_BOXES:
             return None
-        found.setdefault(each.kind, each)
-        if each.kind == b"mdat":
-            media.append((each.content, each.end))
-        offset = each.end
+        found.setdefault(box.kind, box)
+        if box.kind == b"mdat":
+            media.append((box.content, box.end))
+        offset = box.end
     return Layout(media, found.get(b"ftyp"), found.get(b"moov"))
 
 
@@ -55,7 +55,7 @@ class Movie:
         self._source = source
         self._moov = moov
         inside = file_boxes(source, moov.content, moov.end)
-        self.tracks = [each for each in inside if each.kind == b"trak"]
+        self.tracks = [box for box in inside if box.kind == b"trak"]
 
     def track(self, number: int) -> Box | None:
         """The track whose track_ID is `number`; None unless exactly one has it."""
@@ -84,7 +84,7 @@ def copy_box(source: IO[bytes], wanted: Box, most_bytes: int) -> bytes | None:
     if length > most_bytes:
         return None
     source.seek(wanted.content)
-    return box(wanted.kind, source.read(length))
+    return write_box(wanted.kind, source.read(length))
 
 
 def _without_tables(source: IO[bytes], parent: Box, track: Box, most_bytes: int) -> bytes | None:
@@ -92,16 +92,16 @@ def _without_tables(source: IO[bytes], parent: Box, track: Box, most_bytes: int)
     if wanted is None:
         return copy_box(source, parent, most_bytes)
     inside = [
-        each
-        for each in file_boxes(source, parent.content, parent.end)
-        if each.kind in wanted and (each.kind != b"trak" or each == track)
+        box
+        for box in file_boxes(source, parent.content, parent.end)
+        if box.kind in wanted and (box.kind != b"trak" or box == track)
     ]
-    parts = [_without_tables(source, each, track, most_bytes) for each in inside]
-    kinds = [each.kind for each in inside]
+    parts = [_without_tables(source, box, track, most_bytes) for box in inside]
+    kinds = [box.kind for box in inside]
     if len(set(kinds)) < len(kinds) or not {*kinds, *_OPTIONAL} >= set(wanted):
         return None
     whole = [part for part in parts if part is not None]
-    return box(parent.kind, *whole) if len(whole) == len(parts) else None
+    return write_box(parent.kind, *whole) if len(whole) == len(parts) else None
 
 
 def handler_of(source: IO[bytes], track: Box) -> bytes:
