@@ -138,8 +138,8 @@ def intake(event: SQSEvent) -> Any:
     return consumer.consume(event.to_dict(), event.context, "intake", intake.take_in)
 
 
-def _task_queue(queue: str, *decoders: str, sandboxed: bool = True) -> Callable[..., Any]:
-    """The Lambda that runs the tasks of a queue; its sandbox imports the modules `decoders` in advance."""
+def _pool(queue: str, *decoders: str, sandboxed: bool = True) -> Callable[..., Any]:
+    """The Lambda of a pool of workers; its sandbox imports the modules `decoders` in advance."""
 
     def run_tasks(event: SQSEvent) -> Any:
         if sandboxed:
@@ -155,11 +155,10 @@ def _task_queue(queue: str, *decoders: str, sandboxed: bool = True) -> Callable[
     return handler
 
 
-thumbnail = _task_queue("thumbnail", "chalicelib.engines.pillow")
-watermark = _task_queue("watermark", "chalicelib.engines.pillow")
-encode = _task_queue("encode")
-transcode_720p = _task_queue("transcode_720p", sandboxed=False)
-hls_720p = _task_queue("hls_720p", sandboxed=False)
+pictures = _pool("pictures", "chalicelib.engines.pillow")
+encode = _pool("encode")
+audio = _pool("audio")
+package = _pool("package", sandboxed=False)
 
 
 @app.on_sqs_message(queue="dead_letters")

@@ -19,25 +19,23 @@ from infra.stack.catalogue import FUNCTIONS, Function
 
 RUNS = 7
 
-_STEP = ("chalicelib.jobs.consumer", "chalicelib.jobs.runner")
+_WORKER = ("chalicelib.jobs.consumer", "chalicelib.jobs.runner")
 # What a function's handler in app.py imports on its first call, of whatever kind its message is.
 _FIRST_CALL = {
     "api": ("chalicelib.api.submissions",),
     "estimate": ("chalicelib.engines.sandbox", "chalicelib.jobs.quoting"),
     "intake": ("chalicelib.engines.sandbox", "chalicelib.jobs.consumer", "chalicelib.jobs.intake"),
-    "thumbnail": (*_STEP, "chalicelib.engines.sandbox", "chalicelib.engines.ffmpeg"),
-    "watermark": (*_STEP, "chalicelib.engines.sandbox", "chalicelib.tasks.packaging"),
-    "encode": (*_STEP, "chalicelib.engines.ffmpeg"),
-    "transcode_720p": (*_STEP, "chalicelib.tasks.packaging"),
-    "hls_720p": (*_STEP, "chalicelib.tasks.packaging"),
+    "pictures": (*_WORKER, "chalicelib.engines.sandbox", "chalicelib.tasks.images"),
+    "encode": (*_WORKER, "chalicelib.engines.ffmpeg", "chalicelib.tasks.chunks"),
+    "audio": (*_WORKER, "chalicelib.engines.ffmpeg", "chalicelib.tasks.audio"),
+    "package": (*_WORKER, "chalicelib.tasks.mp4"),
     "dead_letters": ("chalicelib.jobs.consumer", "chalicelib.jobs.dead_letters"),
     "sweep": ("chalicelib.invocation", "chalicelib.jobs.sweep"),
 }
 # What the process imports meanwhile that decoders are forked from.
 _DECODERS = {
     "intake": ("chalicelib.probing.frame_index", "chalicelib.engines.pillow"),
-    "thumbnail": ("chalicelib.engines.pillow",),
-    "watermark": ("chalicelib.engines.pillow",),
+    "pictures": ("chalicelib.engines.pillow",),
 }
 TIMED = """\
 import sys, time

@@ -276,7 +276,7 @@ def plan_of(path: Path) -> Plan:
 def budget_of(task: Task) -> Budget:
     """As a Lambda has it that starts now."""
     until = time.monotonic() + TASK_SECONDS
-    return Budget(lambda: until - time.monotonic(), memory_of(task.queue))
+    return Budget(lambda: until - time.monotonic(), memory_of(task.pool))
 
 
 # ── what came of it ─────────────────────────────────────────────────────────────────────────────

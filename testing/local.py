@@ -62,7 +62,6 @@ def a_plan(*pipeline: str) -> Plan:
     chunks = tuple(
         Task(
             f"720p.{number}",
-            "encode",
             Chunk("720p", Run(), f"video_{number}_", 0, 2.0),
             "work/",
             cost=cost,
@@ -75,11 +74,9 @@ def a_plan(*pipeline: str) -> Plan:
         "transcode_720p": Join("720p.mp4", 2, 2, 6.0, 6),
     }
     packages = tuple(
-        Task(step, step, works[step], "outputs/", needs=needs, cost=1.0)
+        Task(step, works[step], "outputs/", needs=needs, cost=1.0)
         if step in works
-        else Task(
-            step, step, Pictures("JPEG", {step: Thumbnail(512, "thumb.jpg")}), "outputs/", cost=1.0
-        )
+        else Task(step, Pictures("JPEG", {step: Thumbnail(512, "thumb.jpg")}), "outputs/", cost=1.0)
         for step in pipeline
     )
     tasks = (*chunks, *packages) if works.keys() & set(pipeline) else packages

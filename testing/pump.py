@@ -95,15 +95,16 @@ def drain(times: int = 1) -> None:
                 assert deliver(queue, body) == []
 
 
-def take(queue: str) -> list[str]:
-    """The bodies of all visible messages of a queue, taken off it."""
+def take(*queues: str) -> list[str]:
+    """The bodies of all visible messages of some queues, taken off them."""
     sqs = boto3.client("sqs")
-    url = os.environ[f"SLUICE_QUEUE_URL_{queue.upper()}"]
     bodies: list[str] = []
-    while received := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
-        for message in received:
-            bodies.append(message["Body"])
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    for queue in queues:
+        url = os.environ[f"SLUICE_QUEUE_URL_{queue.upper()}"]
+        while received := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+            for message in received:
+                bodies.append(message["Body"])
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
     return [body for body in bodies if not body.startswith("stands for")]
 
 

@@ -114,7 +114,7 @@ def chunks_for_hls(folder: Path) -> dict[str, str]:
     """Drop a film that is encoded in three chunks and one of sound; the message of each, by its task."""
     film(folder / "a.mp4", size="160x96", seconds=16, output=("-g", "50"))
     deliver("intake", drop("a.mp4", (folder / "a.mp4").read_bytes(), pipeline="hls_720p"))
-    return {json.loads(body)["task_id"]: body for body in take("encode")}
+    return {json.loads(body)["task_id"]: body for body in take("encode", "audio")}
 
 
 @pytest.mark.usefixtures("short_chunks")
@@ -358,11 +358,11 @@ def test_an_upload_starts_its_job_once_however_often_its_bytes_are_put(sample: S
     sent = []
     for number, event in enumerate(events):
         assert deliver("intake", event, first=number) == []
-        sent.append(len(take("thumbnail")))
+        sent.append(len(take("pictures")))
     assert sent == [1, 0, 0]
     # The message that started it comes again: whoever brought it may have died before it was sent for.
     assert deliver("intake", events[0], receives=2) == []
-    assert len(take("thumbnail")) == 1
+    assert len(take("pictures")) == 1
 
 
 def test_what_is_put_where_something_was_put_before_starts_nothing(sample: Sample) -> None:
@@ -384,13 +384,13 @@ def test_of_many_calls_for_a_job_one_sends_its_messages(sample: Sample) -> None:
     sent = []
     for number, start in enumerate(take("intake")):
         assert deliver("intake", start, first=number) == []
-        sent.append(len(take("thumbnail")))
+        sent.append(len(take("pictures")))
     assert sent == [1, 0, 0, 0]
     # The sweep asks for what is due, whoever has started the job.
     queues.send_start(job_id, resume=True)
     (resume,) = take("intake")
     assert deliver("intake", resume, first=9) == []
-    assert len(take("thumbnail")) == 1
+    assert len(take("pictures")) == 1
 
 
 ENDS = {
@@ -401,8 +401,7 @@ ENDS = {
 def started(sample: Sample, *pipeline: str, name: str = "photo.jpg") -> str:
     """A job whose first messages are sent, and taken off their queues."""
     deliver("intake", drop(name, sample(name).read_bytes(), pipeline=",".join(pipeline)))
-    for step in pipeline:
-        take(step)
+    take("pictures")
     return only_job(name).id
 
 
@@ -432,16 +431,16 @@ def test_a_message_whose_task_somebody_has_comes_again_when_the_lease_ends(sampl
     job_id = started(sample, "thumbnail")
     tasks.claim(job_id, "thumbnail", "somebody", 60)
     body = message(job_id, "thumbnail")
-    assert deliver("thumbnail", body) == [body]
-    assert take("thumbnail") == []
+    assert deliver("pictures", body) == [body]
+    assert take("pictures") == []
     assert only_job().status == STARTED
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.6])
 def test_a_message_is_hidden_for_as_long_as_it_was_told_or_longer(seconds: float) -> None:
     """Were it shorter, a message that meets a lease would come, and be told so, again and again."""
-    url = queue_url("thumbnail")
-    hidden = record_of("thumbnail", 0, "{}", 1)["receiptHandle"]
+    url = queue_url("pictures")
+    hidden = record_of("pictures", 0, "{}", 1)["receiptHandle"]
     before = time.monotonic()
     queues.hide(url, hidden, seconds)
     sqs = boto3.client("sqs")
@@ -456,7 +455,7 @@ def test_a_worker_that_died_before_its_fan_in_is_finished_by_the_next(sample: Sa
     assert claim is Claim.FREE
     tasks.end(job_id, "thumbnail", "dead", StepsEnded(ENDS))
     assert only_job().status == STARTED
-    assert deliver("thumbnail", message(job_id, "thumbnail")) == []
+    assert deliver("pictures", message(job_id, "thumbnail")) == []
     assert only_job().status == SUCCESS
 
 
@@ -464,18 +463,18 @@ def test_a_worker_that_died_between_a_steps_end_and_the_jobs_is_finished_by_the_
     sample: Sample,
 ) -> None:
     job_id = started(sample, "thumbnail")
-    deliver("thumbnail", message(job_id, "thumbnail"))
+    deliver("pictures", message(job_id, "thumbnail"))
     rows.change_job(job_id, status=STARTED)
-    deliver("thumbnail", message(job_id, "thumbnail"))
+    deliver("pictures", message(job_id, "thumbnail"))
     assert only_job().status == SUCCESS
 
 
 def test_an_intake_that_died_before_sending_is_finished_by_the_next(sample: Sample) -> None:
     event = drop("photo.jpg", sample("photo.jpg").read_bytes(), pipeline="thumbnail")
     deliver("intake", event)
-    assert len(take("thumbnail")) == 1
+    assert len(take("pictures")) == 1
     deliver("intake", event)
-    assert len(take("thumbnail")) == 1
+    assert len(take("pictures")) == 1
 
 
 def test_an_intake_that_was_overtaken_leaves_what_is_sent_to_the_other_and_to_the_sweep(
@@ -495,11 +494,11 @@ def test_an_intake_that_was_overtaken_leaves_what_is_sent_to_the_other_and_to_th
 
     before_put("/plan-", overtake)
     deliver("intake", event)
-    assert take("thumbnail") == take("watermark") == []
+    assert take("pictures") == []
     queues.send_start(only_job().id, resume=True)
     deliver("intake", *take("intake"))
-    assert take("thumbnail") == []
-    assert len(take("watermark")) == 1
+    (body,) = take("pictures")
+    assert json.loads(body)["task_id"] == "watermark"
 
 
 # ── every job ends ──────────────────────────────────────────────────────────────────────────────
@@ -564,7 +563,7 @@ def test_a_rendition_that_fails_ends_every_step_that_needs_it(sample: Sample) ->
 def test_a_source_that_is_overwritten_is_never_swapped_under_a_job(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
     drop("photo.jpg", sample("orientation_6.jpg").read_bytes())
-    deliver("thumbnail", message(job_id, "thumbnail"))
+    deliver("pictures", message(job_id, "thumbnail"))
     assert only_job().error_code == "source_changed"
     assert outputs() == {}
 
@@ -572,7 +571,7 @@ def test_a_source_that_is_overwritten_is_never_swapped_under_a_job(sample: Sampl
 def test_a_source_that_is_deleted_is_said_to_be(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
     boto3.client("s3").delete_object(Bucket=settings().upload_bucket, Key="photo.jpg")
-    deliver("thumbnail", message(job_id, "thumbnail"))
+    deliver("pictures", message(job_id, "thumbnail"))
     assert only_job().error_code == "source_missing"
 
 
@@ -600,13 +599,13 @@ def test_a_broken_world_is_retried_and_then_given_up_with_its_reason(sample: Sam
     body = message(job_id, "thumbnail")
     plan = hide_plan(job_id)
     for _ in range(4):
-        assert deliver("thumbnail", body) == [body]
+        assert deliver("pictures", body) == [body]
         pause_for(-1, job_id, "thumbnail")
     put_back(plan)
     claim, _ = tasks.claim(job_id, "thumbnail", "unlucky", 60)
     assert claim is Claim.FREE
     tasks.release(job_id, "thumbnail", "unlucky", "AWS answered SlowDown to PutObject.", 0)
-    assert deliver("thumbnail", body) == []
+    assert deliver("pictures", body) == []
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "attempts_exhausted")
     assert "was tried 5 times. AWS answered SlowDown" in job.error
@@ -662,7 +661,7 @@ def test_a_limit_by_the_clock_is_tried_once_more(sample: Sample) -> None:
     deliver("intake", drop("a.mp4", sample("small.mp4").read_bytes(), pipeline="transcode_720p"))
     job_id = only_job().id
     body = message(job_id, "720p.0")
-    take("encode")
+    take("encode", "audio")
     assert deliver("encode", body, receives=20, seconds=0.01) == [body]
     assert only_job().status == STARTED
     pause_for(-1, job_id, "720p.0")
@@ -676,7 +675,7 @@ def test_a_limit_by_the_clock_is_tried_once_more_after_a_failure_of_another_kind
     deliver("intake", drop("a.mp4", sample("small.mp4").read_bytes(), pipeline="transcode_720p"))
     job_id = only_job().id
     body = message(job_id, "720p.0")
-    take("encode")
+    take("encode", "audio")
     tasks.claim(job_id, "720p.0", "unlucky", 60)
     tasks.release(job_id, "720p.0", "unlucky", "AWS answered SlowDown to PutObject.", 0)
     for _ in range(2):
@@ -717,11 +716,11 @@ def test_a_job_whose_plan_is_lost_still_ends_and_says_so(
         put_back((key, instead))
     body = message(job_id, "thumbnail+watermark")
     for _ in range(4):
-        assert deliver("watermark", body) == [body]
+        assert deliver("pictures", body) == [body]
         pause_for(60, job_id, "thumbnail+watermark")
-        assert deliver("watermark", body) == [body]  # too early: not a try
+        assert deliver("pictures", body) == [body]  # too early: not a try
         pause_for(-1, job_id, "thumbnail+watermark")
-    assert deliver("watermark", body) == []
+    assert deliver("pictures", body) == []
     job = only_job()
     assert [step.error_code for step in job.steps] == ["attempts_exhausted"] * 2
     assert ("plan is not there" if instead is None else "plan cannot be read") in job.error
@@ -732,7 +731,7 @@ def test_a_job_that_was_started_but_whose_messages_never_went_out_is_taken_up_ag
 ) -> None:
     event = drop("photo.jpg", sample("photo.jpg").read_bytes(), pipeline="thumbnail")
     deliver("intake", event)
-    take("thumbnail")  # as if it had never been sent
+    take("pictures")  # as if it had never been sent
     assert deliver("dead_letters", event) == []
     before = jobs.get(only_job().id)
     assert before is not None
@@ -834,7 +833,7 @@ def test_pictures_that_met_their_death_with_another_are_not_given_up(sample: Sam
     job_id = started(sample, "thumbnail")
     body = message(job_id, "thumbnail")
     # Its batch was received over and over, and died before its turn came.
-    assert deliver("thumbnail", body, receives=19) == []
+    assert deliver("pictures", body, receives=19) == []
     assert only_job().status == SUCCESS
 
 
@@ -845,7 +844,7 @@ def test_what_comes_for_the_first_time_goes_before_what_came_before() -> None:
         seen.append(record.message_id)
 
     records = [
-        record_of("thumbnail", number, "{}", receives)
+        record_of("pictures", number, "{}", receives)
         for number, receives in enumerate((3, 1, 2, 1))
     ]
     consumer.consume({"Records": records}, Context(), "thumbnail", handle)
@@ -856,10 +855,10 @@ def test_of_a_batch_only_what_failed_comes_again(sample: Sample) -> None:
     body = sample("photo.jpg").read_bytes()
     events = [drop(f"{number}.jpg", body, pipeline="thumbnail") for number in range(3)]
     assert deliver("intake", *events) == []
-    bodies = take("thumbnail")
+    bodies = take("pictures")
     job_id = json.loads(bodies[1])["job_id"]
     tasks.claim(job_id, "thumbnail", "somebody", 60)
-    assert deliver("thumbnail", *bodies) == [bodies[1]]
+    assert deliver("pictures", *bodies) == [bodies[1]]
     statuses = {job.id: job.status for job in api_jobs.list_jobs("-", {}, "https://x/api").jobs}
     assert statuses.pop(job_id) == STARTED
     assert list(statuses.values()) == [SUCCESS] * 2
@@ -876,7 +875,7 @@ def test_who_comes_late_in_a_batch_has_half_of_the_time_or_another_turn(
         seen.append(record.message_id)
         context.pass_time(20)
 
-    records = [record_of("thumbnail", number, "{}", receives) for number in range(3)]
+    records = [record_of("pictures", number, "{}", receives) for number in range(3)]
     answer = consumer.consume({"Records": records}, context, "thumbnail", handle)
     assert seen == ["0", "1", "2"][:begun]
     late = [item["itemIdentifier"] for item in answer["batchItemFailures"]]
@@ -887,7 +886,7 @@ def test_a_sixth_try_is_not_made(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
     for number in range(5):
         tasks.claim(job_id, "thumbnail", f"dead {number}", -5)
-    assert deliver("thumbnail", message(job_id, "thumbnail")) == []
+    assert deliver("pictures", message(job_id, "thumbnail")) == []
     assert only_job().error_code == "attempts_exhausted"
 
 
@@ -976,7 +975,7 @@ def test_one_row_that_cannot_be_looked_after_does_not_keep_the_sweep_from_others
 
 def test_a_job_past_its_deadline_ends_and_keeps_what_is_good(sample: Sample) -> None:
     job_id = started(sample, "thumbnail", "transcode_720p", name="small.mp4")
-    deliver("thumbnail", message(job_id, "thumbnail"))
+    deliver("pictures", message(job_id, "thumbnail"))
     overdue(job_id, deadline_at=1)
     sweep()
     job = only_job()
@@ -1012,24 +1011,24 @@ def test_of_a_job_that_does_not_move_what_is_due_is_sent_again_after_ever_longer
         + [pytest.approx(57600, abs=20)] * 3
     )
     deliver("intake", *drop_duplicates)
-    assert [json.loads(body)["task_id"] for body in take("thumbnail")] == ["thumbnail"]
+    assert [json.loads(body)["task_id"] for body in take("pictures")] == ["thumbnail"]
     # A living worker is left alone, a dead one is not.
     tasks.claim(job_id, "thumbnail", "alive", 60)
     deliver("intake", *drop_duplicates)
-    assert take("thumbnail") == []
+    assert take("pictures") == []
     tasks.release(job_id, "thumbnail", "alive", "No luck.", 30)
     deliver("intake", *drop_duplicates)
-    assert take("thumbnail") == []  # its next try has to wait, whoever sends for it
+    assert take("pictures") == []  # its next try has to wait, whoever sends for it
     pause_for(-1, job_id, "thumbnail")
     tasks.claim(job_id, "thumbnail", "dead", -5)
     deliver("intake", *drop_duplicates)
-    assert deliver("thumbnail", *take("thumbnail")) == []
+    assert deliver("pictures", *take("pictures")) == []
     assert only_job().status == SUCCESS
 
 
 def test_a_job_that_moves_is_sent_nothing(sample: Sample, short_chunks: None) -> None:
     job_id = started(sample, "transcode_720p", name="small.mp4")
-    first, *others = take("encode")
+    first, *others = take("encode", "audio")
     deliver("encode", first)
     overdue(job_id)
     sweep()
@@ -1037,7 +1036,7 @@ def test_a_job_that_moves_is_sent_nothing(sample: Sample, short_chunks: None) ->
     overdue(job_id)
     sweep()  # it stands still since
     deliver("intake", *take("intake"))
-    assert sorted(take("encode")) == sorted(others)
+    assert sorted(take("encode", "audio")) == sorted(others)
 
 
 @pytest.mark.parametrize("at", ["part", "step"])
@@ -1050,7 +1049,7 @@ def test_what_follows_a_task_is_done_by_the_sweep_where_its_worker_and_message_a
         tasks.end(job_id, "thumbnail", "dead", StepsEnded(ENDS))
     else:
         job_id = started(sample, "transcode_720p", name="small.mp4")
-        take("encode")
+        take("encode", "audio")
         tasks.claim(job_id, "720p.0", "dead", 60)
         tasks.end(job_id, "720p.0", "dead", Failed("source_damaged", "It is damaged."))
     overdue(job_id)
@@ -1086,7 +1085,7 @@ def test_overdue_rows_are_worked_off_sweep_by_sweep(count: int) -> None:
 
 def test_what_a_failed_job_has_published_and_does_not_list_is_deleted(sample: Sample) -> None:
     job_id = started(sample, "thumbnail", "hls_720p", name="small.mp4")
-    deliver("thumbnail", message(job_id, "thumbnail"))
+    deliver("pictures", message(job_id, "thumbnail"))
     deliver("encode", message(job_id, "720p.0"))
     assert len(outputs()) > 2
     tasks.claim(job_id, "sound.0", "me", 60)
@@ -1204,7 +1203,7 @@ def test_a_line_names_a_job_once_it_is_sure_that_it_is_the_callers(log: io.Strin
 
 def test_every_line_of_a_jobs_log_names_it(sample: Sample, log: io.StringIO) -> None:
     job_id = started(sample, "thumbnail", name="truncated.jpg")
-    deliver("thumbnail", message(job_id, "thumbnail"))
+    deliver("pictures", message(job_id, "thumbnail"))
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     assert {line["message"] for line in lines} == {
         "Planned",
@@ -1276,7 +1275,7 @@ def copying(mkv: bytes) -> tuple[str, str, str]:
     """A job whose copy was sent for: its id, the event that started it, the message of the copy."""
     event = drop("a.mkv", mkv, pipeline="transcode_720p")
     assert deliver("intake", event) == []
-    (body,) = take("encode")
+    (body,) = take("encode", "audio")
     job = only_job()
     assert json.loads(body) == {"job_id": job.id, "task_id": "remux", "generation": GENERATION}
     assert (job.status, job.progress, job.steps) == ("PENDING", 0, [])
@@ -1305,7 +1304,7 @@ def test_a_film_without_an_index_is_encoded_in_chunks_of_a_copy(mkv: bytes) -> N
 def test_everything_about_a_copy_arrives_twice(mkv: bytes) -> None:
     job_id, event, body = copying(mkv)
     deliver("intake", event)
-    assert take("encode") == [body]
+    assert take("encode", "audio") == [body]
     for _ in range(2):
         assert deliver("encode", body) == []
     (start, again) = take("intake")
@@ -1318,7 +1317,7 @@ def test_everything_about_a_copy_arrives_twice(mkv: bytes) -> None:
     assert deliver("encode", body) == []
     assert deliver("dead_letters", body) == []
     deliver("intake", event)
-    assert take("intake") == take("encode") == []
+    assert take("intake") == take("encode", "audio") == []
     assert rows.job_item(job_id) == row
     assert outputs() == before
     for task in ("remux", "720p.0", "720p.3", "sound.0", "transcode_720p"):
@@ -1394,7 +1393,7 @@ def test_a_copy_whose_worker_died_is_sent_for_again_by_the_sweep(mkv: bytes) -> 
     overdue(job_id)
     sweep()
     deliver("intake", *take("intake"))
-    assert take("encode") == [body]
+    assert take("encode", "audio") == [body]
     assert deliver("encode", body) == []
     drain()
     assert only_job().encoding.startswith("In 4 chunks")

@@ -95,12 +95,13 @@ def test_a_plan_survives_being_stored() -> None:
     assert msgspec.json.decode(msgspec.json.encode(made), type=Plan) == made
 
 
-def test_every_step_has_a_queue_and_is_in_the_api_and_takes_films() -> None:
-    assert {step.name for step in STEPS} <= set(QUEUES)
+def test_every_step_takes_films_and_its_tasks_go_to_queues_that_there_are() -> None:
     for pipeline in DEFAULT_PIPELINES.values():
         find_steps(pipeline, JobError)
     for step in STEPS:
-        assert plan(FILM, step.name).steps == {step.name: step.name}
+        made = plan(FILM, step.name)
+        assert made.steps == {step.name: step.name}
+        assert {task.pool for task in made.tasks} <= set(QUEUES)
 
 
 def test_a_step_for_films_refuses_a_picture() -> None:
@@ -246,8 +247,8 @@ def test_frames_with_errors_are_a_warning_that_counts_them_and_many_a_failure() 
 def test_an_image_is_decoded_once_for_all_of_its_steps() -> None:
     (both,) = plan(PICTURE, "watermark", "thumbnail").tasks
     (small,) = plan(PICTURE, "thumbnail").tasks
-    assert (both.id, both.queue) == ("watermark+thumbnail", "watermark")
-    assert (small.id, small.queue) == ("thumbnail", "thumbnail")
+    assert (both.id, both.pool) == ("watermark+thumbnail", "pictures")
+    assert (small.id, small.pool) == ("thumbnail", "pictures")
 
 
 # ── copies of films without an index ────────────────────────────────────────────────────────────
@@ -357,8 +358,8 @@ def test_the_copy_has_the_streams_that_are_used() -> None:
     assert isinstance(task.work, Remux)
     text = " ".join(task.work.args)
     assert "-f matroska -protocol_whitelist file -i source -map 0:2 -map 0:5 -c copy" in text
-    assert (task.queue, task.destination, text.split()[-1]) == (
-        "encode",
+    assert (task.pool, task.destination, text.split()[-1]) == (
+        "audio",
         work_folder(JOB),
         "copy-abc.mp4",
     )

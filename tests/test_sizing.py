@@ -25,8 +25,8 @@ from infra.stack.sizing import (
 )
 
 CONFIGURED = Sizes(
-    {"intake": 1769, "watermark": 3538, "encode": 10240},
-    {"intake": 50, "watermark": 50, "encode": 500, "hls_720p": 100, "transcode_720p": None},
+    {"intake": 1769, "pictures": 3538, "encode": 10240},
+    {"intake": 50, "pictures": 50, "encode": 500, "audio": 100, "package": None},
     8192 * 4320,
     5,
 )
@@ -79,7 +79,7 @@ def test_a_local_cloud_is_not_asked() -> None:
 
 def test_a_new_account_gets_the_least_of_everything_that_works() -> None:
     sizes = fit(CONFIGURED, limits(FakeAccount(10)))
-    assert sizes.memory_mb == {"intake": 1769, "watermark": 3008, "encode": 3008}
+    assert sizes.memory_mb == {"intake": 1769, "pictures": 3008, "encode": 3008}
     assert set(sizes.concurrency.values()) == {2}
     # 4K is taken and 8K refused, of which an encode at full size would not fit.
     assert 3840 * 2160 < sizes.max_video_pixels < 7680 * 4320

@@ -21,7 +21,7 @@ from samtranslator.translator.translator import Translator
 
 from app import app
 from benchmarks import imports
-from chalicelib.operations import STEPS
+from chalicelib.model.work import POOLS
 from chalicelib.planning import copying
 from chalicelib.settings import FunctionSize, InvalidSetting, Prices
 from chalicelib.store import clients
@@ -104,18 +104,18 @@ def test_every_function_says_its_memory_and_its_timeout() -> None:
         assert settings.keys() == {"lambda_memory_size", "lambda_timeout"}
 
 
-def test_every_step_has_a_function_and_a_queue_and_ffmpeg_is_where_it_runs() -> None:
-    for step in STEPS:
-        assert BY_NAME[step.name].queue == step.name
+def test_every_pool_has_a_function_and_a_queue_and_ffmpeg_is_where_it_runs() -> None:
+    for pool in POOLS:
+        assert BY_NAME[pool].queue == pool
     assert {name for name, function in BY_NAME.items() if function.layer == "pyav"} == {
         "estimate",
         "intake",
     }
     with_ffmpeg = {name for name, function in BY_NAME.items() if function.layer == "ffmpeg"}
-    assert with_ffmpeg == {"thumbnail", "encode"}
+    assert with_ffmpeg == {"pictures", "encode", "audio"}
 
 
-LIMITS = {"intake": 50, "thumbnail": 50, "watermark": 50, "encode": 500}
+LIMITS = {"intake": 50, "pictures": 50, "encode": 500, "audio": 100}
 
 
 @pytest.mark.parametrize("queue", QUEUES)
@@ -130,16 +130,17 @@ def test_a_queue_outlasts_its_function_and_buries_its_dead(template: Any, queue:
     assert source == queue_id(queue)
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert mapping.get("ScalingConfig") == (
-        None if queue in ("transcode_720p", "hls_720p") else {"MaximumConcurrency": LIMITS[queue]}
+        None if queue == "package" else {"MaximumConcurrency": LIMITS[queue]}
     )
     # What can take minutes comes alone; of what takes a moment, a few share a start.
-    assert mapping["BatchSize"] == (5 if queue in ("intake", "thumbnail", "watermark") else 1)
+    assert mapping["BatchSize"] == (5 if queue in ("intake", "pictures") else 1)
 
 
 def test_a_copy_has_the_time_and_the_disk_that_it_is_thought_to_have(template: Any) -> None:
-    properties = template["Encode"]["Properties"]
-    assert properties["Timeout"] == copying.ENCODE_SECONDS
-    assert properties["EphemeralStorage"]["Size"] * 1024**2 == copying.DISK_BYTES
+    for function in ("Encode", "Audio"):
+        properties = template[function]["Properties"]
+        assert properties["Timeout"] == copying.ENCODE_SECONDS
+        assert properties["EphemeralStorage"]["Size"] * 1024**2 == copying.DISK_BYTES
 
 
 def source_of(template: Any, function: str) -> tuple[str, Any]:
@@ -197,8 +198,8 @@ def test_a_function_reads_and_lists_no_more_than_it_works_on(template: Any) -> N
     uploads = UPLOAD_BUCKET
     plans = {f"{OUTPUT_BUCKET}/work/*/{name}-*" for name in ("plan", "replan")}
     reading = {f for f in BY_NAME if f"{uploads}/*" in may(template, f, "s3:GetObject")}
-    steps = ("encode", "thumbnail", "watermark")
-    assert reading == {"api", "estimate", "intake", "dead_letters", *steps}
+    pools = ("pictures", "encode", "audio")
+    assert reading == {"api", "estimate", "intake", "dead_letters", *pools}
     assert {f for f in BY_NAME if may(template, f, "s3:ListBucket")} == {"sweep"}
     assert may(template, "api", "s3:GetObject") == {
         f"{uploads}/*",
@@ -249,7 +250,7 @@ def test_who_prices_work_knows_what_each_function_is_given(template: Any, logica
     told = msgspec.json.decode(variables["SLUICE_FUNCTION_SIZES"], type=dict[str, FunctionSize])
     assert told.keys() == BY_NAME.keys()
     assert told["encode"] == FunctionSize(10240, 10240, 4.34)
-    assert told["hls_720p"] == FunctionSize(512, 512, 0.29)
+    assert told["package"] == FunctionSize(1769, 512, 1.0)
     for name, size in told.items():
         properties = template[BY_NAME[name].logical_id]["Properties"]
         disk = properties.get("EphemeralStorage", {"Size": 512})["Size"]
@@ -529,7 +530,7 @@ def test_a_stage_chooses_of_its_stack() -> None:
         "SLUICE_OUTPUT_DAYS": "9",
         "SLUICE_ORIGINAL_DAYS": "10",
         "SLUICE_CONCURRENCY_ENCODE": "7",
-        "SLUICE_CONCURRENCY_HLS_720P": "8",
+        "SLUICE_CONCURRENCY_PACKAGE": "8",
         "SLUICE_HLS_RATE_LIMIT": "70",
         "SLUICE_HLS_BURST_LIMIT": "80",
         "SLUICE_ALARM_EMAIL": "ops@example.com",
@@ -542,7 +543,7 @@ def test_a_stage_chooses_of_its_stack() -> None:
     resources: Any = merge_template(Config(chosen))["Resources"]
     assert expiring(resources, "OutputBucket") == {"work/": 14, "outputs/": 9}
     assert expiring(resources, "UploadBucket") == {"": 10}
-    for function, most in (("Encode", 7), (BY_NAME["hls_720p"].logical_id, 8)):
+    for function, most in (("Encode", 7), ("Package", 8)):
         (event,) = resources[function]["Properties"]["Events"].values()
         assert event["Properties"]["ScalingConfig"] == {"MaximumConcurrency": most}
     _, viewers, *_ = resources["RestAPI"]["Properties"]["MethodSettings"]

@@ -58,11 +58,15 @@ class Task(msgspec.Struct, frozen=True):
     """One message to one step Lambda."""
 
     id: str  # of a part: what it is a part of, a point, its number
-    queue: str
     work: Work
     destination: str  # key prefix in the output bucket; file names are appended
     needs: tuple[str, ...] = ()  # tasks that must have ended well before this one is sent
     cost: float = 1.0  # estimated seconds of work, for weighing progress
+
+    @property
+    def pool(self) -> str:
+        """The pool of workers that carries it out: its queue, and its Lambda."""
+        return self.work.pool
 
     @property
     def group(self) -> str:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import accumulate, chain, pairwise, repeat
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
 
 from chalicelib.model.facts import Size
 from chalicelib.model.mark import Mark
+
+# Pools of workers, by what work needs of a machine. Each is a queue and a Lambda of that name.
+PICTURES = "pictures"  # two cores, for Pillow and for a few frames of a film
+ENCODE = "encode"  # all the cores that a Lambda can have
+AUDIO = "audio"  # one core, and a disk that holds a film
+PACKAGE = "package"  # neither decoder nor disk
+POOLS = (PICTURES, ENCODE, AUDIO, PACKAGE)
 
 # A thumbnail, or a poster, fits in so many pixels by so many.
 POSTER_BOX = 512
@@ -34,6 +41,7 @@ class Watermark(msgspec.Struct, frozen=True, tag="watermark"):
 class Pictures(msgspec.Struct, frozen=True, tag="pictures"):
     """What steps make of an image, by their names; it is decoded once for all of them."""
 
+    pool: ClassVar[str] = PICTURES
     format: str  # Pillow's name of what the source is
     made: dict[str, Thumbnail | Watermark]
 
@@ -75,6 +83,7 @@ class Poster(msgspec.Struct, frozen=True, tag="poster"):
     Each run makes one, already at its final size.
     """
 
+    pool: ClassVar[str] = PICTURES
     command: Command
     candidates: tuple[Run, ...]
     output: str
@@ -154,6 +163,7 @@ class Exact(msgspec.Struct, frozen=True):
 class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
     """A part of a rendition's pictures, or all of them: one file of fragments."""
 
+    pool: ClassVar[str] = ENCODE
     command: str  # one of the plan's
     run: Run
     prefix: str  # of the names of its segments
@@ -173,6 +183,7 @@ class Sound(msgspec.Struct, frozen=True, tag="sound"):
     Packet `first` of the whole is packet `skip` of this run; the first of all is the encoder's own.
     """
 
+    pool: ClassVar[str] = AUDIO
     command: str  # one of the plan's
     run: Run
     prefix: str
@@ -194,6 +205,7 @@ class Remux(msgspec.Struct, frozen=True, tag="remux"):
     `again`.
     """
 
+    pool: ClassVar[str] = AUDIO
     args: Command
     again: Command = ()
 
@@ -210,6 +222,7 @@ class Source(msgspec.Struct, frozen=True):
 class Join(msgspec.Struct, frozen=True, tag="join"):
     """The parts of a rendition and its sound in one MP4 with its index first, by copying."""
 
+    pool: ClassVar[str] = PACKAGE
     output: str
     width: int
     height: int
@@ -221,6 +234,7 @@ class Join(msgspec.Struct, frozen=True, tag="join"):
 class Hls(msgspec.Struct, frozen=True, tag="hls"):
     """The playlists of a rendition whose segments are there."""
 
+    pool: ClassVar[str] = PACKAGE
     width: int
     height: int
     seconds: float

@@ -32,7 +32,7 @@ _FRAMES_ARE_WHOLE = frozenset({"mpeg2video", "mpeg1video", "mpeg4", "mjpeg"})
 # Fewer chunks are not worth a copy.
 WORTH_CHUNKS = 3
 
-# Limits of the function `encode` on AWS. Its disk holds the source, the copy, and some reserve.
+# Limits of the pool `audio` on AWS. Its disk holds the source, the copy, and some reserve.
 ENCODE_SECONDS = 900
 DISK_BYTES = 10_240 * 1024**2
 _RESERVE_BYTES = 512 * 1024**2
@@ -147,7 +147,7 @@ def plan_copy(job_id: str, etag: str, facts: VideoFacts, settings: PlanSettings)
         "-c", "copy",
         *target,
     )  # fmt: skip
-    return Plan((Task(REMUX, "encode", Remux(copy, again), work_folder(job_id)),), {})
+    return Plan((Task(REMUX, Remux(copy, again), work_folder(job_id)),), {})
 
 
 def foreseen(

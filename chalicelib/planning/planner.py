@@ -51,11 +51,8 @@ def _of_image(
             detail = f"The step {step.name} needs a video, but the file is an image."
             raise JobError("step_needs_video", detail)
         made[step.name] = step.image(settings)
-    # A picture at full size needs the larger function's memory.
-    large = any(isinstance(work, Watermark) for work in made.values())
     task = Task(
         "+".join(made),
-        "watermark" if large else "thumbnail",
         Pictures(facts.format, made),
         prefix,
         cost=PICTURE_COST,
@@ -131,7 +128,7 @@ def _encodes(
 
 def _part_tasks(name: str, parts: Sequence[Part], folder: str) -> list[Task]:
     return [
-        Task(f"{name}.{number}", "encode", part.work, folder, cost=part.cost)
+        Task(f"{name}.{number}", part.work, folder, cost=part.cost)
         for number, part in enumerate(parts)
     ]
 
@@ -143,13 +140,12 @@ def _first_parts_first(encodes: _Encodes) -> Iterator[Task]:
 
 
 def _poster_task(step: Step, work: Poster, prefix: str) -> Task:
-    return Task(step.name, step.name, work, prefix + step.folder, cost=PICTURE_COST)
+    return Task(step.name, work, prefix + step.folder, cost=PICTURE_COST)
 
 
 def _packaging_task(step: Step, packaging: Packaging, prefix: str, encodes: _Encodes) -> Task:
     needed = (*encodes.video[packaging.rendition], *encodes.audio)
     return Task(
-        step.name,
         step.name,
         packaging.work,
         prefix + step.folder,

@@ -11,13 +11,14 @@ import msgspec
 
 from chalicelib.errors import Transient
 from chalicelib.model.plan import GENERATION, Task
+from chalicelib.model.work import POOLS
 from chalicelib.settings import queue_url, settings
 from chalicelib.store.clients import sqs
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
-QUEUES = ("intake", "thumbnail", "watermark", "encode", "transcode_720p", "hls_720p")
+QUEUES = ("intake", *POOLS)
 
 # The queue to which SQS moves a message of any other that was delivered too often.
 DEAD_LETTERS = "dead_letters"
@@ -52,7 +53,7 @@ def send_tasks(job_id: str, tasks: Sequence[Task]) -> None:
     by_queue: dict[str, list[TaskMessage]] = {}
     for task in tasks:
         message = TaskMessage(job_id, task.id, GENERATION)
-        by_queue.setdefault(task.queue, []).append(message)
+        by_queue.setdefault(task.pool, []).append(message)
     for queue, waiting in by_queue.items():
         for batch in batched(waiting, 10, strict=False):
             entries: list[SendMessageBatchRequestEntryTypeDef] = [

@@ -68,9 +68,9 @@ def estimate(
     index = facts.index if isinstance(facts, VideoFacts) else None
     tracks = index.tracks(sound=plan.sound is not None) if index else []
     samples = [len(coded.rows) for coded in tracks]
-    bases = [Basis(plan, task, facts, size, bits, sizes[task.queue]) for task in plan.tasks]
+    bases = [Basis(plan, task, facts, size, bits, sizes[task.pool]) for task in plan.tasks]
     predicted = [kind_of(basis.task.work).predict(basis) for basis in bases]
-    last = plan.tasks[-1].queue
+    last = plan.tasks[-1].pool
     return Estimate(
         total(
             [
@@ -94,7 +94,7 @@ def estimate(
 def _of_intake(
     plan: Plan, looked: Used, stored_plan: int, samples: Sequence[int], size: FunctionSize
 ) -> Used:
-    queues = Counter(task.queue for task in plan.first())
+    queues = Counter(task.pool for task in plan.first())
     sent = sum(ceil(number / 10) for number in queues.values())
     seconds = looked.seconds + (4 + len(samples) + sent) * _REQUEST_SECONDS
     return Used(
@@ -122,7 +122,7 @@ def _of_task(basis: Basis, predicted: Prediction, stored_plan: int) -> Used:
     moved = fetched + predicted.bytes_written
     seconds = predicted.seconds + waited * _REQUEST_SECONDS + moved / BYTES_A_SECOND
     return Used(
-        basis.task.queue,
+        basis.task.pool,
         invocations=1,
         seconds=seconds,
         gb_seconds=seconds * basis.function.memory_mb / 1024,
@@ -142,19 +142,19 @@ def _of_fan_in(plan: Plan) -> Iterator[Used]:
     needed = {task_id for task in plan.tasks for task_id in task.needs}
     parts = [task for task in plan.tasks if task.id in needed]
     for number, task in enumerate(parts):
-        yield Used(task.queue, writes=1 + number * _ID_BYTES // 1024)
+        yield Used(task.pool, writes=1 + number * _ID_BYTES // 1024)
     for task in plan.tasks:
         if task.needs:
             listed = isinstance(task.work, Hls)
-            yield Used(parts[-1].queue, sqs=1, dynamodb=listed, writes=_ROW_WRITES * listed)
+            yield Used(parts[-1].pool, sqs=1, dynamodb=listed, writes=_ROW_WRITES * listed)
 
 
 def _of_cold_starts(plan: Plan, sizes: Mapping[str, FunctionSize]) -> Iterator[Used]:
     """What is sent at once starts at once: but for one of them, in sandboxes that are new."""
-    for queue, number in Counter(task.queue for task in plan.first()).items():
+    for pool, number in Counter(task.pool for task in plan.first()).items():
         seconds = (number - 1) * _INIT_SECONDS
-        memory = sizes[queue].memory_mb / 1024
-        yield Used(queue, seconds=seconds, gb_seconds=seconds * memory)
+        memory = sizes[pool].memory_mb / 1024
+        yield Used(pool, seconds=seconds, gb_seconds=seconds * memory)
 
 
 def _bits_a_second(plan: Plan, facts: Facts) -> dict[str, float]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from chalice.utils import to_cfn_resource_name
 
+from chalicelib.model.work import AUDIO, ENCODE, PACKAGE, PICTURES, POOLS
 from chalicelib.store.queues import DEAD_LETTERS, QUEUES
 
 type Json = dict[str, object]
@@ -65,7 +66,7 @@ class Queue:
 # Messages in work at once on AWS, so that a flood of uploads leaves room for the rest of the account.
 # The other queues need no limit: they fill only as fast as encodes end, which are limited. A queue without a
 # limit also costs less: while it is empty, two pollers ask it all month, not five.
-_CONCURRENCY = {"intake": 50, "thumbnail": 50, "watermark": 50, "encode": 500}
+_CONCURRENCY = {"intake": 50, "pictures": 50, "encode": 500, "audio": 100}
 
 SOURCE_QUEUES = tuple(Queue(name, _CONCURRENCY.get(name)) for name in QUEUES)
 
@@ -74,17 +75,13 @@ ESTIMATES = 5
 
 # Messages of one invocation, where each takes a moment. Tasks that can take minutes come alone: the second
 # one would have less time.
-BATCH_SIZES = {"intake": 5, "thumbnail": 5, "watermark": 5}
-
-# The queues of tasks that need no other, and of those that need a rendition.
-_FIRST = ("thumbnail", "watermark", "encode")
-_PACKAGING = ("watermark", "transcode_720p", "hls_720p")
+BATCH_SIZES = {"intake": 5, "pictures": 5}
 
 
-def _step(name: str, *sends: str, decodes: bool = False) -> Function:
-    """A worker of tasks. It may send to intake, which plans jobs of other versions again.
+def _pool(name: str, *sends: str, decodes: bool = True) -> Function:
+    """A pool of workers. It may send to intake, which plans jobs of other versions again.
 
-    Those that decode films get FFmpeg and a large disk; pictures and packages need neither.
+    Those that decode get FFmpeg and a large disk.
     """
     layer = "ffmpeg" if decodes else None
     return Function(name, name, (*sends, "intake"), layer, big_disk=decodes)
@@ -93,12 +90,11 @@ def _step(name: str, *sends: str, decodes: bool = False) -> Function:
 FUNCTIONS = (
     Function("api", sends=("intake",)),
     Function("estimate", layer="pyav"),
-    Function("intake", "intake", tuple(dict.fromkeys((*_FIRST, *_PACKAGING))), layer="pyav"),
-    _step("thumbnail", decodes=True),
-    _step("watermark"),
-    _step("encode", *_PACKAGING, decodes=True),
-    _step("transcode_720p"),
-    _step("hls_720p"),
+    Function("intake", "intake", POOLS, layer="pyav"),
+    _pool(PICTURES),
+    _pool(ENCODE, PACKAGE),
+    _pool(AUDIO, PACKAGE),
+    _pool(PACKAGE, decodes=False),
     Function("dead_letters", DEAD_LETTERS),
     Function("sweep", sends=("intake",)),
 )

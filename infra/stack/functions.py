@@ -237,17 +237,19 @@ def _own(function: Function) -> list[dict[str, Any]]:
                 _rows("GetItem", "BatchGetItem", "UpdateItem", "Query"),
                 _query("by_due"),
             ]
-        case "encode":
+        case "encode" | "audio":
             published = f"{_OUTPUTS}/work/*", f"{_OUTPUTS}/outputs/*"
-            return [_originals(), *_step(*published), _in_parts(*published)]
-        case "thumbnail":
-            return [_originals(), *_step(f"{_OUTPUTS}/outputs/*")]
-        case "watermark":
-            return [_originals(), *_join()]
-        case "transcode_720p":
-            return _join()
+            return [_originals(), *_worker(*published)]
+        case "pictures":
+            return [_originals(), *_worker(f"{_OUTPUTS}/outputs/*")]
         case _:
-            return _package()
+            # It reads the rows of a rendition's parts; those that HLS lists, too, lie among the outputs.
+            listed = f"{_OUTPUTS}/outputs/*"
+            return [
+                *_worker(listed),
+                _allow("s3:GetObject", listed),
+                _rows("BatchGetItem"),
+            ]
 
 
 # The API computes growing playlists from plans.
@@ -258,29 +260,14 @@ def _originals() -> dict[str, Any]:
     return _allow("s3:GetObject", f"{_UPLOADS}/*")
 
 
-def _package() -> list[dict[str, Any]]:
-    """A worker that also reads the rows of a rendition's parts."""
-    return [*_step(f"{_OUTPUTS}/outputs/*"), _rows("BatchGetItem")]
-
-
-def _join() -> list[dict[str, Any]]:
-    """A worker that joins parts into one file; parts that HLS lists, too, lie among the outputs."""
-    listed = _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*")
-    return [*_package(), _in_parts(f"{_OUTPUTS}/outputs/*"), listed]
-
-
-def _step(*published: str) -> list[dict[str, Any]]:
+def _worker(*published: str) -> list[dict[str, Any]]:
     """Any worker: it reads plans, publishes under `published`, and may end the job."""
     return [
         _allow("s3:GetObject", f"{_OUTPUTS}/work/*"),
-        _allow("s3:PutObject", *published),
+        # Large objects are stored in parts, which are given up where one of them cannot be.
+        _allow(("s3:PutObject", "s3:AbortMultipartUpload"), *published),
         _rows("GetItem", "UpdateItem", "Query"),
     ]
-
-
-def _in_parts(*published: str) -> dict[str, Any]:
-    """Needed beside s3:PutObject where a multipart upload may fail."""
-    return _allow("s3:AbortMultipartUpload", *published)
 
 
 def _common(function: Function, target: Target) -> list[dict[str, Any]]:

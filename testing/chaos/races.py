@@ -77,7 +77,7 @@ def other_metadata(schedule: Schedule) -> None:
 
 def end_refused(schedule: Schedule) -> None:
     """The write that ends a task is refused for as long as its client tries; nothing else goes wrong."""
-    _once(schedule, "thumbnail", _ends_task, Fault.REFUSED)
+    _once(schedule, "pictures", _ends_task, Fault.REFUSED)
     at = 1 + schedule.world.random.random()
     schedule.world.at(at, lambda: schedule.clients.put("drop/a.x", "photo.jpg", pipeline=_ONE))
 
@@ -85,7 +85,7 @@ def end_refused(schedule: Schedule) -> None:
 def killed_beside_a_copy(schedule: Schedule) -> None:
     """A worker is killed while another copy of its message exists."""
     world, clients = schedule.world, schedule.clients
-    _once(schedule, "thumbnail", _stores, Fault.DIES_BEFORE)
+    _once(schedule, "pictures", _stores, Fault.DIES_BEFORE)
     for _ in range(world.random.choice((1, 2, 4))):
         world.at(1.5 + world.random.uniform(0, 1), lambda: clients.from_key("drop/a.x", _ONE))
     world.at(1, lambda: clients.put("drop/a.x", "photo.jpg", pipeline=_ONE))
@@ -96,12 +96,12 @@ def poison(schedule: Schedule) -> None:
     world, clients = schedule.world, schedule.clients
 
     def kills(worker: Worker, _: str, request: Any) -> Fault | None:
-        is_poison = worker.function == "thumbnail" and "/drop/poison.x" in request.url
+        is_poison = worker.function == "pictures" and "/drop/poison.x" in request.url
         return Fault.DIES_BEFORE if is_poison else None
 
     world.design = kills
     schedule.sqs.batches_are_full = True
-    world.faults = replace(world.faults, backlogs={"thumbnail": 6.0})
+    world.faults = replace(world.faults, backlogs={"pictures": 6.0})
     clients.spoilt.add("drop/poison.x")
     for name in ("poison", "b", "c", "d", "e"):
         sample = "wide.jpg" if name == "poison" else "photo.jpg"
@@ -140,7 +140,7 @@ def killed_and_swept(schedule: Schedule) -> None:
     """Workers die after they have claimed, and messages come back while the sweep looks."""
     world, clients = schedule.world, schedule.clients
     world.faults = replace(_ENDLESS, sweep_doubled=0.5, index_stale=0.5, message_late=0.5)
-    _once(schedule, "thumbnail", _stores, Fault.DIES_BEFORE)
+    _once(schedule, "pictures", _stores, Fault.DIES_BEFORE)
     at = 1 + world.random.uniform(0, 60)
     world.at(at, lambda: clients.put("drop/a.x", "photo.jpg", pipeline=_ONE))
 
@@ -301,7 +301,7 @@ def unreadable_row(schedule: Schedule) -> None:
         clients.write(spoilt)
 
     world.at(5, spoils)
-    _once(schedule, "thumbnail", _stores, Fault.DIES_BEFORE)
+    _once(schedule, "pictures", _stores, Fault.DIES_BEFORE)
     for number in range(3):
         put = partial(clients.put, f"drop/{number}.x", "photo.jpg", pipeline=_ONE)
         world.at(1 + world.random.uniform(0, 2), put)
