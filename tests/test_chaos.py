@@ -49,7 +49,7 @@ _UNCONDITIONAL = (
 )
 BREAKS = {
     "a worker acknowledges and does nothing": Break(
-        "app.thumbnail = lambda event, context: {'batchItemFailures': []}",
+        "app.pictures = lambda event, context: {'batchItemFailures': []}",
         "each:from_key:DIES_BEFORE@0",
         "ended by its deadline alone",
     ),

@@ -114,13 +114,13 @@ def test_a_film_in_chunks_makes_the_requests_that_were_estimated(
     for function, number in progress.items():
         counted[function, "dynamodb"] += number
     # The progress, of each part the set of what has ended, of HLS the first listing, each step's end but one.
-    parts, packages = 4, len({"transcode_720p", "hls_720p"} & set(job.pipeline))
+    parts = 4
     missing: Counter[str] = Counter()
     for (_, service), number in (counted - requests_of(job.usage)).items():
         missing[service] += number
     assert missing == {
         "dynamodb": 1 + parts + ("hls_720p" in job.pipeline) + len(job.pipeline) - 1,
-        "sqs": 1 + ("thumbnail" in job.pipeline) + packages,
+        "sqs": 2 + ("thumbnail" in job.pipeline) + 1,  # to each pool
     }
 
 
@@ -153,7 +153,7 @@ def test_an_estimate_foresees_a_copy(tmp_path: Path) -> None:
     assert estimated.encoding.startswith("In chunks at once, from a copy: its container has no")
     invocations = {name: used.invocations for name, used in estimated.usage.functions.items()}
     # Of audio: the copy, and the sound.
-    assert invocations == {"intake": 2, "encode": 1, "audio": 2, "package": 1}
+    assert invocations == {"intake": 1, "encode": 1, "audio": 2, "package": 1}
 
 
 # ── metered ─────────────────────────────────────────────────────────────────────────────────────

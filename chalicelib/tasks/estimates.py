@@ -7,10 +7,10 @@ intake           4                  2 + those of looking at the source,      2 +
                                     and one for each track with excerpts
 image, k steps   3 + k              2 + k                                    2
 poster           4                  4, and 2 for each dull candidate         2
-chunk, sound     4                  4 + segments; 3 without excerpts         2
+chunk, audio     4                  4 + segments; 3 without excerpts         2
 MP4              4 + ⌈parts/100⌉    3 + tracks + segments + ⌈bytes/8 MiB⌉    2
 HLS              4 + ⌈parts/100⌉    2 + tracks                               2
-a job            2, and 1 with HLS  1 with HLS                               1 for each package
+a job            2, and 1 with HLS  1 with HLS                               1 for the packages of a rendition
 
 Progress adds one to DynamoDB for each second of encoding; an estimate leaves it out.
 """
@@ -143,10 +143,12 @@ def _of_fan_in(plan: Plan) -> Iterator[Used]:
     parts = [task for task in plan.tasks if task.id in needed]
     for number, task in enumerate(parts):
         yield Used(task.pool, writes=1 + number * _ID_BYTES // 1024)
-    for task in plan.tasks:
-        if task.needs:
-            listed = isinstance(task.work, Hls)
-            yield Used(parts[-1].pool, sqs=1, dynamodb=listed, writes=_ROW_WRITES * listed)
+    packages = [task for task in plan.tasks if task.needs]
+    for _ in {(task.needs, task.pool) for task in packages}:  # those of equal needs are one request
+        yield Used(parts[-1].pool, sqs=1)
+    for task in packages:
+        if isinstance(task.work, Hls):
+            yield Used(parts[-1].pool, dynamodb=1, writes=_ROW_WRITES)
 
 
 def _of_cold_starts(plan: Plan, sizes: Mapping[str, FunctionSize]) -> Iterator[Used]:

@@ -328,16 +328,16 @@ def buried(schedule: Schedule) -> None:
 def gone(schedule: Schedule) -> None:
     """Films are deleted when they are about to be read, to be encoded or copied."""
     world, clients = schedule.world, schedule.clients
-    films = {"drop/a.x": "film.mp4", "drop/b.x": "film.mkv"}
-    left = set(films)
+    films = {"drop/a.x": "film.mp4", "drop/b.x": "film.mkv", "drop/c.x": "film.mp4"}
+    readers = {"drop/a.x": "encode", "drop/b.x": "audio", "drop/c.x": "audio"}
 
     def design(worker: Worker, event_name: str, request: Any) -> Fault | None:
-        if worker.function != "encode" or not event_name.endswith("s3.GetObject"):
+        if not event_name.endswith("s3.GetObject"):
             return None
-        found = next((key for key in left if request.url.endswith(key)), None)
-        if found is None:
+        found = next((key for key in readers if request.url.endswith(key)), None)
+        if found is None or readers[found] != worker.function:
             return None
-        left.remove(found)
+        del readers[found]
         world.at(0, partial(clients.delete, found))
         return Fault.DIES_BEFORE
 
@@ -375,9 +375,9 @@ def large(schedule: Schedule) -> None:
 
 
 def overtaken(schedule: Schedule) -> None:
-    """Jobs are planned by another version, and each function but the encoder meets one of them."""
+    """Jobs are planned by another version; workers of parts meet one of them, or those that come after."""
     world, clients = schedule.world, schedule.clients
-    behind = ("intake", "encode")
+    behind = world.random.choice((("intake",), ("intake", "encode", "audio")))
     world.version_of = lambda f: OTHER if f in behind and world.elapsed < 30 else None
     for name, step in (
         ("photo.jpg", "thumbnail"), ("wide.jpg", "watermark"),
