@@ -24,7 +24,7 @@ from chalicelib.formats.mp4_excerpt import bytes_read
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.plan import Plan
-from chalicelib.model.work import Chunk, Sound
+from chalicelib.model.work import Audio, Chunk
 from chalicelib.operations import find_steps
 from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
@@ -54,7 +54,7 @@ def _measure(film: Path, pool: ProcessPoolExecutor) -> list[Figure]:
     facts = facts_of(film)
     assert isinstance(facts, VideoFacts)
     if facts.index is None:
-        raise RuntimeError(f"{film.name} cannot be cut: {facts.uncut}")
+        raise RuntimeError(f"{film.name} cannot be cut: {facts.whole_reason}")
     whole_facts = msgspec.structs.replace(facts, index=None)
     pairs = []
     for run in range(RUNS):
@@ -75,7 +75,7 @@ def _measure(film: Path, pool: ProcessPoolExecutor) -> list[Figure]:
             for task in plan.tasks
             if isinstance(task.work, kind) and task.excerpt
         )
-        for kind in (Chunk, Sound)
+        for kind in (Chunk, Audio)
     }
     size = film.stat().st_size / 1e6
     name = f"{film.stem} in {plan.sizes()['720p']} chunks"
@@ -86,7 +86,7 @@ def _measure(film: Path, pool: ProcessPoolExecutor) -> list[Figure]:
         Figure(f"{name}, PSNR", "dB", [good.psnr], "whole", [best.psnr]),
         Figure(f"{name}, worst difference of a frame's time", "ms", [float(1000 * drift)]),
         Figure(f"{name}, read for pictures but the index", "MB", [read[Chunk] / 1e6], "source", [size]),
-        Figure(f"{name}, read for sound where it is in parts", "MB", [read[Sound] / 1e6], "source", [size]),
+        Figure(f"{name}, read for sound where it is in parts", "MB", [read[Audio] / 1e6], "source", [size]),
     ]  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from benchmarks.quality import quality
 from chalicelib.formats import cmaf
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.plan import Plan
-from chalicelib.model.work import Sound
+from chalicelib.model.work import Audio
 from chalicelib.planning.operation import PlanSettings
 from corpus.decode import decode
 from corpus.sound import heard_lags
@@ -112,7 +112,7 @@ def _measure(name: str, film: Path) -> _Kind:
 
     facts = facts_of(film)
     assert isinstance(facts, VideoFacts)
-    assert facts.index is not None, facts.uncut
+    assert facts.index is not None, facts.whole_reason
     unindexed = msgspec.structs.replace(facts, index=None)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -157,7 +157,7 @@ def _lags(made: Path, film: Path) -> list[float]:
 
 def _joins(plan: Plan, chunked: Path, whole: Path) -> list[float]:
     """How far below the sound what differs from the whole is, in the second around each join; dB."""
-    firsts = [t.work.first for t in plan.tasks if isinstance(t.work, Sound) and t.work.first]
+    firsts = [t.work.first for t in plan.tasks if isinstance(t.work, Audio) and t.work.first]
     if not firsts:
         return []
     from testing.local import heard

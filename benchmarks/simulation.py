@@ -21,9 +21,16 @@ from chalicelib.errors import JobError
 from chalicelib.formats.cmaf import PACKET_SAMPLES, SAMPLE_RATE
 from chalicelib.formats.mp4_excerpt import bytes_read, pack
 from chalicelib.formats.playlists import planned
-from chalicelib.model.facts import SOUND_SECONDS, Coded, Cut, Index, SoundCut, VideoFacts
+from chalicelib.model.facts import (
+    AUDIO_CUT_SECONDS,
+    AudioCut,
+    Cut,
+    FrameIndex,
+    TrackSamples,
+    VideoFacts,
+)
 from chalicelib.model.plan import Plan, Task
-from chalicelib.model.work import Chunk, Sound
+from chalicelib.model.work import Audio, Chunk
 from chalicelib.operations import find_steps
 from chalicelib.planning.planner import make_plan
 from chalicelib.settings import Prices
@@ -93,41 +100,41 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
             frame=50 * n,
             sample=50 * n,
             at=group * n,
-            led=50 * n,
+            leading_stop=50 * n,
             earliest=12800 * 2 * n,
             begin=group * n,
             end=group * (n + 1),
-            tail=group * n + group // 4,
+            leading_bytes_stop=group * n + group // 4,
         )
         for n in range(seconds // 2)
     )
     packets = seconds * SAMPLE_RATE // PACKET_SAMPLES
     sound_cuts = tuple(
-        SoundCut(
+        AudioCut(
             us=second * 1_000_000,
             sample=second * SAMPLE_RATE // PACKET_SAMPLES,
             at=group * (second // 2),
             begin=group * (second // 2),
             end=group * (second // 2 + 1),
         )
-        for second in range(0, seconds, SOUND_SECONDS)
+        for second in range(0, seconds, AUDIO_CUT_SECONDS)
     )
     frames, heard = np.arange(25 * seconds), np.arange(packets)
     shown = 512 * (frames ^ 1)  # not in the order in which they are coded
     none, track = np.arange(0), bytes(1000)
-    index = Index(
+    index = FrameIndex(
         timescale=12800,
         start=0,
         start_us=0,
-        steps=((25 * seconds, 512),),
+        durations=((25 * seconds, 512),),
         cuts=cuts,
-        pictures=Coded(*pack(shown, 1000 * frames, 1000 + 0 * frames, none), track, 512, 512),
-        sound=Coded(
+        video=TrackSamples(*pack(shown, 1000 * frames, 1000 + 0 * frames, none), track, 512, 512),
+        audio=TrackSamples(
             *pack(PACKET_SAMPLES * heard, 300 * heard, 300 + 0 * heard, none),
             track,
             PACKET_SAMPLES,
         ),
-        sound_cuts=sound_cuts,
+        audio_cuts=sound_cuts,
     )
     return VideoFacts(
         "mov", 1920, 1080, float(seconds), 25 * seconds, "25", 12800, 0, 1, index=index
@@ -185,8 +192,8 @@ def _seconds(plan: Plan, task: Task, told: Assumptions) -> float:
     assert task.excerpt is not None
     fetched = bytes_read(plan.samples(task), task.excerpt) / told.network
     work = task.work
-    assert isinstance(work, Chunk | Sound)
-    if isinstance(work, Sound):
+    assert isinstance(work, Chunk | Audio)
+    if isinstance(work, Audio):
         return told.calls + fetched + work.seconds / told.sound_speed
     encode = work.seconds * told.cpu_a_second / (told.encode_vcpus * told.parallel)
     return told.calls + fetched + encode + work.seconds * told.result_bits / 8 / told.network

@@ -122,14 +122,14 @@ class Planned:
         facts = facts_of(film)
         assert isinstance(facts, VideoFacts)
         assert facts.index is not None
-        assert facts.index.sound is not None
+        assert facts.index.audio is not None
         plan = make_plan("job", film.name, facts, find_steps(["hls_720p"], JobError), DEFAULTS)
         self._film = film
         self._plan = film.with_suffix(".plan.json")
         self._plan.write_bytes(msgspec.json.encode(plan))
         self._rows = {name: film.with_suffix(f".{name}.bin") for name in ("720p", "sound")}
-        self._rows["720p"].write_bytes(facts.index.pictures.rows)
-        self._rows["sound"].write_bytes(facts.index.sound.rows)
+        self._rows["720p"].write_bytes(facts.index.video.rows)
+        self._rows["sound"].write_bytes(facts.index.audio.rows)
 
     def worker(self, task: str) -> list[float]:
         """Peak of our process, of FFmpeg, and of the disk; bytes. And the seconds it took."""

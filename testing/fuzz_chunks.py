@@ -174,7 +174,7 @@ def judge(path: Path, folder: Path) -> Outcome:
         return Outcome(f"refused: {error.code}")
     assert isinstance(facts, VideoFacts)
     if facts.index is None:
-        return Outcome(f"not cut: {facts.uncut}")
+        return Outcome(f"not cut: {facts.whole_reason}")
     as_whole = msgspec.structs.replace(facts, index=None)
     whole = _decode(path, as_whole, folder / "whole")
     chunked = _decode(path, facts, folder / "chunks")

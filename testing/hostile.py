@@ -209,9 +209,9 @@ def judge(content: bytes) -> Verdict:
             if isinstance(task.work, Chunk):
                 assert task.work.exact is not None
                 parts[task.group] += 1
-                exact[task.group] += sum(count for count, _ in task.work.exact.steps)
+                exact[task.group] += sum(count for count, _ in task.work.exact.durations)
             if task.excerpt:
-                begin, end = task.excerpt.place
+                begin, end = task.excerpt.byte_range
                 read[task.group] += end - begin
         assert set(exact.values()) == {frames}
         assert max(read.values()) <= 4 * len(content), "the file is read again and again"

@@ -19,21 +19,21 @@ from moto import mock_aws
 from chalicelib.errors import JobError
 from chalicelib.formats import mp4_excerpt
 from chalicelib.invocation import Budget
-from chalicelib.model.facts import Facts, Index, VideoFacts
+from chalicelib.model.facts import Facts, FrameIndex, VideoFacts
 from chalicelib.model.job import Charge
 from chalicelib.model.plan import Plan, Task
 from chalicelib.model.result import Encoded, StepsEnded
 from chalicelib.model.result import Result as TaskResult
 from chalicelib.model.step import Output
 from chalicelib.model.work import (
+    Audio,
     Chunk,
     Excerpt,
     Hls,
+    Images,
     Join,
-    Pictures,
     Remux,
     Run,
-    Sound,
     Source,
     Thumbnail,
 )
@@ -70,13 +70,13 @@ def a_plan(*pipeline: str) -> Plan:
     )
     needs = tuple(task.id for task in chunks)
     works: dict[str, Hls | Join] = {
-        "hls_720p": Hls(2, 2, 6.0, 6, frame_rate=1.0, most_bits=9000, language=None),
+        "hls_720p": Hls(2, 2, 6.0, 6, frame_rate=1.0, max_bits=9000, language=None),
         "transcode_720p": Join("720p.mp4", 2, 2, 6.0, 6),
     }
     packages = tuple(
         Task(step, works[step], "outputs/", needs=needs, cost=1.0)
         if step in works
-        else Task(step, Pictures("JPEG", {step: Thumbnail(512, "thumb.jpg")}), "outputs/", cost=1.0)
+        else Task(step, Images("JPEG", {step: Thumbnail(512, "thumb.jpg")}), "outputs/", cost=1.0)
         for step in pipeline
     )
     tasks = (*chunks, *packages) if works.keys() & set(pipeline) else packages
@@ -144,7 +144,7 @@ def carry_out(
     Where that goes on after an exception, those that wait for the task are left out.
     """
     made: dict[str, TaskResult] = {}
-    facts = facts_of(path) if plan.pictures else None
+    facts = facts_of(path) if plan.video else None
     index = facts.index if isinstance(facts, VideoFacts) else None
     listed: dict[str, Output] = {}
     with mock_aws():
@@ -190,7 +190,7 @@ class _LocalBench(Workbench):
 
     place: Path
     path: Path
-    index: Index | None
+    index: FrameIndex | None
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
@@ -204,11 +204,11 @@ class _LocalBench(Workbench):
 
 
 def write_excerpt(
-    plan: Plan, task: Task, index: Index | None, path: Path, target: Path, wanted: Excerpt
+    plan: Plan, task: Task, index: FrameIndex | None, path: Path, target: Path, wanted: Excerpt
 ) -> None:
     """As the worker does, from a file whose index this is."""
     assert index is not None
-    coded = index.sound if isinstance(task.work, Sound) else index.pictures
+    coded = index.audio if isinstance(task.work, Audio) else index.video
     assert coded is not None
     made = mp4_excerpt.make(
         plan.samples(task), wanted, coded.rows[slice(*mp4_excerpt.rows_of(coded, wanted))]

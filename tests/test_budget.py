@@ -24,7 +24,7 @@ from chalicelib.api import jobs as api_jobs
 from chalicelib.api.requests import FromKeyRequest, PresignRequest
 from chalicelib.api.views import JobView
 from chalicelib.errors import JobError, Unprocessable
-from chalicelib.model.facts import Coded, Cut, Index
+from chalicelib.model.facts import Cut, FrameIndex, TrackSamples
 from chalicelib.model.job import Charge
 from chalicelib.model.step import PENDING, SUCCESS
 from chalicelib.model.usage import Used
@@ -304,7 +304,9 @@ def test_twelve_hours_of_4k_are_no_more_than_a_job_may_cost(architecture: str) -
         )
         for n in range(0, seconds, 2)
     )
-    index = Index(30_000, 0, 0, ((frames, 1000),), cuts, Coded("<bHb", bytes(4 * frames), "", b""))
+    index = FrameIndex(
+        30_000, 0, 0, ((frames, 1000),), cuts, TrackSamples("<bHb", bytes(4 * frames), "", b"")
+    )
     facts = msgspec.structs.replace(
         FILM,
         width=3840,

@@ -19,10 +19,10 @@ from chalicelib.errors import JobError
 from chalicelib.formats import cmaf, mp4_excerpt, mp4_tables, playlists
 from chalicelib.formats.mp4_boxes import file_boxes
 from chalicelib.formats.mp4_tracks import Movie
-from chalicelib.model.facts import Coded, Index, VideoFacts
+from chalicelib.model.facts import FrameIndex, TrackSamples, VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.result import Encoded
-from chalicelib.model.work import Chunk, Excerpt, Poster, Segment, Sound
+from chalicelib.model.work import Audio, Chunk, Excerpt, Poster, Segment
 from chalicelib.operations import find_steps
 from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
@@ -82,14 +82,14 @@ def test_chunks_give_every_frame_at_its_time(tmp_path: Path, name: str) -> None:
     CLIPS[name](path)
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
-    assert facts.index is not None, facts.uncut
+    assert facts.index is not None, facts.whole_reason
     assert facts.index.times().tolist()[:-1] == shown_packets(path)
     as_whole, as_chunks = plans(facts, *BOTH)
     assert (as_chunks.sizes()["720p"] > 1) == (name != "one long group")
     whole = carry_out(as_whole, path, tmp_path / "whole")
     parts = carry_out(as_chunks, path, tmp_path / "chunks")
     whole_times, whole_pictures = decoded(whole["transcode_720p"].path)
-    assert len(whole_times) == sum(count for count, _ in facts.index.steps)
+    assert len(whole_times) == sum(count for count, _ in facts.index.durations)
     for step in BOTH:
         times, pictures = decoded(parts[step].path)
         first = times[0] - whole_times[0] if step == "hls_720p" else 0
@@ -130,7 +130,7 @@ def test_a_chunk_reads_its_own_bytes_and_no_index(tmp_path: Path) -> None:
     assert len(of_chunks) > 2
     excerpts = [task.excerpt for task in of_chunks if task.excerpt]
     assert len(excerpts) == len(of_chunks)
-    read = sum(excerpt.place[1] - excerpt.place[0] for excerpt in excerpts)
+    read = sum(excerpt.byte_range[1] - excerpt.byte_range[0] for excerpt in excerpts)
     assert read < 1.15 * path.stat().st_size
 
 
@@ -155,12 +155,12 @@ def test_an_excerpt_has_its_own_samples_and_nothing_else(tmp_path: Path, name: s
     for task in plan.first():
         assert task.excerpt is not None
         seen.add(type(task.work))
-        kind = "audio" if isinstance(task.work, Sound) else "video"
+        kind = "audio" if isinstance(task.work, Audio) else "video"
         made = tmp_path / f"{task.id}.mp4"
         write_excerpt(plan, task, facts.index, path, made, task.excerpt)
         of_film = coded(path, kind)[slice(*task.excerpt.samples)]
         of_excerpt = coded(made, kind)
-        lag = plan.samples(task).lag
+        lag = plan.samples(task).reorder_delay
         begin = min(time for _, time, _ in of_film) - lag
         expected = [(data, time - begin, key) for data, time, key in of_film]
         if task.excerpt.samples[0]:  # as the film's own first one begins
@@ -168,7 +168,7 @@ def test_an_excerpt_has_its_own_samples_and_nothing_else(tmp_path: Path, name: s
         assert of_excerpt == expected
         size = sum(len(data) for data, _, _ in of_excerpt)
         assert size < made.stat().st_size < size + 32 * len(of_film) + 5000
-    assert seen == {Poster, Chunk, Sound}
+    assert seen == {Poster, Chunk, Audio}
 
 
 def test_rows_have_room_for_the_longest_steps_and_the_largest_samples(tmp_path: Path) -> None:
@@ -180,14 +180,14 @@ def test_rows_have_room_for_the_longest_steps_and_the_largest_samples(tmp_path: 
     step, lag, size = 2**31 - 1, 2**28, 2**29 - 1
     begins = numpy.array([2**41, 2**42, 2**41 + size])
     sizes = numpy.array([size, 1, size])
-    track = facts.index.pictures.track
+    track = facts.index.video.track
     for times, row in (
         (numpy.array([-(2**40), step - 2**40, step - lag - 2**40]), "<qIi"),
         (numpy.array([5, 133, 4]), "<qIh"),
         (numpy.array([5, 132, 4]), "<qIb"),
     ):
         packed = mp4_excerpt.pack(times, begins, sizes, numpy.array([0, 2]))
-        coded = Coded(*packed, track, 1, lag)
+        coded = TrackSamples(*packed, track, 1, lag)
         assert coded.row == row
         assert mp4_excerpt.count(coded) == 3
         wanted = Excerpt((0, 3), 2**41, (2**41, 2**42 + 1))
@@ -240,7 +240,7 @@ def test_what_is_read_ahead_is_what_is_read_afterwards(tmp_path: Path, edits: st
     path = tmp_path / "source.mp4"
     clip(path, "25", "-preset", "medium", "-g", "50", "-use_editlist", edits, sound=True)
 
-    def look(change: Callable[[read_ahead.Prepared], read_ahead.Prepared | None]) -> Index:
+    def look(change: Callable[[read_ahead.Prepared], read_ahead.Prepared | None]) -> FrameIndex:
         size = path.stat().st_size
         with path.open("rb") as file, open_film(file, "mov", size, 9) as film:
             assert len(film.ahead) == 2
@@ -268,8 +268,8 @@ def test_what_is_read_ahead_is_what_is_read_afterwards(tmp_path: Path, edits: st
     as_read = look(lambda prepared: prepared)
     assert as_read == look(lambda _: None) == look(mistaken) == look(cut_short)
     used = look(damaged)
-    assert used.sound is not None
-    assert used.pictures.rows == used.sound.rows == b"damaged"
+    assert used.audio is not None
+    assert used.video.rows == used.audio.rows == b"damaged"
 
 
 def test_tables_tell_what_ffmpeg_does_or_nothing(tmp_path: Path) -> None:
@@ -326,7 +326,9 @@ def test_a_chunk_that_comes_out_wrong_is_repaired_or_refused(tmp_path: Path) -> 
     first, behind = task.excerpt.samples
     missed, _, _ = coded(path, "video")[first]
     late = msgspec.structs.replace(
-        task.excerpt, samples=(first + 1, behind), at=task.excerpt.at + len(missed)
+        task.excerpt,
+        samples=(first + 1, behind),
+        first_offset=task.excerpt.first_offset + len(missed),
     )
     late_work = msgspec.structs.replace(
         task.work, run=msgspec.structs.replace(task.work.run, excerpt=late)
@@ -338,7 +340,7 @@ def test_a_chunk_that_comes_out_wrong_is_repaired_or_refused(tmp_path: Path) -> 
     again, _ = task.work.exact.again
     assert again.excerpt.samples[0] < first
     fetched = (tmp_path / "repaired" / "tasks" / task.id / "source").read_bytes()
-    begin, end = again.excerpt.place
+    begin, end = again.excerpt.byte_range
     assert fetched.endswith(path.read_bytes()[begin:end])
     # Every frame between two of the film's times.
     off = msgspec.structs.replace(again, ahead_us=again.ahead_us - 20_000)
@@ -375,7 +377,7 @@ def test_sound_in_parts_is_the_sound_as_a_whole(tmp_path: Path) -> None:
     whole = heard(carry_out(as_whole, path, tmp_path / "whole")["transcode_720p"].path)
     parts = heard(carry_out(as_parts, path, tmp_path / "parts")["transcode_720p"].path)
     assert abs(len(whole) - len(parts)) <= cmaf.PACKET_SAMPLES
-    joins = [t.work.first for t in as_parts.tasks if isinstance(t.work, Sound) and t.work.first]
+    joins = [t.work.first for t in as_parts.tasks if isinstance(t.work, Audio) and t.work.first]
     seconds = [(join - 1) * cmaf.PACKET_SAMPLES // 48000 for join in joins]
     for second in (5, *seconds, 51):
         near = slice((second - 1) * 48000, (second + 2) * 48000)

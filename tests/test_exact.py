@@ -19,7 +19,7 @@ from chalicelib.formats import mp4_excerpt
 from chalicelib.formats.mp4_fragments import Fragment
 from chalicelib.formats.preamble import preamble
 from chalicelib.invocation import Budget
-from chalicelib.model.facts import Coded, Cut, Index, VideoFacts
+from chalicelib.model.facts import Cut, FrameIndex, TrackSamples, VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.work import Chunk, Command, Exact, Excerpt, Run, RunUp
 from chalicelib.operations import find_steps
@@ -52,14 +52,14 @@ class Film:
         facts = facts_of(path)
         assert isinstance(facts, VideoFacts)
         self._whole = path, msgspec.structs.replace(facts, index=None)
-        if facts.index is None and not copying.obstacle(facts, 0) and facts.unindexed:
+        if facts.index is None and not copying.obstacle(facts, 0) and facts.copy_may_help:
             try:
                 _, copied, path = copy_of(path, folder / "copy")
             except JobError as error:
                 pytest.skip(f"as a whole: {error.detail}")
             facts = copying.as_copied(facts, copied)
         if facts.index is None:
-            pytest.skip(f"as a whole: {facts.uncut}")
+            pytest.skip(f"as a whole: {facts.whole_reason}")
         self._chunked = path, facts
         self._folder = folder
 
@@ -422,7 +422,7 @@ def test_what_comes_before_a_sample_lies_before_it_where_parts_stay_in_order(
     source = bytes(range(100))
     begins, sizes = numpy.array([0, 50, 20, 40]), numpy.array([9, 5, 20, 6])
     packed = mp4_excerpt.pack(numpy.arange(4), begins, sizes, numpy.array([0, 1]))
-    coded = Coded(*packed, facts.index.pictures.track, preamble=b"preamble")
+    coded = TrackSamples(*packed, facts.index.video.track, preamble=b"preamble")
     target = tmp_path / "excerpt.mp4"
     for first, said in ((0, b""), (1, b""), (2, b"preamble")):
         wanted = Excerpt((first, 4), int(begins[first]), (0, 60))
@@ -443,10 +443,22 @@ def test_what_comes_before_a_sample_lies_before_it_where_parts_stay_in_order(
 @pytest.mark.parametrize(("cut", "again"), [(0, []), (1, [0]), (2, [1, 0]), (400, [399])])
 def test_the_film_s_start_is_met_again_where_it_is_near(cut: int, again: list[int]) -> None:
     cuts = [
-        Cut(time=n, frame=50 * n, sample=50 * n, at=0, led=0, earliest=0, begin=n, end=n, tail=n)
+        Cut(
+            time=n,
+            frame=50 * n,
+            sample=50 * n,
+            at=0,
+            leading_stop=0,
+            earliest=0,
+            begin=n,
+            end=n,
+            leading_bytes_stop=n,
+        )
         for n in range(500)
     ]
-    index = Index(1, 0, 0, steps=((25_000, 1),), cuts=tuple(cuts), pictures=Coded("", b"", "", b""))
+    index = FrameIndex(
+        1, 0, 0, durations=((25_000, 1),), cuts=tuple(cuts), video=TrackSamples("", b"", "", b"")
+    )
     assert excerpts.run_ups(FILM, index, cut) == again
 
 

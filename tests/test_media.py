@@ -21,7 +21,7 @@ from chalicelib.formats import languages, mp4_movie
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import ImageFacts
 from chalicelib.model.mark import margin_of
-from chalicelib.model.work import Made, Pictures, Thumbnail
+from chalicelib.model.work import DrawnImage, Images, Thumbnail
 from chalicelib.probing import video
 from chalicelib.probing.film import open_film
 from chalicelib.tasks import images
@@ -198,11 +198,11 @@ def test_a_broken_exif_header_breaks_no_picture(sample: Sample, tmp_path: Path) 
 def test_the_largest_picture_fits_in_its_functions_memory(tmp_path: Path) -> None:
     source = tmp_path / "large.png"
     Image.new("RGBA", (12_000, 9_990), (255, 0, 0, 128)).save(source, compress_level=1)
-    work = Pictures("PNG", {"thumbnail": Thumbnail(512, "thumb.jpg")})
+    work = Images("PNG", {"thumbnail": Thumbnail(512, "thumb.jpg")})
     (tmp_path / "out").mkdir()
     shutil.move(source, tmp_path / "source")
     made = images.draw(work, tmp_path, Budget(lambda: 60.0, 1769 * 1024**2))
-    assert made == {"thumbnail": Made("thumb.jpg", 512, 426)}
+    assert made == {"thumbnail": DrawnImage("thumb.jpg", 512, 426)}
     assert near(opened(tmp_path / "out" / "thumb.jpg").getpixel((200, 200)), (255, 127, 127), 4)
 
 

@@ -20,7 +20,7 @@ from chalicelib.formats import jpegs
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import ImageFacts
 from chalicelib.model.mark import Mark
-from chalicelib.model.work import Made, Pictures, Watermark
+from chalicelib.model.work import DrawnImage, Images, Watermark
 from chalicelib.tasks import images
 from infra.tools import samples
 from infra.tools.samples import run_ffmpeg
@@ -421,13 +421,13 @@ def test_a_large_jpeg_without_its_end_is_decoded_in_the_memory_of_two(tmp_path: 
     whole = stills.jpeg(chart().resize((10_000, 6_000)))
     (tmp_path / "source").write_bytes(whole[:-2])
     (tmp_path / "out").mkdir()
-    work = Pictures(
+    work = Images(
         "JPEG",
         {"watermark": Watermark(Mark("watermark.png", "bottom_right", 0.2, 0.8), "mark.jpg")},
     )
     budget = Budget(lambda: 60.0, 960 * 1024**2)
     made = images.draw(work, tmp_path, budget)["watermark"]
-    assert isinstance(made, Made)
+    assert isinstance(made, DrawnImage)
     assert "lacks its end" in made.warning
 
 
@@ -788,7 +788,7 @@ def test_a_coloured_mark_does_not_smear_on_a_photograph(
     for x in range(0, 96, 4):
         ImageDraw.Draw(mark).rectangle((x, 0, x + 1, 31), fill=ink)
     mark.save(tmp_path / "mark.png")
-    work = Pictures("JPEG", {"marked": Watermark(Mark("mark.png", "center", 0.3, 1.0), "out.jpg")})
+    work = Images("JPEG", {"marked": Watermark(Mark("mark.png", "center", 0.3, 1.0), "out.jpg")})
     pillow.draw(path, work, tmp_path, tmp_path)
     assert sampling(tmp_path / "out.jpg") == wanted
 

@@ -8,14 +8,14 @@ import msgspec
 import pytest
 
 from chalicelib.errors import JobError, Unprocessable
-from chalicelib.formats.cmaf import decoded_as_sound
+from chalicelib.formats.cmaf import decoded_as_audio
 from chalicelib.jobs.plan_settings import plan_settings
 from chalicelib.model.facts import (
-    Coded,
+    AudioCut,
     Cut,
+    FrameIndex,
     ImageFacts,
-    Index,
-    SoundCut,
+    TrackSamples,
     VideoFacts,
     fit_box,
     fit_short_side,
@@ -24,7 +24,7 @@ from chalicelib.model.facts import (
 from chalicelib.model.filenames import stem
 from chalicelib.model.mark import Mark
 from chalicelib.model.plan import Plan, Task, work_folder
-from chalicelib.model.work import Chunk, Command, Poster, Remux, Run, Sound
+from chalicelib.model.work import Audio, Chunk, Command, Poster, Remux, Run
 from chalicelib.operations import DEFAULT_PIPELINES, STEPS, find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.operation import PlanSettings
@@ -47,13 +47,25 @@ FILM = VideoFacts(
     video_stream=0,
     audio_stream=1,
 )
-INDEX = Index(
+INDEX = FrameIndex(
     timescale=12800,
     start=0,
     start_us=0,
-    steps=((3000, 512),),
-    cuts=(Cut(time=0, frame=0, sample=0, at=0, led=0, earliest=0, begin=0, end=1, tail=1),),
-    pictures=Coded("<bHb", b"", "", b""),
+    durations=((3000, 512),),
+    cuts=(
+        Cut(
+            time=0,
+            frame=0,
+            sample=0,
+            at=0,
+            leading_stop=0,
+            earliest=0,
+            begin=0,
+            end=1,
+            leading_bytes_stop=1,
+        ),
+    ),
+    video=TrackSamples("<bHb", b"", "", b""),
 )
 PICTURE = ImageFacts("JPEG", 4000, 3000)
 
@@ -154,11 +166,11 @@ def test_a_run_fills_the_placeholders_of_its_values_and_no_other_brace() -> None
 
 
 @pytest.mark.parametrize("index", [None, INDEX])
-def test_every_placeholder_of_a_command_is_filled_by_its_runs(index: Index | None) -> None:
+def test_every_placeholder_of_a_command_is_filled_by_its_runs(index: FrameIndex | None) -> None:
     if index is not None:
-        cut = SoundCut(us=0, sample=0, at=0, begin=0, end=1)
-        audio = Coded("<bHb", b"", "", b"")
-        index = msgspec.structs.replace(index, sound=audio, sound_cuts=(cut,) * 60)
+        cut = AudioCut(us=0, sample=0, at=0, begin=0, end=1)
+        audio = TrackSamples("<bHb", b"", "", b"")
+        index = msgspec.structs.replace(index, audio=audio, audio_cuts=(cut,) * 60)
     made = plan(msgspec.structs.replace(FILM, index=index), *(step.name for step in STEPS))
     text = " ".join(arg for task in made.tasks for args in filled(made, task) for arg in args)
     assert text.count("-i source") > 10
@@ -168,7 +180,7 @@ def test_every_placeholder_of_a_command_is_filled_by_its_runs(index: Index | Non
 
 def filled(made: Plan, task: Task) -> list[Command]:
     """The arguments of all runs of a task that encodes."""
-    if isinstance(task.work, Chunk | Sound):
+    if isinstance(task.work, Chunk | Audio):
         return [task.work.run.args(made.commands[task.work.command])]
     if isinstance(task.work, Poster):
         runs = (*task.work.candidates, *task.work.otherwise)
@@ -262,8 +274,8 @@ MKV = msgspec.structs.replace(
     audio_codec="aac",
     looks="upright",
     rhythm=rhythm(range(0, 3000 * 512, 512)),
-    uncut="its container has no index of every frame",
-    unindexed=True,
+    whole_reason="its container has no index of every frame",
+    copy_may_help=True,
 )
 GB = 1000**3
 ENCODED = find_steps(["thumbnail", "transcode_720p", "hls_720p"], JobError)
@@ -278,7 +290,7 @@ RENDITIONS = copying.renditions_of(MKV, ENCODED, DEFAULTS)
         # Chunks are no shorter than a segment, however small the picture.
         ({"width": 64, "height": 48}, False),
         ({"width": 3840, "height": 2160, "seconds": 30.0}, True),
-        ({"unindexed": False}, False),
+        ({"copy_may_help": False}, False),
     ],
 )
 def test_a_copy_is_made_where_it_makes_many_chunks(
@@ -325,8 +337,8 @@ def test_what_cannot_be_copied_says_why(change: dict[str, Any], size: int, why: 
         ({"frames": 2999}, "2999 frames of 3000"),
         ({"seconds": 122.0}, "122 s long, and it 120 s"),
         ({"seconds": 120.5}, ""),
-        ({"index": msgspec.structs.replace(INDEX, steps=((3000, 513),))}, "other times"),
-        ({"index": None, "uncut": "it has more than one edit"}, "more than one edit"),
+        ({"index": msgspec.structs.replace(INDEX, durations=((3000, 513),))}, "other times"),
+        ({"index": None, "whole_reason": "it has more than one edit"}, "more than one edit"),
         ({"index": msgspec.structs.replace(INDEX, start_us=20_000)}, "another time"),
     ],
 )
@@ -380,7 +392,7 @@ def test_only_what_surely_takes_too_long_as_a_whole_is_refused() -> None:
 def test_no_frame_of_a_segment_is_decoded_before_another(frames: int) -> None:
     start, delay, lasts = 48_000, 4_000, 1_600
     times = [start - delay + number * lasts for number in range(frames)]
-    decoded = decoded_as_sound(times, start, 48_000)
+    decoded = decoded_as_audio(times, start, 48_000)
     assert decoded == sorted(decoded)
     assert decoded[0] == start - 1024
     assert decoded[-1] < start + lasts * frames

@@ -95,7 +95,7 @@ def test_chunks_of_a_copy_give_every_frame_and_sound_at_its_time(tmp_path: Path,
     film = FILMS[name]
     film.make(path)
     facts, copied, copy = copy_of(path, tmp_path / "copy")
-    assert facts.unindexed
+    assert facts.copy_may_help
     assert copying.difference(facts, copied) == ""
     steps = find_steps(["transcode_720p"], JobError)
     as_whole = make_plan("job", name, facts, steps, SHORT_CHUNKS)

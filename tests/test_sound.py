@@ -18,7 +18,7 @@ from chalicelib.errors import JobError
 from chalicelib.formats import adts
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.plan import Plan
-from chalicelib.model.work import Sound
+from chalicelib.model.work import Audio
 from chalicelib.operations import find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan
@@ -571,8 +571,8 @@ def test_sound_that_comes_out_longer_than_it_is_is_never_published(tmp_path: Pat
 
 def _with_most(plan: Plan, seconds: float) -> Plan:
     tasks = [
-        msgspec.structs.replace(task, work=msgspec.structs.replace(task.work, most_seconds=seconds))
-        if isinstance(task.work, Sound)
+        msgspec.structs.replace(task, work=msgspec.structs.replace(task.work, max_seconds=seconds))
+        if isinstance(task.work, Audio)
         else task
         for task in plan.tasks
     ]

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from chalicelib.errors import JobError
 from chalicelib.formats import cmaf, mp4_boxes, mp4_excerpt, mp4_fragments, mp4_movie, playlists
-from chalicelib.model.facts import Coded, Cut, Index, VideoFacts
+from chalicelib.model.facts import Cut, FrameIndex, TrackSamples, VideoFacts
 from chalicelib.model.plan import Plan
-from chalicelib.model.work import Chunk, Poster, Sound
+from chalicelib.model.work import Audio, Chunk, Poster
 from chalicelib.operations import find_steps
 from chalicelib.planning import chunking
 from chalicelib.planning.planner import make_plan
@@ -139,13 +139,13 @@ def tried(path: Path, headers: tuple[bytes, bytes]) -> str:
         match task.work:
             case Poster(candidates=candidates):
                 found = [run.excerpt for run in candidates if run.excerpt]
-            case Chunk() | Sound():
+            case Chunk() | Audio():
                 assert task.work.run.excerpt
                 found = [task.work.run.excerpt]
                 if isinstance(task.work, Chunk) and task.work.exact:
                     found += [again.excerpt for again in task.work.exact.again]
         for each in found:
-            coded = facts.index.sound if isinstance(task.work, Sound) else facts.index.pictures
+            coded = facts.index.audio if isinstance(task.work, Audio) else facts.index.video
             assert coded is not None
             packed = coded.rows[slice(*mp4_excerpt.rows_of(coded, each))]
             made = mp4_excerpt.make(plan.samples(task), each, packed)
@@ -251,7 +251,7 @@ def test_a_track_that_ends_in_half_a_head_of_a_box_is_not_indexed(tmp_path: Path
     path.write_bytes(content)
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
-    assert facts.uncut == "its index is hidden"
+    assert facts.whole_reason == "its index is hidden"
 
 
 # ── what is cut, whatever the numbers ───────────────────────────────────────────────────────────
@@ -287,7 +287,7 @@ def test_frames_of_a_segment_are_decoded_before_they_are_shown(
 ) -> None:
     begin = start + scale  # fragments begin at a second
     times = list(accumulate(gaps, initial=begin - min(gaps[0], scale)))
-    decoded = cmaf.decoded_as_sound(times, begin, scale)
+    decoded = cmaf.decoded_as_audio(times, begin, scale)
     assert len(decoded) == len(times)
     assert all(later >= earlier for earlier, later in pairwise(decoded))
     assert decoded[0] <= begin
@@ -307,13 +307,13 @@ def test_chunks_cover_a_film_and_are_never_too_many(
 ) -> None:
     gaps = [gap for _, gap in zip(range(count), cycle(pattern), strict=False)]
     times = list(accumulate(gaps[:-1], initial=0))
-    index = Index(
+    index = FrameIndex(
         timescale=1_000,
         start=0,
         start_us=0,
-        steps=tuple((1, gap) for gap in gaps),
+        durations=tuple((1, gap) for gap in gaps),
         cuts=tuple(Cut(time, n, n, 0, n, time, 0, 1, 1) for n, time in enumerate(times)),
-        pictures=Coded("<bHb", b"", "", b""),
+        video=TrackSamples("<bHb", b"", "", b""),
     )
     found = chunking.spans(index, seconds, first)
     assert [span.first for span in found] == [0, *(span.stop for span in found[:-1])]

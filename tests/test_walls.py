@@ -20,7 +20,7 @@ from chalicelib.engines import ffmpeg, sandbox, walls
 from chalicelib.errors import JobError, Transient
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import Interest, VideoFacts
-from chalicelib.model.work import Made, Pictures, Thumbnail
+from chalicelib.model.work import DrawnImage, Images, Thumbnail
 from chalicelib.probing import inspect
 from chalicelib.tasks import images
 from chalicelib.tasks.stills import in_child
@@ -179,12 +179,12 @@ GRAPH = "bt709[a];movie=/proc/self/status[b];[a][b]overlay,scale=640:360:in_colo
         ("frame_rate", "0"),
         ("video_codec", "{0.__class__}"),
         ("audio_language", 'en",URI="x'),
-        ("uncut", "<script>"),
+        ("whole_reason", "<script>"),
         ("width", 0),
         ("height", -2),
         ("timescale", 0),
         ("seconds", float("nan")),
-        ("late", float("-inf")),
+        ("video_start", float("-inf")),
         ("frames", -1),
         ("video_stream", -1),
         ("colours", []),
@@ -216,16 +216,16 @@ def test_pictures_that_were_not_asked_for_are_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "out").mkdir()
-    work = Pictures("JPEG", {"thumbnail": Thumbnail(512, "thumb.jpg")})
+    work = Images("JPEG", {"thumbnail": Thumbnail(512, "thumb.jpg")})
 
-    def draw(drawn: dict[str, Made]) -> object:
+    def draw(drawn: dict[str, DrawnImage]) -> object:
         monkeypatch.setattr(images, "in_child", lambda *_: drawn)
         return images.draw(work, tmp_path, Budget(lambda: 20.0, MEMORY))
 
-    assert draw({"thumbnail": Made("thumb.jpg", 1, 1)})
+    assert draw({"thumbnail": DrawnImage("thumb.jpg", 1, 1)})
     for forged in (
-        {"thumbnail": Made("../source", 1, 1)},
-        {"watermark": Made("thumb.jpg", 1, 1)},
+        {"thumbnail": DrawnImage("../source", 1, 1)},
+        {"watermark": DrawnImage("thumb.jpg", 1, 1)},
         {},
     ):
         with pytest.raises(JobError, match="crash"):

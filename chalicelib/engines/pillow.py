@@ -29,7 +29,15 @@ from chalicelib.engines.image_files import (
 from chalicelib.errors import JobError
 from chalicelib.model.facts import ImageFacts, Interest, fit_box
 from chalicelib.model.mark import Mark, margin_of, mark_box
-from chalicelib.model.work import POSTER_BOX, Drawn, Made, Pictures, Refused, Thumbnail, Watermark
+from chalicelib.model.work import (
+    POSTER_BOX,
+    Drawn,
+    DrawnImage,
+    Images,
+    Refused,
+    Thumbnail,
+    Watermark,
+)
 
 # By EXIF's Orientation.
 _TURNS = {
@@ -71,7 +79,7 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return (height, width) if orientation_of(image) in _SIDEWAYS else (width, height)
 
 
-def draw(source: Path, work: Pictures, assets: Path, folder: Path) -> dict[str, Drawn]:
+def draw(source: Path, work: Images, assets: Path, folder: Path) -> dict[str, Drawn]:
     """Draw the JPEG of each step in `folder`. Raises JobError where the image cannot be decoded."""
     drawn: dict[str, Drawn] = {}
     # The watermark comes last: it is drawn on the decoded picture itself.
@@ -179,7 +187,7 @@ def _corner(mark: Mark, image: tuple[int, int], layer: tuple[int, int]) -> tuple
     }[mark.position]
 
 
-def poster(candidate: Path, target: Path) -> Made:
+def poster(candidate: Path, target: Path) -> DrawnImage:
     """Write a film's frame, a PNG that FFmpeg wrote at its final size, as a JPEG. Raises JobError."""
     with _open_candidate(candidate) as image:
         picture = image.convert("RGB")
@@ -206,7 +214,7 @@ def _open_candidate(path: Path) -> Image.Image:
 
 def save_jpeg(
     image: Image.Image, target: Path, quality: int, fine_colours: bool, warning: str = ""
-) -> Made:
+) -> DrawnImage:
     """Write a JPEG, in 4:4:4 where the image has fine colours, else in 4:2:0."""
     image.info.clear()
     # Pillow has room for a byte a pixel, and libjpeg must not run out of it: noise in 4:4:4 takes two.
@@ -224,7 +232,7 @@ def save_jpeg(
         )
     finally:
         ImageFile.MAXBLOCK = usual
-    return Made(target.name, *image.size, warning)
+    return DrawnImage(target.name, *image.size, warning)
 
 
 def _has_fine_colours(image: Image.Image) -> bool:

@@ -16,7 +16,7 @@ SAMPLE_RATE = 48_000
 SEGMENT_PACKETS = SEGMENT_SECONDS * SAMPLE_RATE // PACKET_SAMPLES
 
 
-def decoded_as_sound(times: Sequence[int], start: int, timescale: int) -> list[int]:
+def decoded_as_audio(times: Sequence[int], start: int, timescale: int) -> list[int]:
     """Times of decoding, in ticks, for the frames of a segment that is shown from `start` on.
 
     They replace `times`. The first frame is decoded a packet of audio before `start`, as audio is, whose
@@ -29,7 +29,7 @@ def decoded_as_sound(times: Sequence[int], start: int, timescale: int) -> list[i
     return [*squeezed, *times[early:]]
 
 
-def sound_segments(first: int, packets: int) -> list[tuple[int, int]]:
+def audio_segments(first: int, packets: int) -> list[tuple[int, int]]:
     """The segments of a part that begins with packet `first`: first packet, and number of packets."""
     end = first + packets
     return [

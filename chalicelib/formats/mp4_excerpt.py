@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from chalicelib.errors import JobError
 from chalicelib.formats import mp4_movie
-from chalicelib.model.facts import Coded
+from chalicelib.model.facts import TrackSamples
 from chalicelib.model.plan import Samples, work_folder
 from chalicelib.model.work import Excerpt
 
@@ -63,18 +63,18 @@ def _narrowest(column: Column, kinds: str) -> str:
     return next(kind for kind, limit in limits if limit.min <= least and most <= limit.max)
 
 
-def samples_of(job_id: str, coded: Coded) -> Samples:
+def samples_of(job_id: str, coded: TrackSamples) -> Samples:
     """What a job's plan keeps of a track's samples: their rows lie in the job's work folder."""
     rows = f"{work_folder(job_id)}samples-{coded.digest}.bin"
-    return Samples(coded.row, rows, coded.track, coded.last, coded.lag, coded.preamble)
+    return Samples(coded.row, rows, coded.track, coded.last, coded.reorder_delay, coded.preamble)
 
 
-def count(coded: Coded) -> int:
+def count(coded: TrackSamples) -> int:
     """How many samples a track has."""
     return len(coded.rows) // struct.calcsize(coded.row)
 
 
-def rows_of(samples: Samples | Coded, excerpt: Excerpt) -> tuple[int, int]:
+def rows_of(samples: Samples | TrackSamples, excerpt: Excerpt) -> tuple[int, int]:
     """Start and stop of an excerpt's rows, in bytes of all rows."""
     first, stop = excerpt.samples
     size = struct.calcsize(samples.row)
@@ -83,7 +83,7 @@ def rows_of(samples: Samples | Coded, excerpt: Excerpt) -> tuple[int, int]:
 
 def bytes_read(samples: Samples, excerpt: Excerpt) -> int:
     """How many bytes are fetched for an excerpt: its rows, and the part of the film with its samples."""
-    (first, stop), (begin, end) = rows_of(samples, excerpt), excerpt.place
+    (first, stop), (begin, end) = rows_of(samples, excerpt), excerpt.byte_range
     return stop - first + end - begin
 
 
@@ -105,7 +105,7 @@ def make(samples: Samples, excerpt: Excerpt, packed: bytes) -> ExcerptFile:
     track = mp4_movie.Track(samples.track, start=0)
     track.times.extend(accumulate(later[1:], initial=0))
     track.sizes.extend(value >> 1 for value in marked)
-    offsets = list(accumulate(map(add, track.sizes, after[1:]), initial=excerpt.at))
+    offsets = list(accumulate(map(add, track.sizes, after[1:]), initial=excerpt.first_offset))
     numbers = range(1, len(marked) + 1)
     track.keys.extend([n for n, value in zip(numbers, marked, strict=True) if value & 1] or numbers)
     track.last = samples.last
@@ -116,7 +116,9 @@ def make(samples: Samples, excerpt: Excerpt, packed: bytes) -> ExcerptFile:
     has_room = excerpt.samples[0] > 0 and offsets[0] == parts[0][0]
     preamble = samples.preamble if has_room else b""
     media_bytes = _place_chunks(track, offsets, parts, preamble)
-    return ExcerptFile(mp4_movie.excerpt_header(track, samples.lag, media_bytes) + preamble, parts)
+    return ExcerptFile(
+        mp4_movie.excerpt_header(track, samples.reorder_delay, media_bytes) + preamble, parts
+    )
 
 
 def _place_chunks(

@@ -6,10 +6,10 @@ from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate, takewhile
 
-from chalicelib.formats.cmaf import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, sound_segments
+from chalicelib.formats.cmaf import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, audio_segments
 from chalicelib.model.plan import Task
 from chalicelib.model.result import Encoded
-from chalicelib.model.work import Chunk, Exact, Hls, Segment, Sound, Work
+from chalicelib.model.work import Audio, Chunk, Exact, Hls, Segment, Work
 
 # The lowest version with EXT-X-MAP outside of I-frame playlists (RFC 8216, 7).
 _VERSION = 7
@@ -41,7 +41,7 @@ def master(
 
 def growing_master(work: Hls, codec: str) -> str:
     """The multivariant playlist before anything is measured, with the plan's numbers."""
-    return master(work, codec, work.frame_rate, work.most_bits)
+    return master(work, codec, work.frame_rate, work.max_bits)
 
 
 def media(name: str, segments: Sequence[Segment], longest: float, *, complete: bool) -> str:
@@ -106,8 +106,8 @@ def planned(work: Work) -> Sequence[Segment]:
     match work:
         case Chunk(exact=Exact() as exact):
             return of_chunk(work, exact)
-        case Sound(packets=int(packets)):
-            return of_sound(work, packets)
+        case Audio(packets=int(packets)):
+            return of_audio(work, packets)
         case _:
             return ()
 
@@ -120,11 +120,11 @@ def of_chunk(work: Chunk, exact: Exact) -> list[Segment]:
     ]
 
 
-def of_sound(work: Sound, packets: int) -> list[Segment]:
+def of_audio(work: Audio, packets: int) -> list[Segment]:
     """The segments of a part of the audio that has `packets` packets."""
     return [
         Segment(f"{work.prefix}{number}.m4s", round(count * PACKET_SAMPLES / SAMPLE_RATE, 6))
-        for number, (_, count) in enumerate(sound_segments(work.first, packets))
+        for number, (_, count) in enumerate(audio_segments(work.first, packets))
     ]
 
 

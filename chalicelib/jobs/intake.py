@@ -13,7 +13,7 @@ from chalicelib.invocation import Invocation, Later
 from chalicelib.jobs import lifecycle, limits, s3_events
 from chalicelib.jobs.plan_settings import plan_settings
 from chalicelib.jobs.s3_events import Opened
-from chalicelib.model.facts import Coded, Facts, VideoFacts
+from chalicelib.model.facts import Facts, TrackSamples, VideoFacts
 from chalicelib.model.job import Charge, Job
 from chalicelib.model.plan import GENERATION, REMUX, Plan
 from chalicelib.model.result import Copied, Failed
@@ -134,14 +134,14 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     sniffed, facts = inspect_source(source, invocation, head)
     steps = steps_for(job.pipeline, original.metadata, sniffed.kind)
     chosen = plan_settings(settings())
-    copy, tracks = None, list[Coded]()
+    copy, tracks = None, list[TrackSamples]()
     if isinstance(facts, VideoFacts):
         encoded = copying.renditions_of(facts, steps, chosen)
         looked = _with_copy(job, facts, source, steps, invocation)
         if looked is None:
             return None
         facts, copy = looked
-        tracks = facts.index.tracks(sound=bool(encoded)) if facts.index else []
+        tracks = facts.index.tracks(audio=bool(encoded)) if facts.index else []
     label = GENERATION if plans.is_planned_again(job) else ""
     with plans.storing_samples(job.job_id, tracks):
         made = make_plan(job.job_id, job.source_key, facts, steps, chosen, copy, label=label)
@@ -199,7 +199,7 @@ def _with_copy(
         if not why:
             copied = tasks.get(job.job_id, REMUX)
             if copied is None or copied.result is None:
-                logger.info("A copy is made", uncut=facts.uncut)
+                logger.info("A copy is made", reason=facts.whole_reason)
                 whole = make_plan(job.job_id, job.source_key, facts, steps, chosen)
                 foreseen = copying.foreseen(whole, source, facts, steps, chosen)
                 charge = _charge(job, foreseen, facts, source)

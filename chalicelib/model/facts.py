@@ -1,4 +1,4 @@
-"""What is known of a source: facts found by probing, frozen, and pure arithmetic on them."""
+"""What probing finds of a source, as frozen data, and pure arithmetic on it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-# Facts come from a process that foreign bytes may have taken over: what no file can be is none. What becomes
-# an argument of FFmpeg is a number, or one of a few words: a graph of filters could open other files.
+# Facts come from a process that a hostile file may have taken over: each field is bounded to what a file can
+# have. What becomes an argument of FFmpeg is a number, or one of a few words: a graph of filters opens files.
 Number = Annotated[int, Meta(ge=0, le=2**50)]  # of things, or bytes
 Size = Annotated[int, Meta(ge=1, le=2**31)]
 Stream = Annotated[int, Meta(ge=0, le=2**16)]
@@ -31,7 +31,8 @@ Row = Annotated[str, Meta(pattern=r"^<[bhiq][HIQ][bhiq]\Z")]
 Boxes = Annotated[bytes, Meta(max_length=2**18)]
 FEW = Meta(min_length=1, max_length=64)
 MANY = Meta(min_length=1, max_length=2**22)
-Steps = Annotated[tuple[tuple[Number, Ticks], ...], MANY]
+# Frame durations, run-length encoded: (frames, ticks each).
+Durations = Annotated[tuple[tuple[Number, Ticks], ...], MANY]
 
 
 class ImageFacts(msgspec.Struct, frozen=True, tag="image"):
@@ -43,88 +44,92 @@ class ImageFacts(msgspec.Struct, frozen=True, tag="image"):
 
 
 class Cut(msgspec.Struct, frozen=True, array_like=True):
-    """A key frame at which decoding can start and lose nothing: a place where a film can be cut."""
+    """A key frame from which decoding loses no frame that is shown after it: a film can be cut there.
+
+    Offsets are bytes from the start of the source. A cut's samples are those from it up to the next cut.
+    """
 
     time: Ticks  # when it is shown, in ticks of the container
-    frame: Number  # how many are shown before it
-    sample: Number  # how many are coded before it
-    at: Number  # where in the source it lies
-    led: Number  # number of the sample behind those that are coded after it and shown before
-    earliest: Ticks  # when the first is shown of what is coded up to the next cut
-    begin: Number  # bytes of the source from here to `end` hold that
+    frame: Number  # frames that are shown before it
+    sample: Number  # samples that are coded before it
+    at: Number  # offset of its own sample
+    leading_stop: Number  # first sample after its leading pictures: coded after it, shown before it
+    earliest: Ticks  # when the first frame of the cut's samples is shown
+    begin: Number  # the cut's samples lie between the offsets `begin` and `end`
     end: Number
-    tail: Number  # so far they hold it up to `led`, or the key frame alone
+    leading_bytes_stop: (
+        Number  # `end` of the samples up to `leading_stop`; of the key frame, if none leads
+    )
 
 
-class SoundCut(msgspec.Struct, frozen=True, array_like=True):
-    """Two seconds of sound; where there is none, `begin` and `end` are 0."""
+class AudioCut(msgspec.Struct, frozen=True, array_like=True):
+    """AUDIO_CUT_SECONDS of audio; `begin` and `end` are 0 where there is none."""
 
-    us: Ticks  # when the first packet is heard, in microseconds after the start
-    sample: Number  # how many come before it
-    at: Number  # where in the source it lies
-    begin: Number  # bytes of the source from here to `end` hold the packets
+    us: Ticks  # when the first packet is heard, in microseconds from the start
+    sample: Number  # packets before it
+    at: Number  # its offset in the source, in bytes
+    begin: Number  # the packets lie between the offsets `begin` and `end`
     end: Number
 
 
-class Coded(msgspec.Struct, frozen=True):
-    """The samples of a track, in coding order: frames, or packets of sound."""
+class TrackSamples(msgspec.Struct, frozen=True):
+    """The samples of a track, in coding order: frames, or packets of audio."""
 
-    row: Row  # as `struct` writes it
-    rows: bytes  # one for each, as `excerpt` packs them
+    row: Row  # format of a row, for `struct`
+    rows: bytes  # one packed row for each sample: see mp4_excerpt.pack
     digest: Digest  # of the rows
-    track: Boxes  # what else the container says of them: ftyp and moov, without tables
-    last: Ticks = 1  # how many ticks the one lasts that is shown last
-    lag: Number = (
+    track: Boxes  # ftyp and moov of the source, without tables of samples
+    last: Ticks = 1  # duration of the sample that is shown last
+    reorder_delay: Number = (
         0  # how many ticks later than another that is coded after it one is shown, at most
     )
-    preamble: Boxes = b""  # what the first sample says that the others are decoded by, too
+    preamble: Boxes = b""  # units of the first sample that later samples are decoded by, too
 
 
-class Index(msgspec.Struct, frozen=True):
-    """Where every frame of a film lies and when it is shown, as its container tells.
+class FrameIndex(msgspec.Struct, frozen=True):
+    """Where every frame of a film lies and when it is shown, as its container says.
 
-    Times are ticks of 1/`timescale` second, as the container counts, whose start is at `start`.
+    Times are ticks of 1/`timescale` seconds of the container; the film starts at `start`.
     """
 
     timescale: Size
     start: Ticks
-    start_us: Ticks  # the same, in FFmpeg's microseconds
-    # Frames in a row that last equally long: how many, and how long.
-    steps: Steps
+    start_us: Ticks  # `start` as FFmpeg has it, in microseconds
+    durations: Durations
     cuts: Annotated[tuple[Cut, ...], MANY]  # the first one is the first frame
-    pictures: Coded
-    sound: Coded | None = None
-    sound_cuts: Annotated[
-        tuple[SoundCut, ...], Meta(max_length=2**22)
-    ] = ()  # one for each SOUND_SECONDS
+    video: TrackSamples
+    audio: TrackSamples | None = None
+    audio_cuts: Annotated[
+        tuple[AudioCut, ...], Meta(max_length=2**22)
+    ] = ()  # one for each AUDIO_CUT_SECONDS
 
-    def tracks(self, *, sound: bool) -> list[Coded]:
-        """Those that tasks read: pictures, and the sound if it is wanted and there is any."""
-        return [self.pictures, self.sound] if sound and self.sound else [self.pictures]
+    def tracks(self, *, audio: bool) -> list[TrackSamples]:
+        """The tracks that tasks read: the video; with `audio`, the audio too, if there is any."""
+        return [self.video, self.audio] if audio and self.audio else [self.video]
 
     @property
     def end(self) -> int:
         """When the last frame ends."""
-        return self.cuts[0].time + sum(count * ticks for count, ticks in self.steps)
+        return self.cuts[0].time + sum(count * ticks for count, ticks in self.durations)
 
     def times(self) -> array[int]:
-        """When each frame is shown, in that order; and when the last one ends."""
-        import numpy as np  # which is there where films are looked at, and nowhere else
+        """When each frame is shown, in that order; then when the last one ends."""
+        import numpy as np  # only the functions that probe films have it
 
-        counts, ticks = np.array(self.steps, dtype=np.int64).T
+        counts, ticks = np.array(self.durations, dtype=np.int64).T
         ends = np.cumsum(np.repeat(ticks, counts))
         found = array("q")
         found.frombytes((self.cuts[0].time + np.insert(ends, 0, 0)).tobytes())
         return found
 
 
-SOUND_SECONDS = 2
-# FFmpeg seeks and shifts in microseconds: coarser ticks come out exactly.
+AUDIO_CUT_SECONDS = 2
+# FFmpeg seeks and shifts in microseconds: only ticks that are coarser come out exactly.
 FINEST_TIMESCALE = 400_000
 
 
 class Colours(msgspec.Struct, frozen=True, array_like=True):
-    """How colours are coded: numbers of ITU-T H.273's tables, of which 2 says nothing."""
+    """How colours are coded: numbers of the tables of ITU-T H.273. 2 means unspecified."""
 
     primaries: Kind = 2
     transfer: Kind = 2
@@ -132,72 +137,76 @@ class Colours(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Coding(msgspec.Struct, frozen=True, array_like=True):
-    """The size of frames, upright; the one to show them in, in square pixels; FFmpeg's format; the range."""
+    """How some frames of a film are coded, where not all are coded alike."""
 
-    across: Size
+    across: Size  # coded size, upright
     down: Size
-    width: Size
+    width: Size  # size to show them in, in square pixels
     height: Size
-    format: Name
-    full: bool
+    format: Name  # FFmpeg's pixel format
+    full: bool  # full range; else that of television
 
 
 class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
-    """A film. Width and height in square pixels, after rotation, of its largest frames; times in seconds."""
+    """A film. Size in square pixels, rotated, of its largest frames; times in seconds."""
 
     demuxer: Name  # FFmpeg's name, pinned with -f
     width: Size
     height: Size
     seconds: Seconds  # of the video stream
-    frames: Number | None  # None where only decoding could tell
+    frames: Number | None  # None where only decoding would count them
     frame_rate: Rate  # "30000/1001"
-    timescale: Size  # ticks a second in which every timestamp of the source is whole
+    timescale: Size  # ticks per second, so fine that every timestamp of the source is whole
     video_stream: Stream  # index in the container
     audio_stream: Stream | None
     audio_rate: Size = 48000  # samples a second
     audio_channels: Number = 2
-    audio_ambisonic: Number = 0  # so many of them, the first ones, are of a sound field (AmbiX)
-    audio_seconds: Seconds | None = (
-        None  # from the start of the film to its end; None where nobody counted
+    audio_ambisonic: Number = (
+        0  # how many of the channels, the first ones, are a sound field (AmbiX)
     )
+    audio_seconds: Seconds | None = None  # start of the film to end of audio; None if not counted
     audio_language: Language = "und"  # as BCP 47 has it
-    # Seconds from the start of the film to its first picture. Below zero where the container takes for the
-    # start what is only decoded first.
-    late: Seconds = 0.0
-    disordered: bool = False  # its container tells when frames are decoded, not when they are shown
+    # Seconds from the start of the film to its first frame. Negative where the container takes for the start
+    # what is decoded first and shown later.
+    video_start: Seconds = 0.0
+    disordered: bool = False  # the container has times of decoding only
     interlaced: bool = False
-    steady: bool = True  # every frame lasts as long as any other
+    steady: bool = True  # all frames last equally long
     alpha: bool = False  # parts of it can be transparent
     colours: Annotated[tuple[Colours, ...], FEW] = (
         Colours(1, 1, 1),
     )  # of the frames looked at, each once
-    changes: Annotated[
-        tuple[Coding, ...], Meta(max_length=64)
-    ] = ()  # the same, of a film with several
-    matrix: Matrix = "bt709"  # FFmpeg's name of that of frames that do not tell theirs
-    index: Index | None = None
-    uncut: Clause = ""  # why there is no index in the source itself: a clause
-    unindexed: bool = False  # a copy in another container could have one
+    # Each coding once, where frames are coded in several ways.
+    changes: Annotated[tuple[Coding, ...], Meta(max_length=64)] = ()
+    matrix: Matrix = "bt709"  # FFmpeg's name of the matrix of frames that do not say theirs
+    index: FrameIndex | None = None
+    whole_reason: Clause = (
+        ""  # why the source cannot be cut, as a clause after a colon; "" where it can
+    )
+    copy_may_help: bool = False  # a copy in another container could be cut
     # FFmpeg's names.
     video_codec: Name = ""
     audio_codec: Name = ""
-    # To compare with a copy: how its first frame is coded and to be shown; when frames are, if anyone looked.
+    # For comparison with a copy: how the first frame is coded and shown; digest of all frame times, "" where
+    # packets were not read.
     looks: Looks = ""
     rhythm: Digest = ""
 
     @property
     def end(self) -> float:
-        """Seconds from the start, of the film or of the pictures if that is earlier, to their end."""
+        """Seconds to the end of the video, from its start or the film's, whichever is earlier."""
         if self.index is not None:
             return (self.index.end - self.index.start) / self.index.timescale
-        return max(0.0, self.late) + self.seconds
+        return max(0.0, self.video_start) + self.seconds
 
     @property
-    def sound_end(self) -> float | None:
-        """The same to the end of its sound; None where nobody has counted."""
+    def audio_end(self) -> float | None:
+        """Seconds from the same start to the end of the audio; None if not counted."""
         if self.index is not None:
-            return float(SOUND_SECONDS * len(self.index.sound_cuts))
-        return None if self.audio_seconds is None else self.audio_seconds - min(0.0, self.late)
+            return float(AUDIO_CUT_SECONDS * len(self.index.audio_cuts))
+        return (
+            None if self.audio_seconds is None else self.audio_seconds - min(0.0, self.video_start)
+        )
 
 
 Facts = ImageFacts | VideoFacts

@@ -1,8 +1,7 @@
-"""The plan of a job: frozen data, computed purely from facts and pipeline, stored before anything runs.
+"""The plan of a job: frozen data, computed from facts, pipeline and settings, stored before anything runs.
 
-A task is one message to one step Lambda. It names its inputs, says what to run on them, and where
-what it makes goes. A step is ended by one task, which may end others, too; a rendition is made by tasks that
-several steps may need.
+A task is one message to one Lambda: its inputs, its work, the key prefix of what it makes. One task ends a
+step, and may end several. The tasks that encode a rendition may be needed by several steps.
 """
 
 from __future__ import annotations
@@ -13,59 +12,59 @@ from collections.abc import Collection
 import msgspec
 
 from chalicelib.model.work import (
+    Audio,
     Chunk,
     Command,
     Excerpt,
     Hls,
     Poster,
-    Sound,
     Source,
     Work,
 )
 
-# What this code can continue of what another version has begun: nothing, where this differs. Count FORMAT up
-# whenever stored plans, results of tasks, or the bytes under a key change (tests/test_formats.py says when);
-# ENCODER is that of the layer, whose streams are not mixed with another's.
+# Code of one generation does not continue what another generation has begun. Count FORMAT up whenever stored
+# plans, results of tasks, or the bytes under a key change (tests/test_formats.py says when). ENCODER is the
+# layer's: streams of two encoders are not mixed.
 FORMAT = 4
 ENCODER = "ffmpeg-9.0.2"
 GENERATION = f"{FORMAT}-{ENCODER}"
 
-REMUX = "remux"  # the task that makes a copy, before there is a plan of all others
+REMUX = "remux"  # id of the task that copies a film, which runs before the other tasks are planned
 
 
 def work_folder(job_id: str) -> str:
-    """The key prefix of what a job's tasks hand to each other: plan, samples, parts of renditions."""
+    """The key prefix of objects that a job's tasks share: plan, samples, parts of renditions."""
     return f"work/{job_id}/{GENERATION}/"
 
 
 def outputs_prefix(job_id: str) -> str:
-    """What the keys of all outputs of a job begin with, and no other's."""
+    """The key prefix of a job's outputs, which no other job has."""
     return f"outputs/{job_id.replace('-', '')}_"
 
 
 class Samples(msgspec.Struct, frozen=True):
-    """What it takes to make films of their own of the samples of a track; see `media.Coded`."""
+    """What excerpts of a track are made from; fields as in `facts.TrackSamples`."""
 
     row: str
-    rows: str  # the key of those of all
+    rows: str  # the key of the object that holds the rows
     track: bytes
     last: int
-    lag: int
+    reorder_delay: int
     preamble: bytes = b""
 
 
 class Task(msgspec.Struct, frozen=True):
-    """One message to one step Lambda."""
+    """One message to one Lambda."""
 
-    id: str  # of a part: what it is a part of, a point, its number
+    id: str  # "thumbnail"; of a part its group, a dot, its number: "720p.12"
     work: Work
     destination: str  # key prefix in the output bucket; file names are appended
-    needs: tuple[str, ...] = ()  # tasks that must have ended well before this one is sent
-    cost: float = 1.0  # estimated seconds of work, for weighing progress
+    needs: tuple[str, ...] = ()  # ids of tasks that must have ended well before this one is sent
+    cost: float = 1.0  # estimated seconds of work on two cores: the weight in the progress
 
     @property
     def pool(self) -> str:
-        """The pool of workers that carries it out: its queue, and its Lambda."""
+        """The pool of workers that carries the task out, which has a queue and a Lambda."""
         return self.work.pool
 
     @property
@@ -74,16 +73,16 @@ class Task(msgspec.Struct, frozen=True):
 
     @property
     def excerpt(self) -> Excerpt | None:
-        """What of the source is read first; None: all of it."""
+        """The part of the source that is read first; None: all of it."""
         match self.work:
-            case Chunk(run=run) | Sound(run=run) | Poster(candidates=(run, *_)):
+            case Chunk(run=run) | Audio(run=run) | Poster(candidates=(run, *_)):
                 return run.excerpt
             case _:
                 return None
 
 
 def group_of(task_id: str) -> str:
-    """What a task is a part of: itself, if of nothing else."""
+    """The group of a task: of a part that of its rendition or of the audio, else the task itself."""
     return task_id.partition(".")[0]
 
 
@@ -93,24 +92,24 @@ class Plan(msgspec.Struct, frozen=True):
     tasks: tuple[Task, ...]
     steps: dict[str, str]
     commands: dict[str, Command] = {}  # by their names
-    encoding: str = ""  # how a film is encoded, and why: a sentence
-    copy: Source | None = None  # what is read instead of the original
-    # What excerpts are made of.
-    pictures: Samples | None = None
-    sound: Samples | None = None
+    encoding: str = ""  # a sentence for the client: how a film is encoded, and why
+    copy: Source | None = None  # read instead of the original
+    # What excerpts of the video and of the audio are made from.
+    video: Samples | None = None
+    audio: Samples | None = None
 
     def task(self, task_id: str) -> Task:
         return next(task for task in self.tasks if task.id == task_id)
 
     def parts(self, task: Task) -> tuple[list[Task], list[Task]]:
-        """What `task` packages, in order: pictures, and sound."""
+        """The parts that `task` packages, in order: of the video, and of the audio."""
         needed = self._needed(task)
-        pictures = [part for part in needed if isinstance(part.work, Chunk)]
-        return pictures, [part for part in needed if isinstance(part.work, Sound)]
+        video = [part for part in needed if isinstance(part.work, Chunk)]
+        return video, [part for part in needed if isinstance(part.work, Audio)]
 
     def samples(self, task: Task) -> Samples:
-        """What the task's excerpt is made of."""
-        found = self.sound if isinstance(task.work, Sound) else self.pictures
+        """What the excerpts of a task are made from."""
+        found = self.audio if isinstance(task.work, Audio) else self.video
         assert found is not None
         return found
 
@@ -119,14 +118,14 @@ class Plan(msgspec.Struct, frozen=True):
         return [task for task in self.tasks if not task.needs]
 
     def ready_after(self, task_id: str, ended: Collection[str]) -> list[Task]:
-        """The tasks that waited for `task_id` and now, that all of `ended` are done, wait for nothing."""
+        """The tasks that need `task_id`, and nothing that is not in `ended`."""
         return [t for t in self.tasks if task_id in t.needs and set(t.needs) <= set(ended)]
 
     def has_dependents(self, task_id: str) -> bool:
         return any(task_id in task.needs for task in self.tasks)
 
     def watchable_from(self, task_id: str, ended: Collection[str]) -> list[Task]:
-        """The HLS packagings that can be watched so far, now that of their first parts this is the last."""
+        """The HLS packages that can be played from now on: the last of their first parts was `task_id`."""
         found = []
         for task in self.tasks:
             if isinstance(task.work, Hls):
@@ -136,11 +135,11 @@ class Plan(msgspec.Struct, frozen=True):
         return found
 
     def steps_needing(self, task_id: str) -> list[str]:
-        """The steps that cannot end well if `task_id` does not."""
+        """The steps that fail if `task_id` does."""
         return [step for step in self.steps if task_id in self.closure(step)]
 
     def shares(self) -> dict[str, dict[str, float]]:
-        """For each step, the groups of tasks that it takes and what each costs."""
+        """For each step, the groups of tasks that it needs, and the cost of each."""
         shares: dict[str, dict[str, float]] = {}
         for step in self.steps:
             costs = shares[step] = {}
@@ -150,15 +149,15 @@ class Plan(msgspec.Struct, frozen=True):
         return shares
 
     def sizes(self) -> dict[str, int]:
-        """How many tasks are in each group."""
+        """The number of tasks in each group."""
         return dict(Counter(task.group for task in self.tasks))
 
     def _needed(self, task: Task) -> list[Task]:
-        """The tasks that `task` needs, in that order; among a thousand others."""
+        """The tasks that `task` needs, in that order. A plan may have a thousand others."""
         by_id = {each.id: each for each in self.tasks}
         return [by_id[task_id] for task_id in task.needs]
 
     def closure(self, step: str) -> list[str]:
-        """The tasks that have to end well for a step to."""
+        """The ids of all tasks that a step needs."""
         last = self.task(self.steps[step])
         return [last.id, *last.needs]

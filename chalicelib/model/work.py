@@ -20,38 +20,38 @@ AUDIO = "audio"  # one core, and a disk that holds a film
 PACKAGE = "package"  # neither decoder nor disk
 POOLS = (PICTURES, ENCODE, AUDIO, PACKAGE)
 
-# A thumbnail, or a poster, fits in so many pixels by so many.
+# A thumbnail, and a poster, fit in a square of so many pixels a side.
 POSTER_BOX = 512
 
 
 class Thumbnail(msgspec.Struct, frozen=True, tag="thumbnail"):
-    """A JPEG of an image that fits in box × box."""
+    """A JPEG of an image that fits in `box` × `box` pixels."""
 
     box: int
     output: str
 
 
 class Watermark(msgspec.Struct, frozen=True, tag="watermark"):
-    """A full-size JPEG of an image, with the mark on it."""
+    """A JPEG of an image at full size, with a mark on it."""
 
     mark: Mark
     output: str
 
 
-class Pictures(msgspec.Struct, frozen=True, tag="pictures"):
-    """What steps make of an image, by their names; it is decoded once for all of them."""
+class Images(msgspec.Struct, frozen=True, tag="images"):
+    """Pictures of an image, by the steps that ask for them. The image is decoded once for all."""
 
     pool: ClassVar[str] = PICTURES
-    format: str  # Pillow's name of what the source is
+    format: str  # Pillow's name of the source's format
     made: dict[str, Thumbnail | Watermark]
 
 
 class Excerpt(msgspec.Struct, frozen=True):
-    """Samples of one track that are read as a film of their own."""
+    """Samples of one track that are read as a film of their own. Offsets are bytes in the source."""
 
-    samples: tuple[int, int]  # the number of the first, and of the one behind the last
-    at: int  # where in the film the first lies
-    place: tuple[int, int]  # the bytes of the film that hold all of them
+    samples: tuple[int, int]  # numbers: start and stop
+    first_offset: int  # of the first sample
+    byte_range: tuple[int, int]  # start and stop of the bytes that hold the samples
 
 
 # FFmpeg's arguments. The input is always the local file `source`, the last argument the output. A name in
@@ -78,43 +78,42 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Poster(msgspec.Struct, frozen=True, tag="poster"):
-    """A JPEG of a film's frame: the first of the candidates that shows much, or else the best of two or more.
+    """A JPEG of a film's frame: the first candidate that shows enough, else the best one.
 
-    Each run makes one, already at its final size.
+    Each run makes one candidate, at its final size.
     """
 
     pool: ClassVar[str] = PICTURES
     command: Command
     candidates: tuple[Run, ...]
     output: str
-    otherwise: tuple[
-        Run, ...
-    ] = ()  # others where one of these finds nothing; else the last of them
+    # Further candidates, where one of those above finds no frame; the last of them is always one.
+    otherwise: tuple[Run, ...] = ()
     warning: str = ""
 
 
-class Made(msgspec.Struct, frozen=True, tag="made"):
-    """A picture that was made: its file's name, and its size in pixels."""
+class DrawnImage(msgspec.Struct, frozen=True, tag="drawn_image"):
+    """A picture that was drawn: the name of its file, its size in pixels."""
 
     name: str
     width: Size
     height: Size
-    # A sentence, where it is not all that its source should be.
+    # A sentence for the client, where something is missing in the picture.
     warning: Annotated[str, Meta(max_length=500)] = ""
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """Why one of several pictures cannot be made; as in a JobError."""
+    """Why one of several pictures cannot be drawn: code and detail of a JobError."""
 
     code: Annotated[str, Meta(pattern="^[a-z_0-9]{1,40}$")]
     detail: Annotated[str, Meta(max_length=500)]
 
 
-Drawn = Made | Refused
+Drawn = DrawnImage | Refused
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """A file of an HLS rendition: fragments that follow each other. `size` in bytes, 0 before it is made."""
+    """A file of an HLS rendition: consecutive fragments. `size` in bytes, 0 before it is made."""
 
     name: str
     seconds: float
@@ -122,34 +121,34 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class RunUp(msgspec.Struct, frozen=True):
-    """A run's excerpt with more ahead of it, which is decoded and dropped."""
+    """A longer excerpt for a run: what it has more, at its start, is decoded and dropped."""
 
     excerpt: Excerpt
-    ahead_us: int  # how much earlier it starts, in microseconds
+    ahead_us: int  # microseconds by which it starts earlier
 
 
 class Exact(msgspec.Struct, frozen=True):
-    """What a chunk must come out as: its frames by their times, and the segments they fill.
+    """The frames that a chunk must have, by their times, and the segments that they fill.
 
     Times are ticks of the output.
     """
 
     first: int  # when the first frame is shown
-    steps: tuple[tuple[int, int], ...]  # frames in a row that last equally long: how many, how long
-    starts: tuple[int, ...]  # of each segment
-    end: int  # of the last one
-    timescale: int  # ticks a second
-    # What is read where what comes out is not exact, one after the other: the last one begins where the film
-    # does, if that is within reach.
+    durations: tuple[tuple[int, int], ...]  # of frames, run-length encoded: (frames, ticks each)
+    starts: tuple[int, ...]  # of the segments
+    end: int  # of the last segment
+    timescale: int  # ticks per second
+    # Excerpts to try, in this order, where the frames are not these. The last one starts with the film, if that
+    # is near enough.
     again: tuple[RunUp, ...] = ()
 
     def times(self) -> list[int]:
-        """When each frame is shown, and when the last one ends."""
-        durations = chain.from_iterable(repeat(ticks, count) for count, ticks in self.steps)
+        """When each frame is shown; then when the last one ends."""
+        durations = chain.from_iterable(repeat(ticks, count) for count, ticks in self.durations)
         return list(accumulate(durations, initial=self.first))
 
     def lengths(self) -> list[float]:
-        """Of each segment, in seconds."""
+        """Seconds of each segment."""
         return [round(ticks / self.timescale, 6) for ticks in self._lengths()]
 
     def longest(self) -> float:
@@ -161,48 +160,47 @@ class Exact(msgspec.Struct, frozen=True):
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
-    """A part of a rendition's pictures, or all of them: one file of fragments."""
+    """A part of a rendition's video, or all of it: FFmpeg writes one file of fragments."""
 
     pool: ClassVar[str] = ENCODE
-    command: str  # one of the plan's
+    command: str  # key of Plan.commands
     run: Run
     prefix: str  # of the names of its segments
-    delay: int  # ticks from decoding a frame to showing it, at most
+    delay: int  # most ticks between decoding a frame and showing it
     seconds: float
-    exact: Exact | None = None  # None where nobody can tell before it is decoded
-    extra: tuple[str, ...] = ()  # files of this package that the run reads
+    exact: Exact | None = None  # None where only decoding tells
+    asset_files: tuple[str, ...] = ()  # files of chalicelib/assets that the run reads
 
 
-# The file that a run that makes sound may copy the first packet of its source to, if there is one.
+# A run that encodes audio may copy the first packet of its source to this file, if there is one.
 FIRST_PACKET = "first_packet"
 
 
-class Sound(msgspec.Struct, frozen=True, tag="sound"):
-    """A part of the sound, or all of it: AAC packets of 1,024 samples at 48 kHz.
+class Audio(msgspec.Struct, frozen=True, tag="audio"):
+    """A part of the audio, or all of it: AAC packets of 1,024 samples at 48 kHz.
 
-    Packet `first` of the whole is packet `skip` of this run; the first of all is the encoder's own.
+    Packet `first` of all audio is packet `skip` of this run. Packet 0 of a run is the encoder's delay.
     """
 
     pool: ClassVar[str] = AUDIO
-    command: str  # one of the plan's
+    command: str  # key of Plan.commands
     run: Run
     prefix: str
     first: int
     skip: int
     packets: int | None  # None: to the end
     seconds: float
-    most_seconds: float | None = None  # how long the run can be; None where nobody has counted
+    max_seconds: float | None = None  # of the run's audio; None where the source's is not counted
 
 
-# AAC as it is in a stream: each frame says what it is (ISO/IEC 14496-3, 1.A.2.2).
-SOUND_FRAMES = "sound.adts"
+# AAC frames in ADTS: each says its channels and rate (ISO/IEC 14496-3, 1.A.2.2).
+AUDIO_FRAMES = "sound.adts"
 
 
 class Remux(msgspec.Struct, frozen=True, tag="remux"):
-    """A copy of a film in a container with an index: one FFmpeg run that makes the file it names last.
+    """A copy of a film in a container with an index, made by one FFmpeg run; its last argument is the file.
 
-    Where the frames of `SOUND_FRAMES`, which it may write, too, are not all of a kind, another run makes it
-    `again`.
+    The run may also write AUDIO_FRAMES. Where these are not all of a kind, the run `again` makes the copy.
     """
 
     pool: ClassVar[str] = AUDIO
@@ -211,16 +209,16 @@ class Remux(msgspec.Struct, frozen=True, tag="remux"):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A file that tasks read: an original, or the copy of one; always the version of this ETag."""
+    """A file that tasks read, an original or a copy of one, in the version of this ETag."""
 
     key: str
     etag: str
-    is_copy: bool = False  # in the output bucket
-    size: int = 0  # in bytes; 0 where it does not matter
+    is_copy: bool = False  # it lies in the output bucket
+    size: int = 0  # bytes; 0 where nobody asks
 
 
 class Join(msgspec.Struct, frozen=True, tag="join"):
-    """The parts of a rendition and its sound in one MP4 with its index first, by copying."""
+    """One MP4 of the parts of a rendition and of the audio, by copying, with its index first."""
 
     pool: ClassVar[str] = PACKAGE
     output: str
@@ -232,18 +230,18 @@ class Join(msgspec.Struct, frozen=True, tag="join"):
 
 
 class Hls(msgspec.Struct, frozen=True, tag="hls"):
-    """The playlists of a rendition whose segments are there."""
+    """The playlists of a rendition whose segments exist."""
 
     pool: ClassVar[str] = PACKAGE
     width: int
     height: int
     seconds: float
     frames: int | None
-    # What is told until the whole is measured: frames a second, and bits a second at most, sound included.
+    # For playlists of a film that is still encoded: frames per second, and most bits per second with audio.
     frame_rate: float
-    most_bits: int
-    language: str | None  # of the sound, as BCP 47 has it; None where there is no sound
+    max_bits: int
+    language: str | None  # of the audio (BCP 47); None where there is no audio
     warning: str = ""
 
 
-Work = Pictures | Poster | Chunk | Sound | Remux | Join | Hls
+Work = Images | Poster | Chunk | Audio | Remux | Join | Hls

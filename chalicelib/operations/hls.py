@@ -19,7 +19,7 @@ def _of_video(facts: VideoFacts, _: PlanSettings) -> Packaging:
         facts.seconds,
         facts.frames,
         frame_rate=fps(facts),
-        most_bits=max_bits,
+        max_bits=max_bits,
         language=language,
         warning=filters.warning(facts),
     )

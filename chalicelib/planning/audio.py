@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chalicelib.formats import cmaf
 from chalicelib.model.facts import VideoFacts
-from chalicelib.model.work import FIRST_PACKET, Command, Run, Sound
+from chalicelib.model.work import FIRST_PACKET, Audio, Command, Run
 from chalicelib.planning import chunking
 from chalicelib.planning.excerpts import audio_excerpt
 from chalicelib.planning.inputs import open_source, open_whole_source, other_stream_to_null
@@ -31,7 +31,7 @@ def encode(facts: VideoFacts, settings: PlanSettings) -> Encode:
     if facts.audio_stream is None:
         return Encode([], {})
     # Only audio with an index is cut.
-    seconds = facts.sound_end or 0.0 if facts.index else 0.0
+    seconds = facts.audio_end or 0.0 if facts.index else 0.0
     part_seconds = max(settings.audio_part_seconds, seconds / _MAX_PARTS)
     pieces = chunking.pieces(seconds, facts.audio_rate, _FIRST_PART_SECONDS, part_seconds)
     works = [_part(facts, number, piece, settings) for number, piece in enumerate(pieces)]
@@ -42,18 +42,18 @@ def encode(facts: VideoFacts, settings: PlanSettings) -> Encode:
     return Encode([Part(work, max(0.1, work.seconds / _SPEED)) for work in works], commands)
 
 
-def _part(facts: VideoFacts, number: int, piece: chunking.Piece, settings: PlanSettings) -> Sound:
+def _part(facts: VideoFacts, number: int, piece: chunking.Piece, settings: PlanSettings) -> Audio:
     # Where audio ends earlier than the video, silence follows: players would wait for what is not there.
     film_end = min(facts.end, settings.max_video_seconds)
     begin = piece.start / _PACKETS_PER_SECOND
     end = None if piece.stop is None else piece.stop / _PACKETS_PER_SECOND
     values = {"seconds": f"{max(0.0, (film_end if end is None else end) - begin):.6f}"}
     excerpt = None
-    if facts.index and facts.index.sound:
-        excerpt, start = audio_excerpt(facts.index, facts.index.sound, begin, end)
+    if facts.index and facts.index.audio:
+        excerpt, start = audio_excerpt(facts.index, facts.index.audio, begin, end)
         values |= {"trim_start": f"{max(0.0, start):.6f}", "zero": f"{start:.6f}"}
-    length = (max(film_end, facts.sound_end or 0.0) if end is None else end) - begin
-    return Sound(
+    length = (max(film_end, facts.audio_end or 0.0) if end is None else end) - begin
+    return Audio(
         "sound_to_the_end" if piece.stop is None else "sound",
         Run(values, excerpt),
         prefix=f"audio_{number:03d}_",
@@ -61,7 +61,7 @@ def _part(facts: VideoFacts, number: int, piece: chunking.Piece, settings: PlanS
         skip=piece.first - piece.start,
         packets=None if piece.stop is None else piece.stop - piece.first,
         seconds=length,
-        most_seconds=length if facts.sound_end is not None else None,
+        max_seconds=length if facts.audio_end is not None else None,
     )
 
 
@@ -96,7 +96,7 @@ def _command(facts: VideoFacts, settings: PlanSettings, *, to_the_end: bool) -> 
     `trim_start` is where the part begins in the excerpt, not below 0; `zero` the same, but below 0 where the
     audio begins later than the part.
     """
-    if facts.index and facts.index.sound:
+    if facts.index and facts.index.audio:
         stream, source, beside = "0:0", ("-copyts", *open_source(facts, settings)), Command()
         trim = "atrim=start={trim_start},asetpts=round(PTS-({zero})/TB),"
     else:

@@ -18,7 +18,7 @@ from chalicelib.formats.cmaf import (
     SEGMENT_PACKETS,
     SEGMENT_SECONDS,
 )
-from chalicelib.model.facts import Index, VideoFacts, fps
+from chalicelib.model.facts import FrameIndex, VideoFacts, fps
 from chalicelib.planning.operation import PlanSettings, Rendition
 
 # Pixels a second, decoded and encoded, by two cores: an estimate.
@@ -51,7 +51,7 @@ class Span(NamedTuple):
     stop: int
 
 
-def spans(index: Index, seconds: float, first_seconds: float) -> list[Span]:
+def spans(index: FrameIndex, seconds: float, first_seconds: float) -> list[Span]:
     """Chunks of about `seconds` each; the first has `first_seconds`, as a viewer waits for it.
 
     They are longer where there would be more than MAX_CHUNKS.
@@ -63,7 +63,7 @@ def spans(index: Index, seconds: float, first_seconds: float) -> list[Span]:
     return found
 
 
-def _spans(index: Index, seconds: float, first_seconds: float) -> list[Span]:
+def _spans(index: FrameIndex, seconds: float, first_seconds: float) -> list[Span]:
     cuts, film_end = index.cuts, index.end
     found, begin = [], 0
     while begin < len(cuts):
@@ -110,7 +110,7 @@ def segments(
 
 
 def durations(
-    index: Index, run_stops: Sequence[int], first: int, stop: int
+    index: FrameIndex, run_stops: Sequence[int], first: int, stop: int
 ) -> Iterator[tuple[int, int]]:
     """Durations of the frames from `first` to before `stop`, run-length encoded: frames, ticks of each.
 
@@ -119,7 +119,7 @@ def durations(
     run = bisect_right(run_stops, first)
     while first < stop:
         end = min(run_stops[run], stop)
-        yield end - first, index.steps[run][1]
+        yield end - first, index.durations[run][1]
         first, run = end, run + 1
 
 

@@ -13,7 +13,7 @@ import msgspec
 from chalicelib.errors import JobError
 from chalicelib.model.facts import FINEST_TIMESCALE, VideoFacts, rhythm
 from chalicelib.model.plan import REMUX, Plan, Task, work_folder
-from chalicelib.model.work import SOUND_FRAMES, Command, Remux, Source
+from chalicelib.model.work import AUDIO_FRAMES, Command, Remux, Source
 from chalicelib.planning import audio, chunking
 from chalicelib.planning.inputs import open_source
 from chalicelib.planning.operation import Packaging, PlanSettings, Rendition, Step
@@ -64,7 +64,7 @@ def is_worth_it(
         facts.seconds / chunking.chunk_seconds(facts, rendition, settings)
         for rendition in renditions
     )
-    return facts.unindexed and max(chunks, default=0.0) >= WORTH_CHUNKS
+    return facts.copy_may_help and max(chunks, default=0.0) >= WORTH_CHUNKS
 
 
 def obstacle(facts: VideoFacts, size: int) -> str:
@@ -107,7 +107,7 @@ def check_length(facts: VideoFacts, renditions: Collection[Rendition]) -> None:
     if facts.index is None and work > ENCODE_SECONDS * BEST_SPEED:
         raise JobError(
             "too_long_as_a_whole",
-            f"The video has to be encoded as a whole, for {facts.uncut}; it is too long for that: "
+            f"The video has to be encoded as a whole, for {facts.whole_reason}; it is too long for that: "
             f"{facts.seconds:.0f} s, of which one function can do the work of "
             f"{facts.seconds * ENCODE_SECONDS * BEST_SPEED / work:.0f} s at best.",
         )
@@ -128,7 +128,7 @@ def plan_copy(job_id: str, etag: str, facts: VideoFacts, settings: PlanSettings)
     source: Command = ("-v", "warning", "-xerror", *open_source(facts, settings))
     frames, again = Command(), Command()
     if _audio_can_change(facts):
-        frames = ("-map", audio_stream, "-c", "copy", "-f", "data", SOUND_FRAMES)
+        frames = ("-map", audio_stream, "-c", "copy", "-f", "data", AUDIO_FRAMES)
         again = (
             *source,
             *audio.steady_audio(facts, "sound"),
@@ -163,14 +163,14 @@ def foreseen(
         check_length(facts, renditions)
         return plan
     (copy,) = plan_copy("", source.etag, facts, settings).tasks
-    encoding = f"In chunks at once, from a copy: {facts.uncut}."
+    encoding = f"In chunks at once, from a copy: {facts.whole_reason}."
     return msgspec.structs.replace(plan, tasks=(copy, *plan.tasks), encoding=encoding)
 
 
 def difference(facts: VideoFacts, copy: VideoFacts) -> str:
     """Why a copy cannot be read instead of the film, as a clause; "" where it can."""
     if copy.index is None:
-        return f"its copy cannot be cut: {copy.uncut}"
+        return f"its copy cannot be cut: {copy.whole_reason}"
     if copy.index.start_us:
         return "its copy starts at another time"
     # Less of the copy is read: of a film whose size changes, not all sizes need be found in it.
@@ -207,4 +207,4 @@ def as_copied(facts: VideoFacts, copy: VideoFacts) -> VideoFacts:
 
 def as_a_whole(facts: VideoFacts, why: str) -> VideoFacts:
     """The facts of a film that is encoded as a whole; `why` no copy is used, as a clause."""
-    return msgspec.structs.replace(facts, uncut=f"{facts.uncut}, and {why}")
+    return msgspec.structs.replace(facts, whole_reason=f"{facts.whole_reason}, and {why}")

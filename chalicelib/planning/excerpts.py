@@ -11,7 +11,7 @@ from operator import attrgetter
 import msgspec
 
 from chalicelib.formats.mp4_excerpt import count
-from chalicelib.model.facts import SOUND_SECONDS, Coded, Index, VideoFacts
+from chalicelib.model.facts import AUDIO_CUT_SECONDS, FrameIndex, TrackSamples, VideoFacts
 from chalicelib.model.work import Excerpt
 from chalicelib.planning.chunking import PIXELS_PER_SECOND, Span
 
@@ -29,24 +29,24 @@ def facts_of_excerpt(facts: VideoFacts) -> VideoFacts:
     return msgspec.structs.replace(facts, video_stream=0)
 
 
-def video_excerpt(facts: VideoFacts, index: Index, span: Span) -> tuple[Excerpt, int]:
+def video_excerpt(facts: VideoFacts, index: FrameIndex, span: Span) -> tuple[Excerpt, int]:
     """What is read to decode the frames of a span; and its time zero, in the film's ticks."""
     cuts = index.cuts[span.first : span.stop]
     earliest = min(map(_EARLIEST, cuts))
     begin, end = min(map(_BEGIN, cuts)), max(map(_END, cuts))
-    stop = count(index.pictures)
+    stop = count(index.video)
     if span.stop < len(index.cuts):
         # Frames shown before the next cut may be coded after it. A deinterlacer needs the frame after them.
         following = index.cuts[span.stop]
-        stop = max(following.led, following.sample + facts.interlaced)
+        stop = max(following.leading_stop, following.sample + facts.interlaced)
         if stop > following.sample:
             earliest = min(earliest, following.earliest)
-            begin, end = min(begin, following.begin), max(end, following.tail)
+            begin, end = min(begin, following.begin), max(end, following.leading_bytes_stop)
     samples = cuts[0].sample, stop
-    return Excerpt(samples, cuts[0].at, (begin, end)), earliest - index.pictures.lag
+    return Excerpt(samples, cuts[0].at, (begin, end)), earliest - index.video.reorder_delay
 
 
-def run_ups(facts: VideoFacts, index: Index, first: int) -> list[int]:
+def run_ups(facts: VideoFacts, index: FrameIndex, first: int) -> list[int]:
     """The cuts at which an excerpt that begins with cut `first` begins instead, if the chunk is not exact.
 
     One group earlier is enough where a key frame is none. From the start of the film, frames come out as they
@@ -65,16 +65,16 @@ def run_ups(facts: VideoFacts, index: Index, first: int) -> list[int]:
 
 
 def audio_excerpt(
-    index: Index, audio: Coded, begin: float, end: float | None
+    index: FrameIndex, audio: TrackSamples, begin: float, end: float | None
 ) -> tuple[Excerpt, float]:
     """What is read to decode the audio from `begin` to `end` seconds of the film, or to its end.
 
     And when `begin` is, in seconds of the excerpt: below zero where the audio begins later.
     """
-    cuts = index.sound_cuts
+    cuts = index.audio_cuts
     # One cut earlier, so that the decoder is warm; one later, where the last packet begins late.
-    number = max(0, int(begin / SOUND_SECONDS) - 1)
-    last = len(cuts) if end is None else int(end / SOUND_SECONDS) + 2
+    number = max(0, int(begin / AUDIO_CUT_SECONDS) - 1)
+    last = len(cuts) if end is None else int(end / AUDIO_CUT_SECONDS) + 2
     stop = cuts[last].sample if last < len(cuts) else count(audio)
     with_packets = [cut for cut in cuts[number:last] if cut.end]
     if not with_packets:  # only silence: read the packet that ends it
@@ -85,7 +85,7 @@ def audio_excerpt(
     return Excerpt((first.sample, stop), first.at, place), begin - first.us / 1e6
 
 
-def trim_point(index: Index, times: Sequence[int], frame: int, zero: int) -> float:
+def trim_point(index: FrameIndex, times: Sequence[int], frame: int, zero: int) -> float:
     """Where to trim before `frame`, in seconds of the excerpt whose time starts at the tick `zero`.
 
     Half a gap early, rounded to a tick, as FFmpeg's trim rounds: the frame's own time where the gap is one.
@@ -95,7 +95,7 @@ def trim_point(index: Index, times: Sequence[int], frame: int, zero: int) -> flo
 
 
 def key_frame_times(
-    index: Index, times: Sequence[int], frames: Sequence[int], zero: int
+    index: FrameIndex, times: Sequence[int], frames: Sequence[int], zero: int
 ) -> list[float]:
     """When to force a key frame for each of `frames`, half a gap early; as for `trim_point`, not rounded."""
     scale = index.timescale
@@ -107,6 +107,6 @@ def _gap(times: Sequence[int], frame: int) -> int:
     return times[frame] - times[frame - 1] if frame else times[1] - times[0]
 
 
-def microseconds(index: Index, ticks: int) -> int:
+def microseconds(index: FrameIndex, ticks: int) -> int:
     """Ticks of the film in whole microseconds."""
     return round(ticks * 1_000_000 / index.timescale)

@@ -18,7 +18,9 @@ def shape(facts: VideoFacts, width: int, height: int, trim: str, *, filled: bool
     Raises JobError where no filter can read the colours.
     """
     # Decoders return frames in the order in which they are shown, and in MXF all last equally long.
-    in_order = f"setpts={facts.late}/TB+N/({facts.frame_rate}*TB)" if facts.disordered else ""
+    in_order = (
+        f"setpts={facts.video_start}/TB+N/({facts.frame_rate}*TB)" if facts.disordered else ""
+    )
     # One frame for each pair of fields: by default the filter doubles the frame rate.
     deinterlace = "bwdif=mode=send_frame:deint=interlaced" if facts.interlaced else ""
     # Where only the range changes, H.264 decoders keep a pixel format that the scaler takes for full range.

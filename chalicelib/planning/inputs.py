@@ -32,7 +32,7 @@ def open_source(facts: VideoFacts, settings: PlanSettings) -> Command:
 
 def open_whole_source(facts: VideoFacts, settings: PlanSettings) -> Command:
     """As `open_source`, with times shifted so that no frame comes before zero."""
-    offset = ("-itsoffset", f"{-facts.late:.6f}") if facts.late < 0 else ()
+    offset = ("-itsoffset", f"{-facts.video_start:.6f}") if facts.video_start < 0 else ()
     return (*offset, *open_source(facts, settings))
 
 

@@ -10,7 +10,7 @@ import msgspec
 from chalicelib.formats.cmaf import SEGMENT_SECONDS
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.mark import Mark
-from chalicelib.model.work import Chunk, Command, Hls, Join, Poster, Sound, Thumbnail, Watermark
+from chalicelib.model.work import Audio, Chunk, Command, Hls, Join, Poster, Thumbnail, Watermark
 
 
 class PlanSettings(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class Step:
 class Part(msgspec.Struct, frozen=True):
     """The work of one of the tasks that make a rendition, or the audio."""
 
-    work: Chunk | Sound
+    work: Chunk | Audio
     cost: float  # estimated seconds of two cores
 
 

@@ -11,7 +11,7 @@ from chalicelib.formats.mp4_excerpt import samples_of
 from chalicelib.model.facts import Facts, ImageFacts, VideoFacts
 from chalicelib.model.filenames import stem
 from chalicelib.model.plan import Plan, Task, outputs_prefix, work_folder
-from chalicelib.model.work import Command, Hls, Pictures, Poster, Source, Thumbnail, Watermark
+from chalicelib.model.work import Command, Hls, Images, Poster, Source, Thumbnail, Watermark
 from chalicelib.planning import audio, video
 from chalicelib.planning.operation import Packaging, Part, PlanSettings, Rendition, Step
 
@@ -53,7 +53,7 @@ def _of_image(
         made[step.name] = step.image(settings)
     task = Task(
         "+".join(made),
-        Pictures(facts.format, made),
+        Images(facts.format, made),
         prefix,
         cost=PICTURE_COST,
     )
@@ -83,8 +83,8 @@ def _of_film(
         encodes.commands,
         _encoding(facts, encodes),
         copy,
-        samples_of(job_id, index.pictures) if index else None,
-        samples_of(job_id, index.sound) if packagings and index and index.sound else None,
+        samples_of(job_id, index.video) if index else None,
+        samples_of(job_id, index.audio) if packagings and index and index.audio else None,
     )
 
 
@@ -159,10 +159,10 @@ def _encoding(facts: VideoFacts, encodes: _Encodes) -> str:
     if not encodes.video:
         return ""
     if facts.index is None:
-        return f"As a whole: {facts.uncut}."
+        return f"As a whole: {facts.whole_reason}."
     chunks = len(next(iter(encodes.video.values())))
     if chunks == 1:
         return "In one piece."
     # If there is a reason, it is about the source, and the index is the copy's.
-    copied = f", from a copy: {facts.uncut}" if facts.uncut else ""
+    copied = f", from a copy: {facts.whole_reason}" if facts.whole_reason else ""
     return f"In {chunks} chunks at once{copied}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from chalicelib.model.facts import Index, VideoFacts, even, fit_box
+from chalicelib.model.facts import FrameIndex, VideoFacts, even, fit_box
 from chalicelib.model.work import POSTER_BOX, Command, Poster, Run
 from chalicelib.planning import colours, filters
 from chalicelib.planning.chunking import Span
@@ -54,7 +54,7 @@ def _from_start(facts: VideoFacts, part: float) -> Run:
 
 
 def _of_excerpt(
-    facts: VideoFacts, index: Index, times: Sequence[int], number: int, part: float
+    facts: VideoFacts, index: FrameIndex, times: Sequence[int], number: int, part: float
 ) -> Run:
     """A candidate from an excerpt with the frames that it is chosen of. `times`: ticks of all frames."""
     time = index.start + facts.seconds * part * index.timescale

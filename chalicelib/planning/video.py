@@ -8,7 +8,7 @@ from fractions import Fraction
 from itertools import accumulate
 
 from chalicelib.formats import cmaf
-from chalicelib.model.facts import Index, VideoFacts, fit_short_side, fps
+from chalicelib.model.facts import FrameIndex, VideoFacts, fit_short_side, fps
 from chalicelib.model.work import Chunk, Command, Exact, Run, RunUp
 from chalicelib.planning import chunking, excerpts, filters
 from chalicelib.planning.inputs import open_source, open_whole_source, other_stream_to_null
@@ -50,13 +50,13 @@ def encode(facts: VideoFacts, rendition: Rendition, settings: PlanSettings) -> E
         return _as_a_whole(facts, rendition, settings)
     seconds = chunking.chunk_seconds(facts, rendition, settings)
     spans = chunking.spans(index, seconds, max(settings.least_chunk_seconds, seconds / 3))
-    longest = max(ticks for _, ticks in index.steps) / index.timescale
+    longest = max(ticks for _, ticks in index.durations) / index.timescale
     film = _Film(
         facts,
         index,
         rendition,
         times=index.times(),
-        run_stops=list(accumulate(count for count, _ in index.steps)),
+        run_stops=list(accumulate(count for count, _ in index.durations)),
         delay=_delay(facts, longest),
     )
     parts = [_chunk(film, number, span) for number, span in enumerate(spans)]
@@ -68,7 +68,7 @@ class _Film:
     """What the chunks of a rendition share."""
 
     facts: VideoFacts
-    index: Index
+    index: FrameIndex
     rendition: Rendition
     times: Sequence[int]  # ticks when each frame is shown, and when the last one ends
     run_stops: Sequence[int]  # as chunking.durations takes them
@@ -99,7 +99,7 @@ def _as_a_whole(facts: VideoFacts, rendition: Rendition, settings: PlanSettings)
         prefix="video_00000_",
         delay=_delay(facts, 1 / fps(facts) if facts.steady else float("inf")),
         seconds=facts.seconds,
-        extra=_extra_files(rendition),
+        asset_files=_extra_files(rendition),
     )
     part = Part(work, max(1.0, chunking.work_seconds(facts, rendition)))
     return Encode([part], {rendition.name: command})
@@ -151,7 +151,7 @@ def _chunk(film: _Film, number: int, span: chunking.Span) -> Part:
         delay=film.delay,
         seconds=(times[stop] - times[first]) / index.timescale,
         exact=_exact(film, first, stop, group_starts, again),
-        extra=_extra_files(film.rendition),
+        asset_files=_extra_files(film.rendition),
     )
     pixels = (stop - first) * chunking.frame_pixels(facts, film.rendition)
     return Part(work, max(0.1, pixels / chunking.PIXELS_PER_SECOND))
@@ -167,7 +167,7 @@ def _exact(
     segments = chunking.segments(times, group_starts, stop, index.timescale)
     return Exact(
         first=times[first] * ticks_per_tick + timeline_offset,
-        steps=tuple(
+        durations=tuple(
             (count, ticks * ticks_per_tick)
             for count, ticks in chunking.durations(index, film.run_stops, first, stop)
         ),

@@ -11,7 +11,7 @@ def check_film(facts: VideoFacts) -> None:
     """Raises JobError where a film is longer, or has more frames, than the stage takes."""
     stage = settings()
     # The header and the tables may say different lengths.
-    seconds = max(facts.seconds, facts.end, facts.sound_end or 0.0)
+    seconds = max(facts.seconds, facts.end, facts.audio_end or 0.0)
     if seconds > stage.max_video_seconds:
         detail = (
             f"The video is {seconds:.0f} s long; at most {stage.max_video_seconds} s are taken."

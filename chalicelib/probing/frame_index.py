@@ -15,12 +15,12 @@ from chalicelib.engines.decoder import keep_memory
 from chalicelib.formats.mp4_tables import Column
 from chalicelib.formats.preamble import MOST_BYTES, preamble
 from chalicelib.model.facts import (
+    AUDIO_CUT_SECONDS,
     FINEST_TIMESCALE,
-    SOUND_SECONDS,
-    Coded,
+    AudioCut,
     Cut,
-    Index,
-    SoundCut,
+    FrameIndex,
+    TrackSamples,
     VideoFacts,
 )
 from chalicelib.probing.film import Film, open_film, to_fraction
@@ -61,11 +61,11 @@ def with_index(film: Film, facts: VideoFacts) -> VideoFacts:
     try:
         return msgspec.structs.replace(facts, index=_index(film, facts))
     except CannotCut as reason:
-        unindexed = isinstance(reason, NoIndex)
-        return msgspec.structs.replace(facts, uncut=str(reason), unindexed=unindexed)
+        copy_may_help = isinstance(reason, NoIndex)
+        return msgspec.structs.replace(facts, whole_reason=str(reason), copy_may_help=copy_may_help)
 
 
-def _index(film: Film, facts: VideoFacts) -> Index:
+def _index(film: Film, facts: VideoFacts) -> FrameIndex:
     if film.demuxer != "mov":
         raise NoIndex("its container has no index of every frame")
     if film.layout is None:
@@ -85,24 +85,24 @@ def _index(film: Film, facts: VideoFacts) -> Index:
     if lag >= _MOST_LAG:
         raise CannotCut("its frames are coded hours before they are shown")
     pictures = coded(packets, track, lag)
-    sound, sound_cuts = None, list[SoundCut]()
+    sound, sound_cuts = None, list[AudioCut]()
     if facts.audio_stream is not None:
         audio_track = IndexedTrack(film, film.layout, container.streams[facts.audio_stream])
         audio = audio_packets(film, audio_track)
         check_shared(film.size, packets, audio)
         sound, sound_cuts = _audio(audio_track, audio, start_us)
-    return Index(
+    return FrameIndex(
         timescale=timescale,
         start=round(Fraction(start_us, av.time_base) * timescale),
         start_us=start_us,
-        steps=durations,
+        durations=durations,
         cuts=tuple(_cuts(packets, shown, latest, timescale)),
-        pictures=msgspec.structs.replace(
+        video=msgspec.structs.replace(
             pictures,
             preamble=preamble(facts.video_codec, pictures.track, _first_sample(film, packets)),
         ),
-        sound=sound,
-        sound_cuts=tuple(sound_cuts),
+        audio=sound,
+        audio_cuts=tuple(sound_cuts),
     )
 
 
@@ -199,11 +199,13 @@ def _apart(samples: Column, packets: Packets, shown: Column, second: int) -> Ite
             yield sample
 
 
-def _audio(track: IndexedTrack, packets: Packets, start_us: int) -> tuple[Coded, list[SoundCut]]:
-    """The packets of the audio, and where each SOUND_SECONDS of it lie."""
+def _audio(
+    track: IndexedTrack, packets: Packets, start_us: int
+) -> tuple[TrackSamples, list[AudioCut]]:
+    """The packets of the audio, and where each AUDIO_CUT_SECONDS of it lie."""
     tick = to_fraction(track.stream.time_base) or Fraction(1)  # in seconds
     start = round(Fraction(start_us, av.time_base) / tick)
-    duration = max(1, round(SOUND_SECONDS / tick))
+    duration = max(1, round(AUDIO_CUT_SECONDS / tick))
     times = packets.times
     if np.diff(times).max(initial=0) >= _MOST_TICKS:
         raise CannotCut("its sound is silent for hours")
@@ -228,5 +230,5 @@ def _audio(track: IndexedTrack, packets: Packets, start_us: int) -> tuple[Coded,
         "end": ends.tolist(),
     }
     rows = zip(*columns.values(), strict=True)
-    cuts = [SoundCut(**dict(zip(columns, row, strict=True))) for row in rows]
+    cuts = [AudioCut(**dict(zip(columns, row, strict=True))) for row in rows]
     return coded(packets, track), cuts

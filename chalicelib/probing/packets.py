@@ -18,7 +18,7 @@ from chalicelib.formats import mp4_excerpt, mp4_movie
 from chalicelib.formats.mp4_excerpt import PackedSamples
 from chalicelib.formats.mp4_tables import Column, Columns, columns_of, tables_of
 from chalicelib.formats.mp4_tracks import Layout, Movie, copy_box
-from chalicelib.model.facts import Coded
+from chalicelib.model.facts import TrackSamples
 from chalicelib.probing.film import Film, to_fraction
 from chalicelib.probing.read_ahead import NO_KEYS
 
@@ -91,12 +91,12 @@ class IndexedTrack:
         return (ftyp or b"") + moov
 
 
-def coded(packets: Packets, track: IndexedTrack, lag: int = 0) -> Coded:
+def coded(packets: Packets, track: IndexedTrack, lag: int = 0) -> TrackSamples:
     """The packets as plans and workers have them. Raises CannotCut."""
     packed = packets.packed or mp4_excerpt.pack(
         packets.times, packets.offsets, packets.sizes, packets.keys
     )
-    return Coded(*packed, track.description(), packets.last or 1, lag)
+    return TrackSamples(*packed, track.description(), packets.last or 1, lag)
 
 
 def video_packets(film: Film, track: IndexedTrack) -> Packets:

@@ -148,7 +148,7 @@ def _read_header(film: Film, inspector: FrameInspector) -> tuple[VideoFacts, Fra
         timescale=_timescale(to_fraction(video.time_base) or _DEFAULT_TICK),
         video_stream=video.index,
         audio_stream=None,
-        late=_late_seconds(container, frame),
+        video_start=_late_seconds(container, frame),
         disordered=film.demuxer == "mxf" and _is_disordered(frame, container.decode(video)),
         steady=video.average_rate == video.base_rate
         and (frames is None or abs(seconds * rate - frames) < 2),

@@ -11,7 +11,7 @@ import msgspec
 
 from chalicelib.errors import Transient
 from chalicelib.formats import mp4_excerpt
-from chalicelib.model.facts import Coded
+from chalicelib.model.facts import TrackSamples
 from chalicelib.model.job import Job
 from chalicelib.model.plan import GENERATION, REMUX, Plan, Samples, work_folder
 from chalicelib.model.step import PENDING
@@ -71,7 +71,7 @@ def _copy_plan_key(job_id: str, etag: str) -> str:
 
 
 @contextmanager
-def storing_samples(job_id: str, tracks: Sequence[Coded]) -> Iterator[None]:
+def storing_samples(job_id: str, tracks: Sequence[TrackSamples]) -> Iterator[None]:
     """Upload the sample tables in threads while the body runs.
 
     On exit they are stored, so that the plan that names them may be.

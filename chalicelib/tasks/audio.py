@@ -14,7 +14,7 @@ from chalicelib.formats import cmaf, mp4_fragments, playlists
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.result import Encoded
-from chalicelib.model.work import FIRST_PACKET, Command, Sound
+from chalicelib.model.work import FIRST_PACKET, Audio, Command
 from chalicelib.tasks.encoding import Fetch, Fragments, publish_part, run_ffmpeg, take_fragments
 from chalicelib.tasks.prediction import (
     COST_CORES,
@@ -26,7 +26,7 @@ from chalicelib.tasks.prediction import (
 from chalicelib.tasks.workbench import Workbench
 
 
-def run(work: Sound, bench: Workbench) -> Encoded:
+def run(work: Audio, bench: Workbench) -> Encoded:
     """Encode a part of the audio and publish its segments. Raises JobError, Transient."""
     with bench.folder() as folder:
         encoded = encode(
@@ -41,7 +41,7 @@ def run(work: Sound, bench: Workbench) -> Encoded:
 
 
 def encode(
-    work: Sound,
+    work: Audio,
     command: Command,
     folder: Path,
     budget: Budget,
@@ -65,7 +65,7 @@ _ROOM = 0.01
 _ROOM_SECONDS = 2.0
 
 
-def _written(work: Sound, made: Fragments, out: Path) -> Encoded:
+def _written(work: Audio, made: Fragments, out: Path) -> Encoded:
     data, header, fragments, _ = made
     packets = [data[fragment.data : fragment.end] for fragment in fragments]
     _check_length(work, len(packets) * cmaf.PACKET_SAMPLES / cmaf.SAMPLE_RATE)
@@ -78,8 +78,8 @@ def _written(work: Sound, made: Fragments, out: Path) -> Encoded:
 
     segments = []
     for segment, (first, count) in zip(
-        playlists.of_sound(work, len(packets)),
-        cmaf.sound_segments(work.first, len(packets)),
+        playlists.of_audio(work, len(packets)),
+        cmaf.audio_segments(work.first, len(packets)),
         strict=True,
     ):
         chosen = packets[first - work.first : first - work.first + count]
@@ -96,15 +96,15 @@ def _written(work: Sound, made: Fragments, out: Path) -> Encoded:
     )
 
 
-def _check_length(work: Sound, seconds: float) -> None:
-    most = work.most_seconds
+def _check_length(work: Audio, seconds: float) -> None:
+    most = work.max_seconds
     if most is not None and seconds > most + max(_ROOM_SECONDS, _ROOM * most):
         raise JobError(
             "sound_not_exact", f"The sound came out {seconds:.0f} s long, instead of {most:.0f} s."
         )
 
 
-def predict(work: Sound, basis: Basis) -> Prediction:
+def predict(work: Audio, basis: Basis) -> Prediction:
     gets, fetched = basis.reading_source()
     cores = basis.one_core * COST_CORES
     assert isinstance(basis.facts, VideoFacts)

@@ -60,7 +60,7 @@ def encode(
     def encode_once(args: Command, excerpt: Excerpt | None) -> Fragments:
         return take_fragments(run_ffmpeg(args, excerpt, folder, budget, fetch, on_seconds))
 
-    for name in work.extra:
+    for name in work.asset_files:
         shutil.copy(ASSETS / name, folder / name)
     return _written(work, encode_exactly(work, work.run.args(command), encode_once), folder / "out")
 
@@ -154,7 +154,7 @@ def write_segment(
     # last longer than that, as early as what is coded behind them.
     latest = [*accumulate(reversed(coded), min)][::-1]
     times = [min(time - delay, last) for time, last in zip(sorted(coded), latest, strict=True)]
-    decoded = cmaf.decoded_as_sound(times, inside[0].shown_at, timescale)
+    decoded = cmaf.decoded_as_audio(times, inside[0].shown_at, timescale)
     decoded.append(decoded[-1] + until - max(coded))
     firsts = accumulate((len(fragment.times) for fragment in inside), initial=0)
     content = b"".join(

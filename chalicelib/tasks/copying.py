@@ -8,7 +8,7 @@ from chalicelib.errors import JobError
 from chalicelib.formats import adts
 from chalicelib.invocation import Budget
 from chalicelib.model.result import Copied
-from chalicelib.model.work import SOUND_FRAMES, Command, Remux
+from chalicelib.model.work import AUDIO_FRAMES, Command, Remux
 from chalicelib.store import objects
 from chalicelib.tasks.encoding import mapped
 from chalicelib.tasks.prediction import DECODER_SECONDS, Basis, Prediction
@@ -48,7 +48,7 @@ def remux(work: Remux, folder: Path, budget: Budget) -> Path:
 
     copy(work.args)
     if work.again:
-        frames = folder / SOUND_FRAMES
+        frames = folder / AUDIO_FRAMES
         changes = frames.stat().st_size and len(adts.kinds(mapped(frames))) > 1
         frames.unlink()
         if changes:

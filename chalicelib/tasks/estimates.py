@@ -66,7 +66,7 @@ def estimate(
     bits = _bits_a_second(plan, facts)
     stored_plan = len(msgspec.json.encode(plan))
     index = facts.index if isinstance(facts, VideoFacts) else None
-    tracks = index.tracks(sound=plan.sound is not None) if index else []
+    tracks = index.tracks(audio=plan.audio is not None) if index else []
     samples = [len(coded.rows) for coded in tracks]
     bases = [Basis(plan, task, facts, size, bits, sizes[task.pool]) for task in plan.tasks]
     predicted = [kind_of(basis.task.work).predict(basis) for basis in bases]

@@ -9,7 +9,7 @@ from chalicelib.errors import crashed
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import ImageFacts
 from chalicelib.model.result import StepsEnded
-from chalicelib.model.work import Drawn, Made, Pictures, Thumbnail, Watermark
+from chalicelib.model.work import Drawn, DrawnImage, Images, Thumbnail, Watermark
 from chalicelib.tasks.prediction import DECODER_SECONDS, SMALL_JPEG_BYTES, Basis, Prediction
 from chalicelib.tasks.stills import ended_step, in_child
 from chalicelib.tasks.workbench import ASSETS, Workbench
@@ -20,7 +20,7 @@ _MEGAPIXEL_SECONDS = {Thumbnail: 0.004, Watermark: 0.015}
 _JPEG_BYTES = 0.3
 
 
-def run(work: Pictures, bench: Workbench) -> StepsEnded:
+def run(work: Images, bench: Workbench) -> StepsEnded:
     """Draw and publish each picture. Raises JobError where none can be drawn, Transient."""
     with bench.folder() as folder:
         drawn = draw(work, folder, bench.budget)
@@ -29,7 +29,7 @@ def run(work: Pictures, bench: Workbench) -> StepsEnded:
         )
 
 
-def draw(work: Pictures, folder: Path, budget: Budget) -> dict[str, Drawn]:
+def draw(work: Images, folder: Path, budget: Budget) -> dict[str, Drawn]:
     """Draw what each step makes of `folder`/source into `folder`/out, by the names of the steps.
 
     Raises JobError where none can be drawn, Transient.
@@ -38,7 +38,7 @@ def draw(work: Pictures, folder: Path, budget: Budget) -> dict[str, Drawn]:
         "draw", dict[str, Drawn], budget, folder / "source", work, ASSETS, folder / "out"
     )
     check_files(folder)
-    made = {name: each.name for name, each in drawn.items() if isinstance(each, Made)}
+    made = {name: each.name for name, each in drawn.items() if isinstance(each, DrawnImage)}
     if drawn.keys() != work.made.keys() or any(
         work.made[step].output != made[step] for step in made
     ):
@@ -46,7 +46,7 @@ def draw(work: Pictures, folder: Path, budget: Budget) -> dict[str, Drawn]:
     return drawn
 
 
-def predict(work: Pictures, basis: Basis) -> Prediction:
+def predict(work: Images, basis: Basis) -> Prediction:
     assert isinstance(basis.facts, ImageFacts)
     pixels = basis.facts.width * basis.facts.height
     large = sum(isinstance(each, Watermark) for each in work.made.values())

@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple, assert_never
 
 from chalicelib.model.result import Result
-from chalicelib.model.work import Chunk, Hls, Join, Pictures, Poster, Remux, Sound, Work
+from chalicelib.model.work import Audio, Chunk, Hls, Images, Join, Poster, Remux, Work
 from chalicelib.tasks.prediction import Basis, Prediction
 from chalicelib.tasks.workbench import Workbench
 
@@ -25,7 +25,7 @@ class Kind(NamedTuple):
 def kind_of(work: Work) -> Kind:
     """The kind of a piece of work. Its module is imported here: a worker loads those that it runs."""
     match work:
-        case Pictures():
+        case Images():
             from chalicelib.tasks import images
 
             return Kind(partial(images.run, work), partial(images.predict, work))
@@ -37,7 +37,7 @@ def kind_of(work: Work) -> Kind:
             from chalicelib.tasks import chunks
 
             return Kind(partial(chunks.run, work), partial(chunks.predict, work))
-        case Sound():
+        case Audio():
             from chalicelib.tasks import audio
 
             return Kind(partial(audio.run, work), partial(audio.predict, work))

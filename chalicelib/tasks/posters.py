@@ -12,7 +12,7 @@ from chalicelib.errors import JobError
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import Interest
 from chalicelib.model.result import StepsEnded
-from chalicelib.model.work import Made, Poster
+from chalicelib.model.work import DrawnImage, Poster
 from chalicelib.tasks.encoding import Fetch, run_ffmpeg
 from chalicelib.tasks.prediction import SMALL_JPEG_BYTES, Basis, Prediction
 from chalicelib.tasks.stills import ended_step, in_child
@@ -35,7 +35,7 @@ def run(work: Poster, bench: Workbench) -> StepsEnded:
         return StepsEnded({step: ended_step(step, made, folder, bench)})
 
 
-def choose(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> Made:
+def choose(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> DrawnImage:
     """Make a film's poster in `folder`/out, of `folder`/source or of each candidate's excerpt.
 
     Raises JobError, Transient.
@@ -66,7 +66,7 @@ def choose(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> Made:
     if best is None:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
     target = folder / "out" / work.output
-    made: Made = in_child("poster", Made, budget, best[1], target)
+    made: DrawnImage = in_child("poster", DrawnImage, budget, best[1], target)
     check_files(folder)
     return msgspec.structs.replace(made, name=work.output, warning=work.warning)
 

@@ -7,11 +7,11 @@ from math import ceil
 from typing import NamedTuple
 
 from chalicelib.formats import playlists
-from chalicelib.formats.cmaf import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, sound_segments
+from chalicelib.formats.cmaf import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, audio_segments
 from chalicelib.formats.mp4_excerpt import bytes_read
 from chalicelib.model.facts import Facts
 from chalicelib.model.plan import Plan, Task
-from chalicelib.model.work import Chunk, Sound
+from chalicelib.model.work import Audio, Chunk
 from chalicelib.settings import FunctionSize
 
 # Seconds to start a decoder.
@@ -62,9 +62,9 @@ def count_segments(part: Task, film_seconds: float) -> int:
     if planned := playlists.planned(part.work):
         return len(planned)
     match part.work:
-        case Sound(first=first):
+        case Audio(first=first):
             packets = ceil(film_seconds * SAMPLE_RATE / PACKET_SAMPLES) - first
-            return len(sound_segments(first, max(1, packets)))
+            return len(audio_segments(first, max(1, packets)))
         case Chunk(seconds=seconds):
             return ceil(seconds / SEGMENT_SECONDS)
         case _:
