@@ -138,8 +138,8 @@ class Exact(msgspec.Struct, frozen=True):
     starts: tuple[int, ...]  # of the segments
     end: int  # of the last segment
     timescale: int  # ticks per second
-    # Excerpts to try, in this order, where the frames are not these. The last one starts with the film, if that
-    # is near enough.
+    # Excerpts to try, in this order, where the frames are not these. The last one starts with the film, if
+    # that is near enough.
     again: tuple[RunUp, ...] = ()
 
     def times(self) -> list[int]:

@@ -157,7 +157,7 @@ def _cuts(packets: Packets, shown: Column, latest: Column, second: int) -> Itera
     """Key frames, a second apart or more, after which nothing is shown that was coded before.
 
     Leading pictures (ITU-T H.264 and H.265), coded after a key frame and shown before it, need what was
-    before it, and are decoded with that: `led` is the first sample after them.
+    before it, and are decoded with that: `leading_stop` is the first sample after them.
     """
     times, keys = packets.times, packets.keys
     if keys[:1].tolist() != [0] or times[0] > shown[0]:
@@ -170,21 +170,23 @@ def _cuts(packets: Packets, shown: Column, latest: Column, second: int) -> Itera
         raise CannotCut("it ends with a key frame that is not shown")
     numbers = np.arange(len(times))
     cut_of = np.repeat(np.arange(len(samples)), np.diff(samples, append=len(times)))
-    led = samples.copy()
+    leading_stop = samples.copy()
     leading = np.flatnonzero(times < starts[cut_of])
-    np.maximum.at(led, cut_of[leading], leading + 1)
-    # Ends of samples up to `led`, of the key frame at least.
-    tails = np.where(numbers < np.maximum(led, samples + 1)[cut_of], packets.ends, 0)
+    np.maximum.at(leading_stop, cut_of[leading], leading + 1)
+    # Ends of samples up to `leading_stop`, of the key frame at least.
+    leading_ends = np.where(
+        numbers < np.maximum(leading_stop, samples + 1)[cut_of], packets.ends, 0
+    )
     columns = {
         "time": starts,
         "frame": np.searchsorted(shown, starts),
         "sample": samples,
         "at": packets.offsets[samples],
-        "led": led,
+        "leading_stop": leading_stop,
         "earliest": np.minimum.reduceat(times, samples),
         "begin": np.minimum.reduceat(packets.offsets, samples),
         "end": np.maximum.reduceat(packets.ends, samples),
-        "tail": np.maximum.reduceat(tails, samples),
+        "leading_bytes_stop": np.maximum.reduceat(leading_ends, samples),
     }
     for row in zip(*(column.tolist() for column in columns.values()), strict=True):
         yield Cut(**dict(zip(columns, row, strict=True)))
