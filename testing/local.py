@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
-import boto3
 import numpy
 import psutil
 import pytest
@@ -147,7 +146,8 @@ def carry_out(
     made: dict[str, packaging.Stored] = {}
     with mock_aws():
         clients.s3.cache_clear()
-        bucket = boto3.resource("s3").create_bucket(Bucket=settings().output_bucket)
+        s3, bucket = clients.s3(), settings().output_bucket
+        s3.create_bucket(Bucket=bucket)
 
         def listed(step: str, drawn: Drawn, task: Task) -> None:
             if isinstance(drawn, Refused):
@@ -183,14 +183,18 @@ def carry_out(
             for file in (place / "out").iterdir():
                 if not file.stat().st_size:
                     raise ValueError(f"{file.name} is empty")
-                bucket.upload_file(str(file), task.destination + file.name)
+                s3.put_object(
+                    Bucket=bucket, Key=task.destination + file.name, Body=file.read_bytes()
+                )
 
         for task in plan.tasks:
             if made.keys() >= set(task.needs):
                 wrap(partial(perform, task))
-        for stored in bucket.objects.all():
-            (folder / stored.key).parent.mkdir(parents=True, exist_ok=True)
-            bucket.download_file(stored.key, str(folder / stored.key))
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            for stored in page.get("Contents", ()):
+                target = folder / stored["Key"]
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(s3.get_object(Bucket=bucket, Key=stored["Key"])["Body"].read())
     clients.s3.cache_clear()
     return results
 

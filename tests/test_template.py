@@ -677,6 +677,7 @@ def test_botocore_describes_what_the_functions_call_and_nothing_else(package: Pa
     assert described == set(SERVICES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", BY_NAME)
 def test_a_function_starts_with_what_is_packaged_for_it_and_traced_as_on_aws(function: str) -> None:
     chosen = BY_NAME[function]

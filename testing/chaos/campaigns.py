@@ -146,7 +146,7 @@ def _fault_at(text: str) -> tuple[int, Fault]:
 # schedule of its own.
 EVERY_RIGHT = (
     *(
-        f"race:{race}:rights"
+        f"race:{race}:rights-0"
         for race in ("buried", "gone", "large", "stuck", "unreadable", "unsent")
     ),
     *(f"race:{race}:rights-{n}" for race in ("overtaken", "watched") for n in range(3)),
