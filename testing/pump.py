@@ -11,7 +11,6 @@ from typing import Any
 
 import boto3
 from moto.backends import get_backend
-from moto.core import DEFAULT_ACCOUNT_ID
 
 import app
 from chalicelib.settings import settings
@@ -114,7 +113,8 @@ def take(queue: str) -> list[str]:
 
 def _visible(url: str) -> int:
     """The messages of a queue that can be received, as moto knows them; a request for none costs far more."""
-    queue = get_backend("sqs")[DEFAULT_ACCOUNT_ID]["us-east-1"].queues[url.rsplit("/", 1)[-1]]
+    account, name = url.split("/")[-2:]
+    queue = get_backend("sqs")[account]["us-east-1"].queues[name]
     return int(queue.approximate_number_of_messages)
 
 

@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     )
 
 
-class Scheduling(LoadScopeScheduling):
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
     """Shares tests out to the workers of xdist by file, or as `SHARED` and `APART` say."""
 
     def _split_scope(self, nodeid: str) -> str:

@@ -144,12 +144,9 @@ def _fault_at(text: str) -> tuple[int, Fault]:
 
 # Together they use every right that functions have. One that none of them uses is taken away, or gets a
 # schedule of its own.
+_OF_RIGHTS = ("buried", "gone", "large", "overtaken", "stuck", "unreadable", "unsent", "watched")
 EVERY_RIGHT = (
-    *(
-        f"race:{race}:rights-0"
-        for race in ("buried", "gone", "large", "stuck", "unreadable", "unsent")
-    ),
-    *(f"race:{race}:rights-{n}" for race in ("overtaken", "watched") for n in range(3)),
+    *(f"race:{race}:rights-0" for race in _OF_RIGHTS),
     *(f"each:{s}:DIES_BEFORE@0" for s in ("estimated", "form", "from_key", "marked", "unheard")),
 )
 _MOST_EACH = 75  # requests, from the start of a story and from its end
