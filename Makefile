@@ -15,7 +15,7 @@ CONTRACT   := testing/contract/node_modules/.package-lock.json
 CHOSEN     := --stage '$(STAGE)' $(if $(ARCH),--arch $(ARCH)) $(if $(AUTH),--auth $(AUTH))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down env test variants test-localstack check format package deploy delete bench corpus contract chaos players
+.PHONY: help setup demo up down env test test-fast variants test-localstack check format package deploy delete bench corpus contract chaos players
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -35,8 +35,11 @@ down: setup ## stop it: files, outputs and jobs are gone with it
 env: setup ## shell variables for the running cloud: eval "$$(make -s env)"
 	@$(INFRA) env
 
-test: setup ## the whole suite
-	@$(PYTHON_ENV) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: setup ## the whole suite, and what takes longest in it
+	@$(PYTHON_ENV) -m pytest -n 2 --no-loadscope-reorder --durations 20
+
+test-fast: setup ## what needs no cloud, and no FFmpeg for long: under a minute
+	@$(PYTHON_ENV) -m pytest -n 2 --no-loadscope-reorder -m 'not (stack or media or slow or variants)'
 
 variants: setup ## more odd inputs of every kind that the suite has one or two of; minutes
 	@$(PYTHON_ENV) -m pytest -n 2 -m variants

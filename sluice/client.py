@@ -23,7 +23,7 @@ class Client:
         self.stack = stack
         headers = {"x-api-key": stack.api_key} if stack.api_key else {}
         # The first call starts a Lambda, which takes long on a busy laptop.
-        self.http = httpx.Client(timeout=60, headers=headers, trust_env=False)
+        self.http = httpx.Client(timeout=300, headers=headers, trust_env=False)
 
     def __enter__(self) -> Client:
         return self
@@ -71,7 +71,7 @@ class Client:
         jobs: list[Job] = self.get("/jobs/", key=key).raise_for_status().json()["jobs"]
         return jobs
 
-    def follow(self, job_id: str, seconds: float = 90, pause: float = 0.1) -> Iterator[Job]:
+    def follow(self, job_id: str, seconds: float = 600, pause: float = 0.1) -> Iterator[Job]:
         """Yield the job every `pause` seconds until it has ended. Raises TimeoutError after `seconds`."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -82,12 +82,12 @@ class Client:
             time.sleep(pause)
         raise TimeoutError(f"The job {job_id} has not ended after {seconds} s: {job}")
 
-    def wait(self, job_id: str, seconds: float = 90, pause: float = 0.1) -> Job:
+    def wait(self, job_id: str, seconds: float = 600, pause: float = 0.1) -> Job:
         """Return the job once it has ended. Raises TimeoutError."""
         *_, last = self.follow(job_id, seconds, pause)
         return last
 
-    def wait_for_drop(self, key: str, seconds: float = 90) -> Job:
+    def wait_for_drop(self, key: str, seconds: float = 600) -> Job:
         """Return the job of a dropped file once it has ended. Raises TimeoutError."""
         (job,) = until(lambda: self.jobs_of(key), seconds)
         return self.wait(job["id"], seconds)

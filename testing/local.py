@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
-import boto3
 import numpy
 import psutil
 from moto import mock_aws
@@ -149,7 +148,8 @@ def carry_out(
     listed: dict[str, Output] = {}
     with mock_aws():
         clients.s3.cache_clear()
-        bucket = boto3.resource("s3").create_bucket(Bucket=settings().output_bucket)
+        s3, bucket = clients.s3(), settings().output_bucket
+        s3.create_bucket(Bucket=bucket)
 
         def encoded(task_ids: Sequence[str]) -> dict[str, Encoded]:
             results = {task_id: made[task_id] for task_id in task_ids}
@@ -176,10 +176,12 @@ def carry_out(
         for task in plan.tasks:
             if made.keys() >= set(task.needs):
                 wrap(partial(perform, task))
-        for stored in bucket.objects.all():
-            assert stored.size, f"{stored.key} is empty"
-            (folder / stored.key).parent.mkdir(parents=True, exist_ok=True)
-            bucket.download_file(stored.key, str(folder / stored.key))
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            for stored in page.get("Contents", ()):
+                assert stored["Size"], f"{stored['Key']} is empty"
+                target = folder / stored["Key"]
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(s3.get_object(Bucket=bucket, Key=stored["Key"])["Body"].read())
     clients.s3.cache_clear()
     return {step: Result(output, folder / output.s3_key) for step, output in listed.items()}
 

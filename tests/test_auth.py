@@ -19,7 +19,7 @@ from testing import owners
 from testing.owners import Answer, Ask, Call, Things
 
 pytestmark = pytest.mark.stack
-PATIENCE = 60  # a first call starts a Lambda
+PATIENCE = 600  # seconds; nothing takes as long on any machine
 
 
 def get(stack: Stack, path: str, **headers: str) -> httpx.Response:
@@ -55,7 +55,7 @@ def things_of(owner: Ask, body: bytes) -> Things:
     def ended() -> bool:
         return bool(owner(owners.get(ticket["job_id"])).body["status"] in ENDED)
 
-    until(ended, 90)
+    until(ended, PATIENCE)
     return Things(ticket["job_id"], ticket["key"], awaited)
 
 

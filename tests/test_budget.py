@@ -220,6 +220,7 @@ def start(job_id: str, usd: float, before: float = 0.0) -> bool | str:
         return error.code
 
 
+@pytest.mark.slow
 def test_a_hundred_jobs_at_once_do_not_pass_the_limit_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -15,6 +15,8 @@ from chalicelib.api.openapi import document
 from testing.contract import clients, made_up
 from testing.contract.serving import served
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def description(tmp_path: Path) -> Path:

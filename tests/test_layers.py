@@ -37,6 +37,7 @@ def umask() -> Iterator[Callable[[int], int]]:
     os.umask(before)
 
 
+@pytest.mark.slow
 @every_layer
 def test_built_twice_a_layer_has_the_same_bytes(
     layer: str, tmp_path: Path, umask: Callable[[int], int]
@@ -144,6 +145,7 @@ def test_a_wheel_of_another_hash_is_refused(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", PLATFORMS)
 def test_what_functions_need_has_a_hash_on_every_machine(tmp_path: Path, arch: str) -> None:
     pinned = tmp_path / "requirements.txt"

@@ -6,18 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from infra.local import cloud
 from sluice.client import Client
 from testing.players import film, trial
 
 pytestmark = [pytest.mark.stack, pytest.mark.media, pytest.mark.chromium]
 
 
-def test_chromium_shows_the_film_while_it_is_encoded(tmp_path: Path) -> None:
+def test_chromium_shows_the_film_while_it_is_encoded(client: Client, tmp_path: Path) -> None:
     source = tmp_path / "numbered.mp4"
     film.make(source, 18)
-    with cloud.running("test") as stack, Client(stack) as client:
-        found = trial.run(client, source, 18, ("hls", "native"), tell=print)
+    found = trial.run(client, source, 18, ("hls", "native"), tell=print)
     for player, verdict in found.items():
         # A busy machine drops frames, and not each is found again: `make players` counts them.
         assert [f for f in verdict.faults if not f.startswith("frames are nowhere")] == [], player

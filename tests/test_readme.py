@@ -1,17 +1,24 @@
-"""The README is true: its commands run, on the local cloud, one after the other as a reader would."""
+"""The README is true: its commands run on the local cloud of `make up`, which comes once and goes whole."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
+import psutil
 import pytest
 
 from chalicelib.operations import DEFAULT_PIPELINES, STEPS
+from infra.local import cloud
+from infra.local.cloud import free_port
 from infra.paths import ROOT
+from sluice.client import Client, until
+from testing.commands import NAMES, copy_project, make, run
+from tests.test_stack import ffmpegs
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"<!-- tested -->\n```sh\n(.*?)```", README, re.DOTALL)
@@ -24,25 +31,50 @@ def test_every_step_is_in_the_readme() -> None:
         assert f"{kind} → {', '.join(pipeline)}" in re.sub(r"\s+", " ", README)
 
 
-@pytest.mark.stack
-def test_every_command_of_the_readme_runs(project: Path, free_port: int, tmp_path: Path) -> None:
-    up = [f"make up PORT={free_port}", f"trap 'make -C {project} down' EXIT"]
-    script = "\n".join([*up, *COMMANDS, "cat film.json > ~/film"])
-    before = set(project.iterdir())
-    home = tmp_path / "home"
-    home.mkdir()
-    done = subprocess.run(
-        ["/bin/bash", "-euo", "pipefail", "-c", script],
-        cwd=project,
-        env={"PATH": os.environ["PATH"], "HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=540,
-        check=False,
-    )
+# ── one cloud, from up to down: these tests run in this order ───────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_project(tmp_path_factory.mktemp("readme") / "project")
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def up(project: Path, port: int) -> Iterator[dict[str, Any]]:
+    """What `make up` writes down of the cloud that it leaves running."""
+    done = make(project, "up", f"PORT={port}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert set(project.iterdir()) - before <= {project / "__pycache__"}
-    film = json.loads((home / "film").read_text())
+    yield written_down(project)
+    make(project, "down")
+
+
+def written_down(project: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((project / ".local" / "stack.json").read_text())
+    return told
+
+
+@pytest.mark.stack
+def test_a_busy_port_is_refused_and_nothing_is_up(project: Path, busy_port: int) -> None:
+    refused = make(project, "up", f"PORT={busy_port}")
+    assert refused.returncode != 0
+    assert f"Port {busy_port} of 127.0.0.1 cannot be used" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert "Nothing is up" in make(project, "env").stderr
+
+
+@pytest.mark.stack
+@pytest.mark.usefixtures("up")
+def test_every_command_of_the_readme_runs(project: Path, tmp_path: Path) -> None:
+    script = "\n".join([*COMMANDS, "cat film.json > ~/film"])
+    done = run(project, "/bin/bash", "-euo", "pipefail", "-c", script, HOME=str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path.name for path in project.iterdir()} - {"__pycache__"} == NAMES
+    film = json.loads((tmp_path / "film").read_text())
     assert (film["status"], len(film["outputs"])) == ("SUCCESS", 2)
     for shown in (
         '"status": "SUCCESS"',
@@ -52,3 +84,40 @@ def test_every_command_of_the_readme_runs(project: Path, free_port: int, tmp_pat
         "Done",
     ):
         assert shown in done.stdout
+
+
+@pytest.mark.stack
+def test_up_twice_is_harmless(project: Path, port: int, up: dict[str, Any]) -> None:
+    again = make(project, "up", f"PORT={port}", AWS_ENDPOINT_URL="", SLUICE_X="")
+    assert (again.returncode, "Already up" in again.stdout) == (0, True)
+    assert written_down(project) == up
+    assert httpx.get(f"{up['api_url']}/jobs/", timeout=600).status_code == 200
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether it runs: not gone, nor dead with nobody who waits for it."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.stack
+@pytest.mark.usefixtures("up")
+def test_down_takes_everything_along(project: Path, sample: Callable[[str], Path]) -> None:
+    stack = cloud.read(project / ".local")
+    assert stack is not None
+    assert stack.pid is not None
+    assert (project / ".local" / "stack.json").stat().st_mode & 0o777 == 0o600
+    with Client(stack) as client:
+        client.upload(sample("anamorphic.mp4"), "watermark")
+        until(lambda: ffmpegs(stack), 600)
+    ministack = psutil.Process(stack.pid)
+    everything = [ministack, *ministack.children(recursive=True)]
+    assert len(everything) > 3
+    down = make(project, "down")
+    assert down.returncode == 0
+    assert down.stdout.splitlines()[-1].startswith("Stopped")
+    assert [process for process in everything if alive(process)] == []
+    left = {path.name for path in (project / ".local").iterdir()}
+    assert left == {"layers", "cache", "cloud-venv", "build", "cloud.log"}

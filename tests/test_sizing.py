@@ -174,6 +174,7 @@ def functions(stage: str, account: AccountLimits | None = None) -> dict[str, Any
     return {function.name: resources[function.logical_id]["Properties"] for function in FUNCTIONS}
 
 
+@pytest.mark.slow
 def test_the_small_stage_fits_into_a_new_account() -> None:
     small = functions("small")
     for name, properties in small.items():

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,27 +25,20 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from PIL import Image
 
-from chalicelib.model.plan import GENERATION
-from infra.local import cloud
+from chalicelib.model.plan import FORMAT, GENERATION
+from infra.deploying.account import Account
+from infra.deploying.build import build
+from infra.deploying.deploy import delete, deploy
 from infra.tools.samples import film
 from sluice.client import Client, until
 from sluice.stack import Stack
+from testing.commands import copy_project, make
 from testing.pump import event_of
 
 pytestmark = [pytest.mark.stack, pytest.mark.media]
 Sample = Callable[[str], Path]
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    with cloud.running("test") as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def client(stack: Stack) -> Iterator[Client]:
-    with Client(stack) as client:
-        yield client
+# Nothing takes as long on any machine, in seconds: what does will never come.
+PATIENCE = 600
 
 
 def opened(client: Client, output: dict[str, Any]) -> Image.Image:
@@ -186,13 +183,13 @@ def bereaved(client: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
     Its message is visible again once the timeout of 20 s and its margin are over.
     """
     long = tmp_path_factory.mktemp("bereaved") / "long.mp4"
-    # Long enough to be seen at work, and short enough to end in time beside the other tests.
-    film(long, seconds=9)
+    # Enough work to be seen, and so little that a busy machine does it in the function's 20 s, too.
+    film(long, size="854x480", seconds=6)
     job_id = client.upload(long, "transcode_720p")
-    running, *_ = until(lambda: ffmpegs(client.stack), 60)
+    running, *_ = until(lambda: ffmpegs(client.stack), PATIENCE)
     _, worker, *_ = running.parents()
     worker.kill()
-    assert not psutil.wait_procs([running], timeout=5)[1]
+    assert not psutil.wait_procs([running], timeout=PATIENCE)[1]
     assert client.job(job_id)["status"] == "STARTED"
     return job_id
 
@@ -422,12 +419,18 @@ def send(client: Client, queue: str, body: str) -> None:
 
 def waiting(client: Client, queue: str) -> int:
     """Messages of a queue, those in work included."""
+    return sum(_counts(client, queue).values())
+
+
+def in_work(client: Client, queue: str) -> int:
+    return _counts(client, queue)["ApproximateNumberOfMessagesNotVisible"]
+
+
+def _counts(client: Client, queue: str) -> dict[str, int]:
     url = client.stack.intake_queue_url.removesuffix("intake") + queue
-    counts = client.aws("sqs").get_queue_attributes(
-        QueueUrl=url,
-        AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
-    )["Attributes"]
-    return sum(map(int, counts.values()))
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    found = client.aws("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)
+    return {name: int(count) for name, count in found["Attributes"].items()}
 
 
 def keys(client: Client, job_id: str) -> set[str]:
@@ -446,7 +449,7 @@ def test_an_event_delivered_five_times_is_one_job(client: Client, sample: Sample
     event = event_of("five.jpg", size=1, etag=etag.strip('"'), sequencer="0055AED6DCD90281E5")
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(lambda _: send(client, "intake", event), range(5)))
-    until(lambda: waiting(client, "intake") == 0, 60)
+    until(lambda: waiting(client, "intake") == 0, PATIENCE)
     found = client.jobs_of("five.jpg")
     assert len(found) == 2  # the drop's own event, and the five that were one
     assert job["id"] in {j["id"] for j in found}
@@ -461,7 +464,7 @@ def test_a_message_delivered_five_times_at_once_is_one_set_of_outputs(
     client: Client, sample: Sample
 ) -> None:
     job_id = client.upload(sample("plain.mp4"), "transcode_720p", "hls_720p")
-    until(lambda: client.job(job_id)["status"] == "STARTED", 60)
+    until(lambda: client.job(job_id)["status"] == "STARTED", PATIENCE)
     body = message(job_id, "720p.0")
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(lambda _: send(client, "encode", body), range(5)))
@@ -498,9 +501,9 @@ def _name(process: psutil.Process) -> str:
 
 
 def test_a_job_succeeds_whose_worker_was_killed(client: Client, bereaved: str) -> None:
-    job = client.wait(bereaved, 110)
+    job = client.wait(bereaved, PATIENCE)
     assert job["status"] == "SUCCESS", job["error"]
-    assert frames(io.BytesIO(client.http.get(job["outputs"][0]["url"]).content)) == 225
+    assert frames(io.BytesIO(client.http.get(job["outputs"][0]["url"]).content)) == 150
 
 
 def test_a_message_that_always_fails_ends_as_a_failure_with_its_reason(
@@ -520,7 +523,7 @@ def test_a_message_that_always_fails_ends_as_a_failure_with_its_reason(
     }
     s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
     try:
-        job = client.wait(client.upload(sample("photo.jpg"), "thumbnail"), 120)
+        job = client.wait(client.upload(sample("photo.jpg"), "thumbnail"), PATIENCE)
     finally:
         s3.delete_bucket_policy(Bucket=bucket)
     assert (job["status"], job["error_code"]) == ("FAILURE", "attempts_exhausted")
@@ -530,7 +533,7 @@ def test_a_message_that_always_fails_ends_as_a_failure_with_its_reason(
 def test_the_sweep_runs_by_itself_and_ends_what_was_forgotten(
     client: Client, forgotten: str
 ) -> None:
-    job = client.wait(forgotten, 120)
+    job = client.wait(forgotten, PATIENCE)
     assert (job["status"], job["error_code"]) == ("FAILURE", "upload_expired")
 
 
@@ -547,7 +550,7 @@ def test_logs_can_be_searched_for_a_job(client: Client, sample: Sample) -> None:
         )["events"]
         return list(found)
 
-    (event, *_) = until(lines, 20)
+    (event, *_) = until(lines, PATIENCE)
     line = json.loads(event["message"])
     assert (line["job_id"], line["service"]) == (job["id"], "intake")
 
@@ -566,14 +569,14 @@ def test_no_token_is_in_any_log(client: Client, sample: Sample) -> None:
     token = url.split("/hls/")[1].split("/")[0]
     client.http.get(url.replace("master.m3u8", "missing.m3u8"))
     logs = client.aws("logs")
-    until(lambda: refusals(logs, job["id"]), 20)
+    until(lambda: refusals(logs, job["id"]), PATIENCE)
     for group in logs.describe_log_groups()["logGroups"]:
         events = logs.filter_log_events(logGroupName=group["logGroupName"])["events"]
         assert not [event for event in events if token in event["message"]]
 
 
 def test_no_dead_letter_is_left(client: Client) -> None:
-    until(lambda: waiting(client, "dead-letters") == 0, 60)
+    until(lambda: waiting(client, "dead-letters") == 0, PATIENCE)
 
 
 def test_what_the_emulator_drops_from_the_template_is_there_all_the_same(client: Client) -> None:
@@ -583,3 +586,119 @@ def test_what_the_emulator_drops_from_the_template_is_there_all_the_same(client:
     for bucket in (client.stack.upload_bucket, client.stack.output_bucket):
         rules = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
         assert "AbortIncompleteMultipartUpload" in rules[0]
+
+
+# ── what the emulator has beside the stage ──────────────────────────────────────────────────────
+
+
+def test_what_a_deleted_stage_leaves_is_taken_over_by_the_next_of_its_name(
+    stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    account, built = (
+        Account(stack.aws_endpoint_url, stack.region, "test", "test"),
+        build("prod", "x86_64", "none"),
+    )
+    s3, cloudformation = account.s3(), account.cloudformation()
+    dynamodb = account.session().client("dynamodb", endpoint_url=stack.aws_endpoint_url)
+    kept = ("UploadBucket", "OutputBucket", "JobsTable")
+    first = deploy(built, account)
+    s3.put_object(Bucket=first["UploadBucket"], Key="film", Body=b"somebody's")
+    row = {"pk": {"S": "job#1"}, "sk": {"S": "job"}}
+    dynamodb.put_item(TableName=first["JobsTable"], Item=row)
+
+    with pytest.raises(ClientError, match="TerminationProtection"):
+        cloudformation.delete_stack(StackName="sluice-prod")
+    delete("prod", account)
+    said = capsys.readouterr().out
+    assert all(first[name] in said for name in kept)
+    artefacts = s3.list_objects_v2(Bucket="sluice-artifacts-000000000000-us-east-1")["Contents"]
+    assert {artefact["Key"].partition("/")[0] for artefact in artefacts} == {"test"}
+    assert not delete("prod", account)
+
+    second = deploy(built, account)
+    assert [second[name] for name in kept] == [first[name] for name in kept]
+    assert second["RestAPIId"] != first["RestAPIId"]
+    assert s3.get_object(Bucket=first["UploadBucket"], Key="film")["Body"].read() == b"somebody's"
+    assert dynamodb.get_item(TableName=first["JobsTable"], Key=row)["Item"] == row
+    resources = cloudformation.describe_stack_resources(StackName="sluice-prod")["StackResources"]
+    assert set(kept) <= {resource["LogicalResourceId"] for resource in resources}
+    (again,) = cloudformation.describe_stacks(StackName="sluice-prod")["Stacks"]
+    assert again["EnableTerminationProtection"]
+    assert delete("prod", account)
+
+
+def test_the_ledger_keeps_its_contract_here_too(stack: Stack) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", Path(__file__).with_name("test_store.py")],
+        env={**os.environ, "SLUICE_TEST_ENDPOINT_URL": stack.aws_endpoint_url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "skipped" not in done.stdout
+
+
+def test_a_film_at_work_survives_a_deployment_of_another_plan_format_and_the_way_back(
+    client: Client, stack: Stack, tmp_path: Path
+) -> None:
+    """Both ways: the one that is replaced has begun it, and meets what its successor has planned.
+
+    The last of this file: in between, the stage is another one.
+    """
+    minute = tmp_path / "film.mp4"
+    film(minute, size="160x96", rate="10", seconds=80, output=("-g", "20"))
+    project = copy_project(tmp_path / "project")
+    module = project / "chalicelib" / "model" / "plan.py"
+    other = re.sub(r"^FORMAT = \d+$", "FORMAT = 99", module.read_text(), flags=re.MULTILINE)
+    module.write_text(other.replace('tag="chunk"', 'tag="span"'))
+
+    def begun(generation: int) -> str:
+        """A film at work: some of its parts are made, and the others wait in their queue."""
+        job_id = client.upload(minute, "transcode_720p", "hls_720p")
+        until(lambda: client.job(job_id)["progress"] > 5, PATIENCE)
+        encodes(at_once=False)
+        # An update ends workers, and a message that one of them had comes again a minute later.
+        until(lambda: not in_work(client, "encode"), PATIENCE)
+        assert waiting(client, "encode")
+        assert planned_by(job_id) == generation
+        return job_id
+
+    def planned_by(job_id: str) -> int:
+        key = {"pk": {"S": f"job#{job_id}"}, "sk": {"S": "job"}}
+        table = client.aws("dynamodb")
+        row = table.get_item(TableName=stack.jobs_table, Key=key)["Item"]
+        return int(row["generation"]["S"].partition("-")[0])
+
+    def encodes(*, at_once: bool) -> None:
+        lambdas = client.aws("lambda")
+        found = lambdas.list_event_source_mappings(FunctionName="sluice-test-encode")
+        for mapping in found["EventSourceMappings"]:
+            lambdas.update_event_source_mapping(UUID=mapping["UUID"], Enabled=at_once)
+
+    def ended(job_id: str, generation: int) -> None:
+        encodes(at_once=True)
+        job = client.wait(job_id, PATIENCE, 1)
+        assert (job["status"], job["error"], job["warnings"]) == ("SUCCESS", "", [])
+        assert planned_by(job_id) == generation
+        urls = {output["type"]: output["url"] for output in job["outputs"]}
+        assert frames(io.BytesIO(client.http.get(urls["transcode_720p"]).content)) == 800
+        assert frames(urls["hls_720p"]) == 800
+
+    first = begun(FORMAT)
+    said = make(
+        project,
+        *("deploy", "STAGE=test", "AUTH=none"),
+        AWS_ENDPOINT_URL=stack.aws_endpoint_url,
+        AWS_DEFAULT_REGION=stack.region,
+        AWS_ACCESS_KEY_ID="test",
+        AWS_SECRET_ACCESS_KEY="test",
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert "1 jobs are at work" in said.stdout
+    ended(first, 99)
+    second = begun(99)
+    deploy(
+        build("test", auth="none"), Account(stack.aws_endpoint_url, stack.region, "test", "test")
+    )
+    ended(second, FORMAT)

@@ -227,7 +227,7 @@ def test_the_first_invocation_of_a_process_has_its_start_in_it() -> None:
     assert cold.gb_seconds == pytest.approx(2 * cold.seconds, abs=0.01)
     meter.begin("encode", 2 * 1024**3)
     (warm,) = meter.lap()
-    assert warm.seconds < 0.1
+    assert warm.seconds < cold.seconds / 2
     meter.end()
     assert meter.lap() == []
 

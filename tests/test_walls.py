@@ -8,7 +8,6 @@ import re
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +126,8 @@ def packed(name: str, **fields: object) -> bytes:
     ids=lambda message: repr(message[:40]),
 )
 def test_a_message_that_is_none_ends_a_decoder_at_once(message: bytes) -> None:
-    started = time.monotonic()
+    # It would be a timeout, and no crash, at its deadline.
     assert crashes("say", [message])
-    assert time.monotonic() - started < 1.5
 
 
 def test_a_message_longer_than_any_is_not_received() -> None:
@@ -148,10 +146,8 @@ def test_no_range_is_read_that_is_not_in_the_file(range_: tuple[int, int]) -> No
 
 
 def test_who_asks_and_does_not_listen_ends_at_its_deadline() -> None:
-    started = time.monotonic()
     with pytest.raises((JobError, Transient)):
         ask("say_endlessly", size=1000)
-    assert time.monotonic() - started < 8
 
 
 @pytest.mark.parametrize("length", [300 * 2**20, 1500 * 2**20])
@@ -284,7 +280,7 @@ def test_ffmpeg_leaves_no_process_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holds: bool
 ) -> None:
     """Whether it holds what FFmpeg writes to, or not."""
-    started = time.monotonic()
+    # Unless its deadline ends it, this takes longer than any test may.
     with pytest.raises(JobError):
         run_instead(
             monkeypatch,
@@ -293,10 +289,9 @@ def test_ffmpeg_leaves_no_process_behind(
             "    os.setsid()",
             "    open('left', 'w').write(str(os.getpid()))",
             *(() if holds else ("    os.closerange(0, 9)",)),
-            "    time.sleep(9)",
-            "time.sleep(9)",
+            "    time.sleep(9999)",
+            "time.sleep(9999)",
         )
-    assert time.monotonic() - started < 5
     left = tmp_path / "left"
     assert not left.exists() or not Path(f"/proc/{left.read_text()}").exists()
 
