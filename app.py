@@ -123,9 +123,9 @@ def estimate(event: dict[str, Any], context: Any) -> Any:
     from chalicelib.engines import sandbox
 
     sandbox.start()
-    from chalicelib.jobs import quoting
+    from chalicelib.jobs import estimating
 
-    return quoting.quote(event, context)
+    return estimating.answer(event, context)
 
 
 @app.on_sqs_message(queue="intake")

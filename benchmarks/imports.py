@@ -23,7 +23,7 @@ _WORKER = ("chalicelib.jobs.consumer", "chalicelib.jobs.runner")
 # What a function's handler in app.py imports on its first call, of whatever kind its message is.
 _FIRST_CALL = {
     "api": ("chalicelib.api.submissions",),
-    "estimate": ("chalicelib.engines.sandbox", "chalicelib.jobs.quoting"),
+    "estimate": ("chalicelib.engines.sandbox", "chalicelib.jobs.estimating"),
     "intake": ("chalicelib.engines.sandbox", "chalicelib.jobs.consumer", "chalicelib.jobs.intake"),
     "pictures": (*_WORKER, "chalicelib.engines.sandbox", "chalicelib.tasks.images"),
     "encode": (*_WORKER, "chalicelib.engines.ffmpeg", "chalicelib.tasks.chunks"),

@@ -23,7 +23,7 @@ from samtranslator.translator.translator import Translator
 
 from app import app
 from benchmarks import imports
-from chalicelib.model.work import POOLS
+from chalicelib.model.pools import POOLS
 from chalicelib.planning import copying
 from chalicelib.settings import FunctionSize, InvalidSetting, Prices
 from chalicelib.store import clients
@@ -698,7 +698,7 @@ def test_the_api_loads_nothing_that_looks_into_files_and_cannot() -> None:
         "engines.pillow",
         "engines.sandbox",
         "jobs.intake",
-        "jobs.quoting",
+        "jobs.estimating",
         "probing.frame_index",
         "probing.video",
         "tasks.estimates",

@@ -11,16 +11,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from chalicelib.model.work import (
-    Audio,
-    Chunk,
-    Command,
-    Excerpt,
-    Hls,
-    Poster,
-    Source,
-    Work,
-)
+from chalicelib.model.work import Audio, Chunk, Command, Excerpt, Hls, Poster, Source, Work
 
 # Code of one generation does not continue what another generation has begun. Count FORMAT up whenever stored
 # plans, results of tasks, or the bytes under a key change (tests/test_formats.py says when). ENCODER is the

@@ -12,13 +12,7 @@ from msgspec import Meta
 
 from chalicelib.model.facts import Size
 from chalicelib.model.mark import Mark
-
-# Pools of workers, by what work needs of a machine. Each is a queue and a Lambda of that name.
-PICTURES = "pictures"  # two cores, for Pillow and for a few frames of a film
-ENCODE = "encode"  # all the cores that a Lambda can have
-AUDIO = "audio"  # one core, and a disk that holds a film
-PACKAGE = "package"  # neither decoder nor disk
-POOLS = (PICTURES, ENCODE, AUDIO, PACKAGE)
+from chalicelib.model.pools import AUDIO, ENCODE, PACKAGE, PICTURES
 
 # A thumbnail, and a poster, fit in a square of so many pixels a side.
 POSTER_BOX = 512

@@ -11,7 +11,7 @@ import msgspec
 
 from chalicelib.errors import Transient
 from chalicelib.model.plan import GENERATION, Task
-from chalicelib.model.work import POOLS
+from chalicelib.model.pools import POOLS
 from chalicelib.settings import queue_url, settings
 from chalicelib.store.clients import sqs
 

@@ -27,11 +27,7 @@ import msgspec
 from chalicelib.model.facts import Facts, VideoFacts, fps
 from chalicelib.model.plan import Plan
 from chalicelib.model.usage import POLLER_REQUESTS, Used, total
-from chalicelib.model.work import (
-    Hls,
-    Join,
-    Remux,
-)
+from chalicelib.model.work import Hls, Join, Remux
 from chalicelib.planning import audio
 from chalicelib.planning.copying import BYTES_A_SECOND
 from chalicelib.settings import FunctionSize

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chalice.utils import to_cfn_resource_name
 
-from chalicelib.model.work import AUDIO, ENCODE, PACKAGE, PICTURES, POOLS
+from chalicelib.model.pools import AUDIO, ENCODE, PACKAGE, PICTURES, POOLS
 from chalicelib.store.queues import DEAD_LETTERS, QUEUES
 
 type Json = dict[str, object]

@@ -41,7 +41,7 @@ class Look(msgspec.Struct, frozen=True):
 _SHAPE = hashlib.sha256(msgspec.json.encode(msgspec.json.schema(Look))).hexdigest()[:8]
 
 
-def quote(event: dict[str, Any], context: Any) -> Any:
+def answer(event: dict[str, Any], context: Any) -> Any:
     """What a job would use and cost, as JSON of Estimated; or why there would be none, as JSON of Refusal."""
     wanted = msgspec.convert(event, Wanted)
     try:
