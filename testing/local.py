@@ -109,11 +109,15 @@ def copy_of(path: Path, folder: Path) -> tuple[VideoFacts, VideoFacts, Path]:
 
 
 def below(worker: psutil.Process) -> list[psutil.Process]:
-    """What runs for a worker: all below it, but for the process that children are forked from."""
-    found = worker.children()
-    servers = [each for each in found if "forkserver.main" in " ".join(each.cmdline())]
-    left = [each for each in found if each not in servers]
-    return [*left, *(each for server in servers for each in server.children(recursive=True))]
+    """The processes that run for a worker: those below it, without the one that children are forked from.
+
+    In a process that runs tests, the local cloud that they share is not the worker's either.
+    """
+    commands = {each: " ".join(each.cmdline()) for each in worker.children()}
+    servers = [each for each, command in commands.items() if "forkserver.main" in command]
+    clouds = [each for each, command in commands.items() if "ministack_main" in command]
+    others = [each for each in commands if each not in (*servers, *clouds)]
+    return [*others, *(each for server in servers for each in server.children(recursive=True))]
 
 
 class Result(NamedTuple):

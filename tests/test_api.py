@@ -504,7 +504,7 @@ def test_an_estimate_tells_what_a_job_would_be_and_starts_nothing(
         "encoding": "In one piece.",
     }
     used = answer.body["usage"]
-    assert used["functions"]["encode"]["gb_seconds"] > used["functions"]["hls_720p"]["gb_seconds"]
+    assert used["functions"]["encode"]["gb_seconds"] > used["functions"]["package"]["gb_seconds"]
     services = ("lambda", "dynamodb", "s3", "sqs")
     assert list(used["cost_usd_by_service"]) == list(services)
     assert used["cost_usd"] == pytest.approx(sum(used["cost_usd_by_service"].values()), abs=1e-8)

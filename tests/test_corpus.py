@@ -727,7 +727,7 @@ def test_a_folder_of_two_files_from_end_to_end(
     good, bad = said["files"]
     assert (good["passed"], good["failures"], good["status"]) == (True, [], "SUCCESS")
     assert (bad["passed"], [f["check"] for f in bad["failures"]]) == (False, ["status"])
-    assert {"intake", "watermark"} <= {taken["function"] for taken in said["memory"]}
+    assert {"intake", "pictures"} <= {taken["function"] for taken in said["memory"]}
     page = (report / "report.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 3
     assert page.index("text.jpg") < page.index("orientation_6.jpg")
