@@ -1,4 +1,4 @@
-"""A part of a film's audio: encoded, checked by its length, cut into segments."""
+"""Encode one part of a film's audio track, check its length, and cut it into CMAF segments."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from chalicelib.tasks.workbench import Workbench
 
 
 def run(work: Audio, bench: Workbench) -> Encoded:
-    """Encode a part of the audio and publish its segments. Raises JobError, Transient."""
+    """Encode one part of the audio track and store its segments. Raises JobError, Transient."""
     with bench.folder() as folder:
         encoded = encode(
             work,
@@ -48,9 +48,10 @@ def encode(
     fetch: Fetch,
     on_seconds: Callable[[float], None] = lambda _: None,
 ) -> Encoded:
-    """Encode audio of `folder`/source, or of its excerpt: segments and initialisation in `folder`/out.
+    """Encode the audio of `folder`/source, or of the excerpt that `fetch` writes there.
 
-    Raises JobError, Transient.
+    Writes the segments and the initialisation segment to `folder`/out. `on_seconds` gets the seconds of
+    audio that are encoded. Raises JobError, Transient.
     """
     args = work.run.args(command)
     ran = run_ffmpeg(args, work.run.excerpt, folder, budget, fetch, on_seconds)
@@ -60,7 +61,8 @@ def encode(
 
 
 _SILENT = "The sound track of the film is empty: there is silence instead."
-# By how much sound may be longer than its container says: a packet or two, and what comes of rounding.
+# How much longer than the container says the audio may be, as a part of its length and in seconds; the larger
+# of both counts. One or two packets and rounding make it longer.
 _ROOM = 0.01
 _ROOM_SECONDS = 2.0
 
@@ -83,7 +85,7 @@ def _written(work: Audio, made: Fragments, out: Path) -> Encoded:
         strict=True,
     ):
         chosen = packets[first - work.first : first - work.first + count]
-        # The first packet of all is the encoder's own: what it decodes to comes before the start.
+        # Packet 0 of a film is the encoder's priming: its samples are decoded before the film's start.
         begin = cmaf.START_SECONDS * cmaf.SAMPLE_RATE + (first - 1) * cmaf.PACKET_SAMPLES
         *times, end = (begin + number * cmaf.PACKET_SAMPLES for number in range(count + 1))
         fragment = mp4_fragments.fragment(1, times, [*times, end], [True] * count, chosen)

@@ -1,4 +1,4 @@
-"""A part of a rendition's video: encoded, checked frame by frame, cut into segments."""
+"""Encode one chunk of a rendition's video, check the time of each frame, and cut it into CMAF segments."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from chalicelib.telemetry import logger
 
 
 def run(work: Chunk, bench: Workbench) -> Encoded:
-    """Encode a chunk and publish its segments. Raises JobError, Transient."""
+    """Encode a chunk and store its segments. Raises JobError, Transient."""
     with bench.folder() as folder:
         encoded = encode(
             work,
@@ -52,9 +52,10 @@ def encode(
     fetch: Fetch,
     on_seconds: Callable[[float], None] = lambda _: None,
 ) -> Encoded:
-    """Encode a chunk of `folder`/source, or of its excerpt: segments and initialisation in `folder`/out.
+    """Encode a chunk of `folder`/source, or of the excerpts that `fetch` writes there.
 
-    Raises JobError, Transient.
+    Writes the segments and the initialisation segment to `folder`/out. `on_seconds` gets the seconds of
+    video that are encoded. Raises JobError, Transient.
     """
 
     def encode_once(args: Command, excerpt: Excerpt | None) -> Fragments:
@@ -68,9 +69,10 @@ def encode(
 def encode_exactly(
     work: Chunk, args: Command, encode_once: Callable[[Command, Excerpt | None], Fragments]
 ) -> Fragments:
-    """What a run makes of a chunk that is exact, or else the last that has its frames, or any.
+    """Encode a chunk, with longer run-ups if need be, until a run delivers all frames without errors.
 
-    Raises JobError where none makes any.
+    If no run does, returns the last run that delivered the planned frames, else the last one that delivered
+    any. Raises JobError if every run fails.
     """
     runs = [(args, work.run.excerpt)]
     exact = work.exact
@@ -82,7 +84,7 @@ def encode_exactly(
         try:
             latest = encode_once(run_args, excerpt)
         except JobError as error:
-            # A run-up that takes too long, or crashes, takes nothing from what is there.
+            # A later run that takes too long or crashes does not discard the result of an earlier one.
             if found is None and error.code != "conversion_failed":
                 raise
             failed = error
@@ -96,7 +98,7 @@ def encode_exactly(
         if found is None or not _has_its_frames(exact, found):
             found = latest
         elif has_frames:
-            # Those of a run-up are counted, too, though they are none of the chunk's.
+            # A run also counts errors in its run-up, whose frames do not belong to the chunk.
             found = latest._replace(faults=min(latest.faults, found.faults))
     if found is None:
         assert failed
@@ -105,7 +107,7 @@ def encode_exactly(
 
 
 def _has_its_frames(exact: Exact, made: Fragments) -> bool:
-    """Whether frames came out as planned, each at its time."""
+    """Whether the frames are exactly the planned ones, each at its planned time."""
     shown = sorted(time for fragment in made.fragments for time in fragment.times)
     return shown == exact.times()[:-1]
 
@@ -121,7 +123,7 @@ def _written(work: Chunk, made: Fragments, out: Path) -> Encoded:
         if work.exact
         else _by_length(work, header, fragments)
     )
-    # How long the last frame lasts, an encoder can only guess.
+    # The encoder can only guess the duration of the last frame; the plan knows it.
     end = work.exact.end if work.exact else fragments[-1].shown_until
     ends = [*(inside[0].shown_at for _, inside in groups[1:]), end]
     scale = mp4_movie.timescale_of(header)
@@ -149,9 +151,15 @@ def write_segment(
     timescale: int,
     out: Path,
 ) -> Segment:
+    """Write a CMAF segment of the fragments `inside` to `out`. Returns `segment` with its size in bytes.
+
+    `data` is the file that holds their samples. `until`, the time at which the segment's last frame ends, and
+    `delay`, by which frames are decoded before they are shown, are in ticks of `timescale`.
+    """
     coded = [time for fragment in inside for time in fragment.times]
-    # Decoded in the order in which they are shown, so much earlier that each is there in time; where frames
-    # last longer than that, as early as what is coded behind them.
+    # The n-th decoding time is the n-th time of presentation minus `delay`, so that each frame is decoded
+    # before it is shown. Where frames last longer than `delay`, no frame may be decoded later than it or a
+    # frame coded after it is shown.
     latest = [*accumulate(reversed(coded), min)][::-1]
     times = [min(time - delay, last) for time, last in zip(sorted(coded), latest, strict=True)]
     decoded = cmaf.decoded_as_audio(times, inside[0].shown_at, timescale)
@@ -177,7 +185,11 @@ Grouped = list[tuple[Segment, list[mp4_fragments.Fragment]]]
 def grouped_as_planned(
     work: Chunk, exact: Exact, fragments: Sequence[mp4_fragments.Fragment]
 ) -> Grouped:
-    """The segments as planned. Raises JobError where frames came out that are none of the source's."""
+    """The planned segments with their fragments.
+
+    Raises JobError `chunk_not_exact` if a frame has a time that no frame of the source has, and
+    `source_damaged` if a segment has no frame.
+    """
     if not {time for fragment in fragments for time in fragment.times} <= set(exact.times()[:-1]):
         raise JobError(
             "chunk_not_exact", "A part of the video came out with other frames than it has."
@@ -192,7 +204,7 @@ def grouped_as_planned(
 
 
 def _by_length(work: Chunk, header: bytes, fragments: Sequence[mp4_fragments.Fragment]) -> Grouped:
-    """Segments of at most six seconds, as the fragments allow."""
+    """Segments of whole fragments, each at most SEGMENT_SECONDS long unless one fragment is longer."""
     scale = mp4_movie.timescale_of(header)
     ends = [fragment.shown_at for fragment in fragments[1:]] + [fragments[-1].shown_until]
     groups: list[tuple[int, list[mp4_fragments.Fragment]]] = []

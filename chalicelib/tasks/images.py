@@ -1,4 +1,4 @@
-"""Pictures of an image: it is decoded once for all steps that ask for one."""
+"""Draw the outputs of an image's steps; the image is decoded once for all of them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from chalicelib.tasks.prediction import DECODER_SECONDS, SMALL_JPEG_BYTES, Basis
 from chalicelib.tasks.stills import ended_step, in_child
 from chalicelib.tasks.workbench import ASSETS, Workbench
 
-# Seconds of one core for a megapixel of JPEG.
+# Seconds of one core for each megapixel of the source, as a JPEG.
 _MEGAPIXEL_SECONDS = {Thumbnail: 0.004, Watermark: 0.015}
-# Bytes of a JPEG for each pixel.
+# Bytes of a JPEG output for each pixel.
 _JPEG_BYTES = 0.3
 
 
 def run(work: Images, bench: Workbench) -> StepsEnded:
-    """Draw and publish each picture. Raises JobError where none can be drawn, Transient."""
+    """Draw and store the output of each step. Raises JobError if none can be drawn, Transient."""
     with bench.folder() as folder:
         drawn = draw(work, folder, bench.budget)
         return StepsEnded(
@@ -30,9 +30,9 @@ def run(work: Images, bench: Workbench) -> StepsEnded:
 
 
 def draw(work: Images, folder: Path, budget: Budget) -> dict[str, Drawn]:
-    """Draw what each step makes of `folder`/source into `folder`/out, by the names of the steps.
+    """Draw each step's output of `folder`/source into `folder`/out. Returns results by name of step.
 
-    Raises JobError where none can be drawn, Transient.
+    Raises JobError if none can be drawn, or if the sandbox reports other files than planned; Transient.
     """
     drawn: dict[str, Drawn] = in_child(
         "draw", dict[str, Drawn], budget, folder / "source", work, ASSETS, folder / "out"
