@@ -27,8 +27,8 @@ from chalicelib.model.facts import VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.work import Audio
 from chalicelib.planning.operation import PlanSettings
+from corpus.audio import audio_lags
 from corpus.decode import decode
-from corpus.sound import heard_lags
 from infra.paths import ROOT
 from testing import exactness
 from testing.planned import SHORT_CHUNKS, plan_settings_with
@@ -149,10 +149,10 @@ def _encoded(
 
 def _lags(made: Path, film: Path) -> list[float]:
     """By how much sound comes later after the first frame than in the film: where it begins, and ends."""
-    ours, theirs = decode(made).sound, decode(film).sound
+    ours, theirs = decode(made).audio, decode(film).audio
     if ours is None or theirs is None:
         return []
-    return [1000 * lag for lag in heard_lags(ours, theirs).values()]
+    return [1000 * lag for lag in audio_lags(ours, theirs).values()]
 
 
 def _joins(plan: Plan, chunked: Path, whole: Path) -> list[float]:

@@ -168,12 +168,12 @@ def function_sizes() -> dict[str, FunctionSize]:
     infra/stack/template.py sets the variable for the functions that price work.
     """
     try:
-        told = os.environ["SLUICE_FUNCTION_SIZES"]
+        encoded = os.environ["SLUICE_FUNCTION_SIZES"]
     except KeyError:
         raise InvalidSetting(
             "SLUICE_FUNCTION_SIZES is not set: this function prices no work"
         ) from None
-    return msgspec.json.decode(told, type=dict[str, FunctionSize])
+    return msgspec.json.decode(encoded, type=dict[str, FunctionSize])
 
 
 def queue_url(queue: str) -> str:

@@ -38,7 +38,7 @@ class ColourSpace(NamedTuple):
     hdr: int = 0  # PQ or HLG, which take the place of `gamma`; 0 for neither
 
 
-def told(primaries: int, transfer: int) -> ColourSpace:
+def of_code_points(primaries: int, transfer: int) -> ColourSpace:
     """The colour space of two code points: H.273's ColourPrimaries and TransferCharacteristics."""
     return ColourSpace(
         _WIDE.get(primaries, SRGB),
@@ -158,8 +158,12 @@ def _to_xyz(primaries: Primaries) -> Matrix:
     red, green, blue, white = ((x[n] / y[n], 1.0, (1 - x[n] - y[n]) / y[n]) for n in range(4))
     columns = _transposed((red, green, blue))
     absolute = _multiply(columns, _diagonal(_apply(_inverse(columns), white)))
-    seen, wanted = _apply(_CONES, white), _apply(_CONES, _D50)
-    gains = wanted[0] / seen[0], wanted[1] / seen[1], wanted[2] / seen[2]
+    source_cones, target_cones = _apply(_CONES, white), _apply(_CONES, _D50)
+    gains = (
+        target_cones[0] / source_cones[0],
+        target_cones[1] / source_cones[1],
+        target_cones[2] / source_cones[2],
+    )
     adapt = _multiply(_inverse(_CONES), _multiply(_diagonal(gains), _CONES))
     return _multiply(adapt, absolute)
 

@@ -63,7 +63,9 @@ def encode(
 
     for name in work.asset_files:
         shutil.copy(ASSETS / name, folder / name)
-    return _written(work, encode_exactly(work, work.run.args(command), encode_once), folder / "out")
+    return _write_segments(
+        work, encode_exactly(work, work.run.args(command), encode_once), folder / "out"
+    )
 
 
 def encode_exactly(
@@ -78,16 +80,16 @@ def encode_exactly(
     exact = work.exact
     for again in exact.again if exact else ():
         runs.append((("-itsoffset", f"{-again.ahead_us}us", *args), again.excerpt))
-    found: Fragments | None = None
-    failed: JobError | None = None
+    best: Fragments | None = None
+    failure: JobError | None = None
     for run_args, excerpt in runs:
         try:
             latest = encode_once(run_args, excerpt)
         except JobError as error:
             # A later run that takes too long or crashes does not discard the result of an earlier one.
-            if found is None and error.code != "conversion_failed":
+            if best is None and error.code != "conversion_failed":
                 raise
-            failed = error
+            failure = error
             continue
         if exact is None:
             return latest
@@ -95,25 +97,25 @@ def encode_exactly(
         if has_frames and not latest.faults:
             return latest
         logger.info("Not exact", faults=latest.faults)
-        if found is None or not _has_its_frames(exact, found):
-            found = latest
+        if best is None or not _has_its_frames(exact, best):
+            best = latest
         elif has_frames:
             # A run also counts errors in its run-up, whose frames do not belong to the chunk.
-            found = latest._replace(faults=min(latest.faults, found.faults))
-    if found is None:
-        assert failed
-        raise failed
-    return found
+            best = latest._replace(faults=min(latest.faults, best.faults))
+    if best is None:
+        assert failure
+        raise failure
+    return best
 
 
-def _has_its_frames(exact: Exact, made: Fragments) -> bool:
+def _has_its_frames(exact: Exact, file: Fragments) -> bool:
     """Whether the frames are exactly the planned ones, each at its planned time."""
-    shown = sorted(time for fragment in made.fragments for time in fragment.times)
+    shown = sorted(time for fragment in file.fragments for time in fragment.times)
     return shown == exact.times()[:-1]
 
 
-def _written(work: Chunk, made: Fragments, out: Path) -> Encoded:
-    data, header, fragments, faults = made
+def _write_segments(work: Chunk, file: Fragments, out: Path) -> Encoded:
+    data, header, fragments, faults = file
     if not fragments:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
     codec = mp4_movie.codec_of(header)
@@ -124,12 +126,12 @@ def _written(work: Chunk, made: Fragments, out: Path) -> Encoded:
         else _by_length(work, header, fragments)
     )
     # The encoder can only guess the duration of the last frame; the plan knows it.
-    end = work.exact.end if work.exact else fragments[-1].shown_until
-    ends = [*(inside[0].shown_at for _, inside in groups[1:]), end]
+    chunk_stop = work.exact.end if work.exact else fragments[-1].shown_until
+    stops = [*(members[0].shown_at for _, members in groups[1:]), chunk_stop]
     scale = mp4_movie.timescale_of(header)
     segments = [
-        write_segment(segment, inside, until, data, work.delay, scale, out)
-        for (segment, inside), until in zip(groups, ends, strict=True)
+        write_segment(segment, members, stop, data, work.delay, scale, out)
+        for (segment, members), stop in zip(groups, stops, strict=True)
     ]
     frames = sum(len(fragment.times) for fragment in fragments)
     return Encoded(
@@ -144,8 +146,8 @@ def _written(work: Chunk, made: Fragments, out: Path) -> Encoded:
 
 def write_segment(
     segment: Segment,
-    inside: Sequence[mp4_fragments.Fragment],
-    until: int,
+    members: Sequence[mp4_fragments.Fragment],
+    stop: int,
     data: mmap.mmap,
     delay: int,
     timescale: int,
@@ -156,24 +158,26 @@ def write_segment(
     `data` is the file that holds their samples. `until`, the time at which the segment's last frame ends, and
     `delay`, by which frames are decoded before they are shown, are in ticks of `timescale`.
     """
-    coded = [time for fragment in inside for time in fragment.times]
+    shown = [time for fragment in members for time in fragment.times]
     # The n-th decoding time is the n-th time of presentation minus `delay`, so that each frame is decoded
     # before it is shown. Where frames last longer than `delay`, no frame may be decoded later than it or a
     # frame coded after it is shown.
-    latest = [*accumulate(reversed(coded), min)][::-1]
-    times = [min(time - delay, last) for time, last in zip(sorted(coded), latest, strict=True)]
-    decoded = cmaf.decoded_as_audio(times, inside[0].shown_at, timescale)
-    decoded.append(decoded[-1] + until - max(coded))
-    firsts = accumulate((len(fragment.times) for fragment in inside), initial=0)
+    latest_times = [*accumulate(reversed(shown), min)][::-1]
+    times = [
+        min(time - delay, last) for time, last in zip(sorted(shown), latest_times, strict=True)
+    ]
+    decode_times = cmaf.decoded_as_audio(times, members[0].shown_at, timescale)
+    decode_times.append(decode_times[-1] + stop - max(shown))
+    firsts = accumulate((len(fragment.times) for fragment in members), initial=0)
     content = b"".join(
         mp4_fragments.fragment(
             number,
             fragment.times,
-            decoded[first : first + len(fragment.times) + 1],
+            decode_times[first : first + len(fragment.times) + 1],
             fragment.keys,
             mp4_fragments.samples_of(data, fragment),
         )
-        for number, (fragment, first) in enumerate(zip(inside, firsts, strict=False), 1)
+        for number, (fragment, first) in enumerate(zip(members, firsts, strict=False), 1)
     )
     (out / segment.name).write_bytes(content)
     return msgspec.structs.replace(segment, size=len(content))
@@ -198,7 +202,7 @@ def grouped_as_planned(
     for fragment in fragments:
         number = bisect_right(exact.starts, fragment.shown_at) - 1
         groups[max(0, number)][1].append(fragment)
-    if not all(inside for _, inside in groups):
+    if not all(members for _, members in groups):
         raise JobError("source_damaged", "Seconds of the video cannot be decoded: it is damaged.")
     return groups
 
@@ -206,20 +210,20 @@ def grouped_as_planned(
 def _by_length(work: Chunk, header: bytes, fragments: Sequence[mp4_fragments.Fragment]) -> Grouped:
     """Segments of whole fragments, each at most SEGMENT_SECONDS long unless one fragment is longer."""
     scale = mp4_movie.timescale_of(header)
-    ends = [fragment.shown_at for fragment in fragments[1:]] + [fragments[-1].shown_until]
+    stops = [fragment.shown_at for fragment in fragments[1:]] + [fragments[-1].shown_until]
     groups: list[tuple[int, list[mp4_fragments.Fragment]]] = []
-    for fragment, end in zip(fragments, ends, strict=True):
-        begun = groups[-1][1][0].shown_at if groups else 0
-        if groups and end - begun <= cmaf.SEGMENT_SECONDS * scale:
-            groups[-1] = end, [*groups[-1][1], fragment]
+    for fragment, stop in zip(fragments, stops, strict=True):
+        start = groups[-1][1][0].shown_at if groups else 0
+        if groups and stop - start <= cmaf.SEGMENT_SECONDS * scale:
+            groups[-1] = stop, [*groups[-1][1], fragment]
         else:
-            groups.append((end, [fragment]))
+            groups.append((stop, [fragment]))
     return [
         (
-            Segment(f"{work.prefix}{number}.m4s", round((end - inside[0].shown_at) / scale, 6)),
-            inside,
+            Segment(f"{work.prefix}{number}.m4s", round((stop - members[0].shown_at) / scale, 6)),
+            members,
         )
-        for number, (end, inside) in enumerate(groups)
+        for number, (stop, members) in enumerate(groups)
     ]
 
 

@@ -44,10 +44,10 @@ def remux(work: Remux, folder: Path, budget: Budget) -> Path:
         delivered = ffmpeg.run(
             args, folder=folder, seconds=budget.seconds(), memory_bytes=budget.memory_bytes
         )
-        said = delivered.said.splitlines()
-        doubts = [line for line in said if not any(harmless in line for harmless in _HARMLESS)]
-        if doubts:
-            logger.warning("The copy is not to be trusted", stderr=doubts)
+        lines = delivered.said.splitlines()
+        doubtful = [line for line in lines if not any(harmless in line for harmless in _HARMLESS)]
+        if doubtful:
+            logger.warning("The copy is not to be trusted", stderr=doubtful)
             raise JobError("copy_not_exact", "FFmpeg has doubts about its times.")
 
     copy(work.args)

@@ -64,22 +64,22 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 def estimate(
-    plan: Plan, facts: Facts, size: int, looked: Used, sizes: Mapping[str, FunctionSize]
+    plan: Plan, facts: Facts, size: int, probing: Used, sizes: Mapping[str, FunctionSize]
 ) -> Estimate:
     """Estimate a job for a source of `size` bytes; `looked` is what its probing used."""
     bits = _bits_a_second(plan, facts)
     stored_plan = len(msgspec.json.encode(plan))
     index = facts.index if isinstance(facts, VideoFacts) else None
     tracks = index.tracks(audio=plan.audio is not None) if index else []
-    samples = [len(coded.rows) for coded in tracks]
+    samples = [len(track.rows) for track in tracks]
     bases = [Basis(plan, task, facts, size, bits, sizes[task.pool]) for task in plan.tasks]
     predicted = [kind_of(basis.task.work).predict(basis) for basis in bases]
     last = plan.tasks[-1].pool
     return Estimate(
         total(
             [
-                _of_intake(plan, looked, stored_plan, samples, sizes["intake"]),
-                *(looked for task in plan.tasks if isinstance(task.work, Remux)),
+                _of_intake(plan, probing, stored_plan, samples, sizes["intake"]),
+                *(probing for task in plan.tasks if isinstance(task.work, Remux)),
                 *map(partial(_of_task, stored_plan=stored_plan), bases, predicted),
                 *_of_cold_starts(plan, sizes),
                 *_of_fan_in(plan),
@@ -91,16 +91,16 @@ def estimate(
                 ),
             ]
         ),
-        sum(each.output_bytes for each in predicted),
+        sum(prediction.output_bytes for prediction in predicted),
     )
 
 
 def _of_intake(
-    plan: Plan, looked: Used, stored_plan: int, samples: Sequence[int], size: FunctionSize
+    plan: Plan, probing: Used, stored_plan: int, samples: Sequence[int], size: FunctionSize
 ) -> Used:
     queues = Counter(task.pool for task in plan.first())
     sent = sum(ceil(number / 10) for number in queues.values())
-    seconds = looked.seconds + (4 + len(samples) + sent) * _REQUEST_SECONDS
+    seconds = probing.seconds + (4 + len(samples) + sent) * _REQUEST_SECONDS
     return Used(
         "intake",
         invocations=1,
@@ -109,10 +109,10 @@ def _of_intake(
         dynamodb=3,
         reads=1,
         writes=1 + _CHARGE_WRITES + 2 * (_ROW_WRITES + _INDEX_WRITES),
-        s3_gets=looked.s3_gets,
+        s3_gets=probing.s3_gets,
         s3_puts=1 + len(samples),
         sqs=POLLER_REQUESTS + sent,
-        bytes_read=looked.bytes_read,
+        bytes_read=probing.bytes_read,
         bytes_written=stored_plan + sum(samples),
     )
 
@@ -120,17 +120,21 @@ def _of_intake(
 def _of_task(basis: Basis, predicted: Prediction, stored_plan: int) -> Used:
     """One invocation: it reads job and plan, claims the task, works, stores the result, and follows up."""
     ends = sum(last == basis.task.id for last in basis.plan.steps.values())
-    asked = 3 + max(1, ends) + ceil(predicted.results_read / 100)
+    dynamodb_requests = 3 + max(1, ends) + ceil(predicted.results_read / 100)
     fetched = predicted.bytes_read + stored_plan
-    waited = asked + (predicted.s3_gets + predicted.s3_puts) / predicted.requests_at_once
-    moved = fetched + predicted.bytes_written
-    seconds = predicted.seconds + waited * _REQUEST_SECONDS + moved / BYTES_A_SECOND
+    sequential_requests = (
+        dynamodb_requests + (predicted.s3_gets + predicted.s3_puts) / predicted.requests_at_once
+    )
+    transferred = fetched + predicted.bytes_written
+    seconds = (
+        predicted.seconds + sequential_requests * _REQUEST_SECONDS + transferred / BYTES_A_SECOND
+    )
     return Used(
         basis.task.pool,
         invocations=1,
         seconds=seconds,
         gb_seconds=seconds * basis.function.memory_mb / 1024,
-        dynamodb=asked,
+        dynamodb=dynamodb_requests,
         reads=1 + predicted.results_read,
         writes=2 + _INDEX_WRITES + _ROW_WRITES * ends,
         s3_gets=predicted.s3_gets,
@@ -173,6 +177,6 @@ def _bits_a_second(plan: Plan, facts: Facts) -> dict[str, float]:
         if isinstance(task.work, Join | Hls):
             assert isinstance(facts, VideoFacts)
             pixels = task.work.width * task.work.height * fps(facts)
-            pictures, _ = plan.parts(task)
-            bits[pictures[0].group] = _FILM_BITS * pixels
+            video, _ = plan.parts(task)
+            bits[video[0].group] = _FILM_BITS * pixels
     return bits

@@ -38,9 +38,9 @@ def draw(work: Images, folder: Path, budget: Budget) -> dict[str, Drawn]:
         "draw", dict[str, Drawn], budget, folder / "source", work, ASSETS, folder / "out"
     )
     check_files(folder)
-    made = {name: each.name for name, each in drawn.items() if isinstance(each, DrawnImage)}
+    outputs = {name: image.name for name, image in drawn.items() if isinstance(image, DrawnImage)}
     if drawn.keys() != work.made.keys() or any(
-        work.made[step].output != made[step] for step in made
+        work.made[step].output != outputs[step] for step in outputs
     ):
         raise crashed("image")
     return drawn
@@ -49,15 +49,17 @@ def draw(work: Images, folder: Path, budget: Budget) -> dict[str, Drawn]:
 def predict(work: Images, basis: Basis) -> Prediction:
     assert isinstance(basis.facts, ImageFacts)
     pixels = basis.facts.width * basis.facts.height
-    large = sum(isinstance(each, Watermark) for each in work.made.values())
+    large = sum(isinstance(image, Watermark) for image in work.made.values())
     size = round(large * pixels * _JPEG_BYTES) + (len(work.made) - large) * SMALL_JPEG_BYTES
-    busy = sum(_MEGAPIXEL_SECONDS[type(each)] for each in work.made.values()) * pixels / 1e6
+    core_seconds = (
+        sum(_MEGAPIXEL_SECONDS[type(image)] for image in work.made.values()) * pixels / 1e6
+    )
     gets, fetched = basis.reading_source()
     return Prediction(
         gets,
         len(work.made),
         fetched,
         size,
-        seconds=(DECODER_SECONDS + busy) / basis.one_core,
+        seconds=(DECODER_SECONDS + core_seconds) / basis.one_core,
         output_bytes=size,
     )

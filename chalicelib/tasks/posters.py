@@ -31,8 +31,8 @@ def run(work: Poster, bench: Workbench) -> StepsEnded:
     """Choose a frame and store its poster. Raises JobError, Transient."""
     step = bench.task.id
     with bench.folder() as folder:
-        made = choose(work, folder, bench.budget, partial(bench.fetch, folder))
-        return StepsEnded({step: ended_step(step, made, folder, bench)})
+        poster = choose(work, folder, bench.budget, partial(bench.fetch, folder))
+        return StepsEnded({step: ended_step(step, poster, folder, bench)})
 
 
 def choose(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> DrawnImage:
@@ -41,37 +41,36 @@ def choose(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> DrawnIma
     Candidates are read from `folder`/source, or each from the excerpt that `fetch` writes there. Raises
     JobError, Transient.
     """
-    looks = Budget(lambda: budget.seconds() - DRAWING_SECONDS, budget.memory_bytes)
+    search_budget = Budget(lambda: budget.seconds() - DRAWING_SECONDS, budget.memory_bytes)
     best: tuple[Interest, Path] | None = None
-    found_nothing = shows_something = False
+    candidate_missing = any_not_blank = False
     for run in (*work.candidates, *work.otherwise):
-        if run in work.otherwise[:-1] and not found_nothing:
+        if run in work.otherwise[:-1] and not candidate_missing:
             continue
         args = run.args(work.command)
         candidate = folder / args[-1]
         try:
-            run_ffmpeg(args, run.excerpt, folder, looks, fetch)
+            run_ffmpeg(args, run.excerpt, folder, search_budget, fetch)
         except JobError as error:  # FFmpeg also fails on packets without their key frame
             # A candidate that takes too long or crashes does not discard an earlier one.
             if best is None and error.code != "conversion_failed":
                 raise
-        if (
-            not candidate.exists()
-        ):  # its time is behind the end of a short film, or no key frame follows it
-            found_nothing = True
+        # A candidate's time may be behind the end of a short film, or no key frame may follow it.
+        if not candidate.exists():
+            candidate_missing = True
             continue
         interest = in_child("interest", Interest, budget, candidate)
         if best is None or interest > best[0]:
             best = interest, candidate
-        if interest.spread > (_DULL if shows_something else _VIVID):
+        if interest.spread > (_DULL if any_not_blank else _VIVID):
             break
-        shows_something |= interest.spread > _DULL
+        any_not_blank |= interest.spread > _DULL
     if best is None:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
     target = folder / "out" / work.output
-    made: DrawnImage = in_child("poster", DrawnImage, budget, best[1], target)
+    poster: DrawnImage = in_child("poster", DrawnImage, budget, best[1], target)
     check_files(folder)
-    return msgspec.structs.replace(made, name=work.output, warning=work.warning)
+    return msgspec.structs.replace(poster, name=work.output, warning=work.warning)
 
 
 def predict(_: Poster, basis: Basis) -> Prediction:

@@ -48,8 +48,8 @@ class Workbench:
     def fetch(self, folder: Path, excerpt: Excerpt) -> None:
         """Write an excerpt of the source to `folder`/source, over the last. Raises JobError, Transient."""
         samples = self.plan.samples(self.task)
-        made = mp4_excerpt.make(samples, excerpt, plans.load_samples(samples, excerpt))
-        objects.fetch_parts(self.source, folder / "source", made.head, made.parts)
+        cut = mp4_excerpt.make(samples, excerpt, plans.load_samples(samples, excerpt))
+        objects.fetch_parts(self.source, folder / "source", cut.head, cut.parts)
 
     def publish(self, path: Path) -> int:
         """Store a file under the task's key prefix. Returns its size in bytes."""
