@@ -1,6 +1,6 @@
-"""A film encoded in chunks beside the same film encoded as a whole, by the code that the Lambdas run.
+"""A film encoded in chunks; baseline: the same film encoded as a whole, by the code that the Lambdas run.
 
-Both at once, each in a process of its own: what slows the machine slows both alike.
+Both are encoded at the same time, each in its own process: other load on the machine slows both alike.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Made(msgspec.Struct):
     cpu: float
     size: int
     times: list[Fraction]
-    looks: Quality | None  # which is the same in each run
+    looks: Quality | None  # measured in one run only: it is the same in each
 
 
 def measure() -> list[Figure]:
@@ -102,30 +102,30 @@ def _made(film: Path, facts: VideoFacts, looked_at: bool) -> _Made:
 
 
 def encoded(film: Path, facts: VideoFacts, folder: Path) -> Path:
-    """The MP4 that comes of a film with these facts."""
+    """Encode a film with these facts. Returns the MP4."""
     return carried_out(planned(film, facts), film, folder)
 
 
 def planned(film: Path, facts: VideoFacts, chosen: PlanSettings = DEFAULTS) -> Plan:
-    """What makes an MP4 of a film with these facts."""
+    """The plan of transcode_720p for a film with these facts."""
     return make_plan("job", film.name, facts, find_steps(["transcode_720p"], JobError), chosen)
 
 
 def carried_out(plan: Plan, film: Path, folder: Path) -> Path:
-    """The MP4 that the plan makes."""
+    """Carry out a plan of transcode_720p. Returns the MP4."""
     from testing.local import carry_out
 
     return carry_out(plan, film, folder, budget_of=lambda _: _BUDGET)["transcode_720p"].path
 
 
 def times(film: Path) -> list[Fraction]:
-    """When each frame is shown."""
+    """The presentation time of each frame in seconds, in order."""
     with av.open(str(film)) as container:
         base = to_fraction(container.streams.video[0].time_base) or Fraction(1)
         return sorted(p.pts * base for p in container.demux(video=0) if p.pts is not None)
 
 
 def _cpu() -> float:
-    """Seconds of CPU of what we have started and has ended: FFmpeg and nothing else."""
+    """Seconds of CPU of child processes that have ended: FFmpeg only."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

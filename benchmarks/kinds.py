@@ -1,10 +1,11 @@
-"""Films of every kind in the shortest chunks there are, beside the same films as a whole.
+"""Films of every kind encoded in the shortest chunks; baseline: the same films encoded as a whole.
 
-Made ones, and those of the corpus that can be cut. Each is told on stderr; the figures are the worst of all.
+The films are generated, or from the corpus if they can be cut. Each is printed on stderr; the figures are
+the worst of all.
 
-Times, sound and the frames that were decoded are compared with a whole whose index nobody has read; size and
-looks with one in a single chunk, whose key frames are as far apart: without an index they come sooner, where
-the frame rate varies.
+Frame times, audio and the decoded frames are compared with a whole that is encoded without a frame index.
+Size and quality are compared with a single chunk, whose key frames are equally far apart: without an index
+they are closer where the frame rate varies.
 """
 
 from __future__ import annotations
@@ -46,18 +47,18 @@ _SECONDS = 40
 
 
 class _Kind(NamedTuple):
-    """Of a film in chunks beside it as a whole: milliseconds, sizes as a ratio, VMAF, dB."""
+    """One film in chunks, compared with it as a whole."""
 
     parts: int
     frames: int
-    others: int  # frames that were decoded otherwise
-    time: float
-    size: float
-    vmaf: float  # what is lost
-    psnr: float
-    worst: float  # of a frame beside the whole's
-    sound: list[float]  # how late, beside the film's: where it begins, and where it ends
-    joins: list[float]  # what differs where parts of the sound meet
+    others: int  # frames that were decoded differently
+    time: float  # ms: the largest difference of a frame's time
+    size: float  # ratio
+    vmaf: float  # loss
+    psnr: float  # loss in dB
+    worst: float  # dB: the lowest PSNR of a frame against the whole's
+    sound: list[float]  # ms: delays of the audio against the source's, along the film
+    joins: list[float]  # dB: the difference where parts of the audio meet
 
 
 def measure() -> list[Figure]:
@@ -141,14 +142,14 @@ def _measure(name: str, film: Path) -> _Kind:
 def _encoded(
     film: Path, facts: VideoFacts, folder: Path, chosen: PlanSettings
 ) -> tuple[Plan, Path, list[str]]:
-    """The plan, the MP4 that comes of it, and digests of the frames that were decoded for that."""
+    """(plan, MP4, digests of the frames that were decoded for it)."""
     plan = exactness.noting(planned(film, facts, chosen))
     made = carried_out(plan, film, folder)
     return plan, made, exactness.seen(plan, folder / "tasks")
 
 
 def _lags(made: Path, film: Path) -> list[float]:
-    """By how much sound comes later after the first frame than in the film: where it begins, and ends."""
+    """Milliseconds by which the audio of `made` is later than the film's, relative to the first frame."""
     ours, theirs = decode(made).audio, decode(film).audio
     if ours is None or theirs is None:
         return []
@@ -156,7 +157,7 @@ def _lags(made: Path, film: Path) -> list[float]:
 
 
 def _joins(plan: Plan, chunked: Path, whole: Path) -> list[float]:
-    """How far below the sound what differs from the whole is, in the second around each join; dB."""
+    """Difference from the whole's audio, relative to its level, in the second around each join; dB."""
     firsts = [t.work.first for t in plan.tasks if isinstance(t.work, Audio) and t.work.first]
     if not firsts:
         return []
@@ -170,6 +171,6 @@ def _joins(plan: Plan, chunked: Path, whole: Path) -> list[float]:
         join = (first - 1) * cmaf.PACKET_SAMPLES
         near = slice(join - cmaf.SAMPLE_RATE // 2, join + cmaf.SAMPLE_RATE // 2)
         noise, loudness = (numpy.mean(x[near] ** 2) for x in (ours - theirs, theirs))
-        if loudness:  # nothing is below silence
+        if loudness:  # silence has no ratio
             found.append(float(10 * numpy.log10(max(noise, 1e-12) / loudness)))
     return found

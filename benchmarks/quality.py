@@ -1,6 +1,7 @@
-"""VMAF and bitrate of the 720p rendition, beside a plain encode at the same preset and quality.
+"""VMAF and bitrate of the 720p rendition; baseline: a plain encode with the same preset and CRF.
 
-Both against the source, upright and scaled to the same size. On films of the corpus: made ones say little.
+Both are compared with the source, upright and scaled to the same size. Films are from the corpus: generated
+films say little.
 """
 
 from __future__ import annotations
@@ -88,9 +89,9 @@ def _plain(facts: VideoFacts, folder: Path) -> Quality:
 
 
 def quality(made: Path, film: Path, matrix: str, facts: VideoFacts, folder: Path) -> Quality:
-    """Every frame against its original, as BT.709; by number, for both have the same ones.
+    """Compare every frame of `made` with the source's frame of the same number, in BT.709.
 
-    What is not said to be alike, FFmpeg would convert behind our back.
+    Size, colours and time base are set explicitly for both: otherwise FFmpeg converts them silently.
     """
     rendition, log = rendition_720p(facts), folder / "vmaf.json"
 

@@ -1,7 +1,7 @@
-"""What a film would take and cost on AWS: the real plan, replayed at up to a thousand Lambdas at once.
+"""Simulate the time and cost of a film on AWS: the real plan, run on up to a thousand Lambdas at once.
 
-Nothing here was measured on AWS. The assumptions are printed with the result; times of tasks come from the
-CPU that encoding takes on this machine (`films` in results.json), the rest from AWS's published limits.
+Nothing here was measured on AWS. The assumptions are printed with the result. The times of tasks are derived
+from the CPU time of encoding on this machine (`films` in results.json), all else from AWS's published limits.
 """
 
 from __future__ import annotations
@@ -42,29 +42,29 @@ _RESULTS = Path(__file__).parent / "results.json"
 
 
 class Assumptions(NamedTuple):
-    """Seconds, bytes and US dollars (us-east-1, x86)."""
+    """Assumptions in seconds, bytes, bits per second and US dollars (us-east-1, x86)."""
 
-    cpu_a_second: float  # of encoding a second of 1080p25 to 720p
+    cpu_a_second: float  # seconds of CPU to encode a second of 1080p25 to 720p
     encode_gb: float = 10.0
     encode_vcpus: float = 5.8  # of 10,240 MB, at 1,769 MB each
-    parallel: float = 0.75  # of them that x264 and the decoder keep busy
+    parallel: float = 0.75  # the part of them that x264 and the decoder keep busy
     light_gb: float = 1.73
     cold: float = 1.2  # from an invocation to the first line of a handler, in a new sandbox
     warm: float = 0.02
-    calls: float = 0.15  # claim, plan, fan-in, acknowledge: some ten requests
+    calls: float = 0.15  # claim, plan, fan-in, acknowledge: about ten requests
     network: float = 75e6  # bytes a second, one way
     queue: float = 0.05  # from sending a message to an invocation, with a free poller
     concurrency: int = 1000
     source_bits: float = 5e6
     result_bits: float = 1.6e6
-    sound_speed: float = 50.0  # seconds of sound encoded in one
+    sound_speed: float = 50.0  # seconds of audio encoded per second
     prices: Prices = Prices()
     media_convert: float = (
         2 * 0.015
     )  # a minute: two HD AVC outputs, basic tier, single pass, up to 30 fps
 
 
-# How many may run at once, so many seconds after the first message.
+# The number of functions that may run at once, by seconds after the first message.
 Ramp = Callable[[float], float]
 RAMPS: dict[str, Ramp] = {
     "SQS, 5 and 300 a minute": lambda seconds: 5 + 5 * seconds,
@@ -84,14 +84,14 @@ def measure() -> list[Figure]:
 
 
 def _measured() -> float:
-    """Seconds of CPU for a second of film, by the bare encode of the last `films` benchmark."""
+    """Seconds of CPU for a second of film, from the bare encode of the last `films` benchmark."""
     figures = json.loads(_RESULTS.read_text())["films"]["figures"]
     (cpu,) = [f for f in figures if "minute_1080p25" in f["name"] and "CPU of every" in f["name"]]
     return float(median(cpu["baselines"])) / 60
 
 
 def film(hours: float, told: Assumptions) -> VideoFacts:
-    """Key frames every two seconds, 25 frames a second, sound at 48 kHz, index first."""
+    """Facts of a film in 1080p25: key frames every two seconds, audio at 48 kHz, index first."""
     seconds = int(hours * 3600)
     group = int(told.source_bits / 8 * 2)
     cuts = tuple(
@@ -120,7 +120,7 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
         for second in range(0, seconds, AUDIO_CUT_SECONDS)
     )
     frames, heard = np.arange(25 * seconds), np.arange(packets)
-    shown = 512 * (frames ^ 1)  # not in the order in which they are coded
+    shown = 512 * (frames ^ 1)  # the order of presentation differs from that of decoding
     none, track = np.arange(0), bytes(1000)
     index = FrameIndex(
         timescale=12800,
@@ -142,17 +142,17 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
 
 
 class Ran(NamedTuple):
-    """One task: when it began and ended, in seconds from the PUT's end, and the memory it had."""
+    """One task that was run."""
 
     task: Task
-    begin: float
+    begin: float  # seconds after the PUT's end, like `end`
     end: float
-    gb: float
+    gb: float  # memory of its function
 
 
 def simulate(plan: Plan, ramp: Ramp, told: Assumptions, begin: float) -> list[Ran]:
-    """Run the plan's tasks in the order of their messages; those that wait, when all they need is there."""
-    free: list[float] = []  # when each sandbox is
+    """Run the plan's first tasks in the order of their messages, then the tasks that need their results."""
+    free: list[float] = []  # a heap: the time at which each sandbox becomes free
     started = 0
     ran: list[Ran] = []
     for task in plan.first():
@@ -181,7 +181,7 @@ def _may_start(started: int, seconds: float, ramp: Ramp, told: Assumptions) -> b
 
 
 def _allowed_at(started: int, ramp: Ramp) -> float:
-    """The first moment at which one more may be running."""
+    """The first time at which one more function may run, in seconds after the first message."""
     moment = 0.0
     while ramp(moment) <= started and moment < 3600:
         moment += 0.1
@@ -200,7 +200,7 @@ def _seconds(plan: Plan, task: Task, told: Assumptions) -> float:
 
 
 def _packaging(task: Task, plan: Plan, told: Assumptions) -> float:
-    """Playlists are small; an MP4 passes through, in and out at once."""
+    """Seconds of a package. Playlists are small; an MP4 is downloaded and uploaded at the same time."""
     seconds = sum(part.work.seconds for part in plan.parts(task)[0] if isinstance(part.work, Chunk))
     copied = seconds * told.result_bits / 8 / told.network if task.id == "transcode_720p" else 0.0
     return told.calls + 0.01 * len(task.needs) / 100 + copied
@@ -233,7 +233,7 @@ def _figures(name: str, hours: float, ramp: Ramp, told: Assumptions) -> Iterator
 
 
 def _money(ran: list[Ran], intake: float, told: Assumptions) -> dict[str, float]:
-    """US dollars, by what they are paid for."""
+    """US dollars by service."""
     tasks = len(ran)
     segments = sum(len(planned(one.task.work)) for one in ran)
     encodes = [one for one in ran if isinstance(one.task.work, Chunk)]
@@ -246,7 +246,7 @@ def _money(ran: list[Ran], intake: float, told: Assumptions) -> dict[str, float]
     def lambdas(those: list[Ran]) -> float:
         return sum((one.end - one.begin) * one.gb * prices.lambda_gb_second_x86_64 for one in those)
 
-    # A fan-in set of a thousand short names has some ten kilobytes when it is full.
+    # A fan-in set of a thousand short names has about ten kilobytes when it is full.
     fan_in = sum(1 + number * 10 // 1024 for number in range(tasks))
     return {
         "pictures": lambdas(encodes),

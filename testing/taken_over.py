@@ -1,7 +1,7 @@
-"""What a decoder tries that was taken over: forked, or in FFmpeg's place; and the worker that it is tried on.
+"""The attacks of a decoder that was taken over, in a forked child or in FFmpeg's place, and their target.
 
-`python -m testing.taken_over` is that worker, and tells by JSON what each of the two has reached. It has a
-secret in its environment and in its memory, and a server on loopback, as Lambda has one.
+`python -m testing.taken_over` is the attacked worker. It prints in JSON what each of the two has reached. It
+has a secret in its environment and in its memory, and a server on loopback, as in Lambda.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-# The secret is this, and digits; so that who looks for it does not find itself.
+# The secret is this prefix and digits, so that a search for the secret's pattern does not find the prefix.
 PREFIX = "c4nary-" + "of-the-worker-"
 _MARK = re.compile(re.escape(PREFIX).encode() + rb"\d{8}")
 _PTRACE_ATTACH, _PTRACE_DETACH = 16, 17
@@ -30,7 +30,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def reached(worker: int, address: tuple[str, int], secret: Path, folder: Path) -> list[str]:
-    """What this process can do that it should not."""
+    """The names of the attacks that succeed in this process."""
     found = []
     for name, attack in _ATTACKS.items():
         with suppress(OSError, ValueError):
@@ -52,7 +52,7 @@ def _own_memory(*_: Any) -> bool:
 
 
 def _parts(pid: int) -> Iterator[bytes]:
-    """What can be written in a process's memory, as far as it can be read."""
+    """The writable parts of a process's memory that can be read."""
     maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
     with Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
         for line in maps:
@@ -68,7 +68,7 @@ def _open_files(worker: int, *_: Any) -> bool:
 
 
 def _connections(*_: Any) -> bool:
-    """Sockets of the internet that it has inherited."""
+    """Whether it has inherited internet sockets."""
     for each in Path("/proc/self/fd").iterdir():
         with suppress(OSError), socket.socket(fileno=os.dup(int(each.name))) as found:
             if found.family == socket.AF_INET:
@@ -90,13 +90,13 @@ def _signals(worker: int, *_: Any) -> bool:
 
 
 def _signals_by_a_folder(worker: int, *_: Any) -> bool:
-    """The kernel takes a process's folder for a descriptor of it (pidfd_send_signal(2))."""
+    """Signal by the process's folder in /proc, which counts as a pidfd (pidfd_send_signal(2))."""
     folder = os.open(f"/proc/{worker}", os.O_RDONLY)
     return int(_libc.syscall(_PIDFD_SEND_SIGNAL, folder, 0, None, 0)) == 0
 
 
 def _signals_by_a_file(worker: int, *_: Any) -> bool:
-    """Who owns a file is told of what can be read there, by a signal."""
+    """Signal through a file's owner (F_SETOWN), whom the kernel signals when the file becomes readable."""
     ours, _theirs = os.pipe()
     fcntl.fcntl(ours, fcntl.F_SETOWN, worker)
     return True
@@ -114,7 +114,7 @@ def _network(_: int, address: tuple[str, int], *__: Any) -> bool:
 
 
 def _processes(_: int, __: tuple[str, int], ___: Path, folder: Path) -> bool:
-    """Leaves one, in a session of its own, that holds what this one holds."""
+    """Leave a process behind, in its own session, that keeps this one's descriptors."""
     pid = os.fork()
     if pid == 0:
         os.setsid()
@@ -195,7 +195,7 @@ def report(worker: int, address: tuple[str, int], secret: str, folder: str) -> N
 
 
 def _tried(attempt: Callable[..., list[str]], *told: Any) -> list[str]:
-    """What was reached in an attempt, and what is left of it."""
+    """The attacks that succeed in an attempt. A process left behind counts only if it still runs."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
         found = attempt(*told, Path(folder))
