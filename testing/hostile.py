@@ -1,4 +1,4 @@
-"""Small films that say they are long, large or scattered, by seed: what it costs to believe them.
+"""Generate small films that declare to be long, large or scattered, by seed, and measure the cost of probing.
 
 python -m testing.hostile [--count 1000] [--seed 1]
 """
@@ -36,13 +36,13 @@ from testing.attacks import MEDIA_AT, box, movie, sound_track
 from testing.planned import DEFAULTS
 
 SIZES = ((64, 64), (1920, 1080), (8192, 4320))
-# As intake has it.
+# The budget of intake.
 _BUDGET = Budget(lambda: 100.0, 1769 * 1024**2)
 _STEPS = ("watermark", "transcode_720p", "hls_720p")
 
 
 class Frame(NamedTuple):
-    """A key frame of H.264, and what decoders are told before it."""
+    """A key frame of H.264, with the configuration of its decoder."""
 
     size: tuple[int, int]
     header: bytes  # avcC
@@ -66,7 +66,7 @@ def frame(size: tuple[int, int]) -> Frame:
 def tables(
     count: int, ticks: int, sizes: np.ndarray | int, offsets: np.ndarray, in_a_chunk: int = 1
 ) -> tuple[bytes, ...]:
-    """Those of `count` samples; `sizes` of each, or one of all."""
+    """The sample tables of `count` samples; `sizes`: bytes of each, or one size for all."""
     if isinstance(sizes, int):
         stsz = struct.pack(">4xII", sizes, count)
     else:
@@ -79,22 +79,22 @@ def tables(
     )
 
 
-# What each makes of a frame: samples, their sizes and places, in a chunk, and the media data.
+# (samples, their sizes, their offsets, samples in a chunk, media data)
 Layout = tuple[int, np.ndarray | int, np.ndarray, int, bytes]
 
 
 def shared(_: Random, count: int, sample: bytes) -> Layout:
-    """Every sample is the same one."""
+    """All samples have the same byte range."""
     return count, np.full(count, len(sample)), np.full(count, MEDIA_AT), 1, sample
 
 
 def shared_of_one_size(_: Random, count: int, sample: bytes) -> Layout:
-    """The same, of which the table of sizes is a single number."""
+    """All samples have the same byte range, and the table of sizes is a single number."""
     return count, len(sample), np.full(count, MEDIA_AT), 1, sample
 
 
 def overlapping(rng: Random, count: int, sample: bytes) -> Layout:
-    """Each begins a few bytes behind the one before."""
+    """Each sample begins a few bytes after the one before, and overlaps it."""
     media = sample * 4
     last = len(media) - len(sample)
     offsets = MEDIA_AT + np.arange(count) * rng.randint(1, 64) % max(1, last)
@@ -102,14 +102,14 @@ def overlapping(rng: Random, count: int, sample: bytes) -> Layout:
 
 
 def empty(_: Random, count: int, sample: bytes) -> Layout:
-    """But for the first they have no bytes."""
+    """All samples but the first are empty."""
     sizes = np.zeros(count, dtype=np.int64)
     sizes[0] = len(sample)
     return count, sizes, np.full(count, MEDIA_AT), 1, sample
 
 
 def tiny(rng: Random, count: int, sample: bytes) -> Layout:
-    """Each has a byte or two of its own: as many frames as bytes."""
+    """Each sample has one or two bytes of its own: as many frames as bytes."""
     each = rng.choice((1, 2))
     sizes = np.full(count, each)
     sizes[0] = len(sample)
@@ -118,19 +118,19 @@ def tiny(rng: Random, count: int, sample: bytes) -> Layout:
 
 
 def tiny_in_one_chunk(_: Random, count: int, sample: bytes) -> Layout:
-    """A byte each, told by four numbers: no table grows with them."""
+    """Each sample has one byte. Four numbers describe all samples: no table grows with their count."""
     return count, 1, np.array([MEDIA_AT]), count, sample + bytes(count)
 
 
 def scattered(rng: Random, count: int, sample: bytes) -> Layout:
-    """Each has bytes of its own; the order of time is none of place."""
+    """Each sample has its own bytes; their order in the file is not that of their times."""
     count = min(count, 20_000_000 // len(sample), 20_000)
     places = np.random.default_rng(rng.getrandbits(32)).permutation(count)
     return count, np.full(count, len(sample)), MEDIA_AT + places * len(sample), 1, sample * count
 
 
 def honest(_: Random, count: int, sample: bytes) -> Layout:
-    """Each where it is, in order."""
+    """Correct tables: samples follow each other in order."""
     count = min(count, 20_000_000 // len(sample), 100_000)
     offsets = MEDIA_AT + np.arange(count) * len(sample)
     return count, np.full(count, len(sample)), offsets, 1, sample * count
@@ -142,7 +142,7 @@ LAYOUTS: tuple[Callable[[Random, int, bytes], Layout], ...] = (
 
 
 def film(seed: int, number: int) -> tuple[str, bytes]:
-    """A film, and what it is: always the same of these numbers."""
+    """(description, content) of a film; equal numbers give equal films."""
     rng = Random(f"{seed} {number}")
     layout = LAYOUTS[number % len(LAYOUTS)]
     chosen = frame(rng.choice(SIZES))
@@ -153,7 +153,7 @@ def film(seed: int, number: int) -> tuple[str, bytes]:
     timescale = rng.choice((1_000, 12_800, 90_000, 600_000))
     ticks = max(1, round(timescale / fps))
     sound = b""
-    if rng.random() < 0.3:  # of the same bytes as the pictures
+    if rng.random() < 0.3:  # an audio track of the same bytes as the video
         heard = min(count, 100_000)
         sound = sound_track(
             48_000,
@@ -175,7 +175,7 @@ def film(seed: int, number: int) -> tuple[str, bytes]:
 
 
 class Verdict(NamedTuple):
-    """What came of a film: the code of its refusal, or "accepted"; and what looking at it took."""
+    """The verdict on a film: the code of its refusal, or "accepted", and the cost of probing it."""
 
     code: str
     seconds: float
@@ -183,7 +183,7 @@ class Verdict(NamedTuple):
 
 
 def judge(content: bytes) -> Verdict:
-    """Look, plan and price as intake does; raises AssertionError where that is accepted which may not be."""
+    """Probe, plan and price as intake does. Raises AssertionError if a film is accepted that may not be."""
     began = time.monotonic()
     try:
         _, facts = inspect.inspect(
@@ -233,7 +233,7 @@ def main() -> None:
         codes[verdict.code] += 1
         longest = max(longest, (verdict, what), key=lambda each: each[0].seconds)
         dearest = max(dearest, (verdict, what), key=lambda each: each[0].usd)
-    # Of a child that was forked from this process, whose own memory is in it.
+    # The peak of a child that was forked from this process; it includes this process's memory.
     most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(dict(codes.most_common()))
     print(

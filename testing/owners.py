@@ -102,7 +102,7 @@ def routes_asked() -> set[str]:
 
 
 def none_of_it_is_told(stranger: Ask, things: Things) -> None:
-    """A stranger's answers about another's things are, byte for byte, those about things that are not there."""
+    """A stranger's answers about another's things equal, byte for byte, those about missing things."""
     for call, same_of_none in zip(calls_about(things), calls_about(NOTHING), strict=True):
         told, told_of_none = stranger(call), stranger(same_of_none)
         assert _with_other_names(told, things) == _with_other_names(told_of_none, NOTHING), call

@@ -84,7 +84,7 @@ def statuses() -> set[str]:
 
 
 def spent() -> dict[str, float]:
-    """US dollars that each owner's budget of today is charged, by owner and day."""
+    """US dollars that each owner's budget is charged, by owner; all jobs of a test start on one day."""
     return {
         row.pk.removeprefix("budget#"): float(row.spent_usd)
         for row in BudgetRow.scan(BudgetRow.pk.startswith("budget#"))

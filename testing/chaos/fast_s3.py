@@ -1,4 +1,4 @@
-"""S3 in memory: what Sluice asks of it, and no more. Whatever else is asked is an error here."""
+"""S3 in memory, with the operations that Sluice uses. Any other request raises an error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Answer(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A request, as far as it matters."""
+    """The relevant parts of a request."""
 
     bucket: str
     key: str
@@ -49,7 +49,7 @@ _XML = {"content-type": "application/xml"}
 
 
 class S3:
-    """Answers requests."""
+    """Answers requests to S3."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], Stored] = {}
@@ -61,7 +61,7 @@ class S3:
         self.uploads.clear()
 
     def answer(self, operation: str, request: Any) -> Answer:
-        """What S3 answers."""
+        """S3's answer."""
         asked = _asked(request)
         match operation:
             case "CreateBucket":
@@ -184,7 +184,7 @@ def _asked(request: Any) -> Asked:
 
 def _body(sent: Any) -> bytes:
     if hasattr(sent, "read"):
-        sent = sent.read()  # a client that sends it again begins at its start
+        sent = sent.read()  # a client rewinds it before a retry
     return sent.encode() if isinstance(sent, str) else bytes(sent or b"")
 
 

@@ -1,4 +1,4 @@
-"""Many schedules in several processes, and what came of them."""
+"""Run many schedules in several processes, and report the outcomes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from testing.chaos.campaigns import EVERY_RIGHT, Outcome, Simulator
 from testing.chaos.rights import Right, given
 
 _REPORT = ROOT / ".local" / "chaos" / "violations.txt"
-_SHOWN = 3  # of each kind of violation, in each kind of schedule
+_SHOWN = 3  # examples of each kind of violation in each kind of schedule
 _TOLD_SECONDS = 15.0
 
 
@@ -25,13 +25,13 @@ class _Ran(NamedTuple):
 
 
 class _Kind:
-    """All schedules of a kind."""
+    """The sums over all schedules of a kind."""
 
     def __init__(self) -> None:
         self.count = 0
         self.seconds = 0.0
         self.longest = 0.0
-        self.found: dict[str, list[str]] = defaultdict(list)  # names, by what was violated
+        self.found: dict[str, list[str]] = defaultdict(list)  # names of schedules, by violation
 
     def add(self, ran: _Ran) -> None:
         self.count += 1
@@ -49,12 +49,12 @@ class _Kind:
                 print(f"{line[:700]}\n    again: make chaos NAME={ran.outcome.name}", flush=True)
 
 
-# The simulator of a forked process: its parent's.
+# The simulator, which forked processes inherit from their parent.
 _simulators: list[Simulator] = []
 
 
 def run_all(simulator: Simulator, names: Sequence[str], processes: int, seed: str) -> int:
-    """1 where anything was violated, or all have run and some right was used by none."""
+    """Run schedules. Returns 1 if anything was violated, or if EVERY_RIGHT ran and some right was unused."""
     print(f"{len(names)} schedules of seed {seed}, in {processes} processes", flush=True)
     _simulators[:] = [simulator]
     _REPORT.unlink(missing_ok=True)
@@ -81,14 +81,14 @@ def run_all(simulator: Simulator, names: Sequence[str], processes: int, seed: st
     for right in unused:
         print(f"A right that nobody uses: {' '.join(right)}")
     found = any(kind.found for kind in kinds.values())
-    # Of a part of the schedules nobody expects that.
+    # A part of the schedules need not use every right.
     found = found or bool(unused and set(names) >= set(EVERY_RIGHT))
     print(f"{'Violations' if found else 'No violation'}. All of it again: make chaos SEED={seed}")
     return int(found)
 
 
 def run_aloud(simulator: Simulator, names: Sequence[str]) -> int:
-    """Run schedules one by one, telling all that happens; 1 where anything was violated."""
+    """Run schedules one by one, and print every event. Returns 1 if anything was violated."""
     found = False
     for name in names:
         outcome = simulator.run(name, trace=True)
@@ -104,7 +104,7 @@ def _run(name: str) -> _Ran:
     try:
         outcome = _simulators[0].run(name)
     except Exception:
-        # Not a fault of the product's, perhaps; but what it did cannot be told.
+        # This may not be the product's fault, but the schedule cannot be judged.
         told = traceback.format_exc()[-1500:]
         outcome = Outcome(
             name, [("the simulation itself failed", told)], [], 0.0, 0, 0, frozenset()

@@ -1,4 +1,4 @@
-"""A whole job by the client that openapi-python-client makes: python python_job.py API FILE"""
+"""A whole job by the client that openapi-python-client generates: python python_job.py API FILE"""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sluice_client.types import File
 
 
 def must(answer: Any) -> Any:
-    """The answer, where it is no refusal."""
+    """Return the answer; fail if it is a refusal."""
     if answer is None or isinstance(answer, Problem):
         raise SystemExit(f"Refused: {answer}")
     return answer

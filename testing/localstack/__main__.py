@@ -1,4 +1,4 @@
-"""`make test-localstack`: deploys the stack to a real LocalStack, uses, updates, deletes it."""
+"""`make test-localstack`: deploy the stack to a real LocalStack, use it, update it and delete it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _try(account: Account) -> None:
 
 
 def _another(built: Build, folder: Path) -> Build:
-    """A build with other code and another setting; with equal routes, for LocalStack changes no API."""
+    """A build with other code and another setting, but equal routes: LocalStack cannot update an API."""
     changed = folder / "changed"
     shutil.copytree(built.folder, changed)
     template = json.loads((changed / "sam.json").read_text())
@@ -126,10 +126,10 @@ def _succeeded(client: Client, job_id: str) -> Job:
 
 
 def _probe(client: Client, job: Job) -> dict[str, str]:
-    """A description of each output, by downloading and decoding it."""
+    """Download and decode each output. Returns a description of each."""
     probed = {}
     for output in job["outputs"]:
-        if output["type"] == "hls_720p":  # players get nothing but its URL
+        if output["type"] == "hls_720p":  # players get only its URL
             probed["hls_720p"] = probe_film(output["url"])
         else:
             content = client.http.get(output["url"]).raise_for_status().content
