@@ -58,8 +58,10 @@ def _measure(film: Path, pool: ProcessPoolExecutor) -> list[Figure]:
     whole_facts = msgspec.structs.replace(facts, index=None)
     pairs = []
     for run in range(RUNS):
-        both = [pool.submit(_made, film, each, run == 0) for each in (facts, whole_facts)]
-        pairs.append([each.result() for each in both])
+        both = [
+            pool.submit(_made, film, film_facts, run == 0) for film_facts in (facts, whole_facts)
+        ]
+        pairs.append([future.result() for future in both])
     chunked, whole = ([pair[side] for pair in pairs] for side in (0, 1))
     good, best = chunked[0].looks, whole[0].looks
     assert good is not None
@@ -95,10 +97,10 @@ def _made(film: Path, facts: VideoFacts, looked_at: bool) -> _Made:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         before = _cpu()
-        made = encoded(film, facts, folder / "made")
+        mp4 = encoded(film, facts, folder / "made")
         cpu = _cpu() - before
-        looks = quality(made, film, "bt709", facts, folder) if looked_at else None
-        return _Made(cpu, made.stat().st_size, times(made), looks)
+        looks = quality(mp4, film, "bt709", facts, folder) if looked_at else None
+        return _Made(cpu, mp4.stat().st_size, times(mp4), looks)
 
 
 def encoded(film: Path, facts: VideoFacts, folder: Path) -> Path:

@@ -41,20 +41,20 @@ _PIPELINE = ("transcode_720p", "hls_720p")
 
 def films() -> Iterator[Path]:
     """A minute of 1080p, and, with a corpus, a film of four minutes in a container that can be cut."""
-    made = LOCAL / "benchmarks" / "minute_1080p25.mp4"
-    made.parent.mkdir(parents=True, exist_ok=True)
-    if not made.exists():
-        samples.film(made, size="1920x1080", seconds=60)
-    yield made
+    minute = LOCAL / "benchmarks" / "minute_1080p25.mp4"
+    minute.parent.mkdir(parents=True, exist_ok=True)
+    if not minute.exists():
+        samples.film(minute, size="1920x1080", seconds=60)
+    yield minute
     if not _CORPUS_FILM.exists():
         print(
             f"SKIPPED: there is no corpus, so {_CORPUS_FILM.name} is not measured", file=sys.stderr
         )
         return
-    copied = LOCAL / "benchmarks" / "agent327_720p.mp4"
-    if not copied.exists():
-        samples.run_ffmpeg("-i", str(_CORPUS_FILM), "-map", "0", "-c", "copy", str(copied))
-    yield copied
+    remuxed = LOCAL / "benchmarks" / "agent327_720p.mp4"
+    if not remuxed.exists():
+        samples.run_ffmpeg("-i", str(_CORPUS_FILM), "-map", "0", "-c", "copy", str(remuxed))
+    yield remuxed
 
 
 class _Job(msgspec.Struct):

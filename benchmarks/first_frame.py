@@ -27,7 +27,7 @@ def measure() -> list[Figure]:
     stand_in_for_lambda()
     # A little shorter than the longest film; as 1080p25 it would have 22 GB.
     longest = film("twelve_hours_360p", "640x360", "150k", 358)
-    return [figure for each in (*films(), longest) for figure in _figures(each)]
+    return [figure for path in (*films(), longest) for figure in _figures(path)]
 
 
 def _figures(film: Path) -> list[Figure]:

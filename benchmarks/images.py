@@ -50,12 +50,12 @@ def picture(width: int, height: int) -> Path:
 
 def _job(client: Client, source: Path) -> float:
     """Seconds from the start of the PUT to the write of SUCCESS."""
-    asked = {
+    ticket_request = {
         "filename": source.name,
         "content_type": "image/jpeg",
         "pipeline": ["thumbnail", "watermark"],
     }
-    ticket = client.post("/uploads/presign", asked).raise_for_status().json()
+    ticket = client.post("/uploads/presign", ticket_request).raise_for_status().json()
     body = source.read_bytes()
     started = time.time()
     client.http.put(ticket["url"], content=body, headers=ticket["headers"]).raise_for_status()

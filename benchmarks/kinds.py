@@ -64,31 +64,33 @@ class _Kind(NamedTuple):
 def measure() -> list[Figure]:
     stand_in_for_lambda()
     with TemporaryDirectory() as scratch:
-        found = [_measure(name, film) for name, film in _films(Path(scratch))]
-    name = f"{len(found)} kinds of film in chunks, "
-    lags = [abs(lag) for kind in found for lag in kind.sound]
+        results = [_measure(name, film) for name, film in _films(Path(scratch))]
+    name = f"{len(results)} kinds of film in chunks, "
+    lags = [abs(lag) for kind in results for lag in kind.sound]
     return [
         Figure(
             f"{name}frames decoded otherwise than as a whole",
             "",
-            [k.others for k in found],
+            [k.others for k in results],
             reduced="max",
         ),
         Figure(
             f"{name}PSNR of a frame beside the whole's",
             "dB",
-            [k.worst for k in found],
+            [k.worst for k in results],
             reduced="min",
         ),
-        Figure(f"{name}difference of a frame's time", "ms", [k.time for k in found], reduced="max"),
-        Figure(f"{name}MP4 beside the whole", "×", [k.size for k in found], reduced="max"),
-        Figure(f"{name}VMAF lost", "", [k.vmaf for k in found], reduced="max"),
-        Figure(f"{name}PSNR lost", "dB", [k.psnr for k in found], reduced="max"),
+        Figure(
+            f"{name}difference of a frame's time", "ms", [k.time for k in results], reduced="max"
+        ),
+        Figure(f"{name}MP4 beside the whole", "×", [k.size for k in results], reduced="max"),
+        Figure(f"{name}VMAF lost", "", [k.vmaf for k in results], reduced="max"),
+        Figure(f"{name}PSNR lost", "dB", [k.psnr for k in results], reduced="max"),
         Figure(f"{name}sound off the pictures", "ms", lags, reduced="max"),
         Figure(
             f"{name}difference of sound at joins",
             "dB",
-            [join for kind in found for join in kind.joins],
+            [join for kind in results for join in kind.joins],
             reduced="max",
         ),
     ]
@@ -117,15 +119,15 @@ def _measure(name: str, film: Path) -> _Kind:
     unindexed = msgspec.structs.replace(facts, index=None)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        plan, chunked, seen = _encoded(film, facts, folder / "chunked", SHORT_CHUNKS)
-        _, whole, seen_whole = _encoded(film, unindexed, folder / "whole", _ONE_CHUNK)
+        plan, chunked, digests = _encoded(film, facts, folder / "chunked", SHORT_CHUNKS)
+        _, whole, whole_digests = _encoded(film, unindexed, folder / "whole", _ONE_CHUNK)
         single = carried_out(planned(film, facts, _ONE_CHUNK), film, folder / "single")
         ours, theirs = times(chunked), times(whole)
-        good, best = (quality(made, film, "bt709", facts, folder) for made in (chunked, single))
+        good, best = (quality(mp4, film, "bt709", facts, folder) for mp4 in (chunked, single))
         kind = _Kind(
             parts=plan.sizes()["720p"],
             frames=len(ours),
-            others=len(exactness.differing(seen, seen_whole)),
+            others=len(exactness.differing(digests, whole_digests)),
             time=1000 * max(float(abs(a - b)) for a, b in zip(ours, theirs, strict=True)),
             size=chunked.stat().st_size / single.stat().st_size,
             vmaf=best.vmaf - good.vmaf,
@@ -134,8 +136,8 @@ def _measure(name: str, film: Path) -> _Kind:
             sound=_lags(chunked, film),
             joins=_joins(plan, chunked, whole),
         )
-    said = kind._asdict() | {"time": f"{kind.time:.3f}", "size": f"{kind.size:.4f}"}
-    print(f"  {name}: {said}", file=sys.stderr, flush=True)
+    printed = kind._asdict() | {"time": f"{kind.time:.3f}", "size": f"{kind.size:.4f}"}
+    print(f"  {name}: {printed}", file=sys.stderr, flush=True)
     return kind
 
 
@@ -144,13 +146,13 @@ def _encoded(
 ) -> tuple[Plan, Path, list[str]]:
     """(plan, MP4, digests of the frames that were decoded for it)."""
     plan = exactness.noting(planned(film, facts, chosen))
-    made = carried_out(plan, film, folder)
-    return plan, made, exactness.seen(plan, folder / "tasks")
+    mp4 = carried_out(plan, film, folder)
+    return plan, mp4, exactness.seen(plan, folder / "tasks")
 
 
-def _lags(made: Path, film: Path) -> list[float]:
-    """Milliseconds by which the audio of `made` is later than the film's, relative to the first frame."""
-    ours, theirs = decode(made).audio, decode(film).audio
+def _lags(mp4: Path, film: Path) -> list[float]:
+    """Milliseconds by which the audio of the MP4 is later than the film's, relative to the first frame."""
+    ours, theirs = decode(mp4).audio, decode(film).audio
     if ours is None or theirs is None:
         return []
     return [1000 * lag for lag in audio_lags(ours, theirs).values()]
@@ -161,16 +163,16 @@ def _joins(plan: Plan, chunked: Path, whole: Path) -> list[float]:
     firsts = [t.work.first for t in plan.tasks if isinstance(t.work, Audio) and t.work.first]
     if not firsts:
         return []
-    from testing.local import heard
+    from testing.local import audio_samples
 
-    ours, theirs = heard(chunked), heard(whole)
+    ours, theirs = audio_samples(chunked), audio_samples(whole)
     shorter = min(len(ours), len(theirs))
     ours, theirs = ours[:shorter], theirs[:shorter]
-    found = []
+    ratios = []
     for first in firsts:
         join = (first - 1) * cmaf.PACKET_SAMPLES
         near = slice(join - cmaf.SAMPLE_RATE // 2, join + cmaf.SAMPLE_RATE // 2)
         noise, loudness = (numpy.mean(x[near] ** 2) for x in (ours - theirs, theirs))
         if loudness:  # silence has no ratio
-            found.append(float(10 * numpy.log10(max(noise, 1e-12) / loudness)))
-    return found
+            ratios.append(float(10 * numpy.log10(max(noise, 1e-12) / loudness)))
+    return ratios

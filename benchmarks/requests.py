@@ -55,7 +55,7 @@ def _count(counted: Counter[str], name: str) -> Iterator[Figure]:
             # The pump makes as many requests to SQS as Lambda's poller: one receives, one deletes.
         waiting = [(queue, body) for queue in QUEUES for body in pump.take(queue)]
     (job,) = jobs.list_jobs("-", {"key": name}, "").jobs
-    formulas, told = _by_service(estimated), _by_service(job.usage)
+    formulas, reported = _by_service(estimated), _by_service(job.usage)
     # Of a dropped file, intake reads the ticket and the event in one request, writes both identities, and
     # writes the job's row. For a key, the API does.
     formulas["dynamodb"] += 4
@@ -65,11 +65,11 @@ def _count(counted: Counter[str], name: str) -> Iterator[Figure]:
             f"AWS requests of a {what}", "", [number], "by the formulas", [formulas[service]]
         )
         yield Figure(
-            f"AWS requests in the usage of a {what}", "", [told[service]], "counted", [number]
+            f"AWS requests in the usage of a {what}", "", [reported[service]], "counted", [number]
         )
 
 
 def _by_service(usage: Usage | None) -> dict[str, float]:
     assert usage is not None
-    each = [msgspec.structs.asdict(used.requests) for used in usage.functions.values()]
-    return {service: sum(used[service] for used in each) for service in each[0]}
+    counts = [msgspec.structs.asdict(used.requests) for used in usage.functions.values()]
+    return {service: sum(used[service] for used in counts) for service in counts[0]}

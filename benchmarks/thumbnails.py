@@ -106,12 +106,12 @@ def measure() -> list[Figure]:
         {name: _made(python, maker, source) for name, (python, maker) in makers.items()}
         for _ in range(ROUNDS)
     ]
-    seconds = {name: [s for made in rounds for s in made[name].seconds] for name in makers}
+    seconds = {name: [s for results in rounds for s in results[name].seconds] for name in makers}
     step = seconds.pop("step")
     name = "thumbnail of a 24-megapixel JPEG inside the step"
     return [
         *(Figure(name, "s", step, baseline, values) for baseline, values in seconds.items()),
-        Figure(f"{name}, largest process", "MiB", [made["step"].peak for made in rounds]),
+        Figure(f"{name}, largest process", "MiB", [results["step"].peak for results in rounds]),
     ]
 
 

@@ -68,11 +68,11 @@ print(json.dumps([own * 1024, theirs * 1024, disk, seconds]))
 def measure() -> list[Figure]:
     stand_in_for_lambda()
     short, long = (Planned(film) for film in films())
-    found = []
+    figures = []
     # Parts of full length.
     for what, task_id in (("chunk", "720p.2"), ("sound", "sound.1")):
         pairs = [(long.worker(task_id), short.worker(task_id)) for _ in range(RUNS)]
-        found += [
+        figures += [
             Figure(
                 f"worker of two hours, {what}, {number}",
                 "MB",
@@ -82,7 +82,7 @@ def measure() -> list[Figure]:
             )
             for column, number in enumerate(("our process", "FFmpeg", "disk"))
         ]
-    return found
+    return figures
 
 
 def films() -> tuple[Path, Path]:
@@ -142,5 +142,5 @@ class Planned:
             text=True,
             check=True,
         )
-        said: list[float] = json.loads(done.stdout.splitlines()[-1])
-        return said
+        figures: list[float] = json.loads(done.stdout.splitlines()[-1])
+        return figures

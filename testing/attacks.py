@@ -120,7 +120,7 @@ def movie(
     return _FTYP + media_data + box(b"moov", movie_header, track * tracks, more)
 
 
-def sound_track(scale: int, length: int, tables: tuple[bytes, ...]) -> bytes:
+def audio_track(scale: int, length: int, tables: tuple[bytes, ...]) -> bytes:
     """A track of PCM with these sample tables."""
     described = struct.pack(">6xH8xHHHHI", 1, 1, 16, 0, 0, 48000 << 16)
     table = box(b"stbl", box(b"stsd", struct.pack(">4xI", 1), box(b"twos", described)), *tables)

@@ -81,7 +81,5 @@ def psnr(one: Path, other: Path) -> list[float]:
         "-fps_mode", "passthrough",
         "-f", "null", "/dev/null",
     )  # fmt: skip
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [
-        inf if found == "inf" else float(found) for found in re.findall(r"psnr_avg:(\S+)", said)
-    ]
+    log = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [inf if value == "inf" else float(value) for value in re.findall(r"psnr_avg:(\S+)", log)]

@@ -435,15 +435,15 @@ def main() -> None:
     parser.add_argument("--variants", type=int, default=500, help="into sniffing and probing")
     parser.add_argument("--whole", type=int, default=50, help="through whole steps")
     parser.add_argument("--corpus", type=Path, help="a folder of files, instead of own samples")
-    asked = parser.parse_args()
-    originals = bases(asked.corpus) if asked.corpus else own_bases()
+    arguments = parser.parse_args()
+    originals = bases(arguments.corpus) if arguments.corpus else own_bases()
     failed = False
     for name, run, count in (
-        ("sniff, probe, plan", fuzz_probing, asked.variants),
-        ("whole steps", fuzz_steps, asked.whole),
+        ("sniff, probe, plan", fuzz_probing, arguments.variants),
+        ("whole steps", fuzz_steps, arguments.whole),
     ):
         started = time.monotonic()
-        report = run(asked.seed, asked.first, count, originals)
+        report = run(arguments.seed, arguments.first, count, originals)
         failed |= bool(report.defects)
         spent = time.monotonic() - started
         print(f"{name}: {report.trials} variants, {spent:.0f} s\n{report.text()}\n", flush=True)

@@ -183,8 +183,8 @@ def judge(path: Path, folder: Path) -> Outcome:
         # FFmpeg's HEVC decoder is not deterministic with some damage.
         again = _decode(path, as_whole, folder / f"again{number}")
         others -= set(exactness.differing(whole.seen, again.seen))
-    said = chunked.code or ("with a warning" if chunked.warning else "without a warning")
-    return Outcome(said, _defect(whole, chunked, others, _faulty(path)))
+    summary = chunked.code or ("with a warning" if chunked.warning else "without a warning")
+    return Outcome(summary, _defect(whole, chunked, others, _faulty(path)))
 
 
 def _defect(whole: Decode, chunked: Decode, others: Collection[int], faulty: float) -> str:
@@ -240,8 +240,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first variant")
     parser.add_argument("--variants", type=int, default=500)
-    asked = parser.parse_args()
-    report = fuzz(asked.seed, asked.first, asked.variants, bases())
+    arguments = parser.parse_args()
+    report = fuzz(arguments.seed, arguments.first, arguments.variants, bases())
     print(report.text(), flush=True)
     raise SystemExit(bool(report.defects))
 

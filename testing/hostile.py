@@ -32,7 +32,7 @@ from chalicelib.planning.planner import make_plan
 from chalicelib.probing import inspect
 from chalicelib.settings import settings
 from infra.tools.samples import run_ffmpeg
-from testing.attacks import MEDIA_AT, box, movie, sound_track
+from testing.attacks import MEDIA_AT, audio_track, box, movie
 from testing.planned import DEFAULTS
 
 SIZES = ((64, 64), (1920, 1080), (8192, 4320))
@@ -110,11 +110,11 @@ def empty(_: Random, count: int, sample: bytes) -> Layout:
 
 def tiny(rng: Random, count: int, sample: bytes) -> Layout:
     """Each sample has one or two bytes of its own: as many frames as bytes."""
-    each = rng.choice((1, 2))
-    sizes = np.full(count, each)
+    size = rng.choice((1, 2))
+    sizes = np.full(count, size)
     sizes[0] = len(sample)
-    offsets = MEDIA_AT + np.concatenate(([0], len(sample) + each * np.arange(count - 1)))
-    return count, sizes, offsets, 1, sample + bytes(each * count)
+    offsets = MEDIA_AT + np.concatenate(([0], len(sample) + size * np.arange(count - 1)))
+    return count, sizes, offsets, 1, sample + bytes(size * count)
 
 
 def tiny_in_one_chunk(_: Random, count: int, sample: bytes) -> Layout:
@@ -152,10 +152,10 @@ def film(seed: int, number: int) -> tuple[str, bytes]:
     count, sizes, offsets, in_a_chunk, media = layout(rng, count, chosen.sample)
     timescale = rng.choice((1_000, 12_800, 90_000, 600_000))
     ticks = max(1, round(timescale / fps))
-    sound = b""
+    audio = b""
     if rng.random() < 0.3:  # an audio track of the same bytes as the video
         heard = min(count, 100_000)
-        sound = sound_track(
+        audio = audio_track(
             48_000,
             heard * 1024,
             tables(heard, 1024, np.full(heard, 64), np.full(heard, MEDIA_AT)),
@@ -168,7 +168,7 @@ def film(seed: int, number: int) -> tuple[str, bytes]:
         length=min(count * ticks, 2**32 - 1),
         tables=tables(count, ticks, sizes, offsets, in_a_chunk),
         media=media,
-        more=sound,
+        more=audio,
     )
     what = f"{layout.__name__} {chosen.size[0]}x{chosen.size[1]} {count} at {fps}, {len(content)} bytes"
     return what, content
@@ -184,20 +184,20 @@ class Verdict(NamedTuple):
 
 def judge(content: bytes) -> Verdict:
     """Probe, plan and price as intake does. Raises AssertionError if a film is accepted that may not be."""
-    began = time.monotonic()
+    start = time.monotonic()
     try:
         _, facts = inspect.inspect(
             lambda start, length: content[start : start + length], len(content), _BUDGET
         )
     except JobError as error:
-        return Verdict(error.code, time.monotonic() - began, 0.0)
-    looked = time.monotonic() - began
+        return Verdict(error.code, time.monotonic() - start, 0.0)
+    seconds = time.monotonic() - start
     assert isinstance(facts, VideoFacts)
     try:
         plan = make_plan("job", "uploads/a.mp4", facts, find_steps(_STEPS, JobError), DEFAULTS)
         usage = limits.affordable(plan, facts, len(content), Used("intake"), None)
     except JobError as error:
-        return Verdict(error.code, looked, 0.0)
+        return Verdict(error.code, seconds, 0.0)
     assert usage.cost_usd <= settings().max_job_usd
     if facts.index is not None:
         frames = len(facts.index.times()) - 1
@@ -216,7 +216,7 @@ def judge(content: bytes) -> Verdict:
         assert set(exact.values()) == {frames}
         assert max(read.values()) <= 4 * len(content), "the file is read again and again"
         assert max(parts.values()) <= chunking.MAX_CHUNKS
-    return Verdict("accepted", looked, usage.cost_usd)
+    return Verdict("accepted", seconds, usage.cost_usd)
 
 
 def main() -> None:
@@ -231,8 +231,8 @@ def main() -> None:
         what, content = film(chosen.seed, number)
         verdict = judge(content)
         codes[verdict.code] += 1
-        longest = max(longest, (verdict, what), key=lambda each: each[0].seconds)
-        dearest = max(dearest, (verdict, what), key=lambda each: each[0].usd)
+        longest = max(longest, (verdict, what), key=lambda pair: pair[0].seconds)
+        dearest = max(dearest, (verdict, what), key=lambda pair: pair[0].usd)
     # The peak of a child that was forked from this process; it includes this process's memory.
     most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(dict(codes.most_common()))

@@ -110,10 +110,10 @@ def copy_of(path: Path, folder: Path) -> tuple[VideoFacts, VideoFacts, Path]:
 
 def below(worker: psutil.Process) -> list[psutil.Process]:
     """All descendants of a worker without the fork server of its sandbox."""
-    found = worker.children()
-    servers = [each for each in found if "forkserver.main" in " ".join(each.cmdline())]
-    left = [each for each in found if each not in servers]
-    return [*left, *(each for server in servers for each in server.children(recursive=True))]
+    children = worker.children()
+    servers = [process for process in children if "forkserver.main" in " ".join(process.cmdline())]
+    left = [process for process in children if process not in servers]
+    return [*left, *(process for server in servers for process in server.children(recursive=True))]
 
 
 class Result(NamedTuple):
@@ -212,17 +212,17 @@ def write_excerpt(
     assert index is not None
     coded = index.audio if isinstance(task.work, Audio) else index.video
     assert coded is not None
-    made = mp4_excerpt.make(
+    cut = mp4_excerpt.make(
         plan.samples(task), wanted, coded.rows[slice(*mp4_excerpt.rows_of(coded, wanted))]
     )
     with path.open("rb") as source, target.open("wb") as file:
-        file.write(made.head)
-        for begin, end in made.parts:
+        file.write(cut.head)
+        for begin, end in cut.parts:
             source.seek(begin)
             file.write(source.read(end - begin))
 
 
-def heard(path: Path) -> Any:
+def audio_samples(path: Path) -> Any:
     """The audio samples that a player plays, in one channel at 48 kHz."""
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]

@@ -101,20 +101,22 @@ def routes_asked() -> set[str]:
     return {call.route for call in (*calls_about(NOTHING), *listings())}
 
 
-def none_of_it_is_told(stranger: Ask, things: Things) -> None:
+def check_nothing_is_revealed(stranger: Ask, things: Things) -> None:
     """A stranger's answers about another's things equal, byte for byte, those about missing things."""
     for call, same_of_none in zip(calls_about(things), calls_about(NOTHING), strict=True):
-        told, told_of_none = stranger(call), stranger(same_of_none)
-        assert _with_other_names(told, things) == _with_other_names(told_of_none, NOTHING), call
-        assert told.status in (200, 404), call
-        assert told.status == 404 or told.body == {"jobs": [], "next_cursor": None}, call
+        answer, answer_of_nothing = stranger(call), stranger(same_of_none)
+        assert _with_other_names(answer, things) == _with_other_names(answer_of_nothing, NOTHING), (
+            call
+        )
+        assert answer.status in (200, 404), call
+        assert answer.status == 404 or answer.body == {"jobs": [], "next_cursor": None}, call
     for call in listings():
-        told = stranger(call)
-        assert told.status == 200
-        assert not [word for word in things.words if word in json.dumps(told.body)], call
+        answer = stranger(call)
+        assert answer.status == 200
+        assert not [word for word in things.words if word in json.dumps(answer.body)], call
 
 
-def all_of_it_is_told(owner: Ask, things: Things) -> None:
+def check_all_is_revealed(owner: Ask, things: Things) -> None:
     """The owner's answers to the same calls do reveal the files and jobs."""
     assert owner(get(things.job_id)).body["key"] == things.key
     assert owner(from_key(things.awaited)).body["code"] == "upload_incomplete"
@@ -125,9 +127,9 @@ def all_of_it_is_told(owner: Ask, things: Things) -> None:
         assert things.job_id in [job["id"] for job in owner(call).body["jobs"]]
 
 
-def _with_other_names(told: Answer, things: Things) -> Answer:
+def _with_other_names(answer: Answer, things: Things) -> Answer:
     """The answer with the names of things that do not exist, and without the request's id."""
-    text = json.dumps({**(told.body or {}), "request_id": ""})
+    text = json.dumps({**(answer.body or {}), "request_id": ""})
     for word, other in zip(things.words, NOTHING.words, strict=True):
         text = text.replace(word, other)
-    return Answer(told.status, json.loads(text))
+    return Answer(answer.status, json.loads(text))

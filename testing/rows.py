@@ -17,8 +17,8 @@ def item(pk: str, sk: str) -> dict[str, Any]:
     """A row with all its attributes, as DynamoDB returns them."""
     table = boto3.client("dynamodb")
     key = {"pk": {"S": pk}, "sk": {"S": sk}}
-    found = table.get_item(TableName=settings().jobs_table, Key=key, ConsistentRead=True)
-    return dict(found["Item"])
+    response = table.get_item(TableName=settings().jobs_table, Key=key, ConsistentRead=True)
+    return dict(response["Item"])
 
 
 def job_item(job_id: str) -> dict[str, Any]:

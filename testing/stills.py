@@ -92,8 +92,8 @@ def tiff(*pages: Page, order: str = "<", big: bool = False) -> bytes:
             data += strip
         tags[273] = tuple(places)
         entries = b""
-        for tag, told in sorted(tags.items()):
-            values = told if isinstance(told, tuple) else (told,)
+        for tag, value in sorted(tags.items()):
+            values = value if isinstance(value, tuple) else (value,)
             packed = struct.pack(f"{order}{len(values)}{word}", *values)
             kind = 16 if big else 4
             if len(values) == 1:

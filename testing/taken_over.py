@@ -31,12 +31,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def reached(worker: int, address: tuple[str, int], secret: Path, folder: Path) -> list[str]:
     """The names of the attacks that succeed in this process."""
-    found = []
+    successes = []
     for name, attack in _ATTACKS.items():
         with suppress(OSError, ValueError):
             if attack(worker, address, secret, folder):
-                found.append(name)
-    return found
+                successes.append(name)
+    return successes
 
 
 def _environment(worker: int, *_: Any) -> bool:
@@ -56,7 +56,7 @@ def _parts(pid: int) -> Iterator[bytes]:
     maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
     with Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
         for line in maps:
-            begin, end = (int(each, 16) for each in line.split()[0].split("-"))
+            begin, end = (int(address, 16) for address in line.split()[0].split("-"))
             if "rw" in line and end - begin < 2**28:
                 with suppress(OSError, ValueError, OverflowError):
                     memory.seek(begin)
@@ -64,14 +64,14 @@ def _parts(pid: int) -> Iterator[bytes]:
 
 
 def _open_files(worker: int, *_: Any) -> bool:
-    return any(each.readlink() for each in Path(f"/proc/{worker}/fd").iterdir())
+    return any(entry.readlink() for entry in Path(f"/proc/{worker}/fd").iterdir())
 
 
 def _connections(*_: Any) -> bool:
     """Whether it has inherited internet sockets."""
-    for each in Path("/proc/self/fd").iterdir():
-        with suppress(OSError), socket.socket(fileno=os.dup(int(each.name))) as found:
-            if found.family == socket.AF_INET:
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as connection:
+            if connection.family == socket.AF_INET:
                 return True
     return False
 
@@ -162,13 +162,13 @@ _ATTACKS: dict[str, Callable[..., bool]] = {
 # ── the worker ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _as_fork(*told: Any) -> list[str]:
+def _as_fork(*target: Any) -> list[str]:
     from chalicelib.engines import sandbox
 
-    found: list[str] = sandbox.call(
-        "testing.taken_over:reached", *told, returns=list[str], seconds=20, memory_bytes=2**32
+    successes: list[str] = sandbox.call(
+        "testing.taken_over:reached", *target, returns=list[str], seconds=20, memory_bytes=2**32
     )
-    return found
+    return successes
 
 
 def _as_ffmpeg(worker: int, address: tuple[str, int], secret: Path, folder: Path) -> list[str]:
@@ -176,35 +176,35 @@ def _as_ffmpeg(worker: int, address: tuple[str, int], secret: Path, folder: Path
     from chalicelib.errors import SluiceError
 
     program = folder / "ffmpeg"
-    told = (worker, address, str(secret), str(folder))
+    target = (worker, address, str(secret), str(folder))
     program.write_text(
         f"#!{sys.executable}\nimport sys; sys.path[:] = {sys.path!r}\n"
-        f"from testing import taken_over\ntaken_over.report(*{told!r})\n"
+        f"from testing import taken_over\ntaken_over.report(*{target!r})\n"
     )
     program.chmod(0o755)
     vars(ffmpeg)["binary"] = lambda: program
     with suppress(SluiceError):
         ffmpeg.run((), folder=folder, seconds=20, memory_bytes=2**32)
-    found: list[str] = json.loads((folder / "reached").read_text())
-    return found
+    successes: list[str] = json.loads((folder / "reached").read_text())
+    return successes
 
 
 def report(worker: int, address: tuple[str, int], secret: str, folder: str) -> None:
-    found = reached(worker, address, Path(secret), Path(folder))
-    Path(folder, "reached").write_text(json.dumps(found))
+    successes = reached(worker, address, Path(secret), Path(folder))
+    Path(folder, "reached").write_text(json.dumps(successes))
 
 
-def _tried(attempt: Callable[..., list[str]], *told: Any) -> list[str]:
+def _tried(attempt: Callable[..., list[str]], *target: Any) -> list[str]:
     """The attacks that succeed in an attempt. A process left behind counts only if it still runs."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
-        found = attempt(*told, Path(folder))
+        successes = attempt(*target, Path(folder))
         if time.monotonic() - started > 15:
-            found.append("the worker's time")
+            successes.append("the worker's time")
         left = Path(folder) / "left"
         if left.exists() and not _is_there(int(left.read_text())):
-            found.remove("processes that outlive it")
-    return found
+            successes.remove("processes that outlive it")
+    return successes
 
 
 def _is_there(pid: int) -> bool:
@@ -223,9 +223,9 @@ def main() -> None:
     ):
         secret = Path(other) / "secret"
         secret.write_text(mark)
-        told = os.getpid(), server.getsockname(), secret
+        target = os.getpid(), server.getsockname(), secret
         attempts = {"forked": _as_fork, "FFmpeg": _as_ffmpeg}
-        print(json.dumps({name: _tried(attempt, *told) for name, attempt in attempts.items()}))
+        print(json.dumps({name: _tried(attempt, *target) for name, attempt in attempts.items()}))
 
 
 if __name__ == "__main__":

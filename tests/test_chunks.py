@@ -31,7 +31,7 @@ from chalicelib.probing.film import open_film
 from chalicelib.probing.frame_index import with_index
 from testing import attacks
 from testing.clips import clip, clips
-from testing.local import carry_out, facts_of, heard, run, write_excerpt
+from testing.local import audio_samples, carry_out, facts_of, run, write_excerpt
 from testing.planned import SHORT_CHUNKS, plan_settings_with
 
 pytestmark = pytest.mark.media
@@ -374,8 +374,8 @@ def test_sound_in_parts_is_the_sound_as_a_whole(tmp_path: Path) -> None:
     assert isinstance(facts, VideoFacts)
     as_whole, as_parts = plans(facts, "transcode_720p", chosen=SHORT_AUDIO)
     assert as_parts.sizes()["sound"] == 3
-    whole = heard(carry_out(as_whole, path, tmp_path / "whole")["transcode_720p"].path)
-    parts = heard(carry_out(as_parts, path, tmp_path / "parts")["transcode_720p"].path)
+    whole = audio_samples(carry_out(as_whole, path, tmp_path / "whole")["transcode_720p"].path)
+    parts = audio_samples(carry_out(as_parts, path, tmp_path / "parts")["transcode_720p"].path)
     assert abs(len(whole) - len(parts)) <= cmaf.PACKET_SAMPLES
     joins = [t.work.first for t in as_parts.tasks if isinstance(t.work, Audio) and t.work.first]
     seconds = [(join - 1) * cmaf.PACKET_SAMPLES // 48000 for join in joins]
@@ -393,7 +393,7 @@ def test_a_part_of_the_sound_in_which_nothing_is_said_is_silence(
     silence = ("-af", f"aselect='lt(t,{begun}-0.1)+gt(t,40)'")
     clip(path, "5", "-g", "25", *silence, size="64x64", seconds=56, sound=True)
     made = run(path, tmp_path / "made", "transcode_720p", chosen=SHORT_AUDIO)
-    samples = heard(made["transcode_720p"].path)
+    samples = audio_samples(made["transcode_720p"].path)
     # A gap is filled to a sample; with it the last packet may be one more.
     assert 56 * 48000 <= len(samples) <= 56 * 48000 + cmaf.PACKET_SAMPLES
     loud = [abs(samples[at * 48000 : (at + 1) * 48000]).max() > 0.1 for at in range(56)]

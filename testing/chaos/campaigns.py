@@ -77,7 +77,7 @@ class Simulator:
         def keep(schedule: Schedule) -> None:
             ((job_id, life),) = schedule.lives.items()
             assert life.item["status"]["S"] == "SUCCESS", (name, pipeline, life, schedule.world.log)
-            made.update(checks.made_of(schedule, job_id))
+            made.update(checks.output_digests(schedule, job_id))
 
         run(drop, f"{name} {pipeline}", CALM, self._stand, self._memo, keep)
         return made
@@ -117,8 +117,8 @@ def _waited(schedule: Schedule) -> bool:
     """Whether a job waited for its client, who acted late or never."""
     clients = schedule.clients
     waiting = {ack.key for ack in clients.acks if ack.call == "presign"}
-    told = {put.key for put in clients.puts if put.is_told}
-    return bool(waiting - told) or schedule.world.faults.event_lost > 0
+    keys_with_events = {put.key for put in clients.puts if put.event_is_sent}
+    return bool(waiting - keys_with_events) or schedule.world.faults.event_lost > 0
 
 
 def _find(name: str) -> tuple[Scenario, Faults]:

@@ -246,7 +246,7 @@ class Judge:
         keys = {life.item["source_key"]["S"] for life in lives.values()}
         for put in clients.puts:
             is_drop = put.key.startswith("drop/")
-            if is_drop and put.is_told and put.key not in keys and not self._may_lose_events:
+            if is_drop and put.event_is_sent and put.key not in keys and not self._may_lose_events:
                 self._violate("a drop without a job", put.key)
 
     @property
@@ -263,7 +263,7 @@ def lives(schedule: Schedule) -> Iterator[float]:
             yield life.ended - life.begun
 
 
-def made_of(schedule: Schedule, job_id: str) -> dict[str, str]:
+def output_digests(schedule: Schedule, job_id: str) -> dict[str, str]:
     """Digests of a job's output files, by their keys without the job's prefix."""
     prefix = f"outputs/{job_id.replace('-', '')}_"
     return {

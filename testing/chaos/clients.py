@@ -56,7 +56,7 @@ class Put(NamedTuple):
     etag: str
     sample: str
     at: float
-    is_told: bool  # whether its event was sent
+    event_is_sent: bool  # whether its event was sent
 
 
 class Ack(NamedTuple):
@@ -88,21 +88,21 @@ class Clients:
     # ── S3 ──
 
     def put(
-        self, key: str, name: str, *, pipeline: Sequence[str] = (), is_told: bool = True
+        self, key: str, name: str, *, pipeline: Sequence[str] = (), event_is_sent: bool = True
     ) -> None:
         """PUT a sample to the upload bucket; the named steps become its metadata."""
         metadata = {"pipeline": ",".join(pipeline)} if pipeline else {}
         put = _s3().put_object(
             Bucket=settings().upload_bucket, Key=key, Body=sample(name), Metadata=metadata
         )
-        self.stored(key, put["ETag"].strip('"'), name, is_told=is_told)
+        self.stored(key, put["ETag"].strip('"'), name, event_is_sent=event_is_sent)
 
-    def stored(self, key: str, etag: str, name: str, *, is_told: bool = True) -> None:
-        """Note a stored object; S3 sends its event if `is_told`."""
+    def stored(self, key: str, etag: str, name: str, *, event_is_sent: bool = True) -> None:
+        """Note a stored object; S3 sends its event if `event_is_sent`."""
         self.samples[etag] = name
-        self.puts.append(Put(key, etag, name, self.world.now, is_told))
+        self.puts.append(Put(key, etag, name, self.world.now, event_is_sent))
         self.world.note("PUT", key, name)
-        if is_told:
+        if event_is_sent:
             sequencer = f"{self.world.number():018x}"
             self.sqs.event(_event(key, etag, len(sample(name)), sequencer))
 

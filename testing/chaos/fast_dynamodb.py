@@ -154,19 +154,21 @@ class Dynamo:
         """Update all items, or none if the condition of one does not hold. Raises Refused."""
         updates = [item["Update"] for item in body["TransactItems"]]
         reasons = []
-        for each in updates:
-            table = self.tables[each["TableName"]]
+        for action in updates:
+            table = self.tables[action["TableName"]]
             try:
-                self._check(table.items.get(table.key_of(each["Key"])), each)
+                self._check(table.items.get(table.key_of(action["Key"])), action)
             except Refused:
                 reasons.append({"Code": "ConditionalCheckFailed", "Message": "-"})
             else:
                 reasons.append({"Code": "None"})
         if any(reason["Code"] != "None" for reason in reasons):
-            told = "Transaction cancelled, please refer cancellation reasons for specific reasons"
-            raise Refused("TransactionCanceledException", told, CancellationReasons=reasons)
-        for each in updates:
-            self._update(each)
+            message = (
+                "Transaction cancelled, please refer cancellation reasons for specific reasons"
+            )
+            raise Refused("TransactionCanceledException", message, CancellationReasons=reasons)
+        for action in updates:
+            self._update(action)
         return {"ConsumedCapacity": [{"CapacityUnits": 2.0 * len(updates)}]}
 
     def _delete(self, body: Json) -> Json:
@@ -259,8 +261,8 @@ def _position(item: Item, keys: tuple[str, ...], table: Table) -> tuple[Any, ...
     return (*(comparable(item[name]) for name in keys[1:]), *table.key_of(item))
 
 
-def _after(found: list[Item], start: dict[str, Value] | None) -> list[Item]:
+def _after(items: list[Item], start: dict[str, Value] | None) -> list[Item]:
     if start is None:
-        return found
-    places = [n for n, item in enumerate(found) if all(item[k] == v for k, v in start.items())]
-    return found[places[0] + 1 :] if places else found
+        return items
+    places = [n for n, item in enumerate(items) if all(item[k] == v for k, v in start.items())]
+    return items[places[0] + 1 :] if places else items

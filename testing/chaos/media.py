@@ -129,18 +129,18 @@ class Memo:
     def _once(
         self,
         kind: str,
-        told: Iterable[str],
+        arguments: Iterable[str],
         read: dict[str, bytes],
         folder: Path | None,
         run: Callable[[], bytes],
     ) -> _Done:
-        key = f"{kind}-{_digest(told, read)}"
+        key = f"{kind}-{_digest(arguments, read)}"
         if key not in self._known:
             path = _FOLDER / "memo" / key
             if path.exists():
                 self._known[key] = msgspec.msgpack.decode(path.read_bytes(), type=_Done)
             else:
-                self._known[key] = self._run(kind, told, read, folder, run)
+                self._known[key] = self._run(kind, arguments, read, folder, run)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 part = path.with_name(f"{key}-{os.getpid()}")
                 part.write_bytes(msgspec.msgpack.encode(self._known[key]))
@@ -156,14 +156,14 @@ class Memo:
     def _run(
         self,
         kind: str,
-        told: Iterable[str],
+        arguments: Iterable[str],
         read: dict[str, bytes],
         folder: Path | None,
         run: Callable[[], bytes],
     ) -> _Done:
         if self.is_filled:
             assert self.world is not None
-            self.world.violate("unplanned work", f"{kind} {' '.join(told)[:200]}")
+            self.world.violate("unplanned work", f"{kind} {' '.join(arguments)[:200]}")
         done = _Done()
         try:
             done.result = run()
@@ -187,8 +187,8 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def _digest(told: Iterable[str], read: dict[str, bytes]) -> str:
-    digest = hashlib.sha256("\0".join(told).encode())
+def _digest(arguments: Iterable[str], read: dict[str, bytes]) -> str:
+    digest = hashlib.sha256("\0".join(arguments).encode())
     for name, content in sorted(read.items()):
         digest.update(f"\0{name}\0{len(content)}\0".encode())
         digest.update(content)

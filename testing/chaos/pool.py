@@ -59,54 +59,56 @@ def run_all(simulator: Simulator, names: Sequence[str], processes: int, seed: st
     _simulators[:] = [simulator]
     _REPORT.unlink(missing_ok=True)
     gc.freeze()
-    begun = told = time.monotonic()
+    start = last_report = time.monotonic()
     kinds: dict[str, _Kind] = defaultdict(_Kind)
     used: set[Right] = set()
     with multiprocessing.get_context("fork").Pool(processes) as pool:
         for number, ran in enumerate(pool.imap_unordered(_run, names, 4), 1):
             kinds[ran.outcome.name.partition(":")[0]].add(ran)
             used |= ran.outcome.used
-            if time.monotonic() - told > _TOLD_SECONDS:
-                told = time.monotonic()
-                print(f"{number} of {len(names)} in {told - begun:.0f} s", flush=True)
+            if time.monotonic() - last_report > _TOLD_SECONDS:
+                last_report = time.monotonic()
+                print(f"{number} of {len(names)} in {last_report - start:.0f} s", flush=True)
     print(f"\n{'':10}{'schedules':>10}{'ms each':>10}{'longest life of a job':>24}")
     for name, kind in sorted(kinds.items()):
-        each = 1000 * kind.seconds / kind.count
-        print(f"{name:10}{kind.count:10}{each:10.0f}{kind.longest:22.0f} s")
-    print(f"{'all':10}{len(names):10}    in {time.monotonic() - begun:.0f} s")
+        milliseconds = 1000 * kind.seconds / kind.count
+        print(f"{name:10}{kind.count:10}{milliseconds:10.0f}{kind.longest:22.0f} s")
+    print(f"{'all':10}{len(names):10}    in {time.monotonic() - start:.0f} s")
     for name, kind in sorted(kinds.items()):
         for violation, where in sorted(kind.found.items()):
             print(f"VIOLATED in {len(where)} of {kind.count} {name}: {violation}; as in {where[0]}")
     unused = sorted(given() - used)
     for right in unused:
         print(f"A right that nobody uses: {' '.join(right)}")
-    found = any(kind.found for kind in kinds.values())
+    violated = any(kind.found for kind in kinds.values())
     # A part of the schedules need not use every right.
-    found = found or bool(unused and set(names) >= set(EVERY_RIGHT))
-    print(f"{'Violations' if found else 'No violation'}. All of it again: make chaos SEED={seed}")
-    return int(found)
+    violated = violated or bool(unused and set(names) >= set(EVERY_RIGHT))
+    print(
+        f"{'Violations' if violated else 'No violation'}. All of it again: make chaos SEED={seed}"
+    )
+    return int(violated)
 
 
 def run_aloud(simulator: Simulator, names: Sequence[str]) -> int:
     """Run schedules one by one, and print every event. Returns 1 if anything was violated."""
-    found = False
+    violated = False
     for name in names:
         outcome = simulator.run(name, trace=True)
         print(f"{name}: {outcome.requests} requests, longest life {outcome.longest:.0f} s")
-        for violation, seen in outcome.violations:
-            found = True
-            print(f"VIOLATION {violation}: {seen}")
-    return int(found)
+        for violation, detail in outcome.violations:
+            violated = True
+            print(f"VIOLATION {violation}: {detail}")
+    return int(violated)
 
 
 def _run(name: str) -> _Ran:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     try:
         outcome = _simulators[0].run(name)
     except Exception:
         # This may not be the product's fault, but the schedule cannot be judged.
-        told = traceback.format_exc()[-1500:]
+        trace = traceback.format_exc()[-1500:]
         outcome = Outcome(
-            name, [("the simulation itself failed", told)], [], 0.0, 0, 0, frozenset()
+            name, [("the simulation itself failed", trace)], [], 0.0, 0, 0, frozenset()
         )
-    return _Ran(outcome, time.perf_counter() - begun)
+    return _Ran(outcome, time.perf_counter() - start)

@@ -68,7 +68,8 @@ def other_metadata(schedule: Schedule) -> None:
 
     def dies() -> None:
         world.at(
-            0.5, lambda: clients.put("drop/a.x", "photo.jpg", is_told=world.random.random() < 0.5)
+            0.5,
+            lambda: clients.put("drop/a.x", "photo.jpg", event_is_sent=world.random.random() < 0.5),
         )
 
     _once(schedule, "intake", _starts, Fault.DIES_BEFORE, dies)
@@ -119,8 +120,8 @@ def at_the_deadline(schedule: Schedule) -> None:
         sweep = world.next_sweep()
         assert sweep is not None
         at = sweep - world.now + world.random.uniform(-2.5, 0.5)
-        is_told = world.random.random() < 0.8
-        world.at(at, lambda: clients.put(key, "photo.jpg", is_told=is_told))
+        event_is_sent = world.random.random() < 0.8
+        world.at(at, lambda: clients.put(key, "photo.jpg", event_is_sent=event_is_sent))
 
     world.at(1, lambda: clients.presign(uploads, _ONE))
 
@@ -131,7 +132,7 @@ def unheard_and_two_sweeps(schedule: Schedule) -> None:
     world.faults = replace(_ENDLESS, sweep_doubled=1.0, index_stale=0.3, slow=0.1)
 
     def uploads(key: str, _: str | None) -> None:
-        world.at(10, lambda: clients.put(key, "photo.jpg", is_told=False))
+        world.at(10, lambda: clients.put(key, "photo.jpg", event_is_sent=False))
 
     world.at(1, lambda: clients.presign(uploads, _ONE))
 

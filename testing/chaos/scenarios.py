@@ -60,7 +60,7 @@ def presigned(schedule: Schedule) -> None:
 
 def unheard(schedule: Schedule) -> None:
     """A client asks for a URL with a pipeline, and uploads; S3's event is lost."""
-    _upload(schedule, ("thumbnail",), is_told=False)
+    _upload(schedule, ("thumbnail",), event_is_sent=False)
 
 
 def never(schedule: Schedule) -> None:
@@ -112,12 +112,12 @@ def _upload(
     pipeline: Pipeline,
     then: Callable[[str], None] | None = None,
     *,
-    is_told: bool = True,
+    event_is_sent: bool = True,
 ) -> None:
     world, clients = schedule.world, schedule.clients
 
     def uploads(key: str, _: str | None) -> None:
-        world.at(1, lambda: clients.put(key, "photo.jpg", is_told=is_told))
+        world.at(1, lambda: clients.put(key, "photo.jpg", event_is_sent=event_is_sent))
         if then is not None:
             world.at(2, lambda: then(key))
 

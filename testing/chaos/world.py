@@ -123,9 +123,9 @@ class World:
         if self.traces:
             print(line, file=sys.__stderr__)
 
-    def violate(self, kind: str, seen: str) -> None:
-        self.violations.append((kind, seen))
-        self.note("VIOLATION", kind, seen)
+    def violate(self, kind: str, detail: str) -> None:
+        self.violations.append((kind, detail))
+        self.note("VIOLATION", kind, detail)
 
     # ── faults by chance ──
 

@@ -65,17 +65,17 @@ def python_client(description: Path, folder: Path) -> Path:
 
 def run_typescript(program: Path, api_url: str, file: Path) -> dict[str, Any]:
     """Run job.ts. Returns the job that it prints."""
-    told: dict[str, Any] = json.loads(_run("node", str(program), api_url, str(file)))
-    return told
+    job: dict[str, Any] = json.loads(_run("node", str(program), api_url, str(file)))
+    return job
 
 
 def run_python(package: Path, api_url: str, file: Path) -> dict[str, Any]:
     """Run python_job.py. Returns the job that it prints."""
     program = str(HERE / "python_job.py")
-    told: dict[str, Any] = json.loads(
+    job: dict[str, Any] = json.loads(
         _run(sys.executable, program, api_url, str(file), PYTHONPATH=str(package))
     )
-    return told
+    return job
 
 
 def _node(tool: str, *args: str) -> str:

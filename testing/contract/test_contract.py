@@ -38,8 +38,8 @@ def photo() -> Path:
 
 @pytest.fixture
 def description(stack: Stack, tmp_path: Path) -> Path:
-    told = httpx.get(f"{stack.api_url}/openapi.json", timeout=60).raise_for_status()
-    return clients.write(told.json(), tmp_path)
+    response = httpx.get(f"{stack.api_url}/openapi.json", timeout=60).raise_for_status()
+    return clients.write(response.json(), tmp_path)
 
 
 def test_linters_find_nothing(description: Path) -> None:

@@ -114,9 +114,9 @@ def _film(client: Client) -> str:
 
 def _estimate(client: Client, film: str) -> None:
     source = client.job(film)["input_url"].partition("?")[0].rpartition("/uploads/")[2]
-    asked = {"key": f"uploads/{source}", "pipeline": ["hls_720p"]}
-    told = client.post("/jobs/estimate/", asked).raise_for_status().json()
-    assert told["usage"]["cost_usd"] > 0
+    body = {"key": f"uploads/{source}", "pipeline": ["hls_720p"]}
+    estimate = client.post("/jobs/estimate/", body).raise_for_status().json()
+    assert estimate["usage"]["cost_usd"] > 0
 
 
 def _succeeded(client: Client, job_id: str) -> Job:
@@ -146,7 +146,9 @@ def _left(account: Account) -> dict[str, list[str]]:
 
     def names(service: str, operation: str, field: str, key: str) -> list[str]:
         client = session.client(service, endpoint_url=account.endpoint_url)
-        return [each[key] if key else each for each in getattr(client, operation)().get(field, [])]
+        return [
+            entry[key] if key else entry for entry in getattr(client, operation)().get(field, [])
+        ]
 
     existing = {
         "functions": names("lambda", "list_functions", "Functions", "FunctionName"),

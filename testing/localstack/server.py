@@ -94,8 +94,8 @@ class ProcessExecutor:
             self._process.stdin.write(line)
             if select.select([self._answers], [], [], timeout)[0]:
                 if answer := self._answers.readline():
-                    said: dict[str, Any] = json.loads(answer)
-                    return said
+                    message: dict[str, Any] = json.loads(answer)
+                    return message
                 why = "Runtime exited without an answer"
             else:
                 why = f"Task timed out after {timeout} seconds"

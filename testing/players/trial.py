@@ -277,7 +277,7 @@ def run(
         for player in players:
             watching.open(player, url, player)
         watching.open(_AGAIN, url, "hls")
-        told = []
+        listed = []
 
         def reload() -> None:
             """Load another page again; it must list all encoded parts."""
@@ -286,7 +286,7 @@ def run(
             found = watching.reloaded(_AGAIN)
             tell(f"Listed are {there:.1f} s; a page that is loaded anew has {found:.1f} s.")
             assert abs(found - there) < 0.5
-            told.append(there)
+            listed.append(there)
 
         for player in players:
             _until_shown(watching, player)
@@ -300,7 +300,7 @@ def run(
                 time.sleep(3)
         stage.finish()
         reload()
-        assert told == sorted(told)
+        assert listed == sorted(listed)
         deadline = time.monotonic() + 4 * seconds + 30
         waiting = list(players)
         while waiting and time.monotonic() < deadline:
