@@ -57,7 +57,7 @@ class _Kind(NamedTuple):
     vmaf: float  # loss
     psnr: float  # loss in dB
     worst: float  # dB: the lowest PSNR of a frame against the whole's
-    sound: list[float]  # ms: delays of the audio against the source's, along the film
+    audio_delays: list[float]  # ms: delays of the audio against the source's, along the film
     joins: list[float]  # dB: the difference where parts of the audio meet
 
 
@@ -66,7 +66,7 @@ def measure() -> list[Figure]:
     with TemporaryDirectory() as scratch:
         results = [_measure(name, film) for name, film in _films(Path(scratch))]
     name = f"{len(results)} kinds of film in chunks, "
-    lags = [abs(lag) for kind in results for lag in kind.sound]
+    lags = [abs(lag) for kind in results for lag in kind.audio_delays]
     return [
         Figure(
             f"{name}frames decoded otherwise than as a whole",
@@ -99,7 +99,7 @@ def measure() -> list[Figure]:
 def _films(folder: Path) -> Iterator[tuple[str, Path]]:
     from testing.clips import clips
 
-    for name, make in clips("640x360", _SECONDS, sound=True).items():
+    for name, make in clips("640x360", _SECONDS, audio=True).items():
         path = folder / "source.mp4"
         make(path)
         yield name, path
@@ -133,7 +133,7 @@ def _measure(name: str, film: Path) -> _Kind:
             vmaf=best.vmaf - good.vmaf,
             psnr=best.psnr - good.psnr,
             worst=min(exactness.psnr(chunked, whole)),
-            sound=_lags(chunked, film),
+            audio_delays=_lags(chunked, film),
             joins=_joins(plan, chunked, whole),
         )
     printed = kind._asdict() | {"time": f"{kind.time:.3f}", "size": f"{kind.size:.4f}"}

@@ -57,7 +57,7 @@ class Assumptions(NamedTuple):
     concurrency: int = 1000
     source_bits: float = 5e6
     result_bits: float = 1.6e6
-    sound_speed: float = 50.0  # seconds of audio encoded per second
+    audio_speed: float = 50.0  # seconds of audio encoded per second
     prices: Prices = Prices()
     media_convert: float = (
         2 * 0.015
@@ -205,7 +205,7 @@ def _seconds(plan: Plan, task: Task, assumed: Assumptions) -> float:
     work = task.work
     assert isinstance(work, Chunk | Audio)
     if isinstance(work, Audio):
-        return assumed.calls + fetched + work.seconds / assumed.sound_speed
+        return assumed.calls + fetched + work.seconds / assumed.audio_speed
     encode = work.seconds * assumed.cpu_a_second / (assumed.encode_vcpus * assumed.parallel)
     return (
         assumed.calls + fetched + encode + work.seconds * assumed.result_bits / 8 / assumed.network

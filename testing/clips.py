@@ -25,24 +25,24 @@ def clip(
     size: str = "160x96",
     seconds: float = 16,
     filters: str = "null",
-    sound: bool = False,
+    audio: bool = False,
 ) -> None:
     samples.film(
-        path, size=size, rate=rate, seconds=seconds, sound=sound, tone=TONE, filters=filters,
+        path, size=size, rate=rate, seconds=seconds, sound=audio, tone=TONE, filters=filters,
         output=output,
     )  # fmt: skip
 
 
-def clips(size: str, seconds: float, *, sound: bool) -> dict[str, Make]:
+def clips(size: str, seconds: float, *, audio: bool) -> dict[str, Make]:
     """Functions that write each kind of film, by name. Films with a late stream have audio in any case."""
 
-    def make(rate: str, *output: str, filters: str = "null", sound: bool = sound) -> Make:
+    def make(rate: str, *output: str, filters: str = "null", audio: bool = audio) -> Make:
         return lambda path: clip(
-            path, rate, *output, size=size, seconds=seconds, filters=filters, sound=sound
+            path, rate, *output, size=size, seconds=seconds, filters=filters, audio=audio
         )
 
     b_frames = ("-preset", "medium", "-bf", "2")
-    both = make("25", "-g", "75", *b_frames, sound=True)
+    both = make("25", "-g", "75", *b_frames, audio=True)
     return {
         "24 fps": make("24", "-g", "48"),
         "25 fps, B-frames": make("25", "-preset", "medium", "-bf", "3", "-g", "60"),

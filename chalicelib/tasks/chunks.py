@@ -155,7 +155,7 @@ def write_segment(
 ) -> Segment:
     """Write a CMAF segment of the fragments `inside` to `out`. Returns `segment` with its size in bytes.
 
-    `data` is the file that holds their samples. `until`, the time at which the segment's last frame ends, and
+    `data` is the file that holds their samples. `stop`, the time at which the segment's last frame ends, and
     `delay`, by which frames are decoded before they are shown, are in ticks of `timescale`.
     """
     shown = [time for fragment in members for time in fragment.times]

@@ -48,8 +48,9 @@ def _join(
 ) -> int:
     """Write the MP4 and return its size in bytes.
 
-    Samples are uploaded as they arrive, as part 2 and up. The header, which lists every sample, is part 1 and
-    is uploaded last: a multipart upload takes its parts in any order. Raises JobError, Transient.
+    Samples are uploaded as they arrive, from part 2 on. Part 1, the header and the first samples, is uploaded
+    last, as the header lists every sample: a multipart upload takes its parts in any order. Raises JobError,
+    Transient.
     """
     total = sum(s.size for part in (*video, *audio) for s in part.encoded.segments)
     if total > _MOST_BYTES:
