@@ -184,14 +184,14 @@ class Verdict(NamedTuple):
 
 def judge(content: bytes) -> Verdict:
     """Probe, plan and price as intake does. Raises AssertionError if a film is accepted that may not be."""
-    start = time.monotonic()
+    started = time.monotonic()
     try:
         _, facts = inspect.inspect(
             lambda start, length: content[start : start + length], len(content), _BUDGET
         )
     except JobError as error:
-        return Verdict(error.code, time.monotonic() - start, 0.0)
-    seconds = time.monotonic() - start
+        return Verdict(error.code, time.monotonic() - started, 0.0)
+    seconds = time.monotonic() - started
     assert isinstance(facts, VideoFacts)
     try:
         plan = make_plan("job", "uploads/a.mp4", facts, find_steps(_STEPS, JobError), DEFAULTS)

@@ -153,7 +153,7 @@ def write_segment(
     timescale: int,
     out: Path,
 ) -> Segment:
-    """Write a CMAF segment of the fragments `inside` to `out`. Returns `segment` with its size in bytes.
+    """Write a CMAF segment of the fragments `members` to `out`. Returns `segment` with its size in bytes.
 
     `data` is the file that holds their samples. `stop`, the time at which the segment's last frame ends, and
     `delay`, by which frames are decoded before they are shown, are in ticks of `timescale`.
