@@ -1,7 +1,7 @@
-"""Entry points: the routes of the API, one Lambda for each queue, and the sweep.
+"""Entry points: the routes of the API, one Lambda for each queue, the estimator, and the sweep.
 
-Each parses, calls one function, presents. The function's module is imported on the first call,
-so that a Lambda loads only its own part.
+Each entry point parses, calls one function, and presents the result. It imports that function's module on the
+first call, so that a Lambda loads only its own part.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ app.api.binary_types = ["multipart/form-data"]
 endpoint = partial(endpoint_of, app)
 
 _auth = settings().auth
-# Any declared type is read as JSON: clients forget the header, and Chalice's own refusal has another form.
+# A body of any declared type is read as JSON: clients forget the header, and Chalice's own refusal is no
+# problem+json.
 PUBLIC: dict[str, Any] = {"content_types": ["*/*"]}
 ACCESS: dict[str, Any] = {
     "api_key_required": _auth == "api_key",
@@ -139,7 +140,7 @@ def intake(event: SQSEvent) -> Any:
 
 
 def _pool(queue: str, *decoders: str, sandboxed: bool = True) -> Callable[..., Any]:
-    """The Lambda of a pool of workers; its sandbox imports the modules `decoders` in advance."""
+    """The Lambda of a pool of workers; its sandbox, if any, imports the modules `decoders` in advance."""
 
     def run_tasks(event: SQSEvent) -> Any:
         if sandboxed:
@@ -150,7 +151,7 @@ def _pool(queue: str, *decoders: str, sandboxed: bool = True) -> Callable[..., A
 
         return consumer.consume(event.to_dict(), event.context, queue, runner.run_task)
 
-    run_tasks.__name__ = queue  # Chalice names the Lambda's handler so
+    run_tasks.__name__ = queue  # Chalice takes the Lambda's name from it
     handler: Callable[..., Any] = app.on_sqs_message(queue=queue)(run_tasks)
     return handler
 

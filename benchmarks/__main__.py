@@ -1,4 +1,4 @@
-"""`make bench`: every figure beside its baseline, as a table and as JSON."""
+"""`make bench`: measure every figure and its baseline; print a table and store the results as JSON."""
 
 from __future__ import annotations
 

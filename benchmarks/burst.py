@@ -1,4 +1,4 @@
-"""A burst of dropped pictures through the whole local stack, beside a bare loop with Pillow on all cores."""
+"""A burst of dropped images through the whole local stack; baseline: a bare loop of Pillow on all cores."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def measure() -> list[Figure]:
 
 
 def drop(client: Client, source: Path, keys: list[str]) -> float:
-    """Drop a picture under each key; pictures a second, from the first PUT to the last SUCCESS.
+    """Drop an image under each key. Returns images per second, from the first PUT to the last SUCCESS.
 
-    Raises RuntimeError where a job is lost, failed, or there twice.
+    Raises RuntimeError if a job is missing, failed, or exists twice.
     """
     body, s3 = source.read_bytes(), client.aws("s3")
     started = time.time()
@@ -62,7 +62,7 @@ def drop(client: Client, source: Path, keys: list[str]) -> float:
 
 
 def _ended(client: Client, keys: list[str], deadline: float) -> list[float]:
-    """When each job ended, in Unix seconds."""
+    """The time at which each job ended, in Unix seconds."""
     wanted = set(keys)
     while _open_jobs(client) and time.monotonic() < deadline:
         time.sleep(1)
@@ -78,7 +78,7 @@ def _ended(client: Client, keys: list[str], deadline: float) -> list[float]:
 
 
 def _open_jobs(client: Client) -> bool:
-    """Whether anything is left to do; asked of AWS, for the API would take its part of the cores."""
+    """Whether jobs are left to do; read from AWS directly, as the API would use CPU that is measured."""
     table, sqs = client.aws("dynamodb"), client.aws("sqs")
     waiting = sqs.get_queue_attributes(
         QueueUrl=client.stack.intake_queue_url,
@@ -109,12 +109,12 @@ def _all_jobs(client: Client) -> list[Job]:
 
 
 def _bare(source: Path) -> float:
-    """Pictures a second."""
+    """Images per second of bare Pillow."""
     with TemporaryDirectory() as scratch, ProcessPoolExecutor(_CORES) as pool:
         folders = [Path(scratch) / str(number) for number in range(_CORES)]
         for folder in folders:
             folder.mkdir()
-        list(pool.map(bare_pillow, [source] * _CORES, folders))  # they are started
+        list(pool.map(bare_pillow, [source] * _CORES, folders))  # starts the processes
         count = FILES // 5
         started = time.monotonic()
         list(pool.map(bare_pillow, [source] * count, [folders[n % _CORES] for n in range(count)]))

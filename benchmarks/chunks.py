@@ -1,6 +1,6 @@
-"""A film encoded in chunks beside the same film encoded as a whole, by the code that the Lambdas run.
+"""A film encoded in chunks; baseline: the same film encoded as a whole, by the code that the Lambdas run.
 
-Both at once, each in a process of its own: what slows the machine slows both alike.
+Both are encoded at the same time, each in its own process: other load on the machine slows both alike.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Made(msgspec.Struct):
     cpu: float
     size: int
     times: list[Fraction]
-    looks: Quality | None  # which is the same in each run
+    looks: Quality | None  # measured in one run only: it is the same in each
 
 
 def measure() -> list[Figure]:
@@ -58,8 +58,10 @@ def _measure(film: Path, pool: ProcessPoolExecutor) -> list[Figure]:
     whole_facts = msgspec.structs.replace(facts, index=None)
     pairs = []
     for run in range(RUNS):
-        both = [pool.submit(_made, film, each, run == 0) for each in (facts, whole_facts)]
-        pairs.append([each.result() for each in both])
+        both = [
+            pool.submit(_made, film, film_facts, run == 0) for film_facts in (facts, whole_facts)
+        ]
+        pairs.append([future.result() for future in both])
     chunked, whole = ([pair[side] for pair in pairs] for side in (0, 1))
     good, best = chunked[0].looks, whole[0].looks
     assert good is not None
@@ -95,37 +97,37 @@ def _made(film: Path, facts: VideoFacts, looked_at: bool) -> _Made:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         before = _cpu()
-        made = encoded(film, facts, folder / "made")
+        mp4 = encoded(film, facts, folder / "made")
         cpu = _cpu() - before
-        looks = quality(made, film, "bt709", facts, folder) if looked_at else None
-        return _Made(cpu, made.stat().st_size, times(made), looks)
+        looks = quality(mp4, film, "bt709", facts, folder) if looked_at else None
+        return _Made(cpu, mp4.stat().st_size, times(mp4), looks)
 
 
 def encoded(film: Path, facts: VideoFacts, folder: Path) -> Path:
-    """The MP4 that comes of a film with these facts."""
+    """Encode a film with these facts. Returns the MP4."""
     return carried_out(planned(film, facts), film, folder)
 
 
 def planned(film: Path, facts: VideoFacts, chosen: PlanSettings = DEFAULTS) -> Plan:
-    """What makes an MP4 of a film with these facts."""
+    """The plan of transcode_720p for a film with these facts."""
     return make_plan("job", film.name, facts, find_steps(["transcode_720p"], JobError), chosen)
 
 
 def carried_out(plan: Plan, film: Path, folder: Path) -> Path:
-    """The MP4 that the plan makes."""
+    """Carry out a plan of transcode_720p. Returns the MP4."""
     from testing.local import carry_out
 
     return carry_out(plan, film, folder, budget_of=lambda _: _BUDGET)["transcode_720p"].path
 
 
 def times(film: Path) -> list[Fraction]:
-    """When each frame is shown."""
+    """The presentation time of each frame in seconds, in order."""
     with av.open(str(film)) as container:
         base = to_fraction(container.streams.video[0].time_base) or Fraction(1)
         return sorted(p.pts * base for p in container.demux(video=0) if p.pts is not None)
 
 
 def _cpu() -> float:
-    """Seconds of CPU of what we have started and has ended: FFmpeg and nothing else."""
+    """Seconds of CPU of child processes that have ended: FFmpeg only."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

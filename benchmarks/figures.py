@@ -1,4 +1,4 @@
-"""What a benchmark finds: a figure beside its baseline, both measured in one run."""
+"""The result of a benchmark: a figure and its baseline, both measured in one run."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import msgspec
 
 
 class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Values of several runs, each paired with the baseline's value of the same run.
+    """The values of several runs, each paired with the baseline's value of the same run.
 
-    `reduced` says how the values become one: the ratio is the same of the ratios of the pairs. Those of a
-    "split" are parts, and stay apart.
+    `reduced` names the function that makes one value of them; it is also applied to the ratios of the pairs.
+    The values of a "split" are parts of one run, and are shown one by one.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
     reduced: str = "median"
 
     def row(self) -> tuple[str, str, str, str]:
-        """Name, value, baseline, ratio; as people read them."""
+        """(name, value, baseline, ratio) as text."""
         if self.reduced == "split":
             return self.name, f"{' + '.join(map(_round, self.values))} {self.unit}", "", ""
         value = f"{_round(self.reduce(self.values))} {self.unit}"
@@ -38,7 +38,7 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def p95(values: list[float]) -> float:
-    """The value that nineteen of twenty do not exceed (nearest rank)."""
+    """The 95th percentile, by nearest rank."""
     return sorted(values)[-(-len(values) * 95 // 100) - 1]
 
 
@@ -51,7 +51,7 @@ _REDUCE: dict[str, Callable[[list[float]], float]] = {
 
 
 def table(figures: list[Figure]) -> str:
-    """Markdown."""
+    """The figures as a table in Markdown."""
     rows = [("figure", "value", "baseline", "ratio"), *(figure.row() for figure in figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     head, *rest = [

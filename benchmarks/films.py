@@ -1,4 +1,4 @@
-"""A film job, MP4 and HLS, beside one bare FFmpeg encode with the same flags."""
+"""A film job with MP4 and HLS; baseline: one bare FFmpeg encode with the same flags."""
 
 from __future__ import annotations
 
@@ -40,34 +40,34 @@ _PIPELINE = ("transcode_720p", "hls_720p")
 
 
 def films() -> Iterator[Path]:
-    """A minute of 1080p, and where it is at hand a film of four minutes, in a container that can be cut."""
-    made = LOCAL / "benchmarks" / "minute_1080p25.mp4"
-    made.parent.mkdir(parents=True, exist_ok=True)
-    if not made.exists():
-        samples.film(made, size="1920x1080", seconds=60)
-    yield made
+    """A minute of 1080p, and, with a corpus, a film of four minutes in a container that can be cut."""
+    minute = LOCAL / "benchmarks" / "minute_1080p25.mp4"
+    minute.parent.mkdir(parents=True, exist_ok=True)
+    if not minute.exists():
+        samples.film(minute, size="1920x1080", seconds=60)
+    yield minute
     if not _CORPUS_FILM.exists():
         print(
             f"SKIPPED: there is no corpus, so {_CORPUS_FILM.name} is not measured", file=sys.stderr
         )
         return
-    copied = LOCAL / "benchmarks" / "agent327_720p.mp4"
-    if not copied.exists():
-        samples.run_ffmpeg("-i", str(_CORPUS_FILM), "-map", "0", "-c", "copy", str(copied))
-    yield copied
+    remuxed = LOCAL / "benchmarks" / "agent327_720p.mp4"
+    if not remuxed.exists():
+        samples.run_ffmpeg("-i", str(_CORPUS_FILM), "-map", "0", "-c", "copy", str(remuxed))
+    yield remuxed
 
 
 class _Job(msgspec.Struct):
-    """Seconds: from the start of the PUT and from its end to SUCCESS, and of CPU."""
+    """What one job took, in seconds."""
 
-    with_upload: float
-    wall: float
-    cpu: float
-    emulator_cpu: float
+    with_upload: float  # from the start of the PUT to SUCCESS
+    wall: float  # from the end of the PUT to SUCCESS
+    cpu: float  # of all processes
+    emulator_cpu: float  # of the emulator's own process
 
 
 class _Run(msgspec.Struct):
-    """One job, and its baseline straight after it."""
+    """One job, and the baseline measured directly after it."""
 
     job: _Job
     bare: Taken
@@ -93,13 +93,13 @@ def _measure(client: Client, film: Path) -> list[Figure]:
 
 
 def _job(client: Client, film: Path) -> _Job:
-    """What a job takes; and the CPU of the emulator's own process."""
+    """Run one job. Raises RuntimeError if it fails."""
     assert client.stack.pid is not None
     before, emulator = cpu_of_tree(client.stack.pid), cpu_of(client.stack.pid)
     started = time.time()
     job_id = client.upload(film, *_PIPELINE)
     arrived = time.time()
-    # Answers are no part of the job, and each takes a twentieth of a second of these cores.
+    # Polling is no part of the job, and each answer takes 0.05 s of these cores.
     job = client.wait(job_id, 1200, pause=5.0)
     if job["status"] != "SUCCESS":
         raise RuntimeError(f"The job failed: {job['error']}")
@@ -109,14 +109,14 @@ def _job(client: Client, film: Path) -> _Job:
 
 
 def bare_args(facts: VideoFacts, target: str) -> tuple[str, ...]:
-    """One MP4 with its index first, by the flags of the rendition and of its sound."""
+    """FFmpeg's arguments for one MP4 with its index first, with the flags of the rendition and its audio."""
     whole = msgspec.structs.replace(facts, index=None)
     rendition = planned_video.rendition_720p(facts)
     (command,) = planned_video.encode(whole, rendition, DEFAULTS).commands.values()
     video = command[: command.index("-output_ts_offset")]
     audio: tuple[str, ...] = ()
     for command in planned_audio.encode(whole, DEFAULTS).commands.values():
-        # Without what a source asks for that changes on the way.
+        # Leave out the filters for sources whose audio changes on the way.
         encoder = len(command) - command[::-1].index("-c:a") - 1
         flags = command[encoder : command.index("-map_metadata", encoder)]
         audio = ("-map", f"0:{facts.audio_stream}", *flags)
@@ -124,7 +124,7 @@ def bare_args(facts: VideoFacts, target: str) -> tuple[str, ...]:
 
 
 def _bare_encode(film: Path) -> Taken:
-    """That, on all cores."""
+    """Run FFmpeg with `bare_args` on all cores."""
     size, limits = film.stat().st_size, Settings()
     with film.open("rb") as file, open_film(file, "mov", size, limits.max_streams) as opened:
         facts = video.facts_of(opened, limits.max_video_pixels)

@@ -1,6 +1,7 @@
-"""How soon a film can be watched: the first frame through the HLS URL, beside what a chunk takes.
+"""Time until a film can be watched: the first frame through the HLS URL; baselines: the times of two chunks.
 
-The first one, as its task took it beside that of the sound; and one as long as most, alone.
+The first chunk, timed while the audio was encoded at the same time; and the second, timed alone, which is as
+long as most.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ RUNS = 3
 
 def measure() -> list[Figure]:
     stand_in_for_lambda()
-    # A little less than a film can have; of 1080p25 it would have 22 GB.
+    # A little shorter than the longest film; as 1080p25 it would have 22 GB.
     longest = film("twelve_hours_360p", "640x360", "150k", 358)
-    return [figure for each in (*films(), longest) for figure in _figures(each)]
+    return [figure for path in (*films(), longest) for figure in _figures(path)]
 
 
 def _figures(film: Path) -> list[Figure]:
@@ -45,14 +46,14 @@ def _figures(film: Path) -> list[Figure]:
 
 
 def _run(film: Path) -> tuple[float, float]:
-    # What is left of a long film is not waited for: it goes with its cloud.
+    # The rest of a long film is not waited for: it ends with its cloud.
     with cloud.running("local") as stack, Client(stack) as client:
         client.wait(client.upload(samples.sample("small.mp4", LOCAL / "samples"), "hls_720p"))
         return _watch(client, film)
 
 
 def _watch(client: Client, film: Path) -> tuple[float, float]:
-    """Seconds until the first frame is decoded, and those that the first chunk's task took."""
+    """(seconds until the first frame is decoded, seconds of the first chunk's task)."""
     client.drop(film, film.name, pipeline="hls_720p")
     started = time.monotonic()
     (job,) = until(lambda: client.jobs_of(film.name), 120)
@@ -69,7 +70,7 @@ def _url(job: Job) -> str:
 
 
 def _seconds_of_first_chunk(client: Client) -> float:
-    """As the worker logs it; of the last job."""
+    """From the worker's log, of the last job; 0.0 while it is not logged."""
     events = client.aws("logs").filter_log_events(
         logGroupName="/aws/lambda/sluice-local-encode", filterPattern='"720p.0"'
     )["events"]

@@ -1,4 +1,4 @@
-"""An image job, from the PUT to SUCCESS on the warm local cloud, beside bare Pillow."""
+"""An image job, from the PUT to SUCCESS on the warm local cloud; baseline: bare Pillow."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def measure() -> list[Figure]:
 
 
 def picture(width: int, height: int) -> Path:
-    """A JPEG with the grain of a photograph, some 0.4 bytes a pixel."""
+    """A JPEG with the grain of a photograph, about 0.4 bytes per pixel."""
     path = LOCAL / "benchmarks" / f"grain_{width}x{height}.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
@@ -50,12 +50,12 @@ def picture(width: int, height: int) -> Path:
 
 def _job(client: Client, source: Path) -> float:
     """Seconds from the start of the PUT to the write of SUCCESS."""
-    asked = {
+    ticket_request = {
         "filename": source.name,
         "content_type": "image/jpeg",
         "pipeline": ["thumbnail", "watermark"],
     }
-    ticket = client.post("/uploads/presign", asked).raise_for_status().json()
+    ticket = client.post("/uploads/presign", ticket_request).raise_for_status().json()
     body = source.read_bytes()
     started = time.time()
     client.http.put(ticket["url"], content=body, headers=ticket["headers"]).raise_for_status()
@@ -66,7 +66,7 @@ def _job(client: Client, source: Path) -> float:
 
 
 def bare_pillow(source: Path, folder: Path) -> float:
-    """Seconds of a script that makes the same two pictures, and does nothing else."""
+    """Seconds of a script that draws the same two images, and does nothing else."""
     started = time.monotonic()
     with Image.open(source) as image:
         image.thumbnail((512, 512), Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""Cold import of every function, as packaged, beside that of the third-party modules that it loads."""
+"""Cold import of every function, as packaged; baseline: import of the third-party modules that it loads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from infra.stack.catalogue import FUNCTIONS, Function
 RUNS = 7
 
 _WORKER = ("chalicelib.jobs.consumer", "chalicelib.jobs.runner")
-# What a function's handler in app.py imports on its first call, of whatever kind its message is.
+# The modules that a function's handler in app.py imports on its first call.
 _FIRST_CALL = {
     "api": ("chalicelib.api.submissions",),
     "estimate": ("chalicelib.engines.sandbox", "chalicelib.jobs.estimating"),
@@ -32,7 +32,7 @@ _FIRST_CALL = {
     "dead_letters": ("chalicelib.jobs.consumer", "chalicelib.jobs.dead_letters"),
     "sweep": ("chalicelib.invocation", "chalicelib.jobs.sweep"),
 }
-# What the process imports meanwhile that decoders are forked from.
+# The modules that the fork server of decoders imports at the same time.
 _DECODERS = {
     "intake": ("chalicelib.probing.frame_index", "chalicelib.engines.pillow"),
     "pictures": ("chalicelib.engines.pillow",),
@@ -62,12 +62,12 @@ def measure() -> list[Figure]:
 
 
 def modules_of(function: Function) -> list[str]:
-    """What a cold function imports until its first call is done."""
+    """The modules that a cold function imports until its first call is done."""
     return ["app", *_FIRST_CALL[function.name]]
 
 
 def decoders_of(function: Function) -> list[str]:
-    """The same, in the process that its decoders are forked from."""
+    """The modules that the fork server of a cold function's decoders imports."""
     return [
         "chalicelib.engines.forkserver",
         "chalicelib.engines.decoder",
@@ -83,7 +83,7 @@ def _measure(function: Function, folder: Path) -> Figure:
     for number in range(RUNS + 1):
         took = float(in_function(folder, function, TIMED, modules))
         bare = float(in_function(folder, function, TIMED, theirs))
-        if number:  # the first one only warms the disk
+        if number:  # the first run only warms the disk cache
             ours.append(took)
             baselines.append(bare)
     return Figure(
@@ -92,7 +92,7 @@ def _measure(function: Function, folder: Path) -> Figure:
 
 
 def unpacked() -> Path:
-    """Code and layers as Lambda unpacks them; read-only there, so that nothing is compiled here either."""
+    """The folder of code and layers, unpacked as by Lambda, where it is read-only: nothing is compiled."""
     built = build("local")
     place = LOCAL / "benchmarks" / f"packages-{built.digest[:12]}"
     if not place.exists():
@@ -103,13 +103,13 @@ def unpacked() -> Path:
             for name in ("deployment", "ffmpeg", "pyav"):
                 with zipfile.ZipFile(built.folder / f"{name}.zip") as zipped:
                     zipped.extractall(Path(part) / "whole" / "packages" / name)
-            with suppress(OSError):  # another was first
+            with suppress(OSError):  # another process was first
                 (Path(part) / "whole").rename(place)
     return place / "packages"
 
 
 def in_function(folder: Path, function: Function, script: str, modules: list[str]) -> str:
-    """What a script prints that runs on nothing but what a function has; traced, as on AWS."""
+    """The output of a script that runs with a function's packages only, and with tracing on, as on AWS."""
     path = [folder / "deployment"]
     if function.layer:
         path.append(folder / function.layer / "python")
@@ -122,7 +122,7 @@ def in_function(folder: Path, function: Function, script: str, modules: list[str
         "SLUICE_AUTH": "none",
     }
     done = subprocess.run(
-        # Outside of the project's environment: nothing but what is packaged may be found.
+        # Outside of the project's virtual environment: only packaged modules may be found.
         [Path(sys.executable).resolve(), "-S", "-c", script, *modules],
         cwd=folder,
         env=environment,

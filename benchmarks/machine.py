@@ -1,4 +1,4 @@
-"""What a run of a program, or a whole tree of processes, takes of this machine."""
+"""Measure the time and CPU of a program, or of a tree of processes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from testing import environment
 
 
 class Taken(NamedTuple):
-    """Seconds of the clock, and of all cores."""
+    """What a program took, in seconds."""
 
     wall: float
-    cpu: float
+    cpu: float  # of all cores
 
 
 def stand_in_for_lambda() -> None:
-    """What the code expects around it, before any of it is imported; moto does the rest."""
+    """Set the environment that the code expects in Lambda, without logs, metrics and traces.
+
+    Call it before chalicelib is imported.
+    """
     environment.stand_in_for_lambda(
         POWERTOOLS_LOG_LEVEL="ERROR",
         POWERTOOLS_METRICS_DISABLED="true",
@@ -53,9 +56,9 @@ def run(command: Sequence[str], folder: Path) -> Taken:
 
 
 def cpu_of_tree(pid: int) -> float:
-    """Seconds of CPU that a process and everything it started have taken so far.
+    """Seconds of CPU that a process and all its descendants have used so far.
 
-    What has ended is counted by the one that waited for it.
+    The use of an ended process is counted by the parent that waited for it.
     """
     total = 0.0
     root = psutil.Process(pid)

@@ -1,6 +1,7 @@
-"""VMAF and bitrate of the 720p rendition, beside a plain encode at the same preset and quality.
+"""VMAF and bitrate of the 720p rendition; baseline: a plain encode with the same preset and CRF.
 
-Both against the source, upright and scaled to the same size. On films of the corpus: made ones say little.
+Both are compared with the source, upright and scaled to the same size. Films are from the corpus: generated
+films say little.
 """
 
 from __future__ import annotations
@@ -87,10 +88,10 @@ def _plain(facts: VideoFacts, folder: Path) -> Quality:
     return quality(target, folder / "source", matrix_of(facts), facts, folder)
 
 
-def quality(made: Path, film: Path, matrix: str, facts: VideoFacts, folder: Path) -> Quality:
-    """Every frame against its original, as BT.709; by number, for both have the same ones.
+def quality(mp4: Path, film: Path, matrix: str, facts: VideoFacts, folder: Path) -> Quality:
+    """Compare every frame of the MP4 with the source's frame of the same number, in BT.709.
 
-    What is not said to be alike, FFmpeg would convert behind our back.
+    Size, colours and time base are set explicitly for both: otherwise FFmpeg converts them silently.
     """
     rendition, log = rendition_720p(facts), folder / "vmaf.json"
 
@@ -101,7 +102,7 @@ def quality(made: Path, film: Path, matrix: str, facts: VideoFacts, folder: Path
         return f"scale={size}:{colours},format=yuv420p,setparams={tags},settb=1/25,setpts=N"
 
     samples.run_ffmpeg(
-        "-i", str(made),
+        "-i", str(mp4),
         "-i", str(film),
         "-filter_complex",
         f"[1:{facts.video_stream}]{alike(matrix_of(facts))}[reference];[0:v]{alike(matrix)}[made];"
@@ -111,7 +112,7 @@ def quality(made: Path, film: Path, matrix: str, facts: VideoFacts, folder: Path
         "-f", "null", "-",
     )  # fmt: skip
     packets = folder / "packets"
-    samples.run_ffmpeg("-i", str(made), "-map", "0:v", "-c", "copy", "-f", "data", str(packets))
+    samples.run_ffmpeg("-i", str(mp4), "-map", "0:v", "-c", "copy", "-f", "data", str(packets))
     pooled = json.loads(log.read_text())["pooled_metrics"]
     return Quality(
         pooled["vmaf"]["mean"],

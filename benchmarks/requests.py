@@ -1,4 +1,4 @@
-"""AWS requests that a job makes, by service: counted as the code sends them, beside what was estimated."""
+"""AWS requests of a job by service, counted as the code sends them; baseline: the estimated requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def measure() -> list[Figure]:
     def count(event_name: str, **_: Any) -> None:
         counted[event_name.split(".")[1]] += 1  # before-send.<service>.<operation>
 
-    # PynamoDB has a session of its own, and keeps it: so for all of them, and before the first.
+    # PynamoDB keeps its own session, so the handler is built in for all sessions, before the first exists.
     botocore.handlers.BUILTIN_HANDLERS.append(("before-send", count))
     from testing.cloud import make_cloud
 
@@ -36,7 +36,7 @@ def measure() -> list[Figure]:
 
 
 def _count(counted: Counter[str], name: str) -> Iterator[Figure]:
-    """Drop a file and deliver every message of its job once, as SQS would."""
+    """Drop a file, and deliver every message of its job once, as SQS would."""
     from chalicelib.api import estimates, jobs
     from chalicelib.api.requests import FromKeyRequest
     from chalicelib.store.queues import QUEUES
@@ -52,11 +52,12 @@ def _count(counted: Counter[str], name: str) -> Iterator[Figure]:
             if pump.deliver(queue, body):
                 raise RuntimeError(f"A message of {queue} was not acknowledged: {body}")
             of_job += counted - before
-            # Lambda's poller receives and deletes: just as many as the pump that stands in for it.
+            # The pump makes as many requests to SQS as Lambda's poller: one receives, one deletes.
         waiting = [(queue, body) for queue in QUEUES for body in pump.take(queue)]
     (job,) = jobs.list_jobs("-", {"key": name}, "").jobs
-    formulas, told = _by_service(estimated), _by_service(job.usage)
-    # A drop's ticket and event, read at once, both its identities, its row; for a key the API writes them.
+    formulas, reported = _by_service(estimated), _by_service(job.usage)
+    # Of a dropped file, intake reads the ticket and the event in one request, writes both identities, and
+    # writes the job's row. For a key, the API does.
     formulas["dynamodb"] += 4
     for service, number in sorted(of_job.items()):
         what = f"dropped {name}, default pipeline: {service}"
@@ -64,11 +65,11 @@ def _count(counted: Counter[str], name: str) -> Iterator[Figure]:
             f"AWS requests of a {what}", "", [number], "by the formulas", [formulas[service]]
         )
         yield Figure(
-            f"AWS requests in the usage of a {what}", "", [told[service]], "counted", [number]
+            f"AWS requests in the usage of a {what}", "", [reported[service]], "counted", [number]
         )
 
 
 def _by_service(usage: Usage | None) -> dict[str, float]:
     assert usage is not None
-    each = [msgspec.structs.asdict(used.requests) for used in usage.functions.values()]
-    return {service: sum(used[service] for used in each) for service in each[0]}
+    counts = [msgspec.structs.asdict(used.requests) for used in usage.functions.values()]
+    return {service: sum(used[service] for used in counts) for service in counts[0]}

@@ -1,7 +1,7 @@
-"""What a film would take and cost on AWS: the real plan, replayed at up to a thousand Lambdas at once.
+"""Simulate the time and cost of a film on AWS: the real plan, run on up to a thousand Lambdas at once.
 
-Nothing here was measured on AWS. The assumptions are printed with the result; times of tasks come from the
-CPU that encoding takes on this machine (`films` in results.json), the rest from AWS's published limits.
+Nothing here was measured on AWS. The assumptions are printed with the result. The times of tasks are derived
+from the CPU time of encoding on this machine (`films` in results.json), all else from AWS's published limits.
 """
 
 from __future__ import annotations
@@ -42,29 +42,29 @@ _RESULTS = Path(__file__).parent / "results.json"
 
 
 class Assumptions(NamedTuple):
-    """Seconds, bytes and US dollars (us-east-1, x86)."""
+    """Assumptions in seconds, bytes, bits per second and US dollars (us-east-1, x86)."""
 
-    cpu_a_second: float  # of encoding a second of 1080p25 to 720p
+    cpu_a_second: float  # seconds of CPU to encode a second of 1080p25 to 720p
     encode_gb: float = 10.0
     encode_vcpus: float = 5.8  # of 10,240 MB, at 1,769 MB each
-    parallel: float = 0.75  # of them that x264 and the decoder keep busy
+    parallel: float = 0.75  # the part of them that x264 and the decoder keep busy
     light_gb: float = 1.73
     cold: float = 1.2  # from an invocation to the first line of a handler, in a new sandbox
     warm: float = 0.02
-    calls: float = 0.15  # claim, plan, fan-in, acknowledge: some ten requests
+    calls: float = 0.15  # claim, plan, fan-in, acknowledge: about ten requests
     network: float = 75e6  # bytes a second, one way
     queue: float = 0.05  # from sending a message to an invocation, with a free poller
     concurrency: int = 1000
     source_bits: float = 5e6
     result_bits: float = 1.6e6
-    sound_speed: float = 50.0  # seconds of sound encoded in one
+    audio_speed: float = 50.0  # seconds of audio encoded per second
     prices: Prices = Prices()
     media_convert: float = (
         2 * 0.015
     )  # a minute: two HD AVC outputs, basic tier, single pass, up to 30 fps
 
 
-# How many may run at once, so many seconds after the first message.
+# The number of functions that may run at once, by seconds after the first message.
 Ramp = Callable[[float], float]
 RAMPS: dict[str, Ramp] = {
     "SQS, 5 and 300 a minute": lambda seconds: 5 + 5 * seconds,
@@ -74,26 +74,28 @@ RAMPS: dict[str, Ramp] = {
 
 
 def measure() -> list[Figure]:
-    told = Assumptions(cpu_a_second=_measured())
-    print(f"Assumed: {told._asdict()}")
-    found: list[Figure] = []
+    assumed = Assumptions(cpu_a_second=_measured())
+    print(f"Assumed: {assumed._asdict()}")
+    figures: list[Figure] = []
     for label, hours in HOURS.items():
         for ramp in RAMPS:
-            found += _figures(f"simulated, {label} of 1080p25, {ramp}", hours, RAMPS[ramp], told)
-    return found
+            figures += _figures(
+                f"simulated, {label} of 1080p25, {ramp}", hours, RAMPS[ramp], assumed
+            )
+    return figures
 
 
 def _measured() -> float:
-    """Seconds of CPU for a second of film, by the bare encode of the last `films` benchmark."""
+    """Seconds of CPU for a second of film, from the bare encode of the last `films` benchmark."""
     figures = json.loads(_RESULTS.read_text())["films"]["figures"]
     (cpu,) = [f for f in figures if "minute_1080p25" in f["name"] and "CPU of every" in f["name"]]
     return float(median(cpu["baselines"])) / 60
 
 
-def film(hours: float, told: Assumptions) -> VideoFacts:
-    """Key frames every two seconds, 25 frames a second, sound at 48 kHz, index first."""
+def film(hours: float, assumed: Assumptions) -> VideoFacts:
+    """Facts of a film in 1080p25: key frames every two seconds, audio at 48 kHz, index first."""
     seconds = int(hours * 3600)
-    group = int(told.source_bits / 8 * 2)
+    group = int(assumed.source_bits / 8 * 2)
     cuts = tuple(
         Cut(
             time=12800 * 2 * n,
@@ -109,7 +111,7 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
         for n in range(seconds // 2)
     )
     packets = seconds * SAMPLE_RATE // PACKET_SAMPLES
-    sound_cuts = tuple(
+    audio_cuts = tuple(
         AudioCut(
             us=second * 1_000_000,
             sample=second * SAMPLE_RATE // PACKET_SAMPLES,
@@ -119,8 +121,8 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
         )
         for second in range(0, seconds, AUDIO_CUT_SECONDS)
     )
-    frames, heard = np.arange(25 * seconds), np.arange(packets)
-    shown = 512 * (frames ^ 1)  # not in the order in which they are coded
+    frames, audio_packets = np.arange(25 * seconds), np.arange(packets)
+    shown = 512 * (frames ^ 1)  # the order of presentation differs from that of decoding
     none, track = np.arange(0), bytes(1000)
     index = FrameIndex(
         timescale=12800,
@@ -130,11 +132,13 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
         cuts=cuts,
         video=TrackSamples(*pack(shown, 1000 * frames, 1000 + 0 * frames, none), track, 512, 512),
         audio=TrackSamples(
-            *pack(PACKET_SAMPLES * heard, 300 * heard, 300 + 0 * heard, none),
+            *pack(
+                PACKET_SAMPLES * audio_packets, 300 * audio_packets, 300 + 0 * audio_packets, none
+            ),
             track,
             PACKET_SAMPLES,
         ),
-        audio_cuts=sound_cuts,
+        audio_cuts=audio_cuts,
     )
     return VideoFacts(
         "mov", 1920, 1080, float(seconds), 25 * seconds, "25", 12800, 0, 1, index=index
@@ -142,80 +146,91 @@ def film(hours: float, told: Assumptions) -> VideoFacts:
 
 
 class Ran(NamedTuple):
-    """One task: when it began and ended, in seconds from the PUT's end, and the memory it had."""
+    """One task that was run."""
 
     task: Task
-    begin: float
+    begin: float  # seconds after the PUT's end, like `end`
     end: float
-    gb: float
+    gb: float  # memory of its function
 
 
-def simulate(plan: Plan, ramp: Ramp, told: Assumptions, begin: float) -> list[Ran]:
-    """Run the plan's tasks in the order of their messages; those that wait, when all they need is there."""
-    free: list[float] = []  # when each sandbox is
+def simulate(plan: Plan, ramp: Ramp, assumed: Assumptions, begin: float) -> list[Ran]:
+    """Run the plan's first tasks in the order of their messages, then the tasks that need their results."""
+    free: list[float] = []  # a heap: the time at which each sandbox becomes free
     started = 0
     ran: list[Ran] = []
     for task in plan.first():
-        ready = begin + told.queue
-        if free and (free[0] <= ready or not _may_start(started, free[0] - begin, ramp, told)):
-            at, wait = max(ready, heapq.heappop(free)), told.warm
+        ready = begin + assumed.queue
+        if free and (free[0] <= ready or not _may_start(started, free[0] - begin, ramp, assumed)):
+            start, wait = max(ready, heapq.heappop(free)), assumed.warm
         else:
-            at, wait = max(ready, begin + _allowed_at(started, ramp)), told.cold
+            start, wait = max(ready, begin + _allowed_at(started, ramp)), assumed.cold
             started += 1
-            if free and free[0] < at:
-                at, wait = max(ready, heapq.heappop(free)), told.warm
+            if free and free[0] < start:
+                start, wait = max(ready, heapq.heappop(free)), assumed.warm
                 started -= 1
-        end = at + wait + _seconds(plan, task, told)
+        end = start + wait + _seconds(plan, task, assumed)
         heapq.heappush(free, end)
-        ran.append(Ran(task, at, end, told.encode_gb))
+        ran.append(Ran(task, start, end, assumed.encode_gb))
     last = max(one.end for one in ran)
     for task in plan.tasks:
         if task.needs:
-            at = last + told.queue
-            ran.append(Ran(task, at, at + told.cold + _packaging(task, plan, told), told.light_gb))
+            start = last + assumed.queue
+            ran.append(
+                Ran(
+                    task,
+                    start,
+                    start + assumed.cold + _packaging(task, plan, assumed),
+                    assumed.light_gb,
+                )
+            )
     return ran
 
 
-def _may_start(started: int, seconds: float, ramp: Ramp, told: Assumptions) -> bool:
-    return started < min(told.concurrency, ramp(max(0.0, seconds)))
+def _may_start(started: int, seconds: float, ramp: Ramp, assumed: Assumptions) -> bool:
+    return started < min(assumed.concurrency, ramp(max(0.0, seconds)))
 
 
 def _allowed_at(started: int, ramp: Ramp) -> float:
-    """The first moment at which one more may be running."""
+    """The first time at which one more function may run, in seconds after the first message."""
     moment = 0.0
     while ramp(moment) <= started and moment < 3600:
         moment += 0.1
     return moment
 
 
-def _seconds(plan: Plan, task: Task, told: Assumptions) -> float:
+def _seconds(plan: Plan, task: Task, assumed: Assumptions) -> float:
     assert task.excerpt is not None
-    fetched = bytes_read(plan.samples(task), task.excerpt) / told.network
+    fetched = bytes_read(plan.samples(task), task.excerpt) / assumed.network
     work = task.work
     assert isinstance(work, Chunk | Audio)
     if isinstance(work, Audio):
-        return told.calls + fetched + work.seconds / told.sound_speed
-    encode = work.seconds * told.cpu_a_second / (told.encode_vcpus * told.parallel)
-    return told.calls + fetched + encode + work.seconds * told.result_bits / 8 / told.network
+        return assumed.calls + fetched + work.seconds / assumed.audio_speed
+    encode = work.seconds * assumed.cpu_a_second / (assumed.encode_vcpus * assumed.parallel)
+    return (
+        assumed.calls + fetched + encode + work.seconds * assumed.result_bits / 8 / assumed.network
+    )
 
 
-def _packaging(task: Task, plan: Plan, told: Assumptions) -> float:
-    """Playlists are small; an MP4 passes through, in and out at once."""
+def _packaging(task: Task, plan: Plan, assumed: Assumptions) -> float:
+    """Seconds of a package. Playlists are small; an MP4 is downloaded and uploaded at the same time."""
     seconds = sum(part.work.seconds for part in plan.parts(task)[0] if isinstance(part.work, Chunk))
-    copied = seconds * told.result_bits / 8 / told.network if task.id == "transcode_720p" else 0.0
-    return told.calls + 0.01 * len(task.needs) / 100 + copied
+    copied = (
+        seconds * assumed.result_bits / 8 / assumed.network if task.id == "transcode_720p" else 0.0
+    )
+    return assumed.calls + 0.01 * len(task.needs) / 100 + copied
 
 
-def _figures(name: str, hours: float, ramp: Ramp, told: Assumptions) -> Iterator[Figure]:
-    facts = film(hours, told)
+def _figures(name: str, hours: float, ramp: Ramp, assumed: Assumptions) -> Iterator[Figure]:
+    facts = film(hours, assumed)
     steps = find_steps(["transcode_720p", "hls_720p"], JobError)
     plan = make_plan("job", "film.mp4", facts, steps, DEFAULTS)
-    intake = told.queue + told.cold + 0.6 + hours * 0.3
-    ran = simulate(plan, ramp, told, intake)
+    intake = assumed.queue + assumed.cold + 0.6 + hours * 0.3
+    ran = simulate(plan, ramp, assumed, intake)
     first = max(one.end for one in ran if one.task.id in ("720p.0", "sound.0"))
     encoded = max(one.end for one in ran if not one.task.needs)
     ended = max(one.end for one in ran)
-    money = _money(ran, intake, told)
+    money = _money(ran, intake, assumed)
     minutes = hours * 60
     parts = [intake, encoded - intake, ended - encoded]
     yield Figure(f"{name}, in {plan.sizes()['720p']} chunks: wall", "s", [ended])
@@ -226,32 +241,34 @@ def _figures(name: str, hours: float, ramp: Ramp, told: Assumptions) -> Iterator
         "¢",
         [100 * sum(money.values()) / minutes],
         "MediaConvert's list price",
-        [100 * told.media_convert],
+        [100 * assumed.media_convert],
     )
     cents = [100 * part / minutes for part in money.values()]
     yield Figure(f"{name}: for {', '.join(money)}", "¢", cents, reduced="split")
 
 
-def _money(ran: list[Ran], intake: float, told: Assumptions) -> dict[str, float]:
-    """US dollars, by what they are paid for."""
+def _money(ran: list[Ran], intake: float, assumed: Assumptions) -> dict[str, float]:
+    """US dollars by service."""
     tasks = len(ran)
     segments = sum(len(planned(one.task.work)) for one in ran)
     encodes = [one for one in ran if isinstance(one.task.work, Chunk)]
     others = [one for one in ran if not isinstance(one.task.work, Chunk)]
 
-    prices = told.prices
+    prices = assumed.prices
     seconds = sum(one.task.work.seconds for one in encodes if isinstance(one.task.work, Chunk))
-    mp4_parts = ceil(seconds * told.result_bits / 8 / PART_BYTES)
+    mp4_parts = ceil(seconds * assumed.result_bits / 8 / PART_BYTES)
 
-    def lambdas(those: list[Ran]) -> float:
-        return sum((one.end - one.begin) * one.gb * prices.lambda_gb_second_x86_64 for one in those)
+    def lambdas(tasks_run: list[Ran]) -> float:
+        return sum(
+            (one.end - one.begin) * one.gb * prices.lambda_gb_second_x86_64 for one in tasks_run
+        )
 
-    # A fan-in set of a thousand short names has some ten kilobytes when it is full.
+    # A fan-in set of a thousand short names has about ten kilobytes when it is full.
     fan_in = sum(1 + number * 10 // 1024 for number in range(tasks))
     return {
         "pictures": lambdas(encodes),
         "sound and packages": lambdas(others)
-        + intake * told.light_gb * prices.lambda_gb_second_x86_64,
+        + intake * assumed.light_gb * prices.lambda_gb_second_x86_64,
         "DynamoDB": (2 * tasks + fan_in) * prices.dynamodb_million_writes / 1e6
         + 3 * tasks * prices.dynamodb_million_reads / 1e6,
         "S3": (segments + tasks + mp4_parts) * prices.s3_thousand_puts / 1e3

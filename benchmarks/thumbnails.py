@@ -1,6 +1,6 @@
-"""The thumbnail of a 24-megapixel JPEG, as the step makes it, beside Pillow, libvips and thumbor's engine.
+"""The thumbnail of a 24-megapixel JPEG by the step; baselines: Pillow, libvips and thumbor's engine.
 
-Each runs in a process of its own, warm: the first picture does not count. The step decodes in a child.
+Each runs warm in its own process: the first image does not count. The step decodes in a child.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RUNS = 5
 _MEGAPIXELS = (6000, 4000)
 _REQUIREMENTS = Path(__file__).parent / "requirements.txt"
 
-# Each defines make(source, target); all of them write a progressive JPEG of 512 × 341 at quality 85.
+# Each script defines make(source, target), which writes a progressive JPEG of 512 × 341 at quality 85.
 _STEP = """\
 from benchmarks.machine import stand_in_for_lambda
 stand_in_for_lambda()
@@ -30,9 +30,9 @@ from pathlib import Path
 from chalicelib.engines import sandbox
 from chalicelib.invocation import Budget
 from chalicelib.jobs import consumer, runner
-from chalicelib.model.work import Pictures, Thumbnail
+from chalicelib.model.work import Images, Thumbnail
 from chalicelib.tasks import images
-work = Pictures("JPEG", {"thumbnail": Thumbnail(512, "thumb.jpg")})
+work = Images("JPEG", {"thumbnail": Thumbnail(512, "thumb.jpg")})
 folder = Path(tempfile.mkdtemp())
 (folder / "out").mkdir()
 shutil.copy(SOURCE, folder / "source")
@@ -87,10 +87,10 @@ print(json.dumps([times[1:], peak / 1024]))
 
 
 class _Made(NamedTuple):
-    """Seconds for each picture, and the largest process in MiB."""
+    """What one script took."""
 
-    seconds: list[float]
-    peak: float
+    seconds: list[float]  # for each image
+    peak: float  # MiB of its largest process
 
 
 def measure() -> list[Figure]:
@@ -106,12 +106,12 @@ def measure() -> list[Figure]:
         {name: _made(python, maker, source) for name, (python, maker) in makers.items()}
         for _ in range(ROUNDS)
     ]
-    seconds = {name: [s for made in rounds for s in made[name].seconds] for name in makers}
+    seconds = {name: [s for results in rounds for s in results[name].seconds] for name in makers}
     step = seconds.pop("step")
     name = "thumbnail of a 24-megapixel JPEG inside the step"
     return [
         *(Figure(name, "s", step, baseline, values) for baseline, values in seconds.items()),
-        Figure(f"{name}, largest process", "MiB", [made["step"].peak for made in rounds]),
+        Figure(f"{name}, largest process", "MiB", [results["step"].peak for results in rounds]),
     ]
 
 
@@ -129,7 +129,7 @@ def _made(python: Path, maker: str, source: Path) -> _Made:
 
 
 def _python_of_others() -> Path:
-    """The Python of an environment that has what we are measured against; it is made where it is missing."""
+    """The Python of a virtual environment with the baselines' packages; created if it is missing."""
     digest = hashlib.sha256(_REQUIREMENTS.read_bytes()).hexdigest()[:12]
     folder = LOCAL / "benchmarks" / f"others-{digest}"
     python = folder / "bin" / "python"

@@ -1,7 +1,8 @@
-"""What a worker takes of memory and disk for a film of two hours, beside one of two minutes.
+"""Memory and disk of a worker for a film of two hours; baseline: for one of two minutes.
 
-The long film is the short one, sixty times over. A worker is a fresh process that loads the plan, writes the
-excerpt of a chunk or of the sound and encodes it, as the encode function does; both chunks show the same.
+The long film is the short one repeated sixty times. A worker is a fresh process that loads the plan, writes
+the excerpt of a chunk or of a part of the audio, and encodes it, as the encode function does. Both chunks
+have the same content.
 """
 
 from __future__ import annotations
@@ -67,11 +68,11 @@ print(json.dumps([own * 1024, theirs * 1024, disk, seconds]))
 def measure() -> list[Figure]:
     stand_in_for_lambda()
     short, long = (Planned(film) for film in films())
-    found = []
-    # Parts that are as long as any.
+    figures = []
+    # Parts of full length.
     for what, task_id in (("chunk", "720p.2"), ("sound", "sound.1")):
         pairs = [(long.worker(task_id), short.worker(task_id)) for _ in range(RUNS)]
-        found += [
+        figures += [
             Figure(
                 f"worker of two hours, {what}, {number}",
                 "MB",
@@ -81,16 +82,16 @@ def measure() -> list[Figure]:
             )
             for column, number in enumerate(("our process", "FFmpeg", "disk"))
         ]
-    return found
+    return figures
 
 
 def films() -> tuple[Path, Path]:
-    """Two minutes of 1080p25, and two hours of the same."""
+    """Films of 1080p25: two minutes, and the same repeated for two hours."""
     return film("two_minutes", "1920x1080", "4M", 1), film("two_hours", "1920x1080", "4M", 60)
 
 
 def film(name: str, size: str, bits: str, times: int) -> Path:
-    """Two minutes of so many bits a second, so many times over."""
+    """A film of two minutes at `bits` per second, repeated `times` times."""
     path = LOCAL / "benchmarks" / f"{name}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
     if times == 1 and not path.exists():
@@ -107,7 +108,7 @@ def film(name: str, size: str, bits: str, times: int) -> Path:
 
 
 class Planned:
-    """A film, with its plan and its samples in files."""
+    """A film with its plan and its tables of samples in files."""
 
     def __init__(self, film: Path) -> None:
         import msgspec
@@ -132,7 +133,7 @@ class Planned:
         self._rows["sound"].write_bytes(facts.index.audio.rows)
 
     def worker(self, task: str) -> list[float]:
-        """Peak of our process, of FFmpeg, and of the disk; bytes. And the seconds it took."""
+        """[peak bytes of our process, of FFmpeg, bytes on disk, seconds] of one task."""
         rows = self._rows[task.partition(".")[0]]
         done = subprocess.run(
             [sys.executable, "-c", _WORKER, str(self._film), str(self._plan), str(rows), task],
@@ -141,5 +142,5 @@ class Planned:
             text=True,
             check=True,
         )
-        said: list[float] = json.loads(done.stdout.splitlines()[-1])
-        return said
+        figures: list[float] = json.loads(done.stdout.splitlines()[-1])
+        return figures

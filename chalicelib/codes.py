@@ -1,6 +1,6 @@
 """Every code that a refused call or a failed job can have: what it means, and what to do.
 
-docs/errors.md lists the same. tests/test_codes.py compares both with what the code raises.
+docs/errors.md lists the same codes. tests/test_codes.py compares both with the codes that are raised.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 
 class Meaning(NamedTuple):
-    """What a code of a refused call means."""
+    """The meaning of a refused call's code."""
 
-    statuses: tuple[int, ...]  # HTTP statuses that it comes with
+    statuses: tuple[int, ...]  # HTTP statuses with which it is answered
     text: str
 
 

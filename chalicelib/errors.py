@@ -1,7 +1,7 @@
-"""Everything that can go wrong, as one tree; a class says its code, and who is told what.
+"""The errors that clients of Sluice see, as one tree. A class says whether the work is tried again.
 
-SluiceError                 `code` is stable, `str(error)` is a sentence meant for the person who asked
-├── RequestError            the API refuses a call: answered at once as problem+json with `status`
+SluiceError                 `code` is stable, `str(error)` is a sentence for the client
+├── RequestError            the API refuses a call, and answers it with problem+json and `status`
 │   ├── Malformed           400
 │   ├── Forbidden           403
 │   ├── NotFound            404
@@ -10,10 +10,12 @@ SluiceError                 `code` is stable, `str(error)` is a sentence meant f
 │   ├── UnsupportedType     415
 │   ├── Unprocessable       422
 │   └── Busy                429
-├── JobError                permanent: ends the step, or before there are steps the job, as FAILURE
-│   ├── TimedOut            by the clock: the machine may have been busy, so that it is tried once more
-│   └── Crashed             a decoder did what none does: it may have been taken over
-└── Transient               the world is broken, not the input: the message is retried, then dead-lettered
+├── JobError                permanent: ends the step as FAILURE, or the job if it has no steps yet
+│   ├── TimedOut            over its time limit; tried once more, as the machine may have been busy
+│   └── Crashed             a decoder crashed, or misbehaved as if the file had taken it over
+└── Transient               a service failed, not the input: the message is retried, then dead-lettered
+
+Not in the tree: invocation.Later, which postpones a message, and settings.InvalidSetting, for operators.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 class SluiceError(Exception):
-    """A sentence for a person, and a code for a program."""
+    """An error with a stable code for programs and a sentence for people, `detail`."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -51,7 +53,7 @@ class Malformed(RequestError):
 
 
 class Forbidden(RequestError):
-    """The caller may not have this."""
+    """The caller may not do this."""
 
     status = 403
 
@@ -63,31 +65,31 @@ class NotFound(RequestError):
 
 
 class Conflict(RequestError):
-    """Not now: the state of the thing is against it."""
+    """The present state of the object does not allow this."""
 
     status = 409
 
 
 class TooLarge(RequestError):
-    """The body is larger than the call takes."""
+    """The body is larger than the call accepts."""
 
     status = 413
 
 
 class UnsupportedType(RequestError):
-    """The body is of a type that the call does not take."""
+    """The body has a media type that the call does not accept."""
 
     status = 415
 
 
 class Unprocessable(RequestError):
-    """Understood, but impossible."""
+    """The request can be read, but cannot be carried out."""
 
     status = 422
 
 
 class Busy(RequestError):
-    """Too many at once; soon there will be room."""
+    """Too many requests run at once; `retry_after` says when to try again."""
 
     status = 429
     retry_after = 5
@@ -108,32 +110,33 @@ class Problem(msgspec.Struct):
 
 
 class JobError(SluiceError):
-    """The input cannot give what was asked for; trying again would not help."""
+    """The input cannot be converted as asked; trying again does not help."""
 
 
 class TimedOut(JobError):
-    """The work took longer than it may. Trying again once may help."""
+    """The work exceeded its time limit. One more try may help."""
 
     def came_before(self, last_error: str) -> bool:
-        """Whether a try before has ended in this way, by what was said of it; how long it took may differ."""
+        """Whether `last_error`, the detail of an earlier try, is of the same timeout; numbers may differ."""
         return _NUMBER.sub("", last_error) == _NUMBER.sub("", self.detail)
 
 
 class Crashed(JobError):
-    """A decoder died of its input, or said what no decoder says."""
+    """A decoder crashed on its input, or returned what no decoder returns."""
 
 
 def crashed(kind: str = "file") -> Crashed:
+    """A Crashed whose sentence calls the input `kind`."""
     return Crashed(
         "decoder_crashed", f"The {kind} makes its decoder crash: it is damaged, or made to harm."
     )
 
 
 class Transient(SluiceError):
-    """Trying again later may help."""
+    """A service failed for now; trying again later may help."""
 
 
-# What Python raises where a computation goes wrong. Whatever comes from outside raises errors of other kinds.
+# What Python raises if a computation goes wrong. Failures of services and of the machine have other types.
 _OF_COMPUTATION = (
     ArithmeticError,
     AssertionError,
@@ -146,8 +149,8 @@ _OF_COMPUTATION = (
     ValueError,
     struct.error,
 )
-# Code that computes on what it is given, and asks nobody: the same input fails there each time. So does what
-# fails in a child, where code that runs there alone needs no name here (sandbox._broken).
+# Packages and modules that only compute on their arguments, without requests: the same input fails there each
+# time. Errors in the sandbox are defects, too; modules that run only there need no entry (sandbox._broken).
 _COMPUTING_PACKAGES = ("formats", "model", "operations", "planning")
 _COMPUTING = frozenset(
     f"chalicelib.{name}"
@@ -161,7 +164,7 @@ _COMPUTING = frozenset(
 
 
 def defect(error: Exception) -> JobError | None:
-    """What ends the work where a bug of ours has, which the same input would meet each time; else None."""
+    """The JobError for an error that is a bug of ours and that the same input causes each time; else None."""
     ours = [
         name
         for frame, _ in traceback.walk_tb(error.__traceback__)
@@ -177,7 +180,7 @@ def _computes(module: str) -> bool:
 
 
 def fault_of_ours(kind: str) -> JobError:
-    """What ends the work where our code has failed of the input."""
+    """The JobError for a bug of ours; `kind` is the name of the Python exception."""
     return JobError(
         "defect",
         f"The file makes a step fail in a way that nobody foresaw ({kind}). It is a fault of ours.",

@@ -1,4 +1,4 @@
-"""What one run of a Lambda may still take, and how it says that a message comes too early."""
+"""The time and memory that one invocation of a Lambda has left, and the error that postpones a message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Later(Exception):
-    """Not now: the message becomes visible again after `seconds`."""
+    """Postpones a message: it becomes visible again after `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"again in {seconds:.0f} s")
@@ -18,19 +18,19 @@ class Later(Exception):
 
 
 class Invocation:
-    """What one run of a Lambda may still take."""
+    """The time and memory that one invocation of a Lambda has left."""
 
     def __init__(self, context: Any) -> None:
         self._context = context
         self.request_id: str = context.aws_request_id
         self._whole = self.remaining_seconds()
-        # Kept back for publishing and for saying what came of it.
+        # Seconds that are kept for storing outputs and the result.
         self._reserve = min(20.0, 0.15 * self._whole)
         self.memory_bytes = int(context.memory_limit_in_mb) * 1024**2
 
     @property
     def spare_bytes(self) -> int:
-        """What a child may take beside us: with more, Lambda would kill both, and a batch with them."""
+        """Bytes that a child may take beside this process; with more, Lambda kills both, and the batch."""
         pages = int(Path("/proc/self/statm").read_text().split()[1])  # resident (proc_pid_statm(5))
         return self.memory_bytes - pages * resource.getpagesize()
 
@@ -38,17 +38,17 @@ class Invocation:
         return float(self._context.get_remaining_time_in_millis()) / 1000
 
     def is_half_over(self) -> bool:
-        """Whether those before in its batch have left a message too little time to begin."""
+        """Whether half of the time is gone, which is too late to begin another message of the batch."""
         return self.remaining_seconds() < self._whole / 2
 
     def work_seconds(self) -> float:
-        """Seconds after which a child must have been stopped, before Lambda stops us."""
+        """Seconds within which a child must have stopped, so that the result can be stored in time."""
         return self.remaining_seconds() - self._reserve
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a task may take: seconds until it must have stopped, bytes of memory."""
+    """The time and memory that a task may take."""
 
-    seconds: Callable[[], float]
+    seconds: Callable[[], float]  # until it must have stopped
     memory_bytes: int

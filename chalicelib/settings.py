@@ -1,4 +1,4 @@
-"""What an operator can set: frozen structs, read from the environment and validated once.
+"""Settings of an operator: frozen structs, read from the environment and validated once.
 
 No other module reads the environment. The variable SLUICE_<FIELD IN CAPITALS> sets a field of Settings,
 SLUICE_PRICE_<FIELD IN CAPITALS> a price.
@@ -70,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     # it. No chunk is shorter than a segment.
     chunk_work_seconds: Annotated[float, Meta(gt=0)] = 6.0
 
-    # Tries of a task before its step fails, and of looking at a file before its job fails.
+    # Tries of a task before its step fails, and of probing a file before its job fails.
     max_attempts: Annotated[int, Meta(ge=1, le=100)] = 5
     # The wait before the first retry; each next wait is three times as long.
     retry_seconds: Positive = 10
@@ -96,7 +96,7 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
 
     @property
     def max_receives(self) -> int:
-        """A queue's maxReceiveCount: well above max_attempts, as not each receive is a try.
+        """A queue's maxReceiveCount: well above max_attempts, as not every receive is a try.
 
         The task may be leased, the batch may have no time left, or the function may be throttled.
         """
@@ -130,11 +130,11 @@ class Prices(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_PRICE_{f
 
 
 class FunctionSize(msgspec.Struct, frozen=True):
-    """What a Lambda is given. `cores`: how many it keeps busy with work that can be shared among them."""
+    """The size of a Lambda."""
 
     memory_mb: int
-    disk_mb: int
-    cores: float
+    disk_mb: int  # /tmp
+    cores: float  # how many it keeps busy with parallel work
 
 
 class InvalidSetting(ValueError):
@@ -168,12 +168,12 @@ def function_sizes() -> dict[str, FunctionSize]:
     infra/stack/template.py sets the variable for the functions that price work.
     """
     try:
-        told = os.environ["SLUICE_FUNCTION_SIZES"]
+        encoded = os.environ["SLUICE_FUNCTION_SIZES"]
     except KeyError:
         raise InvalidSetting(
             "SLUICE_FUNCTION_SIZES is not set: this function prices no work"
         ) from None
-    return msgspec.json.decode(told, type=dict[str, FunctionSize])
+    return msgspec.json.decode(encoded, type=dict[str, FunctionSize])
 
 
 def queue_url(queue: str) -> str:

@@ -1,4 +1,4 @@
-"""What operators see: structured logs, metrics and traces, through Powertools for AWS Lambda."""
+"""Structured logs, metrics and traces for operators, through Powertools for AWS Lambda."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 logger = Logger(serialize_stacktrace=False)
 metrics = Metrics()
-# Patching every library that it knows would load them all.
+# By default the tracer patches every library that it knows, and so imports them all.
 tracer = Tracer(patch_modules=["botocore"])
 
 __all__ = ["MetricUnit", "logger", "metrics", "tracer"]

@@ -1,4 +1,4 @@
-"""`make corpus`: every file of a folder through the deployed local stack, judged, as a report."""
+"""`make corpus`: send every file of a folder through the local stack, judge the outputs, write a report."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def run(folder: Path, found: list[Entry]) -> tuple[list[Line], list[Taken]]:
-    """Every file through a cloud of its own, a few at a time; films in chunks as short as they can be."""
+    """Send every file through a local cloud started for this run, and watch its memory."""
     with cloud.running("corpus") as stack, Client(stack) as client:
         assert stack.pid is not None
         with memory.Watch(stack.pid, stack.stage) as watch:
@@ -52,15 +52,15 @@ def run(folder: Path, found: list[Entry]) -> tuple[list[Line], list[Taken]]:
 
 
 def _all(client: Client, folder: Path, found: list[Entry]) -> list[Line]:
-    """A few at a time; then the long films, each alone, for the emulator encodes one after another."""
-    told: dict[int, Line] = {}
+    """Send files, a few at a time; then long films one by one, as the emulator encodes one after another."""
+    lines: dict[int, Line] = {}
     long = {n for n, e in enumerate(found) if length(e, folder / e.name) > _LONG_SECONDS}
     for numbers, in_flight in ((set(range(len(found))) - long, _IN_FLIGHT), (long, 1)):
         with ThreadPoolExecutor(in_flight) as pool:
             ended = pool.map(lambda n: (n, _one(client, folder, found[n], n)), sorted(numbers))
             for number, line in ended:
-                told[number] = _shown(line)
-    return [told[number] for number in range(len(found))]
+                lines[number] = _shown(line)
+    return [lines[number] for number in range(len(found))]
 
 
 def _one(client: Client, folder: Path, entry: Entry, number: int) -> Line:

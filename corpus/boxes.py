@@ -1,11 +1,11 @@
-"""Boxes of MP4 (ISO/IEC 14496-12), as far as they are checked."""
+"""Read the boxes of MP4 (ISO/IEC 14496-12) that are checked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-# How far into a box that has others inside those begin.
+# Containers of boxes: bytes of payload before the first box inside.
 _INSIDE = {
     "moov": 0, "trak": 0, "mdia": 0, "minf": 0, "stbl": 0, "stsd": 8, "avc1": 78, "mp4a": 28,
     "mvex": 0, "moof": 0, "traf": 0,
@@ -13,21 +13,21 @@ _INSIDE = {
 
 
 def top_level(path: Path) -> list[tuple[str, int, int]]:
-    """Type, offset and size of each box that is in no other."""
-    found, offset, end = [], 0, path.stat().st_size
+    """(type, offset, size) of each top-level box; bytes."""
+    boxes, offset, end = [], 0, path.stat().st_size
     with path.open("rb") as file:
         while offset + 8 <= end:
             file.seek(offset)
             head = file.read(16)
             size = int.from_bytes(head[:4])
             size = int.from_bytes(head[8:]) if size == 1 else size or end - offset
-            found.append((head[4:8].decode("latin-1"), offset, size))
+            boxes.append((head[4:8].decode("latin-1"), offset, size))
             offset += max(size, 8)
-    return found
+    return boxes
 
 
 def payloads(content: bytes, wanted: str) -> Iterator[bytes]:
-    """What is in each box of type `wanted`, wherever it is."""
+    """The payload of each box of type `wanted` at any depth."""
     offset = 0
     while offset + 8 <= len(content):
         size = int.from_bytes(content[offset : offset + 4]) or len(content) - offset
@@ -41,7 +41,7 @@ def payloads(content: bytes, wanted: str) -> Iterator[bytes]:
 
 
 def moov(path: Path) -> bytes:
-    """The index, as a box; nothing if there is none."""
+    """The moov box; b"" if there is none."""
     found = next(((o, s) for kind, o, s in top_level(path) if kind == "moov"), None)
     if found is None:
         return b""
@@ -51,7 +51,7 @@ def moov(path: Path) -> bytes:
 
 
 def span(initialisation: bytes, segment: bytes) -> tuple[float, float]:
-    """When the first sample of a segment is shown, and the last one has been; seconds of its track."""
+    """(start, end) of a segment's presentation in its track's timeline, in seconds."""
     header = next(payloads(initialisation, "mdhd"))
     scale = int.from_bytes(header[20:24] if header[0] else header[12:16])
     default = int.from_bytes(next(payloads(initialisation, "trex"))[12:16])
@@ -73,24 +73,30 @@ def _usual_duration(tfhd: bytes, default: int) -> int:
 
 
 def _samples(trun: bytes, usual: int) -> Iterator[tuple[int, int]]:
-    """How long each sample of a run lasts, and how long after it is decoded it is shown."""
+    """(duration, composition offset) in ticks of each sample in a track run."""
     flags, samples = int.from_bytes(trun[1:4]), int.from_bytes(trun[4:8])
     offset = 8 + 4 * bool(flags & 0x1) + 4 * bool(flags & 0x4)
-    each = 4 * (flags >> 8 & 0xF).bit_count()
-    for at in range(offset, offset + samples * each, each) if each else [0] * samples:
-        lasts = int.from_bytes(trun[at : at + 4]) if flags & 0x100 else usual
-        last = int.from_bytes(trun[at + each - 4 : at + each], signed=True)
-        yield lasts, last if flags & 0x800 else 0
+    sample_bytes = 4 * (flags >> 8 & 0xF).bit_count()
+    for at in (
+        range(offset, offset + samples * sample_bytes, sample_bytes)
+        if sample_bytes
+        else [0] * samples
+    ):
+        duration = int.from_bytes(trun[at : at + 4]) if flags & 0x100 else usual
+        composition_offset = int.from_bytes(
+            trun[at + sample_bytes - 4 : at + sample_bytes], signed=True
+        )
+        yield duration, composition_offset if flags & 0x800 else 0
 
 
 def codecs(content: bytes) -> list[str]:
-    """RFC 6381's names of what an initialisation or a whole file holds."""
+    """The codecs in an initialisation segment or a whole file, as RFC 6381 names them."""
     video = ["avc1." + box[1:4].hex() for box in payloads(content, "avcC")]
     return video + [f"mp4a.{_object_type(box)}" for box in payloads(content, "esds")]
 
 
 def _object_type(esds: bytes) -> str:
-    """The object type of MPEG-4, and the audio object type within: "40.2" is AAC-LC."""
+    """The object type indication and the audio object type of MPEG-4: "40.2" is AAC-LC."""
     config = esds.index(b"\x04")  # DecoderConfigDescriptor, after the four bytes of the version
     start = _after_length(esds, config + 1)
     specific = esds.index(b"\x05", start + 13)

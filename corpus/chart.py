@@ -1,4 +1,4 @@
-"""The chart that the hunted inputs show: eight patches of known colours in the upper half."""
+"""The test chart in the hunted inputs: eight patches of known colours in the upper half."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ COLOURS: dict[str, Colour] = {
     "grey": (128, 128, 128),
 }
 _COLUMNS = 4
-_ROWS = 4  # of which patches fill two
-_MARGIN = 0.25  # of a patch, on each side: there another one may shine through
+_ROWS = 4  # patches fill the upper two
+_MARGIN = (
+    0.25  # the part of a patch on each side that is not measured: a neighbour may bleed into it
+)
 
 
 def patches(picture: Rgb) -> dict[str, Colour]:
     """The colour of each patch of a chart that fills the picture."""
     height, width = picture.shape[:2]
-    found = {}
+    colours = {}
     for number, name in enumerate(COLOURS):
         row, column = divmod(number, _COLUMNS)
         area = picture[
@@ -36,8 +38,8 @@ def patches(picture: Rgb) -> dict[str, Colour]:
             _within(column, width / _COLUMNS),
         ]
         red, green, blue = (round(float(value)) for value in np.median(area, axis=(0, 1)))
-        found[name] = (red, green, blue)
-    return found
+        colours[name] = (red, green, blue)
+    return colours
 
 
 def _within(number: int, side: float) -> slice:
@@ -45,7 +47,7 @@ def _within(number: int, side: float) -> slice:
 
 
 def in_grey() -> dict[str, Colour]:
-    """The chart as a file of one channel has it, by the weights of BT.601."""
+    """The colours of the chart in greyscale, by the weights of BT.601."""
     return {
         name: (luma,) * 3
         for name, (red, green, blue) in COLOURS.items()
@@ -54,7 +56,7 @@ def in_grey() -> dict[str, Colour]:
 
 
 def drawn(colours: dict[str, Colour] = COLOURS) -> Image.Image:
-    """The chart, but for its text."""
+    """The chart without its text, 640 × 400."""
     picture = Image.new("RGB", (640, 400), COLOURS["grey"])
     pen = ImageDraw.Draw(picture)
     for number, colour in enumerate(colours.values()):

@@ -1,4 +1,4 @@
-"""Colours as the eye tells them apart: sRGB, CIE Lab, and the conversions of film."""
+"""Colour differences in CIE Lab, and conversions of video's colours to sRGB."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _2020_TO_709 = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
 )
 _P3_TO_709 = np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]])
-# By the primaries' numbers in ITU-T H.273: BT.2020, and P3 with the white of D65.
+# By ColourPrimaries of ITU-T H.273: BT.2020, and P3 with the white point D65.
 TO_BT709 = {9: _2020_TO_709, 12: _P3_TO_709}
 
 
 def linear(encoded: Floats) -> Floats:
-    """Light of sRGB, both from 0 to 1."""
+    """Linear light of sRGB samples; both are 0 to 1."""
     return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
 
 
 def srgb(light: Floats) -> Rgb:
-    """sRGB of light from 0 to 1."""
+    """8-bit sRGB samples of linear light, 0 to 1."""
     return to_bytes(
         np.where(
             light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 0) ** (1 / 2.4) - 0.055
@@ -36,7 +36,7 @@ def srgb(light: Floats) -> Rgb:
 
 
 def lab(rgb: Rgb) -> Floats:
-    """CIE Lab under D65."""
+    """CIE Lab with the white point D65."""
     xyz = linear(rgb.astype(np.float64) / 255) @ _XYZ.T / _WHITE
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
@@ -48,7 +48,7 @@ def resized(rgb: Rgb, width: int, height: int) -> Rgb:
 
 
 def differences(one: Rgb, other: Rgb) -> Floats:
-    """ΔE (CIE76) of each pixel; `other` is brought to the size of `one`."""
+    """ΔE (CIE76) of each pixel; `other` is scaled to the size of `one`."""
     height, width = one.shape[:2]
     if other.shape != one.shape:
         other = resized(other, width, height)
@@ -56,7 +56,7 @@ def differences(one: Rgb, other: Rgb) -> Floats:
 
 
 def difference(one: Rgb, other: Rgb) -> float:
-    """Mean ΔE."""
+    """Mean ΔE of two pictures."""
     return float(differences(one, other).mean())
 
 
@@ -66,7 +66,7 @@ def lightness(rgb: Rgb) -> Floats:
 
 
 def from_yuv(yuv: Rgb, kr: float, kb: float, full: bool) -> Floats:
-    """R'G'B' from 0 to 1, from 8-bit Y'CbCr with the matrix that kr and kb name."""
+    """R'G'B', 0 to 1, of 8-bit Y'CbCr with the matrix of Kr and Kb; `full`: of full range."""
     planes = yuv.astype(np.float64)
     y = planes[..., 0] / 255 if full else (planes[..., 0] - 16) / 219
     cb, cr = ((planes[..., n] - 128) / (255 if full else 224) for n in (1, 2))
@@ -76,7 +76,7 @@ def from_yuv(yuv: Rgb, kr: float, kb: float, full: bool) -> Floats:
 
 
 def in_bt709(encoded: Floats, primaries: int) -> Rgb:
-    """R'G'B' of a wider gamut, from 0 to 1, with the primaries of BT.709 and sRGB."""
+    """8-bit sRGB of R'G'B', 0 to 1, with the primaries of a wider gamut."""
     return srgb(linear(encoded) @ TO_BT709[primaries].T)
 
 
@@ -92,7 +92,7 @@ def _pq_light(encoded: Floats) -> Floats:
 
 
 def _hlg_light(encoded: Floats) -> Floats:
-    """ARIB STD-B67 on a display of 1000 cd/m², in the same units."""
+    """ARIB STD-B67 on a display of 1000 cd/m²: light in units of the reference white, 203 cd/m²."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = np.where(encoded <= 0.5, encoded**2 / 3, (np.exp((encoded - c) / a) + b) / 12)
     luma = scene @ np.array([0.2627, 0.678, 0.0593])
@@ -103,7 +103,7 @@ LIGHT_OF_HDR: dict[int, Callable[[Floats], Floats]] = {16: _pq_light, 18: _hlg_l
 
 
 def tone_mapped(encoded: Floats, transfer: int) -> Rgb:
-    """A plain picture of an HDR one, to be compared with loosely: Reinhard's curve, BT.709 primaries."""
+    """An SDR picture of HDR samples, for loose comparison: Reinhard's curve, BT.709 primaries."""
     light = np.maximum(LIGHT_OF_HDR[transfer](encoded) @ _2020_TO_709.T, 0)
     luma = light @ np.array([0.2126, 0.7152, 0.0722])
     mapped = light * ((1 + luma / 25) / (1 + luma))[..., None] * 1.2

@@ -1,4 +1,4 @@
-"""Films as PyAV decodes them: every timestamp and picture, small; a few larger ones; and the sound."""
+"""The reference decode of films by PyAV: all timestamps, all pictures small, a few larger, and the audio."""
 
 from __future__ import annotations
 
@@ -33,60 +33,60 @@ from corpus.colour import (
     tone_mapped,
 )
 
-SOUND_RATE = 8000
+AUDIO_RATE = 8000
 _PICTURES = 24
 _PICTURE_BOX = 240
 _SMALL_BOX = 96
-_HEARD = 0.1  # seconds; less than that is no sound
+_LEAST_AUDIO = 0.1  # seconds; a shorter stream counts as no audio
 
-_BT601, _BT709, _BT2020 = (0.299, 0.114), (0.2126, 0.0722), (0.2627, 0.0593)
-# Numbers of ITU-T H.273. Constant luminance (10, 13) is taken for what is nearest to it.
+_BT601, _BT709, _BT2020 = (0.299, 0.114), (0.2126, 0.0722), (0.2627, 0.0593)  # (Kr, Kb)
+# By MatrixCoefficients of ITU-T H.273. Constant luminance (10, 13) is read as the nearest matrix.
 _MATRICES = {
     1: _BT709, 4: _BT601, 5: _BT601, 6: _BT601, 7: (0.212, 0.087), 9: _BT2020, 10: _BT2020,
 }  # fmt: skip
-# Where the matrix follows from the primaries (12, 13).
+# By ColourPrimaries, where the matrix follows from them (MatrixCoefficients 12 and 13).
 _DERIVED = {1: _BT709, 9: _BT2020, 12: (0.22897, 0.07929)}
 _UNKNOWN = 2
 
 
 class NoFilm(Exception):
-    """There is no film in it that PyAV could decode."""
+    """The file has no video that PyAV can decode."""
 
 
 @dataclass(frozen=True)
-class Sound:
-    """Times in seconds from the first picture on; one channel of 8 kHz, from `start` on."""
+class Audio:
+    """A decoded audio stream. Times are in seconds from the first video frame."""
 
     start: float
     end: float
-    samples: NDArray[np.float32] = field(repr=False)
-    channels: int  # the most that the stream has
+    samples: NDArray[np.float32] = field(repr=False)  # one channel at 8 kHz, from `start` on
+    channels: int  # the most that the stream has at any time
 
 
 @dataclass(frozen=True)
 class Film:
-    """Times in seconds from the first frame on; pictures upright, in sRGB.
+    """A decoded film. Times are in seconds from the first frame; pictures are upright and in sRGB.
 
-    A frame of another shape than the first one's is between bars of black.
+    A frame with another shape than the first one lies between black bars.
     """
 
-    shown: tuple[int, int]  # square pixels, upright
-    zero: float  # when the first frame is shown, in the file's own time
+    shown: tuple[int, int]  # (width, height) in square pixels, upright
+    zero: float  # time of the first frame in the file's own timeline; seconds
     times: tuple[float, ...]
     pictures: dict[float, Rgb] = field(repr=False)  # a few, by the time of their frame
     small: NDArray[np.uint8] = field(repr=False)  # every frame × height × width × 3
-    corrupt: frozenset[int] = field(repr=False)  # numbers of frames that the decoder says are
-    sums: tuple[int, ...] = field(repr=False)  # of each frame's luma
-    tick: float
+    corrupt: frozenset[int] = field(repr=False)  # numbers of frames that the decoder calls corrupt
+    sums: tuple[int, ...] = field(repr=False)  # CRC-32 of each frame's luma
+    tick: float  # seconds
     hdr: bool
-    untagged: bool  # nothing says by which matrix
+    untagged: bool  # nothing declares the YUV matrix
     damaged: bool
-    sound: Sound | None
-    declares_sound: bool
+    audio: Audio | None
+    declares_audio: bool
 
     @property
     def frame(self) -> float:
-        """Seconds that a frame usually lasts."""
+        """The usual duration of a frame in seconds."""
         gaps = np.diff(self.times)
         return float(np.median(gaps)) if gaps.size else 0.04
 
@@ -96,7 +96,7 @@ class Film:
 
 
 def first_film(container: InputContainer) -> VideoStream:
-    """The first video stream that is not a cover. Raises NoFilm."""
+    """The first video stream that is no cover picture. Raises NoFilm."""
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic and stream.codec_context:
             return stream
@@ -104,10 +104,7 @@ def first_film(container: InputContainer) -> VideoStream:
 
 
 def decode(source: str | Path, stream: int | None = None) -> Film:
-    """A film, decoded from its first frame to its last: of one video stream, or of the first.
-
-    Raises NoFilm.
-    """
+    """Decode a whole film: video stream number `stream`, or the first. Raises NoFilm."""
     try:
         with av.open(str(source), "r") as container:
             chosen = first_film(container) if stream is None else container.streams.video[stream]
@@ -116,17 +113,17 @@ def decode(source: str | Path, stream: int | None = None) -> Film:
         raise NoFilm(str(error)) from error
 
 
-def hear(source: str | Path, zero: float) -> Sound | None:
-    """The sound of a file that has only that; `zero` is when the film begins, in the file's time."""
+def decode_audio(source: str | Path, zero: float) -> Audio | None:
+    """Decode a file that has only audio; `zero` is the film's start in the file's timeline, in seconds."""
     with av.open(str(source), "r") as container:
-        hearing = _Hearing(container.streams.audio[0])
-        for packet in container.demux(hearing.stream):
-            hearing.take(packet.decode())
-    return hearing.sound(zero)
+        decoder = _AudioDecoder(container.streams.audio[0])
+        for packet in container.demux(decoder.stream):
+            decoder.take(packet.decode())
+    return decoder.audio(zero)
 
 
 def stereo(source: str | Path) -> NDArray[np.float32]:
-    """Two channels of the first sound of a file, × samples, at its own rate."""
+    """The first audio stream of a file in stereo, at its own rate: 2 × samples."""
     with av.open(str(source), "r") as container:
         resampler = AudioResampler(format="fltp", layout="stereo")
         pieces = [
@@ -138,15 +135,21 @@ def stereo(source: str | Path) -> NDArray[np.float32]:
 
 
 class _Decoding:
-    """One pass over a file. Of larger pictures it keeps every one at first, every second one later …"""
+    """One pass over a file.
+
+    It keeps every larger picture at first; when there are too many it drops every second one, and keeps only
+    every second one from then on, and so forth.
+    """
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self._container = container
         self._stream = stream
         self._stream.thread_type = "AUTO"
-        # What the container says, before the decoder puts in what the stream says.
+        # The container's colours, read before the decoder overwrites them with the stream's.
         self._said = Colours.of(stream.codec_context)
-        self._audio = [_Hearing(s) for s in container.streams.audio if s.codec_context]
+        self._audio_decoders = [
+            _AudioDecoder(s) for s in container.streams.audio if s.codec_context
+        ]
         self._every = 1
         self._times: list[float] = []
         self._kept: dict[int, Rgb] = {}
@@ -158,7 +161,7 @@ class _Decoding:
         self._hdr = self._untagged = self._damaged = False
 
     def film(self) -> Film:
-        streams = (self._stream, *(hearing.stream for hearing in self._audio))
+        streams = (self._stream, *(decoder.stream for decoder in self._audio_decoders))
         for packet in self._container.demux(*streams):
             try:
                 frames = packet.decode()
@@ -169,10 +172,10 @@ class _Decoding:
                 if isinstance(frame, VideoFrame):
                     self._see(frame)
                 elif isinstance(frame, AudioFrame):
-                    next(h for h in self._audio if h.stream == packet.stream).take([frame])
+                    next(h for h in self._audio_decoders if h.stream == packet.stream).take([frame])
         if self._shown is None:
             raise NoFilm("no frame of it can be decoded")
-        # AVI tells times in the order of decoding, though frames come in the order of showing.
+        # AVI's timestamps are in order of decoding, while frames are delivered in order of presentation.
         self._times.sort()
         zero = self._times[0]
         base = self._stream.time_base or Fraction(1, 1000)
@@ -188,18 +191,22 @@ class _Decoding:
             hdr=self._hdr,
             untagged=self._untagged,
             damaged=self._damaged,
-            sound=self._sound(zero),
-            declares_sound=bool(self._audio),
+            audio=self._first_audio(zero),
+            declares_audio=bool(self._audio_decoders),
         )
 
-    def _sound(self, zero: float) -> Sound | None:
-        """The first that is heard, of those marked as default if there are any."""
-        marked = (Disposition.default & h.stream.disposition for h in self._audio)
-        sounds = [(not mark, h.sound(zero)) for mark, h in zip(marked, self._audio, strict=True)]
-        heard = [
-            (n, s) for n, s in sounds if s is not None and len(s.samples) > _HEARD * SOUND_RATE
+    def _first_audio(self, zero: float) -> Audio | None:
+        """The first audio stream with audio in it, of those that are marked as default if any is."""
+        marked = (Disposition.default & h.stream.disposition for h in self._audio_decoders)
+        streams = [
+            (not mark, h.audio(zero)) for mark, h in zip(marked, self._audio_decoders, strict=True)
         ]
-        return min(heard, key=lambda pair: pair[0], default=(True, None))[1]
+        with_audio = [
+            (n, s)
+            for n, s in streams
+            if s is not None and len(s.samples) > _LEAST_AUDIO * AUDIO_RATE
+        ]
+        return min(with_audio, key=lambda pair: pair[0], default=(True, None))[1]
 
     def _see(self, frame: VideoFrame) -> None:
         number, time = len(self._times), frame.time
@@ -225,7 +232,7 @@ class _Decoding:
             self._kept = {n: p for n, p in self._kept.items() if n % self._every == 0}
 
     def _picture(self, frame: VideoFrame, colours: Colours, box: int) -> Rgb:
-        """The frame as it is shown, in sRGB; an HDR one tone-mapped plainly."""
+        """The frame as it is shown, in sRGB, within `box` pixels; HDR is tone-mapped."""
         assert self._shown is not None
         scale = min(1.0, box / max(self._shown))
         width, height = (max(1, round(side * scale)) for side in self._shown)
@@ -248,7 +255,7 @@ class _Decoding:
         reformat = partial(self._reformatter.reformat, frame, width, height, interpolation="AREA")
         if frame.format.is_rgb or len(frame.format.components) < 3:
             return reformat("rgb24").to_ndarray().astype(np.uint8)
-        # The matrix is applied here, and not by FFmpeg, whose guesses are under test.
+        # The matrix is applied here: FFmpeg's choice of a matrix is what is under test.
         yuv = reformat(
             "yuv444p", src_colorspace=Colorspace.ITU709, dst_colorspace=Colorspace.ITU709
         )
@@ -263,7 +270,7 @@ class _Decoding:
 
 @dataclass(frozen=True)
 class Colours:
-    """Numbers of ITU-T H.273."""
+    """Code points of ITU-T H.273."""
 
     primaries: int
     transfer: int
@@ -274,20 +281,20 @@ class Colours:
         return cls(int(said.color_primaries), int(said.color_trc), int(said.colorspace))
 
     def or_else(self, other: Colours) -> Colours:
-        """The other's where nothing is said here."""
+        """These code points, with the other's where one is unspecified."""
         own, others = astuple(self), astuple(other)
         return Colours(*(b if a == _UNKNOWN else a for a, b in zip(own, others, strict=True)))
 
     def weights(self, frame: VideoFrame) -> tuple[float, float]:
-        """Kr and Kb. Where a file does not say, high definition is BT.709 and the rest BT.601."""
+        """(Kr, Kb) of the YUV matrix. If unspecified, high definition is BT.709 and the rest BT.601."""
         guessed = _BT709 if frame.width >= 1280 or frame.height > 576 else _BT601
         if self.matrix in (12, 13):
             return _DERIVED.get(self.primaries, guessed)
         return _MATRICES.get(self.matrix, guessed)
 
 
-class _Hearing:
-    """The sound of one stream, laid on a timeline of its own."""
+class _AudioDecoder:
+    """Decodes one audio stream to mono at 8 kHz; gaps between its timestamps become silence."""
 
     def __init__(self, stream: AudioStream) -> None:
         self.stream = stream
@@ -303,8 +310,8 @@ class _Hearing:
             time = self._end if frame.time is None else frame.time
             if self._start is None:
                 self._start = self._end = time
-            missing = round((time - self._end) * SOUND_RATE)
-            if abs(missing) > SOUND_RATE // 50:
+            missing = round((time - self._end) * AUDIO_RATE)
+            if abs(missing) > AUDIO_RATE // 50:
                 self._go_on(missing)
                 self._end = time
             self._end += frame.samples / frame.sample_rate
@@ -312,7 +319,7 @@ class _Hearing:
             self._resample(frame)
 
     def _go_on(self, missing: int) -> None:
-        """After so many samples of silence; or instead of what has come, where they are fewer than none."""
+        """Append so many samples of silence; if negative, drop so many samples from the end."""
         self._flush()
         samples = np.concatenate([*self._pieces, np.zeros(max(0, missing), np.float32)])
         self._pieces = [samples[: len(samples) + min(0, missing)]]
@@ -322,7 +329,7 @@ class _Hearing:
         frame.pts = None
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
         if form != self._form:
-            # One resampler takes no other channels or rate on the way.
+            # A resampler takes one format, layout and rate only.
             self._flush()
             self._form, self._resampler = form, _resampler(frame.layout.nb_channels)
         self._append(self._resampler.resample(frame))
@@ -333,24 +340,24 @@ class _Hearing:
             self._form = ()
 
     def _append(self, frames: list[AudioFrame]) -> None:
-        """In one channel: the mean of two is as loud as either of them."""
+        """Append the mean of the channels, which is as loud as one of two equal channels."""
         self._pieces += [frame.to_ndarray().mean(axis=0, dtype=np.float32) for frame in frames]
 
-    def sound(self, zero: float) -> Sound | None:
+    def audio(self, zero: float) -> Audio | None:
         if self._start is None:
             return None
         self._flush()
         samples = np.concatenate([*self._pieces, np.zeros(0, np.float32)])
-        return Sound(self._start - zero, self._end - zero, samples, self._channels)
+        return Audio(self._start - zero, self._end - zero, samples, self._channels)
 
 
 def _resampler(channels: int) -> AudioResampler:
     layout = "mono" if channels == 1 else "stereo"
-    return AudioResampler(format="fltp", layout=layout, rate=SOUND_RATE)
+    return AudioResampler(format="fltp", layout=layout, rate=AUDIO_RATE)
 
 
 def _omnidirectional(frame: AudioFrame) -> AudioFrame:
-    """W, the first channel of ambisonics: what is heard from everywhere."""
+    """Channel W, the first of ambisonics: sound from all directions."""
     planes: Any = frame.to_ndarray()
     channels = frame.layout.nb_channels
     first = planes[:1] if frame.format.is_planar else planes[:, ::channels]
@@ -374,7 +381,7 @@ def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
 
 
 def shown_size(stream: VideoStream, frame: VideoFrame) -> tuple[int, int]:
-    """In square pixels, upright; whole, whatever part of it the container would have shown."""
+    """(width, height) of the whole frame in square pixels, upright; the container's cropping is ignored."""
     sar = stream.sample_aspect_ratio
     ratio = sar.numerator / sar.denominator if sar and sar.numerator else 1.0
     width, height = max(1, round(frame.width * ratio)), frame.height

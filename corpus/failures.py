@@ -1,4 +1,4 @@
-"""What a check says when it is not met."""
+"""The result of a check that is not met."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Failure:
-    """The stable name of a check, and in words what is wrong."""
+    """A check that is not met."""
 
-    check: str
-    says: str
+    check: str  # its stable name
+    says: str  # what is wrong, a sentence

@@ -1,4 +1,4 @@
-"""Films: what an MP4 must be beside the reference decode of its original."""
+"""Check an MP4 output against the reference decode of its original."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ import av
 import numpy as np
 
 from corpus import stills
+from corpus.audio import check_audio
 from corpus.boxes import moov, payloads, top_level
 from corpus.colour import Floats, Rgb, differences, lightness, resized, to_bytes
 from corpus.decode import Film, first_film
 from corpus.failures import Failure
-from corpus.sound import check_sound
 
 SHORT_SIDE = 720
 GOP_SECONDS = 2.0
 MOST_DIFFERENCE = 6.0  # mean ΔE of a frame
-MOST_PLACE_DIFFERENCE = 20.0  # and of a place in it
-_PLACE = 6  # pixels a side, of the 96 that a small picture has
-_SAME_INSTANT = 0.003
-_TONES = 48  # frames of which the lightness is compared
-_DELIVERED = 0.9  # of a damaged source
+MOST_PLACE_DIFFERENCE = 20.0  # mean ΔE of the worst square of _PLACE pixels in a frame
+_PLACE = 6  # pixels a side, in pictures whose long side has 96
+_SAME_INSTANT = 0.003  # seconds
+_TONES = 48  # frames whose lightness is compared
+_DELIVERED = 0.9  # the part of a damaged source's frames that an output must have
 _HARMLESS_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder"}
 
-# H.264, table A-1: level, macroblocks a second, macroblocks a frame.
+# H.264, table A-1: (level × 10, macroblocks per second, macroblocks per frame).
 _LEVELS = (
     (10, 1485, 99), (11, 3000, 396), (12, 6000, 396), (13, 11880, 396), (20, 11880, 396),
     (21, 19800, 792), (22, 20250, 1620), (30, 40500, 1620), (31, 108000, 3600), (32, 216000, 5120),
@@ -41,30 +41,30 @@ _LEVELS = (
 
 @dataclass(frozen=True)
 class Packet:
-    """A frame as it is stored; time in seconds from the first one shown on, kinds of its NAL units."""
+    """An encoded frame."""
 
-    time: float
-    lasts: float
+    time: float  # of presentation; seconds from the first frame's
+    lasts: float  # seconds
     key: bool
-    units: frozenset[int]
+    units: frozenset[int]  # types of its NAL units
 
 
 def packets(path: Path) -> list[Packet]:
-    """In the order of decoding."""
+    """The packets of a file's video stream, in order of decoding."""
     with av.open(str(path), "r") as container:
         stream = first_film(container)
         tick = float(stream.time_base or 0)
-        found = [
+        entries = [
             (p.pts * tick, (p.duration or 0) * tick, p.is_keyframe, _units(bytes(p)))
             for p in container.demux(stream)
             if p.pts is not None and p.size
         ]
-    zero = min(time for time, *_ in found)
-    return [Packet(time - zero, lasts, key, units) for time, lasts, key, units in found]
+    zero = min(time for time, *_ in entries)
+    return [Packet(time - zero, lasts, key, units) for time, lasts, key, units in entries]
 
 
 def _units(content: bytes) -> frozenset[int]:
-    """Types of NAL units, each of which four bytes of length come before."""
+    """The types of the NAL units in a packet; each unit follows a length of four bytes."""
     kinds, offset = set(), 0
     while offset + 4 < len(content):
         kinds.add(content[offset + 4] & 0x1F)
@@ -75,43 +75,46 @@ def _units(content: bytes) -> frozenset[int]:
 def check_film(
     name: str,
     path: Path,
-    made: Film,
+    output: Film,
     original: Film,
     *,
     marked: bool = False,
     warned: bool = False,
     most: float = MOST_DIFFERENCE,
 ) -> Iterator[Failure]:
-    """All that is asked of an MP4. A watermarked one keeps its full size."""
+    """Every check of an MP4. `marked`: it has the watermark and the original's size.
+
+    `warned`: its job has warnings. `most`: the largest mean ΔE of a frame.
+    """
     largest = min(original.shown) if marked else SHORT_SIDE
-    yield from check_size(name, made.shown, original.shown, largest)
-    yield from check_stream(name, path, made)
-    yield from check_times(name, made, original, warned)
-    yield from check_pictures(name, made, original, marked, most)
-    yield from check_sound(name, made.sound, original.sound, made.end, original.frame)
+    yield from check_size(name, output.shown, original.shown, largest)
+    yield from check_stream(name, path, output)
+    yield from check_times(name, output, original, warned)
+    yield from check_pictures(name, output, original, marked, most)
+    yield from check_audio(name, output.audio, original.audio, output.end, original.frame)
     yield from check_audio_stream(name, path, original)
     yield from check_groups(name, packets(path))
     yield from check_index_first(name, path)
 
 
 def check_size(
-    name: str, made: tuple[int, int], original: tuple[int, int], short_side: int
+    name: str, output: tuple[int, int], original: tuple[int, int], short_side: int
 ) -> Iterator[Failure]:
-    """The original's shape, at most so large, and even."""
+    """The size has the original's shape, a short side of at most `short_side`, and even sides; in pixels."""
     scale = min(1.0, short_side / min(original))
     wanted = [side * scale for side in original]
-    if any(side % 2 for side in made):
-        yield Failure("size", f"{name}: {made[0]} × {made[1]} is not even")
-    if any(abs(m - w) > 2 for m, w in zip(made, wanted, strict=True)):
+    if any(side % 2 for side in output):
+        yield Failure("size", f"{name}: {output[0]} × {output[1]} is not even")
+    if any(abs(m - w) > 2 for m, w in zip(output, wanted, strict=True)):
         yield Failure(
             "size",
-            f"{name}: it is {made[0]} × {made[1]}, not {wanted[0]:.0f} × {wanted[1]:.0f} "
+            f"{name}: it is {output[0]} × {output[1]}, not {wanted[0]:.0f} × {wanted[1]:.0f} "
             f"as of {original[0]} × {original[1]}",
         )
 
 
-def check_stream(name: str, path: Path, made: Film) -> Iterator[Failure]:
-    """H.264 High, 8 bit, 4:2:0, progressive, square pixels, tagged BT.709; nothing else said."""
+def check_stream(name: str, path: Path, output: Film) -> Iterator[Failure]:
+    """H.264 High, 8 bit, 4:2:0, progressive, square pixels, tagged BT.709; no further metadata or streams."""
     with av.open(str(path), "r") as container:
         stream = first_film(container)
         context = stream.codec_context
@@ -125,7 +128,7 @@ def check_stream(name: str, path: Path, made: Film) -> Iterator[Failure]:
         )
         sar = stream.sample_aspect_ratio
         interlaced = frame.interlaced_frame
-        said = {**container.metadata, **stream.metadata}
+        metadata = {**container.metadata, **stream.metadata}
         others = len(container.streams) - len(container.streams.audio) - 1
     if found != ("h264", "High", "yuv420p"):
         yield Failure("codec", f"{name}: it is {' '.join(map(str, found))}, not H.264 High yuv420p")
@@ -142,50 +145,50 @@ def check_stream(name: str, path: Path, made: Film) -> Iterator[Failure]:
         yield Failure("streams", f"{name}: it has {others} streams besides film and sound")
     leaked = {
         key: value
-        for key, value in said.items()
+        for key, value in metadata.items()
         if key not in {*_HARMLESS_METADATA, "language", "handler_name", "vendor_id"}
     }
     if leaked:
         yield Failure("metadata", f"{name}: it says {leaked}")
-    yield from _check_level(name, path, made)
+    yield from _check_level(name, path, output)
 
 
-def _check_level(name: str, path: Path, made: Film) -> Iterator[Failure]:
+def _check_level(name: str, path: Path, output: Film) -> Iterator[Failure]:
     (box, *_) = payloads(moov(path), "avcC")
     level = box[3]
-    blocks = math.ceil(made.shown[0] / 16) * math.ceil(made.shown[1] / 16)
+    blocks = math.ceil(output.shown[0] / 16) * math.ceil(output.shown[1] / 16)
     known = next((row for row in _LEVELS if row[0] == level), None)
-    if known is None or blocks > known[2] or blocks / made.frame > known[1] * 1.05:
+    if known is None or blocks > known[2] or blocks / output.frame > known[1] * 1.05:
         yield Failure("level", f"{name}: level {level / 10} is not enough for its size and rate")
 
 
-def check_times(name: str, made: Film, original: Film, warned: bool) -> Iterator[Failure]:
-    """Every frame of the original, at its time; of a damaged one, most of them and a warning."""
-    tolerance = 0.001 + made.tick
+def check_times(name: str, output: Film, original: Film, warned: bool) -> Iterator[Failure]:
+    """Every frame of the original is there at its time; of a damaged original, most frames and a warning."""
+    tolerance = 0.001 + output.tick
     if original.damaged or warned:
         known = sorted(original.times)
-        strange = [t for t in made.times if not _is_near(t, known, tolerance)]
-        share = len(made.times) / len(original.times)
+        strange = [t for t in output.times if not _is_near(t, known, tolerance)]
+        share = len(output.times) / len(original.times)
         if share < _DELIVERED:
             yield Failure("frames", f"{name}: only {share:.0%} of the frames are there")
-        if len(made.times) < len(original.times) and not warned:
+        if len(output.times) < len(original.times) and not warned:
             yield Failure("warning", f"{name}: frames are missing, and the job does not say so")
         if strange:
             yield Failure("times", f"{name}: {len(strange)} frames are at times of their own")
         return
-    if len(made.times) != len(original.times):
+    if len(output.times) != len(original.times):
         yield Failure(
             "frames",
-            f"{name}: {len(made.times)} frames, the original has {len(original.times)}",
+            f"{name}: {len(output.times)} frames, the original has {len(original.times)}",
         )
         return
-    off = np.abs(np.array(made.times) - np.array(original.times))
+    off = np.abs(np.array(output.times) - np.array(original.times))
     if (off > tolerance).any():
         worst = int(off.argmax())
         yield Failure(
             "times",
             f"{name}: {int((off > tolerance).sum())} of {len(off)} frames are not at their time; "
-            f"frame {worst} is at {made.times[worst]:.4f} s, not {original.times[worst]:.4f} s",
+            f"frame {worst} is at {output.times[worst]:.4f} s, not {original.times[worst]:.4f} s",
         )
 
 
@@ -195,49 +198,49 @@ def _is_near(time: float, known: list[float], tolerance: float) -> bool:
 
 
 def check_pictures(
-    name: str, made: Film, original: Film, marked: bool, most: float = MOST_DIFFERENCE
+    name: str, output: Film, original: Film, marked: bool, most: float = MOST_DIFFERENCE
 ) -> Iterator[Failure]:
-    """Every frame the same picture; of HDR, as light and as varied as a plain tone mapping."""
-    pairs = same_frames(made, original)
+    """Every frame shows the original's picture; HDR has a plain tone mapping's lightness and contrast."""
+    pairs = same_frames(output, original)
     if not pairs:
         yield Failure("picture", f"{name}: no frame of it is where the original has one")
         return
     if original.hdr:
-        yield from _check_tones(name, made, original, pairs)
-        original = _mapped_alike(made, original, pairs)
-    yield from _check_frames(name, made, original, pairs, marked, most)
-    if marked and min(made.shown) >= 64:
-        yield from _check_mark(name, made, original, pairs)
+        yield from _check_tones(name, output, original, pairs)
+        original = _mapped_alike(output, original, pairs)
+    yield from _check_frames(name, output, original, pairs, marked, most)
+    if marked and min(output.shown) >= 64:
+        yield from _check_mark(name, output, original, pairs)
 
 
-def same_frames(made: Film, original: Film) -> list[tuple[int, int]]:
-    """Numbers of frames that are shown at the same time.
+def same_frames(output: Film, original: Film) -> list[tuple[int, int]]:
+    """Pairs (number in the output, number in the original) of frames that are shown at the same time.
 
-    Left out are frames of the original that are corrupt, and those that share their time with another.
+    Corrupt frames of the original, and frames that share their time with another, are left out.
     """
-    known, found = original.times, []
-    for number, time in enumerate(made.times):
-        first = bisect_left(known, time - _SAME_INSTANT)
-        last = bisect_right(known, time + _SAME_INSTANT)
+    times, pairs = original.times, []
+    for number, time in enumerate(output.times):
+        first = bisect_left(times, time - _SAME_INSTANT)
+        last = bisect_right(times, time + _SAME_INSTANT)
         if last - first == 1 and first not in original.corrupt:
-            found.append((number, first))
-    return found
+            pairs.append((number, first))
+    return pairs
 
 
 def _check_frames(
     name: str,
-    made: Film,
+    output: Film,
     original: Film,
     pairs: list[tuple[int, int]],
     marked: bool,
     most: float,
 ) -> Iterator[Failure]:
     whole, places = zip(
-        *(_deltas(made.small[n], original.small[m], marked) for n, m in pairs), strict=True
+        *(_deltas(output.small[n], original.small[m], marked) for n, m in pairs), strict=True
     )
     untagged = " (the original does not say by which matrix)" if original.untagged else ""
     if max(whole) > most:
-        worst = made.times[pairs[int(np.argmax(whole))][0]]
+        worst = output.times[pairs[int(np.argmax(whole))][0]]
         yield Failure(
             "picture",
             f"{name}: pictures differ from the original's: mean ΔE up to {max(whole):.1f}, "
@@ -248,13 +251,13 @@ def _check_frames(
         yield Failure(
             "place",
             f"{name}: a part of the picture differs from the original's in {len(bad)} of "
-            f"{len(pairs)} frames, from {made.times[pairs[bad[0]][0]]:.3f} s on: "
+            f"{len(pairs)} frames, from {output.times[pairs[bad[0]][0]]:.3f} s on: "
             f"ΔE up to {max(places):.0f}{untagged}",
         )
 
 
 def _deltas(one: Rgb, other: Rgb, marked: bool) -> tuple[float, float]:
-    """ΔE of two pictures, and of the place where they differ most: a sixteenth of each side, about."""
+    """Mean ΔE of two pictures, and of the square of _PLACE pixels a side where they differ most."""
     delta = differences(one, other)
     if marked:
         delta = np.where(stills.mark_region(one), 0.0, delta)
@@ -262,39 +265,41 @@ def _deltas(one: Rgb, other: Rgb, marked: bool) -> tuple[float, float]:
 
 
 def _blurred(values: Floats) -> Floats:
-    """Means of squares of `_PLACE` pixels a side that lie within."""
+    """The mean of each square of _PLACE pixels a side that lies within `values`."""
     side = min(_PLACE, *values.shape)
     return np.lib.stride_tricks.sliding_window_view(values, (side, side)).mean(axis=(-1, -2))
 
 
 def _check_mark(
-    name: str, made: Film, original: Film, pairs: list[tuple[int, int]]
+    name: str, output: Film, original: Film, pairs: list[tuple[int, int]]
 ) -> Iterator[Failure]:
-    without = [n for n, m in pairs if not stills.shows_mark(made.small[n], original.small[m])]
+    without = [n for n, m in pairs if not stills.shows_mark(output.small[n], original.small[m])]
     if without:
         yield Failure(
             "mark",
             f"{name}: there is no mark in the lower right corner of {len(without)} of "
-            f"{len(pairs)} frames, from {made.times[without[0]]:.3f} s on",
+            f"{len(pairs)} frames, from {output.times[without[0]]:.3f} s on",
         )
 
 
-def _mapped_alike(made: Film, original: Film, pairs: list[tuple[int, int]]) -> Film:
-    """The original with its tones as near to those of `made` as one curve for all of it brings them.
+def _mapped_alike(output: Film, original: Film, pairs: list[tuple[int, int]]) -> Film:
+    """The original with its tones fitted to the output's by one polynomial for the whole film.
 
-    Tones of HDR are mapped in ways so different that a fault, or a mark, cannot be told from them.
+    Tone mappings of HDR differ so much that a fault, or a mark, cannot be distinguished from them otherwise.
     """
     some = pairs[:: max(1, len(pairs) // _TONES)]
     height, width = original.small.shape[1:3]
     shown = np.concatenate([_powers(original.small[m]) for _, m in some])
-    wanted = np.concatenate([resized(made.small[n], width, height).reshape(-1, 3) for n, _ in some])
+    wanted = np.concatenate(
+        [resized(output.small[n], width, height).reshape(-1, 3) for n, _ in some]
+    )
     curve = np.linalg.lstsq(shown, wanted / 255, rcond=None)[0]
     small = [to_bytes(_powers(frame) @ curve).reshape(height, width, 3) for frame in original.small]
     return replace(original, small=np.stack(small))
 
 
 def _powers(picture: Rgb) -> Floats:
-    """Each pixel's products of up to three of its colours."""
+    """For each pixel, all products of up to three of its colour values: pixels × 20."""
     colours = picture.reshape(-1, 3) / 255
     terms = [np.ones(len(colours))]
     for degree in (1, 2, 3):
@@ -304,10 +309,10 @@ def _powers(picture: Rgb) -> Floats:
 
 
 def _check_tones(
-    name: str, made: Film, original: Film, pairs: list[tuple[int, int]]
+    name: str, output: Film, original: Film, pairs: list[tuple[int, int]]
 ) -> Iterator[Failure]:
     some = pairs[:: max(1, len(pairs) // _TONES)]
-    one = np.concatenate([lightness(made.small[n]).ravel() for n, _ in some])
+    one = np.concatenate([lightness(output.small[n]).ravel() for n, _ in some])
     other = np.concatenate([lightness(original.small[m]).ravel() for _, m in some])
     if not 0.6 < (one.mean() + 3) / (other.mean() + 3) < 1.6:
         yield Failure(
@@ -323,33 +328,34 @@ def _check_tones(
 
 
 def check_audio_stream(name: str, path: Path, original: Film) -> Iterator[Failure]:
-    """AAC, stereo, 48 kHz, where the original has sound; else none.
+    """AAC, stereo, 48 kHz, if the original has audio; else no audio stream.
 
-    Where the original has a track without any sound, silence is right, too.
+    If the original has an empty audio track, silence is right, too.
     """
     with av.open(str(path), "r") as container:
-        found = [
+        streams = [
             (s.codec_context.name, s.codec_context.layout.name, s.codec_context.sample_rate)
             for s in container.streams.audio
         ]
-    wanted = original.sound is not None
-    may = original.declares_sound and not wanted
-    if found != [("aac", "stereo", 48000)] * (wanted or (may and bool(found))):
-        said = "; ".join(" ".join(map(str, stream)) for stream in found) or "none"
+    has_audio = original.audio is not None
+    may_be_silent = original.declares_audio and not has_audio
+    if streams != [("aac", "stereo", 48000)] * (has_audio or (may_be_silent and bool(streams))):
+        described = "; ".join(" ".join(map(str, stream)) for stream in streams) or "none"
         yield Failure(
-            "audio", f"{name}: its sound is {said}, not {'AAC stereo 48 kHz' if wanted else 'none'}"
+            "audio",
+            f"{name}: its sound is {described}, not {'AAC stereo 48 kHz' if has_audio else 'none'}",
         )
 
 
-def check_groups(name: str, found: list[Packet]) -> Iterator[Failure]:
-    """Closed groups of at most two seconds, or of one frame where that lasts longer."""
-    keys = [packet for packet in found if packet.key]
-    if not found[0].key:
+def check_groups(name: str, packets: list[Packet]) -> Iterator[Failure]:
+    """Groups of pictures are closed and last at most GOP_SECONDS, unless one frame lasts longer."""
+    keys = [packet for packet in packets if packet.key]
+    if not packets[0].key:
         yield Failure("groups", f"{name}: the first frame is no key frame")
     if any(5 not in packet.units for packet in keys):
         yield Failure("groups", f"{name}: key frames are not all IDR")
     since = 0.0
-    for packet in found:
+    for packet in packets:
         since = packet.time if packet.key else since
         if packet.time < since - 1e-6:
             yield Failure(
@@ -357,8 +363,8 @@ def check_groups(name: str, found: list[Packet]) -> Iterator[Failure]:
                 f"{name}: an open group: the frame at {packet.time:.3f} s needs the key frame after it",
             )
             break
-    end = max(packet.time + packet.lasts for packet in found)
-    starts = sorted(packet.time for packet in found)
+    end = max(packet.time + packet.lasts for packet in packets)
+    starts = sorted(packet.time for packet in packets)
     edges = [*(packet.time for packet in keys), end]
     for start, stop in pairwise(edges):
         frames = bisect_left(starts, stop - 1e-6) - bisect_left(starts, start - 1e-6)
@@ -377,7 +383,7 @@ def check_index_first(name: str, path: Path) -> Iterator[Failure]:
 
 
 def check_same_keys(name: str, one: list[Packet], other: list[Packet]) -> Iterator[Failure]:
-    """Key frames at the same instants in two renditions."""
+    """Two renditions have key frames at the same times."""
     a, b = ([p.time for p in found if p.key] for found in (one, other))
     if len(a) != len(b) or any(abs(x - y) > 0.002 for x, y in zip(a, b, strict=True)):
         yield Failure(

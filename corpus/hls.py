@@ -1,4 +1,4 @@
-"""HTTP Live Streaming: fetched through nothing but its URL, and held to RFC 8216 and Apple's rules."""
+"""Fetch an HLS output from its URL alone, and check it against RFC 8216 and Apple's rules."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ import m3u8
 from corpus import boxes
 from corpus.failures import Failure
 
-# EXT-X-MAP in a playlist that is not of I-frames alone (RFC 8216, section 7).
+# EXT-X-VERSION that allows EXT-X-MAP in a playlist with more than I-frames (RFC 8216, section 7).
 _LEAST_VERSION = 6
-_AVERAGE_TOLERANCE = 0.1
-_RATE_TOLERANCE = 0.05
-_SECONDS_TOLERANCE = 0.002
-_AAC_FRAME = 1024 / 48000
+_AVERAGE_TOLERANCE = 0.1  # of AVERAGE-BANDWIDTH, as a part of it
+_RATE_TOLERANCE = 0.05  # of FRAME-RATE, as a part of it
+_SECONDS_TOLERANCE = 0.002  # of EXTINF
+_AAC_FRAME = 1024 / 48000  # seconds
 
 
 @dataclass(frozen=True)
 class Media:
-    """A media playlist and its files. `joined` is the initialisation and every segment in one."""
+    """A media playlist and its files."""
 
     playlist: m3u8.M3U8
     initialisation: bytes
     segments: tuple[bytes, ...]
-    joined: Path
+    joined: Path  # a file of the initialisation segment and all segments
 
 
 @dataclass(frozen=True)
 class Stream:
-    """What a player gets from the URL of an HLS output."""
+    """All that a player gets from the URL of an HLS output."""
 
     master: m3u8.M3U8
     video: Media
@@ -43,28 +43,30 @@ class Stream:
 
 @dataclass(frozen=True)
 class Span:
-    """Where a segment begins and ends, in the track's own time, and whether with a key frame."""
+    """The time span of a segment in its track's timeline, in seconds."""
 
     start: float
     end: float
-    key: bool
+    key: bool  # whether it starts with a key frame
 
 
 class NoStream(Exception):
-    """It cannot be played; the message says why."""
+    """The stream cannot be played; the message says why."""
 
 
 def fetch(url: str, http: httpx.Client, folder: Path) -> Stream:
-    """Everything that the URL leads to. Raises NoStream, or httpx's errors."""
+    """Fetch all playlists and files from the URL on. Raises NoStream, httpx.HTTPError."""
     master = _playlist(url, http)
     if len(master.playlists) != 1:
         raise NoStream(f"the multivariant playlist has {len(master.playlists)} variants, not one")
     variant = master.playlists[0]
     group = variant.stream_info.audio
-    sounds = [media for media in master.media if media.type == "AUDIO" and media.group_id == group]
-    if group and len(sounds) != 1:
-        raise NoStream(f"the audio group {group} has {len(sounds)} renditions, not one")
-    audio = _media(urljoin(url, sounds[0].uri), http, folder / "audio.mp4") if group else None
+    renditions = [
+        media for media in master.media if media.type == "AUDIO" and media.group_id == group
+    ]
+    if group and len(renditions) != 1:
+        raise NoStream(f"the audio group {group} has {len(renditions)} renditions, not one")
+    audio = _media(urljoin(url, renditions[0].uri), http, folder / "audio.mp4") if group else None
     return Stream(master, _media(urljoin(url, variant.uri), http, folder / "video.mp4"), audio)
 
 
@@ -90,7 +92,7 @@ def _media(url: str, http: httpx.Client, joined: Path) -> Media:
 def check_stream(
     stream: Stream, size: tuple[int, int], rates: Sequence[float]
 ) -> Iterator[Failure]:
-    """The playlists are well-formed, and what they say of the segments is true."""
+    """The playlists are well-formed, and their statements on the segments are true."""
     yield from check_media("video playlist", stream.video, spans(stream.video))
     if stream.audio:
         yield from check_media("audio playlist", stream.audio, spans(stream.audio), _AAC_FRAME)
@@ -98,7 +100,7 @@ def check_stream(
 
 
 def spans(media: Media) -> list[Span]:
-    """Of each segment, by its own timestamps and what it starts with."""
+    """The span of each segment, by its timestamps and its first packet."""
     shown, keys = [], []
     alone = media.joined.with_suffix(".segment")
     for segment in media.segments:
@@ -112,35 +114,40 @@ def spans(media: Media) -> list[Span]:
     return [Span(start, end, key) for (start, _), end, key in zip(shown, ends, keys, strict=True)]
 
 
-def check_media(name: str, media: Media, found: list[Span], last: float = 0.0) -> Iterator[Failure]:
-    """One media playlist, beside the spans of its segments; `last` may be wrong by so many seconds."""
+def check_media(
+    name: str, media: Media, segment_spans: list[Span], last: float = 0.0
+) -> Iterator[Failure]:
+    """Check a media playlist against the spans of its segments.
+
+    `last`: seconds by which the last EXTINF may be wrong.
+    """
     playlist = media.playlist
-    said = [float(segment.duration) for segment in playlist.segments]
+    durations = [float(segment.duration) for segment in playlist.segments]
     if (playlist.version or 1) < _LEAST_VERSION:
         yield Failure("version", f"{name}: EXT-X-VERSION {playlist.version} has no EXT-X-MAP")
     if not playlist.is_endlist or playlist.playlist_type != "vod":
         yield Failure("playlist", f"{name}: it is not VOD with an end")
-    longest = max(int(seconds + 0.5) for seconds in said)
+    longest = max(int(seconds + 0.5) for seconds in durations)
     if (playlist.target_duration or 0) < longest:
         yield Failure(
             "target",
             f"{name}: TARGETDURATION {playlist.target_duration}, a segment lasts {longest}",
         )
-    # The last frame of AAC is said to last whole, though less of it may be heard.
-    tolerances = [_SECONDS_TOLERANCE] * (len(said) - 1) + [max(_SECONDS_TOLERANCE, last)]
+    # The last AAC frame counts as a whole frame, though less of it may be played.
+    tolerances = [_SECONDS_TOLERANCE] * (len(durations) - 1) + [max(_SECONDS_TOLERANCE, last)]
     wrong = [
         f"segment {number} says {seconds:.3f} s and lasts {span.end - span.start:.3f} s"
-        for number, (seconds, span) in enumerate(zip(said, found, strict=True))
+        for number, (seconds, span) in enumerate(zip(durations, segment_spans, strict=True))
         if abs(seconds - (span.end - span.start)) > tolerances[number]
     ]
     if wrong:
         yield Failure("extinf", f"{name}: EXTINF is wrong: {'; '.join(wrong[:3])}")
-    if not all(span.key for span in found):
+    if not all(span.key for span in segment_spans):
         yield Failure("independent", f"{name}: a segment does not start with a key frame")
 
 
 def peak(media: Media) -> float:
-    """Bits a second of the busiest run of segments of 0.5 to 1.5 target durations (RFC 8216, 4.1)."""
+    """Peak bits per second: of the busiest run of segments of 0.5 to 1.5 target durations (RFC 8216, 4.1)."""
     target = media.playlist.target_duration or 1
     sizes = [8 * len(segment) for segment in media.segments]
     lengths = [float(segment.duration) for segment in media.playlist.segments]
@@ -152,7 +159,7 @@ def peak(media: Media) -> float:
                 break
             if seconds >= 0.5 * target:
                 most = max(most, sum(sizes[first:last]) / seconds)
-    return most or sum(sizes) / sum(lengths)  # a film that is shorter than all that
+    return most or sum(sizes) / sum(lengths)  # for a film shorter than 0.5 target durations
 
 
 def average(media: Media) -> float:
@@ -163,7 +170,7 @@ def average(media: Media) -> float:
 def check_master(
     stream: Stream, size: tuple[int, int], rates: Sequence[float]
 ) -> Iterator[Failure]:
-    """What the multivariant playlist promises of its one variant."""
+    """The multivariant playlist's attributes of its one variant are true."""
     info = stream.master.playlists[0].stream_info
     both = [media for media in (stream.video, stream.audio) if media]
     needed = sum(peak(media) for media in both)
@@ -174,10 +181,10 @@ def check_master(
         yield Failure(
             "bandwidth", f"hls: AVERAGE-BANDWIDTH {info.average_bandwidth}, it is {mean:.0f}"
         )
-    true = [name for media in both for name in boxes.codecs(media.initialisation)]
-    said = [name.strip() for name in (info.codecs or "").split(",") if name.strip()]
-    if sorted(said) != sorted(true):
-        yield Failure("codecs", f"hls: CODECS {info.codecs!r}, the files say {','.join(true)}")
+    actual = [name for media in both for name in boxes.codecs(media.initialisation)]
+    declared = [name.strip() for name in (info.codecs or "").split(",") if name.strip()]
+    if sorted(declared) != sorted(actual):
+        yield Failure("codecs", f"hls: CODECS {info.codecs!r}, the files say {','.join(actual)}")
     if info.resolution != size:
         yield Failure("resolution", f"hls: RESOLUTION {info.resolution}, it is {size}")
     if rates and not (

@@ -1,7 +1,7 @@
-"""What is right for inputs whose right value no plain decode of them tells: those of `hunted/`.
+"""The right outputs of the inputs in `hunted/`, which a plain decode of them does not show.
 
-Each came out wrong once. Its row is what its RIGHT.txt says, in checks; where the row says nothing
-more, what is asked of every file is all there is.
+Each of these inputs was converted wrongly once. Its row in the table RIGHT expresses its RIGHT.txt in checks,
+which come on top of the checks of every file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image
 from corpus import chart, independent, stills
 from corpus.chart import COLOURS, Colour
 from corpus.colour import Rgb, differences
-from corpus.decode import SOUND_RATE, stereo
+from corpus.decode import AUDIO_RATE, stereo
 from corpus.failures import Failure
 from corpus.independent import Decoder
 from corpus.outputs import Outputs
@@ -29,9 +29,9 @@ from sluice.client import Job
 Expectation = Literal["ok", "clear-error", "either"]
 Check = Callable[[Outputs], Iterator[Failure]]
 
-# Other than these, a picture of HDR may be darker; BT.2408 and BT.2446 do not agree how much.
+# Limits for tone-mapped HDR: it may be darker than SDR, and BT.2408 and BT.2446 do not agree by how much.
 _HDR_DIFFERENCE = 22.0  # ΔE
-_HDR_WHITE = 180
+_HDR_WHITE = 180  # of 255: the least mean of the white patch's channels
 _BLAMES = re.compile(r"damaged|incomplete", re.IGNORECASE)
 _BLAMING_CODES = {"source_damaged", "conversion_failed", "decoder_crashed"}
 
@@ -42,12 +42,12 @@ class Right:
 
     expectation: Expectation = "ok"
     checks: tuple[Check, ...] = ()
-    refusal: str = ""  # a pattern: what the sentence of a refusal names
-    warning: str = ""  # a pattern: what one of the warnings of a success says
+    refusal: str = ""  # a pattern that the sentence of a refusal must match
+    warning: str = ""  # a pattern that one warning of a success must match
     picture: Decoder = stills.reference
-    most: float | None = None  # ΔE, instead of what is asked of every file
-    stream: int | None = None  # which video stream is the film, instead of the first
-    # Options of FFmpeg, before the input and after it, that show the film as it is meant.
+    most: float | None = None  # the largest mean ΔE; None: as for every file
+    stream: int | None = None  # number of the video stream that is the film; None: the first
+    # FFmpeg's options before and after the input with which it decodes the film as it is meant.
     meant: tuple[tuple[str, ...], tuple[str, ...]] | None = None
 
 
@@ -55,7 +55,7 @@ class Right:
 
 
 def shows(colours: dict[str, Colour], within: int) -> Check:
-    """The patches of the chart in every picture and in frames of every film, in 255ths."""
+    """Every picture, and some frames of every film, show the chart's patches; within so many of 255."""
 
     def check(outputs: Outputs) -> Iterator[Failure]:
         for pictures in outputs.pictures().values():
@@ -68,7 +68,7 @@ def shows(colours: dict[str, Colour], within: int) -> Check:
 def check_patches(
     name: str, picture: Rgb, colours: dict[str, Colour], within: int
 ) -> Iterator[Failure]:
-    """Tells of the patch that is furthest off."""
+    """Fails with the patch that is furthest off."""
     found = chart.patches(picture)
     off = {
         patch: max(abs(a - b) for a, b in zip(found[patch], colour, strict=True))
@@ -83,7 +83,7 @@ def check_patches(
 
 
 def tone_mapped(outputs: Outputs) -> Iterator[Failure]:
-    """The chart in HDR: its hues, and a white that is light."""
+    """The chart of an HDR input has its hues, and a white that is light."""
     for pictures in outputs.pictures().values():
         wrong = (_check_tone_mapped(name, picture) for name, picture in pictures)
         yield from islice(chain.from_iterable(wrong), 1)
@@ -104,7 +104,7 @@ def _check_tone_mapped(name: str, picture: Rgb) -> Iterator[Failure]:
 
 
 def either(one: Check, other: Check) -> Check:
-    """Right by one of two readings of the file."""
+    """One of two checks is met: the file can be read in two ways."""
 
     def check(outputs: Outputs) -> Iterator[Failure]:
         first = list(one(outputs))
@@ -115,7 +115,7 @@ def either(one: Check, other: Check) -> Check:
 
 
 def sized(width: int, height: int) -> Check:
-    """Every film of this size."""
+    """Every film has this size."""
 
     def check(outputs: Outputs) -> Iterator[Failure]:
         for name in outputs.films:
@@ -139,13 +139,13 @@ def has_frames(least: int, most: int) -> Check:
 
 
 def lasts(seconds: float) -> Check:
-    """Film and sound, within a tenth of a second."""
+    """Video and audio of every film last `seconds`, within a tenth of a second."""
 
     def check(outputs: Outputs) -> Iterator[Failure]:
         for name in outputs.films:
             film = outputs.film(name)
-            sound = film.sound.end if film.sound else seconds
-            for what, end in (("film", film.end), ("sound", sound)):
+            audio_end = film.audio.end if film.audio else seconds
+            for what, end in (("film", film.end), ("sound", audio_end)):
                 if abs(end - seconds) > 0.1:
                     yield Failure(
                         "length", f"{name}: its {what} lasts {end:.2f} s, not {seconds:.2f} s"
@@ -155,7 +155,7 @@ def lasts(seconds: float) -> Check:
 
 
 def hears(*tones: tuple[float, float]) -> Check:
-    """The loudest tone, in Hz, from a second on; a sweep may have gone on for a quarter of a second."""
+    """`tones`: (second, Hz) of the loudest tone in the quarter of a second from there; a sweep may be on."""
 
     def check(outputs: Outputs) -> Iterator[Failure]:
         for name in outputs.films:
@@ -171,19 +171,19 @@ def hears(*tones: tuple[float, float]) -> Check:
 
 
 def _loudest_tone(outputs: Outputs, name: str, second: float) -> float:
-    sound = outputs.film(name).sound
-    if sound is None:
+    audio = outputs.film(name).audio
+    if audio is None:
         return 0.0
-    first = round((second - sound.start) * SOUND_RATE)
-    window = sound.samples[first : first + SOUND_RATE // 4]
-    if len(window) < SOUND_RATE // 8:
+    first = round((second - audio.start) * AUDIO_RATE)
+    window = audio.samples[first : first + AUDIO_RATE // 4]
+    if len(window) < AUDIO_RATE // 8:
         return 0.0
     spectrum = np.abs(np.fft.rfft(window * np.hanning(len(window))))
-    return float(spectrum[1:].argmax() + 1) * SOUND_RATE / len(window)
+    return float(spectrum[1:].argmax() + 1) * AUDIO_RATE / len(window)
 
 
 def as_loud(level: float) -> Check:
-    """Root mean square of both channels, of full scale; within half a decibel."""
+    """Both channels have this root mean square, as a part of full scale, within half a decibel."""
 
     def check(outputs: Outputs) -> Iterator[Failure]:
         for name in outputs.films:
@@ -198,8 +198,8 @@ def as_loud(level: float) -> Check:
     return check
 
 
-def streams_sound_to_the_end(outputs: Outputs) -> Iterator[Failure]:
-    """A player waits for sound where the playlist of it ends before that of the pictures."""
+def streams_audio_to_the_end(outputs: Outputs) -> Iterator[Failure]:
+    """The audio playlist does not end before the video playlist: a player would wait for audio."""
     if "hls_720p" not in outputs:
         return
     stream = outputs.stream()
@@ -214,7 +214,7 @@ def streams_sound_to_the_end(outputs: Outputs) -> Iterator[Failure]:
 
 
 def combed(from_second: float) -> Check:
-    """No rows of two moments in one frame, from a second on."""
+    """No frame from this second on mixes rows of two moments."""
 
     def check(outputs: Outputs) -> Iterator[Failure]:
         for name in outputs.films:
@@ -231,7 +231,7 @@ def combed(from_second: float) -> Check:
 
 
 def combs(luma: NDArray[Any]) -> float:
-    """The share of pixels that differ from both neighbours above and below, which are alike."""
+    """The share of pixels that differ from the pixels above and below, while those two are alike."""
     rows = luma.astype(np.int16)
     above, here, below = rows[:-2], rows[1:-1], rows[2:]
     up, down = here - above, here - below
@@ -240,7 +240,10 @@ def combs(luma: NDArray[Any]) -> float:
 
 
 def plain_around(margin: float) -> Check:
-    """One colour in the margin, a part of each side, of every picture; below may be a mark."""
+    """The margin of every picture has one colour; only the upper half counts, as a mark may lie below.
+
+    `margin` is a part of each side, 0 to 1.
+    """
 
     def check(outputs: Outputs) -> Iterator[Failure]:
         for pictures in outputs.pictures().values():
@@ -262,7 +265,7 @@ def _check_margin(name: str, picture: Rgb, margin: float) -> Iterator[Failure]:
 
 
 def bright_poster(least: int) -> Check:
-    """The white of the chart in the thumbnail."""
+    """The chart's white in the thumbnail has at least `least` of 255 in each channel."""
 
     def check(outputs: Outputs) -> Iterator[Failure]:
         if "thumbnail" in outputs:
@@ -274,14 +277,14 @@ def bright_poster(least: int) -> Check:
 
 
 def plays_elsewhere(outputs: Outputs) -> Iterator[Failure]:
-    """Another FFmpeg decodes every film without a word."""
+    """The machine's own FFmpeg decodes every film without a message."""
     for name in outputs.films:
         if said := independent.complaints(outputs.file(name)):
             yield Failure("elsewhere", f"{name}: another FFmpeg says: {said[-300:]}")
 
 
-def told_or(pattern: str, check: Check) -> Check:
-    """A warning of this, or else what is right without one."""
+def warns_or(pattern: str, check: Check) -> Check:
+    """The job has a warning that matches `pattern`; if not, `check` must be met."""
 
     def checked(outputs: Outputs) -> Iterator[Failure]:
         if not any(re.search(pattern, warning) for warning in outputs.job["warnings"]):
@@ -291,7 +294,7 @@ def told_or(pattern: str, check: Check) -> Check:
 
 
 def check_right(right: Right, outputs: Outputs) -> Iterator[Failure]:
-    """What the row asks for, besides what is asked of every file."""
+    """The checks of a file's row, without those of every file."""
     yield from check_said(right, outputs.job)
     if outputs.job["status"] == "SUCCESS":
         for check in (*right.checks, plays_elsewhere):
@@ -299,11 +302,11 @@ def check_right(right: Right, outputs: Outputs) -> Iterator[Failure]:
 
 
 def check_said(right: Right, job: Job) -> Iterator[Failure]:
-    """A refusal names what is not taken, and does not call it damaged; a warning is given."""
+    """A refusal names what is not supported, and does not blame damage; a success has the warning."""
     if job["status"] == "FAILURE" and right.refusal:
-        said = {(job["error_code"], job["error"])}
-        said |= {(s["error_code"], s["error"]) for s in job["steps"] if s["status"] == "FAILURE"}
-        for code, sentence in sorted(said):
+        errors = {(job["error_code"], job["error"])}
+        errors |= {(s["error_code"], s["error"]) for s in job["steps"] if s["status"] == "FAILURE"}
+        for code, sentence in sorted(errors):
             if code in _BLAMING_CODES or _BLAMES.search(sentence):
                 yield Failure("refusal", f"It is called damaged, and is not: {code}: {sentence}")
             elif not re.search(right.refusal, sentence, re.IGNORECASE):
@@ -320,16 +323,16 @@ def check_said(right: Right, job: Job) -> Iterator[Failure]:
 
 _CHART = shows(COLOURS, 3)
 _GREY_CHART = shows(chart.in_grey(), 3)
-# H.264, 4:2:0 and the sizes of films.
+# H.264, 4:2:0 and scaling change the patches more than JPEG does.
 _CHART_IN_FILM = shows(COLOURS, 8)
-# As libvips 8.14 and ImageMagick 6.9 read tif_lab.tif: its white is taken for D65, not D50.
+# tif_lab.tif as libvips 8.14 and ImageMagick 6.9 read it: with the white point D65 instead of D50.
 _LAB_BY_D65: dict[str, Colour] = COLOURS | {
     "green": (72, 157, 72), "blue": (0, 84, 188), "yellow": (238, 199, 64),
 }  # fmt: skip
 
 
 def drawn(_: object) -> Image.Image:
-    """What the file was made from, where no decoder of the machine reads it."""
+    """The image from which the file was made; for files that no decoder of the machine reads."""
     return chart.drawn()
 
 
@@ -352,14 +355,14 @@ RIGHT: dict[str, Right] = {
     "ac3_clean.mp4": Right(checks=(lasts(60.0), hears((0.1, 200), (20.1, 1000), (40.1, 1800)))),
     "ac3_stereo_then_51.ts": Right(checks=(lasts(12.0), hears((6.05, 700)))),
     "ambisonic_opus.webm": Right(checks=(hears((1.0, 440), (4.0, 440)),)),
-    # Decoders of AV1 differ by 2 of 255, which sRGB makes 4.
+    # Decoders of AV1 differ by 2 of 255; the conversion to sRGB makes that 4.
     "avif_p3.avif": replace(_HEIF_P3, checks=(shows(COLOURS, 5),)),
     "avif_pq.avif": _HEIF_PQ,
     "black_start_one_key_h264.ts": Right(checks=(bright_poster(230),)),
     "commentary_first.mkv": Right(checks=(hears((1.0, 900), (3.0, 900)),)),
     "dolby_vision_5.mp4": Right(
         "either",
-        (told_or("Dolby Vision", tone_mapped),),
+        (warns_or("Dolby Vision", tone_mapped),),
         refusal="Dolby Vision",
     ),
     "empty_audio.mkv": Right(checks=(has_frames(150, 150),)),
@@ -389,14 +392,14 @@ RIGHT: dict[str, Right] = {
     "preview_track_first.mp4": Right(
         checks=(sized(640, 400), lasts(4.0), has_frames(100, 100)), stream=1
     ),
-    # Its clock begins again where the second part does.
+    # The timestamps begin again at the second part.
     "progressive_then_interlaced.ts": Right(checks=(combed(2.0),), meant=((), ())),
     "raw_like.dng": Right("either", (_CHART,), refusal="camera.*raw", picture=drawn, most=6.0),
-    # Turned, as FFmpeg turns it: the corners are black.
+    # Rotated as FFmpeg rotates it, with black corners.
     "rot45.mp4": Right(checks=(sized(640, 400),), meant=((), ())),
     "sdr_bt2020sdr.mp4": Right(checks=(_CHART_IN_FILM,)),
     "sound_4samples.mov": Right(checks=(has_frames(125, 125),)),
-    "sound_5s_of_180.mp4": Right(checks=(streams_sound_to_the_end,)),
+    "sound_5s_of_180.mp4": Right(checks=(streams_audio_to_the_end,)),
     "sticker_alpha.webm": Right(
         checks=(plain_around(0.25),),
         meant=(

@@ -26,9 +26,9 @@ class NoDecoder(Exception):
 
 
 def magick(path: Path) -> Image.Image:
-    """By ImageMagick: in sRGB, its gAMA and its kind of grey heeded, on white."""
+    """Decode by ImageMagick to sRGB on white; it applies gAMA and reads each kind of grey."""
     see = ("-colorspace", "sRGB", "-background", "white", "-alpha", "remove", "-depth", "8")
-    return _seen(_samples(lambda to: ("convert", f"{path}[0]", *see, f"png24:{to}")))
+    return _image(_samples(lambda to: ("convert", f"{path}[0]", *see, f"png24:{to}")))
 
 
 def vips_in_pq(path: Path) -> Image.Image:
@@ -40,7 +40,7 @@ def vips_in_hlg(path: Path) -> Image.Image:
 
 
 def heif(path: Path) -> Image.Image:
-    return _seen(_heif(path))
+    return _image(_heif(path))
 
 
 def heif_in_p3(path: Path) -> Image.Image:
@@ -51,7 +51,7 @@ def heif_in_pq(path: Path) -> Image.Image:
     return Image.fromarray(tone_mapped(_heif(path), _PQ))
 
 
-def _seen(samples: Floats) -> Image.Image:
+def _image(samples: Floats) -> Image.Image:
     return Image.fromarray(to_bytes(samples))
 
 
@@ -60,7 +60,7 @@ def _vips(path: Path) -> Floats:
 
 
 def _heif(path: Path) -> Floats:
-    """By the heif-convert of libheif, of a copy whose major brand is one that it knows."""
+    """Decode by libheif's heif-convert, from a copy with a major brand that it knows."""
     with TemporaryDirectory() as folder:
         copy = Path(folder) / "copy.heic"
         content = path.read_bytes()
@@ -70,17 +70,17 @@ def _heif(path: Path) -> Floats:
 
 
 def _samples(argv_of: Callable[[Path], tuple[str, ...]]) -> Floats:
-    """Height × width × 3, from 0 to 1, of the PNG that a command writes."""
+    """Samples of the PNG that a command writes: height × width × 3, 0 to 1."""
     with TemporaryDirectory() as folder:
-        made = Path(folder) / "made.png"
-        run(argv_of(made))
-        with Image.open(made) as image:
+        png = Path(folder) / "made.png"
+        run(argv_of(png))
+        with Image.open(png) as image:
             samples = np.asarray(image.convert("RGB"))
     return samples.astype(np.float64) / 255
 
 
-def lossless(source: Path, made: Path, before: tuple[str, ...], after: tuple[str, ...]) -> None:
-    """A film as an FFmpeg of the machine shows it with these options, before its input and after."""
+def lossless(source: Path, target: Path, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+    """Decode a film by the machine's FFmpeg to FFV1 and FLAC; options before and after the input."""
     codecs = ("-c:v", "ffv1", "-c:a", "flac", "-fps_mode", "passthrough")
     run(
         (
@@ -93,20 +93,20 @@ def lossless(source: Path, made: Path, before: tuple[str, ...], after: tuple[str
             f"{source}",
             *after,
             *codecs,
-            f"{made}",
+            f"{target}",
         )
     )
 
 
 def complaints(film: Path) -> str:
-    """What another FFmpeg says of a film when it decodes all of it; nothing, if it is right."""
-    # Frames may share an instant, which the muxer would not like.
+    """Messages of the machine's FFmpeg while it decodes a whole film; "" if it has none. Raises NoDecoder."""
+    # Frames may share a time, about which the muxer would complain.
     counted = ("-vf", "setpts=N", "-af", "asetpts=N")
     return run(("ffmpeg", "-v", "error", "-nostdin", "-i", f"{film}", *counted, "-f", "null", "-"))
 
 
 def run(argv: tuple[str, ...]) -> str:
-    """What the command says. Raises NoDecoder."""
+    """Run a command. Returns its stderr. Raises NoDecoder."""
     try:
         ran = subprocess.run(argv, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Whether a file's job ended as expected, and whether what came of it is right."""
+"""Judge whether a file's job ended as expected, and whether its outputs are right."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import numpy as np
 from PIL import Image
 
 from corpus import films, hls, independent, stills
-from corpus.decode import Film, NoFilm, decode, hear
+from corpus.audio import check_audio
+from corpus.decode import Film, NoFilm, decode, decode_audio
 from corpus.failures import Failure
 from corpus.hunted import Right, check_right, drawn
 from corpus.independent import NoDecoder
 from corpus.manifest import Entry
 from corpus.outputs import Outputs
 from corpus.sending import Ran
-from corpus.sound import check_sound
 from sluice.client import Job
 
 _CLEAR_ERROR_SECONDS = 20
 _MOST_OF_POSTER, _MOST_OF_POSTER_IN_HDR = 8.0, 25.0  # mean ΔE from the nearest frame
 _GAP = 4  # pixels
-_MOMENTS = 3  # of a film, after its first one, that people look at
+_MOMENTS = 3  # frames of a film in the report, besides the first
 
 _VAGUE_CODES = {"", "internal_error", "attempts_exhausted", "intake_failed", "deadline_exceeded"}
-# The job's own says of which step it speaks.
+# A job's sentence begins with the name of the step that it is about.
 _SENTENCE = re.compile(r"(\w+: )?[A-Z].{13,}\.", re.DOTALL)
 _RAW = re.compile(
     r"Traceback|Error opening|Invalid data found|\[\w+ @|ffmpeg|libav|errno|0x[0-9a-f]{4,}|/tmp/|\n",
@@ -39,14 +39,16 @@ _RAW = re.compile(
 
 @dataclass(frozen=True)
 class Judged:
-    """What is wrong, in words; and pictures of the original and of what came of it."""
+    """The verdict on one file."""
 
     failures: tuple[Failure, ...]
-    pictures: dict[str, Image.Image] = field(repr=False)
+    pictures: dict[str, Image.Image] = field(
+        repr=False
+    )  # of the original and the outputs, by caption
 
 
 def judge(entry: Entry, path: Path, ran: Ran, http: httpx.Client) -> Judged:
-    """By the expectation, and where the job ended well by all of its outputs."""
+    """Judge a job by its expectation, and, if it did not fail as expected, by all of its outputs."""
     if ran.job is None:
         return Judged((Failure("hang", f"It had not ended after {ran.seconds:.0f} s"),), {})
     failures = list(check_ending(entry.expectation, ran.job, ran.seconds))
@@ -68,7 +70,7 @@ def judge(entry: Entry, path: Path, ran: Ran, http: httpx.Client) -> Judged:
 
 
 def check_ending(expectation: str, job: Job, seconds: float) -> Iterator[Failure]:
-    """SUCCESS in every step, or a FAILURE that says what is wrong with the file."""
+    """Every step ended as SUCCESS, or a FAILURE says what is wrong with the file."""
     failed = job["status"] == "FAILURE"
     if expectation == "ok" and failed:
         yield Failure("status", f"It failed: {job['error_code']}: {job['error']}")
@@ -79,16 +81,16 @@ def check_ending(expectation: str, job: Job, seconds: float) -> Iterator[Failure
     if failed and expectation == "clear-error" and seconds >= _CLEAR_ERROR_SECONDS:
         yield Failure("slow", f"It took {seconds:.0f} s to refuse the file")
     good = {step["name"] for step in job["steps"] if step["status"] == "SUCCESS"}
-    made = {output["type"] for output in job["outputs"]}
-    if not failed and (missing := set(job["pipeline"]) - (good & made)):
+    delivered = {output["type"] for output in job["outputs"]}
+    if not failed and (missing := set(job["pipeline"]) - (good & delivered)):
         yield Failure("status", f"The job succeeded without {', '.join(sorted(missing))}")
 
 
 def check_error(job: Job) -> Iterator[Failure]:
-    """A sentence for a person and a code for a program, of every step that failed."""
-    said = {(job["error_code"], job["error"])}
-    said |= {(s["error_code"], s["error"]) for s in job["steps"] if s["status"] == "FAILURE"}
-    for code, sentence in sorted(said):
+    """Every failed step, and the job, has a sentence for people and a code that is about the file."""
+    errors = {(job["error_code"], job["error"])}
+    errors |= {(s["error_code"], s["error"]) for s in job["steps"] if s["status"] == "FAILURE"}
+    for code, sentence in sorted(errors):
         if code in _VAGUE_CODES:
             yield Failure("error", f"The code {code!r} says nothing of the file: {sentence}")
         if not _SENTENCE.fullmatch(sentence):
@@ -139,10 +141,10 @@ def _check_film(
         most = _MOST_OF_POSTER_IN_HDR if original.hdr else right.most or _MOST_OF_POSTER
         yield from stills.check_poster(content, original.shown, original.small, most)
     for name in outputs.films:
-        made = outputs.film(name)
-        pictures[name] = _strip(made)
+        output = outputs.film(name)
+        pictures[name] = _strip(output)
         yield from films.check_film(
-            name, outputs.file(name), made, original,
+            name, outputs.file(name), output, original,
             marked=name == "watermark", warned=warned, most=right.most or films.MOST_DIFFERENCE,
         )  # fmt: skip
     if "transcode_720p" in outputs and "hls_720p" in outputs:
@@ -150,7 +152,7 @@ def _check_film(
 
 
 def _meant(path: Path, right: Right) -> Film:
-    """The film that the outputs are compared with."""
+    """The reference decode with which the outputs are compared. Raises NoFilm, NoDecoder."""
     if right.meant is None:
         return decode(path, right.stream)
     with TemporaryDirectory() as folder:
@@ -160,7 +162,7 @@ def _meant(path: Path, right: Right) -> Film:
 
 
 def _strip(film: Film) -> Image.Image:
-    """A few moments of a film, from left to right."""
+    """A few frames of a film beside each other, in order."""
     times = sorted(film.pictures)
     shown = [film.pictures[times[n * (len(times) - 1) // _MOMENTS]] for n in range(_MOMENTS + 1)]
     gap = np.full((shown[0].shape[0], _GAP, 3), 255, np.uint8)
@@ -169,38 +171,40 @@ def _strip(film: Film) -> Image.Image:
 
 
 def check_hls(outputs: Outputs, original: Film) -> Iterator[Failure]:
-    """The stream by itself, and beside the MP4 and the original."""
-    made = outputs.film("transcode_720p")
+    """Check the HLS stream by itself, against the MP4, and its audio against the original."""
+    output = outputs.film("transcode_720p")
     try:
         stream = outputs.stream()
         film = decode(stream.video.joined)
     except (hls.NoStream, NoFilm, httpx.HTTPError) as error:
         yield Failure("hls", f"hls: it cannot be played: {error}")
         return
-    yield from hls.check_stream(stream, made.shown, rates_of(made))
-    if film.sums != made.sums:
+    yield from hls.check_stream(stream, output.shown, rates_of(output))
+    if film.sums != output.sums:
         yield Failure(
-            "frames", f"hls: its {len(film.sums)} frames are not the MP4's {len(made.sums)}"
+            "frames", f"hls: its {len(film.sums)} frames are not the MP4's {len(output.sums)}"
         )
-    if len(film.times) != len(made.times) or not np.allclose(film.times, made.times, atol=0.002):
+    if len(film.times) != len(output.times) or not np.allclose(
+        film.times, output.times, atol=0.002
+    ):
         yield Failure("times", "hls: its frames are not at the times of the MP4's")
     found = films.packets(stream.video.joined)
     yield from films.check_groups("hls", found)
     yield from films.check_same_keys("hls", found, films.packets(outputs.file("transcode_720p")))
-    yield from check_hls_sound(stream, film, original)
+    yield from check_hls_audio(stream, film, original)
 
 
-def check_hls_sound(stream: hls.Stream, film: Film, original: Film) -> Iterator[Failure]:
-    may = original.declares_sound and original.sound is None
-    if (stream.audio is None) != (original.sound is None) and not may:
+def check_hls_audio(stream: hls.Stream, film: Film, original: Film) -> Iterator[Failure]:
+    may = original.declares_audio and original.audio is None
+    if (stream.audio is None) != (original.audio is None) and not may:
         yield Failure("audio", "hls: it has sound where the original has none, or the reverse")
     if stream.audio:
-        heard = hear(stream.audio.joined, film.zero)
-        yield from check_sound("hls", heard, original.sound, film.end, original.frame)
+        audio = decode_audio(stream.audio.joined, film.zero)
+        yield from check_audio("hls", audio, original.audio, film.end, original.frame)
 
 
 def rates_of(film: Film) -> tuple[float, ...]:
-    """Frames a second: on average, and where it does not skip any; none of a single one."""
+    """Frames per second: the average, and the usual rate where none is skipped; () for a single frame."""
     if len(film.times) < 2:
         return ()
     return (len(film.times) - 1) / film.times[-1], 1 / film.frame

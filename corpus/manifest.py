@@ -1,4 +1,4 @@
-"""What a folder of files is, and what is expected of each."""
+"""The files of a folder, and the expectation of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from corpus.hunted import RIGHT, Expectation, Right
 
 MANIFEST = "MANIFEST.tsv"
 
-# What a presigned upload asks for; a file of any other kind is dropped, and gets the default.
+# Pipelines of presigned uploads, by kind. A file of any other kind is dropped, and gets the default.
 PIPELINES = {
     "image": ("thumbnail", "watermark"),
     "video": ("thumbnail", "watermark", "transcode_720p", "hls_720p"),
@@ -19,18 +19,18 @@ PIPELINES = {
 
 
 class NoFiles(Exception):
-    """There is nothing to run; the message says why."""
+    """There is no file to run; the message says why."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file, by its path within the folder. `says` is what its manifest says is right, for people."""
+    """A file and its expectation."""
 
-    name: str
+    name: str  # path within the folder
     kind: str
     trait: str
     expectation: Expectation
-    says: str = ""
+    says: str = ""  # the manifest's description of the right output, for people
 
     @property
     def pipeline(self) -> tuple[str, ...]:
@@ -38,20 +38,20 @@ class Entry:
 
     @property
     def right(self) -> Right:
-        """More than what is asked of every file, where the manifest has words for it."""
+        """The file's own row of checks, if its manifest describes the right output."""
         return RIGHT[Path(self.name).name] if self.says else Right(self.expectation)
 
 
 def entries(folder: Path) -> list[Entry]:
-    """What the manifests of the folder and of those in it list; without one, every file. Raises NoFiles."""
+    """The files in the manifests of the folder and its subfolders; without one, all files. Raises NoFiles."""
     if not folder.is_dir():
         raise NoFiles(f"There is no folder {folder}: say which one to run with DIR=.")
     manifests = [folder / MANIFEST, *sorted(folder.glob(f"*/{MANIFEST}"))]
     listed = [e for m in manifests if m.exists() for e in _listed(m, m.parent.relative_to(folder))]
-    found = listed or _unlisted(folder)
-    if not found:
+    files = listed or _unlisted(folder)
+    if not files:
         raise NoFiles(f"There is no file in {folder}.")
-    return found
+    return files
 
 
 def _listed(manifest: Path, within: Path) -> list[Entry]:
@@ -61,7 +61,7 @@ def _listed(manifest: Path, within: Path) -> list[Entry]:
 
 
 def _entry(row: dict[str, str], within: Path) -> Entry:
-    """One with an expectation; or one whose right value is told in words, and known as checks."""
+    """An entry with an expectation, or with a description in words whose checks are in corpus/hunted.py."""
     name = str(within / row["path"])
     if "expectation" in row:
         return Entry(name, row["kind"], row["trait"], cast(Expectation, row["expectation"]))

@@ -1,4 +1,4 @@
-"""How much memory each function takes at most, by looking at its processes again and again."""
+"""Measure each function's peak of memory by polling its processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAME = "AWS_LAMBDA_FUNCTION_NAME"
 
 
 class Watch(threading.Thread):
-    """Peaks in bytes of every function under one emulator, from `with` to its end."""
+    """Peaks in bytes of every function under one emulator while the `with` block runs."""
 
     def __init__(self, emulator: int, stage: str) -> None:
         super().__init__(daemon=True)
@@ -40,7 +40,7 @@ class Watch(threading.Thread):
                     self._look(worker)
 
     def _look(self, worker: psutil.Process) -> None:
-        """A worker with its children, of which only what they do not share with it."""
+        """Count a worker's resident memory, and of its children only what they do not share with it."""
         with suppress(psutil.Error):
             if worker.pid not in self._functions:
                 name = worker.environ().get(_NAME, worker.name())
@@ -57,7 +57,7 @@ def limits() -> dict[str, int]:
     """The memory size of each function, in bytes."""
     config = json.loads((ROOT / ".chalice" / "config.json").read_text())
     return {
-        # The only one that Chalice calls otherwise there.
-        name.removesuffix("_handler"): said["lambda_memory_size"] * 1024**2
-        for name, said in config["lambda_functions"].items()
+        # Chalice's config adds `_handler` to the name of the API's function only.
+        name.removesuffix("_handler"): function["lambda_memory_size"] * 1024**2
+        for name, function in config["lambda_functions"].items()
     }

@@ -1,4 +1,4 @@
-"""What came of a file, fetched through its links and decoded once."""
+"""The outputs of a job, fetched from their URLs and decoded once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILMS = ("watermark", "transcode_720p")
 
 
 class Outputs:
-    """The outputs of a job by the names of their steps; those of films are MP4."""
+    """The outputs of a job by name of step."""
 
     def __init__(self, job: Job, http: httpx.Client, folder: Path) -> None:
         self.job = job
@@ -42,20 +42,20 @@ class Outputs:
         return np.asarray(stills.opened(self.file(name).read_bytes()))
 
     def film(self, name: str) -> Film:
-        """Raises NoFilm."""
+        """The decoded film of a step. Raises NoFilm."""
         if name not in self._films:
             self._films[name] = decode(self.file(name))
         return self._films[name]
 
     def stream(self) -> hls.Stream:
-        """Raises NoStream, or httpx's errors."""
+        """The HLS output. Raises NoStream, httpx.HTTPError."""
         if self._stream is None:
             self._stream = hls.fetch(self._outputs["hls_720p"]["url"], self._http, self._folder)
         return self._stream
 
     @property
     def films(self) -> tuple[str, ...]:
-        """The names of those that are films."""
+        """The steps whose outputs are MP4."""
         return tuple(
             name
             for name in FILMS
@@ -63,10 +63,12 @@ class Outputs:
         )
 
     def pictures(self) -> dict[str, list[tuple[str, Rgb]]]:
-        """By the output every picture, and a few frames of every film, with names for a person."""
+        """By name of step, (caption, picture) of its image, or of a few frames of its film."""
         stills = [name for name in ("thumbnail", "watermark") if name in self]
-        found = {name: [(name, self.picture(name))] for name in stills if name not in self.films}
+        captioned = {
+            name: [(name, self.picture(name))] for name in stills if name not in self.films
+        }
         for name in self.films:
             frames = self.film(name).pictures.items()
-            found[name] = [(f"{name} at {time:.2f} s", picture) for time, picture in frames]
-        return found
+            captioned[name] = [(f"{name} at {time:.2f} s", picture) for time, picture in frames]
+        return captioned

@@ -1,4 +1,4 @@
-"""What people look at after a run: a page with everything in it, and the same as JSON."""
+"""The report of a run: an HTML page, and the same as JSON."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from corpus.failures import Failure
 from corpus.manifest import Entry
 
 _PICTURE_BOX = 240
-_STRIP = 4 * _PICTURE_BOX  # wide, where moments of a film are beside each other
+_STRIP = 4 * _PICTURE_BOX  # pixels: the largest width, for frames of a film beside each other
 
 
 @dataclass(frozen=True)
 class Line:
-    """All that is told of one file."""
+    """The report on one file."""
 
     entry: Entry
     status: str
@@ -31,7 +31,7 @@ class Line:
     seconds: float
     failures: tuple[Failure, ...]
     pictures: dict[str, str] = field(repr=False)  # data URIs
-    digests: dict[str, str] = field(repr=False)  # SHA-256 of each object that was made
+    digests: dict[str, str] = field(repr=False)  # SHA-256 of each output object
 
     @property
     def passed(self) -> bool:
@@ -40,7 +40,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Taken:
-    """The most memory that a function took, and has; in MiB."""
+    """A function's peak of memory and its limit, in MiB."""
 
     function: str
     peak: float
@@ -52,7 +52,7 @@ class Taken:
 
 
 def data_uri(image: Image.Image) -> str:
-    """A small JPEG; a tiny picture is shown larger, dot by dot."""
+    """The image as a small JPEG in a data URI; a tiny image is enlarged by whole pixels."""
     picture = image.convert("RGB")
     longest = max(picture.size)
     if longest < _PICTURE_BOX / 4:
@@ -67,15 +67,15 @@ def data_uri(image: Image.Image) -> str:
 
 
 def write(folder: Path, lines: list[Line], taken: list[Taken]) -> None:
-    """report.html and report.json."""
+    """Write report.html and report.json to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.html").write_text(page(lines, taken), encoding="utf-8")
-    said = {
+    report = {
         "summary": summary(lines, taken),
-        "files": [_said(line) for line in lines],
+        "files": [_as_json(line) for line in lines],
         "memory": [asdict(t) | {"passed": t.passed} for t in taken],
     }
-    (folder / "report.json").write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n")
+    (folder / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 def summary(lines: list[Line], taken: list[Taken]) -> str:
@@ -85,10 +85,10 @@ def summary(lines: list[Line], taken: list[Taken]) -> str:
     return f"{len(lines)} files, {failed} of them not as expected; of the functions {memory}."
 
 
-def _said(line: Line) -> dict[str, object]:
-    said = asdict(line) | {"passed": line.passed}
-    del said["pictures"]
-    return said
+def _as_json(line: Line) -> dict[str, object]:
+    fields = asdict(line) | {"passed": line.passed}
+    del fields["pictures"]
+    return fields
 
 
 _STYLE = """
@@ -103,7 +103,7 @@ figcaption { color: #555 }
 
 
 def page(lines: list[Line], taken: list[Taken]) -> str:
-    """Failures first."""
+    """The HTML page; failed files come first."""
     ordered = sorted(lines, key=lambda line: line.passed)
     return (
         f"<!doctype html><meta charset='utf-8'><title>Corpus</title><style>{_STYLE}</style>"

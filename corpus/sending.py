@@ -1,4 +1,4 @@
-"""One file through the deployed stack."""
+"""Send one file through the deployed stack."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LIMIT_SECONDS = 120
 
 @dataclass(frozen=True)
 class Ran:
-    """What became of a file; `job` is None where it did not end."""
+    """The run of one file through the stack."""
 
-    job: Job | None = field(repr=False)
+    job: Job | None = field(repr=False)  # None if it did not end in time
     seconds: float
 
 
 def send(client: Client, entry: Entry, path: Path, number: int) -> Ran:
-    """Upload or drop a file and wait for its job."""
+    """Upload or drop a file, and wait for its job up to a limit that grows with a film's length."""
     limit = LIMIT_SECONDS + 2 * length(entry, path)
     started = time.monotonic()
     try:
@@ -40,11 +40,11 @@ def send(client: Client, entry: Entry, path: Path, number: int) -> Ran:
 
 
 def digests(client: Client, job: Job) -> dict[str, str]:
-    """SHA-256 of each object that a job has made, by what its key has behind the job's own part."""
+    """SHA-256 of each output object of a job, by its key without the job's prefix."""
     s3, bucket = client.aws("s3"), client.stack.output_bucket
     prefix = f"outputs/{job['id'].replace('-', '')}_"
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
+    keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
     return {
         key.removeprefix(prefix): sha256(
             s3.get_object(Bucket=bucket, Key=key)["Body"].read()
@@ -54,7 +54,7 @@ def digests(client: Client, job: Job) -> dict[str, str]:
 
 
 def length(entry: Entry, path: Path) -> float:
-    """Seconds that a film says it lasts: to encode a long one takes this machine long."""
+    """The duration of a film in seconds, by its container; 0 for other files."""
     if entry.kind != "video":
         return 0.0
     try:

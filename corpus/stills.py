@@ -1,4 +1,4 @@
-"""Pictures: a reference decode of the original by Pillow, and what the JPEGs must be beside it."""
+"""The reference decode of images by Pillow, and the checks of JPEG outputs against it."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from PIL import Image, ImageCms, ImageOps
 from corpus.colour import Rgb, difference, differences, lightness, resized
 from corpus.failures import Failure
 
-BOX = 512
+BOX = 512  # pixels of a thumbnail's longest side
 
-# Mean ΔE of a whole picture, besides what JPEG costs; another rendering intent costs CMYK up to 5.
+# Mean ΔE of a whole picture, without the loss of JPEG. For CMYK another rendering intent makes up to 5.
 MOST_DIFFERENCE = 3.0
 MOST_DIFFERENCE_CMYK = 7.0
 _MARK_DIFFERENCE = 3.0
-_COMPARED = 128
-_MARKED = 64  # pixels that a picture has where its mark is to be seen
+_COMPARED = 128  # pixels of the long side of pictures that are compared
+_MARKED = 64  # pixels of the short side from which on the mark must be visible
 
-# Where the mark is, in parts of the picture's width: measured from the right and from below.
+# The mark's region, in parts of the picture's width, from the right edge and from the lower edge.
 _MARK_RIGHT, _MARK_BELOW = 0.27, 0.13
 
 _SRGB = ImageCms.createProfile("sRGB")
 _MODE_OF_SPACE = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
-# JPEG: SOF, DHT, DQT, DRI, SOS, EOI, JFIF's APP0 and Adobe's APP14 say nothing of where it was taken.
+# JPEG segments without metadata: SOF, DHT, DQT, DRI, SOS, EOI, JFIF's APP0 and Adobe's APP14.
 _HARMLESS = {0xC0, 0xC1, 0xC2, 0xC4, 0xDB, 0xDD, 0xE0, 0xEE}
 
 
 def reference(path: Path) -> Image.Image:
-    """The original as it is meant to be seen: upright, sRGB, on white, its first frame."""
+    """The original as it is meant to be seen: its first frame, upright, in sRGB, on white."""
     pi_heif.register_heif_opener()
     with Image.open(path) as image:
         image.load()
@@ -41,11 +41,11 @@ def reference(path: Path) -> Image.Image:
     picture = _eight_bit(upright)
     alpha = picture.getchannel("A") if "A" in picture.getbands() else None
     opaque = picture.convert({"RGBA": "RGB", "LA": "L"}.get(picture.mode, picture.mode))
-    seen = _in_srgb(opaque, profile)
+    colours = _in_srgb(opaque, profile)
     if alpha is None:
-        return seen
-    white = Image.new("RGB", seen.size, "white")
-    white.paste(seen, mask=alpha)
+        return colours
+    white = Image.new("RGB", colours.size, "white")
+    white.paste(colours, mask=alpha)
     return white
 
 
@@ -74,21 +74,21 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
                 assert converted is not None
                 return converted
         except (ImageCms.PyCMSError, OSError, KeyError):
-            pass  # a broken profile says nothing
+            pass  # a broken profile is ignored
     return image.convert("RGB")
 
 
 def most_difference(path: Path) -> float:
-    """How much the colours of this one may differ."""
+    """The largest mean ΔE that outputs of this file may have."""
     try:
         with Image.open(path) as image:
             return MOST_DIFFERENCE_CMYK if image.mode == "CMYK" else MOST_DIFFERENCE
-    except OSError:  # others read it
+    except OSError:  # Pillow cannot read it, but another reference decoder may
         return MOST_DIFFERENCE
 
 
 def check_jpeg(name: str, content: bytes) -> Iterator[Failure]:
-    """A JPEG, RGB, and nothing in it but the picture."""
+    """The file is a JPEG in RGB without metadata."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()
@@ -104,7 +104,7 @@ def check_jpeg(name: str, content: bytes) -> Iterator[Failure]:
 
 
 def _segments(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Markers before the first scan, with the start of what they carry."""
+    """(marker, first 20 bytes) of each segment before the first scan."""
     offset = 2
     while content[offset] == 0xFF and content[offset + 1] != 0xDA:
         length = int.from_bytes(content[offset + 2 : offset + 4])
@@ -120,21 +120,21 @@ def opened(content: bytes) -> Image.Image:
 def check_thumbnail(
     content: bytes, original: Image.Image, most: float = MOST_DIFFERENCE
 ) -> Iterator[Failure]:
-    """Fits in 512 × 512 in the same shape, not enlarged, the same picture."""
+    """The thumbnail fits in BOX × BOX, has the original's shape and picture, and is not enlarged."""
     yield from check_jpeg("thumbnail", content)
-    made = opened(content)
-    yield from check_fit("thumbnail", made.size, original.size)
-    yield from _check_same("thumbnail", made, original, most, marked=False)
+    output = opened(content)
+    yield from check_fit("thumbnail", output.size, original.size)
+    yield from _check_same("thumbnail", output, original, most, marked=False)
 
 
-def check_fit(name: str, made: tuple[int, int], original: tuple[int, int]) -> Iterator[Failure]:
-    """As large as fits in the box without being enlarged, give or take the rounding."""
+def check_fit(name: str, output: tuple[int, int], original: tuple[int, int]) -> Iterator[Failure]:
+    """The size is the largest that fits in the box without enlarging, up to rounding; in pixels."""
     scale = min(1.0, BOX / max(original))
     wanted = [max(1.0, side * scale) for side in original]
-    if max(made) > BOX or any(abs(m - w) > 1 for m, w in zip(made, wanted, strict=True)):
+    if max(output) > BOX or any(abs(m - w) > 1 for m, w in zip(output, wanted, strict=True)):
         yield Failure(
             "size",
-            f"{name}: it is {made[0]} × {made[1]}, not {wanted[0]:.0f} × {wanted[1]:.0f} "
+            f"{name}: it is {output[0]} × {output[1]}, not {wanted[0]:.0f} × {wanted[1]:.0f} "
             f"as of {original[0]} × {original[1]}",
         )
 
@@ -145,30 +145,30 @@ def check_watermark(
     most: float = MOST_DIFFERENCE,
     unmarked: Image.Image | None = None,
 ) -> Iterator[Failure]:
-    """Full size, the same picture but for the mark, and the mark.
+    """The output has full size, shows the same picture outside the mark, and has the mark.
 
-    That is told by another output of the same picture, or else by the original, of which tones of HDR
-    may be mapped otherwise.
+    The mark is detected by comparing with `unmarked`, another output of the same picture, or else with the
+    original, whose HDR may be tone-mapped in another way.
     """
     yield from check_jpeg("watermark", content)
-    made = opened(content)
-    if made.size != original.size:
+    output = opened(content)
+    if output.size != original.size:
         yield Failure(
             "size",
-            f"watermark: it is {made.width} × {made.height}, "
+            f"watermark: it is {output.width} × {output.height}, "
             f"not {original.width} × {original.height}",
         )
-    yield from _check_same("watermark", made, original, most, marked=True)
-    one, other = small(made, _COMPARED), small(unmarked or original, _COMPARED)
-    if min(made.size) >= _MARKED and not shows_mark(one, other):
+    yield from _check_same("watermark", output, original, most, marked=True)
+    one, other = small(output, _COMPARED), small(unmarked or original, _COMPARED)
+    if min(output.size) >= _MARKED and not shows_mark(one, other):
         yield Failure("mark", "watermark: there is no mark in its lower right corner")
 
 
 def _check_same(
-    name: str, made: Image.Image, original: Image.Image, most: float, marked: bool
+    name: str, output: Image.Image, original: Image.Image, most: float, marked: bool
 ) -> Iterator[Failure]:
-    one, other = small(made, _COMPARED), small(original, _COMPARED)
-    allowed = most + _cost_of_jpeg(original.resize(made.size), other)
+    one, other = small(output, _COMPARED), small(original, _COMPARED)
+    allowed = most + _cost_of_jpeg(original.resize(output.size), other)
     delta = differences(one, other)
     kept = delta[~mark_region(one)] if marked else delta
     if kept.size and kept.mean() > allowed:
@@ -180,14 +180,14 @@ def _check_same(
 
 
 def _cost_of_jpeg(image: Image.Image, seen: Rgb) -> float:
-    """Mean ΔE that JPEG makes by itself: much, where dots are few and colourful."""
+    """Mean ΔE of JPEG compression alone, which is large where an image has few and colourful pixels."""
     content = io.BytesIO()
     image.save(content, "JPEG", quality=85)
     return difference(small(opened(content.getvalue()), _COMPARED), seen)
 
 
 def shows_mark(one: Rgb, other: Rgb) -> bool:
-    """Whether the corner differs by more than the rest of the picture does."""
+    """Whether the pictures differ more in the mark's corner than elsewhere."""
     delta = differences(one, other)
     inside = mark_region(one)
     if not inside.any() or inside.all():
@@ -205,7 +205,7 @@ def mark_region(picture: Rgb) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 
 def small(image: Image.Image, box: int) -> Rgb:
-    """At most `box` on the long side."""
+    """The image scaled to at most `box` pixels on the long side."""
     scale = min(1.0, box / max(image.size))
     width, height = (max(1, round(side * scale)) for side in image.size)
     return resized(np.asarray(image), width, height)
@@ -214,14 +214,14 @@ def small(image: Image.Image, box: int) -> Rgb:
 def check_poster(
     content: bytes, shown: tuple[int, int], frames: Rgb, most: float
 ) -> Iterator[Failure]:
-    """A film's thumbnail: its shape, upright, one of its frames, and not black where the film is not.
+    """A film's thumbnail has its shape, is upright, and shows one of its frames; it is blank only if all are.
 
-    `frames` are all of the film's, × height × width × 3.
+    `frames`: all frames of the film, frames × height × width × 3. `shown`: the film's size in pixels.
     """
     yield from check_jpeg("thumbnail", content)
-    made = opened(content)
-    yield from check_fit("thumbnail", made.size, shown)
-    picture = resized(np.asarray(made), *frames.shape[2:0:-1])
+    output = opened(content)
+    yield from check_fit("thumbnail", output.size, shown)
+    picture = resized(np.asarray(output), *frames.shape[2:0:-1])
     empty = lightness(picture).std() < 3 and any(lightness(frame).std() > 10 for frame in frames)
     black = lightness(picture).max() < 5 and any(lightness(frame).max() > 20 for frame in frames)
     if empty or black:
@@ -241,6 +241,6 @@ def check_poster(
 
 
 def _nearest(picture: Rgb, frames: Rgb) -> float:
-    """Mean ΔE from the frame that is most like it."""
+    """Mean ΔE to the most similar frame."""
     far = [np.abs(frame.astype(np.int16) - picture).mean() for frame in frames]
     return difference(picture, frames[int(np.argmin(far))])

@@ -1,1 +1,1 @@
-"""What tests and benchmarks share, and trials of the whole that are no tests."""
+"""Code that tests and benchmarks share, and trials of the whole system that pytest does not run."""

@@ -1,7 +1,7 @@
-"""Files that are made to harm, each named after what it tries: to open something else, or to exhaust us.
+"""Malicious files, each named after its attack: it opens something else, or exhausts resources.
 
-REFUSED holds what is no picture and no film, and must be said to be neither. The files of CARRIERS are, or
-look as if they were: they may come out as a picture or a film, but of nothing else than themselves.
+Files in REFUSED are neither images nor films, and must be refused as such. Files in CARRIERS are, or appear
+to be, images or films: they may be converted, but outputs may contain nothing but their own content.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from testing.fuzz import own_bases
 
 
 class Bait(NamedTuple):
-    """What the attack files point at."""
+    """The targets of the attack files."""
 
     secret: str  # the absolute path of a file that nobody may read
     server: str  # host and port of a listener
-    runtime: str  # the same, in the place of Lambda's runtime API
+    runtime: str  # host and port of a listener in place of Lambda's runtime API
 
     @property
     def url(self) -> str:
@@ -59,7 +59,7 @@ def box(name: bytes, *parts: bytes) -> bytes:
 
 
 _FTYP = box(b"ftyp", b"qt  ", bytes(4), b"qt  ")
-# 16 × 16 pixels, in which there is something to see.
+# A frame of 16 × 16 pixels that is not blank.
 FRAME = bytes(range(256)) * 3
 MEDIA_AT = len(_FTYP) + 8
 _MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
@@ -82,7 +82,7 @@ def movie(
     length: int | None = None,
     media: bytes = b"",
 ) -> bytes:
-    """A QuickTime film of two frames, with whatever is put into it."""
+    """A QuickTime film of two frames, with the given boxes and values."""
     width, height = size
     media_data = box(b"mdat", media or FRAME * 2)
     described = struct.pack(
@@ -120,8 +120,8 @@ def movie(
     return _FTYP + media_data + box(b"moov", movie_header, track * tracks, more)
 
 
-def sound_track(scale: int, length: int, tables: tuple[bytes, ...]) -> bytes:
-    """A track of PCM, with these tables."""
+def audio_track(scale: int, length: int, tables: tuple[bytes, ...]) -> bytes:
+    """A track of PCM with these sample tables."""
     described = struct.pack(">6xH8xHHHHI", 1, 1, 16, 0, 0, 48000 << 16)
     table = box(b"stbl", box(b"stsd", struct.pack(">4xI", 1), box(b"twos", described)), *tables)
     handler = box(b"hdlr", bytes(4), b"mhlrsoun", bytes(12), b"\0")
@@ -133,7 +133,7 @@ def sound_track(scale: int, length: int, tables: tuple[bytes, ...]) -> bytes:
 
 
 def _alias(path: str) -> bytes:
-    """A Macintosh alias record that leads to an absolute path."""
+    """A Macintosh alias record with an absolute path."""
     name = path.rsplit("/", 1)[-1].encode()[:63]
     whole = path.replace("/", ":").encode()
     record = bytes(10) + b"\4disk".ljust(28, b"\0") + bytes(12)
@@ -156,7 +156,7 @@ def element(number: int, content: bytes | str | int) -> bytes:
 def matroska(
     *, info: bytes = b"", track: bytes = b"", more: bytes = b"", scale: int = 1_000_000
 ) -> bytes:
-    """A Matroska film of two frames, with whatever is put into it."""
+    """A Matroska film of two frames, with the given elements."""
     head = element(0x1A45DFA3, element(0x4282, "matroska") + element(0x4287, 4))
     picture = element(0xB0, 16) + element(0xBA, 16) + element(0x2EB524, "I420")
     entry = (
@@ -195,7 +195,7 @@ def avi(
     super_index: bytes = b"",
     rate: tuple[int, int] = (1, 25),
 ) -> bytes:
-    """An AVI of two frames, with whatever is put into it."""
+    """An AVI of two frames, with the given chunks."""
     main = struct.pack("<10I16x", 40_000, 0, 0, 0x10, 2, 0, count, 0, 16, 16)
     header = struct.pack(
         "<4s4sIHHIIIIIIII4H", b"vids", b"DIB ", 0, 0, 0, 0, *rate, 0, 2, 768, 0, 0, 0, 0, 16, 16
@@ -208,7 +208,7 @@ def avi(
 
 
 def _avi_with_subtitles(script: bytes) -> bytes:
-    """A film whose subtitles hold a script, as in CVE-2017-9993."""
+    """A film with a script as its subtitles, as in CVE-2017-9993."""
     header = struct.pack("<4s4sIHHIIIIIIII4H", b"txts", bytes(4), *[0] * 6, 1, *[0] * 8)
     stream = chunk(b"LIST", b"strl", chunk(b"strh", header), chunk(b"strf", bytes(4)))
     packet = b"GAB2\0" + struct.pack("<HI2sHI", 2, 2, b"a\0", 4, len(script)) + script
@@ -220,7 +220,7 @@ def png_chunk(name: bytes, content: bytes) -> bytes:
 
 
 def png(*chunks: bytes, size: tuple[int, int] = (16, 16), head: bytes = b"\x08\0\0\0\0") -> bytes:
-    """A grey PNG, with other chunks before its pixels."""
+    """A grey PNG, with these chunks before its pixels."""
     pixels = zlib.compress((b"\0" + b"\x80" * 16) * 16)
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -232,14 +232,14 @@ def png(*chunks: bytes, size: tuple[int, int] = (16, 16), head: bytes = b"\x08\0
 
 
 def saved(image_format: str, mode: str = "RGB", **options: Any) -> bytes:
-    """A small picture as Pillow writes it."""
+    """A small image written by Pillow."""
     written = io.BytesIO()
     scene(64, 64).convert(mode).save(written, image_format, **options)
     return written.getvalue()
 
 
 def jpeg(*segments: tuple[int, bytes]) -> bytes:
-    """A JPEG, with other segments before its own."""
+    """A JPEG, with these segments before its own."""
     whole = saved("JPEG")
     more = b"".join(
         struct.pack(">BBH", 0xFF, marker, 2 + len(content)) + content
@@ -249,7 +249,7 @@ def jpeg(*segments: tuple[int, bytes]) -> bytes:
 
 
 def tiff(entries: list[tuple[int, int, int, int]], data: bytes = b"", after: int = 0) -> bytes:
-    """A TIFF of one directory: tag, type, count, value; `data` follows it, the next directory is `after`."""
+    """A TIFF: one directory of (tag, type, count, value), then `data`; `after`: offset of the next one."""
     fields = b"".join(struct.pack("<HHII", *entry) for entry in entries)
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + fields + struct.pack("<I", after) + data
 
@@ -272,7 +272,7 @@ def _grey_tiff(
 
 
 def ogg_page(serial: int, content: bytes, *, flags: int = 2) -> bytes:
-    """A page of RFC 3533 that begins a stream."""
+    """An Ogg page that begins a stream (RFC 3533)."""
     page = struct.pack("<4sBBqIIIBB", b"OggS", 0, flags, 0, serial, 0, 0, 1, len(content)) + content
     crc = 0
     for byte in page:
@@ -286,7 +286,7 @@ def ogg_page(serial: int, content: bytes, *, flags: int = 2) -> bytes:
 
 
 def addresses(bait: Bait) -> dict[str, str]:
-    """The ways in which FFmpeg can be told to open something."""
+    """Addresses by which FFmpeg opens a file or a URL, by name."""
     return {
         "http": bait.url,
         "https": f"https://{bait.server}/canary",
@@ -344,7 +344,7 @@ def _svg(body: str) -> Make:
 
 
 def _text(text: str) -> Make:
-    """A text in which HTTP, FILE, PATH and HOST stand for what the bait says."""
+    """A text whose words HTTP, FILE, PATH and HOST are replaced by the bait's targets."""
     return lambda bait: (
         text.replace("HTTP", bait.url)
         .replace("FILE", bait.file)
@@ -385,7 +385,7 @@ def _tar(bait: Bait) -> bytes:
 
 
 def _id3(kind: str) -> Make:
-    """A sound with a cover that is a link (ID3v2.4, APIC with the type -->)."""
+    """An audio file with a link as its cover (ID3v2.4, APIC of the type -->)."""
 
     def make(bait: Bait) -> bytes:
         link = (bait.url if kind == "link" else bait.secret).encode()
@@ -422,7 +422,7 @@ def _packed_bomb() -> bytes:
 
 
 REFUSED: dict[str, Make] = {
-    # Playlists and manifests, under the names of films.
+    # Playlists and manifests that are named like films.
     **{f"hls/{scheme}.mp4": _hls(scheme) for scheme in addresses(Bait("", "", ""))},
     "hls/key.mp4": lambda b: playlist(
         b.url, head=f'#EXT-X-KEY:METHOD=AES-128,URI="{b.file}",IV=0x{0:032x}'
@@ -529,11 +529,11 @@ REFUSED: dict[str, Make] = {
     "archive/bomb.gz": lambda _: gzip.compress(_BOMB),
     "archive/bomb.xz": lambda _: lzma.compress(_BOMB, preset=0),
     "archive/bomb.bz2": lambda _: bz2.compress(_BOMB, 1),
-    # Sound.
+    # Audio.
     "sound/link.mp3": _id3("link"),
     "sound/path.mp3": _id3("path"),
     "sound/playlist.mp3": _id3("playlist"),
-    # What Pillow would open, or others would, and we do not take.
+    # Formats that Pillow or other programs open, and Sluice does not accept.
     **{
         f"picture/{name.lower()}.jpg": _picture(name, mode)
         for name, mode in (
@@ -582,7 +582,7 @@ REFUSED: dict[str, Make] = {
             "raw.jpg": b"IIRO\x08\0\0\0",
         }.items()
     },
-    # Nothing, and next to nothing.
+    # Empty and very short files.
     **{f"short/{size}.jpg": _same(b"\xff"[:size]) for size in (0, 1)},
     **{
         f"short/{name}": _same(head)
@@ -652,7 +652,7 @@ def _exif(bait: Bait) -> bytes:
 
 
 def _exif_loop(_: Bait) -> bytes:
-    """Directories that contain themselves."""
+    """EXIF directories that contain themselves."""
     return b"Exif\0\0" + tiff([(0x8769, 4, 1, 8), (0x8825, 4, 1, 8), (0x014A, 4, 1, 8)], after=8)
 
 
@@ -665,7 +665,7 @@ def _tiff_tags(bait: Bait) -> bytes:
 
 
 def _many_scans(_: Bait) -> bytes:
-    """A progressive JPEG of nine megapixels that goes over them 300 times."""
+    """A progressive JPEG of nine megapixels with 300 scans."""
     width = 3000
     blocks = (width // 8) ** 2
     runs = -(-blocks // 32767)
@@ -681,7 +681,7 @@ def _many_scans(_: Bait) -> bytes:
 
 
 def _avif(**edits: Any) -> bytes:
-    """An AVIF whose boxes say something else: its size, or in which file its data are."""
+    """An AVIF with false boxes: of its size, or of the file that holds its data."""
     content = bytearray(saved("AVIF"))
     if "size" in edits:
         start = content.index(b"ispe") + 8
@@ -718,7 +718,7 @@ def _pages_tiff(count: int) -> bytes:
 
 
 def _asf(bait: Bait) -> bytes:
-    """Windows Media with a script command that opens an address, and a branding that links to one."""
+    """A Windows Media file with a script command that opens a URL, and branding that links to one."""
     content = _own()["wmv2.wmv"]
     link = bait.url.encode("utf-16-le")
     command = struct.pack("<HH", 1, 1) + struct.pack("<H", 3) + "URL".encode("utf-16-le")
@@ -735,7 +735,7 @@ def _asf(bait: Bait) -> bytes:
 
 
 def _flv(bait: Bait) -> bytes:
-    """Metadata with an address, and an index that claims to have no end."""
+    """An FLV whose metadata has a URL, and an index of endless length."""
     link = bait.url.encode()
     body = b"\2\0\nonMetaData\x08\xff\xff\xff\xff\0\3url\2" + struct.pack(">H", len(link)) + link
     body += b"\0\tkeyframes\3\0\5times\x0a\xff\xff\xff\xff" + bytes(9)
@@ -745,7 +745,7 @@ def _flv(bait: Bait) -> bytes:
 
 
 def _many_pids(_: Bait) -> bytes:
-    """A stream of its own for each packet."""
+    """A transport stream in which each packet has its own stream."""
     packets = b"".join(
         b"G" + struct.pack(">HB", 0x4000 | pid, 0x10) + b"\0\0\1\xe0\0\0\x80\0\0" + bytes(175)
         for pid in range(32, 4096)
@@ -754,7 +754,7 @@ def _many_pids(_: Bait) -> bytes:
 
 
 def _compressed_header(_: Bait) -> bytes:
-    """A compressed movie header that becomes a hundred times larger than it may be."""
+    """A compressed movie header that expands to a hundred times the limit."""
     moved = box(b"cmvd", struct.pack(">I", len(_BOMB)), _packed_bomb())
     return _FTYP + box(b"moov", box(b"cmov", box(b"dcom", b"zlib"), moved))
 
@@ -769,12 +769,12 @@ _LINKED = (
 _FAR = struct.pack("<4sIII", b"00db", 0x10, 0xFFFFFFF0, 0x7FFFFFFF)
 
 CARRIERS: dict[str, Make] = {
-    # A playlist behind the head of something that we take.
+    # Playlists behind the first bytes of accepted formats.
     **{f"head/{name}.mp4": _after(head) for name, head in _HEADS.items()},
     "head/idat.png": lambda b: png(png_chunk(b"tEXt", b"x\0" + _both(b))) + _both(b),
     "head/trailer.jpg": lambda b: saved("JPEG") + _both(b) + _zip(b),
     "head/script.gif": lambda b: b"GIF89a/*" + saved("GIF")[8:] + b"*/=1;fetch('" + b.url.encode(),
-    # What is told beside the picture.
+    # Metadata of images.
     "told/exif.jpg": lambda b: saved("JPEG", exif=_exif(b)),
     "told/exif-loop.jpg": _jpeg_segment(0xE1, _exif_loop),
     "told/exif-far.jpg": _jpeg_segment(
@@ -804,7 +804,7 @@ CARRIERS: dict[str, Make] = {
     "told/comment.gif": lambda b: saved("GIF", comment=b.file.encode()),
     "told/elsewhere.avif": _same(_avif(reference=1)),
     "told/profile.png": _same(png(png_chunk(b"iCCP", b"x\0\0" + zlib.compress(b"\xff" * 999)))),
-    # Films that say that their data, or what belongs to them, is elsewhere.
+    # Films whose data, or parts of it, are declared to be in another file.
     "film/plain.mov": _same(movie()),
     "film/plain.mkv": _same(matroska()),
     "film/plain.avi": _same(avi()),
@@ -863,7 +863,7 @@ CARRIERS: dict[str, Make] = {
     "film/metadata.flv": _flv,
     "film/playlist.ts": lambda b: _own()["h264.ts"] + _both(b),
     "film/cover.ogv": lambda b: _own()["theora.ogv"].replace(b"encoder=", b"METADATA"),
-    # Indexes and lengths that lie.
+    # False indexes and lengths.
     "lie/far-index.avi": _same(avi(index=chunk(b"idx1", _FAR * 500))),
     "lie/own-index.avi": _same(
         avi(super_index=chunk(b"indx", struct.pack("<HBBI4s12xQII", 4, 0, 0, 1, b"00db", 0, 99, 9)))
@@ -903,7 +903,7 @@ CARRIERS: dict[str, Make] = {
     "lie/many-samples.mov": _same(movie(samples=40_000_000)),
     "lie/all-samples.mov": _same(movie(samples=2**32 - 1)),
     "lie/aperture.mov": _same(movie(entry=box(b"clap", struct.pack(">8i", *[2**31 - 1] * 8)))),
-    # Too large, in few bytes.
+    # Decompression bombs: few bytes that expand to too much.
     "bomb/wide.mov": _same(movie(size=(65535, 65535))),
     "bomb/none.mov": _same(movie(size=(0, 0))),
     "bomb/h264.mov": _same(movie(size=(16384, 16384), codec=b"avc1")),
@@ -952,7 +952,7 @@ CARRIERS: dict[str, Make] = {
     ),
     "bomb/scans.jpg": _many_scans,
     "bomb/size.jpg": lambda _: saved("JPEG").replace(b"\0\x40\0\x40", b"\xff\xdc\xff\xdc", 1),
-    # Names that mean something to FFmpeg, a shell, or a file system.
+    # Names with a meaning for FFmpeg, a shell, or a file system.
     **{
         name: _same(movie() if name.endswith(".mov") else saved("PNG"))
         for name in (
@@ -965,7 +965,7 @@ CARRIERS: dict[str, Make] = {
             "subfile,,start,0,end,9,,:source.png",
             "http://127.0.0.1:1/a.mov",
             "pipe:0",
-            "a/b/../../outside.png",  # S3 takes no key that leads further up
+            "a/b/../../outside.png",  # S3 refuses keys that lead further up
             "/etc/passwd.png",
             "name/$(touch outside).png",
             "name/`touch outside`;|&.png",

@@ -1,4 +1,4 @@
-"""Films of every kind that is cut, or cannot be: a picture in motion, small and short, and a rising tone."""
+"""Generate films of every kind that can or cannot be cut: small, short, with motion and a rising tone."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from infra.tools import samples
 Make = Callable[[Path], None]
 
 
-# Frames of 40 ms; one of them is coded before others that are shown.
+# Frames of 40 ms behind the end of the edit; one of them is coded before frames that are shown.
 _LEFT_OUT = 3
-# No second of it sounds like another.
+# A sweep: no two seconds of it are equal.
 TONE = "aevalsrc=0.4*sin(2*PI*t*(200+t*4))+0.2*sin(2*PI*t*2500):s=44100"
 
 
@@ -25,24 +25,24 @@ def clip(
     size: str = "160x96",
     seconds: float = 16,
     filters: str = "null",
-    sound: bool = False,
+    audio: bool = False,
 ) -> None:
     samples.film(
-        path, size=size, rate=rate, seconds=seconds, sound=sound, tone=TONE, filters=filters,
+        path, size=size, rate=rate, seconds=seconds, sound=audio, tone=TONE, filters=filters,
         output=output,
     )  # fmt: skip
 
 
-def clips(size: str, seconds: float, *, sound: bool) -> dict[str, Make]:
-    """How to make each kind of film; where streams start at different moments there is sound anyway."""
+def clips(size: str, seconds: float, *, audio: bool) -> dict[str, Make]:
+    """Functions that write each kind of film, by name. Films with a late stream have audio in any case."""
 
-    def make(rate: str, *output: str, filters: str = "null", sound: bool = sound) -> Make:
+    def make(rate: str, *output: str, filters: str = "null", audio: bool = audio) -> Make:
         return lambda path: clip(
-            path, rate, *output, size=size, seconds=seconds, filters=filters, sound=sound
+            path, rate, *output, size=size, seconds=seconds, filters=filters, audio=audio
         )
 
     b_frames = ("-preset", "medium", "-bf", "2")
-    both = make("25", "-g", "75", *b_frames, sound=True)
+    both = make("25", "-g", "75", *b_frames, audio=True)
     return {
         "24 fps": make("24", "-g", "48"),
         "25 fps, B-frames": make("25", "-preset", "medium", "-bf", "3", "-g", "60"),
@@ -76,14 +76,14 @@ def clips(size: str, seconds: float, *, sound: bool) -> dict[str, Make]:
 
 
 def _with_edit_list(make: Make, path: Path) -> None:
-    """Cut by copying, between key frames: what comes before the cut is there, and not to be shown."""
+    """Cut by copying between key frames: frames before the cut are stored, and hidden by an edit list."""
     whole = path.with_suffix(".whole.mp4")
     make(whole)
     samples.run_ffmpeg("-ss", "3.3", "-i", str(whole), "-c", "copy", str(path))
 
 
 def _with_early_end(make: Make, path: Path) -> None:
-    """The last frames are there, and not to be shown: the edit of the pictures ends before them."""
+    """The last frames are stored, and hidden: the edit of the video track ends before them."""
     make(path)
     content = bytearray(path.read_bytes())
     at = content.index(b"elst") + 12
@@ -93,7 +93,7 @@ def _with_early_end(make: Make, path: Path) -> None:
 
 
 def _late(make: Make, first: str, second: str, path: Path) -> None:
-    """The second of its streams starts a second and a half after the first."""
+    """The second stream starts 1.5 seconds after the first."""
     whole = path.with_suffix(".whole.mp4")
     make(whole)
     samples.run_ffmpeg(

@@ -1,4 +1,4 @@
-"""The stack's table and queues under moto, from the parts of its template, and buckets."""
+"""The stack's table, queues, buckets and secret under moto, made from the template's parts."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from testing.pump import Context
 
 
 class Throttled(Exception):
-    """Raised in the place of a function that Lambda does not start, since too many of it run."""
+    """Raised in place of a function that Lambda does not start, because too many of it run."""
 
 
 class _Body(io.BytesIO):
-    """The body of a response, with urllib3's method."""
+    """The body of a response, with urllib3's method `stream`."""
 
     def stream(self, **_: Any) -> Iterator[bytes]:
         yield self.read()
@@ -54,7 +54,7 @@ def make_cloud() -> None:
     """Make the table, both buckets, every queue and the secret, and tell the process where they are."""
     for cached in (clients.s3, clients.sqs, clients.lambdas, tokens):
         cached.cache_clear()
-    # Only the product's own client: others in this process talk to functions that are deployed.
+    # Only the product's client: other clients in this process call deployed functions.
     events: Any = clients.lambdas().meta.events
     events.register_first("before-send.lambda.Invoke", _invoke_here)
     make_table()
@@ -67,14 +67,14 @@ def make_cloud() -> None:
 
 
 def before_put(part: str, act: Callable[[], object]) -> None:
-    """Do something once, just before the product PUTs an object with `part` in its key."""
+    """Call `act` once, directly before the product PUTs an object with `part` in its key."""
     waiting = [act]
 
     def look(request: Any, **_: Any) -> None:
         if part in request.url and waiting:
             waiting.pop()()
 
-    events: Any = clients.s3().meta.events  # its stub knows no handler that is first
+    events: Any = clients.s3().meta.events  # Any: its type stub lacks register_first
     events.register_first("before-send.s3.PutObject", look)
 
 

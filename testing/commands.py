@@ -1,4 +1,4 @@
-"""The project's commands, as somebody types them, in a copy of the project."""
+"""Run the project's commands, as a person types them, in a copy of the project."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from testing.prepared import ROOT
 _FOLDERS = ("infra", "sluice", "layers", "chalicelib", ".chalice")
 _FILES = ("Makefile", "app.py", "requirements.txt")
 _LINKS = (".venv", ".local/layers", ".local/cache", ".local/cloud-venv")
-# What is in a copy, before and after any command.
+# The entries of a copy, before and after any command.
 NAMES = {*_FOLDERS, *_FILES, ".venv", ".local"}
-# No command takes as long on any machine: one that does hangs.
+# Seconds after which a command counts as hanging, on any machine.
 _HANGS_AFTER = 900
 
 
 def copy_project(project: Path) -> Path:
-    """A copy of the project that is set up, with a local cloud of its own still to be started."""
+    """Copy the project, set up, without a running local cloud."""
     (project / ".local").mkdir(parents=True)
     for name in _FOLDERS:
         shutil.copytree(ROOT / name, project / name)
@@ -33,12 +33,12 @@ def copy_project(project: Path) -> Path:
 
 
 def make(project: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `make` with these targets and variables, in an environment of nothing but `variables`."""
+    """Run `make` with these targets, in an environment of `variables` only."""
     return run(project, "make", "-s", *words, HOME=str(project), **variables)
 
 
 def run(project: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in the project's folder, in an environment of nothing but `variables`."""
+    """Run a command in the project's folder, in an environment of PATH and `variables` only."""
     return subprocess.run(
         command,
         cwd=project,

@@ -1,4 +1,4 @@
-"""What children do in tests: by name, for they are forked from a process that imports this, and no more."""
+"""Functions that tests run in the sandbox. They are called by name: the fork server imports this module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def echo(content: bytes) -> bytes:
 
 
 def environment() -> tuple[dict[str, str], bytes, bytes]:
-    """What it has, what it began with, and what its input says."""
+    """The child's environment, the one it was started with, and the bytes on its standard input."""
     print("this must not be seen")
     return dict(os.environ), Path("/proc/self/environ").read_bytes(), os.read(0, 10)
 
@@ -34,7 +34,7 @@ def parent() -> int:
 
 
 def descriptors() -> list[str]:
-    """What each is; the last is of the folder that tells."""
+    """The target of each open descriptor; the last is that of the listed folder itself."""
     found = sorted(Path("/proc/self/fd").iterdir(), key=lambda path: int(path.name))
     return [str(path.readlink()) for path in found if os.path.lexists(path)]
 
@@ -94,7 +94,7 @@ def four_blocks(source: IO[bytes]) -> int:
 
 
 def _descriptor(kind: str) -> int:
-    """Of its own, what such a link leads to."""
+    """The number of this process's descriptor whose target matches `kind`."""
     return next(
         int(path.name)
         for path in Path("/proc/self/fd").iterdir()
@@ -103,14 +103,14 @@ def _descriptor(kind: str) -> int:
 
 
 def say(messages: list[bytes]) -> bytes:
-    """Something else than it should; then nothing more."""
+    """Send messages that break the protocol, then hang."""
     for message in messages:
         os.write(_descriptor("socket:"), message)
     return hang()
 
 
 def say_endlessly(source: IO[bytes]) -> bytes:
-    """Wants what it does not take."""
+    """Ask for bytes of the source endlessly, and never read them."""
     while True:
         os.write(_descriptor("socket:"), msgspec.msgpack.encode(Wanted(0, 1)))
 
@@ -120,7 +120,7 @@ def want(_: IO[bytes], start: int, length: int) -> bytes:
 
 
 def answer_at_length(length: int) -> bytes:
-    """By a file of holes."""
+    """Answer with a sparse file of this length."""
     answer = _descriptor("/tmp/")
     os.ftruncate(answer, length)
     os.lseek(answer, 0, os.SEEK_END)
@@ -133,6 +133,6 @@ def cut_off_memory(_: IO[bytes]) -> bytes:
 
 
 def forged(_: IO[bytes], demuxer: str, field: str, value: object) -> object:
-    """Facts of a film, with one that is none."""
+    """Facts of a film with one invalid value."""
     facts = VideoFacts(demuxer, 640, 360, 10.0, 250, "25", 12800, 0, None)
     return msgspec.to_builtins(facts) | {field: value}

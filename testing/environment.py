@@ -1,4 +1,4 @@
-"""The environment that the code expects in Lambda, for tests under moto; set before it is imported."""
+"""The environment variables that the code expects in Lambda, for tests under moto."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from infra.stack.targets import EMULATOR
 from layers.build import unpacked
 
 _configured = json.loads((ROOT / ".chalice" / "config.json").read_text())["lambda_functions"]
-# Of each function: megabytes, and seconds.
+# Memory in megabytes and timeouts in seconds, by function.
 MEMORY = {f.name: _configured[f.config_name]["lambda_memory_size"] for f in FUNCTIONS}
 TIMEOUTS = {f.name: _configured[f.config_name]["lambda_timeout"] for f in FUNCTIONS}
 

@@ -1,6 +1,7 @@
-"""Films beside each other, frame by frame: what decoders gave, bit by bit, and how far pictures are apart.
+"""Compare films frame by frame: the digests of decoded frames, and PSNR.
 
-That chunks are the film as a whole is judged by what their encoders see: two encodes differ by themselves.
+Whether chunks equal the whole film is judged by the frames that reach the encoders: two encodes of the same
+frames differ.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _SEEN = "seen.framemd5"
 
 
 def noting(plan: Plan) -> Plan:
-    """The same plan, whose encodes note each frame that was decoded for them, as it came."""
+    """The plan, with an extra output in each encode: the digests of its decoded frames."""
     commands = {
         name: _noting(command, in_part="{start}" in "".join(command))
         for name, command in plan.commands.items()
@@ -31,7 +32,7 @@ def noting(plan: Plan) -> Plan:
 
 
 def _noting(command: Command, *, in_part: bool) -> Command:
-    """With an output more, of the frames as they are; of a part, those that it is of."""
+    """The command with an extra output of frame digests; `in_part`: only of the part's own frames."""
     before = command.index("[video]") - 1
     stream = re.match(r"\[(0:\d+)\]", command[command.index("-filter_complex") + 1])
     assert stream
@@ -45,7 +46,7 @@ def _noting(command: Command, *, in_part: bool) -> Command:
 
 
 def seen(plan: Plan, folder: Path) -> list[str]:
-    """Digests of the frames that a rendition was made of, in order; each task worked in `folder`/its id."""
+    """Digests of a rendition's source frames, in order; each task has run in the folder `folder`/id."""
     return [digest for task in _parts(plan) for digest in _digests(folder / task.id / _SEEN)]
 
 
@@ -55,21 +56,21 @@ def _parts(plan: Plan) -> list[Task]:
 
 
 def _digests(path: Path) -> Iterator[str]:
-    """The last column, of a line for each frame (FFmpeg's framehash)."""
+    """The digest of each frame: the last column of FFmpeg's framemd5."""
     for line in path.read_text().splitlines():
         if not line.startswith("#"):
             yield line.rpartition(",")[2].strip()
 
 
 def differing(one: Sequence[str], other: Sequence[str]) -> list[int]:
-    """The numbers of frames that are not the same."""
+    """The numbers of frames that differ; with unequal counts, of the surplus frames."""
     if len(one) == len(other):
         return [n for n, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1]]
     return list(range(min(len(one), len(other)), max(len(one), len(other))))
 
 
 def psnr(one: Path, other: Path) -> list[float]:
-    """Of each frame of a film beside that of the other with the same number, in dB, all planes together."""
+    """PSNR in dB, over all planes, of each pair of frames with the same number."""
     command = (
         ffmpeg(), "-v", "error", "-nostdin",
         "-i", str(one),
@@ -80,7 +81,5 @@ def psnr(one: Path, other: Path) -> list[float]:
         "-fps_mode", "passthrough",
         "-f", "null", "/dev/null",
     )  # fmt: skip
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [
-        inf if found == "inf" else float(found) for found in re.findall(r"psnr_avg:(\S+)", said)
-    ]
+    log = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [inf if value == "inf" else float(value) for value in re.findall(r"psnr_avg:(\S+)", log)]

@@ -1,7 +1,7 @@
-"""Damaged variants of real files: through sniffing, probing and planning, and through whole steps.
+"""Fuzz with damaged variants of real files: sniffing, probing and planning, and whole steps.
 
-`python -m testing.fuzz --seed 1 --variants 5000 --whole 500 --corpus ../shared/corpus` prints what came of
-them by code, and each defect with the numbers that repeat it: `--seed 1 --first 4711 --variants 1`.
+`python -m testing.fuzz --seed 1 --variants 5000 --whole 500 --corpus ../shared/corpus` prints the outcomes by
+code, and each defect with the arguments that repeat it: `--seed 1 --first 4711 --variants 1`.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ from testing.local import below, carry_out, facts_of
 from testing.planned import DEFAULTS
 
 FOLDER = LOCAL / "fuzz"
-# Larger files take longer and show no more.
+# Larger files take longer and find no more defects.
 MOST_BYTES = 400_000
 MOST_WHOLE_BYTES = 130_000
-# What a whole task may take here; on Lambda it is up to 15 minutes.
+# The time limit of a whole task here; on Lambda it is up to 15 minutes.
 TASK_SECONDS = 60.0
-# How late the end of a deadline may be noticed on a busy machine.
+# How much later than its deadline a trial may end on a busy machine.
 GRACE_SECONDS = 5.0
 MOST_GROWTH = 300 * 1024**2
 
@@ -82,7 +82,7 @@ _FILMS = {
 
 
 def own_bases(folder: Path = LOCAL / "samples" / "fuzz") -> list[Base]:
-    """A small file of every format that is taken, made unless it is there."""
+    """A small file of every accepted format; missing ones are generated."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in _PICTURES:
         _make(folder / f"picture.{name.lower()}", partial(_picture, name))
@@ -92,7 +92,7 @@ def own_bases(folder: Path = LOCAL / "samples" / "fuzz") -> list[Base]:
 
 
 def _make(path: Path, write: Callable[[Path], None]) -> None:
-    """Whole or not at all: tests in another process may want it, too."""
+    """Write a file atomically: tests in another process may read it at the same time."""
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=path.parent.parent) as scratch:
             part = Path(scratch) / path.name
@@ -119,7 +119,7 @@ def _film(codecs: tuple[str, ...], path: Path) -> None:
 
 
 def bases(folder: Path, most_bytes: int = MOST_BYTES) -> list[Base]:
-    """The files of a folder that are not too large, in an order that does not change."""
+    """The files of a folder that are not too large, in a stable order."""
     return [
         Base(str(path.relative_to(folder)), path.read_bytes())
         for path in sorted(folder.rglob("*"))
@@ -136,7 +136,7 @@ _TELLING = (0, 1, 2, 7, 8, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF,
 
 
 def _place(rng: Random, content: bytes | bytearray) -> int:
-    """Half of all damage goes to the head, where the lengths and sizes are."""
+    """An offset for damage; half of all are in the head, where lengths and sizes are."""
     return rng.randrange(min(len(content), 1024) if rng.random() < 0.5 else len(content))
 
 
@@ -156,7 +156,7 @@ def overwrite(rng: Random, content: bytearray, _: bytes) -> bytearray:
 
 
 def edit_length(rng: Random, content: bytearray, _: bytes) -> bytearray:
-    """Another number, where one may stand: beside a four-letter name, or anywhere."""
+    """Replace a number beside a four-letter name, or four bytes anywhere."""
     names = [match.start() for match in re.finditer(rb"[A-Za-z0-9 ]{4}", content)]
     for _number in range(rng.choice((1, 1, 3))):
         start = max(0, rng.choice(names) + rng.choice((-4, 4, 8, 12))) if names else 0
@@ -188,7 +188,7 @@ def remove(rng: Random, content: bytearray, _: bytes) -> bytearray:
 
 
 def splice(rng: Random, content: bytearray, other: bytes) -> bytearray:
-    """The beginning of one file, and the rest of another."""
+    """Join the beginning of one file and the rest of another."""
     cut = rng.choice((8, 16, 64, 512, 4096))
     if rng.random() < 0.5:
         return bytearray(other[:cut]) + content[cut:]
@@ -207,7 +207,7 @@ DAMAGES: tuple[Damage, ...] = (
 
 
 def _with_checksums(content: bytes) -> bytes:
-    """A PNG whose checksums are right again, so that its damage is not refused for them alone."""
+    """Correct the checksums of a PNG, so that it is not refused for them alone."""
     fixed = bytearray(content)
     start = 8
     while start + 12 <= len(fixed):
@@ -228,7 +228,7 @@ class Variant(NamedTuple):
 
 
 def variant(seed: int, number: int, originals: Sequence[Base]) -> Variant:
-    """The damaged file of that number; the same for the same seed and the same originals."""
+    """The damaged file of this number; equal seeds and originals give equal files."""
     rng = Random(f"{seed}:{number}")
     base, other = rng.choice(originals), rng.choice(originals)
     content, done = bytearray(base.content), []
@@ -248,18 +248,18 @@ def variant(seed: int, number: int, originals: Sequence[Base]) -> Variant:
 
 @cache
 def memory_of(queue: str) -> int:
-    """Bytes that the Lambda of a queue has."""
+    """The memory of a queue's Lambda in bytes."""
     config = json.loads((ROOT / ".chalice" / "config.json").read_text())
     return int(config["lambda_functions"][queue]["lambda_memory_size"]) * 1024**2
 
 
 def inspect(path: Path) -> Facts:
-    """Facts of a file as intake finds them, read from here instead of from S3."""
+    """Probe a local file as intake probes one in S3."""
     return facts_of(path, Budget(lambda: TASK_SECONDS, memory_of("intake")))
 
 
 def plan_of(path: Path) -> Plan:
-    """Every step that the file can take, as it is stored and read again."""
+    """The plan of every step that the file can have, encoded and decoded again as by the store."""
     facts = inspect(path)
     film = isinstance(facts, VideoFacts)
     pipeline = ("thumbnail", "watermark", *(("transcode_720p", "hls_720p") if film else ()))
@@ -274,7 +274,7 @@ def plan_of(path: Path) -> Plan:
 
 
 def budget_of(task: Task) -> Budget:
-    """As a Lambda has it that starts now."""
+    """The budget of a Lambda that starts now."""
     until = time.monotonic() + TASK_SECONDS
     return Budget(lambda: until - time.monotonic(), memory_of(task.pool))
 
@@ -305,7 +305,7 @@ def _log() -> Iterator[io.StringIO]:
 
 
 def judge(trial: Callable[[], object], deadline: float) -> Outcome:
-    """Run a trial, and say what came of it."""
+    """Run a trial. Returns its outcome."""
     started = time.monotonic()
     with _log() as log:
         code, defect = _try(trial)
@@ -338,7 +338,7 @@ def _try(trial: Callable[[], object]) -> tuple[str, str]:
 
 
 def _signature(trace: str) -> str:
-    """What a traceback is told apart by: the exception, our last line in it, and the last of all."""
+    """The signature of a traceback: the exception, our last line in it, and the last line of all."""
     frames = re.findall(
         r'File "[^"]*?((?:chalicelib/)?[^/"]+/[^/"]+)", line (\d+), in (\S+)', trace
     )
@@ -350,7 +350,7 @@ def _signature(trace: str) -> str:
 
 @dataclass
 class Report:
-    """What came of all trials."""
+    """The outcomes of all trials."""
 
     codes: Counter[str] = field(default_factory=Counter)
     defects: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -385,7 +385,7 @@ def _grown(before: int, report: Report) -> None:
 
 
 def fuzz_probing(seed: int, first: int, count: int, originals: Sequence[Base]) -> Report:
-    """So many variants through sniffing, probing and planning."""
+    """Sniff, probe and plan `count` variants from number `first` on."""
     report, before = Report(), psutil.Process().memory_info().rss
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "source"
@@ -404,7 +404,7 @@ def _collect(plans: list[Plan], path: Path) -> None:
 
 
 def fuzz_steps(seed: int, first: int, count: int, originals: Sequence[Base]) -> Report:
-    """Variants through all steps, until so many could be planned at all."""
+    """Run variants through all steps, until `count` of them could be planned."""
     report, before, number = Report(), psutil.Process().memory_info().rss, first
     small = [base for base in originals if len(base.content) <= MOST_WHOLE_BYTES]
     while report.trials < count:
@@ -428,22 +428,22 @@ def fuzz_steps(seed: int, first: int, count: int, originals: Sequence[Base]) -> 
 
 
 def main() -> None:
-    """Run the fuzz, print what came of it; exit with 1 where there is a defect."""
+    """Run the fuzz and print the outcomes; exit with 1 if there is a defect."""
     parser = argparse.ArgumentParser(prog="python -m testing.fuzz", description=main.__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first variant")
     parser.add_argument("--variants", type=int, default=500, help="into sniffing and probing")
     parser.add_argument("--whole", type=int, default=50, help="through whole steps")
     parser.add_argument("--corpus", type=Path, help="a folder of files, instead of own samples")
-    asked = parser.parse_args()
-    originals = bases(asked.corpus) if asked.corpus else own_bases()
+    arguments = parser.parse_args()
+    originals = bases(arguments.corpus) if arguments.corpus else own_bases()
     failed = False
     for name, run, count in (
-        ("sniff, probe, plan", fuzz_probing, asked.variants),
-        ("whole steps", fuzz_steps, asked.whole),
+        ("sniff, probe, plan", fuzz_probing, arguments.variants),
+        ("whole steps", fuzz_steps, arguments.whole),
     ):
         started = time.monotonic()
-        report = run(asked.seed, asked.first, count, originals)
+        report = run(arguments.seed, arguments.first, count, originals)
         failed |= bool(report.defects)
         spent = time.monotonic() - started
         print(f"{name}: {report.trials} variants, {spent:.0f} s\n{report.text()}\n", flush=True)

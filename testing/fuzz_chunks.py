@@ -1,7 +1,7 @@
-"""Films with damaged pictures, in chunks and as a whole: chunks pass over no error, and add none.
+"""Fuzz films with damaged frames, in chunks and as a whole: chunks may hide no error, and add none.
 
-`python -m testing.fuzz_chunks --seed 1 --variants 500` prints what came of them, and each defect with the
-number that repeats it: `--first 47 --variants 1`.
+`python -m testing.fuzz_chunks --seed 1 --variants 500` prints the outcomes, and each defect with the
+arguments that repeat it: `--first 47 --variants 1`.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from testing.local import facts_of, write_excerpt
 from testing.planned import plan_settings_with
 
 FOLDER = LOCAL / "fuzz"
-# A chunk from each key frame that is a second after the one before.
+# Settings by which a chunk begins at each key frame that is a second after the last chunk's.
 SHORTEST_CHUNKS = plan_settings_with(chunk_work_seconds=0.0001, least_chunk_seconds=1.0)
 _SECONDS = 3
 _BUDGET = Budget(lambda: 60.0, 4 * 1024**3)
 _AGAIN = 5
-# So few frames may have errors without a word.
+# The part of the frames that may have errors without a warning.
 _MOST_SILENT = 0.01
 _X264 = ("-c:v", "libx264", "-preset", "medium", "-g", "10", "-bf", "3")
 _X265 = ("-c:v", "libx265", "-preset", "ultrafast", "-bf", "3")
@@ -64,11 +64,11 @@ ENCODES: dict[str, tuple[str, ...]] = {
 
 
 class Base(NamedTuple):
-    """A film to damage, and where the packets of its pictures lie."""
+    """A film to damage."""
 
     name: str
     content: bytes
-    packets: list[tuple[int, int]]  # where each begins and how long it is
+    packets: list[tuple[int, int]]  # (offset, size) in bytes of each video packet
 
 
 def bases() -> list[Base]:
@@ -93,12 +93,12 @@ class Variant(NamedTuple):
 
 
 def variant(seed: int, number: int, originals: Sequence[Base]) -> Variant:
-    """The same for the same numbers. Its index is whole, and some of its packets are not."""
+    """The film of this seed and number, with an intact index and some damaged packets."""
     rng = Random(f"chunks:{seed}:{number}")
     base = originals[number % len(originals)]
     content = bytearray(base.content)
     for begin, size in rng.sample(base.packets, rng.choice((0, 1, 1, 2, 4, 9))):
-        # Of some films the first bytes alone make a difference: headers.
+        # In some films only the first bytes of a packet, its headers, make a difference.
         place = begin + min(size - 1, rng.choice((rng.randrange(size), rng.randrange(24))))
         length = min(rng.choice((1, 1, 4, 32, size)), begin + size - place)
         fill = rng.choice((rng.randbytes(length), bytes(length), b"\xff" * length))
@@ -107,7 +107,7 @@ def variant(seed: int, number: int, originals: Sequence[Base]) -> Variant:
 
 
 class Decode(NamedTuple):
-    """What came of a film: the code of its failure, or its warning, and the frames that were seen."""
+    """The result of encoding a film: the code of its failure, or its warning, and the decoded frames."""
 
     code: str
     warning: str
@@ -115,7 +115,7 @@ class Decode(NamedTuple):
 
 
 def _decode(path: Path, facts: VideoFacts, folder: Path) -> Decode:
-    """As `carry_out` does, but for S3, which takes longer than all else."""
+    """Encode as `local.carry_out` does, without S3, which takes longer than all else."""
     steps = find_steps(["transcode_720p"], JobError)
     plan = exactness.noting(make_plan("job", "a.mp4", facts, steps, SHORTEST_CHUNKS))
     try:
@@ -145,7 +145,7 @@ def _encoded(plan: Plan, task: Task, path: Path, facts: VideoFacts, place: Path)
 
 
 def _faulty(path: Path) -> float:
-    """As a part of all, packets that no frame comes of, and frames that are marked: by another FFmpeg."""
+    """The part of all packets that give no frame, or a frame marked as corrupt, in another FFmpeg."""
     faults = frames = 0
     with av.open(str(path)) as film:
         for packet in film.demux(video=0):
@@ -160,14 +160,14 @@ def _faulty(path: Path) -> float:
 
 
 class Outcome(NamedTuple):
-    """What came of a variant, in a few words; and what is wrong with that."""
+    """The outcome of a variant in a few words, and its defect."""
 
     said: str
     defect: str = ""
 
 
 def judge(path: Path, folder: Path) -> Outcome:
-    """What comes of a film in chunks beside the whole."""
+    """Compare a film in chunks with the film as a whole."""
     try:
         facts = facts_of(path)
     except JobError as error:
@@ -180,15 +180,15 @@ def judge(path: Path, folder: Path) -> Outcome:
     chunked = _decode(path, facts, folder / "chunks")
     others = set(exactness.differing(whole.seen, chunked.seen))
     for number in range(_AGAIN if others else 0):
-        # FFmpeg's HEVC decoder makes of some damage now this and now that.
+        # FFmpeg's HEVC decoder is not deterministic with some damage.
         again = _decode(path, as_whole, folder / f"again{number}")
         others -= set(exactness.differing(whole.seen, again.seen))
-    said = chunked.code or ("with a warning" if chunked.warning else "without a warning")
-    return Outcome(said, _defect(whole, chunked, others, _faulty(path)))
+    summary = chunked.code or ("with a warning" if chunked.warning else "without a warning")
+    return Outcome(summary, _defect(whole, chunked, others, _faulty(path)))
 
 
 def _defect(whole: Decode, chunked: Decode, others: Collection[int], faulty: float) -> str:
-    """`others` are the frames that are not those of the whole."""
+    """The defect, or "". `others`: numbers of the frames that differ from the whole's."""
     whole_is_sound = not whole.code and not whole.warning
     if chunked.code:
         return f"the whole has no errors, and chunks fail: {chunked.code}" if whole_is_sound else ""
@@ -202,7 +202,7 @@ def _defect(whole: Decode, chunked: Decode, others: Collection[int], faulty: flo
 
 
 class Report(NamedTuple):
-    """What came of all variants, by codec."""
+    """The outcomes of all variants, by codec."""
 
     codes: dict[str, Counter[str]]
     defects: dict[str, list[str]]
@@ -218,7 +218,7 @@ class Report(NamedTuple):
 
 
 def fuzz(seed: int, first: int, count: int, originals: Sequence[Base]) -> Report:
-    """So many variants."""
+    """Judge `count` variants from number `first` on."""
     report = Report(defaultdict(Counter), defaultdict(list))
     for number in range(first, first + count):
         damaged = variant(seed, number, originals)
@@ -235,13 +235,13 @@ def fuzz(seed: int, first: int, count: int, originals: Sequence[Base]) -> Report
 
 
 def main() -> None:
-    """Run the fuzz, print what came of it; exit with 1 where there is a defect."""
+    """Run the fuzz and print the outcomes; exit with 1 if there is a defect."""
     parser = argparse.ArgumentParser(prog="python -m testing.fuzz_chunks", description=main.__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first variant")
     parser.add_argument("--variants", type=int, default=500)
-    asked = parser.parse_args()
-    report = fuzz(asked.seed, asked.first, asked.variants, bases())
+    arguments = parser.parse_args()
+    report = fuzz(arguments.seed, arguments.first, arguments.variants, bases())
     print(report.text(), flush=True)
     raise SystemExit(bool(report.defects))
 

@@ -1,4 +1,4 @@
-"""Small films that say they are long, large or scattered, by seed: what it costs to believe them.
+"""Generate small films that declare to be long, large or scattered, by seed, and measure the cost of probing.
 
 python -m testing.hostile [--count 1000] [--seed 1]
 """
@@ -32,17 +32,17 @@ from chalicelib.planning.planner import make_plan
 from chalicelib.probing import inspect
 from chalicelib.settings import settings
 from infra.tools.samples import run_ffmpeg
-from testing.attacks import MEDIA_AT, box, movie, sound_track
+from testing.attacks import MEDIA_AT, audio_track, box, movie
 from testing.planned import DEFAULTS
 
 SIZES = ((64, 64), (1920, 1080), (8192, 4320))
-# As intake has it.
+# The budget of intake.
 _BUDGET = Budget(lambda: 100.0, 1769 * 1024**2)
 _STEPS = ("watermark", "transcode_720p", "hls_720p")
 
 
 class Frame(NamedTuple):
-    """A key frame of H.264, and what decoders are told before it."""
+    """A key frame of H.264, with the configuration of its decoder."""
 
     size: tuple[int, int]
     header: bytes  # avcC
@@ -66,7 +66,7 @@ def frame(size: tuple[int, int]) -> Frame:
 def tables(
     count: int, ticks: int, sizes: np.ndarray | int, offsets: np.ndarray, in_a_chunk: int = 1
 ) -> tuple[bytes, ...]:
-    """Those of `count` samples; `sizes` of each, or one of all."""
+    """The sample tables of `count` samples; `sizes`: bytes of each, or one size for all."""
     if isinstance(sizes, int):
         stsz = struct.pack(">4xII", sizes, count)
     else:
@@ -79,22 +79,22 @@ def tables(
     )
 
 
-# What each makes of a frame: samples, their sizes and places, in a chunk, and the media data.
+# (samples, their sizes, their offsets, samples in a chunk, media data)
 Layout = tuple[int, np.ndarray | int, np.ndarray, int, bytes]
 
 
 def shared(_: Random, count: int, sample: bytes) -> Layout:
-    """Every sample is the same one."""
+    """All samples have the same byte range."""
     return count, np.full(count, len(sample)), np.full(count, MEDIA_AT), 1, sample
 
 
 def shared_of_one_size(_: Random, count: int, sample: bytes) -> Layout:
-    """The same, of which the table of sizes is a single number."""
+    """All samples have the same byte range, and the table of sizes is a single number."""
     return count, len(sample), np.full(count, MEDIA_AT), 1, sample
 
 
 def overlapping(rng: Random, count: int, sample: bytes) -> Layout:
-    """Each begins a few bytes behind the one before."""
+    """Each sample begins a few bytes after the one before, and overlaps it."""
     media = sample * 4
     last = len(media) - len(sample)
     offsets = MEDIA_AT + np.arange(count) * rng.randint(1, 64) % max(1, last)
@@ -102,35 +102,35 @@ def overlapping(rng: Random, count: int, sample: bytes) -> Layout:
 
 
 def empty(_: Random, count: int, sample: bytes) -> Layout:
-    """But for the first they have no bytes."""
+    """All samples but the first are empty."""
     sizes = np.zeros(count, dtype=np.int64)
     sizes[0] = len(sample)
     return count, sizes, np.full(count, MEDIA_AT), 1, sample
 
 
 def tiny(rng: Random, count: int, sample: bytes) -> Layout:
-    """Each has a byte or two of its own: as many frames as bytes."""
-    each = rng.choice((1, 2))
-    sizes = np.full(count, each)
+    """Each sample has one or two bytes of its own: as many frames as bytes."""
+    size = rng.choice((1, 2))
+    sizes = np.full(count, size)
     sizes[0] = len(sample)
-    offsets = MEDIA_AT + np.concatenate(([0], len(sample) + each * np.arange(count - 1)))
-    return count, sizes, offsets, 1, sample + bytes(each * count)
+    offsets = MEDIA_AT + np.concatenate(([0], len(sample) + size * np.arange(count - 1)))
+    return count, sizes, offsets, 1, sample + bytes(size * count)
 
 
 def tiny_in_one_chunk(_: Random, count: int, sample: bytes) -> Layout:
-    """A byte each, told by four numbers: no table grows with them."""
+    """Each sample has one byte. Four numbers describe all samples: no table grows with their count."""
     return count, 1, np.array([MEDIA_AT]), count, sample + bytes(count)
 
 
 def scattered(rng: Random, count: int, sample: bytes) -> Layout:
-    """Each has bytes of its own; the order of time is none of place."""
+    """Each sample has its own bytes; their order in the file is not that of their times."""
     count = min(count, 20_000_000 // len(sample), 20_000)
     places = np.random.default_rng(rng.getrandbits(32)).permutation(count)
     return count, np.full(count, len(sample)), MEDIA_AT + places * len(sample), 1, sample * count
 
 
 def honest(_: Random, count: int, sample: bytes) -> Layout:
-    """Each where it is, in order."""
+    """Correct tables: samples follow each other in order."""
     count = min(count, 20_000_000 // len(sample), 100_000)
     offsets = MEDIA_AT + np.arange(count) * len(sample)
     return count, np.full(count, len(sample)), offsets, 1, sample * count
@@ -142,7 +142,7 @@ LAYOUTS: tuple[Callable[[Random, int, bytes], Layout], ...] = (
 
 
 def film(seed: int, number: int) -> tuple[str, bytes]:
-    """A film, and what it is: always the same of these numbers."""
+    """(description, content) of a film; equal numbers give equal films."""
     rng = Random(f"{seed} {number}")
     layout = LAYOUTS[number % len(LAYOUTS)]
     chosen = frame(rng.choice(SIZES))
@@ -152,10 +152,10 @@ def film(seed: int, number: int) -> tuple[str, bytes]:
     count, sizes, offsets, in_a_chunk, media = layout(rng, count, chosen.sample)
     timescale = rng.choice((1_000, 12_800, 90_000, 600_000))
     ticks = max(1, round(timescale / fps))
-    sound = b""
-    if rng.random() < 0.3:  # of the same bytes as the pictures
+    audio = b""
+    if rng.random() < 0.3:  # an audio track of the same bytes as the video
         heard = min(count, 100_000)
-        sound = sound_track(
+        audio = audio_track(
             48_000,
             heard * 1024,
             tables(heard, 1024, np.full(heard, 64), np.full(heard, MEDIA_AT)),
@@ -168,14 +168,14 @@ def film(seed: int, number: int) -> tuple[str, bytes]:
         length=min(count * ticks, 2**32 - 1),
         tables=tables(count, ticks, sizes, offsets, in_a_chunk),
         media=media,
-        more=sound,
+        more=audio,
     )
     what = f"{layout.__name__} {chosen.size[0]}x{chosen.size[1]} {count} at {fps}, {len(content)} bytes"
     return what, content
 
 
 class Verdict(NamedTuple):
-    """What came of a film: the code of its refusal, or "accepted"; and what looking at it took."""
+    """The verdict on a film: the code of its refusal, or "accepted", and the cost of probing it."""
 
     code: str
     seconds: float
@@ -183,21 +183,21 @@ class Verdict(NamedTuple):
 
 
 def judge(content: bytes) -> Verdict:
-    """Look, plan and price as intake does; raises AssertionError where that is accepted which may not be."""
-    began = time.monotonic()
+    """Probe, plan and price as intake does. Raises AssertionError if a film is accepted that may not be."""
+    started = time.monotonic()
     try:
         _, facts = inspect.inspect(
             lambda start, length: content[start : start + length], len(content), _BUDGET
         )
     except JobError as error:
-        return Verdict(error.code, time.monotonic() - began, 0.0)
-    looked = time.monotonic() - began
+        return Verdict(error.code, time.monotonic() - started, 0.0)
+    seconds = time.monotonic() - started
     assert isinstance(facts, VideoFacts)
     try:
         plan = make_plan("job", "uploads/a.mp4", facts, find_steps(_STEPS, JobError), DEFAULTS)
         usage = limits.affordable(plan, facts, len(content), Used("intake"), None)
     except JobError as error:
-        return Verdict(error.code, looked, 0.0)
+        return Verdict(error.code, seconds, 0.0)
     assert usage.cost_usd <= settings().max_job_usd
     if facts.index is not None:
         frames = len(facts.index.times()) - 1
@@ -216,7 +216,7 @@ def judge(content: bytes) -> Verdict:
         assert set(exact.values()) == {frames}
         assert max(read.values()) <= 4 * len(content), "the file is read again and again"
         assert max(parts.values()) <= chunking.MAX_CHUNKS
-    return Verdict("accepted", looked, usage.cost_usd)
+    return Verdict("accepted", seconds, usage.cost_usd)
 
 
 def main() -> None:
@@ -231,9 +231,9 @@ def main() -> None:
         what, content = film(chosen.seed, number)
         verdict = judge(content)
         codes[verdict.code] += 1
-        longest = max(longest, (verdict, what), key=lambda each: each[0].seconds)
-        dearest = max(dearest, (verdict, what), key=lambda each: each[0].usd)
-    # Of a child that was forked from this process, whose own memory is in it.
+        longest = max(longest, (verdict, what), key=lambda pair: pair[0].seconds)
+        dearest = max(dearest, (verdict, what), key=lambda pair: pair[0].usd)
+    # The peak of a child that was forked from this process; it includes this process's memory.
     most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(dict(codes.most_common()))
     print(

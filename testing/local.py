@@ -1,4 +1,4 @@
-"""A plan carried out here, by the code that the Lambdas run, with S3 alone under moto."""
+"""Carry out a plan in this process, by the code that the Lambdas run; S3 is moto's."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ GIB = 1024**3
 _ROOMY = Budget(lambda: 20.0, 3 * GIB)
 
 
-# Nothing, of nobody's budget.
+# A charge of nothing to nobody's budget.
 FREE = Charge("-", 0.0, 0.0)
 
 
 def a_plan(*pipeline: str) -> Plan:
-    """A plan for a film that nobody has to have: three chunks that weigh 8, and packages that weigh 1."""
+    """A plan for a film that need not exist: three chunks with cost 8, and packages with cost 1."""
     chunks = tuple(
         Task(
             f"720p.{number}",
@@ -83,7 +83,7 @@ def a_plan(*pipeline: str) -> Plan:
 
 
 def facts_of(path: Path, budget: Budget = _ROOMY) -> Facts:
-    """As intake finds them, in a child."""
+    """The facts of a file, probed in the sandbox as by intake."""
     with path.open("rb") as file:
 
         def read(start: int, length: int) -> bytes:
@@ -94,7 +94,7 @@ def facts_of(path: Path, budget: Budget = _ROOMY) -> Facts:
 
 
 def copy_of(path: Path, folder: Path) -> tuple[VideoFacts, VideoFacts, Path]:
-    """The facts of a film, those of its copy, and the copy, made in `folder`."""
+    """(facts of a film, facts of its copy, path of the copy in `folder`)."""
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     assert copying.obstacle(facts, path.stat().st_size) == ""
@@ -121,7 +121,7 @@ def below(worker: psutil.Process) -> list[psutil.Process]:
 
 
 class Result(NamedTuple):
-    """An output as it is listed, and the file."""
+    """An output as it is listed, and its file."""
 
     made: Output
     path: Path
@@ -130,7 +130,7 @@ class Result(NamedTuple):
 def run(
     path: Path, folder: Path, *pipeline: str, chosen: PlanSettings = DEFAULTS
 ) -> dict[str, Result]:
-    """What each step of a pipeline makes of a file, by a plan with these settings."""
+    """Plan and run a pipeline for a file. Returns the output of each step."""
     steps = find_steps(pipeline, JobError)
     return carry_out(make_plan("job", path.name, facts_of(path), steps, chosen), path, folder)
 
@@ -142,9 +142,9 @@ def carry_out(
     wrap: Callable[[Callable[[], None]], object] = lambda task: task(),
     budget_of: Callable[[Task], Budget] = lambda _: Budget(lambda: 60.0, 4 * GIB),
 ) -> dict[str, Result]:
-    """What a plan makes of a file, in `folder`; each of its tasks is run by `wrap`.
+    """Carry out a plan for a file in `folder`. Returns the output of each step.
 
-    Where that goes on after an exception, those that wait for the task are left out.
+    Each task is run by `wrap`. If `wrap` suppresses its exception, the tasks that need it are left out.
     """
     made: dict[str, TaskResult] = {}
     facts = facts_of(path) if plan.video else None
@@ -192,7 +192,7 @@ def carry_out(
 
 @dataclass(frozen=True)
 class _LocalBench(Workbench):
-    """A workbench in a folder that stays; its source is a file, whose index is known."""
+    """A workbench in a folder that is kept, for a source in a local file with a known frame index."""
 
     place: Path
     path: Path
@@ -212,22 +212,22 @@ class _LocalBench(Workbench):
 def write_excerpt(
     plan: Plan, task: Task, index: FrameIndex | None, path: Path, target: Path, wanted: Excerpt
 ) -> None:
-    """As the worker does, from a file whose index this is."""
+    """Write an excerpt to `target`, as a worker does, from a local file with this frame index."""
     assert index is not None
     coded = index.audio if isinstance(task.work, Audio) else index.video
     assert coded is not None
-    made = mp4_excerpt.make(
+    cut = mp4_excerpt.make(
         plan.samples(task), wanted, coded.rows[slice(*mp4_excerpt.rows_of(coded, wanted))]
     )
     with path.open("rb") as source, target.open("wb") as file:
-        file.write(made.head)
-        for begin, end in made.parts:
+        file.write(cut.head)
+        for begin, end in cut.parts:
             source.seek(begin)
             file.write(source.read(end - begin))
 
 
-def heard(path: Path) -> Any:
-    """The samples that are played, of one channel, at 48 kHz."""
+def audio_samples(path: Path) -> Any:
+    """The audio samples that a player plays, in one channel at 48 kHz."""
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
         return numpy.concatenate([frame.to_ndarray()[0] for frame in container.decode(stream)])

@@ -1,4 +1,4 @@
-"""Every call of the API, asked by a stranger about what is another's: what `none_of_it_is_told` holds to."""
+"""Every call of the API, made by a stranger about another owner's files and jobs; none may reveal them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Answer(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A call of the API: `path` as the client has it, and the route that it takes."""
+    """A call of the API: `path` as the client sends it, and the route that matches it."""
 
     method: str
     route: str
@@ -23,16 +23,16 @@ class Call(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-# Sends a call as somebody.
+# Sends a call as one caller.
 Ask = Callable[[Call], Answer]
 
 
 class Things(NamedTuple):
-    """What an owner has."""
+    """The files and jobs of an owner."""
 
     job_id: str
-    key: str  # of a file that is there, and has that job
-    awaited: str  # of a file that is not there yet
+    key: str  # of a stored file, the source of the job
+    awaited: str  # of a file that is not uploaded yet
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -44,9 +44,9 @@ NOTHING = Things(
     f"uploads/{'0' * 32}_tiny.png",
     f"uploads/{'1' * 32}_tiny.png",
 )
-# They name nothing that is there: what comes of them is the caller's own.
+# Routes that name no existing file or job; their results are the caller's own.
 OF_THEMSELVES = {"/uploads/presign", "/jobs/upload"}
-# Whoever has the link may.
+# Routes that everybody with the link may read.
 OF_A_LINK = {"/jobs/{job_id}/hls/{token}/{name}", "/openapi.json"}
 
 
@@ -75,7 +75,7 @@ def listing(**parameters: str) -> Call:
 
 
 def calls_about(things: Things) -> list[Call]:
-    """Whatever can be asked about something that is named."""
+    """Every call that names a file or a job."""
     keyed = [
         call
         for key in (things.key, things.awaited)
@@ -101,33 +101,35 @@ def routes_asked() -> set[str]:
     return {call.route for call in (*calls_about(NOTHING), *listings())}
 
 
-def none_of_it_is_told(stranger: Ask, things: Things) -> None:
-    """What a stranger is told of another's things is, to the letter, what he is told of none."""
+def check_nothing_is_revealed(stranger: Ask, things: Things) -> None:
+    """A stranger's answers about another's things equal, byte for byte, those about missing things."""
     for call, same_of_none in zip(calls_about(things), calls_about(NOTHING), strict=True):
-        told, told_of_none = stranger(call), stranger(same_of_none)
-        assert _with_other_names(told, things) == _with_other_names(told_of_none, NOTHING), call
-        assert told.status in (200, 404), call
-        assert told.status == 404 or told.body == {"jobs": [], "next_cursor": None}, call
+        answer, answer_of_nothing = stranger(call), stranger(same_of_none)
+        assert _with_other_names(answer, things) == _with_other_names(answer_of_nothing, NOTHING), (
+            call
+        )
+        assert answer.status in (200, 404), call
+        assert answer.status == 404 or answer.body == {"jobs": [], "next_cursor": None}, call
     for call in listings():
-        told = stranger(call)
-        assert told.status == 200
-        assert not [word for word in things.words if word in json.dumps(told.body)], call
+        answer = stranger(call)
+        assert answer.status == 200
+        assert not [word for word in things.words if word in json.dumps(answer.body)], call
 
 
-def all_of_it_is_told(owner: Ask, things: Things) -> None:
-    """The same calls, of the owner: that they would tell something."""
+def check_all_is_revealed(owner: Ask, things: Things) -> None:
+    """The owner's answers to the same calls do reveal the files and jobs."""
     assert owner(get(things.job_id)).body["key"] == things.key
     assert owner(from_key(things.awaited)).body["code"] == "upload_incomplete"
     assert owner(estimate(things.awaited)).body["code"] == "upload_incomplete"
-    assert owner(estimate(things.key)).status in (200, 422)  # as the file is
+    assert owner(estimate(things.key)).status in (200, 422)  # depends on the file
     assert owner(from_key(things.key, "thumbnail")).status == 202
     for call in (listing(), listing(key=things.key)):
         assert things.job_id in [job["id"] for job in owner(call).body["jobs"]]
 
 
-def _with_other_names(told: Answer, things: Things) -> Answer:
-    """The same of nothing; the id of a request is another one each time."""
-    text = json.dumps({**(told.body or {}), "request_id": ""})
+def _with_other_names(answer: Answer, things: Things) -> Answer:
+    """The answer with the names of things that do not exist, and without the request's id."""
+    text = json.dumps({**(answer.body or {}), "request_id": ""})
     for word, other in zip(things.words, NOTHING.words, strict=True):
         text = text.replace(word, other)
-    return Answer(told.status, json.loads(text))
+    return Answer(answer.status, json.loads(text))

@@ -1,4 +1,4 @@
-"""What tests and benchmarks hand to the planner."""
+"""Settings of the planner for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ DEFAULTS = plan_settings(Settings())
 
 
 def plan_settings_with(**changes: Any) -> PlanSettings:
-    """The defaults, but for the fields that are named."""
+    """The defaults with these fields changed."""
     return msgspec.structs.replace(DEFAULTS, **changes)
 
 
-# Chunks as short as a segment: small frames are encoded by the minute in six seconds of work.
+# Chunks as short as a segment. With the default, chunks of small frames would last minutes.
 SHORT_CHUNKS = plan_settings_with(chunk_work_seconds=0.01)

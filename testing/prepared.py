@@ -1,4 +1,4 @@
-"""This process made ready for the code, and imported before it: its variables, the layer's FFmpeg."""
+"""Prepares this process for chalicelib: sets variables, finds the layer's FFmpeg. Import it first."""
 
 from __future__ import annotations
 

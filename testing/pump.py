@@ -1,4 +1,4 @@
-"""Drives the queue Lambdas in this process: takes messages off moto's queues, hands them to the handlers."""
+"""Drives the queue Lambdas in this process: takes messages from moto's queues, and calls the handlers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chalicelib.store.queues import QUEUES
 
 
 class Context:
-    """What Lambda tells a handler; `seconds` is the function's timeout."""
+    """The context that Lambda gives a handler; `seconds` is the function's timeout."""
 
     memory_limit_in_mb = 3072
     function_name = "tests"
@@ -38,9 +38,9 @@ class Context:
 def deliver(
     queue: str, *bodies: str, receives: int = 1, seconds: float = 60, first: int = 0
 ) -> list[str]:
-    """Invoke a queue's Lambda as SQS would; the messages that it did not acknowledge.
+    """Invoke a queue's Lambda as SQS would. Returns the messages that it did not acknowledge.
 
-    Their ids are numbers from `first` on: a message that comes again has that which it had.
+    Ids of messages are numbers from `first` on; a message that is delivered again needs the same id.
     """
     event = {
         "Records": [
@@ -53,7 +53,7 @@ def deliver(
 
 
 def record_of(queue: str, number: int, body: str, receives: int) -> dict[str, Any]:
-    """A message as a Lambda gets it."""
+    """A message as a Lambda receives it."""
     url = os.environ[f"SLUICE_QUEUE_URL_{queue.upper()}"]
     return {
         "messageId": str(number),
@@ -71,7 +71,7 @@ def record_of(queue: str, number: int, body: str, receives: int) -> dict[str, An
 
 
 def _receipt(url: str) -> str:
-    """A receipt of the queue, of a message that stands for the one that is delivered."""
+    """A receipt handle of the queue, of a message that stands for the delivered one."""
     sqs = _sqs()
     sqs.send_message(QueueUrl=url, MessageBody="stands for the one that is delivered")
     real, receipt = [], ""
@@ -87,7 +87,7 @@ def _receipt(url: str) -> str:
 
 
 def drain(times: int = 1) -> None:
-    """Deliver everything, each message so often, until all queues are empty."""
+    """Deliver messages, each `times` times, until all queues are empty."""
     while True:
         waiting = [(queue, body) for queue in QUEUES for body in take(queue)]
         if not waiting:
@@ -98,7 +98,7 @@ def drain(times: int = 1) -> None:
 
 
 def take(*queues: str) -> list[str]:
-    """The bodies of all visible messages of some queues, taken off them."""
+    """Take all visible messages from some queues. Returns their bodies."""
     sqs = _sqs()
     bodies: list[str] = []
     for queue in queues:
@@ -113,13 +113,13 @@ def take(*queues: str) -> list[str]:
 
 
 def _visible(url: str) -> int:
-    """The messages of a queue that can be received, as moto knows them; a request for none costs far more."""
+    """The number of visible messages in a queue, from moto's state; an empty receive takes far longer."""
     account, name = url.split("/")[-2:]
     queue = get_backend("sqs")[account]["us-east-1"].queues[name]
     return int(queue.approximate_number_of_messages)
 
 
-# Whichever cloud moto makes, it answers clients that were there before.
+# One client serves all of moto's clouds, also those that are made later.
 @cache
 def _sqs() -> Any:
     return boto3.client("sqs")
@@ -131,7 +131,7 @@ def _s3() -> Any:
 
 
 def drop(key: str, body: bytes, **metadata: str) -> str:
-    """Put an object into the upload bucket; S3's event of it."""
+    """Put an object into the upload bucket. Returns S3's event."""
     put = _s3().put_object(Bucket=settings().upload_bucket, Key=key, Body=body, Metadata=metadata)
     return event_of(key, size=len(body), etag=put["ETag"].strip('"'))
 

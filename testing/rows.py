@@ -1,4 +1,4 @@
-"""Rows of the table as no verb of the store leaves them: changed, deleted and counted by tests."""
+"""Read, change, delete and count rows of the table directly, for tests, past the verbs of the store."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from chalicelib.store.table import BudgetRow, EndedRow, JobRow, Row, TaskRow
 
 
 def item(pk: str, sk: str) -> dict[str, Any]:
-    """A row with all its attributes, as DynamoDB has them."""
+    """A row with all its attributes, as DynamoDB returns them."""
     table = boto3.client("dynamodb")
     key = {"pk": {"S": pk}, "sk": {"S": sk}}
-    found = table.get_item(TableName=settings().jobs_table, Key=key, ConsistentRead=True)
-    return dict(found["Item"])
+    response = table.get_item(TableName=settings().jobs_table, Key=key, ConsistentRead=True)
+    return dict(response["Item"])
 
 
 def job_item(job_id: str) -> dict[str, Any]:
@@ -46,20 +46,20 @@ def change_task(job_id: str, task_id: str, **attributes: Any) -> None:
 
 
 def add_task(job_id: str, name: str, used: list[str]) -> None:
-    """A task that is done, of some generation, with what it has used."""
+    """Add a task that is done, with its usage; `name` may be of another generation."""
     row = TaskRow(f"job#{job_id}", f"task#{name}", state="done", used=used)
     row.save()
 
 
 def forget_tasks(job_id: str) -> None:
-    """Delete the rows of this generation's tasks, as if it had never claimed one."""
+    """Delete the rows of this generation's tasks, as if none had been claimed."""
     for kind in (EndedRow.SK, "task#"):
         for row in Row.query(f"job#{job_id}", Row.sk.startswith(kind)):
             row.delete()
 
 
 def add_overdue_jobs(count: int) -> None:
-    """Jobs that never started, and whose deadline is over."""
+    """Add jobs that never started, and whose deadline is over."""
     past = int(time.time()) - 1
     with JobRow.batch_write() as batch:
         for _ in range(count):
@@ -73,18 +73,18 @@ def add_overdue_jobs(count: int) -> None:
 
 
 def count_due() -> int:
-    """How many rows the sweep is to look at."""
+    """The number of rows that are due for the sweep."""
     now = int(time.time())
     return sum(Row.by_due.count(shard, Row.due_at < now) for shard in SHARDS)
 
 
 def statuses() -> set[str]:
-    """Of all jobs."""
+    """The statuses of all jobs."""
     return {row.status for row in JobRow.scan(attributes_to_get=["status", "row"])}
 
 
 def spent() -> dict[str, float]:
-    """What the owners' jobs of today are charged, in US dollars."""
+    """US dollars that each owner's budget is charged, by owner; all jobs of a test start on one day."""
     return {
         row.pk.removeprefix("budget#"): float(row.spent_usd)
         for row in BudgetRow.scan(BudgetRow.pk.startswith("budget#"))

@@ -1,4 +1,4 @@
-"""Pictures of every kind that is sent, from a chart whose colours are known."""
+"""Generate image files of every kind that clients send, from a chart of known colours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 from infra.tools.samples import run_ffmpeg
 from testing.attacks import box, png_chunk
 
-# Of the chart's eight fields, in rows of four.
+# The colours of the chart's eight fields, in rows of four.
 FIELDS = (
     (240, 240, 240), (225, 175, 150), (200, 60, 50), (60, 160, 70),
     (50, 70, 190), (120, 120, 120), (220, 190, 60), (30, 30, 30),
@@ -31,14 +31,14 @@ def chart(size: tuple[int, int] = SIZE) -> Image.Image:
 
 
 def fields(image: Image.Image) -> Any:
-    """The colours in the middles of the eight fields."""
+    """The colours in the middle of each of the eight fields."""
     width, height = image.size
     places = [(width * (2 * (n % 4) + 1) // 8, height * (2 * (n // 4) + 1) // 4) for n in range(8)]
     return numpy.array([image.convert("RGB").getpixel(place) for place in places])
 
 
 def sixteen_bit(image: Image.Image) -> Any:
-    """Rows × columns × channels, from 0 to 65535."""
+    """The samples of an image: rows × columns × channels, 0 to 65535."""
     return numpy.asarray(image).astype(numpy.uint16) * 257
 
 
@@ -69,14 +69,14 @@ def cicp(primaries: int, transfer: int) -> bytes:
 
 
 class Page(NamedTuple):
-    """One picture: what its strips hold, and its tags, each a number or several."""
+    """One image of a TIFF: the bytes of its strips, and its tags with one or several numbers each."""
 
     strips: Sequence[bytes]
     tags: dict[int, int | tuple[int, ...]]
 
 
 def tiff(*pages: Page, order: str = "<", big: bool = False) -> bytes:
-    """A TIFF, or a BigTIFF; order as `struct` has it."""
+    """A TIFF, or a BigTIFF; `order` is a byte order of `struct`."""
     word, entry, count = ("Q", "HHQQ", "Q") if big else ("I", "HHII", "H")
     width = struct.calcsize(word)
     made = (b"II" if order == "<" else b"MM") + struct.pack(order + "H", 43 if big else 42)
@@ -92,8 +92,8 @@ def tiff(*pages: Page, order: str = "<", big: bool = False) -> bytes:
             data += strip
         tags[273] = tuple(places)
         entries = b""
-        for tag, told in sorted(tags.items()):
-            values = told if isinstance(told, tuple) else (told,)
+        for tag, value in sorted(tags.items()):
+            values = value if isinstance(value, tuple) else (value,)
             packed = struct.pack(f"{order}{len(values)}{word}", *values)
             kind = 16 if big else 4
             if len(values) == 1:
@@ -118,7 +118,7 @@ def page(
     strips: int = 2,
     **more: int | tuple[int, ...],
 ) -> Page:
-    """A page of rows × columns (× channels); `more` are other tags, as `t254=1`."""
+    """A page of samples, rows × columns (× channels); `more` are other tags, such as `t254=1`."""
     height, width, channels = (*samples.shape, 1)[:3]
     planes = [samples[..., n] for n in range(channels)] if planes_apart else [samples]
     per_strip = -(-height // strips)
@@ -149,14 +149,14 @@ def _packed(samples: Any, bits: int, order: str) -> bytes:
 
 
 class Coded(NamedTuple):
-    """A picture in HEVC: the box hvcC of its decoder's configuration, and its one sample."""
+    """An image in HEVC: the box hvcC (decoder configuration), and its one sample."""
 
     configuration: bytes
     sample: bytes
 
 
 def hevc(source: Path, filters: str = "null", pixels: str = "yuv444p") -> Coded:
-    """A picture that FFmpeg reads, coded without a loss that would be seen."""
+    """Encode an image that FFmpeg reads, without visible loss."""
     film = source.with_suffix(".hevc.mp4")
     run_ffmpeg(
         "-i", str(source),
@@ -185,7 +185,7 @@ def heif(
     brands: Sequence[bytes] = (b"heic", b"mif1", b"heic"),
     item: bytes = b"hvc1",
 ) -> bytes:
-    """A file of one picture (ISO/IEC 23008-12); the first of its brands is the major one."""
+    """A HEIF file of one image (ISO/IEC 23008-12); the first brand is the major one."""
     ftyp = box(b"ftyp", brands[0], bytes(4), *brands[1:])
     described = (coded.configuration, box(b"ispe", struct.pack(">4xII", *size)), *properties)
     places = b"".join(bytes((0x80 | number,)) for number in range(1, len(described) + 1))

@@ -1,7 +1,7 @@
-"""What a decoder tries that was taken over: forked, or in FFmpeg's place; and the worker that it is tried on.
+"""The attacks of a decoder that was taken over, in a forked child or in FFmpeg's place, and their target.
 
-`python -m testing.taken_over` is that worker, and tells by JSON what each of the two has reached. It has a
-secret in its environment and in its memory, and a server on loopback, as Lambda has one.
+`python -m testing.taken_over` is the attacked worker. It prints in JSON what each of the two has reached. It
+has a secret in its environment and in its memory, and a server on loopback, as in Lambda.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-# The secret is this, and digits; so that who looks for it does not find itself.
+# The secret is this prefix and digits, so that a search for the secret's pattern does not find the prefix.
 PREFIX = "c4nary-" + "of-the-worker-"
 _MARK = re.compile(re.escape(PREFIX).encode() + rb"\d{8}")
 _PTRACE_ATTACH, _PTRACE_DETACH = 16, 17
@@ -30,13 +30,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def reached(worker: int, address: tuple[str, int], secret: Path, folder: Path) -> list[str]:
-    """What this process can do that it should not."""
-    found = []
+    """The names of the attacks that succeed in this process."""
+    successes = []
     for name, attack in _ATTACKS.items():
         with suppress(OSError, ValueError):
             if attack(worker, address, secret, folder):
-                found.append(name)
-    return found
+                successes.append(name)
+    return successes
 
 
 def _environment(worker: int, *_: Any) -> bool:
@@ -52,11 +52,11 @@ def _own_memory(*_: Any) -> bool:
 
 
 def _parts(pid: int) -> Iterator[bytes]:
-    """What can be written in a process's memory, as far as it can be read."""
+    """The writable parts of a process's memory that can be read."""
     maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
     with Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
         for line in maps:
-            begin, end = (int(each, 16) for each in line.split()[0].split("-"))
+            begin, end = (int(address, 16) for address in line.split()[0].split("-"))
             if "rw" in line and end - begin < 2**28:
                 with suppress(OSError, ValueError, OverflowError):
                     memory.seek(begin)
@@ -64,14 +64,14 @@ def _parts(pid: int) -> Iterator[bytes]:
 
 
 def _open_files(worker: int, *_: Any) -> bool:
-    return any(each.readlink() for each in Path(f"/proc/{worker}/fd").iterdir())
+    return any(entry.readlink() for entry in Path(f"/proc/{worker}/fd").iterdir())
 
 
 def _connections(*_: Any) -> bool:
-    """Sockets of the internet that it has inherited."""
-    for each in Path("/proc/self/fd").iterdir():
-        with suppress(OSError), socket.socket(fileno=os.dup(int(each.name))) as found:
-            if found.family == socket.AF_INET:
+    """Whether it has inherited internet sockets."""
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as connection:
+            if connection.family == socket.AF_INET:
                 return True
     return False
 
@@ -90,13 +90,13 @@ def _signals(worker: int, *_: Any) -> bool:
 
 
 def _signals_by_a_folder(worker: int, *_: Any) -> bool:
-    """The kernel takes a process's folder for a descriptor of it (pidfd_send_signal(2))."""
+    """Signal by the process's folder in /proc, which counts as a pidfd (pidfd_send_signal(2))."""
     folder = os.open(f"/proc/{worker}", os.O_RDONLY)
     return int(_libc.syscall(_PIDFD_SEND_SIGNAL, folder, 0, None, 0)) == 0
 
 
 def _signals_by_a_file(worker: int, *_: Any) -> bool:
-    """Who owns a file is told of what can be read there, by a signal."""
+    """Signal through a file's owner (F_SETOWN), whom the kernel signals when the file becomes readable."""
     ours, _theirs = os.pipe()
     fcntl.fcntl(ours, fcntl.F_SETOWN, worker)
     return True
@@ -114,7 +114,7 @@ def _network(_: int, address: tuple[str, int], *__: Any) -> bool:
 
 
 def _processes(_: int, __: tuple[str, int], ___: Path, folder: Path) -> bool:
-    """Leaves one, in a session of its own, that holds what this one holds."""
+    """Leave a process behind, in its own session, that keeps this one's descriptors."""
     pid = os.fork()
     if pid == 0:
         os.setsid()
@@ -162,13 +162,13 @@ _ATTACKS: dict[str, Callable[..., bool]] = {
 # ── the worker ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _as_fork(*told: Any) -> list[str]:
+def _as_fork(*target: Any) -> list[str]:
     from chalicelib.engines import sandbox
 
-    found: list[str] = sandbox.call(
-        "testing.taken_over:reached", *told, returns=list[str], seconds=20, memory_bytes=2**32
+    successes: list[str] = sandbox.call(
+        "testing.taken_over:reached", *target, returns=list[str], seconds=20, memory_bytes=2**32
     )
-    return found
+    return successes
 
 
 def _as_ffmpeg(worker: int, address: tuple[str, int], secret: Path, folder: Path) -> list[str]:
@@ -176,35 +176,35 @@ def _as_ffmpeg(worker: int, address: tuple[str, int], secret: Path, folder: Path
     from chalicelib.errors import SluiceError
 
     program = folder / "ffmpeg"
-    told = (worker, address, str(secret), str(folder))
+    target = (worker, address, str(secret), str(folder))
     program.write_text(
         f"#!{sys.executable}\nimport sys; sys.path[:] = {sys.path!r}\n"
-        f"from testing import taken_over\ntaken_over.report(*{told!r})\n"
+        f"from testing import taken_over\ntaken_over.report(*{target!r})\n"
     )
     program.chmod(0o755)
     vars(ffmpeg)["binary"] = lambda: program
     with suppress(SluiceError):
         ffmpeg.run((), folder=folder, seconds=20, memory_bytes=2**32)
-    found: list[str] = json.loads((folder / "reached").read_text())
-    return found
+    successes: list[str] = json.loads((folder / "reached").read_text())
+    return successes
 
 
 def report(worker: int, address: tuple[str, int], secret: str, folder: str) -> None:
-    found = reached(worker, address, Path(secret), Path(folder))
-    Path(folder, "reached").write_text(json.dumps(found))
+    successes = reached(worker, address, Path(secret), Path(folder))
+    Path(folder, "reached").write_text(json.dumps(successes))
 
 
-def _tried(attempt: Callable[..., list[str]], *told: Any) -> list[str]:
-    """What was reached in an attempt, and what is left of it."""
+def _tried(attempt: Callable[..., list[str]], *target: Any) -> list[str]:
+    """The attacks that succeed in an attempt. A process left behind counts only if it still runs."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
-        found = attempt(*told, Path(folder))
+        successes = attempt(*target, Path(folder))
         if time.monotonic() - started > 15:
-            found.append("the worker's time")
+            successes.append("the worker's time")
         left = Path(folder) / "left"
         if left.exists() and not _is_there(int(left.read_text())):
-            found.remove("processes that outlive it")
-    return found
+            successes.remove("processes that outlive it")
+    return successes
 
 
 def _is_there(pid: int) -> bool:
@@ -223,9 +223,9 @@ def main() -> None:
     ):
         secret = Path(other) / "secret"
         secret.write_text(mark)
-        told = os.getpid(), server.getsockname(), secret
+        target = os.getpid(), server.getsockname(), secret
         attempts = {"forked": _as_fork, "FFmpeg": _as_ffmpeg}
-        print(json.dumps({name: _tried(attempt, *told) for name, attempt in attempts.items()}))
+        print(json.dumps({name: _tried(attempt, *target) for name, attempt in attempts.items()}))
 
 
 if __name__ == "__main__":

@@ -84,9 +84,9 @@ def test_a_stage_with_api_keys(sample: Callable[[str], Path]) -> None:
 def two_owners(one: Ask, other: Ask, sample: Callable[[str], Path]) -> None:
     body = sample("tiny.png").read_bytes()
     theirs, ours = things_of(one, body), things_of(other, body)
-    owners.all_of_it_is_told(one, theirs)
-    owners.none_of_it_is_told(other, theirs)
-    owners.none_of_it_is_told(one, ours)
+    owners.check_all_is_revealed(one, theirs)
+    owners.check_nothing_is_revealed(other, theirs)
+    owners.check_nothing_is_revealed(one, ours)
 
 
 def signed(stack: Stack, key: str, secret: str) -> Ask:

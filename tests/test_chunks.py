@@ -31,12 +31,12 @@ from chalicelib.probing.film import open_film
 from chalicelib.probing.frame_index import with_index
 from testing import attacks
 from testing.clips import clip, clips
-from testing.local import carry_out, facts_of, heard, run, write_excerpt
+from testing.local import audio_samples, carry_out, facts_of, run, write_excerpt
 from testing.planned import SHORT_CHUNKS, plan_settings_with
 
 pytestmark = pytest.mark.media
 BOTH = ("transcode_720p", "hls_720p")
-CLIPS = clips("160x96", 16, sound=False)
+CLIPS = clips("160x96", 16, audio=False)
 
 
 def decoded(path: Path) -> tuple[list[Any], Any]:
@@ -121,7 +121,7 @@ def test_a_chunk_begins_as_well_as_it_goes_on(tmp_path: Path) -> None:
 def test_a_chunk_reads_its_own_bytes_and_no_index(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
     rate = ("-b:v", "4M", "-minrate", "4M", "-bufsize", "1M", "-nal-hrd", "cbr")
-    clip(path, "25", "-g", "50", *rate, sound=True)
+    clip(path, "25", "-g", "50", *rate, audio=True)
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     assert facts.index is not None
@@ -146,7 +146,7 @@ def coded(path: Path, kind: str) -> list[tuple[bytes, int, bool]]:
 )
 def test_an_excerpt_has_its_own_samples_and_nothing_else(tmp_path: Path, name: str) -> None:
     path = tmp_path / "source.mp4"
-    clips("160x96", 30, sound=True)[name](path)
+    clips("160x96", 30, audio=True)[name](path)
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     assert facts.index is not None
@@ -203,7 +203,7 @@ def test_rows_have_room_for_the_longest_steps_and_the_largest_samples(tmp_path: 
 
 def test_a_film_whose_second_half_lies_gigabytes_behind_its_first_is_cut(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
-    clip(path, "25", "-g", "50", "-movflags", "+faststart", sound=True)
+    clip(path, "25", "-g", "50", "-movflags", "+faststart", audio=True)
     content = bytearray(path.read_bytes())
     begin = content.index(b"mdat") - 4
     struct.pack_into(">I", content, begin, 0)  # up to the end of the file
@@ -238,7 +238,7 @@ def test_a_film_whose_second_half_lies_gigabytes_behind_its_first_is_cut(tmp_pat
 @pytest.mark.parametrize("edits", ["0", "1"])
 def test_what_is_read_ahead_is_what_is_read_afterwards(tmp_path: Path, edits: str) -> None:
     path = tmp_path / "source.mp4"
-    clip(path, "25", "-preset", "medium", "-g", "50", "-use_editlist", edits, sound=True)
+    clip(path, "25", "-preset", "medium", "-g", "50", "-use_editlist", edits, audio=True)
 
     def look(change: Callable[[read_ahead.Prepared], read_ahead.Prepared | None]) -> FrameIndex:
         size = path.stat().st_size
@@ -274,7 +274,7 @@ def test_what_is_read_ahead_is_what_is_read_afterwards(tmp_path: Path, edits: st
 
 def test_tables_tell_what_ffmpeg_does_or_nothing(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
-    clip(path, "25", "-preset", "medium", "-g", "50", "-use_editlist", "0", sound=True)
+    clip(path, "25", "-preset", "medium", "-g", "50", "-use_editlist", "0", audio=True)
     content = path.read_bytes()
     with av.open(str(path)) as container:
         told = {
@@ -369,13 +369,13 @@ SHORT_AUDIO = plan_settings_with(chunk_work_seconds=0.01, audio_part_seconds=24.
 
 def test_sound_in_parts_is_the_sound_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
-    clip(path, "5", "-g", "25", size="64x64", seconds=56, sound=True)
+    clip(path, "5", "-g", "25", size="64x64", seconds=56, audio=True)
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     as_whole, as_parts = plans(facts, "transcode_720p", chosen=SHORT_AUDIO)
     assert as_parts.sizes()["sound"] == 3
-    whole = heard(carry_out(as_whole, path, tmp_path / "whole")["transcode_720p"].path)
-    parts = heard(carry_out(as_parts, path, tmp_path / "parts")["transcode_720p"].path)
+    whole = audio_samples(carry_out(as_whole, path, tmp_path / "whole")["transcode_720p"].path)
+    parts = audio_samples(carry_out(as_parts, path, tmp_path / "parts")["transcode_720p"].path)
     assert abs(len(whole) - len(parts)) <= cmaf.PACKET_SAMPLES
     joins = [t.work.first for t in as_parts.tasks if isinstance(t.work, Audio) and t.work.first]
     seconds = [(join - 1) * cmaf.PACKET_SAMPLES // 48000 for join in joins]
@@ -391,9 +391,9 @@ def test_a_part_of_the_sound_in_which_nothing_is_said_is_silence(
 ) -> None:
     path = tmp_path / "source.mp4"
     silence = ("-af", f"aselect='lt(t,{begun}-0.1)+gt(t,40)'")
-    clip(path, "5", "-g", "25", *silence, size="64x64", seconds=56, sound=True)
+    clip(path, "5", "-g", "25", *silence, size="64x64", seconds=56, audio=True)
     made = run(path, tmp_path / "made", "transcode_720p", chosen=SHORT_AUDIO)
-    samples = heard(made["transcode_720p"].path)
+    samples = audio_samples(made["transcode_720p"].path)
     # A gap is filled to a sample; with it the last packet may be one more.
     assert 56 * 48000 <= len(samples) <= 56 * 48000 + cmaf.PACKET_SAMPLES
     loud = [abs(samples[at * 48000 : (at + 1) * 48000]).max() > 0.1 for at in range(56)]
@@ -412,7 +412,7 @@ def as_growing(playlist: str) -> list[str]:
 
 def test_a_playlist_only_grows_and_ends_as_it_will_be(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
-    clip(path, "25", "-g", "50", sound=True)
+    clip(path, "25", "-g", "50", audio=True)
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     _, plan = plans(facts, *BOTH)
@@ -449,7 +449,7 @@ def test_a_playlist_only_grows_and_ends_as_it_will_be(tmp_path: Path) -> None:
 @pytest.mark.parametrize("group", ["50", "125"])
 def test_what_is_listed_first_has_pictures_and_sound(tmp_path: Path, group: str) -> None:
     path = tmp_path / "source.mp4"
-    clip(path, "25", "-g", group, "-keyint_min", group, seconds=40, sound=True)
+    clip(path, "25", "-g", group, "-keyint_min", group, seconds=40, audio=True)
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     _, plan = plans(facts, "hls_720p")
@@ -461,7 +461,7 @@ def test_what_is_listed_first_has_pictures_and_sound(tmp_path: Path, group: str)
 
 def test_what_sound_will_be_listed_as_is_known_before_but_of_its_end(tmp_path: Path) -> None:
     path = tmp_path / "source.mp4"
-    clips("160x96", 40, sound=True)["open groups, H.264"](path)
+    clips("160x96", 40, audio=True)["open groups, H.264"](path)
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     _, plan = plans(facts, "hls_720p")

@@ -19,16 +19,16 @@ from PIL import Image, ImageCms, ImageDraw
 
 from corpus import __main__ as runner
 from corpus import chart, films, hls, hunted, independent, judging, stills
+from corpus.audio import check_audio
 from corpus.boxes import codecs
 from corpus.colour import difference
-from corpus.decode import SOUND_RATE, Film, Sound, decode, hear
+from corpus.decode import AUDIO_RATE, Audio, Film, decode, decode_audio
 from corpus.failures import Failure
 from corpus.hunted import Right
 from corpus.independent import NoDecoder
 from corpus.manifest import Entry, NoFiles, entries
 from corpus.outputs import Outputs
 from corpus.sending import Ran
-from corpus.sound import check_sound
 from infra.tools import samples
 from infra.tools.samples import run_ffmpeg
 from testing.prepared import CORPUS
@@ -280,7 +280,7 @@ def test_a_film_without_its_mark_fails(make: Make, original: Film) -> None:
 
 
 def test_sound_that_the_original_has_not_fails(make: Make, original: Film) -> None:
-    assert "audio" in judged(make("right"), replace(original, sound=None))
+    assert "audio" in judged(make("right"), replace(original, audio=None))
 
 
 def test_most_of_a_damaged_film_passes_if_the_job_says_so(original: Film) -> None:
@@ -324,33 +324,33 @@ def test_a_turned_film_is_seen_upright(sample: Callable[[str], Path]) -> None:
 
 
 def test_silence_is_right_where_a_track_has_no_sound(make: Make, original: Film) -> None:
-    silent = replace(original, sound=None)
+    silent = replace(original, audio=None)
     quiet = make("quiet", sound=("-af", "volume=0", *SOUND))
-    assert "audio" in judged(quiet, replace(silent, declares_sound=False))
+    assert "audio" in judged(quiet, replace(silent, declares_audio=False))
     assert judged(quiet, silent) == set()
     assert "audio" in judged(make("right"), silent)
 
 
 def test_sound_that_ends_early_may_go_on_in_silence_alone() -> None:
-    tone = (0.3 * np.sin(np.arange(5 * SOUND_RATE) / 3)).astype(np.float32)
-    short = Sound(0.0, 5.0, tone, 1)
-    filled = Sound(0.0, 9.0, np.concatenate([tone, np.zeros(4 * SOUND_RATE, np.float32)]), 2)
-    assert checks(check_sound("film", filled, short, 9.0, 0.04)) == set()
+    tone = (0.3 * np.sin(np.arange(5 * AUDIO_RATE) / 3)).astype(np.float32)
+    short = Audio(0.0, 5.0, tone, 1)
+    filled = Audio(0.0, 9.0, np.concatenate([tone, np.zeros(4 * AUDIO_RATE, np.float32)]), 2)
+    assert checks(check_audio("film", filled, short, 9.0, 0.04)) == set()
     hums = replace(filled, samples=filled.samples + np.float32(0.02))
-    assert "sync" in checks(check_sound("film", hums, short, 9.0, 0.04))
+    assert "sync" in checks(check_audio("film", hums, short, 9.0, 0.04))
     longer = replace(filled, end=30.0)
-    assert "sync" in checks(check_sound("film", longer, short, 9.0, 0.04))
+    assert "sync" in checks(check_audio("film", longer, short, 9.0, 0.04))
 
 
 def test_silence_in_the_middle_of_sound_fails() -> None:
-    sweep = (0.3 * np.sin(np.arange(20 * SOUND_RATE) ** 1.5 / 900)).astype(np.float32)
-    sound = Sound(0.0, 20.0, sweep, 2)
+    sweep = (0.3 * np.sin(np.arange(20 * AUDIO_RATE) ** 1.5 / 900)).astype(np.float32)
+    sound = Audio(0.0, 20.0, sweep, 2)
     half = len(sweep) // 2
     gap = np.zeros(half, np.float32)
     late = replace(sound, samples=np.concatenate([sweep[:half], gap]))
-    assert checks(check_sound("film", late, sound, 20.0, 0.04)) >= {"sync"}
+    assert checks(check_audio("film", late, sound, 20.0, 0.04)) >= {"sync"}
     put_in = replace(sound, end=30.0, samples=np.concatenate([sweep[:half], gap, sweep[half:]]))
-    assert "sync" in checks(check_sound("film", put_in, sound, 20.0, 0.04))
+    assert "sync" in checks(check_audio("film", put_in, sound, 20.0, 0.04))
 
 
 def test_a_film_that_changes_its_shape_and_its_sound_is_told_whole(folder: Path) -> None:
@@ -374,9 +374,9 @@ def test_a_film_that_changes_its_shape_and_its_sound_is_told_whole(folder: Path)
     middle = upright.shape[1] // 2
     assert upright[:, middle].min() > 200
     assert upright[:, :8].max() == 0 and upright[:, -8:].max() == 0
-    assert film.sound
-    assert 3.9 < film.sound.end < 4.1
-    assert 3.9 < len(film.sound.samples) / SOUND_RATE < 4.1
+    assert film.audio
+    assert 3.9 < film.audio.end < 4.1
+    assert 3.9 < len(film.audio.samples) / AUDIO_RATE < 4.1
 
 
 # ── HTTP Live Streaming ─────────────────────────────────────────────────────────────────────────
@@ -448,8 +448,8 @@ def test_a_right_stream_passes(cut: Path, make: Make, original: Film) -> None:
     found = films.packets(stream.video.joined)
     assert not checks(films.check_same_keys("hls", found, films.packets(make("right"))))
     assert stream.audio
-    heard = hear(stream.audio.joined, film.zero)
-    assert not checks(check_sound("hls", heard, original.sound, film.end, original.frame))
+    heard = decode_audio(stream.audio.joined, film.zero)
+    assert not checks(check_audio("hls", heard, original.audio, film.end, original.frame))
 
 
 @pytest.mark.parametrize(
@@ -604,7 +604,7 @@ HDR_RIGHT = {"white": (187, 187, 187), "red": (166, 56, 50)}
         (hunted.tone_mapped, HDR_UNTOUCHED, {"chart"}),
         (hunted.bright_poster(230), {}, set()),
         (hunted.bright_poster(230), {"white": (60, 60, 60)}, {"poster"}),
-        (hunted.told_or("Dolby Vision", hunted.tone_mapped), HDR_UNTOUCHED, {"chart"}),
+        (hunted.warns_or("Dolby Vision", hunted.tone_mapped), HDR_UNTOUCHED, {"chart"}),
     ],
 )
 def test_colours_of_the_chart(

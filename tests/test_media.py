@@ -26,7 +26,7 @@ from chalicelib.probing.film import open_film
 from chalicelib.tasks import images
 from infra.tools import samples
 from testing import attacks
-from testing.local import facts_of, heard, run
+from testing.local import audio_samples, facts_of, run
 
 pytestmark = pytest.mark.media
 Sample = Callable[[str], Path]
@@ -363,7 +363,9 @@ def test_mp4_and_hls_hold_every_frame_at_its_time(
     if hls.audio_start is not None:
         # What is heard before the first picture is the encoder's own.
         assert hls.times[0] - hls.audio_start == pytest.approx(1024 / 48000, abs=1e-3)
-        whole, sound = (heard(results[step].path) for step in ("hls_720p", "transcode_720p"))
+        whole, sound = (
+            audio_samples(results[step].path) for step in ("hls_720p", "transcode_720p")
+        )
         assert len(sound) + 1024 <= len(whole) <= len(sound) + 2048
         assert numpy.array_equal(whole[1024 : 1024 + len(sound)], sound)
         # Players place segments by when they begin to be decoded: pictures and sound alike.

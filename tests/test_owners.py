@@ -126,10 +126,10 @@ def test_nothing_of_anothers_is_told(choose: Callable[[str, str], None], name: s
     choose(stage.auth, stage.operators)
     one, other = (caller(**identity) for identity in stage.identities)
     theirs, ours = (upload(ask, JUNK, "thumbnail") for ask in (one, other))
-    owners.all_of_it_is_told(one, theirs)
-    owners.all_of_it_is_told(other, ours)
+    owners.check_all_is_revealed(one, theirs)
+    owners.check_all_is_revealed(other, ours)
     for stranger, things in ((other, theirs), (one, ours)):
-        owners.none_of_it_is_told(stranger, things)
+        owners.check_nothing_is_revealed(stranger, things)
     assert jobs.get(owners.NOTHING.job_id) is None
     for ask, things in ((one, theirs), (other, ours)):
         told = ask(owners.listing()).body["jobs"]
@@ -181,7 +181,7 @@ def test_drops_are_for_operators(
     started = operator(owners.from_key("in/a.png", "watermark", "thumbnail"))
     assert started.body == {"job_id": job["id"]}
     assert operator(owners.estimate("backups/customers.csv")).body["code"] == "unsupported_media"
-    owners.none_of_it_is_told(other, Things(job["id"], "in/a.png", "backups/customers.csv"))
+    owners.check_nothing_is_revealed(other, Things(job["id"], "in/a.png", "backups/customers.csv"))
     for operators, seen in (("", 0), ("*", 1), ("-", 0)):
         choose("api_key", operators)
         assert len(other(owners.listing()).body["jobs"]) == seen

@@ -14,7 +14,7 @@ from chalicelib.operations import find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan
 from infra.tools.samples import run_ffmpeg
-from testing.local import carry_out, copy_of, heard
+from testing.local import audio_samples, carry_out, copy_of
 from testing.planned import SHORT_CHUNKS
 from tests.test_chunks import decoded
 
@@ -109,9 +109,9 @@ def test_chunks_of_a_copy_give_every_frame_and_sound_at_its_time(tmp_path: Path,
     # Whoever is a frame off is far off: the picture moves.
     assert abs(pictures - whole_pictures).mean(axis=(1, 2)).max() < 6
     assert parts.made.warning == ""
-    sound = heard(parts.path)
+    sound = audio_samples(parts.path)
     assert sound_starts(parts.path) == sound_starts(whole.path)
-    assert abs(lag(heard(whole.path), sound)) < 0.002
+    assert abs(lag(audio_samples(whole.path), sound)) < 0.002
     ahead = sound_starts(parts.path) + lag(chirp(), sound) - float(times[0])
     assert abs(ahead - (film.sound_at - film.picture_at)) < 1 / 60
 

@@ -26,7 +26,7 @@ from chalicelib.planning import chunking
 from chalicelib.planning.planner import make_plan
 from chalicelib.tasks import chunks
 from infra.tools import samples
-from testing.attacks import FRAME, MEDIA_AT, box, movie, sound_track
+from testing.attacks import FRAME, MEDIA_AT, audio_track, box, movie
 from testing.local import facts_of
 from testing.planned import plan_settings_with
 from testing.prepared import LOCAL
@@ -93,7 +93,7 @@ def movies(draw: Any) -> bytes:
         edits = box(b"edts", full(b"elst", *[(lasts, time, 0x10000) for lasts, time in rows]))
     sound = b""
     if draw(st.booleans()):
-        sound = sound_track(draw(scales), draw(odd | ticks), track_tables(draw, 200))
+        sound = audio_track(draw(scales), draw(odd | ticks), track_tables(draw, 200))
     return movie(
         timescale=scale,
         tables=track_tables(draw, len(FRAME)),

@@ -15,7 +15,7 @@ from chalicelib.formats import mp4_boxes
 from chalicelib.model.facts import VideoFacts
 from chalicelib.probing.film_limits import check_film
 from infra.tools.samples import run_ffmpeg
-from testing.attacks import MEDIA_AT, movie, sound_track
+from testing.attacks import MEDIA_AT, audio_track, movie
 from testing.hostile import film, frame, judge, tables
 from tests.test_plan import FILM
 
@@ -50,7 +50,7 @@ def of_shared_sound(share: int) -> bytes:
         codec=b"avc1",
         entry=chosen.header,
         tables=tables(count, 512, size, MEDIA_AT + size * np.arange(count)),
-        more=sound_track(
+        more=audio_track(
             48_000,
             heard * 1024,
             tables(heard, 1024, np.full(heard, each), MEDIA_AT + each * np.arange(heard)),

@@ -31,7 +31,7 @@ def told_colours(image: Image.Image, file: IO[bytes]) -> ColourSpace:
     """The colour space that a file tells otherwise than by an ICC profile, which counts more but in PNG."""
     nclx: dict[str, int] = {}
     if image.format == "PNG" and len(cicp := png_chunk(file, b"cICP")) == 4 and not cicp[2]:
-        return colours.told(*cicp[:2])
+        return colours.of_code_points(*cicp[:2])
     if image.info.get("icc_profile"):
         return ColourSpace()
     if image.format == "PNG":
@@ -45,14 +45,14 @@ def told_colours(image: Image.Image, file: IO[bytes]) -> ColourSpace:
             nclx = pi_heif.open_heif(file).info.get("nclx_profile", {})
     if not nclx:
         return ColourSpace()
-    return colours.told(nclx["color_primaries"], nclx["transfer_characteristics"])
+    return colours.of_code_points(nclx["color_primaries"], nclx["transfer_characteristics"])
 
 
 def _may_tell_colours(file: IO[bytes]) -> bool:
     """Whether the box of any picture in the file tells other colours than sRGB: most do not."""
     file.seek(0)
     boxes = (struct.unpack(">HH", box[1]) for box in _NCLX.finditer(file.read(HEADER_BYTES)))
-    return any(colours.told(*box) != ColourSpace() for box in boxes)
+    return any(colours.of_code_points(*box) != ColourSpace() for box in boxes)
 
 
 def _png_colours(info: dict[Any, Any]) -> ColourSpace:

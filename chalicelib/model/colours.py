@@ -1,4 +1,4 @@
-"""Colours that a picture tells by code points (ITU-T H.273) or chromaticities: how they become sRGB. Pure."""
+"""Convert colours that an image declares by code points (ITU-T H.273) or chromaticities to sRGB. Pure."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from itertools import chain, product
 from math import exp
 from typing import NamedTuple
 
-PQ, HLG = 16, 18  # of H.273, Table 3
-# The other curves of that table that are none like that of sRGB: what a sample is raised to.
+PQ, HLG = 16, 18  # TransferCharacteristics of H.273, Table 3
+# Exponents by which samples become light, for those values of Table 3 that differ clearly from sRGB's curve.
 _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
 # x and y of red, green, blue and white.
 Primaries = tuple[float, ...]
 SRGB: Primaries = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
-# Of H.273, Table 2, those that hold more colours than sRGB: others are taken for it, as of films.
+# ColourPrimaries of H.273, Table 2, with more colours than sRGB. All others are read as sRGB's, as in films.
 _WIDE: dict[int, Primaries] = {
     9: (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290),  # BT.2020
     11: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.314, 0.351),  # DCI-P3
     12: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.3127, 0.3290),  # Display P3
 }
-# As films have it (planning.colours.to_bt709): nits that are white in SDR, and the brightest that are shown.
+# SDR's white in nits, and the brightest light that is shown, in multiples of it; as with films
+# (planning.colours.to_bt709).
 WHITE_NITS = 100
 _PEAK = 1000 / WHITE_NITS
-# Points of a table along each side.
+# Points of a colour table along each of its three axes.
 POINTS = 65
 
 Vector = tuple[float, float, float]
@@ -30,15 +31,15 @@ Matrix = tuple[Vector, Vector, Vector]
 
 
 class ColourSpace(NamedTuple):
-    """How samples are meant: PQ, HLG, raised to 1/`gamma`, or by the curve of sRGB where that is 0."""
+    """How samples encode light."""
 
     primaries: Primaries = SRGB
-    gamma: float = 0.0
-    hdr: int = 0
+    gamma: float = 0.0  # samples are light to the power 1/gamma; 0: by the curve of sRGB
+    hdr: int = 0  # PQ or HLG, which take the place of `gamma`; 0 for neither
 
 
-def told(primaries: int, transfer: int) -> ColourSpace:
-    """What two code points mean."""
+def of_code_points(primaries: int, transfer: int) -> ColourSpace:
+    """The colour space of two code points: H.273's ColourPrimaries and TransferCharacteristics."""
     return ColourSpace(
         _WIDE.get(primaries, SRGB),
         _GAMMAS.get(transfer, 0.0),
@@ -47,7 +48,10 @@ def told(primaries: int, transfer: int) -> ColourSpace:
 
 
 def profile(colours: ColourSpace) -> bytes:
-    """An ICC profile (ICC.1:2022), but not of HDR. Raises ArithmeticError where no light has such colours."""
+    """An ICC profile (ICC.1:2022) of a colour space without HDR.
+
+    Raises ArithmeticError if no light has such primaries, struct.error if a number does not fit.
+    """
     if colours.gamma:
         curve = b"para" + struct.pack(">4xHxx", 0) + _fixed(colours.gamma)
     else:
@@ -75,7 +79,7 @@ def profile(colours: ColourSpace) -> bytes:
 
 
 def in_srgb(gamma: float) -> list[int]:
-    """The samples of sRGB, 0 to 255, of light that is raised to 1/`gamma`, 0 to 65535."""
+    """A table: for each 16-bit sample that is light to the power 1/`gamma`, the 8-bit sample of sRGB."""
     light = (_raised(value / 65535, gamma) for value in range(65536))
     return [
         round(255 * (12.92 * of if of <= 0.0031308 else 1.055 * _raised(of, 1 / 2.4) - 0.055))
@@ -84,20 +88,20 @@ def in_srgb(gamma: float) -> list[int]:
 
 
 def _fixed(*values: float) -> bytes:
-    """As s15Fixed16Number; struct.error where one is too large."""
+    """The numbers as s15Fixed16Number. Raises struct.error if one is too large."""
     return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
 
 
 def tone_map(colours: ColourSpace) -> list[float]:
-    """Of HDR: red, green and blue of SDR, 0 to 1, at POINTS³ points, between which it is linear.
+    """A table from HDR to SDR: red, green and blue, 0 to 1, at POINTS³ points; linear between them.
 
-    Red varies fastest. As FFmpeg does it with a film: Hable's curve for the brightest channel, and the
-    others in proportion.
+    Red varies fastest. The same mapping as FFmpeg's for films: Hable's curve for the brightest channel, and
+    the other channels in proportion.
     """
     decode = _pq if colours.hdr == PQ else _hlg
     light = [decode(number / (POINTS - 1)) for number in range(POINTS)]
     convert = _multiply(_inverse(_to_xyz(SRGB)), _to_xyz(colours.primaries))
-    # ITU-R BT.1886, by which what is made of films is coded, too.
+    # ITU-R BT.1886, with which renditions of films are coded, too.
     coded = [(number / 65535) ** (1 / 2.4) for number in range(65536)]
     of_white = 65535 / _hable(_PEAK)
 
@@ -112,14 +116,17 @@ def tone_map(colours: ColourSpace) -> list[float]:
 
 
 def _pq(value: float) -> float:
-    """SMPTE ST 2084, 5.1, in multiples of SDR's white."""
+    """Light of a PQ sample, in multiples of SDR's white (SMPTE ST 2084, 5.1)."""
     power = _raised(value, 1 / 78.84375)
     light = max(0.0, power - 0.8359375) / (18.8515625 - 18.6875 * power)
     return 10_000 / WHITE_NITS * _raised(light, 1 / 0.1593017578125)
 
 
 def _hlg(value: float) -> float:
-    """ITU-R BT.2100, Table 5, of a display of 1,000 nits; each channel alone, as FFmpeg's zscale has it."""
+    """Light of an HLG sample on a display of 1,000 nits, in multiples of SDR's white.
+
+    ITU-R BT.2100, Table 5; each channel is computed alone, as in FFmpeg's zscale.
+    """
     low = value**2 / 3
     high = (exp((value - 0.55991073) / 0.17883277) + 0.28466892) / 12
     return _PEAK * _raised(low if value <= 0.5 else high, 1.2)
@@ -135,9 +142,9 @@ def _hable(light: float) -> float:
     return above / (light * (0.15 * light + 0.50) + 0.06) - 0.02 / 0.30
 
 
-# Of what ICC profiles connect by.
+# XYZ of the white point of ICC's profile connection space.
 _D50: Vector = (0.9642, 1.0, 0.8249)
-# Bradford's: how an eye adapts to another white.
+# Bradford's matrix from XYZ to cone responses, for adaptation to another white point.
 _CONES: Matrix = (
     (0.8951, 0.2664, -0.1614),
     (-0.7502, 1.7135, 0.0367),
@@ -146,13 +153,17 @@ _CONES: Matrix = (
 
 
 def _to_xyz(primaries: Primaries) -> Matrix:
-    """From linear RGB to CIE XYZ, where white is D50."""
+    """The matrix from linear RGB to CIE XYZ with the white point D50."""
     x, y = primaries[::2], primaries[1::2]
     red, green, blue, white = ((x[n] / y[n], 1.0, (1 - x[n] - y[n]) / y[n]) for n in range(4))
     columns = _transposed((red, green, blue))
     absolute = _multiply(columns, _diagonal(_apply(_inverse(columns), white)))
-    seen, wanted = _apply(_CONES, white), _apply(_CONES, _D50)
-    gains = wanted[0] / seen[0], wanted[1] / seen[1], wanted[2] / seen[2]
+    source_cones, target_cones = _apply(_CONES, white), _apply(_CONES, _D50)
+    gains = (
+        target_cones[0] / source_cones[0],
+        target_cones[1] / source_cones[1],
+        target_cones[2] / source_cones[2],
+    )
     adapt = _multiply(_inverse(_CONES), _multiply(_diagonal(gains), _CONES))
     return _multiply(adapt, absolute)
 

@@ -1,4 +1,4 @@
-"""What is asked of the Lambda `estimate`, and what it answers: the API and that Lambda share no more."""
+"""Request and answers of the Lambda `estimate`: all that the API and that Lambda share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class EstimateView(msgspec.Struct):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """A version of a file, and what a job for it would be asked for."""
+    """The request: a version of a file, and the job that it would be for."""
 
     key: str
     etag: str
@@ -37,11 +37,13 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
-    """Why there would be no job; as in a JobError."""
+    """The answer if there would be no job: code and detail of the JobError."""
 
     code: Annotated[str, Meta(pattern="^[a-z_0-9]{1,40}$")]
     detail: Annotated[str, Meta(max_length=1000)]
 
 
 class Estimated(msgspec.Struct, frozen=True, tag="estimate"):
+    """The answer if there would be a job."""
+
     estimate: EstimateView

@@ -1,4 +1,4 @@
-"""What is known of a job, as callers of store/ see it: the job, its steps, tasks, progress and upload."""
+"""What store/ returns: a job, its tasks, its progress, its upload, and the identities that stand for it."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ FREE, RUNNING, DONE, FAILED = "free", "running", "done", "failed"  # of a task
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as it was read. Moments are Unix seconds, but for the ISO 8601 strings `…_at` of the API."""
+    """A job as it was read. A float moment is in Unix seconds, a string moment in ISO 8601."""
 
     job_id: str
     status: str
     owner: str  # of its file
     source_key: str
-    filename: str = ""  # as the client gave it; "": as the key has it
+    filename: str = ""  # as the client gave it; "": the name is taken from the key
     created: str  # `created_at` and `job_id`: unique, and sorts by time
     created_at: str
     updated_at: str
     pipeline: list[str]
     step_states: dict[str, StepState] = {}  # in pipeline order; {} before the job has started
-    etag: str = ""  # of the source, once it is pinned
+    etag: str = ""  # of the source's version that the job reads; "" before it is chosen
     duration: float | None = None  # seconds; None for images
-    encoding: str = ""  # how a film is encoded, and why: a sentence
+    encoding: str = ""  # a sentence: how a film is encoded, and why
     error: str = ""
     error_code: str = ""
     generation: str = ""  # of the code whose plan it follows; "" before there is a plan
     started_by: str = ""  # the first generation
-    starter: str = ""  # id of the message to intake by which it follows its plan
+    starter: str = ""  # id of the message to intake that started its present plan
     replanned: bool = False  # whether another generation has planned it again since its start
-    tries: int = 0  # of intake, beyond the first of each message
+    tries: int = 0  # of intake, without the first try of each message
     last_error: str = ""  # of intake
-    max_usd: float | None = None  # what it may cost, as its client said
+    max_usd: float | None = None  # the client's limit of its cost
     charged_usd: float = 0  # to its owner's budget
     awaits_upload: bool = False
-    awaits_copy: bool = False  # before it is started
+    awaits_copy: bool = False  # it starts when the copy of its source is stored
     used: list[Used] | None = None  # intake's while the job runs, the whole job's once it has ended
     deadline_at: float  # when the sweep ends it
     due_at: float | None = None  # when the sweep looks at it next; None: never
-    looks: int = 0  # of the sweep in a row that found no progress
-    seen: int = 0  # how much had ended at the sweep's last look
+    looks: int = 0  # looks of the sweep in a row without progress
+    seen: int = 0  # how many tasks had ended at the sweep's last look
 
     @property
     def shown_name(self) -> str:
@@ -53,14 +53,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def usage(self) -> list[Used] | None:
-        """What it used, by function; None before it has ended."""
+        """What it used, by function; None before the job has ended."""
         if self.status not in TERMINAL or self.used is None:
             return None
         return total(self.used)
 
 
 class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One task that was claimed: who works on it until when, how often it was tried, what came of it."""
+    """One task that was claimed: its lease, its tries and its result."""
 
     task_id: str
     state: str  # FREE, RUNNING, DONE or FAILED
@@ -69,40 +69,40 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
         None  # Unix seconds; of a FREE task, when its pause ends; None once it has ended
     )
     attempts: int = 0
-    result: Result | None = None  # what it ended with; None while it has not
+    result: Result | None = None  # None until it has ended
     last_error: str = ""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the tasks of a job are that have not ended, and what their groups cost."""
+    """The progress of a job's running tasks, and the costs of their groups."""
 
     generation: str
     started_at: float  # Unix seconds
     shares: dict[
         str, dict[str, float]
-    ]  # for each step, the groups that it takes and what each costs
-    sizes: dict[str, int]  # of each group, how many tasks are in it
-    percents: dict[str, float]  # of tasks
+    ]  # for each step, the groups that it needs, and the cost of each
+    sizes: dict[str, int]  # tasks in each group
+    percents: dict[str, float]  # of each running task, by its id
 
 
 class JobProgress(msgspec.Struct, frozen=True):
-    """How far a job is: its tasks at work, and the ids of those that others wait for and that ended well."""
+    """The progress of a job."""
 
     progress: Progress | None  # None where the job follows no plan of this generation
-    ended: frozenset[str]
+    ended: frozenset[str]  # ids of tasks that ended well and that others need
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
-    """An upload URL was handed out for a key: to whom, and the job that waits for the upload, if any."""
+    """The record of a presigned upload URL."""
 
-    owner: str
-    ticket_job_id: str | None
+    owner: str  # who asked for it
+    ticket_job_id: str | None  # the job that waits for the upload
     filename: str = ""  # as the client gave it
-    arrived: str | None = None  # the S3 event of its upload
+    arrived: str | None = None  # the S3 event of the upload
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """The job that an identity stands for, and what tells apart the requests and events that asked for it."""
+    """The job that an identity stands for, and what distinguishes the requests or events that ask for it."""
 
     job_id: str
     fingerprint: str = ""  # of a request with an Idempotency-Key
@@ -110,20 +110,20 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """What a job is estimated to cost in US dollars, and what its owner was charged for it before."""
+    """A charge to the budget of a job's owner."""
 
     owner: str
-    usd: float
-    before: float
+    usd: float  # the job's estimated cost
+    before: float  # US dollars charged for this job before
 
 
 Value = Job | TaskRecord | Progress | frozenset[str] | Ticket | Claimed
 
 
 class Item(msgspec.Struct, frozen=True):
-    """A row of the store as it was read, of whatever kind."""
+    """A row of any kind, as it was read."""
 
-    key: tuple[str, str]
+    key: tuple[str, str]  # partition key, sort key
     due_at: float | None = None  # Unix seconds; None: the sweep need not look at it
-    value: Value | None = None  # None: of a kind that nobody reads in this way
+    value: Value | None = None  # None for kinds of rows that are never read as an Item
     error: Exception | None = None  # why this version cannot read it

@@ -1,4 +1,4 @@
-"""The watermark, and where it lies on a picture: geometry that Pillow and FFmpeg follow alike."""
+"""The watermark and its place on a picture: the geometry for both Pillow and FFmpeg."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 def mark_box(mark: Mark, width: int, height: int) -> tuple[int, int]:
-    """The box that a mark must fit in, in pixels: at most what lies within the margins of width × height."""
+    """(width, height) in pixels of the box that a mark must fit in, inside the margins of a picture."""
     around = 2 * margin_of(width, height)
     across = min(round(width * mark.scale), width - around)
     return max(1, across), max(1, height - around)
 
 
 def margin_of(width: int, height: int) -> int:
-    """Pixels between a mark and the edges of a picture of width × height; fewer in a very long picture."""
+    """Pixels between a mark and the edges of a picture; fewer in a very long picture."""
     return round(min(width * 0.025, height * 0.1))

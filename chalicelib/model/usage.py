@@ -1,4 +1,4 @@
-"""What work took, added up by function, and what it costs, as the API tells it."""
+"""The resources that invocations used, summed by function, and their cost as the API shows it."""
 
 from __future__ import annotations
 
@@ -13,33 +13,29 @@ POLLER_REQUESTS = 2
 
 
 class Used(msgspec.Struct, frozen=True, array_like=True):
-    """What invocations of one function took; an array in JSON, for that is how rows keep it.
-
-    `seconds` and `gb_seconds` as Lambda bills them. `reads` and `writes` are DynamoDB's request units,
-    `dynamodb` its requests. S3's requests are told apart by their price, its bytes by their way.
-    """
+    """What invocations of one function used. An array in JSON, which is how rows store it."""
 
     function: str
     invocations: int = 0
-    seconds: float = 0.0
+    seconds: float = 0.0  # as Lambda bills them, like `gb_seconds`
     gb_seconds: float = 0.0
-    dynamodb: int = 0
-    reads: float = 0.0
-    writes: float = 0.0
-    s3_gets: int = 0
-    s3_puts: int = 0
-    sqs: int = 0
-    bytes_read: int = 0
-    bytes_written: int = 0
+    dynamodb: int = 0  # requests
+    reads: float = 0.0  # DynamoDB's read units
+    writes: float = 0.0  # DynamoDB's write units
+    s3_gets: int = 0  # requests at the price of a GET
+    s3_puts: int = 0  # requests at the price of a PUT
+    sqs: int = 0  # requests
+    bytes_read: int = 0  # from S3
+    bytes_written: int = 0  # to S3
 
 
 def read(entries: Iterable[str]) -> Iterator[Used]:
-    """What rows tell. Fields are only ever added at the end, so that every version reads every other's."""
+    """Decode what rows store. Fields are only added at the end, so that every version reads every other's."""
     return (msgspec.json.decode(entry, type=Used) for entry in entries)
 
 
 def total(parts: Iterable[Used]) -> list[Used]:
-    """All of it, one for each function."""
+    """The sums, one Used for each function, in order of their names."""
     by_function: dict[str, list[tuple[Any, ...]]] = {}
     for part in parts:
         function, *numbers = msgspec.structs.astuple(part)
@@ -93,5 +89,5 @@ class Usage(msgspec.Struct):
 
 
 def dollars(usd: float) -> str:
-    """As a sentence has it; small ones as exactly as they are large."""
+    """US dollars for a sentence: two decimals from $0.10 on, six below."""
     return f"${usd:,.2f}" if usd >= 0.1 else f"${usd:.6f}"

@@ -28,7 +28,7 @@ _BY_NAME = {step.name: step for step in STEPS}
 
 
 def find_steps(pipeline: Sequence[str], error: type[SluiceError]) -> tuple[Step, ...]:
-    """The steps of a pipeline. Raises `error` where it is empty, names a step twice, or names no step."""
+    """The steps of a pipeline. Raises `error` if it is empty, or names a step twice or an unknown one."""
     if not pipeline:
         raise error("empty_pipeline", f"The pipeline is empty. The steps are: {_names()}.")
     for name in pipeline:
@@ -47,9 +47,9 @@ def find_steps(pipeline: Sequence[str], error: type[SluiceError]) -> tuple[Step,
 
 
 def steps_for(pipeline: Sequence[str], metadata: Mapping[str, str], kind: str) -> tuple[Step, ...]:
-    """The steps that were asked for; else those that the object's metadata names; else its kind's default.
+    """The steps of `pipeline`; if it is empty those that the object's metadata name; else the kind's default.
 
-    `kind`: "image" or "video". Raises JobError where `find_steps` does.
+    `kind`: "image" or "video". Raises JobError where `find_steps` raises.
     """
     named = (name.strip() for name in metadata.get("pipeline", "").split(","))
     from_metadata = [name for name in named if name]
@@ -57,14 +57,14 @@ def steps_for(pipeline: Sequence[str], metadata: Mapping[str, str], kind: str) -
 
 
 def are_known(pipeline: Sequence[str]) -> bool:
-    """Whether this version of the code has all steps: another one may have accepted the pipeline."""
+    """Whether this version of the code has all steps of a pipeline that another version may have accepted."""
     return all(name in _BY_NAME for name in pipeline)
 
 
 def names_for(pipeline: Sequence[str], metadata: Mapping[str, str], head: bytes) -> list[str]:
-    """Names of the steps of a file that begins with `head`, as `steps_for` finds them.
+    """The names of a file's steps by `steps_for`; `head` is the file's first bytes, which tell its kind.
 
-    Where it finds none, the pipeline as it was asked for.
+    Returns `pipeline` itself where `steps_for` raises.
     """
     try:
         return [step.name for step in steps_for(pipeline, metadata, sniff(head).kind)]

@@ -1,4 +1,4 @@
-"""The 720p rendition as HTTP Live Streaming: CMAF segments, audio apart from the video."""
+"""The step hls_720p: the 720p rendition as HTTP Live Streaming, in CMAF segments, audio and video apart."""
 
 from __future__ import annotations
 

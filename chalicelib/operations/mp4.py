@@ -1,4 +1,4 @@
-"""H.264 and AAC in an MP4 that plays everywhere, at most 720 lines on the short side."""
+"""The step transcode_720p: an MP4 of H.264 and AAC that plays everywhere; its short side is at most 720."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chalicelib.planning.video import rendition_720p
 
 
 def as_mp4(facts: VideoFacts, rendition: Rendition, output: str) -> Packaging:
-    """A rendition as an MP4 that plays while it downloads; `output` is its file's name."""
+    """Package a rendition as an MP4 that plays while it downloads; `output` is the file's name."""
     work = Join(
         output,
         rendition.width,

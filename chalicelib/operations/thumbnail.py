@@ -1,4 +1,4 @@
-"""A small JPEG to show instead of the file."""
+"""The step thumbnail: a small JPEG of an image or a film."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file itself, at full size, with the operator's mark on it."""
+"""The step watermark: the image or film at full size, with the operator's mark on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A part of a film's audio: encoded, checked by its length, cut into segments."""
+"""Encode one part of a film's audio track, check its length, and cut it into CMAF segments."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from chalicelib.tasks.workbench import Workbench
 
 
 def run(work: Audio, bench: Workbench) -> Encoded:
-    """Encode a part of the audio and publish its segments. Raises JobError, Transient."""
+    """Encode one part of the audio track and store its segments. Raises JobError, Transient."""
     with bench.folder() as folder:
         encoded = encode(
             work,
@@ -48,25 +48,27 @@ def encode(
     fetch: Fetch,
     on_seconds: Callable[[float], None] = lambda _: None,
 ) -> Encoded:
-    """Encode audio of `folder`/source, or of its excerpt: segments and initialisation in `folder`/out.
+    """Encode the audio of `folder`/source, or of the excerpt that `fetch` writes there.
 
-    Raises JobError, Transient.
+    Writes the segments and the initialisation segment to `folder`/out. `on_seconds` gets the seconds of
+    audio that are encoded. Raises JobError, Transient.
     """
     args = work.run.args(command)
     ran = run_ffmpeg(args, work.run.excerpt, folder, budget, fetch, on_seconds)
-    encoded = _written(work, take_fragments(ran), folder / "out")
+    encoded = _write_segments(work, take_fragments(ran), folder / "out")
     is_empty = FIRST_PACKET in args and not (folder / FIRST_PACKET).stat().st_size
     return msgspec.structs.replace(encoded, warning=_SILENT) if is_empty else encoded
 
 
 _SILENT = "The sound track of the film is empty: there is silence instead."
-# By how much sound may be longer than its container says: a packet or two, and what comes of rounding.
+# How much longer than the container says the audio may be, as a part of its length and in seconds; the larger
+# of both counts. One or two packets and rounding make it longer.
 _ROOM = 0.01
 _ROOM_SECONDS = 2.0
 
 
-def _written(work: Audio, made: Fragments, out: Path) -> Encoded:
-    data, header, fragments, _ = made
+def _write_segments(work: Audio, file: Fragments, out: Path) -> Encoded:
+    data, header, fragments, _ = file
     packets = [data[fragment.data : fragment.end] for fragment in fragments]
     _check_length(work, len(packets) * cmaf.PACKET_SAMPLES / cmaf.SAMPLE_RATE)
     packets = packets[work.skip :]
@@ -82,11 +84,11 @@ def _written(work: Audio, made: Fragments, out: Path) -> Encoded:
         cmaf.audio_segments(work.first, len(packets)),
         strict=True,
     ):
-        chosen = packets[first - work.first : first - work.first + count]
-        # The first packet of all is the encoder's own: what it decodes to comes before the start.
-        begin = cmaf.START_SECONDS * cmaf.SAMPLE_RATE + (first - 1) * cmaf.PACKET_SAMPLES
-        *times, end = (begin + number * cmaf.PACKET_SAMPLES for number in range(count + 1))
-        fragment = mp4_fragments.fragment(1, times, [*times, end], [True] * count, chosen)
+        segment_packets = packets[first - work.first : first - work.first + count]
+        # Packet 0 of a film is the encoder's priming: its samples are decoded before the film's start.
+        start = cmaf.START_SECONDS * cmaf.SAMPLE_RATE + (first - 1) * cmaf.PACKET_SAMPLES
+        *times, stop = (start + number * cmaf.PACKET_SAMPLES for number in range(count + 1))
+        fragment = mp4_fragments.fragment(1, times, [*times, stop], [True] * count, segment_packets)
         (out / segment.name).write_bytes(fragment)
         segments.append(msgspec.structs.replace(segment, size=len(fragment)))
     return Encoded(
@@ -97,10 +99,11 @@ def _written(work: Audio, made: Fragments, out: Path) -> Encoded:
 
 
 def _check_length(work: Audio, seconds: float) -> None:
-    most = work.max_seconds
-    if most is not None and seconds > most + max(_ROOM_SECONDS, _ROOM * most):
+    max_seconds = work.max_seconds
+    if max_seconds is not None and seconds > max_seconds + max(_ROOM_SECONDS, _ROOM * max_seconds):
         raise JobError(
-            "sound_not_exact", f"The sound came out {seconds:.0f} s long, instead of {most:.0f} s."
+            "sound_not_exact",
+            f"The sound came out {seconds:.0f} s long, instead of {max_seconds:.0f} s.",
         )
 
 

@@ -1,4 +1,4 @@
-"""A part of a rendition's video: encoded, checked frame by frame, cut into segments."""
+"""Encode one chunk of a rendition's video, check the time of each frame, and cut it into CMAF segments."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from chalicelib.telemetry import logger
 
 
 def run(work: Chunk, bench: Workbench) -> Encoded:
-    """Encode a chunk and publish its segments. Raises JobError, Transient."""
+    """Encode a chunk and store its segments. Raises JobError, Transient."""
     with bench.folder() as folder:
         encoded = encode(
             work,
@@ -52,9 +52,10 @@ def encode(
     fetch: Fetch,
     on_seconds: Callable[[float], None] = lambda _: None,
 ) -> Encoded:
-    """Encode a chunk of `folder`/source, or of its excerpt: segments and initialisation in `folder`/out.
+    """Encode a chunk of `folder`/source, or of the excerpts that `fetch` writes there.
 
-    Raises JobError, Transient.
+    Writes the segments and the initialisation segment to `folder`/out. `on_seconds` gets the seconds of
+    video that are encoded. Raises JobError, Transient.
     """
 
     def encode_once(args: Command, excerpt: Excerpt | None) -> Fragments:
@@ -62,30 +63,33 @@ def encode(
 
     for name in work.asset_files:
         shutil.copy(ASSETS / name, folder / name)
-    return _written(work, encode_exactly(work, work.run.args(command), encode_once), folder / "out")
+    return _write_segments(
+        work, encode_exactly(work, work.run.args(command), encode_once), folder / "out"
+    )
 
 
 def encode_exactly(
     work: Chunk, args: Command, encode_once: Callable[[Command, Excerpt | None], Fragments]
 ) -> Fragments:
-    """What a run makes of a chunk that is exact, or else the last that has its frames, or any.
+    """Encode a chunk, with longer run-ups if need be, until a run delivers all frames without errors.
 
-    Raises JobError where none makes any.
+    If no run does, returns the last run that delivered the planned frames, else the last one that delivered
+    any. Raises JobError if every run fails.
     """
     runs = [(args, work.run.excerpt)]
     exact = work.exact
     for again in exact.again if exact else ():
         runs.append((("-itsoffset", f"{-again.ahead_us}us", *args), again.excerpt))
-    found: Fragments | None = None
-    failed: JobError | None = None
+    best: Fragments | None = None
+    failure: JobError | None = None
     for run_args, excerpt in runs:
         try:
             latest = encode_once(run_args, excerpt)
         except JobError as error:
-            # A run-up that takes too long, or crashes, takes nothing from what is there.
-            if found is None and error.code != "conversion_failed":
+            # A later run that takes too long or crashes does not discard the result of an earlier one.
+            if best is None and error.code != "conversion_failed":
                 raise
-            failed = error
+            failure = error
             continue
         if exact is None:
             return latest
@@ -93,25 +97,25 @@ def encode_exactly(
         if has_frames and not latest.faults:
             return latest
         logger.info("Not exact", faults=latest.faults)
-        if found is None or not _has_its_frames(exact, found):
-            found = latest
+        if best is None or not _has_its_frames(exact, best):
+            best = latest
         elif has_frames:
-            # Those of a run-up are counted, too, though they are none of the chunk's.
-            found = latest._replace(faults=min(latest.faults, found.faults))
-    if found is None:
-        assert failed
-        raise failed
-    return found
+            # A run also counts errors in its run-up, whose frames do not belong to the chunk.
+            best = latest._replace(faults=min(latest.faults, best.faults))
+    if best is None:
+        assert failure
+        raise failure
+    return best
 
 
-def _has_its_frames(exact: Exact, made: Fragments) -> bool:
-    """Whether frames came out as planned, each at its time."""
-    shown = sorted(time for fragment in made.fragments for time in fragment.times)
+def _has_its_frames(exact: Exact, file: Fragments) -> bool:
+    """Whether the frames are exactly the planned ones, each at its planned time."""
+    shown = sorted(time for fragment in file.fragments for time in fragment.times)
     return shown == exact.times()[:-1]
 
 
-def _written(work: Chunk, made: Fragments, out: Path) -> Encoded:
-    data, header, fragments, faults = made
+def _write_segments(work: Chunk, file: Fragments, out: Path) -> Encoded:
+    data, header, fragments, faults = file
     if not fragments:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
     codec = mp4_movie.codec_of(header)
@@ -121,13 +125,13 @@ def _written(work: Chunk, made: Fragments, out: Path) -> Encoded:
         if work.exact
         else _by_length(work, header, fragments)
     )
-    # How long the last frame lasts, an encoder can only guess.
-    end = work.exact.end if work.exact else fragments[-1].shown_until
-    ends = [*(inside[0].shown_at for _, inside in groups[1:]), end]
+    # The encoder can only guess the duration of the last frame; the plan knows it.
+    chunk_stop = work.exact.end if work.exact else fragments[-1].shown_until
+    stops = [*(members[0].shown_at for _, members in groups[1:]), chunk_stop]
     scale = mp4_movie.timescale_of(header)
     segments = [
-        write_segment(segment, inside, until, data, work.delay, scale, out)
-        for (segment, inside), until in zip(groups, ends, strict=True)
+        write_segment(segment, members, stop, data, work.delay, scale, out)
+        for (segment, members), stop in zip(groups, stops, strict=True)
     ]
     frames = sum(len(fragment.times) for fragment in fragments)
     return Encoded(
@@ -142,30 +146,38 @@ def _written(work: Chunk, made: Fragments, out: Path) -> Encoded:
 
 def write_segment(
     segment: Segment,
-    inside: Sequence[mp4_fragments.Fragment],
-    until: int,
+    members: Sequence[mp4_fragments.Fragment],
+    stop: int,
     data: mmap.mmap,
     delay: int,
     timescale: int,
     out: Path,
 ) -> Segment:
-    coded = [time for fragment in inside for time in fragment.times]
-    # Decoded in the order in which they are shown, so much earlier that each is there in time; where frames
-    # last longer than that, as early as what is coded behind them.
-    latest = [*accumulate(reversed(coded), min)][::-1]
-    times = [min(time - delay, last) for time, last in zip(sorted(coded), latest, strict=True)]
-    decoded = cmaf.decoded_as_audio(times, inside[0].shown_at, timescale)
-    decoded.append(decoded[-1] + until - max(coded))
-    firsts = accumulate((len(fragment.times) for fragment in inside), initial=0)
+    """Write a CMAF segment of the fragments `members` to `out`. Returns `segment` with its size in bytes.
+
+    `data` is the file that holds their samples. `stop`, the time at which the segment's last frame ends, and
+    `delay`, by which frames are decoded before they are shown, are in ticks of `timescale`.
+    """
+    shown = [time for fragment in members for time in fragment.times]
+    # The n-th decoding time is the n-th time of presentation minus `delay`, so that each frame is decoded
+    # before it is shown. Where frames last longer than `delay`, no frame may be decoded later than it or a
+    # frame coded after it is shown.
+    latest_times = [*accumulate(reversed(shown), min)][::-1]
+    times = [
+        min(time - delay, last) for time, last in zip(sorted(shown), latest_times, strict=True)
+    ]
+    decode_times = cmaf.decoded_as_audio(times, members[0].shown_at, timescale)
+    decode_times.append(decode_times[-1] + stop - max(shown))
+    firsts = accumulate((len(fragment.times) for fragment in members), initial=0)
     content = b"".join(
         mp4_fragments.fragment(
             number,
             fragment.times,
-            decoded[first : first + len(fragment.times) + 1],
+            decode_times[first : first + len(fragment.times) + 1],
             fragment.keys,
             mp4_fragments.samples_of(data, fragment),
         )
-        for number, (fragment, first) in enumerate(zip(inside, firsts, strict=False), 1)
+        for number, (fragment, first) in enumerate(zip(members, firsts, strict=False), 1)
     )
     (out / segment.name).write_bytes(content)
     return msgspec.structs.replace(segment, size=len(content))
@@ -177,7 +189,11 @@ Grouped = list[tuple[Segment, list[mp4_fragments.Fragment]]]
 def grouped_as_planned(
     work: Chunk, exact: Exact, fragments: Sequence[mp4_fragments.Fragment]
 ) -> Grouped:
-    """The segments as planned. Raises JobError where frames came out that are none of the source's."""
+    """The planned segments with their fragments.
+
+    Raises JobError `chunk_not_exact` if a frame has a time that no frame of the source has, and
+    `source_damaged` if a segment has no frame.
+    """
     if not {time for fragment in fragments for time in fragment.times} <= set(exact.times()[:-1]):
         raise JobError(
             "chunk_not_exact", "A part of the video came out with other frames than it has."
@@ -186,28 +202,28 @@ def grouped_as_planned(
     for fragment in fragments:
         number = bisect_right(exact.starts, fragment.shown_at) - 1
         groups[max(0, number)][1].append(fragment)
-    if not all(inside for _, inside in groups):
+    if not all(members for _, members in groups):
         raise JobError("source_damaged", "Seconds of the video cannot be decoded: it is damaged.")
     return groups
 
 
 def _by_length(work: Chunk, header: bytes, fragments: Sequence[mp4_fragments.Fragment]) -> Grouped:
-    """Segments of at most six seconds, as the fragments allow."""
+    """Segments of whole fragments, each at most SEGMENT_SECONDS long unless one fragment is longer."""
     scale = mp4_movie.timescale_of(header)
-    ends = [fragment.shown_at for fragment in fragments[1:]] + [fragments[-1].shown_until]
+    stops = [fragment.shown_at for fragment in fragments[1:]] + [fragments[-1].shown_until]
     groups: list[tuple[int, list[mp4_fragments.Fragment]]] = []
-    for fragment, end in zip(fragments, ends, strict=True):
-        begun = groups[-1][1][0].shown_at if groups else 0
-        if groups and end - begun <= cmaf.SEGMENT_SECONDS * scale:
-            groups[-1] = end, [*groups[-1][1], fragment]
+    for fragment, stop in zip(fragments, stops, strict=True):
+        start = groups[-1][1][0].shown_at if groups else 0
+        if groups and stop - start <= cmaf.SEGMENT_SECONDS * scale:
+            groups[-1] = stop, [*groups[-1][1], fragment]
         else:
-            groups.append((end, [fragment]))
+            groups.append((stop, [fragment]))
     return [
         (
-            Segment(f"{work.prefix}{number}.m4s", round((end - inside[0].shown_at) / scale, 6)),
-            inside,
+            Segment(f"{work.prefix}{number}.m4s", round((stop - members[0].shown_at) / scale, 6)),
+            members,
         )
-        for number, (end, inside) in enumerate(groups)
+        for number, (stop, members) in enumerate(groups)
     ]
 
 

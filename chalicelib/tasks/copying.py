@@ -1,4 +1,4 @@
-"""A copy of a film in a container with an index, by FFmpeg, without encoding the video."""
+"""Copy a film into a container with an index, by FFmpeg; the video is not encoded again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from chalicelib.tasks.prediction import DECODER_SECONDS, Basis, Prediction
 from chalicelib.tasks.workbench import Workbench
 from chalicelib.telemetry import logger
 
-# Warnings of FFmpeg that do not concern the times in a copy: unused streams, what it found out while reading.
+# FFmpeg's warnings that do not concern the times in a copy: they are about unused streams, or about what
+# FFmpeg detected while reading.
 _HARMLESS = (
     "codec frame size is not set",
     "Guessed Channel Layout",
@@ -26,24 +27,27 @@ _HARMLESS = (
 
 
 def run(work: Remux, bench: Workbench) -> Copied:
-    """Copy the source and publish the copy. Raises JobError, Transient."""
+    """Copy the source and store the copy. Raises JobError, Transient."""
     with bench.folder() as folder:
         copy = remux(work, folder, bench.budget)
         return Copied(objects.publish_copy(copy, bench.task.destination + copy.name))
 
 
 def remux(work: Remux, folder: Path, budget: Budget) -> Path:
-    """Copy `folder`/source; the new file. Raises JobError where its frames may not be at their times."""
+    """Copy `folder`/source and return the path of the copy.
+
+    Raises JobError `copy_not_exact` if FFmpeg's warnings put the times of its frames in doubt; Transient.
+    """
     from chalicelib.engines import ffmpeg
 
     def copy(args: Command) -> None:
         delivered = ffmpeg.run(
             args, folder=folder, seconds=budget.seconds(), memory_bytes=budget.memory_bytes
         )
-        said = delivered.said.splitlines()
-        doubts = [line for line in said if not any(harmless in line for harmless in _HARMLESS)]
-        if doubts:
-            logger.warning("The copy is not to be trusted", stderr=doubts)
+        lines = delivered.said.splitlines()
+        doubtful = [line for line in lines if not any(harmless in line for harmless in _HARMLESS)]
+        if doubtful:
+            logger.warning("The copy is not to be trusted", stderr=doubtful)
             raise JobError("copy_not_exact", "FFmpeg has doubts about its times.")
 
     copy(work.args)

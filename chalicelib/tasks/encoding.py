@@ -1,4 +1,4 @@
-"""What tasks that run FFmpeg share: one run, and the fragments that come of it."""
+"""What tasks that encode share: one run of FFmpeg, and the fragmented MP4 that it writes."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from chalicelib.model.result import Encoded
 from chalicelib.model.work import Command, Excerpt
 from chalicelib.tasks.workbench import Workbench
 
-# Writes an excerpt of the film as the file that a run reads.
+# Writes an excerpt of the film to the file that FFmpeg reads.
 Fetch = Callable[[Excerpt], None]
 
 
 class Ran(NamedTuple):
-    """The file that a run makes, if it makes one; frames in which its decoder found errors."""
+    """What a run of FFmpeg left: its output, which may not exist, and the count of damaged frames."""
 
     path: Path
-    faults: int
+    faults: int  # frames in which the decoder found errors
 
 
 class Fragments(NamedTuple):
-    """A file of fragments that a run has made; frames in which its decoder found errors."""
+    """A fragmented MP4 that a run has written."""
 
-    data: mmap.mmap
-    header: bytes
+    data: mmap.mmap  # the whole file
+    header: bytes  # the initialisation segment
     fragments: list[mp4_fragments.Fragment]
-    faults: int
+    faults: int  # frames in which the decoder found errors
 
 
 def run_ffmpeg(
@@ -41,7 +41,10 @@ def run_ffmpeg(
     fetch: Fetch,
     on_seconds: Callable[[float], None] = lambda _: None,
 ) -> Ran:
-    """Run FFmpeg in `folder`, on `source` there or on an excerpt. Raises JobError, Transient."""
+    """Run FFmpeg in `folder` on the file `source`, into which the excerpt, if any, is fetched first.
+
+    The last of `args` is the name of the output. Raises JobError, Transient.
+    """
     from chalicelib.engines import ffmpeg
 
     if excerpt:
@@ -57,19 +60,20 @@ def run_ffmpeg(
 
 
 def take_fragments(ran: Ran) -> Fragments:
-    """What a run has made; its file is gone, so that another run does not write what is mapped."""
+    """Map and parse the output of a run, and unlink it: the next run must not overwrite mapped pages."""
     data = mapped(ran.path)
     ran.path.unlink()
     return Fragments(data, *mp4_fragments.split(data), ran.faults)
 
 
 def mapped(path: Path) -> mmap.mmap:
+    """A file, mapped into memory for reading. Raises ValueError if it is empty."""
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
 
 
 def publish_part(folder: Path, encoded: Encoded, bench: Workbench) -> Encoded:
-    """Store the segments and the initialisation of a part; the part."""
+    """Store the files in `folder`/out: the segments and the initialisation segment. Returns `encoded`."""
     for path in sorted((folder / "out").iterdir()):
         bench.publish(path)
     return encoded

@@ -1,9 +1,12 @@
-"""What a plan will use, purely: requests by formulas that a test counts after, time by rules of thumb.
+"""Estimate what a plan will use; pure functions.
 
-AWS requests of a job for a key, with n first messages in q queues; of a drop, DynamoDB has 4 more:
+Requests follow formulas that tests/test_usage.py checks against counted requests. Times are rules of thumb.
+
+AWS requests of a job for a key that sends n first messages to q queues. A dropped file makes 4 more requests
+to DynamoDB.
 
 function         DynamoDB           S3                                       SQS
-intake           4                  2 + those of looking at the source,      2 + ⌈n/10⌉ for each of q
+intake           3                  2 + those of probing the source,         2 + ⌈n/10⌉ for each of q
                                     and one for each track with excerpts
 image, k steps   3 + k              2 + k                                    2
 poster           4                  4, and 2 for each dull candidate         2
@@ -12,7 +15,7 @@ MP4              4 + ⌈parts/100⌉    3 + tracks + segments + ⌈bytes/8 MiB�
 HLS              4 + ⌈parts/100⌉    2 + tracks                               2
 a job            2, and 1 with HLS  1 with HLS                               1 for the packages of a rendition
 
-Progress adds one to DynamoDB for each second of encoding; an estimate leaves it out.
+Progress adds one request to DynamoDB for each second of encoding; an estimate leaves it out.
 """
 
 from __future__ import annotations
@@ -34,44 +37,45 @@ from chalicelib.settings import FunctionSize
 from chalicelib.tasks.kinds import kind_of
 from chalicelib.tasks.prediction import Basis, Prediction
 
-# One request, of those that are made one after the other.
+# Seconds for one AWS request, where requests are made one after the other.
 _REQUEST_SECONDS = 0.01
-# Imports take half of it here; AWS bills its own start of Python as well.
+# Seconds of a cold start. On our machine imports take half of it; AWS also bills the start of Python.
 _INIT_SECONDS = 0.6
-# Bits for a pixel of film at CRF 23.
+# Bits of a pixel of video at CRF 23.
 _FILM_BITS = 0.07
-# Of a job's row, in units of a kilobyte; an index has an entry that comes and one that goes.
+# DynamoDB write units (1 KB each) of one update of a job's row. An update of an indexed attribute deletes one
+# entry of the index and writes another.
 _ROW_WRITES = 2
 _INDEX_WRITES = 2
-# In a transaction, with which a job starts, each unit of a row is two.
+# A job starts with a transaction, in which each write unit of a row counts twice.
 _CHARGE_WRITES = 2
-_ID_BYTES = 10
+_ID_BYTES = 10  # of a task's id in the set of ended tasks
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """What a job will use, as if each function had one sandbox that is warm; bytes of its outputs."""
+    """What a job will use if one warm execution environment of each function waits for it."""
 
     used: list[Used]
-    bytes_stored: int
+    bytes_stored: int  # of all outputs
 
 
 def estimate(
-    plan: Plan, facts: Facts, size: int, looked: Used, sizes: Mapping[str, FunctionSize]
+    plan: Plan, facts: Facts, size: int, probing: Used, sizes: Mapping[str, FunctionSize]
 ) -> Estimate:
-    """Of a source with `size` bytes, which it took `looked` to look at."""
+    """Estimate a job for a source of `size` bytes; `looked` is what its probing used."""
     bits = _bits_a_second(plan, facts)
     stored_plan = len(msgspec.json.encode(plan))
     index = facts.index if isinstance(facts, VideoFacts) else None
     tracks = index.tracks(audio=plan.audio is not None) if index else []
-    samples = [len(coded.rows) for coded in tracks]
+    samples = [len(track.rows) for track in tracks]
     bases = [Basis(plan, task, facts, size, bits, sizes[task.pool]) for task in plan.tasks]
     predicted = [kind_of(basis.task.work).predict(basis) for basis in bases]
     last = plan.tasks[-1].pool
     return Estimate(
         total(
             [
-                _of_intake(plan, looked, stored_plan, samples, sizes["intake"]),
-                *(looked for task in plan.tasks if isinstance(task.work, Remux)),
+                _of_intake(plan, probing, stored_plan, samples, sizes["intake"]),
+                *(probing for task in plan.tasks if isinstance(task.work, Remux)),
                 *map(partial(_of_task, stored_plan=stored_plan), bases, predicted),
                 *_of_cold_starts(plan, sizes),
                 *_of_fan_in(plan),
@@ -83,16 +87,16 @@ def estimate(
                 ),
             ]
         ),
-        sum(each.output_bytes for each in predicted),
+        sum(prediction.output_bytes for prediction in predicted),
     )
 
 
 def _of_intake(
-    plan: Plan, looked: Used, stored_plan: int, samples: Sequence[int], size: FunctionSize
+    plan: Plan, probing: Used, stored_plan: int, samples: Sequence[int], size: FunctionSize
 ) -> Used:
     queues = Counter(task.pool for task in plan.first())
     sent = sum(ceil(number / 10) for number in queues.values())
-    seconds = looked.seconds + (4 + len(samples) + sent) * _REQUEST_SECONDS
+    seconds = probing.seconds + (4 + len(samples) + sent) * _REQUEST_SECONDS
     return Used(
         "intake",
         invocations=1,
@@ -101,28 +105,32 @@ def _of_intake(
         dynamodb=3,
         reads=1,
         writes=1 + _CHARGE_WRITES + 2 * (_ROW_WRITES + _INDEX_WRITES),
-        s3_gets=looked.s3_gets,
+        s3_gets=probing.s3_gets,
         s3_puts=1 + len(samples),
         sqs=POLLER_REQUESTS + sent,
-        bytes_read=looked.bytes_read,
+        bytes_read=probing.bytes_read,
         bytes_written=stored_plan + sum(samples),
     )
 
 
 def _of_task(basis: Basis, predicted: Prediction, stored_plan: int) -> Used:
-    """One invocation: it reads the job and its plan, claims, works, says so, and what follows of it."""
+    """One invocation: it reads job and plan, claims the task, works, stores the result, and follows up."""
     ends = sum(last == basis.task.id for last in basis.plan.steps.values())
-    asked = 3 + max(1, ends) + ceil(predicted.results_read / 100)
+    dynamodb_requests = 3 + max(1, ends) + ceil(predicted.results_read / 100)
     fetched = predicted.bytes_read + stored_plan
-    waited = asked + (predicted.s3_gets + predicted.s3_puts) / predicted.requests_at_once
-    moved = fetched + predicted.bytes_written
-    seconds = predicted.seconds + waited * _REQUEST_SECONDS + moved / BYTES_A_SECOND
+    sequential_requests = (
+        dynamodb_requests + (predicted.s3_gets + predicted.s3_puts) / predicted.requests_at_once
+    )
+    transferred = fetched + predicted.bytes_written
+    seconds = (
+        predicted.seconds + sequential_requests * _REQUEST_SECONDS + transferred / BYTES_A_SECOND
+    )
     return Used(
         basis.task.pool,
         invocations=1,
         seconds=seconds,
         gb_seconds=seconds * basis.function.memory_mb / 1024,
-        dynamodb=asked,
+        dynamodb=dynamodb_requests,
         reads=1 + predicted.results_read,
         writes=2 + _INDEX_WRITES + _ROW_WRITES * ends,
         s3_gets=predicted.s3_gets,
@@ -134,7 +142,10 @@ def _of_task(basis: Basis, predicted: Prediction, stored_plan: int) -> Used:
 
 
 def _of_fan_in(plan: Plan) -> Iterator[Used]:
-    """The set of what has ended grows; the last one to end sends the packages, HLS is listed before that."""
+    """Writes of the growing set of ended tasks, the messages of the packages, and early rows of HLS.
+
+    The task that ends last sends the packages. HLS outputs are listed before that.
+    """
     needed = {task_id for task in plan.tasks for task_id in task.needs}
     parts = [task for task in plan.tasks if task.id in needed]
     for number, task in enumerate(parts):
@@ -148,7 +159,7 @@ def _of_fan_in(plan: Plan) -> Iterator[Used]:
 
 
 def _of_cold_starts(plan: Plan, sizes: Mapping[str, FunctionSize]) -> Iterator[Used]:
-    """What is sent at once starts at once: but for one of them, in sandboxes that are new."""
+    """Tasks that are sent at once start at once: one in the warm environment, all others in cold ones."""
     for pool, number in Counter(task.pool for task in plan.first()).items():
         seconds = (number - 1) * _INIT_SECONDS
         memory = sizes[pool].memory_mb / 1024
@@ -156,12 +167,12 @@ def _of_cold_starts(plan: Plan, sizes: Mapping[str, FunctionSize]) -> Iterator[U
 
 
 def _bits_a_second(plan: Plan, facts: Facts) -> dict[str, float]:
-    """Of each rendition, by its name; and of sound."""
+    """Bits per second of each group of tasks: of each rendition by its name, and of the audio."""
     bits = {"sound": float(audio.BITS_PER_SECOND)}
     for task in plan.tasks:
         if isinstance(task.work, Join | Hls):
             assert isinstance(facts, VideoFacts)
             pixels = task.work.width * task.work.height * fps(facts)
-            pictures, _ = plan.parts(task)
-            bits[pictures[0].group] = _FILM_BITS * pixels
+            video, _ = plan.parts(task)
+            bits[video[0].group] = _FILM_BITS * pixels
     return bits

@@ -1,4 +1,4 @@
-"""The playlists of a rendition whose segments are there already."""
+"""Write the HLS playlists of a rendition; its segments are stored already."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from chalicelib.tasks.workbench import Workbench
 
 
 def run(work: Hls, bench: Workbench) -> StepsEnded:
-    """Write the complete playlists. Raises JobError, Transient."""
+    """Write the complete playlists of a rendition. Raises JobError, Transient."""
     parts = parts_of(work, bench)
     name = f"{playlists.MASTER}.m3u8"
     return packaged(work, bench, name, _write(work, parts, bench.task.destination), parts)
 
 
 def _write(work: Hls, parts: Parts, folder: str) -> int:
-    """Write the playlists under the key prefix `folder`; the bytes of all files of the rendition."""
+    """Write the playlists under the key prefix `folder`. Returns the bytes of all files of the rendition."""
     tracks = {
         playlists.VIDEO: [segment for part in parts.video for segment in part.encoded.segments],
         playlists.AUDIO: [segment for part in parts.audio for segment in part.encoded.segments],

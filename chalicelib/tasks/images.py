@@ -1,4 +1,4 @@
-"""Pictures of an image: it is decoded once for all steps that ask for one."""
+"""Draw the outputs of an image's steps; the image is decoded once for all of them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from chalicelib.tasks.prediction import DECODER_SECONDS, SMALL_JPEG_BYTES, Basis
 from chalicelib.tasks.stills import ended_step, in_child
 from chalicelib.tasks.workbench import ASSETS, Workbench
 
-# Seconds of one core for a megapixel of JPEG.
+# Seconds of one core for each megapixel of the source, as a JPEG.
 _MEGAPIXEL_SECONDS = {Thumbnail: 0.004, Watermark: 0.015}
-# Bytes of a JPEG for each pixel.
+# Bytes of a JPEG output for each pixel.
 _JPEG_BYTES = 0.3
 
 
 def run(work: Images, bench: Workbench) -> StepsEnded:
-    """Draw and publish each picture. Raises JobError where none can be drawn, Transient."""
+    """Draw and store the output of each step. Raises JobError if none can be drawn, Transient."""
     with bench.folder() as folder:
         drawn = draw(work, folder, bench.budget)
         return StepsEnded(
@@ -30,17 +30,17 @@ def run(work: Images, bench: Workbench) -> StepsEnded:
 
 
 def draw(work: Images, folder: Path, budget: Budget) -> dict[str, Drawn]:
-    """Draw what each step makes of `folder`/source into `folder`/out, by the names of the steps.
+    """Draw each step's output of `folder`/source into `folder`/out. Returns results by name of step.
 
-    Raises JobError where none can be drawn, Transient.
+    Raises JobError if none can be drawn, or if the sandbox reports other files than planned; Transient.
     """
     drawn: dict[str, Drawn] = in_child(
         "draw", dict[str, Drawn], budget, folder / "source", work, ASSETS, folder / "out"
     )
     check_files(folder)
-    made = {name: each.name for name, each in drawn.items() if isinstance(each, DrawnImage)}
+    outputs = {name: image.name for name, image in drawn.items() if isinstance(image, DrawnImage)}
     if drawn.keys() != work.made.keys() or any(
-        work.made[step].output != made[step] for step in made
+        work.made[step].output != outputs[step] for step in outputs
     ):
         raise crashed("image")
     return drawn
@@ -49,15 +49,17 @@ def draw(work: Images, folder: Path, budget: Budget) -> dict[str, Drawn]:
 def predict(work: Images, basis: Basis) -> Prediction:
     assert isinstance(basis.facts, ImageFacts)
     pixels = basis.facts.width * basis.facts.height
-    large = sum(isinstance(each, Watermark) for each in work.made.values())
+    large = sum(isinstance(image, Watermark) for image in work.made.values())
     size = round(large * pixels * _JPEG_BYTES) + (len(work.made) - large) * SMALL_JPEG_BYTES
-    busy = sum(_MEGAPIXEL_SECONDS[type(each)] for each in work.made.values()) * pixels / 1e6
+    core_seconds = (
+        sum(_MEGAPIXEL_SECONDS[type(image)] for image in work.made.values()) * pixels / 1e6
+    )
     gets, fetched = basis.reading_source()
     return Prediction(
         gets,
         len(work.made),
         fetched,
         size,
-        seconds=(DECODER_SECONDS + busy) / basis.one_core,
+        seconds=(DECODER_SECONDS + core_seconds) / basis.one_core,
         output_bytes=size,
     )

@@ -1,4 +1,4 @@
-"""Every kind of work: how it is carried out, and what it will use. The one table of them."""
+"""The table of all kinds of work: how each is carried out, and how its use of resources is predicted."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from chalicelib.tasks.workbench import Workbench
 
 
 class Kind(NamedTuple):
-    """What can be asked of one piece of work.
+    """The two functions of one piece of work.
 
-    `run` carries it out and stores what it makes; it raises JobError, Transient. `predict` is pure.
+    `run` carries it out and stores its outputs; it raises JobError, Transient. `predict` is pure.
     """
 
     run: Callable[[Workbench], Result]
@@ -23,7 +23,7 @@ class Kind(NamedTuple):
 
 
 def kind_of(work: Work) -> Kind:
-    """The kind of a piece of work. Its module is imported here: a worker loads those that it runs."""
+    """The functions of a piece of work. Imports their module, so that a worker loads only what it runs."""
     match work:
         case Images():
             from chalicelib.tasks import images

@@ -1,4 +1,4 @@
-"""An MP4 of a rendition's parts, by copying: from S3 to S3, on no disk."""
+"""Join a rendition's segments into one MP4: samples are copied from S3 to S3 and never lie on disk."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from chalicelib.tasks.packaging import Part, packaged, parts_of, predicted_bytes
 from chalicelib.tasks.prediction import Basis, Prediction, count_segments
 from chalicelib.tasks.workbench import Workbench
 
-# A multipart upload has at most 10,000 parts; what is larger than this is refused.
+# Bytes of the largest MP4 that is written: a multipart upload has at most 10,000 parts.
 _MOST_BYTES = 9_000 * PART_BYTES
 
 
 def run(work: Join, bench: Workbench) -> StepsEnded:
-    """Join the parts in one file. Raises JobError, Transient."""
+    """Join the parts into one MP4. Raises JobError, Transient."""
     parts = parts_of(work, bench)
     key = bench.task.destination + work.output
     size = _join(parts.video, parts.audio, key, bench.on_progress)
@@ -33,11 +33,11 @@ def run(work: Join, bench: Workbench) -> StepsEnded:
 
 
 class _File(NamedTuple):
-    """A segment, on its way into an MP4."""
+    """A stored segment that goes into the MP4."""
 
-    track: int
+    track: int  # 0: video, 1: audio
     key: str
-    begins: float  # seconds
+    begins: float  # seconds from the film's start
 
 
 def _join(
@@ -46,10 +46,11 @@ def _join(
     key: str,
     on_part: Callable[[float], None],
 ) -> int:
-    """Write the MP4; its size in bytes.
+    """Write the MP4 and return its size in bytes.
 
-    Samples are passed on as they come, and the index, in which each is a line, goes first: a multipart
-    upload takes its parts in any order.
+    Samples are uploaded as they arrive, from part 2 on. Part 1, the header and the first samples, is uploaded
+    last, as the header lists every sample: a multipart upload takes its parts in any order. Raises JobError,
+    Transient.
     """
     total = sum(s.size for part in (*video, *audio) for s in part.encoded.segments)
     if total > _MOST_BYTES:
@@ -98,7 +99,7 @@ def _files(track: int, parts: Sequence[Part]) -> Iterator[_File]:
 
 
 def _fetched(pool: ThreadPoolExecutor, order: Sequence[_File]) -> Iterator[tuple[_File, bytes]]:
-    """Each file and what is in it, in order; a few are read ahead."""
+    """Each file with its content, in order; up to READERS files are read ahead."""
     ahead: list[tuple[_File, Future[bytes]]] = []
     for file in order:
         ahead.append((file, pool.submit(_get, file.key)))
@@ -117,7 +118,7 @@ def _get(key: str) -> bytes:
 
 
 def _settle(sent: list[Future[None]], most: int) -> None:
-    """Wait until at most so many uploads are under way; raises what one raised."""
+    """Wait until at most `most` uploads are under way. Raises what an upload raised."""
     while len(sent) > most:
         sent.pop(0).result()
 

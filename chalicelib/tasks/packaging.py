@@ -1,4 +1,4 @@
-"""What packages share: the parts of a rendition, whether all is there, and the output that comes of them."""
+"""What MP4 and HLS packages share: the parts of a rendition, the check for missing frames, and the output."""
 
 from __future__ import annotations
 
@@ -14,29 +14,33 @@ from chalicelib.store import objects
 from chalicelib.tasks.prediction import Basis
 from chalicelib.tasks.workbench import Workbench
 
-# The part of a film that must have come out, or it is called damaged.
+# The part of a film, 0 to 1, that must have been decoded; below it the film counts as damaged.
 _ENOUGH = 0.9
 
 
 class Part(NamedTuple):
-    """An encoded part, and the key prefix of its files."""
+    """An encoded part of a rendition."""
 
     encoded: Encoded
-    folder: str
+    folder: str  # key prefix of its files
 
 
 class Parts(NamedTuple):
-    """All parts of a rendition, in order: frames and seconds of its video, and what a client should know."""
+    """All parts of a rendition."""
 
-    video: Sequence[Part]
+    video: Sequence[Part]  # in order, as `audio`
     audio: Sequence[Part]
-    frames: int
+    frames: int  # of the video, as `seconds`
     seconds: float
-    warning: str
+    warning: str  # sentences for the client; "" for none
 
 
 def parts_of(work: Join | Hls, bench: Workbench) -> Parts:
-    """The parts that a package is made of. Raises JobError where they do not fit, or too much is missing."""
+    """The parts that a package is made of.
+
+    Raises JobError `chunks_differ` if their initialisation segments differ, `source_damaged` if too much is
+    missing.
+    """
     results = bench.results(bench.task.needs)
     video, audio = (
         [Part(results[part.id], part.destination) for part in parts]
@@ -53,7 +57,7 @@ def parts_of(work: Join | Hls, bench: Workbench) -> Parts:
 
 
 def packaged(work: Join | Hls, bench: Workbench, name: str, size: int, parts: Parts) -> StepsEnded:
-    """The end of the step that a package is, of `size` bytes in all, listed as the file `name`."""
+    """The successful end of a package's step, whose output is the file `name` and has `size` bytes in all."""
     output = Output(
         type=bench.task.id,
         s3_key=bench.task.destination + name,
@@ -74,11 +78,11 @@ def shortfall(
     delivered_seconds: float,
     faults: int = 0,
 ) -> str:
-    """A warning where less came out than the source promised, or with errors; "" where all did, whole.
+    """A warning if fewer frames or seconds were delivered than the source has, or damaged ones; else "".
 
-    Raises JobError `source_damaged` where it is less than nine tenths. Damaged frames are left out
-    silently by decoders that exit with 0, or filled in, so all counts matter; `faults` is that of frames in
-    which the decoder found errors.
+    `frames` and `seconds` are the source's; `frames` is None if unknown. `faults` counts the frames in which
+    the decoder found errors. All counts matter: decoders silently leave out damaged frames, or fill them in,
+    and exit with 0. Raises JobError `source_damaged` if less than _ENOUGH was delivered whole.
     """
     whole = (delivered_frames - faults) / delivered_frames
     parts = [delivered_seconds / seconds, whole]
@@ -101,6 +105,6 @@ def shortfall(
 
 
 def predicted_bytes(work: Join | Hls, basis: Basis) -> int:
-    """Bytes of a package: of all its files, for HLS."""
+    """Bytes of a package, estimated; for HLS of all its files."""
     groups = dict.fromkeys(part.group for parts in basis.plan.parts(basis.task) for part in parts)
     return round(work.seconds * sum(basis.bits[group] for group in groups) / 8)

@@ -1,4 +1,4 @@
-"""The poster of a film: the first of several frames that shows something."""
+"""Choose a film's poster: the first of several frames that is not blank."""
 
 from __future__ import annotations
 
@@ -18,57 +18,59 @@ from chalicelib.tasks.prediction import SMALL_JPEG_BYTES, Basis, Prediction
 from chalicelib.tasks.stills import ended_step, in_child
 from chalicelib.tasks.workbench import Workbench
 
-# Standard deviation of a frame's brightness, of 255. Below the first it shows nothing; between the two it may
-# be half faded in.
+# Standard deviations of a frame's brightness, on a scale of 255. Below _DULL the frame is blank; between the
+# two it may be half faded in.
 _DULL, _VIVID = 12.0, 30.0
-# Seconds that are kept for drawing the poster of what has been found: far more than that takes.
+# Seconds that the search leaves for drawing the poster; drawing takes far less.
 DRAWING_SECONDS = 2.0
-# Seconds of one core for one candidate.
+# Seconds of one core to decode and judge one candidate.
 _POSTER_SECONDS = 0.3
 
 
 def run(work: Poster, bench: Workbench) -> StepsEnded:
-    """Choose a frame and publish its poster. Raises JobError, Transient."""
+    """Choose a frame and store its poster. Raises JobError, Transient."""
     step = bench.task.id
     with bench.folder() as folder:
-        made = choose(work, folder, bench.budget, partial(bench.fetch, folder))
-        return StepsEnded({step: ended_step(step, made, folder, bench)})
+        poster = choose(work, folder, bench.budget, partial(bench.fetch, folder))
+        return StepsEnded({step: ended_step(step, poster, folder, bench)})
 
 
 def choose(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> DrawnImage:
-    """Make a film's poster in `folder`/out, of `folder`/source or of each candidate's excerpt.
+    """Choose a frame and draw the poster in `folder`/out.
 
-    Raises JobError, Transient.
+    Candidates are read from `folder`/source, or each from the excerpt that `fetch` writes there. Raises
+    JobError, Transient.
     """
-    looks = Budget(lambda: budget.seconds() - DRAWING_SECONDS, budget.memory_bytes)
+    search_budget = Budget(lambda: budget.seconds() - DRAWING_SECONDS, budget.memory_bytes)
     best: tuple[Interest, Path] | None = None
-    found_nothing = shows_something = False
+    candidate_missing = any_not_blank = False
     for run in (*work.candidates, *work.otherwise):
-        if run in work.otherwise[:-1] and not found_nothing:
+        if run in work.otherwise[:-1] and not candidate_missing:
             continue
         args = run.args(work.command)
         candidate = folder / args[-1]
         try:
-            run_ffmpeg(args, run.excerpt, folder, looks, fetch)
-        except JobError as error:  # of packets without their key frame, too
-            # A candidate that takes too long, or crashes, does not undo one that was found.
+            run_ffmpeg(args, run.excerpt, folder, search_budget, fetch)
+        except JobError as error:  # FFmpeg also fails on packets without their key frame
+            # A candidate that takes too long or crashes does not discard an earlier one.
             if best is None and error.code != "conversion_failed":
                 raise
-        if not candidate.exists():  # it is too late in a very short film, or no key frame follows
-            found_nothing = True
+        # A candidate's time may be behind the end of a short film, or no key frame may follow it.
+        if not candidate.exists():
+            candidate_missing = True
             continue
         interest = in_child("interest", Interest, budget, candidate)
         if best is None or interest > best[0]:
             best = interest, candidate
-        if interest.spread > (_DULL if shows_something else _VIVID):
+        if interest.spread > (_DULL if any_not_blank else _VIVID):
             break
-        shows_something |= interest.spread > _DULL
+        any_not_blank |= interest.spread > _DULL
     if best is None:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
     target = folder / "out" / work.output
-    made: DrawnImage = in_child("poster", DrawnImage, budget, best[1], target)
+    poster: DrawnImage = in_child("poster", DrawnImage, budget, best[1], target)
     check_files(folder)
-    return msgspec.structs.replace(made, name=work.output, warning=work.warning)
+    return msgspec.structs.replace(poster, name=work.output, warning=work.warning)
 
 
 def predict(_: Poster, basis: Basis) -> Prediction:

@@ -1,4 +1,4 @@
-"""What one task will use: the terms in which each kind of work tells it."""
+"""The input and the output of each kind of work's `predict`: what one task will use."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from chalicelib.settings import FunctionSize
 DECODER_SECONDS = 0.05
 # Bytes of a JPEG that fits in 512 × 512 pixels.
 SMALL_JPEG_BYTES = 40_000
-# Cores that a Task's `cost` is counted for.
+# Cores with which a Task's `cost`, in seconds, is measured.
 COST_CORES = 2
 
 
 class Basis(NamedTuple):
-    """What a prediction for a task is made from. `bits` are those a second of each group of tasks."""
+    """What a prediction for a task starts from."""
 
     plan: Plan
     task: Task
     facts: Facts
     source_bytes: int
-    bits: Mapping[str, float]
+    bits: Mapping[str, float]  # bits per second of each group of tasks
     function: FunctionSize
 
     @property
@@ -38,27 +38,27 @@ class Basis(NamedTuple):
         return min(1.0, self.function.cores)
 
     def reading_source(self) -> tuple[int, int]:
-        """S3 requests, and bytes, to read the source: all of it, or the task's excerpt."""
+        """(S3 GETs, bytes) to read the source: all of it, or the task's excerpt."""
         if excerpt := self.task.excerpt:
             return 3, bytes_read(self.plan.samples(self.task), excerpt)
         return 2, self.source_bytes
 
 
 class Prediction(NamedTuple):
-    """What the work itself will use; claiming the task and ending it come on top."""
+    """What the work itself will use, without claiming and ending the task."""
 
     s3_gets: int
     s3_puts: int
     bytes_read: int
     bytes_written: int
-    seconds: float = 0.0  # of computing
+    seconds: float = 0.0  # of computing, without requests and transfer
     results_read: int = 0  # rows of other tasks
     requests_at_once: int = 1
-    output_bytes: int = 0  # of what the job will list
+    output_bytes: int = 0  # of the outputs that the job will list
 
 
 def count_segments(part: Task, film_seconds: float) -> int:
-    """How many segments a part of a film is stored in; about so many where nobody can tell before."""
+    """The number of segments of a part of a film: exact where they are planned, else an estimate."""
     if planned := playlists.planned(part.work):
         return len(planned)
     match part.work:

@@ -1,4 +1,4 @@
-"""What work costs, purely: what was used, times the price table."""
+"""Compute what work costs: what it used, times the price table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FREE_DISK_MB = 512
 
 
 def cost(used: Sequence[Used], stored: int) -> Usage:
-    """As `usage`, at this stage."""
+    """`usage` at this stage: with its prices, its functions, and this machine's architecture."""
     return usage(used, stored, prices(), function_sizes(), platform.machine())
 
 
@@ -26,7 +26,10 @@ def usage(
     sizes: Mapping[str, FunctionSize],
     architecture: str,
 ) -> Usage:
-    """As the API shows it; `stored` in bytes, `architecture` as Python's platform.machine() has it."""
+    """Use and cost as the API shows them.
+
+    `stored`: bytes of the outputs. `architecture`: as platform.machine() returns it.
+    """
     gb_second = (
         prices.lambda_gb_second_arm64
         if architecture == "aarch64"
@@ -72,7 +75,7 @@ def usage(
 
 
 def _paid_disk_gb(size: FunctionSize | None) -> float:
-    """Of /tmp; none of a function that a later version of the stack has no more."""
+    """GB of /tmp that are billed; 0 for a function that this version of the stack no longer has."""
     return max(0, size.disk_mb - _FREE_DISK_MB) / 1024 if size else 0.0
 
 

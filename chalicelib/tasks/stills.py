@@ -1,4 +1,4 @@
-"""What tasks that make pictures share: Pillow in a child, and the output that comes of it."""
+"""What tasks that draw images share: Pillow in the sandbox, and the end of the step that its file makes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from chalicelib.tasks.workbench import Workbench
 
 
 def in_child(job: str, returns: Any, budget: Budget, *args: Any) -> Any:
-    """Call a function of engines/pillow.py in a child. Raises JobError, Transient."""
+    """Call the function `job` of engines/pillow.py in the sandbox. Raises JobError, Transient.
+
+    `returns` is the type of its result, as msgspec takes it.
+    """
     from chalicelib.engines import sandbox
 
     return sandbox.call(
@@ -27,7 +30,7 @@ def in_child(job: str, returns: Any, budget: Budget, *args: Any) -> Any:
 
 
 def ended_step(step: str, drawn: Drawn, folder: Path, bench: Workbench) -> StepState:
-    """Publish a picture that lies in `folder`/out; how its step ends."""
+    """Store an image that lies in `folder`/out. Returns how its step ends; a Refused ends it as FAILURE."""
     if isinstance(drawn, Refused):
         return StepState.failed(JobError(drawn.code, drawn.detail))
     output = Output(

@@ -1,4 +1,4 @@
-"""What carrying out a task starts from: its place in the plan, its source, its limits."""
+"""What a task needs to be carried out: its plan, its source, its limits, and the way to its files."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from chalicelib.model.result import Encoded
 from chalicelib.model.work import Excerpt, Source
 from chalicelib.store import objects, plans
 
-# Files that are shipped beside the code.
+# Files that are deployed with the code.
 ASSETS = Path(__file__).parent.parent / "assets"
 
 
 @dataclass(frozen=True)
 class Workbench:
-    """One task, and all that carrying it out may use.
+    """One task with all that its work may use.
 
-    `results` reads what tasks with these ids have ended with; `on_progress` takes the part that is done, from
-    0 to 1.
+    `results` reads the results of tasks by their ids. `on_progress` takes the part that is done, 0 to 1.
     """
 
     plan: Plan
@@ -36,9 +35,9 @@ class Workbench:
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """An empty folder with the source in it, and `out/` for what is made.
+        """A scratch folder with the file `source` and an empty folder `out` for outputs.
 
-        A task that reads excerpts calls `fetch` for them instead: its source is not there.
+        A task that reads excerpts finds no `source`; it calls `fetch` for each excerpt.
         """
         with scratch_folder() as folder:
             (folder / "out").mkdir()
@@ -47,11 +46,11 @@ class Workbench:
             yield folder
 
     def fetch(self, folder: Path, excerpt: Excerpt) -> None:
-        """Write an excerpt of the source as `source`, in place of what was there."""
+        """Write an excerpt of the source to `folder`/source, over the last. Raises JobError, Transient."""
         samples = self.plan.samples(self.task)
-        made = mp4_excerpt.make(samples, excerpt, plans.load_samples(samples, excerpt))
-        objects.fetch_parts(self.source, folder / "source", made.head, made.parts)
+        cut = mp4_excerpt.make(samples, excerpt, plans.load_samples(samples, excerpt))
+        objects.fetch_parts(self.source, folder / "source", cut.head, cut.parts)
 
     def publish(self, path: Path) -> int:
-        """Store a file under the task's key prefix; its size in bytes."""
+        """Store a file under the task's key prefix. Returns its size in bytes."""
         return objects.publish(path, self.task.destination + path.name)

@@ -1,4 +1,4 @@
-"""Thousands of schedules with faults; each has a name that runs it again: python -m testing.chaos [NAME …]"""
+"""Run thousands of schedules with faults, or those of the given names: python -m testing.chaos [NAME …]"""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def _compare(names: list[str]) -> int:
-    """The same schedules on both clouds, each in a process of its own: their logs must be equal."""
+    """Run schedules on both clouds, each in its own process, and compare the logs, which must be equal."""
     logs = []
     for cloud in ("fast", "moto"):
         command = [sys.executable, "-m", "testing.chaos", "--log", cloud, *names]

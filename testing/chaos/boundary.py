@@ -1,4 +1,4 @@
-"""Where botocore sends: at every request of a worker others may run, and it may fail."""
+"""Takes the place of botocore's HTTP: at every request of a worker, others may run, and it may fail."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from botocore import UNSIGNED
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
-import chalicelib.store.meter  # noqa: F401  # it hears of each request before it is answered here
+import chalicelib.store.meter  # noqa: F401  # registers its hook before ours, which answers requests
 from testing.chaos import rights
 from testing.chaos.faults import Fault
 from testing.chaos.world import Died, Worker, World
 
-# How long a request takes: at least and at most.
+# Seconds that a request takes: (least, most).
 _SECONDS = {"s3": (0.012, 0.035)}
 _OTHER_SECONDS = (0.003, 0.010)
-# A client that is refused this often gives up: PynamoDB's, and ours.
+# The number of refusals after which a client gives up: PynamoDB's, and the product's others.
 _TRIES = {"dynamodb": 6}
 _OTHER_TRIES = 5
 _CODES = {
@@ -41,16 +41,16 @@ _CODES = {
 
 
 class Cloud(Protocol):
-    """What stands in for AWS."""
+    """The interface of a cloud that answers in place of AWS."""
 
     def answer(self, event_name: str, request: Any) -> AWSResponse: ...
     def changed(self, service: str, operation: str, request: Any) -> None:
-        """A request has had its effect."""
+        """Called after a request has had its effect."""
         ...
 
 
 class Boundary:
-    """Answers everything that this process sends to AWS, from the first client on."""
+    """Answers all requests of this process to AWS, from the first client on."""
 
     def __init__(self) -> None:
         self.cloud: Cloud | None = None
@@ -58,7 +58,7 @@ class Boundary:
         self.checks_signatures = False
 
     def signer(self, context: dict[str, Any], **_: Any) -> Any:
-        """Nobody checks signatures here, and they take longer than the answer; links keep theirs."""
+        """Skip signatures, which nobody checks here and which take longer than the answer; not in URLs."""
         needs_one = self.checks_signatures or context.get("is_presign_request")
         return None if needs_one else UNSIGNED
 
@@ -123,7 +123,7 @@ def _check_rights(world: World, function: str, event_name: str, request: Any) ->
 def _chosen(
     world: World, worker: Worker, service: str, event_name: str, request: Any
 ) -> Fault | None:
-    """What happens to this request."""
+    """The fault of this request, if any."""
     if worker.refused and worker.refused[0] == event_name:
         worker.refused = (event_name, worker.refused[1] - 1) if worker.refused[1] > 1 else None
         return Fault.THROTTLED
@@ -158,7 +158,7 @@ def _by_chance(world: World, service: str) -> Fault | None:
 
 
 def about(event_name: str, request: Any) -> str:
-    """What a request is, in short."""
+    """A short description of a request."""
     _, service, operation = event_name.split(".")
     if service == "s3":
         return f"{operation} {request.url.partition('.amazonaws.com/')[2].partition('?')[0][-60:]}"
@@ -178,7 +178,7 @@ def _refusal(service: str, request: Any, fault: Fault) -> AWSResponse:
 
 
 class _Raw(io.BytesIO):
-    """A body, as urllib3 has it."""
+    """The body of a response, with urllib3's methods."""
 
     def stream(self, **_: Any) -> Iterator[bytes]:
         while block := self.read():

@@ -1,4 +1,4 @@
-"""Schedules by name: a name says all, so that what it names can be run again.
+"""Schedules by name: a name determines a schedule, so that it can be run again.
 
 calm:SEED  few:SEED  many:SEED  loss:SEED  losses:SEED  zombies:SEED    any mixture of actions
 each:STORY:FAULT@REQUEST                                               one fault, at one request
@@ -23,7 +23,7 @@ from testing.chaos.media import Memo
 from testing.chaos.rights import Right
 from testing.chaos.schedule import Scenario, Schedule, run
 
-# A job with one lost message may live so long, in seconds; and with none.
+# The longest life of a job in seconds: with one lost message, and with none.
 MOST_WITH_LOSS = 3600.0
 
 _BY_CHANCE: dict[str, Callable[[Random], Faults]] = {
@@ -34,24 +34,24 @@ _BY_CHANCE: dict[str, Callable[[Random], Faults]] = {
     "losses": faults.losses,
     "zombies": faults.zombies,
 }
-# Kinds of which no good job may fail.
+# Kinds of schedules in which no valid job may fail.
 _GENTLE = ("calm", "few", "loss", "each", "lost", "pair")
 
 
 class Outcome(NamedTuple):
-    """What came of a schedule."""
+    """The outcome of a schedule."""
 
     name: str
     violations: list[tuple[str, str]]
     had: list[str]
-    longest: float  # life of a job, in seconds
+    longest: float  # the longest life of a job, in seconds
     requests: int
     messages: int
     used: frozenset[Right]
 
 
 class Simulator:
-    """Runs schedules by name, on a cloud that is made once."""
+    """Runs schedules by name, on a cloud that is created once."""
 
     def __init__(self, stand: Stand) -> None:
         self._stand = stand
@@ -59,7 +59,7 @@ class Simulator:
         self._references: dict[tuple[str, frozenset[str]], dict[str, str]] = {}
 
     def prepare(self, *, films: bool = True) -> None:
-        """Run everything without faults: what is made then is what is right."""
+        """Run every story without faults; its outputs become the reference."""
         chosen = [*product(scenarios.PICTURES, scenarios.PICTURE_PIPELINES)]
         if films:
             chosen += product(scenarios.FILMS, scenarios.FILM_PIPELINES)
@@ -77,13 +77,13 @@ class Simulator:
         def keep(schedule: Schedule) -> None:
             ((job_id, life),) = schedule.lives.items()
             assert life.item["status"]["S"] == "SUCCESS", (name, pipeline, life, schedule.world.log)
-            made.update(checks.made_of(schedule, job_id))
+            made.update(checks.output_digests(schedule, job_id))
 
         run(drop, f"{name} {pipeline}", CALM, self._stand, self._memo, keep)
         return made
 
     def run(self, name: str, *, trace: bool = False, judged: bool = True) -> Outcome:
-        """Run the schedule of this name; unless it is judged, nothing has to be prepared."""
+        """Run the schedule of this name. Judging it requires `prepare`."""
         kind, _, rest = name.partition(":")
         scenario, chosen = _find(name)
         is_gentle = kind in _GENTLE or (kind == "race" and rest.partition(":")[0] in races.GENTLE)
@@ -114,11 +114,11 @@ class Simulator:
 
 
 def _waited(schedule: Schedule) -> bool:
-    """Whether a job waited for what its client did late, or never."""
+    """Whether a job waited for its client, who acted late or never."""
     clients = schedule.clients
     waiting = {ack.key for ack in clients.acks if ack.call == "presign"}
-    told = {put.key for put in clients.puts if put.is_told}
-    return bool(waiting - told) or schedule.world.faults.event_lost > 0
+    keys_with_events = {put.key for put in clients.puts if put.event_is_sent}
+    return bool(waiting - keys_with_events) or schedule.world.faults.event_lost > 0
 
 
 def _find(name: str) -> tuple[Scenario, Faults]:
@@ -142,23 +142,22 @@ def _fault_at(text: str) -> tuple[int, Fault]:
 
 # ── which schedules ─────────────────────────────────────────────────────────────────────────────
 
-# Together they use every right that functions have. One that none of them uses is taken away, or gets a
-# schedule of its own.
+# Schedules that together use every right of the functions. A right that none of them uses must be removed
+# from the template, or get its own schedule.
 EVERY_RIGHT = (
     *(f"race:{race}:rights" for race in ("buried", "large", "stuck", "unreadable", "unsent")),
     *(f"race:{race}:rights-{n}" for race in ("gone", "overtaken", "watched") for n in range(4)),
     *(f"each:{s}:DIES_BEFORE@0" for s in ("estimated", "form", "from_key", "marked", "unheard")),
 )
 _MOST_EACH = 75  # requests, from the start of a story and from its end
-# Of a hundred by chance, how many are of each kind.
+# The share of each kind in a hundred random schedules.
 _SHARES = {"calm": 2, "few": 40, "many": 25, "loss": 8, "losses": 10, "zombies": 15}
 
 
 def chosen(simulator: Simulator, seed: str, count: int, only: tuple[str, ...]) -> list[str]:
-    """The names of `count` schedules that begin in one of these ways.
+    """The names of `count` schedules; with `only`, of those whose names begin so.
 
-    Those of every right; each single fault, where there is room for them all; races, pairs, and the rest by
-    chance.
+    EVERY_RIGHT; each single fault, if there is room for all of them; races, pairs, and random ones.
     """
     random = Random(f"chosen {seed}")
     singles = [name for name in _singles(simulator) if name.startswith(only)]
@@ -179,11 +178,11 @@ def chosen(simulator: Simulator, seed: str, count: int, only: tuple[str, ...]) -
 
 
 def _singles(simulator: Simulator) -> Iterator[str]:
-    """Every fault at every request of every story; every message lost."""
+    """Every fault at every request of every story, and the loss of every message."""
     for story in scenarios.STORIES:
         requests, messages = _extent(simulator, story)
         numbers = range(1, requests + 1)
-        # In between, the sweep does the same again and again.
+        # In the middle of a story, the sweep repeats itself.
         for number in (*numbers[:_MOST_EACH], *numbers[_MOST_EACH:][-_MOST_EACH:]):
             for fault in EACH:
                 yield f"each:{story}:{fault.name}@{number}"
@@ -193,13 +192,13 @@ def _singles(simulator: Simulator) -> Iterator[str]:
 
 @cache
 def _extent(simulator: Simulator, story: str) -> tuple[int, int]:
-    """How many requests and messages a story has where nothing goes wrong."""
+    """(requests, messages) of a story without faults."""
     outcome = simulator.run(f"each:{story}:DIES_BEFORE@0")
     return outcome.requests, outcome.messages
 
 
 def _pair(simulator: Simulator, random: Random, seed: str) -> str:
-    """Two faults of a story, often close together."""
+    """A schedule of a story with two faults, often close together."""
     story = random.choice(tuple(scenarios.STORIES))
     requests, _ = _extent(simulator, story)
     first = random.randint(1, requests)

@@ -1,4 +1,4 @@
-"""What must hold of every schedule when nothing happens any more."""
+"""The conditions that every schedule must meet at its end."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from testing.chaos.clients import OWNERS
 from testing.chaos.schedule import Life, Schedule
 from testing.chaos.versions import OTHER
 
-# What SQS's poller asks for each invocation that a queue starts, and Sluice counts as the function's.
+# Requests of SQS's poller per invocation, which Sluice counts as the function's.
 _POLLER_REQUESTS = 2
-# A dead letter is done with at once; in an outage it is tried again at pauses that grow.
+# Tries of a dead letter. One is enough, but in an outage it is tried again after growing pauses.
 _MOST_BURIALS = 10
-# Of an owner's jobs, how many are looked for by their key.
+# The number of an owner's jobs that are also listed by their key.
 _LOOKED_AT = 2
-# Ends that are the file's fault or the client's, whatever goes wrong beside.
+# Codes of failures that the file or the client causes, whatever other faults there are.
 _DESERVED = {
     "unsupported_media",
     "source_changed",
@@ -28,12 +28,12 @@ _DESERVED = {
     "upload_expired",
 }
 
-# What a run without faults makes of a sample: each file by its name, and its digest.
+# The outputs of a sample and a pipeline in a run without faults: digests of files by name.
 Reference = Callable[[str, tuple[str, ...]], dict[str, str]]
 
 
 class Judge:
-    """Looks at a schedule that is over. `is_gentle`: so few faults that no good job may fail."""
+    """Judges a schedule at its end. `is_gentle`: it has so few faults that no valid job may fail."""
 
     def __init__(self, schedule: Schedule, reference: Reference, *, is_gentle: bool) -> None:
         self._schedule = schedule
@@ -46,7 +46,7 @@ class Judge:
         self._views: dict[str, dict[str, Any] | None] = {}
 
     def judge(self) -> None:
-        """Every check; what does not hold is written down in the world."""
+        """Run every check; violations are noted in the world."""
         for job_id, life in self._schedule.lives.items():
             self._one_end(job_id, life)
             view = self._views[job_id] = self._schedule.shown(job_id)
@@ -110,7 +110,7 @@ class Judge:
                     self._violate("an output is not that of a run without faults", key)
                 else:
                     size += len(stored.body)
-            # That of HLS leaves out its headers.
+            # The size of an HLS output does not count its initialisation segments.
             if output["size"] != size and len(files) == 1:
                 self._violate("an output has another size than it is said to", f"{output}: {size}")
 
@@ -124,7 +124,7 @@ class Judge:
                 self._violate("a row is still due", name)
             if float(item.get("attempts", {"N": "0"})["N"]) > most:
                 self._violate("too many attempts", f"{name}: {item['attempts']}")
-            if "expires_at" not in item and "arrived" not in item:  # as long as the file
+            if "expires_at" not in item and "arrived" not in item:  # kept as long as the file
                 self._violate("a row without TTL", name)
 
     def _pages(self) -> None:
@@ -143,9 +143,9 @@ class Judge:
                 self._violate("a job is not listed", str(own - there))
             if there & (owners.keys() - own):
                 self._violate("another's job is listed", str(there - own))
-            if len(own) > 20:  # of one page
+            if len(own) > 20:  # more than one page
                 continue
-            # Of a key that nobody was told, the ticket may be missing.
+            # The ticket of a key that no client was told may be missing.
             for job_id in sorted(own & told)[:_LOOKED_AT]:
                 key = self._schedule.lives[job_id].item["source_key"]["S"]
                 answer = self._schedule.clients.look("/jobs", caller=caller, query={"key": key})
@@ -172,7 +172,7 @@ class Judge:
             self._violate("dead letters spin", f"{buried} invocations")
 
     def _usage(self) -> None:
-        """What jobs say that they used is no more than what was used."""
+        """The usage of all jobs is no more than what was used."""
         told: dict[str, Counter[str]] = defaultdict(Counter)
         for view in self._views.values():
             usage = (view and view["usage"]) or {"functions": {}}
@@ -192,7 +192,7 @@ class Judge:
     # ── promises ──
 
     def _budgets(self) -> None:
-        """Every owner was charged for what his jobs were, once."""
+        """Every owner was charged once for each job."""
         owed: dict[str, float] = defaultdict(float)
         spent: dict[str, float] = defaultdict(float)
         for item in self._schedule.stand.items():
@@ -229,10 +229,10 @@ class Judge:
         for (key, etag, steps), ids in same.items():
             times = sum(put.key == key and put.etag == etag for put in clients.puts)
             wanted = {ask.idempotency_key for ask in clients.asked if ask.key == key}
-            # Each Idempotency-Key asks for a job of its own; all other calls and the event mean the same.
+            # Each Idempotency-Key asks for its own job; all other calls and the event ask for the same job.
             others = not wanted or None in wanted or key in presigned
             is_drop = key.startswith("drop/")
-            # An upload starts its job once, whatever is PUT after it; what is dropped again is another one.
+            # An upload starts one job, whatever is PUT after it; each drop to a key starts another job.
             most = (max(1, times) if is_drop else int(others)) + len(wanted - {None})
             if len(ids) > most:
                 seen = f"{key} {steps}: {sorted(ids)}, {times} PUT, {len(wanted)} Idempotency-Keys"
@@ -246,25 +246,25 @@ class Judge:
         keys = {life.item["source_key"]["S"] for life in lives.values()}
         for put in clients.puts:
             is_drop = put.key.startswith("drop/")
-            if is_drop and put.is_told and put.key not in keys and not self._may_lose_events:
+            if is_drop and put.event_is_sent and put.key not in keys and not self._may_lose_events:
                 self._violate("a drop without a job", put.key)
 
     @property
     def _may_lose_events(self) -> bool:
-        """S3's own messages are lost only here; a drop's is all that anybody knows of it."""
+        """Whether the schedule may lose S3's events; the event of a drop is the only trace of it."""
         faults = self._world.faults
         return bool(faults.event_lost or faults.message_lost or faults.lose)
 
 
 def lives(schedule: Schedule) -> Iterator[float]:
-    """How long each job took to end, in seconds."""
+    """The life of each job in seconds, from its creation to its end."""
     for life in schedule.lives.values():
         if life.ended is not None:
             yield life.ended - life.begun
 
 
-def made_of(schedule: Schedule, job_id: str) -> dict[str, str]:
-    """The files of a job's outputs by what follows the prefix of its keys, and their digests."""
+def output_digests(schedule: Schedule, job_id: str) -> dict[str, str]:
+    """Digests of a job's output files, by their keys without the job's prefix."""
     prefix = f"outputs/{job_id.replace('-', '')}_"
     return {
         key.removeprefix(prefix).partition("_")[2]: _digest(stored.body)
@@ -274,11 +274,14 @@ def made_of(schedule: Schedule, job_id: str) -> dict[str, str]:
 
 
 def _files(key: str, wanted: dict[str, str]) -> tuple[str, list[str]]:
-    """What precedes the names of a job's files, and the names of those that an output has."""
+    """(prefix of an output's keys, names of the files that it must have)."""
     head, _, tail = key.partition("_")
     stem, _, name = tail.partition("_")
     prefix = f"{head}_{stem}_"
-    for label in (f"{GENERATION}_", f"{OTHER}_"):  # of a plan that replaced another version's
+    for label in (
+        f"{GENERATION}_",
+        f"{OTHER}_",
+    ):  # in keys of a plan that replaced another version's
         if name.startswith(label):
             prefix, name = prefix + label, name.removeprefix(label)
     if not name.endswith(".m3u8"):

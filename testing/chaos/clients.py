@@ -1,4 +1,4 @@
-"""What people and programs do to the stack: they upload, ask, ask again, overwrite and look."""
+"""The clients of a schedule: they upload, ask for jobs, ask again, overwrite files and read jobs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from testing.chaos.world import Worker, World
 from testing.environment import TIMEOUTS
 
 _BOUNDARY = "a-boundary"
-# Who calls: the first one sees drops, too.
+# The callers; the first one also sees drops.
 OPERATOR, OTHER = OWNERS = ("operator", "other")
 
 
 class Context:
-    """What Lambda tells a handler."""
+    """The context that Lambda gives a handler."""
 
     function_name = "chaos"
     invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:chaos"
@@ -43,24 +43,24 @@ class Context:
 
 
 class Answer(NamedTuple):
-    """What the API said. Status 0 where it died before it could."""
+    """An answer of the API. Status 0: it died before it answered."""
 
     status: int
     body: Any = None
 
 
 class Put(NamedTuple):
-    """An object that came to be in the upload bucket."""
+    """An object that was stored in the upload bucket."""
 
     key: str
     etag: str
     sample: str
     at: float
-    is_told: bool  # whether its event was sent at all
+    event_is_sent: bool  # whether its event was sent
 
 
 class Ack(NamedTuple):
-    """A job that a client was told of, and by which call."""
+    """A job that the API has confirmed to a client, and the call that asked for it."""
 
     call: str
     job_id: str
@@ -71,38 +71,38 @@ class Ack(NamedTuple):
 
 @dataclass
 class Clients:
-    """All of them; what they did and were told is kept, to be judged by."""
+    """All clients. Their actions and the answers are kept for the judge."""
 
     world: World
     sqs: Sqs
     puts: list[Put] = field(default_factory=list)
     acks: list[Ack] = field(default_factory=list)
-    asked: list[Ack] = field(default_factory=list)  # jobs asked for, answered or not; no id
+    asked: list[Ack] = field(default_factory=list)  # calls for jobs, answered or not; without ids
     deleted: set[str] = field(default_factory=set)
-    spoilt: set[str] = field(default_factory=set)  # files, and jobs, that cannot end well
+    spoilt: set[str] = field(default_factory=set)  # keys and jobs that cannot end well
     samples: dict[str, str] = field(default_factory=dict)  # by ETag
-    owners: dict[str, str] = field(default_factory=dict)  # of keys that were handed out
-    estimates: dict[str, int] = field(default_factory=dict)  # tasks of a job for a key
+    owners: dict[str, str] = field(default_factory=dict)  # of presigned keys
+    estimates: dict[str, int] = field(default_factory=dict)  # estimated tasks of a job, by key
     _presigned: Iterator[int] = field(default_factory=count)
 
     # ── S3 ──
 
     def put(
-        self, key: str, name: str, *, pipeline: Sequence[str] = (), is_told: bool = True
+        self, key: str, name: str, *, pipeline: Sequence[str] = (), event_is_sent: bool = True
     ) -> None:
         """PUT a sample to the upload bucket; the named steps become its metadata."""
         metadata = {"pipeline": ",".join(pipeline)} if pipeline else {}
         put = _s3().put_object(
             Bucket=settings().upload_bucket, Key=key, Body=sample(name), Metadata=metadata
         )
-        self.stored(key, put["ETag"].strip('"'), name, is_told=is_told)
+        self.stored(key, put["ETag"].strip('"'), name, event_is_sent=event_is_sent)
 
-    def stored(self, key: str, etag: str, name: str, *, is_told: bool = True) -> None:
-        """S3 tells of an object."""
+    def stored(self, key: str, etag: str, name: str, *, event_is_sent: bool = True) -> None:
+        """Note a stored object; S3 sends its event if `event_is_sent`."""
         self.samples[etag] = name
-        self.puts.append(Put(key, etag, name, self.world.now, is_told))
+        self.puts.append(Put(key, etag, name, self.world.now, event_is_sent))
         self.world.note("PUT", key, name)
-        if is_told:
+        if event_is_sent:
             sequencer = f"{self.world.number():018x}"
             self.sqs.event(_event(key, etag, len(sample(name)), sequencer))
 
@@ -113,7 +113,7 @@ class Clients:
         _s3().delete_object(Bucket=settings().upload_bucket, Key=key)
 
     def write(self, row: dict[str, Any]) -> None:
-        """Write a row that no code of ours has written."""
+        """Write a row directly, past the product's code."""
         self.spoilt.add(row["pk"]["S"])
         _dynamodb().put_item(TableName=settings().jobs_table, Item=row)
 
@@ -124,7 +124,7 @@ class Clients:
         then: Callable[[str, str | None], None],
         pipeline: Sequence[str] | None = None,
     ) -> None:
-        """Ask for a URL; `then` is given the key, and the job that waits for it."""
+        """Ask for a presigned URL. `then` gets the key and the job that waits for the upload."""
         body = {"filename": "f.x", "content_type": "image/jpeg"}
         owner = OWNERS[(next(self._presigned) + 1) % 2]
 
@@ -149,7 +149,7 @@ class Clients:
         *,
         tries: int = 4,
     ) -> None:
-        """Ask for a job: again where there was no answer; a little later where the file is not there yet."""
+        """Ask for a job; ask again without an answer, and a little later if the file is not there yet."""
         ack = Ack("from-key", "", key, tuple(pipeline or ()), idempotency_key)
         self.asked.append(ack)
 
@@ -171,7 +171,7 @@ class Clients:
         )
 
     def form(self, name: str, pipeline: Sequence[str] = ()) -> None:
-        """Send a sample in a form."""
+        """Upload a sample in a form."""
         parts = [
             f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="f.x"\r\n\r\n'.encode(),
             sample(name),
@@ -203,7 +203,7 @@ class Clients:
         pause: float = 2.0,
         **parameters: str,
     ) -> None:
-        """Call the API from outside; again after a 5xx or none at all, as clients do."""
+        """Call the API; call again after a 5xx or no answer, as clients do."""
         event = request_of(caller, method, route, parameters, body, headers or {})
         world = self.world
         seconds = TIMEOUTS["api"]
@@ -232,7 +232,7 @@ class Clients:
         query: dict[str, str] | None = None,
         **parameters: str,
     ) -> Answer:
-        """GET from the API where nothing goes wrong and no time passes."""
+        """GET from the API, without faults and in no time."""
         event = request_of(caller, "GET", route, parameters, None, {}, query)
         self.world.looks_as = "api"
         try:
@@ -241,7 +241,7 @@ class Clients:
             self.world.looks_as = None
 
     def estimate(self, key: str, pipeline: Sequence[str]) -> None:
-        """Ask what a job would cost; all answers about a file are the same."""
+        """Ask for an estimate; all estimates of a file must be equal."""
 
         def told(answer: Answer) -> None:
             if answer.status != 200:
@@ -263,7 +263,7 @@ def request_of(
     headers: dict[str, str],
     query: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """A call as API Gateway passes it on."""
+    """The event of a call, as API Gateway passes it to Lambda."""
     is_bytes = isinstance(body, bytes)
     text = (
         base64.b64encode(body).decode() if is_bytes else None if body is None else json.dumps(body)

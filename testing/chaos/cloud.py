@@ -1,4 +1,4 @@
-"""The cloud of a schedule: DynamoDB and S3 in memory, or moto's; the queues are the world's own."""
+"""The cloud of a schedule: DynamoDB and S3 in memory or by moto, and simulated queues."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from testing.chaos.world import World
 
 
 class Stand(Protocol):
-    """What keeps items and objects."""
+    """The interface of a store of items and objects."""
 
     def begin(self, world: World) -> None:
-        """Empty everything, for a world to begin."""
+        """Delete everything, for a new world."""
         ...
 
     def answer(self, service: str, operation: str, event_name: str, request: Any) -> AWSResponse:
-        """What DynamoDB, S3 or the store of secrets answers."""
+        """The answer of DynamoDB, S3 or Secrets Manager."""
         ...
 
     def items(self) -> Iterator[Item]: ...
@@ -33,7 +33,7 @@ class Stand(Protocol):
 
 
 class Fast:
-    """In memory: some ten times as fast as moto."""
+    """Items and objects in memory: about ten times as fast as moto."""
 
     def __init__(self) -> None:
         self.dynamo = Dynamo()
@@ -99,7 +99,7 @@ class Fast:
 
 
 class Moto:
-    """The same by moto, to compare with. It answers only when it is asked here."""
+    """Items and objects by moto, for comparison. It answers only requests that come through here."""
 
     def __init__(self) -> None:
         from moto import mock_aws
@@ -163,7 +163,7 @@ Functions = Callable[[str, dict[str, Any]], Any]
 
 
 class Cloud:
-    """What a world's workers talk to: a stand for items and objects, and queues."""
+    """The cloud of a world's workers: a stand for items and objects, and queues."""
 
     def __init__(self, stand: Stand) -> None:
         self.stand = stand
@@ -190,6 +190,6 @@ def _no_functions(function: str, _: dict[str, Any]) -> Any:
 
 
 def _no_queues(operation: str, body: dict[str, Any]) -> dict[str, Any]:
-    """While the stack is made."""
+    """Answer CreateQueue while the stack is created; nothing else may be asked then."""
     assert operation == "CreateQueue", operation
     return {"QueueUrl": f"https://sqs.us-east-1.amazonaws.com/123456789012/{body['QueueName']}"}

@@ -1,6 +1,6 @@
-"""DynamoDB's expressions, as far as Sluice writes them: conditions and updates, compiled to functions.
+"""Compile the DynamoDB expressions that Sluice writes, conditions and updates, to functions.
 
-Values are those of the wire: {"S": "text"}, {"N": "1"}. An attribute that is not there is None.
+Values have DynamoDB's JSON format: {"S": "text"}, {"N": "1"}. A missing attribute is None.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Step = str | int
 
 
 class Invalid(Exception):
-    """DynamoDB would answer ValidationException."""
+    """An expression for which DynamoDB would answer ValidationException."""
 
 
 class Scope(NamedTuple):
-    """What an expression is about, and what its placeholders stand for."""
+    """The item of an expression, and the values of its placeholders."""
 
     item: Item
     names: Mapping[str, str]
@@ -46,7 +46,7 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 
 @cache
 def condition(text: str) -> Condition:
-    """A condition as a function of what it is about."""
+    """Compile a condition to a function of its scope."""
     reader = _Reader(text)
     found = reader.alternatives()
     reader.end()
@@ -55,7 +55,7 @@ def condition(text: str) -> Condition:
 
 @cache
 def update(text: str) -> tuple[Change, ...]:
-    """The changes of an update: each is given what was before, and the item to change."""
+    """Compile an update to its changes. Each gets the scope before the update, and the item to change."""
     reader = _Reader(text)
     changes: list[Change] = []
     while reader.next is not None:
@@ -64,12 +64,12 @@ def update(text: str) -> tuple[Change, ...]:
 
 
 def names(text: str, placeholders: Mapping[str, str]) -> list[str]:
-    """The attributes of a projection, all of the top level."""
+    """The attributes of a projection; all are of the top level."""
     return [placeholders.get(name.strip(), name.strip()) for name in text.split(",")]
 
 
 def comparable(value: Value) -> Any:
-    """What DynamoDB compares: numbers by their value, sets without order."""
+    """A value as DynamoDB compares it: numbers by value, sets without order."""
     ((kind, content),) = value.items()
     if kind == "N":
         return kind, Decimal(content)
@@ -77,7 +77,7 @@ def comparable(value: Value) -> Any:
 
 
 class _Reader:
-    """Reads an expression by recursive descent."""
+    """Parses an expression by recursive descent."""
 
     def __init__(self, text: str) -> None:
         self._tokens: list[str] = []

@@ -1,4 +1,4 @@
-"""DynamoDB in memory: what Sluice asks of it, and no more. Whatever else is asked is an error here."""
+"""DynamoDB in memory, with the operations that Sluice uses. Any other request raises an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_BYTES = 400 * 1024
 
 
 class Refused(Exception):
-    """An answer that is an error: its code, as DynamoDB has it, and what it says."""
+    """An error answer: DynamoDB's code and the message."""
 
     def __init__(self, code: str, message: str, **more: Any) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class _Index(NamedTuple):
 
 
 class Table:
-    """One table, and its indexes: kept by nobody, computed from its items when they are asked for."""
+    """One table. Its indexes are not stored, but computed from its items at each query."""
 
     def __init__(self, name: str, keys: tuple[str, ...], indexes: dict[str, _Index]) -> None:
         self.name = name
@@ -55,7 +55,7 @@ class Table:
         self._replaced.append((now, key, self.items.pop(key, None)))
 
     def as_of(self, then: float) -> dict[Key, Item]:
-        """The items as they were at an earlier moment."""
+        """The items at an earlier time."""
         found: dict[Key, Item | None] = dict(self.items)
         for when, key, before in reversed(self._replaced):
             if when <= then:
@@ -65,7 +65,7 @@ class Table:
 
 
 class Dynamo:
-    """Answers requests."""
+    """Answers requests to DynamoDB."""
 
     def __init__(self) -> None:
         self.tables: dict[str, Table] = {}
@@ -79,14 +79,17 @@ class Dynamo:
         staleness: Callable[[], float],
         unprocessed: Callable[[int], int],
     ) -> None:
-        """Empty the tables. `staleness` says how old an index is read, in seconds; `unprocessed`, how many
-        of the keys of a BatchGetItem are left."""
+        """Delete all items.
+
+        `staleness` returns the age in seconds of an index at a query. `unprocessed` returns how many of the
+        keys of a BatchGetItem are left unprocessed.
+        """
         self._now, self._staleness, self._unprocessed = now, staleness, unprocessed
         for name, table in self.tables.items():
             self.tables[name] = Table(table.name, table.keys, table.indexes)
 
     def answer(self, operation: str, body: Json) -> Json:
-        """What DynamoDB answers. Raises Refused."""
+        """DynamoDB's answer. Raises Refused."""
         match operation:
             case "CreateTable":
                 return self._create_table(body)
@@ -148,22 +151,24 @@ class Dynamo:
         return {**answer, "Attributes": item} if body.get("ReturnValues") == "ALL_NEW" else answer
 
     def _transact(self, body: Json) -> Json:
-        """Updates of several items: all, or none where the condition of one does not hold."""
+        """Update all items, or none if the condition of one does not hold. Raises Refused."""
         updates = [item["Update"] for item in body["TransactItems"]]
         reasons = []
-        for each in updates:
-            table = self.tables[each["TableName"]]
+        for action in updates:
+            table = self.tables[action["TableName"]]
             try:
-                self._check(table.items.get(table.key_of(each["Key"])), each)
+                self._check(table.items.get(table.key_of(action["Key"])), action)
             except Refused:
                 reasons.append({"Code": "ConditionalCheckFailed", "Message": "-"})
             else:
                 reasons.append({"Code": "None"})
         if any(reason["Code"] != "None" for reason in reasons):
-            told = "Transaction cancelled, please refer cancellation reasons for specific reasons"
-            raise Refused("TransactionCanceledException", told, CancellationReasons=reasons)
-        for each in updates:
-            self._update(each)
+            message = (
+                "Transaction cancelled, please refer cancellation reasons for specific reasons"
+            )
+            raise Refused("TransactionCanceledException", message, CancellationReasons=reasons)
+        for action in updates:
+            self._update(action)
         return {"ConsumedCapacity": [{"CapacityUnits": 2.0 * len(updates)}]}
 
     def _delete(self, body: Json) -> Json:
@@ -219,7 +224,7 @@ class Dynamo:
         return {**answer, "Items": shown, "Count": len(shown), "ScannedCount": len(shown)}
 
     def _check(self, item: Item | None, body: Json) -> None:
-        """Raises Refused where the condition of a write does not hold."""
+        """Check the condition of a write. Raises Refused if it does not hold."""
         text = body.get("ConditionExpression")
         if text and not expressions.condition(text)(_scope(item or {}, body)):
             raise Refused("ConditionalCheckFailedException", "The conditional request failed")
@@ -256,8 +261,8 @@ def _position(item: Item, keys: tuple[str, ...], table: Table) -> tuple[Any, ...
     return (*(comparable(item[name]) for name in keys[1:]), *table.key_of(item))
 
 
-def _after(found: list[Item], start: dict[str, Value] | None) -> list[Item]:
+def _after(items: list[Item], start: dict[str, Value] | None) -> list[Item]:
     if start is None:
-        return found
-    places = [n for n, item in enumerate(found) if all(item[k] == v for k, v in start.items())]
-    return found[places[0] + 1 :] if places else found
+        return items
+    places = [n for n, item in enumerate(items) if all(item[k] == v for k, v in start.items())]
+    return items[places[0] + 1 :] if places else items

@@ -1,4 +1,4 @@
-"""S3 in memory: what Sluice asks of it, and no more. Whatever else is asked is an error here."""
+"""S3 in memory, with the operations that Sluice uses. Any other request raises an error."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Answer(NamedTuple):
     body: bytes = b""
 
 
-class Asked(NamedTuple):
-    """A request, as far as it matters."""
+class Call(NamedTuple):
+    """The relevant parts of a request."""
 
     bucket: str
     key: str
@@ -49,7 +49,7 @@ _XML = {"content-type": "application/xml"}
 
 
 class S3:
-    """Answers requests."""
+    """Answers requests to S3."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], Stored] = {}
@@ -61,47 +61,47 @@ class S3:
         self.uploads.clear()
 
     def answer(self, operation: str, request: Any) -> Answer:
-        """What S3 answers."""
-        asked = _asked(request)
+        """S3's answer."""
+        call = _call_of(request)
         match operation:
             case "CreateBucket":
                 return Answer(200)
             case "GetObject":
-                return self._get(asked)
+                return self._get(call)
             case "HeadObject":
-                return self._get(asked)._replace(body=b"")
+                return self._get(call)._replace(body=b"")
             case "PutObject":
-                return self._put(asked)
+                return self._put(call)
             case "DeleteObject":
-                self.objects.pop((asked.bucket, asked.key), None)
+                self.objects.pop((call.bucket, call.key), None)
                 return Answer(204)
             case "DeleteObjects":
-                return self._delete(asked)
+                return self._delete(call)
             case "ListObjectsV2":
-                return self._list(asked)
+                return self._list(call)
             case "CreateMultipartUpload":
-                return self._begin(asked)
+                return self._begin(call)
             case "UploadPart":
-                return self._part(asked)
+                return self._part(call)
             case "CompleteMultipartUpload":
-                return self._complete(asked)
+                return self._complete(call)
             case "AbortMultipartUpload":
-                gone = self.uploads.pop(asked.query["uploadId"], None) is None
+                gone = self.uploads.pop(call.query["uploadId"], None) is None
                 return _error(404, "NoSuchUpload") if gone else Answer(204)
         raise NotImplementedError(operation)
 
-    def _get(self, asked: Asked) -> Answer:
-        stored = self.objects.get((asked.bucket, asked.key))
+    def _get(self, call: Call) -> Answer:
+        stored = self.objects.get((call.bucket, call.key))
         if stored is None:
             return _error(404, "NoSuchKey")
-        wanted = asked.headers.get("if-match")
+        wanted = call.headers.get("if-match")
         if wanted is not None and wanted.strip('"') != stored.etag:
             return _error(412, "PreconditionFailed")
         headers = {"ETag": f'"{stored.etag}"'}
         headers |= {_METADATA + name: value for name, value in stored.metadata.items()}
         status, body = 200, stored.body
-        if "range" in asked.headers:
-            first, last = map(int, asked.headers["range"].removeprefix("bytes=").split("-"))
+        if "range" in call.headers:
+            first, last = map(int, call.headers["range"].removeprefix("bytes=").split("-"))
             if first >= len(body):
                 return _error(416, "InvalidRange")
             body = body[first : last + 1]
@@ -110,51 +110,51 @@ class S3:
             status = 206
         return Answer(status, {**headers, "Content-Length": str(len(body))}, body)
 
-    def _put(self, asked: Asked) -> Answer:
-        if asked.headers.get("if-none-match") == "*" and (asked.bucket, asked.key) in self.objects:
+    def _put(self, call: Call) -> Answer:
+        if call.headers.get("if-none-match") == "*" and (call.bucket, call.key) in self.objects:
             return _error(412, "PreconditionFailed")
-        etag = hashlib.md5(asked.body, usedforsecurity=False).hexdigest()
-        tags = asked.headers.get("x-amz-tagging", "")
-        stored = Stored(asked.body, etag, _metadata(asked), tags)
-        self.objects[asked.bucket, asked.key] = stored
+        etag = hashlib.md5(call.body, usedforsecurity=False).hexdigest()
+        tags = call.headers.get("x-amz-tagging", "")
+        stored = Stored(call.body, etag, _metadata(call), tags)
+        self.objects[call.bucket, call.key] = stored
         return Answer(200, {"ETag": f'"{etag}"'})
 
-    def _delete(self, asked: Asked) -> Answer:
-        for key in _KEY.findall(asked.body.decode()):
-            self.objects.pop((asked.bucket, unescape(key)), None)
+    def _delete(self, call: Call) -> Answer:
+        for key in _KEY.findall(call.body.decode()):
+            self.objects.pop((call.bucket, unescape(key)), None)
         return _xml("<DeleteResult></DeleteResult>")
 
-    def _list(self, asked: Asked) -> Answer:
+    def _list(self, call: Call) -> Answer:
         found = [
             f"<Contents><Key>{escape(key)}</Key><Size>{len(stored.body)}</Size></Contents>"
             for (bucket, key), stored in sorted(self.objects.items())
-            if bucket == asked.bucket and key.startswith(asked.query.get("prefix", ""))
+            if bucket == call.bucket and key.startswith(call.query.get("prefix", ""))
         ]
         assert len(found) <= 1000, "a second page is not known here"
         truncated = "<IsTruncated>false</IsTruncated>"
         return _xml(f"<ListBucketResult>{truncated}{''.join(found)}</ListBucketResult>")
 
-    def _begin(self, asked: Asked) -> Answer:
+    def _begin(self, call: Call) -> Answer:
         self._begun += 1
         upload = f"upload-{self._begun}"
-        tags = asked.headers.get("x-amz-tagging", "")
-        self.uploads[upload] = _Upload(asked.bucket, asked.key, _metadata(asked), tags, {})
-        told = f"<Bucket>{asked.bucket}</Bucket><Key>{escape(asked.key)}</Key>"
+        tags = call.headers.get("x-amz-tagging", "")
+        self.uploads[upload] = _Upload(call.bucket, call.key, _metadata(call), tags, {})
+        result = f"<Bucket>{call.bucket}</Bucket><Key>{escape(call.key)}</Key>"
         return _xml(
-            f"<InitiateMultipartUploadResult>{told}<UploadId>{upload}</UploadId>"
+            f"<InitiateMultipartUploadResult>{result}<UploadId>{upload}</UploadId>"
             "</InitiateMultipartUploadResult>"
         )
 
-    def _part(self, asked: Asked) -> Answer:
-        upload = self.uploads.get(asked.query["uploadId"])
+    def _part(self, call: Call) -> Answer:
+        upload = self.uploads.get(call.query["uploadId"])
         if upload is None:
             return _error(404, "NoSuchUpload")
-        etag = hashlib.md5(asked.body, usedforsecurity=False).hexdigest()
-        upload.parts[int(asked.query["partNumber"])] = asked.body, etag
+        etag = hashlib.md5(call.body, usedforsecurity=False).hexdigest()
+        upload.parts[int(call.query["partNumber"])] = call.body, etag
         return Answer(200, {"ETag": f'"{etag}"'})
 
-    def _complete(self, asked: Asked) -> Answer:
-        upload = self.uploads.pop(asked.query["uploadId"], None)
+    def _complete(self, call: Call) -> Answer:
+        upload = self.uploads.pop(call.query["uploadId"], None)
         if upload is None:
             return _error(404, "NoSuchUpload")
         parts = [part for _, part in sorted(upload.parts.items())]
@@ -169,7 +169,7 @@ class S3:
         )
 
 
-def _asked(request: Any) -> Asked:
+def _call_of(request: Any) -> Call:
     address = urlsplit(request.url)
     headers = {
         name.lower(): value.decode() if isinstance(value, bytes) else value
@@ -179,19 +179,19 @@ def _asked(request: Any) -> Asked:
         name: values[0] for name, values in parse_qs(address.query, keep_blank_values=True).items()
     }
     bucket = address.netloc.split(".s3")[0]
-    return Asked(bucket, unquote(address.path).lstrip("/"), query, headers, _body(request.body))
+    return Call(bucket, unquote(address.path).lstrip("/"), query, headers, _body(request.body))
 
 
 def _body(sent: Any) -> bytes:
     if hasattr(sent, "read"):
-        sent = sent.read()  # a client that sends it again begins at its start
+        sent = sent.read()  # a client rewinds it before a retry
     return sent.encode() if isinstance(sent, str) else bytes(sent or b"")
 
 
-def _metadata(asked: Asked) -> dict[str, str]:
+def _metadata(call: Call) -> dict[str, str]:
     return {
         name.removeprefix(_METADATA): value
-        for name, value in asked.headers.items()
+        for name, value in call.headers.items()
         if name.startswith(_METADATA)
     }
 

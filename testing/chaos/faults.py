@@ -1,4 +1,4 @@
-"""What may go wrong in a schedule: frozen data, and how it is drawn by chance."""
+"""The faults of a schedule as frozen data, and functions that draw them at random."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chalicelib.store.queues import QUEUES
 
 
 class Fault(Enum):
-    """What may happen to one request of a worker to AWS."""
+    """A fault of one request of a worker to AWS."""
 
     DIES_BEFORE = "the worker dies before it"
     DIES_AFTER = "the worker dies after it"
@@ -24,7 +24,7 @@ class Fault(Enum):
     OUTLIVES = "the worker hangs, outlives its time, and goes on"
 
 
-# Each of these can be told from the others at any request, so a search tries them all.
+# Faults that have different effects at any request; a search tries all of them.
 EACH = (
     Fault.DIES_BEFORE,
     Fault.DIES_AFTER,
@@ -36,7 +36,7 @@ EACH = (
 
 @dataclass(frozen=True)
 class Outage:
-    """A service that answers nobody for a while; seconds from the start of the schedule."""
+    """A time span in which a service does not answer; seconds from the start of the schedule."""
 
     service: str
     begin: float
@@ -46,12 +46,12 @@ class Outage:
 
 @dataclass(frozen=True)
 class Faults:
-    """What may go wrong, and how often; rates are probabilities.
+    """The faults that may happen; rates are probabilities.
 
-    Faults by chance stop after `end` seconds, and when `budget` of them were had.
+    Random faults stop after `end` seconds, and after `budget` of them.
     """
 
-    # By the number of the request, of the sent message: the same in each run of a schedule.
+    # By the number of the request or of the sent message, which are equal in each run of a schedule.
     at: Mapping[int, Fault] = field(default_factory=dict)
     lose: frozenset[int] = frozenset()
 
@@ -64,7 +64,7 @@ class Faults:
     message_doubled: float = 0.0
     message_late: float = 0.0
     received_twice: float = 0.0
-    # SQS hands it out, and there is no worker free: it counts as received.
+    # SQS delivers a message while no worker is free: the message counts as received.
     received_in_vain: float = 0.0
     batch_partly_refused: float = 0.0
     keys_unprocessed: float = 0.0
@@ -73,18 +73,18 @@ class Faults:
     event_doubled: float = 0.0
     sweep_doubled: float = 0.0
 
-    # Nobody is free for a queue's messages, until so many seconds from the start.
+    # Seconds from the start until a queue's messages are delivered, by queue.
     backlogs: Mapping[str, float] = field(default_factory=dict)
 
-    skew: float = 0.0  # seconds, at most, by which a worker's clock is wrong
-    slow: float = 0.0  # how often a request takes seconds, and not milliseconds
+    skew: float = 0.0  # seconds; the largest error of a worker's clock
+    slow: float = 0.0  # rate of requests that take seconds instead of milliseconds
 
 
 CALM = Faults()
 
 
 def few(random: Random) -> Faults:
-    """Fewer than a task has tries: no good job may fail."""
+    """Fewer faults than a task has tries: no valid job may fail."""
     rates = {
         fault: random.choice((0.01, 0.03, 0.1))
         for fault in random.sample(EACH, random.randint(1, 3))
@@ -109,7 +109,7 @@ def few(random: Random) -> Faults:
 
 
 def many(random: Random) -> Faults:
-    """So many that jobs may fail; but each ends, once."""
+    """So many faults that jobs may fail; each must end exactly once."""
     chosen = random.sample(list(Fault), random.randint(1, 5))
     outages = tuple(
         Outage(
@@ -146,7 +146,7 @@ def loss(random: Random) -> Faults:
 
 
 def losses(random: Random) -> Faults:
-    """Messages and events are lost, beside other faults."""
+    """Messages and events are lost, and other faults happen."""
     return Faults(
         rates={Fault.DIES_BEFORE: 0.01, Fault.ANSWER_LOST: 0.02},
         budget=random.randint(1, 4),
@@ -159,7 +159,7 @@ def losses(random: Random) -> Faults:
 
 
 def zombies(random: Random) -> Faults:
-    """Workers that outlive their lease, with clocks that are wrong."""
+    """Workers outlive their leases, and their clocks are wrong."""
     return Faults(
         rates={Fault.OUTLIVES: 0.05, Fault.STALLS: 0.02, Fault.DIES_BEFORE: 0.01},
         budget=random.randint(1, 6),

@@ -1,7 +1,7 @@
-"""Samples; and decoders and encoders that are run once: of the same bytes they make the same again.
+"""Samples, and a memo of decoders and encoders: equal inputs give equal results, so each runs only once.
 
-FFmpeg is known by its arguments and by all files in its folder, a probe by the bytes of its source. What is
-not known when faults are about is noticed: a worker has read other bytes than those that were planned.
+The key of a run of FFmpeg is its arguments and all files in its folder, the key of a probe the bytes of its
+source. A missing entry in a schedule with faults is a violation: a worker has read other bytes than planned.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ SAMPLES: dict[str, Callable[[Path], None]] = {
 
 @cache
 def sample(name: str) -> bytes:
-    """The bytes of a sample, made once."""
+    """The bytes of a sample, which is generated once."""
     path = _FOLDER / "samples" / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"part-{os.getpid()}-{name}")  # another process may make it, too
+        part = path.with_name(f"part-{os.getpid()}-{name}")  # another process may generate it, too
         SAMPLES[name](part)
         part.rename(path)
     return path.read_bytes()
 
 
 class _Done(msgspec.Struct):
-    """What a run came to: what it returned or why it failed, and the files that it left."""
+    """The result of a run: its return value or failure, and the files that it left."""
 
     result: bytes = b""
     error: tuple[str, str] | None = None
@@ -64,12 +64,12 @@ class _Done(msgspec.Struct):
 
 
 class Memo:
-    """Runs of decoders and encoders, kept in .local/."""
+    """Results of decoders and encoders, kept in .local/."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Done] = {}
         self.world: World | None = None
-        self.is_filled = False  # from then on, what is not known is a violation
+        self.is_filled = False  # once it is, a missing entry is a violation
 
     def ffmpeg_run(
         self,
@@ -80,7 +80,7 @@ class Memo:
         memory_bytes: int,
         on_seconds: Callable[[float], None] = lambda _: None,
     ) -> ffmpeg.Delivered:
-        """Stands for `ffmpeg.run`."""
+        """Replaces `ffmpeg.run`."""
         args = tuple(args)
         before = _files(folder)
         command = [Path(binary()).parent.parent.name, *args]
@@ -99,7 +99,7 @@ class Memo:
         return made
 
     def call(self, job: str, *args: Any, returns: Any, seconds: float, memory_bytes: int) -> Any:
-        """Stands for `sandbox.call`: what draws small pictures is quick, and is done here."""
+        """Replaces `sandbox.call`. Drawing small images is quick, and is done in this process."""
         assert self.world is not None
         self.world.pause(self.world.random.choice((0.02, 0.1, 0.5)))
         return resolve_name(job)(*args)
@@ -115,7 +115,7 @@ class Memo:
         most_seconds: float,
         memory_bytes: int,
     ) -> Any:
-        """Stands for `sandbox.call_with_source`: the source is read as a whole, as small ones are."""
+        """Replaces `sandbox.call_with_source`. The source is read as a whole, as small sources are."""
         source = read(0, size)
         assert self.world is not None
         self.world.pause(self.world.random.choice((0.02, 0.1, 0.5)))
@@ -129,18 +129,18 @@ class Memo:
     def _once(
         self,
         kind: str,
-        told: Iterable[str],
+        arguments: Iterable[str],
         read: dict[str, bytes],
         folder: Path | None,
         run: Callable[[], bytes],
     ) -> _Done:
-        key = f"{kind}-{_digest(told, read)}"
+        key = f"{kind}-{_digest(arguments, read)}"
         if key not in self._known:
             path = _FOLDER / "memo" / key
             if path.exists():
                 self._known[key] = msgspec.msgpack.decode(path.read_bytes(), type=_Done)
             else:
-                self._known[key] = self._run(kind, told, read, folder, run)
+                self._known[key] = self._run(kind, arguments, read, folder, run)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 part = path.with_name(f"{key}-{os.getpid()}")
                 part.write_bytes(msgspec.msgpack.encode(self._known[key]))
@@ -156,14 +156,14 @@ class Memo:
     def _run(
         self,
         kind: str,
-        told: Iterable[str],
+        arguments: Iterable[str],
         read: dict[str, bytes],
         folder: Path | None,
         run: Callable[[], bytes],
     ) -> _Done:
         if self.is_filled:
             assert self.world is not None
-            self.world.violate("unplanned work", f"{kind} {' '.join(told)[:200]}")
+            self.world.violate("unplanned work", f"{kind} {' '.join(arguments)[:200]}")
         done = _Done()
         try:
             done.result = run()
@@ -178,7 +178,7 @@ class Memo:
         return done
 
 
-# Those that this stands for are put back in their places when a simulation ends.
+# The replaced functions, which are restored at the end of a simulation.
 _ffmpeg_run = ffmpeg.run
 STANDS_FOR = {sandbox: ("call", "call_with_source"), ffmpeg: ("run",)}
 
@@ -187,8 +187,8 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def _digest(told: Iterable[str], read: dict[str, bytes]) -> str:
-    digest = hashlib.sha256("\0".join(told).encode())
+def _digest(arguments: Iterable[str], read: dict[str, bytes]) -> str:
+    digest = hashlib.sha256("\0".join(arguments).encode())
     for name, content in sorted(read.items()):
         digest.update(f"\0{name}\0{len(content)}\0".encode())
         digest.update(content)

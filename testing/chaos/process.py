@@ -1,4 +1,4 @@
-"""What a process needs before anything of ours is imported: an environment as Lambda's, and FFmpeg."""
+"""Prepare a process before chalicelib is imported: an environment as Lambda's, and FFmpeg."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def prepare_process() -> None:
-    """Settings are read once: this comes first."""
+    """Set the environment. Call it first: settings are read once."""
     from testing.environment import stand_in_for_lambda
 
     stand_in_for_lambda(
@@ -22,7 +22,7 @@ def prepare_process() -> None:
 
 
 def make_simulator(*, moto: bool = False) -> Simulator:
-    """With a stack of its own; what is right has still to be found out: `prepare`."""
+    """A simulator with its own stack; it has no reference outputs until `prepare` is called."""
     from testing.chaos.boundary import boundary
     from testing.chaos.campaigns import Simulator
     from testing.chaos.cloud import Cloud, Fast, Moto

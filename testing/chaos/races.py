@@ -1,6 +1,6 @@
-"""Races by design: the moments at which a state machine is most likely to be wrong, met on purpose.
+"""Races by design: the situations in which a state machine is most likely to be wrong.
 
-Each draws its own times by chance, so that its seeds differ. A new race is a function, and a line in RACES.
+Each race draws its times at random, so that its seeds differ. A new race is a function, and a line in RACES.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HLS = "/jobs/{job_id}/hls/{token}/{name}"
 
 
 def fifty(schedule: Schedule) -> None:
-    """Fifty calls at once for one job: without Idempotency-Key, with one, with one each; some of them die."""
+    """Fifty calls at once for one job: without Idempotency-Key, with one, with different ones; some die."""
     world, clients = schedule.world, schedule.clients
     chance = world.random
     idempotency = chance.choice((None, "one", "each"))
@@ -68,7 +68,8 @@ def other_metadata(schedule: Schedule) -> None:
 
     def dies() -> None:
         world.at(
-            0.5, lambda: clients.put("drop/a.x", "photo.jpg", is_told=world.random.random() < 0.5)
+            0.5,
+            lambda: clients.put("drop/a.x", "photo.jpg", event_is_sent=world.random.random() < 0.5),
         )
 
     _once(schedule, "intake", _starts, Fault.DIES_BEFORE, dies)
@@ -76,7 +77,7 @@ def other_metadata(schedule: Schedule) -> None:
 
 
 def end_refused(schedule: Schedule) -> None:
-    """The write that ends a task is refused for as long as its client tries; nothing else goes wrong."""
+    """The write that ends a task is refused until its client gives up; nothing else goes wrong."""
     _once(schedule, "pictures", _ends_task, Fault.REFUSED)
     at = 1 + schedule.world.random.random()
     schedule.world.at(at, lambda: schedule.clients.put("drop/a.x", "photo.jpg", pipeline=_ONE))
@@ -92,7 +93,7 @@ def killed_beside_a_copy(schedule: Schedule) -> None:
 
 
 def poison(schedule: Schedule) -> None:
-    """Five pictures come at once, and one of them kills its worker: the other four are innocent."""
+    """Five images arrive in one batch, and one of them kills its worker; the other four must succeed."""
     world, clients = schedule.world, schedule.clients
 
     def kills(worker: Worker, _: str, request: Any) -> Fault | None:
@@ -110,7 +111,7 @@ def poison(schedule: Schedule) -> None:
 
 
 def at_the_deadline(schedule: Schedule) -> None:
-    """An upload comes in the minute in which its URL's time is up, and two sweeps look."""
+    """An upload arrives in the minute in which its URL expires, and two sweeps run."""
     world, clients = schedule.world, schedule.clients
     doubled = world.random.choice((0.0, 1.0))
     world.faults = replace(_ENDLESS, sweep_doubled=doubled, index_stale=0.3, slow=0.1)
@@ -119,8 +120,8 @@ def at_the_deadline(schedule: Schedule) -> None:
         sweep = world.next_sweep()
         assert sweep is not None
         at = sweep - world.now + world.random.uniform(-2.5, 0.5)
-        is_told = world.random.random() < 0.8
-        world.at(at, lambda: clients.put(key, "photo.jpg", is_told=is_told))
+        event_is_sent = world.random.random() < 0.8
+        world.at(at, lambda: clients.put(key, "photo.jpg", event_is_sent=event_is_sent))
 
     world.at(1, lambda: clients.presign(uploads, _ONE))
 
@@ -131,13 +132,13 @@ def unheard_and_two_sweeps(schedule: Schedule) -> None:
     world.faults = replace(_ENDLESS, sweep_doubled=1.0, index_stale=0.3, slow=0.1)
 
     def uploads(key: str, _: str | None) -> None:
-        world.at(10, lambda: clients.put(key, "photo.jpg", is_told=False))
+        world.at(10, lambda: clients.put(key, "photo.jpg", event_is_sent=False))
 
     world.at(1, lambda: clients.presign(uploads, _ONE))
 
 
 def killed_and_swept(schedule: Schedule) -> None:
-    """Workers die after they have claimed, and messages come back while the sweep looks."""
+    """Workers die after they have claimed tasks, and messages come back while the sweep runs."""
     world, clients = schedule.world, schedule.clients
     world.faults = replace(_ENDLESS, sweep_doubled=0.5, index_stale=0.5, message_late=0.5)
     _once(schedule, "pictures", _stores, Fault.DIES_BEFORE)
@@ -146,7 +147,7 @@ def killed_and_swept(schedule: Schedule) -> None:
 
 
 def storm(schedule: Schedule) -> None:
-    """A client asks twenty times, and storage is slow for some seconds."""
+    """A client asks twenty times for a job, and S3 is slow for some seconds."""
     world, clients = schedule.world, schedule.clients
     until = world.random.choice((2, 4, 8, 14))
 
@@ -165,7 +166,7 @@ def storm(schedule: Schedule) -> None:
 
 
 def one_identity(schedule: Schedule) -> None:
-    """One file and pipeline, asked for in every way: dropped or uploaded, as the default or spelt out."""
+    """One file and pipeline in every way: dropped or uploaded, by default or explicitly."""
     world, clients = schedule.world, schedule.clients
     chance = world.random
     ways = (None, ("thumbnail", "watermark"), ("watermark", "thumbnail"))
@@ -187,7 +188,7 @@ def one_identity(schedule: Schedule) -> None:
 
 
 def two_puts(schedule: Schedule) -> None:
-    """Two files are PUT to one URL, nearly at once."""
+    """Two files are PUT to one URL almost at the same time."""
     world, clients = schedule.world, schedule.clients
     gap = world.random.uniform(0, 0.4)
 
@@ -199,7 +200,7 @@ def two_puts(schedule: Schedule) -> None:
 
 
 def put_again(schedule: Schedule) -> None:
-    """The same bytes are PUT again and again to one URL, and intake dies now and then."""
+    """The same bytes are PUT repeatedly to one URL, and intake dies now and then."""
     world, clients = schedule.world, schedule.clients
     rates = {Fault.DIES_BEFORE: 0.03, Fault.DIES_AFTER: 0.03, Fault.ANSWER_LOST: 0.03}
     world.faults = Faults(rates=rates, budget=world.random.choice((0, 1, 2)), end=600.0)
@@ -214,7 +215,7 @@ def put_again(schedule: Schedule) -> None:
 
 
 def watched(schedule: Schedule) -> None:
-    """A player reads a growing film's playlists again and again: nothing in them vanishes or changes."""
+    """A player polls a growing film's playlists: nothing in them vanishes or changes."""
     world, clients = schedule.world, schedule.clients
     deaths = world.random.choice((0, 1))
     world.faults = Faults(rates={Fault.DIES_BEFORE: 0.01}, budget=deaths, end=3000.0, slow=0.2)
@@ -251,9 +252,9 @@ def watched(schedule: Schedule) -> None:
 
 
 def deployed(schedule: Schedule) -> None:
-    """Another version of the code comes, one function after the other, while jobs are at work; or goes again.
+    """Another version of the code is deployed, function by function, while jobs run; it may be rolled back.
 
-    What it has planned, the other one does not read.
+    Neither version reads the other's plans.
     """
     world, clients = schedule.world, schedule.clients
     chance = world.random
@@ -276,7 +277,7 @@ def deployed(schedule: Schedule) -> None:
 
 
 def unreadable(schedule: Schedule) -> None:
-    """Messages that nobody can read lie in every queue, and a job is done beside them."""
+    """Unreadable messages are in every queue, and a job is done at the same time."""
     world = schedule.world
     for queue in schedule.sqs.queues:
         for body in ("", "{}", "[]", '{"job_id": 7}', '{"job_id": "none", "task_id": "none"}'):
@@ -285,9 +286,9 @@ def unreadable(schedule: Schedule) -> None:
 
 
 def unreadable_row(schedule: Schedule) -> None:
-    """A job's row is such that nobody can read it: others are looked after, shown and listed all the same."""
+    """The row of one job is unreadable; other jobs are still swept, shown and listed."""
     world, clients = schedule.world, schedule.clients
-    world.enough = 900.0  # each sweep says that it cannot look after this one
+    world.enough = 900.0  # the row never ends: each sweep reports it again
 
     def spoils() -> None:
         row = next(iter(schedule.lives.values())).item
@@ -309,7 +310,7 @@ def unreadable_row(schedule: Schedule) -> None:
 
 
 def buried(schedule: Schedule) -> None:
-    """Intake dies of an event until that is a dead letter, which is refused once; then all is well again."""
+    """Intake dies of an event until it is a dead letter, which is refused once; then all works again."""
     world = schedule.world
     refused = [Fault.REFUSED]
 
@@ -326,7 +327,7 @@ def buried(schedule: Schedule) -> None:
 
 
 def gone(schedule: Schedule) -> None:
-    """Films are deleted when they are about to be read, to be encoded or copied."""
+    """Films are deleted directly before they are read for encoding or copying."""
     world, clients = schedule.world, schedule.clients
     films = {"drop/a.x": "film.mp4", "drop/b.x": "film.mkv", "drop/c.x": "film.mp4"}
     readers = {"drop/a.x": "encode", "drop/b.x": "audio", "drop/c.x": "audio"}
@@ -347,7 +348,7 @@ def gone(schedule: Schedule) -> None:
 
 
 def stuck(schedule: Schedule) -> None:
-    """Nobody takes a queue's messages for days: the job ends by its deadline."""
+    """A queue's messages are not delivered for days: the job ends by its deadline."""
     world = schedule.world
     schedule.clients.spoilt.add("drop/a.x")
     world.faults = replace(world.faults, backlogs={"encode": 120 * 3600.0})
@@ -355,9 +356,9 @@ def stuck(schedule: Schedule) -> None:
 
 
 def large(schedule: Schedule) -> None:
-    """What is stored counts as large, so that it is in parts; the first of them is refused everywhere."""
+    """All objects are stored in parts, as large ones are, and the first part is refused everywhere."""
     world = schedule.world
-    objects.TRANSFER.multipart_threshold = 1  # as before when this world ends
+    objects.TRANSFER.multipart_threshold = 1  # restored when this world ends
     seen: set[tuple[str, bool]] = set()
 
     def design(worker: Worker, event_name: str, request: Any) -> Fault | None:
@@ -375,7 +376,7 @@ def large(schedule: Schedule) -> None:
 
 
 def overtaken(schedule: Schedule) -> None:
-    """Jobs are planned by another version; workers of parts meet one of them, or those that come after."""
+    """Another version plans jobs; workers get tasks of its plan, or of the plan that replaces it."""
     world, clients = schedule.world, schedule.clients
     behind = world.random.choice((("intake",), ("intake", "encode", "audio")))
     world.version_of = lambda f: OTHER if f in behind and world.elapsed < 30 else None
@@ -388,7 +389,7 @@ def overtaken(schedule: Schedule) -> None:
 
 
 def unsent(schedule: Schedule) -> None:
-    """Who has encoded a film's last part dies before the next task is sent, until its message is buried."""
+    """The worker of a film's last part dies before it sends the next task, until its message is buried."""
     world = schedule.world
 
     def design(worker: Worker, event_name: str, _: Any) -> Fault | None:
@@ -421,13 +422,13 @@ RACES: dict[str, Scenario] = {
 
 
 def _token(output: dict[str, Any]) -> str:
-    """That of an output which is HLS; "" of others."""
+    """The token in the URL of an HLS output; "" for other outputs."""
     _, _, rest = output["url"].partition("/hls/")
     return str(rest.partition("/")[0])
 
 
 def _play(schedule: Schedule) -> None:
-    """Somebody reads all playlists again and again, whatever they say, until every job has ended."""
+    """Poll all playlists, whatever their content, until every job has ended."""
     world, clients = schedule.world, schedule.clients
 
     def play() -> None:
@@ -437,7 +438,7 @@ def _play(schedule: Schedule) -> None:
                     look = partial(clients.call, "GET", _HLS, lambda _: None, name="video.m3u8")
                     look(job_id=job_id, token=token)
         if not schedule.is_over:
-            # Once a job is planned again, its parts come at once.
+            # A job that is planned again lists its parts at once.
             items = (life.item for life in schedule.lives.values())
             again = any(item.get("replanned", {}).get("BOOL") for item in items)
             world.at(0.1 if again else 2.0, play)
@@ -452,7 +453,7 @@ def _once(
     fault: Fault,
     then: Callable[[], None] = lambda: None,
 ) -> None:
-    """The first request of a function that matches has this fault."""
+    """Give this fault to the first matching request of a function."""
     left = [fault]
 
     def design(worker: Worker, event_name: str, request: Any) -> Fault | None:
@@ -477,7 +478,7 @@ def _stores(event_name: str, _: Any) -> bool:
 
 
 def _lasting(playlist: str) -> list[str]:
-    """The lines that may not change while a playlist grows: segments, and what is said of them all."""
+    """The lines that may not change while a playlist grows: segments, and tags that apply to all of them."""
     lasting = ("#EXTINF", "#EXT-X-MAP", "#EXT-X-TARGETDURATION")
     lines = playlist.splitlines()
     return [line for line in lines if line.startswith(lasting) or not line.startswith("#")]

@@ -1,4 +1,4 @@
-"""What each function may do, by the policies of the template; and what it has done."""
+"""The rights of each function by the template's policies, and the rights that a request needs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from testing.chaos import stack
 
 
 class Right(NamedTuple):
-    """That a function may do something with a resource; in a policy, the resource is a pattern."""
+    """The right of a function to an action on a resource; in a policy, the resource is a pattern."""
 
     function: str
     action: str
     resource: str
 
 
-# What nobody can use here: Lambda itself takes from queues and writes logs, and traces go to a daemon.
+# Rights that the simulation cannot use: Lambda itself reads queues and writes logs; traces go to a daemon.
 _LAMBDAS_OWN = (
     "logs:CreateLogStream",
     "logs:PutLogEvents",
@@ -35,7 +35,7 @@ _LAMBDAS_OWN = (
     "xray:PutTelemetryRecords",
     "xray:PutTraceSegments",
 )
-# AWS's documentation of S3's permissions: what an operation asks for that is not called like it.
+# Actions of S3's operations whose names differ, by AWS's documentation of S3's permissions.
 _S3_ACTIONS = {
     "HeadObject": "GetObject",
     "CreateMultipartUpload": "PutObject",
@@ -48,7 +48,7 @@ _S3_ACTIONS = {
 
 @cache
 def given() -> frozenset[Right]:
-    """Every right of every function, but for those that Lambda itself uses."""
+    """Every right of every function, without those that Lambda itself uses."""
     return frozenset(
         Right(function.name, action, _pattern(resource))
         for function in FUNCTIONS
@@ -60,7 +60,7 @@ def given() -> frozenset[Right]:
 
 
 def _pattern(resource: Any) -> str:
-    """A resource of a policy with the names of here."""
+    """A resource of a policy with the simulation's names in place of references."""
     text = resource["Fn::Sub"] if isinstance(resource, dict) else resource
     for theirs, ours in (
         (UPLOAD_BUCKET, settings().upload_bucket),
@@ -75,7 +75,7 @@ def _pattern(resource: Any) -> str:
 
 
 def asked(event_name: str, request: Any) -> Iterator[tuple[str, str]]:
-    """The actions that a request asks for, each with its resource."""
+    """(action, resource) of each right that a request needs."""
     _, service, operation = event_name.split(".")
     if service == "s3":
         action = f"s3:{_S3_ACTIONS.get(operation, operation)}"
@@ -111,7 +111,7 @@ def asked(event_name: str, request: Any) -> Iterator[tuple[str, str]]:
 
 
 def right_to(function: str, action: str, resource: str) -> Right | None:
-    """The right by which a function may do it; None where it may not."""
+    """The function's right to an action on a resource; None if it has none."""
     return next(
         (
             right

@@ -1,4 +1,4 @@
-"""What clients do in a schedule: small stories that are told in full, and any mixture of actions by chance.
+"""The actions of clients in a schedule: small fixed stories, and random mixtures of actions.
 
 A new action is a function of a schedule, a moment and a file's name, and a line in ACTIONS.
 """
@@ -28,7 +28,7 @@ Pipeline = Sequence[str] | None
 
 
 def image(schedule: Schedule) -> None:
-    """A picture is dropped."""
+    """An image is dropped."""
     schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", "photo.jpg"))
 
 
@@ -38,18 +38,18 @@ def film(schedule: Schedule) -> None:
 
 
 def marked(schedule: Schedule) -> None:
-    """A film is dropped that gets a watermark, and HLS."""
+    """A film is dropped, and gets a watermark and HLS."""
     pipeline = ("watermark", "hls_720p")
     schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", "short.mp4", pipeline=pipeline))
 
 
 def mkv(schedule: Schedule) -> None:
-    """A film is dropped that is copied first."""
+    """A film is dropped, and is copied before it is planned."""
     schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", "film.mkv"))
 
 
 def junk(schedule: Schedule) -> None:
-    """What is no media is dropped."""
+    """A file that is neither image nor film is dropped."""
     schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", JUNK))
 
 
@@ -59,8 +59,8 @@ def presigned(schedule: Schedule) -> None:
 
 
 def unheard(schedule: Schedule) -> None:
-    """The same, and S3's event is lost."""
-    _upload(schedule, ("thumbnail",), is_told=False)
+    """A client asks for a URL with a pipeline, and uploads; S3's event is lost."""
+    _upload(schedule, ("thumbnail",), event_is_sent=False)
 
 
 def never(schedule: Schedule) -> None:
@@ -74,22 +74,22 @@ def from_key(schedule: Schedule) -> None:
 
 
 def idempotent(schedule: Schedule) -> None:
-    """The same, with an Idempotency-Key."""
+    """A client uploads, and asks for a job with an Idempotency-Key."""
     _upload(schedule, None, lambda key: schedule.clients.from_key(key, ("thumbnail",), "a key"))
 
 
 def form(schedule: Schedule) -> None:
-    """A picture comes in a form."""
+    """An image is uploaded in a form."""
     schedule.world.at(1, lambda: schedule.clients.form("photo.jpg", ("thumbnail",)))
 
 
 def both(schedule: Schedule) -> None:
-    """A URL with a pipeline, and a job asked for with the same: one job."""
+    """A client asks for a URL with a pipeline, and for a job with the same: they are one job."""
     _upload(schedule, ("thumbnail",), lambda key: schedule.clients.from_key(key, ("thumbnail",)))
 
 
 def estimated(schedule: Schedule) -> None:
-    """A client uploads, and asks what a job would cost, twice."""
+    """A client uploads, and asks twice for an estimate."""
 
     def asks(key: str) -> None:
         for at in (0, 5):
@@ -112,12 +112,12 @@ def _upload(
     pipeline: Pipeline,
     then: Callable[[str], None] | None = None,
     *,
-    is_told: bool = True,
+    event_is_sent: bool = True,
 ) -> None:
     world, clients = schedule.world, schedule.clients
 
     def uploads(key: str, _: str | None) -> None:
-        world.at(1, lambda: clients.put(key, "photo.jpg", is_told=is_told))
+        world.at(1, lambda: clients.put(key, "photo.jpg", event_is_sent=event_is_sent))
         if then is not None:
             world.at(2, lambda: then(key))
 
@@ -144,7 +144,7 @@ def _dropped(schedule: Schedule, at: float, name: str) -> tuple[str, Pipeline]:
 
 
 def _ask(schedule: Schedule, at: float, name: str) -> None:
-    """A URL, with a pipeline or without; an upload, mostly; a job asked for, several times."""
+    """A client asks for a URL, with a pipeline or without, mostly uploads, and asks often for a job."""
     world, clients = schedule.world, schedule.clients
     chance = world.random
     pipeline = _pipeline(schedule, name)
@@ -176,7 +176,7 @@ ACTIONS: tuple[Callable[[Schedule, float, str], None], ...] = (_drop, _drop, _as
 
 
 def anything(schedule: Schedule) -> None:
-    """One file or two, in any way."""
+    """One or two files arrive in random ways."""
     chance = schedule.world.random
     for _ in range(chance.choice((1, 1, 1, 2))):
         kinds = (PICTURES, PICTURES, PICTURES, FILMS, FILMS, (JUNK,))
@@ -191,7 +191,7 @@ def _pipeline(schedule: Schedule, name: str) -> Pipeline:
 
 
 def _change(schedule: Schedule, key: str, at: float, name: str) -> None:
-    """Now and then the file is overwritten, by another or by itself, or deleted."""
+    """Now and then the file is overwritten, by another or by the same, or deleted."""
     world, clients = schedule.world, schedule.clients
     when = at + world.random.choice((0.2, 1.0, 1.5, 3.0, 30.0, 200.0))
     chance = world.random.random()

@@ -1,4 +1,4 @@
-"""One schedule: a world with a cloud, its functions and clients, and somebody who watches what is written."""
+"""One schedule: a world with a cloud, functions and clients, and an observer of all writes."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from testing.environment import TIMEOUTS
 MOST_SECONDS = 320 * 3600.0
 MOST_EVENTS = 15_000
 TERMINAL = ("SUCCESS", "FAILURE", "CANCELED")
-# Of a job that has ended: when the sweep looks at it again, to tidy up.
+# Attributes that may change after a job's end: the sweep's next look, to tidy up.
 _MAY_CHANGE = {"due_at", "due_shard"}
 _RANKS = {"PENDING": 0, "STARTED": 1} | dict.fromkeys(TERMINAL, 2)
 
 
 @dataclass
 class Life:
-    """What was written of a job, and shown of it."""
+    """The observed states of a job: in its row, and in the API's answers."""
 
     item: dict[str, Any]
     begun: float
     ended: float | None = None
-    shown: tuple[int, int, str] = (0, 0, "")  # rank and percent, and the status
-    generation: str = ""  # of the plan that was followed when it was shown
+    shown: tuple[int, int, str] = (0, 0, "")  # rank of the status, percent, status
+    generation: str = ""  # of the plan that it followed when it was shown
 
 
 @dataclass
 class Schedule:
-    """Everything of one run."""
+    """The state of one run."""
 
     world: World
     stand: Stand
@@ -53,11 +53,11 @@ class Schedule:
 
     @property
     def is_over(self) -> bool:
-        """Whether every job that there is has ended."""
+        """Whether every existing job has ended."""
         return all(life.ended is not None for life in self.lives.values())
 
     def output_keys(self) -> list[str]:
-        """What there is in the output bucket."""
+        """All keys in the output bucket."""
         return list(self.stand.objects(settings().output_bucket))
 
     # ── functions ──
@@ -72,7 +72,7 @@ class Schedule:
         self.world.spawn(name, function, lambda: handler(event, context), seconds, ended)
 
     def call(self, function: str, event: dict[str, Any]) -> Any:
-        """What a function answers to another that waits for it, in whose process it runs here."""
+        """Invoke a function synchronously, in the caller's simulated process. Returns its answer."""
         caller = self.world.current
         assert caller is not None
         self.world.invocations[function] += 1
@@ -83,7 +83,7 @@ class Schedule:
             caller.function = name
 
     def sweep(self) -> None:
-        """EventBridge calls at least once a minute."""
+        """Invoke the sweep, as EventBridge does at least once a minute."""
         world = self.world
         event = {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {},
                  "version": "0", "account": "1", "time": "", "region": "us-east-1",
@@ -97,7 +97,7 @@ class Schedule:
             self.world.note("the sweep raised", repr(worker.error)[:300])
 
     def due(self) -> float | None:
-        """When the sweep has something to do."""
+        """The time at which the sweep next has something to do."""
         dues = [
             float(item["due_at"]["N"])
             for item in self.stand.items()
@@ -108,7 +108,7 @@ class Schedule:
     # ── what is written ──
 
     def changed(self, service: str, operation: str, request: Any) -> None:
-        """A request has had its effect."""
+        """Observe the effect of a request."""
         if service == "dynamodb":
             for written in _written(operation, json.loads(request.body)):
                 item = self.stand.item(written)
@@ -166,7 +166,7 @@ class Schedule:
     # ── what is shown ──
 
     def look(self) -> None:
-        """Ask for one of the jobs, as anybody may at any time."""
+        """Read one of the jobs through the API, as clients may at any time."""
         if not self.lives:
             return
         job_id = self.world.random.choice(list(self.lives))
@@ -181,7 +181,7 @@ class Schedule:
                 self.world.violate("a listed output is not there", output["s3_key"])
 
     def shown(self, job_id: str) -> dict[str, Any] | None:
-        """A job as its owner sees it, and nobody else."""
+        """A job as its owner sees it; checks that no other caller sees it."""
         owner = self.lives[job_id].item["owner"]["S"]
         answers = {
             caller: self.clients.look("/jobs/{job_id}", caller=caller, job_id=job_id)
@@ -202,7 +202,7 @@ class Schedule:
         life.shown = _RANKS[view["status"]], view["progress"], view["status"]
         generation = life.item.get("generation", {}).get("S", "")
         if generation != life.generation:
-            percent = 0  # planned again by another version of the code, it counts from the start
+            percent = 0  # a job that another version plans again starts at 0 %
         life.generation = generation
         told = f"{view['id']}: {status} {percent}, {view['status']} {view['progress']}"
         if life.shown[0] < rank:
@@ -226,7 +226,7 @@ def run(
     *,
     trace: bool = False,
 ) -> Schedule:
-    """Run a schedule to its end, and judge it there."""
+    """Run a schedule to its end, and judge it."""
     world = World(seed, faults, trace=trace)
     cloud = Cloud(stand)
     boundary.cloud = cloud

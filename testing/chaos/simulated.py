@@ -1,7 +1,7 @@
-"""What a simulation takes the place of in this process while a world runs, in one context manager.
+"""One context manager that replaces functions of this process by simulated ones while a world runs.
 
-The product asks for the time, sleeps, makes ids and shares work among threads by Python's own means, and it
-shall go on so. These are exchanged here for the world's, and given back at the end; nothing else is touched.
+The product reads the time, sleeps, makes ids and uses threads by Python's own functions, and shall not know
+of the simulation. Exactly these functions are replaced by the world's, and restored at the end.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from testing.chaos.boundary import boundary
 from testing.chaos.media import Memo
 from testing.chaos.world import World
 
-# What the processes of a Lambda learn once and know from then on, and what the next world may know, too.
+# Caches of the product that are equal in all worlds, and need not be cleared.
 _KEPT = (clients.s3, clients.sqs, settings.settings, settings.prices, settings.function_sizes)
 
 
 @contextmanager
 def inside(world: World, memo: Memo) -> Iterator[None]:
-    """This process is in the world: virtual time, ids by seed, requests that may fail, encoders of memory."""
+    """Run this process in the world: virtual time, ids by seed, requests that may fail, memoized encoders."""
 
     def sleep(seconds: float) -> None:
         world.pause(seconds)
@@ -45,7 +45,7 @@ def inside(world: World, memo: Memo) -> Iterator[None]:
     def told(name: str, unit: object, value: float) -> None:
         world.metrics[name] += int(value)
 
-    random.seed(world.random.random())  # by which clients of AWS choose how long they wait
+    random.seed(world.random.random())  # AWS clients draw the pauses of their retries from it
     memo.world, boundary.world = world, world
     _forget()
     try:
@@ -56,9 +56,9 @@ def inside(world: World, memo: Memo) -> Iterator[None]:
 
             put(time, time=world.clock, monotonic=lambda: world.now, sleep=sleep)
             put(uuid, uuid4=new_id)
-            # Workers share this process, so one that used threads would run in all of them at once.
+            # Workers share this process, and threads would run outside of virtual time: run work at once.
             put(ThreadPoolExecutor, submit=_done_at_once)
-            # They share its quota of retries, too, which each has for itself in Lambda.
+            # Workers share botocore's quota of retries, which each Lambda process has for itself.
             put(RetryQuota, acquire=lambda *_: True)
             put(
                 sandbox,
@@ -67,7 +67,7 @@ def inside(world: World, memo: Memo) -> Iterator[None]:
                 start=lambda *_: None,
             )
             put(ffmpeg, run=memo.ffmpeg_run)
-            # Which a schedule may change.
+            # A schedule may change this value.
             put(objects.TRANSFER, multipart_threshold=objects.TRANSFER.multipart_threshold)
             put(metrics, add_metric=told, flush_metrics=lambda *_, **__: None)
             try:
@@ -80,7 +80,7 @@ def inside(world: World, memo: Memo) -> Iterator[None]:
 
 
 def quicken_clients() -> None:
-    """What clients of AWS do again and again, and nobody here looks at: a fifth of a schedule's time."""
+    """Cache files and constants that AWS clients compute repeatedly: a fifth of a schedule's time."""
     read = cache(JSONFileLoader().load_file)
     setattr(JSONFileLoader, "load_file", lambda _, path: read(path))  # noqa: B010
     setattr(UserAgentString, "to_string", lambda _: "chaos")  # noqa: B010
@@ -108,7 +108,7 @@ def _done_at_once(_: ThreadPoolExecutor, work: Callable[..., Any], *args: Any, *
 
 
 def _forget() -> None:
-    """What the code of the product has cached, for the next world has another time."""
+    """Clear the product's caches: the next world has another time."""
     for name, module in list(sys.modules.items()):
         if name.startswith("chalicelib"):
             for value in list(vars(module).values()):

@@ -1,4 +1,4 @@
-"""SQS and Lambda's pollers: messages come at least once, in any order, and start functions."""
+"""SQS and Lambda's pollers: messages are delivered at least once, in any order, and start functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from testing.chaos import stack
 from testing.chaos.world import Worker, World
 
 Json = dict[str, Any]
-# A receipt that is no longer the message's may delete it, or may not.
+# The probability that an outdated receipt handle still deletes its message.
 _STALE_DELETES = 0.5
 
 
@@ -36,12 +36,12 @@ class Sqs:
         self._world = world
         self._invoke = invoke
         self._sent = 0
-        self.batches_are_full = False  # as far as there are messages
+        self.batches_are_full = False  # whether batches are as large as the waiting messages allow
         self.queues = stack.queues()
         self.messages: dict[str, list[Message]] = {name: [] for name in self.queues}
 
     def answer(self, operation: str, body: Json) -> Json:
-        """What SQS answers a worker."""
+        """SQS's answer to a worker."""
         queue = stack.name_of(body["QueueUrl"])
         match operation:
             case "SendMessage":
@@ -75,7 +75,7 @@ class Sqs:
         }
 
     def send(self, queue: str, body: str, delay: float = 0.0) -> None:
-        """Take a message; it may get lost, come twice, or late."""
+        """Accept a message; it may be lost, delivered twice, or late."""
         world = self._world
         self._sent += 1
         if self._sent in world.faults.lose or world.happens(
@@ -91,7 +91,7 @@ class Sqs:
             self._offer(queue, Message(world.number(), body, world.now, world.now + delay))
 
     def event(self, body: str) -> None:
-        """S3 tells of an object; at least once, unless that is lost, too."""
+        """Accept S3's event of an object, which is delivered at least once unless it is lost."""
         world = self._world
         if world.happens(world.faults.event_lost, "S3's event is lost"):
             return
@@ -105,7 +105,7 @@ class Sqs:
         return self._sent
 
     def left(self) -> list[str]:
-        """Messages that nobody has acknowledged."""
+        """Messages that were not acknowledged."""
         return [
             f"{queue}: {message.body[:90]}"
             for queue, messages in self.messages.items()
@@ -118,7 +118,7 @@ class Sqs:
         self._poll_at(queue, message.visible)
 
     def _poll_at(self, queue: str, when: float) -> None:
-        waits = self._world.random.uniform(0.025, 0.06)  # from visible to running
+        waits = self._world.random.uniform(0.025, 0.06)  # seconds from visible to running
         self._world.at(when - self._world.now + waits, lambda: self._poll(queue))
 
     def _hide(self, queue: str, receipt: str, seconds: float) -> None:

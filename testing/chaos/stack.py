@@ -1,4 +1,4 @@
-"""What is deployed: functions, queues and how they are joined, read from the template's own parts."""
+"""The deployed stack, read from the template's parts: functions, queues and their connections."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from testing.environment import TIMEOUTS
 
 
 class Queue(NamedTuple):
-    """A queue, the function that it starts, and where its messages go that are received too often.
+    """A queue, the function that it starts, and the dead-letter queue of messages received too often.
 
-    Of a queue that starts none, the messages are for people.
+    The messages of a queue without a function are for people.
     """
 
     name: str
@@ -54,11 +54,11 @@ def queues() -> dict[str, Queue]:
 
 
 def _name(properties: dict[str, Any]) -> str:
-    """The name of a queue, without that of its stack."""
+    """The name of a queue without the stack's name."""
     name: str = properties["QueueName"]["Fn::Sub"]
     return name.removeprefix("${AWS::StackName}-").replace("-", "_")
 
 
 def name_of(url: str) -> str:
-    """The queue at an address."""
+    """The name of the queue at a URL."""
     return re.sub(r"^sluice-", "", url.rsplit("/", 1)[-1]).replace("-", "_")

@@ -1,7 +1,7 @@
-"""Two versions of the code at once: they differ by the name of the plans that they write and read.
+"""Two versions of the code at the same time: they differ in the generation of the plans that they use.
 
-A deployment changes one function after the other, while jobs are at work. The name is a constant that many
-modules of the product import; here each of them has that of the worker which runs.
+A deployment changes one function after the other while jobs run. The generation is a constant that many
+modules of the product import; here it is set in each of them to that of the running worker.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ATTRIBUTE = "GENERATION"
 
 @contextmanager
 def version(name: str | None) -> Iterator[None]:
-    """The code is of this version; as this process has it, where there is no name."""
+    """Run the code as this version; None: as this process's own version."""
     if name is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""Virtual time: what happens next happens at once, and workers are greenlets that wait for their moment."""
+"""Virtual time: the next event happens at once, and workers are greenlets that wait for their time."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from testing.chaos.rights import Right
 from testing.chaos.versions import version
 
 EPOCH = 1_800_000_000.5
-# Memory, where the machine has a disk of it.
+# A file system in memory, if the machine has one.
 _FOLDER = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
 
 
 class Died(BaseException):
-    """Raised in a worker that is no more, wherever it stands."""
+    """Raised in a worker that was killed, at whatever point it is."""
 
 
 class Worker:
-    """One invocation of a Lambda, in a process of its own: what that has for itself is kept here."""
+    """One invocation of a Lambda, with the state that its own process would have."""
 
     def __init__(
         self, world: World, name: str, function: str, run: Callable[[], Any], seconds: float
@@ -46,7 +46,9 @@ class Worker:
         self.ended = False
         self.result: Any = None
         self.error: Exception | None = None
-        self.refused: tuple[str, int] | None = None  # a request, and how often it is yet refused
+        self.refused: tuple[str, int] | None = (
+            None  # a request, and how many more times it is refused
+        )
         self.on_end: Callable[[], None] = lambda: None
         self.version = world.version_of(function)
         self.meter = {**vars(Meter()), "_is_new": False}
@@ -73,7 +75,7 @@ class World:
         self.faults = faults
         self.now = self.start = EPOCH
         self.current: Worker | None = None
-        # By which function's rights somebody looks, who takes no time.
+        # The function with whose rights the observer reads, in no time.
         self.looks_as: str | None = None
         self.folder = Path(mkdtemp(prefix="chaos-", dir=_FOLDER))
         self.log: list[str] = []
@@ -81,15 +83,15 @@ class World:
         self.had: list[str] = []  # the faults that happened
         self.requests = 0
         self.sent: Counter[tuple[str, str]] = Counter()  # requests by function and service
-        self.used: set[Right] = set()  # what functions may do, and have done
+        self.used: set[Right] = set()  # rights that functions have used
         self.invocations: Counter[str] = Counter()
         self.metrics: Counter[str] = Counter()
-        self.between: list[Callable[[], None]] = []  # called now and then, while nobody runs
-        # What a schedule does to a request by its own design, before all chance.
+        self.between: list[Callable[[], None]] = []  # called now and then, while no worker runs
+        # The fault that a schedule gives to a request by design, before random faults.
         self.design: Callable[[Worker, str, Any], Fault | None] = lambda *_: None
-        # Which version of the code a function has now; this process's own, where there is no name.
+        # The version of the code that a function has now; None: this process's own.
         self.version_of: Callable[[str], str | None] = lambda _: None
-        # Seconds after which nobody waits for what does not end by itself.
+        # Seconds after which the world ends though events go on; None: it ends with its last event.
         self.enough: float | None = None
         self.over = False
         self.traces = trace
@@ -103,7 +105,7 @@ class World:
     # ── what everybody may ask ──
 
     def number(self) -> int:
-        """Another one each time."""
+        """A number that no call has returned before."""
         return next(self._numbers)
 
     @property
@@ -111,7 +113,7 @@ class World:
         return self.now - self.start
 
     def clock(self) -> float:
-        """The time, as whoever asks has it."""
+        """The time by the clock of the running worker."""
         return self.now + (self.current.skew if self.current else 0.0)
 
     def note(self, *words: object) -> None:
@@ -121,14 +123,14 @@ class World:
         if self.traces:
             print(line, file=sys.__stderr__)
 
-    def violate(self, kind: str, seen: str) -> None:
-        self.violations.append((kind, seen))
-        self.note("VIOLATION", kind, seen)
+    def violate(self, kind: str, detail: str) -> None:
+        self.violations.append((kind, detail))
+        self.note("VIOLATION", kind, detail)
 
     # ── faults by chance ──
 
     def happens(self, rate: float, what: str) -> bool:
-        """Whether a fault of this rate happens now."""
+        """Whether a random fault of this rate happens now."""
         if not rate or not self.is_faulty or self.random.random() >= rate:
             return False
         self.had.append(what)
@@ -142,14 +144,14 @@ class World:
     # ── time ──
 
     def at(self, seconds: float, action: Callable[[], None]) -> None:
-        """Do something, so many seconds from now."""
+        """Call `action` in `seconds` from now."""
         heapq.heappush(self._waiting, (self.now + max(0.0, seconds), self.number(), action))
 
     def pause(self, seconds: float) -> None:
-        """The worker that runs waits; others run meanwhile."""
+        """Let the running worker wait while others run."""
         worker = self.current
         if worker is None:
-            return  # whoever only looks on takes no time
+            return  # an observer takes no time
         if self.over or worker.dead:
             raise Died
         self.at(seconds, lambda: self._resume(worker))
@@ -158,7 +160,7 @@ class World:
             raise Died
 
     def die(self) -> None:
-        """The worker that runs is no more. Its stack stays as it is: nothing of it is ever run again."""
+        """Kill the running worker. Its stack is frozen: none of its code runs again."""
         assert self.current is not None
         self.current.dead = True
         getcurrent().parent.switch()
@@ -172,7 +174,7 @@ class World:
         seconds: float,
         on_end: Callable[[Worker], None] = lambda _: None,
     ) -> None:
-        """Start a worker, that has so many seconds."""
+        """Start a worker with a time limit of `seconds`."""
         worker = Worker(self, name, function, run, seconds)
 
         def ended() -> None:
@@ -200,7 +202,7 @@ class World:
 
     @contextmanager
     def _as(self, worker: Worker) -> Iterator[None]:
-        """What a process of Lambda has for itself is that of this worker."""
+        """Set the state that a Lambda process has for itself to this worker's."""
         outside, folder = meter.__dict__, tempfile.tempdir
         self.current = worker
         meter.__dict__, tempfile.tempdir = worker.meter, str(worker.folder)
@@ -215,11 +217,11 @@ class World:
     # ── the course of things ──
 
     def sweep_when(self, due: Callable[[], float | None], sweep: Callable[[], None]) -> None:
-        """Sweep at every full minute at which something is due; the others would change nothing."""
+        """Sweep at every full minute at which something is due; other sweeps would change nothing."""
         self._sweeps, self._sweep = due, sweep
 
     def run(self, *, most_seconds: float, most_events: int) -> None:
-        """Until nothing happens any more."""
+        """Run until there are no more events."""
         for _ in range(most_events):
             if self.elapsed > most_seconds:
                 self.violate("never ends", f"at work after {self.elapsed:.0f} s")
@@ -244,7 +246,7 @@ class World:
             self.violate("never ends", f"{most_events} events in {self.elapsed:.0f} s")
 
     def next_sweep(self) -> float | None:
-        """The full minute at which there is something for the sweep to do."""
+        """The next full minute at which something is due for the sweep."""
         due = self._sweeps()
         if due is None:
             return None
@@ -252,7 +254,7 @@ class World:
         return self._swept + 60 * minutes
 
     def end(self) -> None:
-        """Unwind what died, where it can do no harm, and forget it."""
+        """Unwind the stacks of killed workers, now that they can do no harm."""
         self.over = True
         for worker in self._gone:
             with self._as(worker):

@@ -1,4 +1,4 @@
-"""What others make of the API's description: what linters say of it, and clients generated from it."""
+"""Linters of the API's description, and clients that are generated from it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Any
 
 HERE = Path(__file__).parent
 MODULES = HERE / "node_modules"
-# Neither asks home for a newer version, nor tells it anything.
+# No telemetry, and no check for newer versions.
 _QUIET = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
 
 
 class ToolError(Exception):
-    """A tool has failed; the message is what it said."""
+    """A tool has failed; the message is its output."""
 
 
 def write(document: dict[str, Any], folder: Path) -> Path:
-    """The description as a file."""
+    """Write the description to a file. Returns its path."""
     path = folder / "openapi.json"
     path.write_text(json.dumps(document))
     return path
 
 
 def lint(description: Path) -> str:
-    """What spectral and redocly find in it, warnings and hints too; raises ToolError where it is anything."""
+    """Lint the description with spectral and redocly. Raises ToolError for any finding, hints included."""
     spectral = _node("spectral", "lint", str(description), "--fail-severity", "hint")
     redocly = _node(
         "redocly", "lint", str(description), "--extends", "recommended", "--format", "json"
@@ -40,7 +40,7 @@ def lint(description: Path) -> str:
 
 
 def typescript_client(description: Path, folder: Path) -> Path:
-    """The program job.ts, compiled with the types that openapi-typescript makes; raises ToolError."""
+    """Compile job.ts with the types that openapi-typescript generates. Raises ToolError."""
     for name in ("job.ts", "tsconfig.json", "package.json"):
         shutil.copy(HERE / name, folder / name)
     (folder / "node_modules").symlink_to(MODULES)
@@ -50,9 +50,9 @@ def typescript_client(description: Path, folder: Path) -> Path:
 
 
 def python_client(description: Path, folder: Path) -> Path:
-    """The folder with the package sluice_client that openapi-python-client makes; raises ToolError."""
+    """Generate the package sluice_client by openapi-python-client. Returns its folder. Raises ToolError."""
     config = folder / "config.json"
-    # It knows no playlists, and nobody reads the code: it need not be pretty.
+    # The generator does not know the media type of playlists. Nobody reads the code: skip its formatters.
     types = {"application/vnd.apple.mpegurl": "text/plain"}
     config.write_text(json.dumps({"post_hooks": [], "content_type_overrides": types}))
     _run(
@@ -64,18 +64,18 @@ def python_client(description: Path, folder: Path) -> Path:
 
 
 def run_typescript(program: Path, api_url: str, file: Path) -> dict[str, Any]:
-    """What job.ts tells of its job."""
-    told: dict[str, Any] = json.loads(_run("node", str(program), api_url, str(file)))
-    return told
+    """Run job.ts. Returns the job that it prints."""
+    job: dict[str, Any] = json.loads(_run("node", str(program), api_url, str(file)))
+    return job
 
 
 def run_python(package: Path, api_url: str, file: Path) -> dict[str, Any]:
-    """What python_job.py tells of its job."""
+    """Run python_job.py. Returns the job that it prints."""
     program = str(HERE / "python_job.py")
-    told: dict[str, Any] = json.loads(
+    job: dict[str, Any] = json.loads(
         _run(sys.executable, program, api_url, str(file), PYTHONPATH=str(package))
     )
-    return told
+    return job
 
 
 def _node(tool: str, *args: str) -> str:

@@ -1,4 +1,4 @@
-"""What schemathesis sends is changed where a schema cannot say what no client does."""
+"""Hooks of schemathesis: change generated requests that the schema allows and no client sends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import schemathesis
 
 @schemathesis.hook
 def map_body(_context: Any, body: Any) -> Any:
-    """To JSON Schema 1.0 is an integer; no client writes it so, and it is refused."""
+    """JSON Schema counts 1.0 as an integer; the API refuses it, and no client writes integers so."""
     if isinstance(body, dict):
         return {
             name: int(value) if isinstance(value, float) and value.is_integer() else value

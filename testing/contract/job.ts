@@ -1,4 +1,4 @@
-// A whole job by the client that openapi-typescript and openapi-fetch make of the description: node job.js API FILE
+// A whole job by the client that openapi-typescript and openapi-fetch generate from the description: node job.js API FILE
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import createClient from "openapi-fetch";

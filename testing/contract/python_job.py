@@ -1,4 +1,4 @@
-"""A whole job by the client that openapi-python-client makes: python python_job.py API FILE"""
+"""A whole job by the client that openapi-python-client generates: python python_job.py API FILE"""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sluice_client.types import File
 
 
 def must(answer: Any) -> Any:
-    """The answer, where it is no refusal."""
+    """Return the answer; fail if it is a refusal."""
     if answer is None or isinstance(answer, Problem):
         raise SystemExit(f"Refused: {answer}")
     return answer
@@ -47,8 +47,8 @@ def ended(client: Client, job_id: uuid.UUID) -> JobView:
 def main(api: str, path: Path) -> None:
     client = Client(base_url=api, timeout=httpx.Timeout(60))
     content = path.read_bytes()
-    asked = PresignRequest(path.name, "image/jpeg", size=len(content))
-    ticket = must(presign.sync(client=client, body=asked))
+    request = PresignRequest(path.name, "image/jpeg", size=len(content))
+    ticket = must(presign.sync(client=client, body=request))
     headers = ticket.headers.to_dict()
     httpx.put(ticket.url, content=content, headers=headers).raise_for_status()
     wanted = FromKeyRequest(ticket.key, [Step.THUMBNAIL, Step.WATERMARK])
@@ -62,14 +62,14 @@ def main(api: str, path: Path) -> None:
     ended(client, sent.job_id)
     page = must(list_jobs.sync(client=client, status=Status.SUCCESS, limit=1))
     refused = get_job.sync(uuid.uuid4(), client=client)
-    told = {
+    printed = {
         "filename": job.filename,
         "outputs": [str(output.type_) for output in job.outputs],
         "kind": str(estimated.kind),
         "newest": page.jobs[0].id == sent.job_id,
         "refused": str(refused.code) if isinstance(refused, Problem) else None,
     }
-    print(json.dumps(told))
+    print(json.dumps(printed))
 
 
 if __name__ == "__main__":

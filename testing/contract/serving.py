@@ -1,4 +1,4 @@
-"""The API on a port of this machine, with moto for AWS, in a process of its own: as alone as in a Lambda.
+"""Serve the API on a port of this machine, with moto as AWS, in its own process as in Lambda.
 
 `python -m testing.contract.serving FILE`: FILE is stored under the key of the examples.
 """
@@ -19,7 +19,7 @@ _CONFIG = Config.create(lambda_memory_size=1769, lambda_timeout=29)
 
 
 class _Handler(ChaliceRequestHandler):
-    # One call at a time, as a Lambda does; a connection that is kept open would hold up all others.
+    # One call at a time, as in a Lambda; an open keep-alive connection would block all others.
     protocol = "HTTP/1.0"
     protocol_version = "HTTP/1.0"
 
@@ -29,7 +29,7 @@ class _Handler(ChaliceRequestHandler):
 
 @contextmanager
 def served(example: Path) -> Iterator[str]:
-    """The address of the API, for as long as the context lasts."""
+    """Serve the API while the context lasts. Yields its URL."""
     # Its logs would fill a pipe that nobody reads.
     with subprocess.Popen(
         [sys.executable, "-m", "testing.contract.serving", str(example)],

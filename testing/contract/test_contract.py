@@ -1,4 +1,4 @@
-"""`make contract`: whole jobs by generated clients, by Uppy in Chromium, and requests that are made up."""
+"""`make contract`: whole jobs by generated clients and by Uppy in Chromium, and generated requests."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def photo() -> Path:
 
 @pytest.fixture
 def description(stack: Stack, tmp_path: Path) -> Path:
-    told = httpx.get(f"{stack.api_url}/openapi.json", timeout=60).raise_for_status()
-    return clients.write(told.json(), tmp_path)
+    response = httpx.get(f"{stack.api_url}/openapi.json", timeout=60).raise_for_status()
+    return clients.write(response.json(), tmp_path)
 
 
 def test_linters_find_nothing(description: Path) -> None:
@@ -70,7 +70,7 @@ def test_uppy_in_chromium_sends_a_picture_a_film_and_what_it_would_cut_into_part
     stack: Stack, tmp_path: Path, photo: Path
 ) -> None:
     film = samples.sample("small.mp4", LOCAL / "samples")
-    # By default, above 100 MB Uppy sends parts: a film with as much behind it, that no player looks at.
+    # By default Uppy uploads files above 100 MB in parts: append as many bytes, which players ignore.
     large = tmp_path / "Größe XXL.mp4"
     large.write_bytes(film.read_bytes())
     with large.open("ab") as file:

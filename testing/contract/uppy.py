@@ -1,4 +1,4 @@
-"""docs/uppy.html in Chromium, served from this machine; what it loads from Uppy's site comes from npm."""
+"""docs/uppy.html in Chromium, served from this machine; files of Uppy's site are served from npm packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SITE = "https://releases.transloadit.com/uppy/v6.0.1/"
 
 @contextmanager
 def opened(api_url: str) -> Iterator[Page]:
-    """The page, for the API at this address."""
+    """Open the page with the API at this URL."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-dev-shm-usage"]
@@ -44,7 +44,7 @@ def _from_npm(route: Route) -> None:
 
 
 def send(page: Page, *files: Path, seconds: float) -> list[str]:
-    """Choose files in the page, have them sent, and wait; how each job ended."""
+    """Choose and upload files in the page, and wait. Returns the status of each job."""
     page.set_input_files("input[type=file] >> nth=0", list(files))
     page.get_by_role("button", name="Upload").first.click()
     page.wait_for_function(

@@ -1,4 +1,4 @@
-"""`make test-localstack`: deploys the stack to a real LocalStack, uses, updates, deletes it."""
+"""`make test-localstack`: deploy the stack to a real LocalStack, use it, update it and delete it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _try(account: Account) -> None:
 
 
 def _another(built: Build, folder: Path) -> Build:
-    """A build with other code and another setting; with equal routes, for LocalStack changes no API."""
+    """A build with other code and another setting, but equal routes: LocalStack cannot update an API."""
     changed = folder / "changed"
     shutil.copytree(built.folder, changed)
     template = json.loads((changed / "sam.json").read_text())
@@ -114,9 +114,9 @@ def _film(client: Client) -> str:
 
 def _estimate(client: Client, film: str) -> None:
     source = client.job(film)["input_url"].partition("?")[0].rpartition("/uploads/")[2]
-    asked = {"key": f"uploads/{source}", "pipeline": ["hls_720p"]}
-    told = client.post("/jobs/estimate/", asked).raise_for_status().json()
-    assert told["usage"]["cost_usd"] > 0
+    body = {"key": f"uploads/{source}", "pipeline": ["hls_720p"]}
+    estimate = client.post("/jobs/estimate/", body).raise_for_status().json()
+    assert estimate["usage"]["cost_usd"] > 0
 
 
 def _succeeded(client: Client, job_id: str) -> Job:
@@ -126,10 +126,10 @@ def _succeeded(client: Client, job_id: str) -> Job:
 
 
 def _probe(client: Client, job: Job) -> dict[str, str]:
-    """A description of each output, by downloading and decoding it."""
+    """Download and decode each output. Returns a description of each."""
     probed = {}
     for output in job["outputs"]:
-        if output["type"] == "hls_720p":  # players get nothing but its URL
+        if output["type"] == "hls_720p":  # players get only its URL
             probed["hls_720p"] = probe_film(output["url"])
         else:
             content = client.http.get(output["url"]).raise_for_status().content
@@ -146,7 +146,9 @@ def _left(account: Account) -> dict[str, list[str]]:
 
     def names(service: str, operation: str, field: str, key: str) -> list[str]:
         client = session.client(service, endpoint_url=account.endpoint_url)
-        return [each[key] if key else each for each in getattr(client, operation)().get(field, [])]
+        return [
+            entry[key] if key else entry for entry in getattr(client, operation)().get(field, [])
+        ]
 
     existing = {
         "functions": names("lambda", "list_functions", "Functions", "FunctionName"),

@@ -26,9 +26,9 @@ _START_SECONDS = 120
 
 @contextmanager
 def running() -> Iterator[str]:
-    """A LocalStack's URL, for as long as the context lasts."""
+    """Run a LocalStack while the context lasts. Yields its URL."""
     folder = LOCAL / "run" / "localstack"
-    ministack.stop(folder)  # a killed trial may have left it
+    ministack.stop(folder)  # a killed trial may have left one running
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "owner").write_text(str(os.getpid()))

@@ -1,8 +1,8 @@
 """Runs LocalStack without Docker and without downloads, in the Python of .local/localstack-venv.
 
-Three of its parts are replaced. Functions run as processes of this machine (worker.py) instead of in Docker;
-DynamoDB is another server's, not one that is downloaded; the gateway listens on the given address only, where
-LocalStack's own would listen on every interface. As in the Community image, layers are stored, not applied.
+Three of its parts are replaced. Functions run as processes of this machine (worker.py) instead of in Docker.
+Another server provides DynamoDB, instead of a downloaded one. The gateway listens on the given address only,
+while LocalStack's own listens on every interface. As in the Community image, layers are stored, not applied.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ProcessExecutor:
 
     def invoke(self, payload: dict[str, str]) -> InvocationResult:
         begin = self._log.seek(0, os.SEEK_END)
-        if self._process.poll() is not None:  # the last invocation killed it, or timed out
+        if self._process.poll() is not None:  # it ended in the last invocation, or that timed out
             self._answers.close()
             self._launch()
         answer = self._ask(json.dumps(payload) + "\n")
@@ -94,8 +94,8 @@ class ProcessExecutor:
             self._process.stdin.write(line)
             if select.select([self._answers], [], [], timeout)[0]:
                 if answer := self._answers.readline():
-                    said: dict[str, Any] = json.loads(answer)
-                    return said
+                    message: dict[str, Any] = json.loads(answer)
+                    return message
                 why = "Runtime exited without an answer"
             else:
                 why = f"Task timed out after {timeout} seconds"
@@ -105,7 +105,7 @@ class ProcessExecutor:
         self._process.wait()
         return {"failed": True, "payload": json.dumps({"errorMessage": why})}
 
-    # LocalStack asks where functions run: on this machine.
+    # LocalStack asks for the host of functions: this machine.
 
     def get_address(self) -> str:
         return "127.0.0.1"

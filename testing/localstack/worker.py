@@ -60,8 +60,8 @@ def main(code: str, answers: int) -> None:
 
 def _handler() -> Callable[[Any, Context], Any]:
     module, _, name = os.environ["_HANDLER"].rpartition(".")
-    found: Callable[[Any, Context], Any] = getattr(importlib.import_module(module), name)
-    return found
+    handler: Callable[[Any, Context], Any] = getattr(importlib.import_module(module), name)
+    return handler
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`make players`: a film in every player, from its first listing to its last frame, while it is encoded."""
+"""`make players`: play a film in every player while it is encoded, from first listing to last frame."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SECONDS = 18
 
 
 def main() -> int:
-    """Print what came of each player; 1 where one of them has not shown all of the film."""
+    """Print the verdict on each player. Returns 1 if one of them has not shown the whole film."""
     parser = argparse.ArgumentParser(prog="python -m testing.players", description=__doc__)
     parser.add_argument("players", nargs="*", metavar="PLAYER", help=", ".join(trial.PLAYERS))
     chosen = parser.parse_args().players or trial.PLAYERS

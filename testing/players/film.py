@@ -1,4 +1,4 @@
-"""A film whose frames are numbered so that a page can read them: bits as blocks at the upper edge."""
+"""A film whose frames show their numbers as blocks at the upper edge, one per bit, for a page to read."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from pathlib import Path
 
 from infra.tools.samples import run_ffmpeg
 
-# So few that a busy machine shows each of them.
+# Frames per second: so few that a busy machine shows each of them.
 RATE = 5
 _BLOCKS = 16
 
 
 def make(path: Path, seconds: int) -> None:
-    """A film of so many seconds, with sound and a key frame every two seconds."""
+    """Write a film of `seconds`, with audio and a key frame every two seconds."""
     width, height = 320, 180
     bit = f"mod(floor(N/pow(2,floor(X/{width // _BLOCKS}))),2)"
-    # Below each block is its opposite; both rows are grey, and two fifteenths high.
+    # Below each block is its inverse; each of both rows is 2/15 of the height, in grey.
     row = height * 2 // 15
     run_ffmpeg(
         "-f", "lavfi", "-i", f"testsrc2=size={width}x{height}:rate={RATE}:duration={seconds}",

@@ -1,11 +1,11 @@
-// Plays a film from its beginning, as each player's own documentation says, and reads the number of every
-// frame that is shown from the blocks at its upper edge (film.py).
+// Plays a film from its beginning, as each player's documentation says, and reads the number of every shown frame
+// from the blocks at its upper edge (film.py).
 
 const asked = new URLSearchParams(location.search);
 const url = asked.get("url");
 const video = document.getElementById("video");
 
-// Frames as they are shown: [number, the element's time, the clock]; errors; where the media source was told to put what.
+// Shown frames as [number, the element's time, the clock's time]; errors; the places of appends in the media source.
 const seen = { frames: [], errors: [], ended: false, appended: {} };
 window.seen = seen;
 
@@ -13,9 +13,9 @@ const BLOCKS = 16;
 const canvas = new OffscreenCanvas(BLOCKS * 8, 16);
 const pen = canvas.getContext("2d", { willReadFrequently: true });
 
-// Bits are white or black, lowest first; below each is its opposite. Null where it is not so.
+// The number of the shown frame. Bits are white or black, lowest first; below each is its inverse. Null if they differ.
 function numberOf(frame) {
-  // Two rows, each two fifteenths high.
+  // Two rows, each 2/15 of the height.
   pen.drawImage(frame, 0, 0, frame.videoWidth, frame.videoHeight * 4 / 15, 0, 0, canvas.width, 16);
   const { data } = pen.getImageData(0, 0, canvas.width, 16);
   let number = 0;
@@ -27,7 +27,7 @@ function numberOf(frame) {
   return number;
 }
 
-// A callback for each frame comes too late on a busy machine: in between it is looked as well.
+// The callback for each frame comes too late on a busy machine, so the page also looks in between.
 function look() {
   const number = video.videoWidth && !video.seeking ? numberOf(video) : null;
   if (number !== null && number !== seen.frames.at(-1)?.[0]) {
@@ -40,9 +40,9 @@ function onFrame() {
   video.requestVideoFrameCallback(onFrame);
 }
 
-// Seeks to the frame of this number, first at a guess, then from the frame that is found: to where that one
-// begins and so many frames on. (Chromium shows a frame for as long as it says that it lasts, and the first of a
-// segment says less.) Returns the numbers that were found, and when they begin.
+// Seeks to the frame of this number: first by a guess, then by the start of the shown frame plus the frames that are
+// missing. (Chromium shows a frame for its declared duration, and the first of a segment declares less.) Returns the
+// numbers of the shown frames, and their start times.
 window.lookFor = async (wanted, at, rate) => {
   video.pause();
   const found = [];
@@ -54,7 +54,7 @@ window.lookFor = async (wanted, at, rate) => {
   return found;
 };
 
-// The number of the frame that a seek puts on the screen, and its time: only the browser knows when it is there.
+// The number and the time of the frame after a seek; only the browser knows when it is on the screen.
 async function sought(at) {
   const presented = new Promise((resolve) =>
     video.requestVideoFrameCallback((_, { mediaTime }) => resolve(mediaTime)));
@@ -73,7 +73,7 @@ function fail(what) {
   seen.errors.push(String(what));
 }
 
-// Where players say that a track's first fragment belongs, as the decode time in it plus the buffer's offset.
+// The place of each append on the timeline: the decode time of its first fragment plus the buffer's timestampOffset.
 const append = SourceBuffer.prototype.appendBuffer;
 const kinds = new WeakMap();
 const add = MediaSource.prototype.addSourceBuffer;
@@ -112,7 +112,7 @@ function decodeTimeOf(bytes) {
 
 const players = {
   async native() {
-    // It reads a list once, and ends where that has ended: then it is opened again, there.
+    // This player reads a playlist once, and ends at its end: then it is opened again at that time.
     const read = async () => {
       const text = await (await fetch(new URL("video.m3u8", url))).text();
       const lengths = [...text.matchAll(/#EXTINF:([\d.]+)/g)].map(([, seconds]) => Number(seconds));

@@ -1,7 +1,7 @@
-"""A film in the players of a browser while it is encoded: what each frame on the screen says, read back.
+"""Play a film in a browser's players while it is encoded, and read the number of each frame on the screen.
 
-The API, its playlists and its redirects are the stack's own; the trial only says when a part of the film is
-encoded, by taking the tasks from their queue and calling their Lambda.
+The API, its playlists and its redirects are the stack's own. The trial only controls when a part of the film
+is encoded: it takes the tasks from their queue and calls their Lambda.
 """
 
 from __future__ import annotations
@@ -28,22 +28,24 @@ FOLDER = Path(__file__).parent
 _AGAIN = "again"
 PLAYERS = ("hls", "videojs", "shaka", "native")
 BROWSER = Path("/usr/bin/chromium")
-# Nobody has touched the page; and root, as which tests run in CI, has no sandbox.
+# Play without a user's gesture; and without Chromium's sandbox, which root, the user of CI, does not have.
 _FLAGS = ("--autoplay-policy=no-user-gesture-required", "--no-sandbox")
-# What a player may be ahead of the clock: by how late a busy page looks.
+# Seconds that a player may be ahead of the clock: the delay of a busy page's look.
 _SLACK = 0.6
-# As often as a queue would hand a message out.
+# How often a queue would deliver a message.
 _MOST_RECEIVES = 3
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a page has shown: numbers of frames in order, with the film's time and the clock's, in seconds."""
+    """The frames that a page has shown: (number, film's time, clock's time) in order; seconds."""
 
     frames: list[tuple[int, float, float]]
     errors: list[str]
     ended: bool
-    appended: dict[str, list[float]]  # when the first sample of each append is decoded, by track
+    appended: dict[
+        str, list[float]
+    ]  # decode time of the first sample of each append, by track; seconds
 
     @property
     def numbers(self) -> list[int]:
@@ -51,7 +53,7 @@ class Seen:
 
     @property
     def jumps(self) -> list[tuple[int, int]]:
-        """Frames between which more of the film went by than time."""
+        """Pairs of frames between which the film advanced more than the clock."""
         pairs = zip(self.frames, self.frames[1:], strict=False)
         return [
             (one[0], other[0])
@@ -61,13 +63,13 @@ class Seen:
 
     @property
     def apart(self) -> float:
-        """Seconds by which one track is decoded before the other, as a player places them."""
+        """Seconds by which one track is decoded before the other, at the player's timestamp offsets."""
         starts = [times[0] for times in self.appended.values() if times]
         return max(starts) - min(starts) if starts else 0.0
 
 
 class Stage:
-    """A job whose parts are encoded when it is said; so far, none."""
+    """A job whose parts are encoded on demand."""
 
     def __init__(self, client: Client, film: Path) -> None:
         self._client = client
@@ -103,19 +105,19 @@ class Stage:
         self._first, self._rest = [pictures[0], *sound], pictures[1:]
 
     def begin(self) -> str:
-        """Encode the first pictures and the sound; the address of the film, which is listed now."""
+        """Encode the first video part and the audio. Returns the URL of the film, which is listed then."""
         self._encode(self._first)
         (output,) = until(lambda: self._client.job(self.job_id)["outputs"], 30)
         assert not output["complete"]
         return str(output["url"])
 
     def go_on(self) -> bool:
-        """Encode the next part of the pictures; False where that was the last."""
+        """Encode the next part of the video. Returns False if it was the last."""
         self._encode([self._rest.pop(0)])
         return bool(self._rest)
 
     def finish(self) -> None:
-        """Wait for the job's end, and let the queue's Lambda work as ever."""
+        """Wait for the job's end, then let the queue start its Lambda again."""
         assert self._client.wait(self.job_id)["status"] == "SUCCESS"
         self._lambda.update_event_source_mapping(UUID=self._mapping, Enabled=True)
 
@@ -148,7 +150,7 @@ class Stage:
 
 @contextmanager
 def _pages() -> Iterator[str]:
-    """The page and the players, served; their address."""
+    """Serve the page and the players. Yields their URL."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -166,7 +168,7 @@ def _pages() -> Iterator[str]:
 
 
 class Viewers:
-    """Players of one film, each in a browser of its own: with its own cache, which is on."""
+    """Players of one film, each in its own browser with its own cache, which is enabled."""
 
     def __init__(self, browser: Browser, page: str) -> None:
         self._browser = browser
@@ -188,7 +190,7 @@ class Viewers:
         )
 
     def look_again(self, player: str, missing: Sequence[int], offset: float) -> list[int]:
-        """Seek to frames that a busy machine has not shown; those that are there."""
+        """Seek to frames that a busy machine has not shown. Returns those that exist."""
         look = "([number, at, rate]) => window.lookFor(number, at, rate)"
         page = self._open[player]
         found = {
@@ -198,7 +200,7 @@ class Viewers:
         return [number for number in missing if found[number][-1][0] == number]
 
     def reloaded(self, player: str) -> float:
-        """How much of the film a page has that is loaded again, in seconds."""
+        """Load a page again. Returns the seconds of the film that it lists."""
         page = self._open[player]
         page.reload()
         page.wait_for_function(
@@ -222,7 +224,7 @@ def viewers() -> Iterator[Viewers]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one player. `shown` and `sought` are numbers of frames."""
+    """The verdict on one player. `shown` and `sought` are numbers of frames."""
 
     shown: int
     sought: int
@@ -231,7 +233,7 @@ class Verdict:
 
 
 def judge(viewers: Viewers, player: str, frames: int) -> Verdict:
-    """Whether a player has shown the whole film, from its first frame on, and nothing else."""
+    """Judge whether a player has shown the whole film from its first frame on, and nothing else."""
     seen = viewers.seen(player)
     numbers = seen.numbers
     faults = [f"error: {error}" for error in seen.errors]
@@ -243,7 +245,7 @@ def judge(viewers: Viewers, player: str, frames: int) -> Verdict:
     if seen.apart > 0.002:
         faults.append(f"pictures and sound are placed {1000 * seen.apart:.0f} ms apart")
     missing = sorted(set(range(frames)) - set(numbers))
-    # When the film's first frame is shown, by those that were looked at soonest.
+    # The time of the film's first frame on the clock, by the frames that were read with the least delay.
     delays = sorted(at - number / RATE for number, at, _ in seen.frames) or [0.0]
     sought = viewers.look_again(player, missing, delays[len(delays) // 10])
     if gone := sorted(set(missing) - set(sought)):
@@ -267,7 +269,7 @@ def run(
     pictures: Path | None = None,
     tell: Callable[[str], Any] = lambda _: None,
 ) -> dict[str, Verdict]:
-    """Encode a film of so many seconds, part by part, while each player shows it."""
+    """Encode a film of `seconds` part by part while each player plays it. Returns a verdict on each."""
     cloud.warm(client.stack)
     stage = Stage(client, film)
     url = stage.begin()
@@ -275,30 +277,30 @@ def run(
         for player in players:
             watching.open(player, url, player)
         watching.open(_AGAIN, url, "hls")
-        told = []
+        listed = []
 
         def reload() -> None:
-            """Load one more page anew: it has to be told of all that is there."""
+            """Load another page again; it must list all encoded parts."""
             text = client.http.get(urljoin(url, "video.m3u8")).text
             there = sum(float(line[8:-1]) for line in text.splitlines() if line[:8] == "#EXTINF:")
             found = watching.reloaded(_AGAIN)
             tell(f"Listed are {there:.1f} s; a page that is loaded anew has {found:.1f} s.")
             assert abs(found - there) < 0.5
-            told.append(there)
+            listed.append(there)
 
         for player in players:
             _until_shown(watching, player)
         reload()
         more = True
         while more:
-            # Before anybody has seen what there is.
+            # Encode more before any page has shown all that exists.
             more = stage.go_on()
             reload()
             if more:
                 time.sleep(3)
         stage.finish()
         reload()
-        assert told == sorted(told)
+        assert listed == sorted(listed)
         deadline = time.monotonic() + 4 * seconds + 30
         waiting = list(players)
         while waiting and time.monotonic() < deadline:
