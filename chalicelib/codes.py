@@ -1,6 +1,6 @@
 """Every code that a refused call or a failed job can have: what it means, and what to do.
 
-docs/errors.md lists the same codes. tests/test_codes.py compares both with the codes that are raised.
+docs/errors.md lists the same codes. tests/unit/test_codes.py compares both with the codes that are raised.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ import msgspec
 from chalicelib.model.work import Audio, Chunk, Command, Excerpt, Hls, Poster, Source, Work
 
 # Code of one generation does not continue what another generation has begun. Count FORMAT up whenever stored
-# plans, results of tasks, or the bytes under a key change (tests/test_formats.py says when). ENCODER is the
-# layer's: streams of two encoders are not mixed.
+# plans, results of tasks, or the bytes under a key change: tests/moto/test_formats.py says when. ENCODER is
+# the layer's: streams of two encoders are not mixed.
 FORMAT = 4
 ENCODER = "ffmpeg-9.0.2"
 GENERATION = f"{FORMAT}-{ENCODER}"

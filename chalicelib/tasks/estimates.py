@@ -1,6 +1,7 @@
 """Estimate what a plan will use; pure functions.
 
-Requests follow formulas that tests/test_usage.py checks against counted requests. Times are rules of thumb.
+Requests follow formulas, which tests/moto/test_usage.py checks against counted requests. Times are rules of
+thumb.
 
 AWS requests of a job for a key that sends n first messages to q queues. A dropped file makes 4 more requests
 to DynamoDB.

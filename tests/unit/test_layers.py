@@ -18,7 +18,7 @@ import sluice_ffmpeg
 
 from layers.build import LAYERS, PLATFORMS, LayerError, build, pip, unpacked
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 BUILT = ROOT / ".local" / "layers"
 ELF_MACHINES = {"x86_64": 62, "arm64": 183}
 MIB = 2**20  # Lambda counts so: code and layers together may have 250 of these unpacked

@@ -1,6 +1,6 @@
 """State transitions: every verb once, twice, and against a rival.
 
-Under moto; tests/test_cloud.py runs them all again on the DynamoDB of the local cloud.
+Under moto; tests/stack/test_cloud.py runs them all again on the DynamoDB of the local cloud.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from testing import rows
 from testing.cloud import before_put
 from testing.pump import deliver, drain, drop, take
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def test_what_tasks_hand_to_each_other_has_the_shapes_of_this_format() -> None:

@@ -35,8 +35,8 @@ from testing.fuzz_chunks import SHORTEST_CHUNKS
 from testing.local import Result, carry_out, copy_of, facts_of
 from testing.planned import SHORT_CHUNKS
 from testing.prepared import CORPUS
-from tests.test_chunks import columns
-from tests.test_plan import FILM
+from tests.moto.test_chunks import columns
+from tests.unit.test_plan import FILM
 
 pytestmark = pytest.mark.media
 

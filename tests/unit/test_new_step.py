@@ -16,8 +16,8 @@ from chalicelib.model.pools import POOLS
 from infra.stack.catalogue import OUTPUT_BUCKET, UPLOAD_BUCKET, queue_id
 from testing.commands import copy_project, run
 from testing.environment import ENVIRONMENT
-from tests.test_plan import FILM
-from tests.test_template import may, source_of
+from tests.unit.test_plan import FILM
+from tests.unit.test_template import may, source_of
 
 OPERATION = """
 from chalicelib.planning.operation import Step

@@ -16,7 +16,7 @@ from chalicelib.planning.planner import make_plan
 from infra.tools.samples import run_ffmpeg
 from testing.local import audio_samples, carry_out, copy_of
 from testing.planned import SHORT_CHUNKS
-from tests.test_chunks import decoded
+from tests.moto.test_chunks import decoded
 
 pytestmark = pytest.mark.media
 

@@ -45,7 +45,7 @@ from testing.local import a_plan
 from testing.planned import DEFAULTS
 from testing.pump import deliver, drain, drop, take
 from testing.rows import spent
-from tests.test_plan import FILM
+from tests.unit.test_plan import FILM
 
 pytestmark = pytest.mark.usefixtures("cloud")
 Sample = Callable[[str], Path]

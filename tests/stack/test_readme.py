@@ -18,7 +18,7 @@ from infra.local.cloud import free_port
 from infra.paths import ROOT
 from sluice.client import Client, until
 from testing.commands import NAMES, copy_project, make, run
-from tests.test_stack import ffmpegs
+from tests.stack.test_stack import ffmpegs
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"<!-- tested -->\n```sh\n(.*?)```", README, re.DOTALL)
