@@ -42,7 +42,9 @@ def _section(shown: ShownJob, folder: Path) -> str:
     job, original = shown.job, shown.original
     usage = job["usage"]
     cost = f"${usage['cost_usd']:.6f}" if usage else "?"
-    poster = next((o.file for o in shown.outputs if o.output["content_type"] == "image/jpeg"), None)
+    poster = next(
+        (o.file for o in shown.outputs if o.output["content_type"].startswith("image/")), None
+    )
     source = SavedOutput(
         {"type": "the original", "content_type": "", "size": original.stat().st_size},
         "",
@@ -59,13 +61,11 @@ def _section(shown: ShownJob, folder: Path) -> str:
 def _card(saved: SavedOutput, poster: Path | None, folder: Path) -> str:
     src = quote(saved.file.relative_to(folder).as_posix())
     match saved.file.suffix:
-        case ".jpg":
-            element = f'<a href="{src}"><img src="{src}" alt="{escape(saved.output["type"])}"></a>'
         case ".mp4" | ".m3u8":
             still = f' poster="{quote(poster.relative_to(folder).as_posix())}"' if poster else ""
             element = f'<video src="{src}" controls preload="metadata" playsinline{still}></video>'
-        case other:
-            raise ValueError(f"The page cannot show {other}.")
+        case _:
+            element = f'<a href="{src}"><img src="{src}" alt="{escape(saved.output["type"])}"></a>'
     about = f"{saved.output['size']:,} bytes" + (f" · {saved.probed}" if saved.probed else "")
     return (
         f"<figure>{element}<figcaption><b>{escape(saved.output['type'])}</b> {escape(about)}<br>"
