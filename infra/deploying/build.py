@@ -108,6 +108,7 @@ def package(
     """
     # In a copy of the sources: the config gets what the stage chooses, the zip gets no caches, and Chalice's
     # own folders stay out of the repository.
+    out = out.absolute()
     with TemporaryDirectory() as scratch:
         project = Path(scratch)
         _copy_project(project, stage, architecture, auth, sizes)

@@ -37,11 +37,22 @@ from testing.pump import deliver, drain, drop, take
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
+def _undescribed(schema: Any) -> Any:
+    """A JSON schema without docstrings, whose words are no shape."""
+    if isinstance(schema, dict):
+        return {
+            key: _undescribed(value)
+            for key, value in schema.items()
+            if not (key == "description" and isinstance(value, str))
+        }
+    return [_undescribed(each) for each in schema] if isinstance(schema, list) else schema
+
+
 def test_what_tasks_hand_to_each_other_has_the_shapes_of_this_format() -> None:
     """If this fails, count plan.FORMAT up, and write the new digest here."""
-    shapes = [msgspec.json.schema(shape) for shape in (Plan, Result)]
+    shapes = [_undescribed(msgspec.json.schema(shape)) for shape in (Plan, Result)]
     written = json.dumps([*shapes, mp4_excerpt.KINDS], sort_keys=True).encode()
-    assert (FORMAT, hashlib.sha256(written).hexdigest()[:16]) == (4, "6518df997a87ff95")
+    assert (FORMAT, hashlib.sha256(written).hexdigest()[:16]) == (4, "e5d7e5108acaa999")
 
 
 @pytest.mark.media
