@@ -40,10 +40,10 @@ from chalicelib.invocation import Invocation
 from chalicelib.jobs import consumer, intake, lifecycle, s3_events
 from chalicelib.jobs import sweep as sweeping
 from chalicelib.model.job import Item, Job
-from chalicelib.model.plan import GENERATION, Plan, work_folder
+from chalicelib.model.plan import GENERATION, Plan, Task, work_folder
 from chalicelib.model.result import Copied, Failed, StepsEnded
 from chalicelib.model.step import FAILURE, STARTED, STATUSES, SUCCESS, Output, StepState
-from chalicelib.model.work import Source
+from chalicelib.model.work import Audio, Chunk, Run, Source
 from chalicelib.operations import find_steps
 from chalicelib.planning import chunking, planner
 from chalicelib.probing import inspect
@@ -1448,3 +1448,19 @@ def test_a_job_that_is_sent_for_its_copy_again_does_not_get_more_time(mkv: bytes
     rows.change_job(job_id, deadline_at=deadline)
     deliver("intake", event)
     assert jobs.get(job_id).deadline_at == deadline  # type: ignore[union-attr]
+
+
+def test_the_first_audio_does_not_wait_for_hundreds_of_chunks() -> None:
+    asked: list[str] = []
+    clients.sqs().meta.events.register(
+        "provide-client-params.sqs.SendMessageBatch",
+        lambda params, **_: asked.append(params["QueueUrl"].rpartition("-")[2]),
+    )
+    chunk = Chunk("720p", Run(), "video_", 0, 2.0)
+    audio = Audio("sound", Run(), "audio_", first=0, skip=0, packets=None, seconds=2.0)
+    chunks = [Task(f"720p.{number}", chunk, "work/") for number in range(25)]
+    queues.send_tasks("job", [*chunks, Task("sound.0", audio, "work/")])
+    assert asked == ["encode", "audio", "encode", "encode"]
+    assert [json.loads(body)["task_id"] for body in take("audio")] == ["sound.0"]
+    sent = {json.loads(body)["task_id"] for body in take("encode")}
+    assert sent == {task.id for task in chunks}
