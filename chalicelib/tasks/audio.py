@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -15,7 +14,7 @@ from chalicelib.invocation import Budget
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.result import Encoded
 from chalicelib.model.work import FIRST_PACKET, Audio, Command
-from chalicelib.tasks.encoding import Fetch, Fragments, publish_part, run_ffmpeg, take_fragments
+from chalicelib.tasks.encoding import Fetch, Fragments, run_ffmpeg, run_part, take_fragments
 from chalicelib.tasks.prediction import (
     COST_CORES,
     DECODER_SECONDS,
@@ -28,16 +27,7 @@ from chalicelib.tasks.workbench import Workbench
 
 def run(work: Audio, bench: Workbench) -> Encoded:
     """Encode one part of the audio track and store its segments. Raises JobError, Transient."""
-    with bench.folder() as folder:
-        encoded = encode(
-            work,
-            bench.plan.commands[work.command],
-            folder,
-            bench.budget,
-            partial(bench.fetch, folder),
-            lambda at: bench.on_progress(at / work.seconds),
-        )
-        return publish_part(folder, encoded, bench)
+    return run_part(work, encode, bench)
 
 
 def encode(

@@ -7,7 +7,6 @@ import mmap
 import shutil
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from chalicelib.formats import cmaf, mp4_fragments, mp4_movie, playlists
 from chalicelib.invocation import Budget
 from chalicelib.model.result import Encoded
 from chalicelib.model.work import Chunk, Command, Exact, Excerpt, Segment
-from chalicelib.tasks.encoding import Fetch, Fragments, publish_part, run_ffmpeg, take_fragments
+from chalicelib.tasks.encoding import Fetch, Fragments, run_ffmpeg, run_part, take_fragments
 from chalicelib.tasks.prediction import (
     COST_CORES,
     DECODER_SECONDS,
@@ -32,16 +31,7 @@ from chalicelib.telemetry import logger
 
 def run(work: Chunk, bench: Workbench) -> Encoded:
     """Encode a chunk and store its segments. Raises JobError, Transient."""
-    with bench.folder() as folder:
-        encoded = encode(
-            work,
-            bench.plan.commands[work.command],
-            folder,
-            bench.budget,
-            partial(bench.fetch, folder),
-            lambda at: bench.on_progress(at / work.seconds),
-        )
-        return publish_part(folder, encoded, bench)
+    return run_part(work, encode, bench)
 
 
 def encode(

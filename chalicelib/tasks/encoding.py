@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from chalicelib.formats import mp4_fragments
 from chalicelib.invocation import Budget
 from chalicelib.model.result import Encoded
-from chalicelib.model.work import Command, Excerpt
+from chalicelib.model.work import Audio, Chunk, Command, Excerpt
 from chalicelib.tasks.workbench import Workbench
 
 # Writes an excerpt of the film to the file that FFmpeg reads.
-Fetch = Callable[[Excerpt], None]
+type Fetch = Callable[[Excerpt], None]
+# Encodes a part by its command in a folder. The last argument gets the seconds that are encoded.
+type Encode[Part] = Callable[[Part, Command, Path, Budget, Fetch, Callable[[float], None]], Encoded]
 
 
 class Ran(NamedTuple):
@@ -66,14 +69,23 @@ def take_fragments(ran: Ran) -> Fragments:
     return Fragments(data, *mp4_fragments.split(data), ran.faults)
 
 
+def run_part[Part: (Chunk, Audio)](work: Part, encode: Encode[Part], bench: Workbench) -> Encoded:
+    """Encode a part of a film and store what it leaves in `folder`/out. Raises JobError, Transient."""
+    with bench.folder() as folder:
+        encoded = encode(
+            work,
+            bench.plan.commands[work.command],
+            folder,
+            bench.budget,
+            partial(bench.fetch, folder),
+            lambda at: bench.on_progress(at / work.seconds),
+        )
+        for path in sorted((folder / "out").iterdir()):
+            bench.publish(path)
+        return encoded
+
+
 def mapped(path: Path) -> mmap.mmap:
     """A file, mapped into memory for reading. Raises ValueError if it is empty."""
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-
-
-def publish_part(folder: Path, encoded: Encoded, bench: Workbench) -> Encoded:
-    """Store the files in `folder`/out: the segments and the initialisation segment. Returns `encoded`."""
-    for path in sorted((folder / "out").iterdir()):
-        bench.publish(path)
-    return encoded
