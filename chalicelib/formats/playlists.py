@@ -98,7 +98,11 @@ def _segments(part: Task, made: Mapping[str, Encoded]) -> Sequence[Segment]:
 
 def is_planned(work: Work) -> bool:
     """Whether the segments of a task are planned; else only its result tells them."""
-    return bool(planned(work))
+    match work:
+        case Chunk(exact=Exact()) | Audio(packets=int()):
+            return True
+        case _:
+            return False
 
 
 def planned(work: Work) -> Sequence[Segment]:
