@@ -29,7 +29,7 @@ from pynamodb.attributes import (
     UnicodeAttribute,
     UnicodeSetAttribute,
 )
-from pynamodb.exceptions import PynamoDBException
+from pynamodb.exceptions import DoesNotExist, PynamoDBException
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
 
@@ -266,12 +266,14 @@ def read_many(keys: Sequence[tuple[str, str]], *, consistent: bool = False) -> l
     except PynamoDBException:
         raise
     except Exception:
-        return [_read(key) for key in keys]
+        return [item for key in keys if (item := _read(key))]
 
 
-def _read(key: tuple[str, str]) -> Item:
+def _read(key: tuple[str, str]) -> Item | None:
     try:
         return _item(Row.get(*key, consistent_read=True))
+    except DoesNotExist:
+        return None
     except PynamoDBException:
         raise
     except Exception as error:

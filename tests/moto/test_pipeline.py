@@ -1115,6 +1115,19 @@ def test_a_row_that_cannot_be_shown_does_not_keep_a_page_from_the_others(
     assert [job.id for job in api_jobs.list_jobs("-", {}, "https://x/api").jobs] == [good]
 
 
+def test_progress_that_cannot_be_read_hides_no_job(sample: Sample) -> None:
+    """Of neither job anything has ended: the rows that say so are not there, beside one that is bad."""
+    bad, good = started(sample, "thumbnail"), started(sample, "watermark", name="tiny.png")
+    boto3.client("dynamodb").update_item(
+        TableName=settings().jobs_table,
+        Key={"pk": {"S": f"job#{bad}"}, "sk": {"S": "progress"}},
+        UpdateExpression="SET shares = :odd",
+        ExpressionAttributeValues={":odd": {"S": "no JSON"}},
+    )
+    assert {job.id for job in api_jobs.list_jobs("-", {}, "https://x/api").jobs} == {bad, good}
+    assert api_jobs.get_job("-", bad, "https://x/api").progress == 0
+
+
 def test_the_progress_of_another_plan_is_not_shown(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
     progress.write(job_id, a_plan("transcode_720p"))  # too late: the job has its own
