@@ -63,7 +63,7 @@ class Estimate(msgspec.Struct, frozen=True):
 def estimate(
     plan: Plan, facts: Facts, size: int, probing: Used, sizes: Mapping[str, FunctionSize]
 ) -> Estimate:
-    """Estimate a job for a source of `size` bytes; `looked` is what its probing used."""
+    """Estimate a job for a source of `size` bytes; `probing` is what probing it used."""
     bits = _bits_a_second(plan, facts)
     stored_plan = len(msgspec.json.encode(plan))
     index = facts.index if isinstance(facts, VideoFacts) else None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from chalicelib.errors import JobError
+from chalicelib.errors import JobError, Transient
 from chalicelib.model.result import Encoded, StepsEnded
 from chalicelib.model.step import SUCCESS, Output, StepState
 from chalicelib.model.work import Hls, Join
@@ -39,9 +39,11 @@ def parts_of(work: Join | Hls, bench: Workbench) -> Parts:
     """The parts that a package is made of.
 
     Raises JobError `chunks_differ` if their initialisation segments differ, `source_damaged` if too much is
-    missing.
+    missing; Transient if a result is not there.
     """
     results = bench.results(bench.task.needs)
+    if not results.keys() >= set(bench.task.needs):
+        raise Transient("part_missing", "A part of the video is not there.")
     video, audio = (
         [Part(results[part.id], part.destination) for part in parts]
         for parts in bench.plan.parts(bench.task)

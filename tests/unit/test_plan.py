@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.errors import JobError, Unprocessable
+from chalicelib.errors import JobError, Transient, Unprocessable
 from chalicelib.formats.cmaf import decoded_as_audio
+from chalicelib.invocation import Budget
 from chalicelib.jobs.plan_settings import plan_settings
 from chalicelib.model.facts import (
     AudioCut,
@@ -24,14 +25,16 @@ from chalicelib.model.facts import (
 from chalicelib.model.filenames import stem
 from chalicelib.model.mark import Mark
 from chalicelib.model.plan import Plan, Task, work_folder
-from chalicelib.model.work import Audio, Chunk, Command, Poster, Remux, Run
+from chalicelib.model.work import Audio, Chunk, Command, Join, Poster, Remux, Run, Source
 from chalicelib.operations import DEFAULT_PIPELINES, STEPS, find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
 from chalicelib.settings import Settings
 from chalicelib.store.queues import QUEUES
-from chalicelib.tasks.packaging import shortfall
+from chalicelib.tasks.packaging import parts_of, shortfall
+from chalicelib.tasks.workbench import Workbench
+from testing.local import a_plan
 from testing.planned import DEFAULTS
 
 JOB = "d7b8f4bf-5809-4c62-97a4-c008686e881d"
@@ -254,6 +257,16 @@ def test_frames_with_errors_are_a_warning_that_counts_them_and_many_a_failure() 
     assert "95.0%" in shortfall(1500, 60.0, 1425, 60.0, 3)
     with pytest.raises(JobError, match="Only 80%"):
         shortfall(1500, 60.0, 1500, 60.0, 300)
+
+
+def test_a_package_whose_parts_are_not_told_is_tried_again() -> None:
+    made = a_plan("transcode_720p")
+    task = made.task("transcode_720p")
+    assert isinstance(task.work, Join)
+    budget = Budget(lambda: 1.0, 1)
+    bench = Workbench(made, task, Source("a.mp4", ""), budget, lambda _: {}, lambda _: None)
+    with pytest.raises(Transient, match="not there"):
+        parts_of(task.work, bench)
 
 
 def test_an_image_is_decoded_once_for_all_of_its_steps() -> None:
