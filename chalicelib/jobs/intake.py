@@ -22,7 +22,7 @@ from chalicelib.model.usage import Used
 from chalicelib.model.work import Source
 from chalicelib.operations import are_known, steps_for
 from chalicelib.planning import copying
-from chalicelib.planning.operation import Step
+from chalicelib.planning.operation import PlanSettings, Rendition, Step
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing.inspect import inspect_source
 from chalicelib.settings import settings
@@ -137,7 +137,7 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     copy, tracks = None, list[TrackSamples]()
     if isinstance(facts, VideoFacts):
         encoded = copying.renditions_of(facts, steps, chosen)
-        looked = _with_copy(job, facts, source, steps, invocation)
+        looked = _with_copy(job, facts, source, steps, chosen, encoded, invocation)
         if looked is None:
             return None
         facts, copy = looked
@@ -188,11 +188,11 @@ def _with_copy(
     facts: VideoFacts,
     source: Source,
     steps: Sequence[Step],
+    chosen: PlanSettings,
+    encoded: Sequence[Rendition],
     invocation: Invocation,
 ) -> tuple[VideoFacts, Source | None] | None:
     """The facts to plan with, and the copy to read instead of the source; None while that is being made."""
-    chosen = plan_settings(settings())
-    encoded = copying.renditions_of(facts, steps, chosen)
     copy, why = None, ""
     if copying.is_worth_it(facts, encoded, chosen):
         why = copying.obstacle(facts, source.size)
