@@ -189,9 +189,11 @@ def _dependencies(architecture: str) -> Path:
     requirements = ROOT / "requirements.txt"
     digest = _digest([requirements, Path(__file__), ROOT / "layers" / "build.py"], architecture)
     cached = LOCAL / "cache" / f"dependencies-{architecture}-{digest[:16]}"
-    if not cached.exists():
+    # Several copies of the project may share the cache: the tests' do.
+    with _locked(cached.parent):
+        if cached.exists():
+            return cached
         print(f"  the packages of requirements.txt for {architecture}", flush=True)
-        cached.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=cached.parent) as scratch:
             unpacked = Path(scratch) / "packages"
             pip("install", requirements, architecture, "--no-compile", "--target", str(unpacked))
@@ -239,7 +241,7 @@ def _digest_of(folder: Path) -> str | None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Only one process builds at a time: tests in parallel start with the same build."""
+    """Only one process builds in this folder at a time: tests in parallel start with the same build."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -13,10 +13,12 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
 from infra.local import cloud
+from infra.paths import LOCAL
 from sluice.client import ENDED, Client, until
 from sluice.stack import Stack
 from testing import owners
 from testing.owners import Answer, Ask, Call, Things
+from testing.processes import alive, ffmpegs, processes
 
 pytestmark = pytest.mark.stack
 PATIENCE = 600  # seconds; nothing takes as long on any machine
@@ -59,7 +61,7 @@ def things_of(owner: Ask, body: bytes) -> Things:
     return Things(ticket["job_id"], ticket["key"], awaited)
 
 
-def test_a_stage_with_api_keys(sample: Callable[[str], Path]) -> None:
+def test_a_stage_with_api_keys_whose_cloud_goes_whole(sample: Callable[[str], Path]) -> None:
     with cloud.running("test", auth="api_key") as stack, Client(stack) as client:
         assert stack.api_key
         refused(get(stack, "/jobs/"), 403, "invalid_api_key")
@@ -79,6 +81,15 @@ def test_a_stage_with_api_keys(sample: Callable[[str], Path]) -> None:
             for key in (stack.api_key, other["value"])
         )
         two_owners(one, stranger, sample)
+        folder = LOCAL / "run" / stack.aws_endpoint_url.rsplit(":", 1)[1]
+        assert (folder / "stack.json").stat().st_mode & 0o777 == 0o600
+        client.upload(sample("anamorphic.mp4"), "watermark")
+        until(lambda: ffmpegs(stack), PATIENCE)
+        everything = processes(stack)
+        assert len(everything) > 3
+    # Also what is at work ends with the cloud, and its secrets go.
+    assert [process for process in everything if alive(process)] == []
+    assert not folder.exists()
 
 
 def two_owners(one: Ask, other: Ask, sample: Callable[[str], Path]) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from chalicelib.operations import DEFAULT_PIPELINES, STEPS
@@ -18,7 +17,7 @@ from infra.local.cloud import free_port
 from infra.paths import ROOT
 from sluice.client import Client, until
 from testing.commands import NAMES, copy_project, make, run
-from tests.stack.test_stack import ffmpegs
+from testing.processes import alive, ffmpegs, processes
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"<!-- tested -->\n```sh\n(.*?)```", README, re.DOTALL)
@@ -49,7 +48,9 @@ def up(project: Path, port: int) -> Iterator[dict[str, Any]]:
     """What `make up` writes down of the cloud that it leaves running."""
     done = make(project, "up", f"PORT={port}")
     assert done.returncode == 0, done.stdout + done.stderr
-    yield written_down(project)
+    told = written_down(project)
+    assert httpx.get(f"{told['api_url']}/jobs/", timeout=600).json()["jobs"] == []
+    yield told
     make(project, "down")
 
 
@@ -94,26 +95,16 @@ def test_up_twice_is_harmless(project: Path, port: int, up: dict[str, Any]) -> N
     assert httpx.get(f"{up['api_url']}/jobs/", timeout=600).status_code == 200
 
 
-def alive(process: psutil.Process) -> bool:
-    """Whether it runs: not gone, nor dead with nobody who waits for it."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 @pytest.mark.stack
 @pytest.mark.usefixtures("up")
 def test_down_takes_everything_along(project: Path, sample: Callable[[str], Path]) -> None:
     stack = cloud.read(project / ".local")
     assert stack is not None
-    assert stack.pid is not None
     assert (project / ".local" / "stack.json").stat().st_mode & 0o777 == 0o600
     with Client(stack) as client:
         client.upload(sample("anamorphic.mp4"), "watermark")
         until(lambda: ffmpegs(stack), 600)
-    ministack = psutil.Process(stack.pid)
-    everything = [ministack, *ministack.children(recursive=True)]
+    everything = processes(stack)
     assert len(everything) > 3
     down = make(project, "down")
     assert down.returncode == 0

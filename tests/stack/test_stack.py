@@ -33,6 +33,7 @@ from infra.tools.samples import film
 from sluice.client import Client, until
 from sluice.stack import Stack
 from testing.commands import copy_project, make
+from testing.processes import ffmpegs
 from testing.pump import event_of
 
 pytestmark = [pytest.mark.stack, pytest.mark.media]
@@ -485,19 +486,6 @@ def test_a_message_delivered_five_times_at_once_is_one_set_of_outputs(
         Key={"pk": {"S": f"job#{job_id}"}, "sk": {"S": f"task#{GENERATION}#720p.0"}},
     )["Item"]
     assert row["attempts"] == {"N": "1"}
-
-
-def ffmpegs(stack: Stack) -> list[psutil.Process]:
-    assert stack.pid is not None
-    found = psutil.Process(stack.pid).children(recursive=True)
-    return [process for process in found if _name(process) == "ffmpeg"]
-
-
-def _name(process: psutil.Process) -> str:
-    try:
-        return str(process.name())
-    except psutil.NoSuchProcess:
-        return ""
 
 
 def test_a_job_succeeds_whose_worker_was_killed(client: Client, bereaved: str) -> None:
