@@ -34,7 +34,8 @@ def copy_project(project: Path) -> Path:
 
 def make(project: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `make` with these targets, in an environment of `variables` only."""
-    return run(project, "make", "-s", *words, HOME=str(project), **variables)
+    # The home is not the project: pip asks rustc for its version, and rustup writes into the home.
+    return run(project, "make", "-s", *words, HOME=str(project.parent), **variables)
 
 
 def run(project: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
