@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import boto3
+from botocore.config import Config
 
 from infra.deploying.errors import DeployError
 from infra.stack.sizing import AccountLimits, limits_as_reported
@@ -33,7 +34,11 @@ class Account:
         )
 
     def cloudformation(self) -> CloudFormationClient:
-        return self.session().client("cloudformation", endpoint_url=self.endpoint_url)
+        # An emulator answers only when it has made the stack: minutes, on a busy machine.
+        patient = Config(read_timeout=600)
+        return self.session().client(
+            "cloudformation", endpoint_url=self.endpoint_url, config=patient
+        )
 
     def number(self) -> str:
         """The account's twelve digits."""

@@ -246,14 +246,16 @@ def test_a_frame_that_is_none_is_not_opened(tmp_path: Path, image_format: str, s
 # ── what FFmpeg leaves ──────────────────────────────────────────────────────────────────────────
 
 
-def run_instead(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
-    """Run a program of Python in FFmpeg's place, for a second."""
+def run_instead(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str, seconds: float = 600
+) -> None:
+    """Run a program of Python in FFmpeg's place, for at most `seconds`."""
     program = folder / "ffmpeg"
     begin = f"#!{sys.executable} -S", "import os, time"
     program.write_text("\n".join((*begin, *lines, "print('progress=end')")))
     program.chmod(0o755)
     monkeypatch.setattr(ffmpeg, "binary", lambda: program)
-    ffmpeg.run((), folder=folder, seconds=1, memory_bytes=MEMORY)
+    ffmpeg.run((), folder=folder, seconds=seconds, memory_bytes=MEMORY)
 
 
 @pytest.mark.parametrize(
@@ -291,6 +293,7 @@ def test_ffmpeg_leaves_no_process_behind(
             *(() if holds else ("    os.closerange(0, 9)",)),
             "    time.sleep(9999)",
             "time.sleep(9999)",
+            seconds=1,
         )
     left = tmp_path / "left"
     assert not left.exists() or not Path(f"/proc/{left.read_text()}").exists()
