@@ -70,7 +70,7 @@ def decoders_of(function: Function) -> list[str]:
     """The modules that the fork server of a cold function's decoders imports."""
     return [
         "chalicelib.engines.forkserver",
-        "chalicelib.engines.decoder",
+        "chalicelib.engines.sandbox_child",
         *_DECODERS.get(function.name, ()),
     ]
 

@@ -151,8 +151,8 @@ _OF_COMPUTATION = (
 )
 # Packages and modules that only compute on their arguments, without requests: the same input fails there each
 # time. Errors in the sandbox are defects, too; modules that run only there need no entry (sandbox._broken).
-_COMPUTING_PACKAGES = ("formats", "model", "operations", "planning")
-_COMPUTING = frozenset(
+COMPUTING_PACKAGES = ("formats", "model", "operations", "planning")
+COMPUTING_MODULES = frozenset(
     f"chalicelib.{name}"
     for name in (
         "engines.ffmpeg", "engines.pillow", "jobs.limits", "probing.film_limits", "tasks.audio",
@@ -176,7 +176,7 @@ def defect(error: Exception) -> JobError | None:
 
 
 def _computes(module: str) -> bool:
-    return module in _COMPUTING or module.split(".")[1] in _COMPUTING_PACKAGES
+    return module in COMPUTING_MODULES or module.split(".")[1] in COMPUTING_PACKAGES
 
 
 def fault_of_ours(kind: str) -> JobError:

@@ -24,7 +24,7 @@ from layers.build import LayerError
 
 
 def main() -> int:
-    chosen = _arguments().parse_args()
+    chosen = argument_parser().parse_args()
     # SIGTERM ends by SystemExit, so that what is running is cleaned up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -103,7 +103,7 @@ def _print_environment() -> None:
     print(f"export PATH={shlex.quote(str(ROOT / '.venv' / 'bin'))}:$PATH")
 
 
-def _arguments() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start the local cloud with the stack on it")

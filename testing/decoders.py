@@ -10,7 +10,7 @@ from typing import IO
 
 import msgspec
 
-from chalicelib.engines.decoder import Wanted
+from chalicelib.engines.sandbox_child import Wanted
 from chalicelib.errors import JobError
 from chalicelib.model.facts import VideoFacts
 

@@ -15,7 +15,7 @@ from typing import IO, NamedTuple, cast
 
 from sluice_ffmpeg import path as binary
 
-from chalicelib.engines import decoder, forkserver
+from chalicelib.engines import forkserver, sandbox_child
 from chalicelib.engines.sandbox import forked
 from chalicelib.engines.scratch import check_files
 from chalicelib.errors import JobError, SluiceError, TimedOut, Transient, crashed
@@ -80,7 +80,7 @@ def run(
         (out, out_theirs), (err, err_theirs) = (_pipe(stack) for _ in range(2))
         theirs = (out_theirs.fileno(), err_theirs.fileno())
         child = stack.enter_context(
-            forked(decoder.execute, theirs, memory_bytes + _UNTOUCHED_BYTES, folder, command)
+            forked(sandbox_child.execute, theirs, memory_bytes + _UNTOUCHED_BYTES, folder, command)
         )
         out_theirs.close()
         err_theirs.close()

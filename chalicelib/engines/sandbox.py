@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from chalicelib.codes import FAILURES
-from chalicelib.engines import decoder, forkserver, walls
+from chalicelib.engines import forkserver, sandbox_child, walls
 from chalicelib.errors import (
     Crashed,
     JobError,
@@ -158,7 +158,10 @@ class Child:
 
 @contextmanager
 def forked(
-    run: Callable[..., None], descriptors: Sequence[int], *args: Any, module: str = decoder.__name__
+    run: Callable[..., None],
+    descriptors: Sequence[int],
+    *args: Any,
+    module: str = sandbox_child.__name__,
 ) -> Iterator[Child]:
     """A child that calls `run(parent, *descriptors, *args)`; it is killed at the end of the body.
 
@@ -189,7 +192,7 @@ def call(job: str, *args: Any, returns: Any, seconds: float, memory_bytes: int) 
     TimedOut `decoder_timeout`; Transient where somebody else killed the child.
     """
     wanted = _Call(job, returns, seconds, seconds)
-    return _run(wanted, decoder.answer, [], memory_bytes, job, *args)
+    return _run(wanted, sandbox_child.answer, [], memory_bytes, job, *args)
 
 
 def call_with_source(
@@ -210,7 +213,7 @@ def call_with_source(
     """
     with _shared_memory() as (descriptor, shared):
 
-        def fetch(block: decoder.Wanted) -> bytes:
+        def fetch(block: sandbox_child.Wanted) -> bytes:
             if block.start + block.length > size:
                 raise crashed()
             content = read(block.start, block.length)
@@ -218,7 +221,9 @@ def call_with_source(
             return b"%d" % len(content)
 
         wanted = _Call(job, returns, seconds, most_seconds, fetch)
-        return _run(wanted, decoder.answer_of_source, [descriptor], memory_bytes, size, job, *args)
+        return _run(
+            wanted, sandbox_child.answer_of_source, [descriptor], memory_bytes, size, job, *args
+        )
 
 
 @contextmanager
@@ -226,7 +231,7 @@ def _shared_memory() -> Iterator[tuple[int, mmap.mmap]]:
     """Memory for blocks, sealed: a process that reads memory which another has cut off dies of it."""
     descriptor = os.memfd_create("blocks", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        os.ftruncate(descriptor, decoder.MOST_BLOCKS_AT_ONCE * decoder.BLOCK_BYTES)
+        os.ftruncate(descriptor, sandbox_child.MOST_BLOCKS_AT_ONCE * sandbox_child.BLOCK_BYTES)
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
         with mmap.mmap(descriptor, 0) as shared:
@@ -242,7 +247,7 @@ class _Call(NamedTuple):
     returns: Any  # type of the result
     seconds: float  # without the time of fetching
     most_seconds: float  # in all
-    fetch: Callable[[decoder.Wanted], bytes] | None = None
+    fetch: Callable[[sandbox_child.Wanted], bytes] | None = None
 
 
 def _run(wanted: _Call, run: Callable[..., None], descriptors: Sequence[int], *args: Any) -> Any:
@@ -273,15 +278,17 @@ def _run(wanted: _Call, run: Callable[..., None], descriptors: Sequence[int], *a
                 )
                 raise TimedOut("decoder_timeout", detail) from None
             match message:
-                case decoder.Answered():
+                case sandbox_child.Answered():
                     return _content(
                         answer.fileno(), wanted.returns
                     )  # while the child gives its memory back
-                case decoder.Refused(code, detail) if code in FAILURES and detail.isprintable():
+                case sandbox_child.Refused(code, detail) if (
+                    code in FAILURES and detail.isprintable()
+                ):
                     raise JobError(code, detail)
-                case decoder.Broken(number, trace):
+                case sandbox_child.Broken(number, trace):
                     raise _broken(number, trace)
-                case decoder.Wanted() if wanted.fetch:
+                case sandbox_child.Wanted() if wanted.fetch:
                     asked = time.monotonic()
                     block = wanted.fetch(message)
                     deadline += time.monotonic() - asked
@@ -291,7 +298,7 @@ def _run(wanted: _Call, run: Callable[..., None], descriptors: Sequence[int], *a
                     raise crashed()
 
 
-def _message(ours: socket.socket, child: Child, seconds: float) -> decoder.Message:
+def _message(ours: socket.socket, child: Child, seconds: float) -> sandbox_child.Message:
     """The next message of a child. Raises TimeoutError; SluiceError where the child has ended.
 
     A message comes as a whole, or not at all.
@@ -300,13 +307,15 @@ def _message(ours: socket.socket, child: Child, seconds: float) -> decoder.Messa
         raise TimeoutError
     ours.settimeout(seconds)
     try:
-        received = ours.recv(decoder.MESSAGE_BYTES)
+        received = ours.recv(sandbox_child.MESSAGE_BYTES)
     except ConnectionError:
         received = b""
     if not received:
         raise _died(child)
     try:
-        message: decoder.Message = msgspec.msgpack.decode(received, type=decoder.Message)
+        message: sandbox_child.Message = msgspec.msgpack.decode(
+            received, type=sandbox_child.Message
+        )
     except msgspec.DecodeError:
         raise crashed() from None
     return message
@@ -314,7 +323,7 @@ def _message(ours: socket.socket, child: Child, seconds: float) -> decoder.Messa
 
 def _content(answer: int, returns: Any) -> Any:
     size = os.fstat(answer).st_size
-    if size > decoder.ANSWER_BYTES:
+    if size > sandbox_child.ANSWER_BYTES:
         raise crashed()
     try:
         return msgspec.msgpack.decode(os.pread(answer, size, 0), type=returns)

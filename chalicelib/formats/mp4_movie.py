@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from chalicelib.formats.mp4_fragments import Fragment
 
 # Durations of the movie have 32 bits: at this timescale, twelve hours.
-_MOST_MOVIE_TIMESCALE = 90_000
+MAX_MOVIE_TIMESCALE = 90_000
 _FTYP = b"isom\x00\x00\x02\x00isomiso2avc1mp41"
 _MEDIA_RATE_1 = 0x00010000
 
@@ -103,7 +103,7 @@ def _head(ftyp: bytes, moov: Callable[[int], bytes], media_bytes: int) -> bytes:
 
 
 def _moov(tracks: Sequence[Track], media_start: int) -> bytes:
-    scale = min(_MOST_MOVIE_TIMESCALE, tracks[0].timescale)
+    scale = min(MAX_MOVIE_TIMESCALE, tracks[0].timescale)
     traks = [_trak(number, track, media_start, scale) for number, track in enumerate(tracks, 1)]
     mvhd = bytearray(payload(tracks[0].header, "moov/mvhd"))
     struct.pack_into(">II", mvhd, 12, scale, max(duration for _, duration in traks))

@@ -1,5 +1,7 @@
 """The Lambda `estimate`: looks into a file as intake does, plans, prices, and starts nothing.
 
+What a plan will use is estimated in tasks/estimates.py, and priced in tasks/pricing.py.
+
 It keeps what it has found for its next call, under work/looked/, where nobody else writes or reads.
 """
 

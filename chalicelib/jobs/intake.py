@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from chalicelib.engines import decoder
+from chalicelib.engines import sandbox_child
 from chalicelib.errors import JobError, TimedOut, defect
 from chalicelib.invocation import Invocation, Later
 from chalicelib.jobs import lifecycle, limits, s3_events
@@ -114,8 +114,8 @@ def _resume(job: Job, turn: Turn) -> None:
 
 
 def _exhausted(job: Job) -> JobError:
-    """Why a job is given up: intake's last error, or that no worker lived to tell one."""
-    last = job.last_error or "Every worker that tried it died."
+    """Why a job is given up: intake's last error, or that no worker could write one."""
+    last = job.last_error or "No worker that tried it could say why."
     return JobError(
         "intake_failed", f"The file was looked at {job.tries - 1} times in vain. {last}"
     )
@@ -123,7 +123,7 @@ def _exhausted(job: Job) -> JobError:
 
 def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan | None:
     """Plan a job and start it; its plan, or None where it waits for a copy or is started already."""
-    opened = opened or objects.open_original(job.source_key, decoder.BLOCK_BYTES)
+    opened = opened or objects.open_original(job.source_key, sandbox_child.BLOCK_BYTES)
     if opened is None:
         raise objects.missing()
     original, head = opened

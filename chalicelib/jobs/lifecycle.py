@@ -1,4 +1,8 @@
-"""How a job moves on: what is sent and written when a task ends. All of it can be repeated after a crash."""
+"""How a job moves on: what is sent and written when a task ends. All of it can be repeated after a crash.
+
+A task whose worker dies does not end: its lease runs out, and another worker claims it (jobs/runner.py). The
+one that has tried too often ends as a failure, which `after_task` makes its steps', and the job's.
+"""
 
 from __future__ import annotations
 

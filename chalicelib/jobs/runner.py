@@ -30,7 +30,9 @@ def run_task(record: SQSRecord, invocation: Invocation) -> None:
     """Run the task of a message, once, however often its message comes.
 
     Raises Later where somebody is at it already, where another version of this code has planned it, and where
-    it failed and is to be tried again.
+    it failed and is to be tried again. A worker that dies, or whose result DynamoDB refuses to take, leaves
+    the task leased: its message comes again, and once the lease is over the task is run anew, by `claim`.
+    After `max_attempts` of them it ends as `attempts_exhausted`.
     """
     message = msgspec.json.decode(record.body, type=TaskMessage)
     job_id, task_id = message.job_id, message.task_id
@@ -117,9 +119,9 @@ def _perform(job: Job, plan: Plan, task: Task, invocation: Invocation) -> Result
 
 
 def _exhausted(task: TaskRecord, last_error: str) -> JobError:
-    """Why a task is given up: its last error, or that no worker lived to tell one."""
+    """Why a task is given up: its last error, or that no worker could write one."""
     tries = min(task.attempts, settings().max_attempts)
-    last = last_error or "Every worker that tried it died."
+    last = last_error or "No worker that tried it could say why."
     return JobError("attempts_exhausted", f"{task.task_id} was tried {tries} times. {last}")
 
 

@@ -6,7 +6,7 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
-from chalicelib.engines import decoder
+from chalicelib.engines import sandbox_child
 from chalicelib.formats.sniff import HEAD_BYTES
 from chalicelib.operations import names_for
 from chalicelib.settings import DROPS
@@ -85,7 +85,7 @@ def _job_of(created: _Object) -> tuple[str, Opened] | None:
         return (ticket.ticket_job_id, None) if ticket.ticket_job_id else None
     opened, names = None, list[str]()
     if job_id is None:
-        opened = objects.open_original(created.key, decoder.BLOCK_BYTES)
+        opened = objects.open_original(created.key, sandbox_child.BLOCK_BYTES)
         if opened and opened[0].etag == created.e_tag:
             original, head = opened
             names = names_for((), original.metadata, head[:HEAD_BYTES])

@@ -1,4 +1,8 @@
-"""The sweep: each minute it looks at jobs that are due, so that every job ends whatever was lost."""
+"""The sweep: each minute it looks at jobs that are due, so that every job ends whatever was lost.
+
+It sends again what a lost message has left undone, ends jobs that are past their deadline, and deletes
+outputs that an ended job does not list.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from chalicelib.model.work import Audio, Chunk, Command, Excerpt, Hls, Poster, S
 
 # Code of one generation does not continue what another generation has begun. Count FORMAT up whenever stored
 # plans, results of tasks, or the bytes under a key change: tests/moto/test_formats.py says when. ENCODER is
-# the layer's: streams of two encoders are not mixed.
+# the layer's: streams of two encoders are not mixed. Who meets another generation's job or message postpones
+# it (jobs/runner.py), and intake plans that job anew (jobs/intake.py; `restart` in store/starts.py).
 FORMAT = 4
 ENCODER = "ffmpeg-9.0.2"
 GENERATION = f"{FORMAT}-{ENCODER}"

@@ -1,4 +1,7 @@
-"""The step transcode_720p: an MP4 of H.264 and AAC that plays everywhere; its short side is at most 720."""
+"""The step transcode_720p: an MP4 of H.264 and AAC that plays everywhere; its short side is at most 720.
+
+Other heights: a rendition beside `rendition_720p`, a step here, and its line in `operations/__init__.py`.
+"""
 
 from __future__ import annotations
 

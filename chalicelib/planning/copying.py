@@ -85,7 +85,7 @@ def obstacle(facts: VideoFacts, size: int) -> str:
 
 
 def _fits(facts: VideoFacts, size: int) -> bool:
-    """Whether the function `encode` has the disk and the time to copy a film of `size` bytes."""
+    """Whether the function `audio` has the disk and the time to copy a film of `size` bytes."""
     needed = 2 * size + _RESERVE_BYTES
     if _audio_can_change(facts):
         needed += round(_FLAC_BYTES_PER_SECOND * facts.seconds)

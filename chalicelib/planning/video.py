@@ -1,4 +1,7 @@
-"""FFmpeg's arguments for a rendition's video: H.264 as CMAF fragments, in chunks or as a whole."""
+"""Renditions, and FFmpeg's arguments for their video: H.264 as CMAF fragments, in chunks or as a whole.
+
+`rendition_720p` chooses a height. A step of `operations/` packages what it names.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import av
 from av.container import InputContainer
 from av.rational import AVRational
 
-from chalicelib.engines import decoder
+from chalicelib.engines import sandbox_child
 from chalicelib.errors import JobError
 from chalicelib.formats.mp4_boxes import Box, read_box
 from chalicelib.formats.mp4_tracks import Layout, count_edits, layout_of
@@ -27,7 +27,7 @@ _PARENTS = frozenset({b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl"})
 _SAMPLES_PER_BYTE = 32
 
 
-class HollowFile(decoder.SizedFile):
+class HollowFile(sandbox_child.SizedFile):
     """A file of which parts can be hidden: they read as zeros, and are not fetched."""
 
     def __init__(self, source: IO[bytes], size: int) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from av.stream import Stream
 
-from chalicelib.engines.decoder import keep_memory
+from chalicelib.engines.sandbox_child import keep_memory
 from chalicelib.formats.mp4_tables import Column
 from chalicelib.formats.preamble import MOST_BYTES, preamble
 from chalicelib.model.facts import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from chalicelib.engines import decoder, sandbox
+from chalicelib.engines import sandbox, sandbox_child
 from chalicelib.errors import JobError, crashed
 from chalicelib.formats.sniff import HEAD_BYTES, Sniffed, sniff
 from chalicelib.invocation import Budget, Invocation
@@ -34,7 +34,7 @@ def inspect(
     """
     if size == 0:
         raise JobError("empty_file", "The file is empty.")
-    head = head or read(0, min(decoder.BLOCK_BYTES, size))
+    head = head or read(0, min(sandbox_child.BLOCK_BYTES, size))
     sniffed = sniff(head[:HEAD_BYTES])
     limit = settings().max_image_bytes if sniffed.kind == "image" else settings().max_source_bytes
     if size > limit:

@@ -9,7 +9,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from chalicelib.engines import decoder
+from chalicelib.engines import sandbox_child
 from chalicelib.formats import mp4_excerpt
 from chalicelib.formats.mp4_boxes import Box
 from chalicelib.formats.mp4_excerpt import PackedSamples
@@ -17,7 +17,7 @@ from chalicelib.formats.mp4_tables import Columns, Tables, columns_of, tables_of
 from chalicelib.formats.mp4_tracks import Layout, Movie, handler_of
 
 # As much as a child keeps of a file, wherever in a block that begins.
-MOST_BYTES = (decoder.BLOCKS_KEPT - 2) * decoder.BLOCK_BYTES
+MOST_BYTES = (sandbox_child.BLOCKS_KEPT - 2) * sandbox_child.BLOCK_BYTES
 # Key frames of audio: none are marked, as each packet is decoded alone.
 NO_KEYS = np.arange(0)
 _VIDEO, _AUDIO = b"vide", b"soun"

@@ -66,7 +66,7 @@ def sign(address: str, at: int, seconds: int) -> str:
 
     botocore's own presigned URLs are always signed as of now.
     """
-    signer = S3SigV4QueryAuth(_credentials().get_frozen_credentials(), "s3", s3().meta.region_name)
+    signer = S3SigV4QueryAuth(credentials().get_frozen_credentials(), "s3", s3().meta.region_name)
     request = AWSRequest("GET", address)
     moment = request.context["timestamp"] = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at))
     signed = {
@@ -84,7 +84,7 @@ def sign(address: str, at: int, seconds: int) -> str:
 
 
 @cache
-def _credentials() -> Credentials:
+def credentials() -> Credentials:
     credentials = boto3.Session().get_credentials()
     assert credentials is not None
     return credentials

@@ -246,7 +246,11 @@ def list_outputs(prefix: str) -> Iterator[str]:
 
 
 def delete_outputs(keys: Sequence[str]) -> None:
-    """Delete objects of the output bucket, if they are there. Raises Transient where S3 kept one."""
+    """Delete objects of the output bucket, if they are there. Raises Transient where S3 kept one.
+
+    The sweep alone calls it (`jobs/sweep.py`), for ended jobs. Everything else goes by the buckets' lifecycle
+    rules (`infra/stack/storage.py`).
+    """
     for batch in batched(keys, 1000, strict=False):
         answer = s3().delete_objects(
             Bucket=settings().output_bucket,

@@ -1,7 +1,8 @@
 """What all verbs of the store are made of: conditional writes, keys, moments, conditions, entries of usage.
 
 Every change is one verb, and every verb one conditional write whose condition has a name.
-A lost race is a quiet answer, never an exception.
+A lost race is a quiet answer, never an exception. Whatever else DynamoDB refuses, five tries of a throttled
+request included, is raised: the message that led to the write comes again (`jobs/consumer.py`).
 """
 
 from __future__ import annotations

@@ -25,14 +25,14 @@ HLS_PATH = "/jobs/{job_id}/hls/{token}/{name}"
 HLS_METHODS = ("GET", "HEAD")
 
 
-class _Refusal(NamedTuple):
+class Refusal(NamedTuple):
     status: int
     code: str
     title: str
     detail: str
 
 
-_UNSIGNED = _Refusal(
+UNSIGNED = Refusal(
     403,
     "forbidden",
     "Forbidden",
@@ -40,68 +40,68 @@ _UNSIGNED = _Refusal(
 )
 
 # By API Gateway's response types. Types that are not listed fall to the two defaults.
-_REFUSALS = {
-    "DEFAULT_4XX": _Refusal(
+REFUSALS = {
+    "DEFAULT_4XX": Refusal(
         400, "bad_request", "Bad request", "The request could not be understood."
     ),
-    "DEFAULT_5XX": _Refusal(
+    "DEFAULT_5XX": Refusal(
         500, "internal_error", "Internal error", "Something went wrong here; try again."
     ),
-    "RESOURCE_NOT_FOUND": _Refusal(404, "not_found", "Not found", "There is nothing at this path."),
+    "RESOURCE_NOT_FOUND": Refusal(404, "not_found", "Not found", "There is nothing at this path."),
     # API Gateway's name for an unknown path, and for a method that a path does not have.
-    "MISSING_AUTHENTICATION_TOKEN": _Refusal(
+    "MISSING_AUTHENTICATION_TOKEN": Refusal(
         404, "not_found", "Not found", "There is nothing at this path, or not for this method."
     ),
-    "UNAUTHORIZED": _Refusal(
+    "UNAUTHORIZED": Refusal(
         401, "unauthorized", "Unauthorized", "The request does not say who sends it."
     ),
-    "INVALID_API_KEY": _Refusal(
+    "INVALID_API_KEY": Refusal(
         403, "invalid_api_key", "Forbidden", "The header x-api-key is missing, or names no key."
     ),
-    "ACCESS_DENIED": _Refusal(403, "access_denied", "Forbidden", "The sender may not do this."),
-    "AUTHORIZER_FAILURE": _Refusal(
+    "ACCESS_DENIED": Refusal(403, "access_denied", "Forbidden", "The sender may not do this."),
+    "AUTHORIZER_FAILURE": Refusal(
         500, "internal_error", "Internal error", "The sender could not be checked; try again."
     ),
-    "AUTHORIZER_CONFIGURATION_ERROR": _Refusal(
+    "AUTHORIZER_CONFIGURATION_ERROR": Refusal(
         500, "internal_error", "Internal error", "The sender could not be checked."
     ),
-    "INVALID_SIGNATURE": _Refusal(
+    "INVALID_SIGNATURE": Refusal(
         403, "invalid_signature", "Forbidden", "The request's signature is not right."
     ),
-    "EXPIRED_TOKEN": _Refusal(
+    "EXPIRED_TOKEN": Refusal(
         403, "expired_token", "Forbidden", "The credentials of the request have expired."
     ),
-    "INTEGRATION_FAILURE": _Refusal(
+    "INTEGRATION_FAILURE": Refusal(
         504, "unavailable", "Gateway timeout", "The API's function could not be called; try again."
     ),
-    "INTEGRATION_TIMEOUT": _Refusal(
+    "INTEGRATION_TIMEOUT": Refusal(
         504, "timeout", "Gateway timeout", "The answer took too long; try again."
     ),
-    "API_CONFIGURATION_ERROR": _Refusal(
+    "API_CONFIGURATION_ERROR": Refusal(
         500, "internal_error", "Internal error", "The API is not set up rightly."
     ),
-    "UNSUPPORTED_MEDIA_TYPE": _Refusal(
+    "UNSUPPORTED_MEDIA_TYPE": Refusal(
         415, "unsupported_media_type", "Unsupported media type", "This type cannot be read here."
     ),
-    "BAD_REQUEST_PARAMETERS": _Refusal(
+    "BAD_REQUEST_PARAMETERS": Refusal(
         400, "bad_request", "Bad request", "The parameters could not be understood."
     ),
-    "BAD_REQUEST_BODY": _Refusal(
+    "BAD_REQUEST_BODY": Refusal(
         400, "bad_request", "Bad request", "The body could not be understood."
     ),
-    "REQUEST_TOO_LARGE": _Refusal(
+    "REQUEST_TOO_LARGE": Refusal(
         413,
         "too_large",
         "Content too large",
         "The request is too large; upload to the URL of /uploads/presign instead.",
     ),
-    "THROTTLED": _Refusal(
+    "THROTTLED": Refusal(
         429, "throttled", "Too many requests", "Too many requests; try again in a moment."
     ),
-    "QUOTA_EXCEEDED": _Refusal(
+    "QUOTA_EXCEEDED": Refusal(
         429, "quota_exceeded", "Too many requests", "This key has used up its month's requests."
     ),
-    "WAF_FILTERED": _Refusal(403, "filtered", "Forbidden", "A firewall rule refused the request."),
+    "WAF_FILTERED": Refusal(403, "filtered", "Forbidden", "A firewall rule refused the request."),
 }
 
 
@@ -150,7 +150,7 @@ def _throttled(method: str, path: str, rate: int, burst: int) -> Json:
 
 def _responses(auth: str) -> Json:
     # With IAM, API Gateway gives unsigned requests the type of unknown paths.
-    refusals = _REFUSALS | ({"MISSING_AUTHENTICATION_TOKEN": _UNSIGNED} if auth == "iam" else {})
+    refusals = REFUSALS | ({"MISSING_AUTHENTICATION_TOKEN": UNSIGNED} if auth == "iam" else {})
     return {
         kind: {
             # AWS documents that any status set here counts as 4XXError. Failures on our side keep API
@@ -169,7 +169,7 @@ def _responses(auth: str) -> Json:
     }
 
 
-def _problem(kind: str, refusal: _Refusal) -> str:
+def _problem(kind: str, refusal: Refusal) -> str:
     return json.dumps(
         {
             "type": "about:blank",

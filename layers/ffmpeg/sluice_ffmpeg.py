@@ -21,11 +21,11 @@ def path() -> str:
         try:
             binary.chmod(0o755)
         except OSError:  # a read-only layer
-            binary = _copy(binary)
+            binary = executable_copy(binary)
     return str(binary)
 
 
-def _copy(binary: Path) -> Path:
+def executable_copy(binary: Path) -> Path:
     """Copy the binary to the temporary folder, executable, once and atomically; return the copy's path."""
     folder = Path(tempfile.gettempdir()) / f"sluice-ffmpeg-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

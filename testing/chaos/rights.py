@@ -115,13 +115,9 @@ def right_to(function: str, action: str, resource: str) -> Right | None:
     return next(
         (
             right
-            for right in _of(function, action)
-            if right.resource == resource or fnmatchcase(resource, right.resource)
+            for right in given()
+            if (right.function, right.action) == (function, action)
+            and (right.resource == resource or fnmatchcase(resource, right.resource))
         ),
         None,
     )
-
-
-@cache
-def _of(function: str, action: str) -> tuple[Right, ...]:
-    return tuple(r for r in given() if (r.function, r.action) == (function, action))

@@ -719,7 +719,7 @@ def test_links_are_the_same_for_a_while_and_say_how_long_they_work(client: Clien
 
 
 def test_a_signature_is_that_of_botocore(client: Client) -> None:
-    clients._credentials.cache_clear()
+    clients.credentials.cache_clear()
     params = {
         "Bucket": "b",
         "Key": "a b+ü/c.jpg",

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import boto3
 import pytest
 
-from infra.__main__ import _arguments
+from infra.__main__ import argument_parser
 from infra.deploying.account import Account, with_region
 from infra.deploying.artifacts import require_tls, upload
 from infra.deploying.build import Build, chosen_auth
@@ -104,13 +104,13 @@ def test_a_name_that_aws_would_refuse_is_refused_at_once(
     command: str, stage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        _arguments().parse_args([command, "--stage", stage])
+        argument_parser().parse_args([command, "--stage", stage])
     assert "cannot name a stage" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("stage", ["prod", "a", "eu-2", "a" * 20])
 def test_other_names_of_stages_are_taken_and_fit_into_a_buckets(stage: str) -> None:
-    assert _arguments().parse_args(["package", "--stage", stage]).stage == stage
+    assert argument_parser().parse_args(["package", "--stage", stage]).stage == stage
     assert len(f"sluice-{stage}-upload-123456789012-ap-northeast-1") <= 63
 
 

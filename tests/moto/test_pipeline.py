@@ -29,12 +29,11 @@ from hishel.httpx import CacheTransport
 from PIL import Image
 
 from app import app
-from chalicelib import errors
 from chalicelib.api import hls, submissions, uploads
 from chalicelib.api import jobs as api_jobs
 from chalicelib.api.requests import FromKeyRequest, PresignRequest
 from chalicelib.api.views import JobView
-from chalicelib.errors import JobError, TimedOut, defect
+from chalicelib.errors import COMPUTING_MODULES, COMPUTING_PACKAGES, JobError, TimedOut, defect
 from chalicelib.formats import mp4_movie
 from chalicelib.invocation import Invocation
 from chalicelib.jobs import consumer, intake, lifecycle, s3_events
@@ -615,7 +614,7 @@ def test_a_bug_that_a_file_meets_each_time_ends_its_step_at_once(
     sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deliver("intake", drop("a.mp4", sample("small.mp4").read_bytes(), pipeline="transcode_720p"))
-    monkeypatch.setattr(mp4_movie, "_MOST_MOVIE_TIMESCALE", -1)  # what no field has room for
+    monkeypatch.setattr(mp4_movie, "MAX_MOVIE_TIMESCALE", -1)  # what no field has room for
     drain()
     job = only_job()
     assert (job.status, job.error_code) == (FAILURE, "defect")
@@ -654,7 +653,8 @@ def test_what_fails_while_the_world_is_asked_is_no_bug_of_ours() -> None:
 
 
 def test_what_computes_is_named_as_the_modules_are() -> None:
-    assert [name for name in errors._COMPUTING if find_spec(name) is None] == []
+    packages = {f"chalicelib.{name}" for name in COMPUTING_PACKAGES}
+    assert [name for name in packages | COMPUTING_MODULES if find_spec(name) is None] == []
 
 
 def test_a_limit_by_the_clock_is_tried_once_more(sample: Sample) -> None:
@@ -900,7 +900,7 @@ def test_an_event_that_intake_never_survived_is_a_job_that_failed() -> None:
     assert deliver("intake", event, receives=6) == []
     job = only_job("poison.bin")
     assert (job.status, job.error_code) == (FAILURE, "intake_failed")
-    assert "looked at 5 times in vain. Every worker that tried it died." in job.error
+    assert "looked at 5 times in vain. No worker that tried it could say why." in job.error
 
 
 def test_an_upload_that_never_comes_expires() -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from chalicelib.codes import FAILURES, GATEWAY, REFUSALS
 from infra.paths import ROOT
-from infra.stack.gateway import _REFUSALS, _UNSIGNED
+from infra.stack.gateway import REFUSALS as GATEWAY_REFUSALS
+from infra.stack.gateway import UNSIGNED
 
 REQUEST_ERRORS = {
     "Malformed": 400,
@@ -59,7 +60,7 @@ def test_every_failure_of_a_job_is_in_the_catalogue_and_no_other() -> None:
 
 def test_every_refusal_of_the_gateway_is_in_the_catalogue() -> None:
     told: dict[str, set[int]] = {}
-    for refusal in (*_REFUSALS.values(), _UNSIGNED):
+    for refusal in (*GATEWAY_REFUSALS.values(), UNSIGNED):
         told.setdefault(refusal.code, set()).add(refusal.status)
     # The gateway's own fault is told as ours.
     assert told.pop("internal_error") == set(REFUSALS["internal_error"].statuses)

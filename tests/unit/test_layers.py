@@ -107,14 +107,14 @@ def test_a_read_only_binary_is_copied_once(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     binary = tmp_path / "ffmpeg"
     binary.write_bytes(b"one")
-    copy = sluice_ffmpeg._copy(binary)
+    copy = sluice_ffmpeg.executable_copy(binary)
     assert os.access(copy, os.X_OK)
     assert copy.read_bytes() == b"one"
-    assert sluice_ffmpeg._copy(binary) == copy
+    assert sluice_ffmpeg.executable_copy(binary) == copy
     assert list(copy.parent.iterdir()) == [copy]
 
     binary.write_bytes(b"another")
-    assert sluice_ffmpeg._copy(binary).read_bytes() == b"another"
+    assert sluice_ffmpeg.executable_copy(binary).read_bytes() == b"another"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to someone else")
@@ -124,9 +124,9 @@ def test_a_program_that_someone_else_left_is_not_run(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     binary = tmp_path / "ffmpeg"
     binary.write_bytes(b"ours")
-    os.chown(sluice_ffmpeg._copy(binary).parent, 65534, 65534)
+    os.chown(sluice_ffmpeg.executable_copy(binary).parent, 65534, 65534)
     with pytest.raises(PermissionError, match="belongs to someone else"):
-        sluice_ffmpeg._copy(binary)
+        sluice_ffmpeg.executable_copy(binary)
 
 
 def test_a_wheel_of_another_hash_is_refused(tmp_path: Path) -> None:
