@@ -1,4 +1,7 @@
-"""Intake: looks into the source of a job, refuses what is not media, plans, sends the first messages."""
+"""Intake: looks into the source of a job, refuses what is not media, plans, sends the first messages.
+
+What another version of the code has planned, it plans anew.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The step thumbnail: a small JPEG of an image or a film."""
+"""The step thumbnail: a small JPEG of an image or a film.
+
+Another poster: a step here with a file name of its own, and its line in `operations/__init__.py`.
+"""
 
 from __future__ import annotations
 
