@@ -106,8 +106,11 @@ def _is_film(job: Job, entry: Entry) -> bool:
 def _check_still(
     path: Path, right: Right, outputs: Outputs, pictures: dict[str, Image.Image]
 ) -> Iterator[Failure]:
+    decode_picture = right.picture
+    if decode_picture is stills.reference and stills.has_gamma(path):
+        decode_picture = independent.magick
     try:
-        original = right.picture(path)
+        original = decode_picture(path)
     except (OSError, ValueError, SyntaxError) as error:
         if outputs.job["status"] == "SUCCESS":
             yield Failure("reference", f"Pillow cannot read the original ({error})")

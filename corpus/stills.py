@@ -78,6 +78,16 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
+def has_gamma(path: Path) -> bool:
+    """Whether gAMA tells a PNG's colours, which Pillow does not apply (PNG, third edition, 4.3 and 13.13)."""
+    try:
+        with Image.open(path) as image:
+            named = {"icc_profile", "srgb"} & image.info.keys()
+            return image.format == "PNG" and "gamma" in image.info and not named
+    except OSError:
+        return False
+
+
 def most_difference(path: Path) -> float:
     """The largest mean ΔE that outputs of this file may have."""
     try:

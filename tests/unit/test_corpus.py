@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import httpx
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageDraw
+from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
 
 from corpus import __main__ as runner
 from corpus import chart, films, hls, hunted, independent, judging, stills
@@ -122,6 +122,22 @@ def test_a_small_picture_may_not_be_enlarged() -> None:
     tiny = samples.scene(100, 80)
     assert not checks(stills.check_thumbnail(jpeg(tiny), tiny))
     assert "size" in checks(stills.check_thumbnail(jpeg(tiny.resize((512, 410))), tiny))
+
+
+def test_a_png_with_gamma_is_known_unless_a_profile_counts(tmp_path: Path) -> None:
+    def has_gamma(format: str, *chunks: tuple[bytes, bytes]) -> bool:
+        info = PngImagePlugin.PngInfo()
+        for chunk in chunks:
+            info.add(*chunk)
+        path = tmp_path / "picture"
+        samples.scene(32, 32).save(path, format, **({"pnginfo": info} if format == "PNG" else {}))
+        return stills.has_gamma(path)
+
+    gamma = (b"gAMA", (100_000).to_bytes(4))
+    assert has_gamma("PNG", gamma)
+    assert not has_gamma("PNG", gamma, (b"sRGB", b"\0"))
+    assert not has_gamma("PNG")
+    assert not has_gamma("JPEG")
 
 
 def test_the_reference_of_a_picture_is_as_it_is_meant_to_be_seen(
