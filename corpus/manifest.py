@@ -68,7 +68,7 @@ def _entry(row: dict[str, str], within: Path) -> Entry:
     name = str(within / row["path"])
     right = RIGHT.get(Path(name).name)
     if right:
-        says = row.get("right") or right.warning
+        says = row.get("right") or row["trait"]
         return Entry(name, row["kind"], row["trait"], right.expectation, says)
     if "expectation" not in row:
         raise NoFiles(f"What is right for {name} is not in corpus/hunted.py: add it there.")
