@@ -252,14 +252,17 @@ class _Decoding:
         return barred
 
     def _rgb(self, frame: VideoFrame, colours: Colours, width: int, height: int) -> Rgb:
-        reformat = partial(self._reformatter.reformat, frame, width, height, interpolation="AREA")
+        # FFmpeg scales the two fields of an interlaced frame apart: edges come out where neither has them.
+        size = (frame.width, frame.height) if frame.interlaced_frame else (width, height)
+        reformat = partial(self._reformatter.reformat, frame, *size, interpolation="AREA")
         if frame.format.is_rgb or len(frame.format.components) < 3:
-            return reformat("rgb24").to_ndarray().astype(np.uint8)
+            return resized(reformat("rgb24").to_ndarray().astype(np.uint8), width, height)
         # The matrix is applied here: FFmpeg's choice of a matrix is what is under test.
         yuv = reformat(
             "yuv444p", src_colorspace=Colorspace.ITU709, dst_colorspace=Colorspace.ITU709
         )
         planes = np.moveaxis(yuv.to_ndarray(), 0, -1).astype(np.uint8)
+        planes = resized(np.ascontiguousarray(planes), width, height)
         encoded = from_yuv(planes, *colours.weights(frame), full=yuv.color_range == 2)
         if colours.transfer in LIGHT_OF_HDR:
             return tone_mapped(encoded, colours.transfer)
