@@ -61,7 +61,7 @@ def a_plan(*pipeline: str) -> Plan:
     chunks = tuple(
         Task(
             f"720p.{number}",
-            Chunk("720p", Run(), f"video_{number}_", 0, 2.0),
+            Chunk("720p", Run(), f"video_{number}_", 2.0),
             "work/",
             cost=cost,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 
 GROUP_SECONDS = 2
 SEGMENT_SECONDS = 6
@@ -16,14 +17,23 @@ SAMPLE_RATE = 48_000
 SEGMENT_PACKETS = SEGMENT_SECONDS * SAMPLE_RATE // PACKET_SAMPLES
 
 
-def decoded_as_audio(times: Sequence[int], start: int, timescale: int) -> list[int]:
-    """Times of decoding, in ticks, for the frames of a segment that is shown from `start` on.
+def decode_times(shown: Sequence[int], timescale: int) -> list[int]:
+    """When the frames of a segment are decoded, in ticks of `timescale`; `shown` says when, in coding order.
 
-    They replace `times`. The first frame is decoded a packet of audio before `start`, as audio is, whose
-    first packet is the encoder's priming: some players align segments by that. Later times before `start`
-    are squeezed behind it. No frame is decoded after it is shown.
+    The n-th frame is decoded when the n-th in order of presentation is shown, less one delay for all: the
+    smallest by which no frame is decoded after it is shown, and at least a packet of audio. The first one is
+    decoded a packet of audio before the segment begins, as audio is, whose first packet is the encoder's
+    priming: some players align segments by that. Later times before the segment's begin are squeezed
+    behind it.
     """
-    begin = max(0, start - round(PACKET_SAMPLES * timescale / SAMPLE_RATE))
+    packet = round(PACKET_SAMPLES * timescale / SAMPLE_RATE)
+    order = sorted(shown)
+    # No frame may be decoded later than it or a frame coded after it is shown.
+    latest = [*accumulate(reversed(shown), min)][::-1]
+    delay = max(packet, *(time - last for time, last in zip(order, latest, strict=True)))
+    times = [time - delay for time in order]
+    start = order[0]
+    begin = max(0, start - packet)
     early = max(1, bisect_left(times, start))
     squeezed = [begin + number * (start - begin) // early for number in range(early)]
     return [*squeezed, *times[early:]]

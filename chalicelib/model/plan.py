@@ -17,7 +17,7 @@ from chalicelib.model.work import Audio, Chunk, Command, Excerpt, Hls, Poster, S
 # plans, results of tasks, or the bytes under a key change: tests/moto/test_formats.py says when. ENCODER is
 # the layer's: streams of two encoders are not mixed. Who meets another generation's job or message postpones
 # it (jobs/runner.py), and intake plans that job anew (jobs/intake.py; `restart` in store/starts.py).
-FORMAT = 4
+FORMAT = 5
 ENCODER = "ffmpeg-9.0.2"
 GENERATION = f"{FORMAT}-{ENCODER}"
 

@@ -160,7 +160,6 @@ class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
     command: str  # key of Plan.commands
     run: Run
     prefix: str  # of the names of its segments
-    delay: int  # most ticks between decoding a frame and showing it
     seconds: float
     exact: Exact | None = None  # None where only decoding tells
     asset_files: tuple[str, ...] = ()  # files of chalicelib/assets that the run reads

@@ -53,14 +53,12 @@ def encode(facts: VideoFacts, rendition: Rendition, settings: PlanSettings) -> E
         return _as_a_whole(facts, rendition, settings)
     seconds = chunking.chunk_seconds(facts, rendition, settings)
     spans = chunking.spans(index, seconds, max(settings.least_chunk_seconds, seconds / 3))
-    longest = max(ticks for _, ticks in index.durations) / index.timescale
     film = _Film(
         facts,
         index,
         rendition,
         times=index.times(),
         run_stops=list(accumulate(count for count, _ in index.durations)),
-        delay=_delay(facts, longest),
     )
     parts = [_chunk(film, number, span) for number, span in enumerate(spans)]
     return Encode(parts, {rendition.name: _chunk_command(film, settings)})
@@ -75,15 +73,6 @@ class _Film:
     rendition: Rendition
     times: Sequence[int]  # ticks when each frame is shown, and when the last one ends
     run_stops: Sequence[int]  # as chunking.durations takes them
-    delay: int  # see _delay
-
-
-def _delay(facts: VideoFacts, longest: float) -> int:
-    """Ticks from decoding a frame to showing it, at most: x264's B-frames move a frame by two places.
-
-    `longest`: seconds of the longest frame.
-    """
-    return round(min(2 * longest, cmaf.START_SECONDS) * facts.timescale)
 
 
 def _as_a_whole(facts: VideoFacts, rendition: Rendition, settings: PlanSettings) -> Encode:
@@ -100,7 +89,6 @@ def _as_a_whole(facts: VideoFacts, rendition: Rendition, settings: PlanSettings)
         rendition.name,
         Run(),
         prefix="video_00000_",
-        delay=_delay(facts, 1 / fps(facts) if facts.steady else float("inf")),
         seconds=facts.seconds,
         asset_files=_extra_files(rendition),
     )
@@ -151,7 +139,6 @@ def _chunk(film: _Film, number: int, span: chunking.Span) -> Part:
         film.rendition.name,
         Run(values, excerpt),
         prefix=f"video_{number:05d}_",
-        delay=film.delay,
         seconds=(times[stop] - times[first]) / index.timescale,
         exact=_exact(film, first, stop, group_starts, again),
         asset_files=_extra_files(film.rendition),

@@ -120,7 +120,7 @@ def _write_segments(work: Chunk, file: Fragments, out: Path) -> Encoded:
     stops = [*(members[0].shown_at for _, members in groups[1:]), chunk_stop]
     scale = mp4_movie.timescale_of(header)
     segments = [
-        write_segment(segment, members, stop, data, work.delay, scale, out)
+        write_segment(segment, members, stop, data, scale, out)
         for (segment, members), stop in zip(groups, stops, strict=True)
     ]
     frames = sum(len(fragment.times) for fragment in fragments)
@@ -139,24 +139,16 @@ def write_segment(
     members: Sequence[mp4_fragments.Fragment],
     stop: int,
     data: mmap.mmap,
-    delay: int,
     timescale: int,
     out: Path,
 ) -> Segment:
     """Write a CMAF segment of the fragments `members` to `out`. Returns `segment` with its size in bytes.
 
-    `data` is the file that holds their samples. `stop`, the time at which the segment's last frame ends, and
-    `delay`, by which frames are decoded before they are shown, are in ticks of `timescale`.
+    `data` is the file that holds their samples. `stop`, the time at which the segment's last frame ends, is
+    in ticks of `timescale`.
     """
     shown = [time for fragment in members for time in fragment.times]
-    # The n-th decoding time is the n-th time of presentation minus `delay`, so that each frame is decoded
-    # before it is shown. Where frames last longer than `delay`, no frame may be decoded later than it or a
-    # frame coded after it is shown.
-    latest_times = [*accumulate(reversed(shown), min)][::-1]
-    times = [
-        min(time - delay, last) for time, last in zip(sorted(shown), latest_times, strict=True)
-    ]
-    decode_times = cmaf.decoded_as_audio(times, members[0].shown_at, timescale)
+    decode_times = cmaf.decode_times(shown, timescale)
     decode_times.append(decode_times[-1] + stop - max(shown))
     firsts = accumulate((len(fragment.times) for fragment in members), initial=0)
     content = b"".join(

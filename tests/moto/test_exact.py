@@ -555,7 +555,7 @@ def test_of_several_runs_the_last_that_has_its_frames_counts(
     again = RunUp(Excerpt((0, 1), 0, (0, 1)), 0)
     steps = ((len(FRAMES), 20),)
     exact = Exact(0, steps, starts=(0,), end=100, timescale=25, again=(again, again))
-    chunk = Chunk("720p", Run(), "video_", 0, 4.0, exact=exact)
+    chunk = Chunk("720p", Run(), "video_", 4.0, exact=exact)
     script = iter(runs)
 
     def made(args: Command, excerpt: Excerpt | None) -> Fragments:

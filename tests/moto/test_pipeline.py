@@ -1469,7 +1469,7 @@ def test_the_first_audio_does_not_wait_for_hundreds_of_chunks() -> None:
         "provide-client-params.sqs.SendMessageBatch",
         lambda params, **_: asked.append(params["QueueUrl"].rpartition("-")[2]),
     )
-    chunk = Chunk("720p", Run(), "video_", 0, 2.0)
+    chunk = Chunk("720p", Run(), "video_", 2.0)
     audio = Audio("sound", Run(), "audio_", first=0, skip=0, packets=None, seconds=2.0)
     chunks = [Task(f"720p.{number}", chunk, "work/") for number in range(25)]
     queues.send_tasks("job", [*chunks, Task("sound.0", audio, "work/")])

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from chalicelib.errors import JobError, Transient, Unprocessable
-from chalicelib.formats.cmaf import decoded_as_audio
 from chalicelib.invocation import Budget
 from chalicelib.jobs.plan_settings import plan_settings
 from chalicelib.model.facts import (
@@ -399,13 +398,3 @@ def test_only_what_surely_takes_too_long_as_a_whole_is_refused() -> None:
         else:
             copying.check_length(facts, RENDITIONS)
         copying.check_length(msgspec.structs.replace(facts, index=INDEX), RENDITIONS)
-
-
-@pytest.mark.parametrize("frames", [1, 2, 3, 30])
-def test_no_frame_of_a_segment_is_decoded_before_another(frames: int) -> None:
-    start, delay, lasts = 48_000, 4_000, 1_600
-    times = [start - delay + number * lasts for number in range(frames)]
-    decoded = decoded_as_audio(times, start, 48_000)
-    assert decoded == sorted(decoded)
-    assert decoded[0] == start - 1024
-    assert decoded[-1] < start + lasts * frames

@@ -175,7 +175,7 @@ def _join(plan: Plan, out: Path, headers: tuple[bytes, bytes]) -> None:
         track = tracks.setdefault(work.command, mp4_movie.Track(_with_scale(headers[0], scale), 1))
         for (segment, inside), until in zip(groups, ends, strict=True):
             data: Any = b""
-            chunks.write_segment(segment, inside, until, data, work.delay, scale, out)
+            chunks.write_segment(segment, inside, until, data, scale, out)
             written = (out / segment.name).read_bytes()
             for fragment in mp4_fragments.split(written)[1]:
                 track.add(fragment, 0)
@@ -276,21 +276,45 @@ def test_parts_of_sound_cover_it_and_begin_where_both_rates_have_a_sample(
         assert piece.start * cmaf.PACKET_SAMPLES * rate % cmaf.SAMPLE_RATE == 0
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(
     gaps=st.lists(st.integers(1, 2**30), min_size=1, max_size=40),
+    early=st.lists(st.integers(0, 3), min_size=40, max_size=40),
     start=st.integers(0, 2**40),
     scale=st.integers(1, 1_000_000),
 )
+@example(gaps=[40, 40, 40], early=[0, 1, 0] + [0] * 37, start=0, scale=1000)
 def test_frames_of_a_segment_are_decoded_before_they_are_shown(
-    gaps: list[int], start: int, scale: int
+    gaps: list[int], early: list[int], start: int, scale: int
 ) -> None:
     begin = start + scale  # fragments begin at a second
-    times = list(accumulate(gaps, initial=begin - min(gaps[0], scale)))
-    decoded = cmaf.decoded_as_audio(times, begin, scale)
-    assert len(decoded) == len(times)
+    times = list(accumulate(gaps, initial=begin))
+    stop = times.pop()
+    # Coding order: some frames are coded up to three places before those that are shown earlier.
+    order = sorted(range(1, len(times)), key=lambda n: (n - early[n], -n))
+    shown = [times[n] for n in (0, *order)]
+    decoded = cmaf.decode_times(shown, scale)
+    assert len(decoded) == len(shown)
     assert all(later >= earlier for earlier, later in pairwise(decoded))
-    assert decoded[0] <= begin
+    assert all(at <= time for at, time in zip(decoded, shown, strict=True))
+    packet = round(cmaf.PACKET_SAMPLES * scale / cmaf.SAMPLE_RATE)
+    assert decoded[0] == begin - packet
+    # The next segment is decoded from here on.
+    assert decoded[-1] <= stop - min(packet, gaps[-1])
+
+
+@pytest.mark.parametrize(
+    ("shown", "decoded"),
+    [
+        ((48, 88, 128), (27, 67, 107)),  # the delay of all is a packet
+        ((48, 128, 88), (27, 48, 88)),  # the last one is not squeezed: it is shown for its 40 ticks
+        ((48, 208, 128, 88, 168), (27, 37, 48, 88, 128)),
+    ],
+)
+def test_times_before_a_segment_are_squeezed_behind_its_first_packet(
+    shown: tuple[int, ...], decoded: tuple[int, ...]
+) -> None:
+    assert cmaf.decode_times(shown, 1000) == list(decoded)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
