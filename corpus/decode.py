@@ -73,6 +73,7 @@ class Film:
     shown: tuple[int, int]  # (width, height) in square pixels, upright
     zero: float  # time of the first frame in the file's own timeline; seconds
     times: tuple[float, ...]
+    declared_end: float  # by the stream's own duration; 0.0 where it has none
     pictures: dict[float, Rgb] = field(repr=False)  # a few, by the time of their frame
     small: NDArray[np.uint8] = field(repr=False)  # every frame × height × width × 3
     corrupt: frozenset[int] = field(repr=False)  # numbers of frames that the decoder calls corrupt
@@ -92,7 +93,8 @@ class Film:
 
     @property
     def end(self) -> float:
-        return self.times[-1] + self.frame
+        """The last frame lasts as the others do, or until the declared end."""
+        return max(self.times[-1] + self.frame, self.declared_end)
 
 
 def first_film(container: InputContainer) -> VideoStream:
@@ -178,11 +180,13 @@ class _Decoding:
         # AVI's timestamps are in order of decoding, while frames are delivered in order of presentation.
         self._times.sort()
         zero = self._times[0]
-        base = self._stream.time_base or Fraction(1, 1000)
+        stream = self._stream
+        base = stream.time_base or Fraction(1, 1000)
         return Film(
             shown=self._shown,
             zero=zero,
             times=tuple(time - zero for time in self._times),
+            declared_end=float(((stream.start_time or 0) + (stream.duration or 0)) * base) - zero,
             pictures={self._times[n] - zero: picture for n, picture in self._kept.items()},
             small=np.stack(self._small),
             corrupt=frozenset(self._corrupt),

@@ -427,6 +427,8 @@ RIGHT: dict[str, Right] = {
         most=6.0,
     ),
     "tif_rgb16_planar.tif": _TIFF_CHART,
+    # The second of two films in it: as long, and larger.
+    "torchcodec__nasa_13013.mp4": Right(stream=1),
     "vp8_size_changes.webm": Right(checks=(has_frames(150, 150),)),
     "vp8_turns_portrait.webm": Right(checks=(has_frames(100, 100),)),
     "zero_matrix.mp4": Right(checks=(sized(640, 400), _CHART_IN_FILM)),

@@ -101,7 +101,7 @@ def lossless(source: Path, target: Path, before: tuple[str, ...], after: tuple[s
 def complaints(film: Path) -> str:
     """Messages of the machine's FFmpeg while it decodes a whole film; "" if it has none. Raises NoDecoder."""
     # Frames may share a time, about which the muxer would complain.
-    counted = ("-vf", "setpts=N", "-af", "asetpts=N")
+    counted = ("-vf", "setpts=N/TB", "-af", "asetpts=N/SR/TB")
     return run(("ffmpeg", "-v", "error", "-nostdin", "-i", f"{film}", *counted, "-f", "null", "-"))
 
 

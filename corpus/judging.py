@@ -182,7 +182,7 @@ def check_hls(outputs: Outputs, original: Film) -> Iterator[Failure]:
     except (hls.NoStream, NoFilm, httpx.HTTPError) as error:
         yield Failure("hls", f"hls: it cannot be played: {error}")
         return
-    yield from hls.check_stream(stream, output.shown, rates_of(output))
+    yield from hls.check_stream(stream, output.shown, rates_of(output), output.end)
     if film.sums != output.sums:
         yield Failure(
             "frames", f"hls: its {len(film.sums)} frames are not the MP4's {len(output.sums)}"
@@ -194,16 +194,18 @@ def check_hls(outputs: Outputs, original: Film) -> Iterator[Failure]:
     found = films.packets(stream.video.joined)
     yield from films.check_groups("hls", found)
     yield from films.check_same_keys("hls", found, films.packets(outputs.file("transcode_720p")))
-    yield from check_hls_audio(stream, film, original)
+    yield from check_hls_audio(stream, film, original, output.end)
 
 
-def check_hls_audio(stream: hls.Stream, film: Film, original: Film) -> Iterator[Failure]:
+def check_hls_audio(
+    stream: hls.Stream, film: Film, original: Film, film_end: float
+) -> Iterator[Failure]:
     may = original.declares_audio and original.audio is None
     if (stream.audio is None) != (original.audio is None) and not may:
         yield Failure("audio", "hls: it has sound where the original has none, or the reverse")
     if stream.audio:
         audio = decode_audio(stream.audio.joined, film.zero)
-        yield from check_audio("hls", audio, original.audio, film.end, original.frame)
+        yield from check_audio("hls", audio, original.audio, film_end, original.frame)
 
 
 def rates_of(film: Film) -> tuple[float, ...]:

@@ -59,14 +59,18 @@ class Track:
     last: int = 0  # ticks for which the last sample in presentation order is shown
 
     def add(self, fragment: Fragment, offset: int) -> None:
-        """Add samples that lie at `offset` bytes of the media data."""
+        """Add samples that lie at `offset` bytes of the media data.
+
+        Of a fragment, the sample that is decoded last tells how long the one lasts that is shown last:
+        durations are those of decoding, whose order of times is the order of presentation.
+        """
         self.chunks.append((offset, len(fragment.sizes)))
         before = len(self.sizes)
         self.keys.extend(before + n + 1 for n, key in enumerate(fragment.keys) if key)
         self.sizes.extend(fragment.sizes)
         origin = self.start * self.timescale
         self.times.extend(time - origin for time in fragment.times)
-        self.last = fragment.durations[fragment.times.index(max(fragment.times))]
+        self.last = fragment.durations[-1]
 
     @property
     def timescale(self) -> int:

@@ -131,8 +131,9 @@ def _stereo(facts: VideoFacts) -> str:
     field = facts.audio_ambisonic
     if not field:
         return _STEREO
-    # Two cardioid microphones that look to the sides: W + Y and W - Y (AmbiX: channels by ACN, SN3D).
-    left, right = "0.5*c0+0.5*c1", "0.5*c0-0.5*c1"
+    # Two cardioid microphones that look to the sides: W + Y and W - Y (AmbiX: channels by ACN, SN3D), with
+    # the power of mid and side. By half of each, what is in front would be 6 dB quieter than in the field.
+    left, right = "0.7071*c0+0.7071*c1", "0.7071*c0-0.7071*c1"
     if facts.audio_channels == field + 2:  # and head-locked stereo (RFC 8486, 3.1)
         left, right = f"{left}+c{field}", f"{right}+c{field + 1}"
     return f"aformat=sample_fmts=fltp,pan=stereo|c0={left}|c1={right}"

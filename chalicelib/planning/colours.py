@@ -12,10 +12,11 @@ from chalicelib.model.facts import Colours, VideoFacts
 _UNSPECIFIED, _BT2020 = 2, 9
 _HDR_CURVES = frozenset({PQ, HLG})
 _CONSTANT_LUMINANCE, _ICTCP = 10, 14
-# SDR curves, and primaries, of television are treated as BT.709's, as players do. These are not.
+# SDR curves, and primaries, of television are treated as BT.709's, as players do; those of NTSC of 1953, too,
+# which encoders of Theora tell of any film. These are not.
 _OTHER_SDR_CURVES = frozenset({4, 5, 13})
-_WIDE_PRIMARIES = frozenset({4, 8, 9, 11, 12})
-_PRIMARIES = frozenset({1, 5, 6, 7, 22}) | _WIDE_PRIMARIES
+_WIDE_PRIMARIES = frozenset({8, 9, 11, 12})
+_PRIMARIES = frozenset({1, 4, 5, 6, 7, 22}) | _WIDE_PRIMARIES
 # FFmpeg's scaler refuses reserved numbers, and logarithmic curves.
 _RESERVED = 3
 _CURVES_UNKNOWN_TO_SCALE = frozenset({_RESERVED, 9, 10})

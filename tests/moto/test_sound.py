@@ -323,7 +323,7 @@ def test_a_sound_field_becomes_stereo(tmp_path: Path, name: str, order: int, bes
     for heard in played(run(path, tmp_path / "made", *BOTH)).values():
         left, right = heard[:, RATE : 2 * RATE]
         spectrum = [abs(numpy.fft.rfft(channel)) / RATE * 2 for channel in (left, right)]
-        assert [each[440] for each in spectrum] == pytest.approx([0.4, 0], abs=0.02)
+        assert [each[440] for each in spectrum] == pytest.approx([0.4 * 2**0.5, 0], abs=0.02)
         assert [each[2000] for each in spectrum] == pytest.approx([0.2 * beside] * 2, abs=0.02)
 
 

@@ -452,7 +452,7 @@ def fetched(out: Path) -> hls.Stream:
 
 
 def check_cut(out: Path) -> set[str]:
-    return checks(hls.check_stream(fetched(out), (384, 216), (25.0,)))
+    return checks(hls.check_stream(fetched(out), (384, 216), (25.0,), 0.0))
 
 
 def test_a_right_stream_passes(cut: Path, make: Make, original: Film) -> None:

@@ -20,7 +20,7 @@ from chalicelib.errors import JobError
 from chalicelib.formats import cmaf, mp4_boxes, mp4_excerpt, mp4_fragments, mp4_movie, playlists
 from chalicelib.model.facts import Cut, FrameIndex, TrackSamples, VideoFacts
 from chalicelib.model.plan import Plan
-from chalicelib.model.work import Audio, Chunk, Poster
+from chalicelib.model.work import Audio, Chunk, Poster, Segment
 from chalicelib.operations import find_steps
 from chalicelib.planning import chunking
 from chalicelib.planning.planner import make_plan
@@ -362,3 +362,19 @@ def test_a_box_in_a_file_lies_in_its_parent(content: bytes, large: bool, end: in
     source = io.BytesIO(b"\0\0\0\1trak" + content if large else content)
     for each in mp4_boxes.file_boxes(source, 0, end):
         assert each.start <= each.content <= each.end <= end
+
+
+@pytest.mark.parametrize("shown", [(1000, 1040, 1080), (1000, 1080, 1040)])
+def test_the_last_frame_is_shown_until_the_film_ends(
+    headers: tuple[bytes, bytes], tmp_path: Path, shown: tuple[int, ...]
+) -> None:
+    """Also where it is not the last that is decoded."""
+    fragment = mp4_fragments.Fragment(0, 0, (0,) * 3, shown, (40,) * 3, (True, False, False))
+    data: Any = b""
+    segment = Segment("a.m4s", 0.58)
+    chunks.write_segment(segment, [fragment], 1580, data, 1000, tmp_path)
+    _, (written,) = mp4_fragments.split((tmp_path / "a.m4s").read_bytes())
+    track = mp4_movie.Track(_with_scale(headers[0], 1000), 1)
+    track.add(written, 0)
+    mvhd = mp4_boxes.payload(mp4_movie.movie_header([track], 0), "moov/mvhd")
+    assert struct.unpack_from(">II", mvhd, 12) == (1000, 580)
