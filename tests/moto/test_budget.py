@@ -131,7 +131,7 @@ def test_a_client_says_what_its_job_may_cost(sample: Sample) -> None:
 @pytest.mark.media
 @pytest.mark.usefixtures("short_chunks")
 def test_a_film_is_charged_before_it_is_copied_and_once(tmp_path: Path) -> None:
-    film(tmp_path / "a.mkv", size="160x96", seconds=20, output=("-g", "50"))
+    film(tmp_path / "a.mkv", size="160x96", rate="10", seconds=20, output=("-g", "20"))
     event = drop("a.mkv", (tmp_path / "a.mkv").read_bytes())
     with stage(SLUICE_MAX_JOB_USD="0.00001"):
         deliver("intake", drop("b.mkv", (tmp_path / "a.mkv").read_bytes()))
@@ -151,7 +151,7 @@ def test_a_film_is_charged_before_it_is_copied_and_once(tmp_path: Path) -> None:
 @pytest.mark.media
 @pytest.mark.usefixtures("short_chunks")
 def test_what_an_estimate_told_of_a_film_that_is_copied_is_enough(tmp_path: Path) -> None:
-    film(tmp_path / "a.mkv", size="160x96", seconds=20, output=("-g", "50"))
+    film(tmp_path / "a.mkv", size="160x96", rate="10", seconds=20, output=("-g", "20"))
     drop("a.mkv", (tmp_path / "a.mkv").read_bytes())
     allowed = 1.1 * estimates.estimate("-", FromKeyRequest("a.mkv")).usage.cost_usd
     job_id = submissions.from_key("-", FromKeyRequest("a.mkv", None, allowed), None).job_id
