@@ -52,8 +52,10 @@ class _SharedZip(zipfile.ZipFile):
                 part = shared.with_suffix(".part")
                 super().extractall(part)
                 part.rename(shared)
+        # MiniStack has written the zip, and has made the folder: both for this worker alone.
+        Path(str(self.filename)).unlink()
         folder = Path(path)
-        folder.rmdir()  # MiniStack has made it
+        folder.rmdir()
         folder.symlink_to(shared, target_is_directory=True)
 
 
