@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,12 +59,18 @@ def make_cloud() -> None:
     events: Any = clients.lambdas().meta.events
     events.register_first("before-send.lambda.Invoke", _invoke_here)
     make_table()
-    s3 = boto3.client("s3")
+    s3 = _client("s3")
     for bucket in (settings().upload_bucket, settings().output_bucket):
         s3.create_bucket(Bucket=bucket)
     _make_queues()
-    secrets = boto3.client("secretsmanager")
+    secrets = _client("secretsmanager")
     secrets.create_secret(Name=settings().hls_secret_arn, SecretString="first " * 8)
+
+
+@cache
+def _client(service: Any) -> Any:
+    """One client makes what is in all of moto's clouds."""
+    return boto3.client(service)
 
 
 def before_put(part: str, act: Callable[[], object]) -> None:
@@ -83,7 +90,7 @@ def _make_queues() -> None:
 
     They have no redrive policy: tests bury dead letters themselves.
     """
-    sqs = boto3.client("sqs")
+    sqs = _client("sqs")
     resources: Any = storage.queues(TIMEOUTS, settings().max_receives)
     for queue in (*queues.QUEUES, queues.DEAD_LETTERS):
         properties = resources[queue_id(queue)]["Properties"]

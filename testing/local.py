@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import av
 import numpy
 import psutil
-from moto import mock_aws
 
 from chalicelib.errors import JobError
 from chalicelib.formats import mp4_excerpt
@@ -46,6 +45,7 @@ from chalicelib.store import clients
 from chalicelib.tasks import copying as copying_task
 from chalicelib.tasks.kinds import kind_of
 from chalicelib.tasks.workbench import Workbench
+from testing.mocked import mocked
 from testing.planned import DEFAULTS
 
 GIB = 1024**3
@@ -150,7 +150,7 @@ def carry_out(
     facts = facts_of(path) if plan.video else None
     index = facts.index if isinstance(facts, VideoFacts) else None
     listed: dict[str, Output] = {}
-    with mock_aws():
+    with mocked():
         clients.s3.cache_clear()
         s3, bucket = clients.s3(), settings().output_bucket
         s3.create_bucket(Bucket=bucket)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.loaders import JSONFileLoader
+from botocore.loaders import create_loader
 from xdist.scheduler import LoadScopeScheduling
 
 from testing.prepared import HAS_CORPUS, LOCAL, ROOT
@@ -126,20 +126,18 @@ def busy_port() -> Iterator[int]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _models_read_once() -> Iterator[None]:
-    """Each test has clients of its own; the models of the services are the same for all."""
-    read = cache(JSONFileLoader().load_file)
+    """Sessions of boto3 are new; the models of the services are the same for all."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        patch.setattr("botocore.session.create_loader", cache(create_loader))
         yield
 
 
 @pytest.fixture
 def cloud() -> Iterator[None]:
     """The table, buckets and queues, under moto."""
-    from moto import mock_aws
-
     from testing.cloud import make_cloud
+    from testing.mocked import mocked
 
-    with mock_aws():
+    with mocked():
         make_cloud()
         yield

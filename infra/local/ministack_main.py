@@ -1,5 +1,7 @@
-"""Runs MiniStack with two additions. It is started in MiniStack's own environment, without our modules.
+"""Runs MiniStack with three additions. It is started in MiniStack's own environment, without our modules.
 
+- The workers of functions share one unpacked copy of each zip, as they would of /opt and /var/task. MiniStack
+  itself unpacks code and layers anew for each worker, which is most of a worker's start.
 - Functions get the id of a call's API key, as from API Gateway.
 - Requests from foreign web pages are refused. MiniStack itself takes any Host, answers every preflight and
   asks root for no secret, so that any page in a browser of this machine could use the whole cloud.
@@ -7,13 +9,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
+import tempfile
+import threading
+import zipfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ministack import app as ministack  # type: ignore[import-not-found]
+from ministack.core import lambda_runtime  # type: ignore[import-not-found]
 from ministack.services import apigateway_v1  # type: ignore[import-not-found]
 
 type Scope = dict[str, Any]
@@ -26,6 +35,29 @@ _HOST = re.compile(_HERE)
 _ORIGIN = re.compile(rf"https?://{_HERE}")
 # Paths that other sites may link to: files in buckets, and HLS.
 _FILES = re.compile(r"/sluice-[^/]+/.|.*/hls/")
+
+_unpacking = threading.Lock()
+
+
+class _SharedZip(zipfile.ZipFile):
+    """A zip that is unpacked once; further folders of its content are links to the first."""
+
+    def extractall(self, path: Any = None, members: Any = None, pwd: Any = None) -> None:
+        assert members is pwd is None
+        content = repr([(item.filename, item.CRC, item.file_size) for item in self.infolist()])
+        name = hashlib.sha256(content.encode()).hexdigest()
+        shared = Path(tempfile.gettempdir()) / f"unpacked-{name}"
+        with _unpacking:
+            if not shared.exists():
+                part = shared.with_suffix(".part")
+                super().extractall(part)
+                part.rename(shared)
+        # MiniStack has written the zip, and has made the folder: both for this worker alone.
+        Path(str(self.filename)).unlink()
+        folder = Path(path)
+        folder.rmdir()
+        folder.symlink_to(shared, target_is_directory=True)
+
 
 _build_event = apigateway_v1._build_lambda_event_v1
 _serve = ministack.app
@@ -75,5 +107,6 @@ async def _guarded(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 apigateway_v1._build_lambda_event_v1 = _with_key
+lambda_runtime.zipfile = SimpleNamespace(**vars(zipfile) | {"ZipFile": _SharedZip})
 ministack.app = _guarded
 sys.exit(ministack.main())

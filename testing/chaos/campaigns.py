@@ -146,7 +146,8 @@ def _fault_at(text: str) -> tuple[int, Fault]:
 # from the template, or get its own schedule.
 EVERY_RIGHT = (
     *(f"race:{race}:rights" for race in ("buried", "large", "stuck", "unreadable", "unsent")),
-    *(f"race:{race}:rights-{n}" for race in ("gone", "overtaken", "watched") for n in range(4)),
+    *(f"race:{race}:rights-{n}" for race in ("gone", "watched") for n in range(4)),
+    *(f"race:overtaken:rights-{n}" for n in range(2)),
     *(f"each:{s}:DIES_BEFORE@0" for s in ("estimated", "form", "from_key", "marked", "unheard")),
 )
 _MOST_EACH = 75  # requests, from the start of a story and from its end

@@ -164,7 +164,7 @@ function script(src) {
 video.addEventListener("error", () => fail(video.error.message));
 
 video.requestVideoFrameCallback(onFrame);
-setInterval(look, 20);
+setInterval(look, 50); // a frame is there for 200 ms
 try {
   if (asked.get("player") !== "native") video.addEventListener("ended", () => (seen.ended = true));
   await players[asked.get("player")]();

@@ -200,13 +200,13 @@ class Viewers:
         return [number for number in missing if found[number][-1][0] == number]
 
     def reloaded(self, player: str) -> float:
-        """Load a page again. Returns the seconds of the film that it lists."""
+        """Load a page again, and let it pause. Returns the seconds of the film that it lists."""
         page = self._open[player]
         page.reload()
         page.wait_for_function(
             "video.seekable.length && video.seekable.end(0) && video.currentTime"
         )
-        return float(page.evaluate("video.seekable.end(0)"))
+        return float(page.evaluate("video.pause(), video.seekable.end(0)"))
 
     def picture(self, player: str, path: Path) -> None:
         self._open[player].screenshot(path=str(path))

@@ -131,7 +131,7 @@ def test_a_client_says_what_its_job_may_cost(sample: Sample) -> None:
 @pytest.mark.media
 @pytest.mark.usefixtures("short_chunks")
 def test_a_film_is_charged_before_it_is_copied_and_once(tmp_path: Path) -> None:
-    film(tmp_path / "a.mkv", size="160x96", seconds=20, output=("-g", "50"))
+    film(tmp_path / "a.mkv", size="160x96", rate="10", seconds=20, output=("-g", "20"))
     event = drop("a.mkv", (tmp_path / "a.mkv").read_bytes())
     with stage(SLUICE_MAX_JOB_USD="0.00001"):
         deliver("intake", drop("b.mkv", (tmp_path / "a.mkv").read_bytes()))
@@ -151,7 +151,7 @@ def test_a_film_is_charged_before_it_is_copied_and_once(tmp_path: Path) -> None:
 @pytest.mark.media
 @pytest.mark.usefixtures("short_chunks")
 def test_what_an_estimate_told_of_a_film_that_is_copied_is_enough(tmp_path: Path) -> None:
-    film(tmp_path / "a.mkv", size="160x96", seconds=20, output=("-g", "50"))
+    film(tmp_path / "a.mkv", size="160x96", rate="10", seconds=20, output=("-g", "20"))
     drop("a.mkv", (tmp_path / "a.mkv").read_bytes())
     allowed = 1.1 * estimates.estimate("-", FromKeyRequest("a.mkv")).usage.cost_usd
     job_id = submissions.from_key("-", FromKeyRequest("a.mkv", None, allowed), None).job_id
@@ -221,7 +221,7 @@ def start(job_id: str, usd: float, before: float = 0.0) -> bool | str:
 
 
 @pytest.mark.slow
-def test_a_hundred_jobs_at_once_do_not_pass_the_limit_together(
+def test_forty_jobs_at_once_do_not_pass_the_limit_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # In DynamoDB a transaction is one moment; moto's is not, where threads share it.
@@ -232,12 +232,12 @@ def test_a_hundred_jobs_at_once_do_not_pass_the_limit_together(
             return write(self, items, *more)
 
     monkeypatch.setattr(DynamoDBBackend, "transact_write_items", at_once)
-    job_ids = [pending() for _ in range(100)]
+    job_ids = [pending() for _ in range(40)]
     with stage(SLUICE_MAX_OWNER_DAY_USD="1"), ThreadPoolExecutor(16) as pool:
         # Each is asked for twice.
         came = list(pool.map(lambda job_id: start(job_id, 0.03), [*job_ids, *job_ids]))
     assert came.count(True) == 33
-    assert came.count("over_budget") + came.count(False) == 167
+    assert came.count("over_budget") + came.count(False) == 47
     assert spent() == {"-": pytest.approx(0.99)}
     assert sum(map(charged, job_ids)) == pytest.approx(0.99)
 
@@ -287,8 +287,7 @@ def test_a_job_that_costs_more_than_a_day_may_is_refused_on_an_empty_day() -> No
     assert spent() == {}
 
 
-@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
-def test_twelve_hours_of_4k_are_no_more_than_a_job_may_cost(architecture: str) -> None:
+def test_twelve_hours_of_4k_are_no_more_than_a_job_may_cost() -> None:
     seconds, rate = 12 * 3600, 30
     frames = seconds * rate
     cuts = tuple(
@@ -323,8 +322,9 @@ def test_twelve_hours_of_4k_are_no_more_than_a_job_may_cost(architecture: str) -
     size = 5 * 1024**3
     sizes = functions.sizes(environment.MEMORY, AWS)
     estimated = estimate(plan, facts, size, Used("intake"), sizes)
-    told = usage(estimated.used, estimated.bytes_stored, Prices(), sizes, architecture)
-    assert 9 < told.cost_usd < Settings().max_job_usd
+    for architecture in ("x86_64", "aarch64"):
+        told = usage(estimated.used, estimated.bytes_stored, Prices(), sizes, architecture)
+        assert 9 < told.cost_usd < Settings().max_job_usd, architecture
     page = (ROOT / "docs" / "limits.md").read_text()
     for most in (Settings().max_job_usd, Settings().max_owner_day_usd):
         assert f"| ${most:g} | `over_budget` |" in page

@@ -21,11 +21,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import boto3
@@ -53,15 +54,24 @@ pytestmark = [
 ]
 HOSTILE = sorted((CORPUS / "hostile").iterdir()) if HAS_CORPUS else []
 STRACE = shutil.which("strace")
-# CI takes every fourth of those that are many, or take long.
-_LONG = ("bomb/", "film/", "lie/", "picture/", "told/")
-CHOSEN = [
-    name
-    for number, name in enumerate(attacks.ALL)
-    if "CI" not in os.environ or not name.startswith(_LONG) or number % 4 == 0
-]
+# Classes of attacks that are many, or take long.
+_LONG = ("bomb", "film", "lie", "picture", "told")
+
+
+def _chosen(names: Iterable[str]) -> Iterator[Any]:
+    """All; those beyond the first of each class and suffix, and every fourth of its class, are variants."""
+    seen: dict[str, int] = defaultdict(int)
+    for name in names:
+        group, suffix = name.split("/")[0], Path(name).suffix
+        further = seen[group] % 4 and seen[f"{group} {suffix}"]
+        seen[group] += 1
+        seen[f"{group} {suffix}"] += 1
+        is_variant = group in _LONG and further
+        yield pytest.param(name, marks=pytest.mark.variants) if is_variant else name
+
+
 # It slows decoders down: one attack of each class is enough, unless one wants to see them all.
-_FIRST = {name.split("/")[0]: name for name in reversed(CHOSEN) if re.match("[a-z]+/", name)}
+_FIRST = {name.split("/")[0]: name for name in reversed(attacks.ALL) if re.match("[a-z]+/", name)}
 TRACE_ALL = os.environ.get("CANARY_TRACE") == "all"
 # What stands for a defect of ours, or of the world: no file may end a job with it.
 NOT_OURS = {"attempts_exhausted", "intake_failed", "deadline_exceeded", "killed", "disk_full"}
@@ -355,7 +365,7 @@ def look_at(key: str, body: bytes, folder: Path) -> None:
             assert not [address for address in addresses if ":" in address or "/" in address]
 
 
-@pytest.mark.parametrize("name", CHOSEN)
+@pytest.mark.parametrize("name", [*_chosen(attacks.ALL)])
 def test_no_attack_gets_out(canary: Canary, tmp_path: Path, name: str) -> None:
     content = attacks.ALL[name](canary.bait)
     with traced(canary, tmp_path, TRACE_ALL or name in _FIRST.values()):
@@ -366,7 +376,14 @@ def test_no_attack_gets_out(canary: Canary, tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.corpus
-@pytest.mark.parametrize("path", HOSTILE, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=pytest.mark.variants) if number % 4 else path
+        for number, path in enumerate(HOSTILE)
+    ],
+    ids=lambda path: path.name,
+)
 def test_no_hostile_file_of_the_corpus_gets_out(canary: Canary, tmp_path: Path, path: Path) -> None:
     with traced(canary, tmp_path, TRACE_ALL):
         job = send(f"corpus/{path.name}", path.read_bytes())

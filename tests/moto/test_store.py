@@ -14,7 +14,6 @@ from itertools import pairwise
 import boto3
 import msgspec
 import pytest
-from moto import mock_aws
 
 from chalicelib.model.job import Claimed, Job
 from chalicelib.model.result import Failed, StepsEnded
@@ -28,6 +27,7 @@ from chalicelib.store.tasks import Claim
 from testing import rows
 from testing.cloud import make_table
 from testing.local import FREE, a_plan
+from testing.mocked import mocked
 
 ON_A_CLOUD = "SLUICE_TEST_ENDPOINT_URL" in os.environ
 OUTPUT = Output("thumbnail", "outputs/x_thumb.jpg", 10, "image/jpeg", 5, 4)
@@ -43,7 +43,7 @@ def table() -> Iterator[None]:
         yield
         boto3.client("dynamodb").delete_table(TableName=settings().jobs_table)
     else:
-        with mock_aws():
+        with mocked():
             make_table()
             yield
 
