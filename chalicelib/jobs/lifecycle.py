@@ -37,8 +37,16 @@ def is_foreign(job: Job, generation: str) -> bool:
 
 
 def send_first(job_id: str, plan: Plan) -> None:
-    """Send every task that needs no other."""
-    queues.send_tasks(job_id, plan.first())
+    """Send every task that needs no other, the first of each pool ahead of all others.
+
+    A queue has no order, and what a player waits for comes of the first.
+    """
+    first = plan.first()
+    ahead: dict[str, Task] = {}
+    for task in first:
+        ahead.setdefault(task.pool, task)
+    queues.send_tasks(job_id, list(ahead.values()))
+    queues.send_tasks(job_id, [task for task in first if task is not ahead[task.pool]])
 
 
 def resume(job: Job, plan: Plan) -> None:

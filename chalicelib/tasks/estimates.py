@@ -7,7 +7,7 @@ AWS requests of a job for a key that sends n first messages to q queues. A dropp
 to DynamoDB.
 
 function         DynamoDB           S3                                       SQS
-intake           3                  2 + those of probing the source,         2 + ⌈n/10⌉ for each of q
+intake           3                  2 + those of probing the source,         2, 1 + ⌈(n - 1)/10⌉ for each of q
                                     and one for each track with excerpts
 image, k steps   3 + k              2 + k                                    2
 poster           4                  4, and 2 for each dull candidate         2
@@ -96,7 +96,7 @@ def _of_intake(
     plan: Plan, probing: Used, stored_plan: int, samples: Sequence[int], size: FunctionSize
 ) -> Used:
     queues = Counter(task.pool for task in plan.first())
-    sent = sum(ceil(number / 10) for number in queues.values())
+    sent = sum(1 + ceil((number - 1) / 10) for number in queues.values())
     seconds = probing.seconds + (4 + len(samples) + sent) * _REQUEST_SECONDS
     return Used(
         "intake",

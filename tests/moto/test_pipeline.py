@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import httpx
+import msgspec
 import pytest
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from botocore.awsrequest import AWSResponse
@@ -1463,17 +1464,23 @@ def test_a_job_that_is_sent_for_its_copy_again_does_not_get_more_time(mkv: bytes
     assert jobs.get(job_id).deadline_at == deadline  # type: ignore[union-attr]
 
 
-def test_the_first_audio_does_not_wait_for_hundreds_of_chunks() -> None:
-    asked: list[str] = []
+def test_the_first_chunk_and_the_first_audio_are_sent_ahead_of_all_others() -> None:
+    asked: list[tuple[str, int]] = []
     clients.sqs().meta.events.register(
         "provide-client-params.sqs.SendMessageBatch",
-        lambda params, **_: asked.append(params["QueueUrl"].rpartition("-")[2]),
+        lambda params, **_: asked.append(
+            (params["QueueUrl"].rpartition("-")[2], len(params["Entries"]))
+        ),
     )
     chunk = Chunk("720p", Run(), "video_", 2.0)
     audio = Audio("sound", Run(), "audio_", first=0, skip=0, packets=None, seconds=2.0)
     chunks = [Task(f"720p.{number}", chunk, "work/") for number in range(25)]
-    queues.send_tasks("job", [*chunks, Task("sound.0", audio, "work/")])
-    assert asked == ["encode", "audio", "encode", "encode"]
-    assert [json.loads(body)["task_id"] for body in take("audio")] == ["sound.0"]
-    sent = {json.loads(body)["task_id"] for body in take("encode")}
-    assert sent == {task.id for task in chunks}
+    sounds = [Task(f"sound.{number}", audio, "work/") for number in range(2)]
+    plan = msgspec.structs.replace(a_plan("hls_720p"), tasks=(*chunks, *sounds))
+    lifecycle.send_first("job", plan)
+    assert asked == [
+        *(("encode", 1), ("audio", 1)),
+        *(("encode", 10), ("audio", 1), ("encode", 10), ("encode", 4)),
+    ]
+    sent = [json.loads(body)["task_id"] for pool in ("audio", "encode") for body in take(pool)]
+    assert sorted(sent) == sorted(task.id for task in plan.tasks)
