@@ -1,7 +1,8 @@
-"""Runs MiniStack with three additions. It is started in MiniStack's own environment, without our modules.
+"""Runs MiniStack with four additions. It is started in MiniStack's own environment, without our modules.
 
 - The workers of functions share one unpacked copy of each zip, as they would of /opt and /var/task. MiniStack
   itself unpacks code and layers anew for each worker, which is most of a worker's start.
+- What works on queues has less of the machine than what answers requests: a viewer waits for these.
 - Functions get the id of a call's API key, as from API Gateway.
 - Requests from foreign web pages are refused. MiniStack itself takes any Host, answers every preflight and
   asks root for no secret, so that any page in a browser of this machine could use the whole cloud.
@@ -11,7 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import subprocess
 import sys
 import tempfile
 import threading
@@ -37,6 +40,7 @@ _ORIGIN = re.compile(rf"https?://{_HERE}")
 _FILES = re.compile(r"/sluice-[^/]+/.|.*/hls/")
 
 _unpacking = threading.Lock()
+_NICENESS = 5
 
 
 class _SharedZip(zipfile.ZipFile):
@@ -57,6 +61,15 @@ class _SharedZip(zipfile.ZipFile):
         folder = Path(path)
         folder.rmdir()
         folder.symlink_to(shared, target_is_directory=True)
+
+
+class _Worker(subprocess.Popen[str]):
+    """The process of a function."""
+
+    def __init__(self, command: list[str], *, env: dict[str, str], **options: Any) -> None:
+        super().__init__(command, env=env, **options)
+        if not env["AWS_LAMBDA_FUNCTION_NAME"].endswith("-api"):
+            os.setpriority(os.PRIO_PROCESS, self.pid, _NICENESS)
 
 
 _build_event = apigateway_v1._build_lambda_event_v1
@@ -108,5 +121,6 @@ async def _guarded(scope: Scope, receive: Receive, send: Send) -> None:
 
 apigateway_v1._build_lambda_event_v1 = _with_key
 lambda_runtime.zipfile = SimpleNamespace(**vars(zipfile) | {"ZipFile": _SharedZip})
+lambda_runtime.subprocess = SimpleNamespace(**vars(subprocess) | {"Popen": _Worker})
 ministack.app = _guarded
 sys.exit(ministack.main())
