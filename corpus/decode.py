@@ -93,8 +93,9 @@ class Film:
 
     @property
     def end(self) -> float:
-        """The last frame lasts as the others do, or until the declared end."""
-        return max(self.times[-1] + self.frame, self.declared_end)
+        """The declared end; without one, the last frame lasts as the others do."""
+        last = self.times[-1]
+        return self.declared_end if self.declared_end > last else last + self.frame
 
 
 def first_film(container: InputContainer) -> VideoStream:

@@ -18,7 +18,7 @@ BOX = 512  # pixels of a thumbnail's longest side
 # Mean ΔE of a whole picture, without the loss of JPEG. For CMYK another rendering intent makes up to 5.
 MOST_DIFFERENCE = 3.0
 MOST_DIFFERENCE_CMYK = 7.0
-_MARK_DIFFERENCE = 2.5
+_MARK_DIFFERENCE = 2.0
 _COMPARED = 128  # pixels of the long side of pictures that are compared
 _MARKED = 64  # pixels of the short side from which on the mark must be visible
 
