@@ -73,7 +73,7 @@ class Film:
     shown: tuple[int, int]  # (width, height) in square pixels, upright
     zero: float  # time of the first frame in the file's own timeline; seconds
     times: tuple[float, ...]
-    declared_end: float  # by the stream's own duration; 0.0 where it has none
+    declared_end: float | None  # by the stream's own duration, if it has one
     pictures: dict[float, Rgb] = field(repr=False)  # a few, by the time of their frame
     small: NDArray[np.uint8] = field(repr=False)  # every frame × height × width × 3
     corrupt: frozenset[int] = field(repr=False)  # numbers of frames that the decoder calls corrupt
@@ -95,7 +95,7 @@ class Film:
     def end(self) -> float:
         """The declared end; without one, the last frame lasts as the others do."""
         last = self.times[-1]
-        return self.declared_end if self.declared_end > last else last + self.frame
+        return last + self.frame if self.declared_end is None else max(last, self.declared_end)
 
 
 def first_film(container: InputContainer) -> VideoStream:
@@ -187,7 +187,11 @@ class _Decoding:
             shown=self._shown,
             zero=zero,
             times=tuple(time - zero for time in self._times),
-            declared_end=float(((stream.start_time or 0) + (stream.duration or 0)) * base) - zero,
+            declared_end=(
+                float(((stream.start_time or 0) + stream.duration) * base) - zero
+                if stream.duration
+                else None
+            ),
             pictures={self._times[n] - zero: picture for n, picture in self._kept.items()},
             small=np.stack(self._small),
             corrupt=frozenset(self._corrupt),

@@ -84,7 +84,7 @@ def has_gamma(path: Path) -> bool:
         with Image.open(path) as image:
             named = {"icc_profile", "srgb"} & image.info.keys()
             return image.format == "PNG" and "gamma" in image.info and not named
-    except OSError:
+    except (OSError, ValueError, SyntaxError):
         return False
 
 

@@ -51,7 +51,11 @@ class Fragment:
 
     @property
     def shown_until(self) -> int:
-        return max(t + lasts for t, lasts in zip(self.times, self.durations, strict=True))
+        """When the last frame ends: it lasts as long as the frame that is decoded last.
+
+        All other durations are times between two decodings, whose frames are shown in another order.
+        """
+        return max(self.times) + self.durations[-1]
 
 
 def split(data: bytes | mmap) -> tuple[bytes, list[Fragment]]:

@@ -40,7 +40,9 @@ _ORIGIN = re.compile(rf"https?://{_HERE}")
 _FILES = re.compile(r"/sluice-[^/]+/.|.*/hls/")
 
 _unpacking = threading.Lock()
-_NICENESS = 5
+_NICER = 5
+# Functions that somebody waits for; all others work on queues, or on a schedule.
+_ANSWERING = ("api", "estimate")
 
 
 class _SharedZip(zipfile.ZipFile):
@@ -68,8 +70,9 @@ class _Worker(subprocess.Popen[str]):
 
     def __init__(self, command: list[str], *, env: dict[str, str], **options: Any) -> None:
         super().__init__(command, env=env, **options)
-        if not env["AWS_LAMBDA_FUNCTION_NAME"].endswith("-api"):
-            os.setpriority(os.PRIO_PROCESS, self.pid, _NICENESS)
+        if env["AWS_LAMBDA_FUNCTION_NAME"].rpartition("-")[2] not in _ANSWERING:
+            niceness = os.getpriority(os.PRIO_PROCESS, self.pid) + _NICER
+            os.setpriority(os.PRIO_PROCESS, self.pid, min(niceness, 19))
 
 
 _build_event = apigateway_v1._build_lambda_event_v1

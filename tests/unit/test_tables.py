@@ -378,3 +378,10 @@ def test_the_last_frame_is_shown_until_the_film_ends(
     track.add(written, 0)
     mvhd = mp4_boxes.payload(mp4_movie.movie_header([track], 0), "moov/mvhd")
     assert struct.unpack_from(">II", mvhd, 12) == (1000, 580)
+
+
+def test_a_fragment_of_an_unsteady_film_ends_with_its_last_frame() -> None:
+    """It is decoded second, half a second before the frame that is decoded last."""
+    times, durations = (1000, 1540, 1040), (40, 500, 40)
+    fragment = mp4_fragments.Fragment(0, 0, (0,) * 3, times, durations, (True, False, False))
+    assert fragment.shown_until == 1580
