@@ -22,7 +22,13 @@ def opened(api_url: str) -> Iterator[Page]:
     """Open the page with the API at this URL."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-dev-shm-usage"]
+            executable_path=str(CHROMIUM),
+            args=[
+                "--no-sandbox",
+                "--disable-dev-shm-usage",
+                # A page that Playwright answers is of no network: Chromium asks whether it may use this one.
+                "--disable-features=LocalNetworkAccessChecks",
+            ],
         )
         page = browser.new_page()
         page.route(f"{_SITE}**", _from_npm)
