@@ -51,7 +51,11 @@ def moov(path: Path) -> bytes:
 
 
 def span(initialisation: bytes, segment: bytes) -> tuple[float, float]:
-    """(start, end) of a segment's presentation in its track's timeline, in seconds."""
+    """(start, end) of a segment's presentation in its track's timeline, in seconds.
+
+    Durations are times between two decodings: the sample that is decoded last tells how long the last one is
+    shown.
+    """
     header = next(payloads(initialisation, "mdhd"))
     scale = int.from_bytes(header[20:24] if header[0] else header[12:16])
     default = int.from_bytes(next(payloads(initialisation, "trex"))[12:16])
@@ -61,9 +65,9 @@ def span(initialisation: bytes, segment: bytes) -> tuple[float, float]:
         usual = _usual_duration(next(payloads(fragment, "tfhd")), default)
         for run in payloads(fragment, "trun"):
             for lasts, offset in _samples(run, usual):
-                shown.append((time + offset, time + offset + lasts))
+                shown.append(time + offset)
                 time += lasts
-    return min(shown)[0] / scale, max(end for _, end in shown) / scale
+    return min(shown) / scale, (max(shown) + lasts) / scale
 
 
 def _usual_duration(tfhd: bytes, default: int) -> int:

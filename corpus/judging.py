@@ -182,7 +182,7 @@ def check_hls(outputs: Outputs, original: Film) -> Iterator[Failure]:
     except (hls.NoStream, NoFilm, httpx.HTTPError) as error:
         yield Failure("hls", f"hls: it cannot be played: {error}")
         return
-    yield from hls.check_stream(stream, output.shown, rates_of(output), output.end)
+    yield from hls.check_stream(stream, output.shown, rates_of(output))
     if film.sums != output.sums:
         yield Failure(
             "frames", f"hls: its {len(film.sums)} frames are not the MP4's {len(output.sums)}"
