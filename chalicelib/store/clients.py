@@ -85,9 +85,9 @@ def sign(address: str, at: int, seconds: int) -> str:
 
 @cache
 def credentials() -> Credentials:
-    credentials = boto3.Session().get_credentials()
-    assert credentials is not None
-    return credentials
+    found = boto3.Session().get_credentials()
+    assert found is not None
+    return found
 
 
 @cache
