@@ -40,7 +40,7 @@ _ORIGIN = re.compile(rf"https?://{_HERE}")
 _FILES = re.compile(r"/sluice-[^/]+/.|.*/hls/")
 
 _unpacking = threading.Lock()
-_NICER = 5
+_NICER = 15
 # Functions that somebody waits for; all others work on queues, or on a schedule.
 _ANSWERING = ("api", "estimate")
 
