@@ -116,6 +116,14 @@ def openapi(request: Request) -> Response:
     return respond(document(app.routes, base_url(request)))
 
 
+@app.route("/recipes", methods=READ, **ACCESS)
+@endpoint()
+def list_recipes(_: Request) -> Response:
+    from chalicelib.api import recipes
+
+    return respond(recipes.list_recipes())
+
+
 answer_all_methods(app)
 
 

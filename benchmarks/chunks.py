@@ -25,7 +25,7 @@ from chalicelib.invocation import Budget
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.work import Audio, Chunk
-from chalicelib.operations import find_steps
+from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing.film import to_fraction

@@ -31,7 +31,7 @@ from chalicelib.model.facts import (
 )
 from chalicelib.model.plan import Plan, Task
 from chalicelib.model.work import Audio, Chunk
-from chalicelib.operations import find_steps
+from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning.planner import make_plan
 from chalicelib.settings import Prices
 from chalicelib.store.objects import PART_BYTES

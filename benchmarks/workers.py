@@ -115,7 +115,7 @@ class Planned:
 
         from chalicelib.errors import JobError
         from chalicelib.model.facts import VideoFacts
-        from chalicelib.operations import find_steps
+        from chalicelib.operations.pipelines import find_steps
         from chalicelib.planning.planner import make_plan
         from testing.local import facts_of
         from testing.planned import DEFAULTS

@@ -62,9 +62,20 @@ REFUSALS = {
     "pipeline_required": Meaning(
         (422,), "What was said is of a job: name the pipeline, too, or say it when you ask for one."
     ),
-    "empty_pipeline": Meaning((422,), "The pipeline names no step. Leave it away for the default."),
-    "unknown_step": Meaning((422,), "The pipeline names a step that there is not."),
-    "repeated_step": Meaning((422,), "The pipeline names a step more than once."),
+    "empty_pipeline": Meaning((422,), "The pipeline has no step. Leave it away for the default."),
+    "unknown_step": Meaning((422,), "The pipeline names a preset that there is not."),
+    "repeated_step": Meaning(
+        (422,),
+        "Two steps of the pipeline have the same name, or their files would. `errors` says which.",
+    ),
+    "invalid_step": Meaning(
+        (422,),
+        "An object of the pipeline has a parameter that there is not, or a value that it cannot have. "
+        "`errors` says which, and what there is.",
+    ),
+    "pipeline_too_long": Meaning((422,), "The pipeline has too many steps, or too many bytes."),
+    "unknown_recipe": Meaning((422,), "There is no recipe of this name. GET /recipes/ lists them."),
+    "recipe_and_pipeline": Meaning((422,), "Name a recipe or send a pipeline, not both."),
     "unknown_status": Meaning((422,), "There is no such status to list jobs by."),
     "idempotency_key_reused": Meaning(
         (422,), "This Idempotency-Key came with another body before. Use a new one."
@@ -113,10 +124,16 @@ FAILURES = {
     "too_long_as_a_whole": "The film cannot be cut into chunks, and is too long for one function.",
     "no_video_stream": "The file has no pictures: it is sound alone, or damaged.",
     "side_too_long": "The picture is too long or too high for a JPEG with the mark on it.",
-    "step_needs_video": "The pipeline names a step for videos, but the file is an image.",
-    "empty_pipeline": "The metadata of a dropped file names no step.",
-    "unknown_step": "The metadata of a dropped file names a step that there is not.",
-    "repeated_step": "The metadata of a dropped file names a step more than once.",
+    "step_needs_video": "The pipeline has a step for videos, but the file is an image.",
+    "step_needs_image": "The pipeline has a step for images, but the file is a video.",
+    "recipe_makes_nothing": "The recipe has no steps for this kind of media.",
+    "empty_pipeline": "The pipeline in the metadata of a dropped file has no step.",
+    "unknown_step": "The metadata of a dropped file names a preset that there is not.",
+    "repeated_step": "Two steps in the metadata of a dropped file have the same name.",
+    "invalid_step": "A step in the metadata of a dropped file has a parameter, or a value, that there is not.",
+    "pipeline_too_long": "The pipeline in the metadata of a dropped file is too long.",
+    "unknown_recipe": "The file's metadata names a recipe that there is not, or no longer.",
+    "recipe_and_pipeline": "The file's metadata has a recipe and a pipeline.",
     "source_damaged": "The file is damaged: too much of it cannot be decoded.",
     "conversion_failed": "The film could not be converted: it seems to be damaged.",
     "decoder_crashed": "The file makes its decoder crash: it is damaged, or made to harm.",

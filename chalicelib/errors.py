@@ -23,6 +23,7 @@ from __future__ import annotations
 import re
 import struct
 import traceback
+from collections.abc import Sequence
 from typing import ClassVar
 
 import msgspec
@@ -30,13 +31,24 @@ import msgspec
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
-class SluiceError(Exception):
-    """An error with a stable code for programs and a sentence for people, `detail`."""
+class Fault(msgspec.Struct, frozen=True):
+    """What is wrong at a place of a document: a JSON Pointer as a URI fragment (RFC 6901, 6), a sentence."""
 
-    def __init__(self, code: str, detail: str) -> None:
+    pointer: str
+    detail: str
+
+
+class SluiceError(Exception):
+    """An error with a stable code for programs and a sentence for people, `detail`.
+
+    `faults` says what is wrong at which places, where places can be named.
+    """
+
+    def __init__(self, code: str, detail: str, faults: Sequence[Fault] = ()) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.faults = tuple(faults)
 
 
 class RequestError(SluiceError):
@@ -98,7 +110,7 @@ class Busy(RequestError):
 PROBLEM_JSON = "application/problem+json"
 
 
-class Problem(msgspec.Struct):
+class Problem(msgspec.Struct, omit_defaults=True):
     """An error, after RFC 9457; `code` is stable, `detail` is for people."""
 
     type: str
@@ -107,6 +119,7 @@ class Problem(msgspec.Struct):
     detail: str
     code: str
     request_id: str
+    errors: tuple[Fault, ...] = ()
 
 
 class JobError(SluiceError):

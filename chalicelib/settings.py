@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from datetime import date
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -159,6 +160,12 @@ def settings() -> Settings:
 def prices() -> Prices:
     """The prices by which this process computes costs."""
     return load(os.environ, Prices)
+
+
+@cache
+def recipes() -> str:
+    """The text of recipes.toml, which is deployed with the code."""
+    return (Path(__file__).parent / "recipes.toml").read_text()
 
 
 @cache

@@ -10,6 +10,7 @@ import sys
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.operations.recipes import InvalidRecipes
 from chalicelib.settings import InvalidSetting
 from infra.deploying.account import Account, account_limits, with_region
 from infra.deploying.build import AUTHS, build
@@ -34,6 +35,7 @@ def main() -> int:
         BundleError,
         DeployError,
         EmulatorError,
+        InvalidRecipes,
         InvalidSetting,
         LayerError,
     ) as error:

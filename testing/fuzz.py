@@ -38,7 +38,7 @@ from chalicelib.errors import JobError, SluiceError, Transient
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import Facts, VideoFacts
 from chalicelib.model.plan import Plan, Task
-from chalicelib.operations import find_steps
+from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning.planner import make_plan
 from chalicelib.settings import settings
 from chalicelib.telemetry import logger

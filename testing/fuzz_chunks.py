@@ -28,7 +28,7 @@ from chalicelib.model.facts import VideoFacts
 from chalicelib.model.plan import Plan, Task
 from chalicelib.model.result import Encoded
 from chalicelib.model.work import Chunk, Join
-from chalicelib.operations import find_steps
+from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning.planner import make_plan
 from chalicelib.tasks import chunks
 from chalicelib.tasks.packaging import shortfall

@@ -26,7 +26,7 @@ from chalicelib.jobs import limits
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.usage import Used
 from chalicelib.model.work import Chunk
-from chalicelib.operations import find_steps
+from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import chunking
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing import inspect

@@ -19,6 +19,7 @@ from chalicelib.formats import mp4_excerpt
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import Facts, FrameIndex, VideoFacts
 from chalicelib.model.job import Charge
+from chalicelib.model.picture import Picture, Variant
 from chalicelib.model.plan import Plan, Task
 from chalicelib.model.result import Encoded, StepsEnded
 from chalicelib.model.result import Result as TaskResult
@@ -33,9 +34,8 @@ from chalicelib.model.work import (
     Remux,
     Run,
     Source,
-    Thumbnail,
 )
-from chalicelib.operations import find_steps
+from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
@@ -75,7 +75,7 @@ def a_plan(*pipeline: str) -> Plan:
     packages = tuple(
         Task(step, works[step], "outputs/", needs=needs, cost=1.0)
         if step in works
-        else Task(step, Images("JPEG", {step: Thumbnail(512, "thumb.jpg")}), "outputs/", cost=1.0)
+        else Task(step, Images("JPEG", {step: Picture((Variant("thumb.jpg", 512, 384, "jpeg", 85),))}), "outputs/", cost=1.0)
         for step in pipeline
     )
     tasks = (*chunks, *packages) if works.keys() & set(pipeline) else packages

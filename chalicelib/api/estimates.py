@@ -9,7 +9,8 @@ import msgspec
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from chalicelib.api.descriptions import Answer, CallDescription
-from chalicelib.api.requests import FromKeyRequest, check_key, check_pipeline
+from chalicelib.api.recipes import check_asked
+from chalicelib.api.requests import FromKeyRequest, check_key
 from chalicelib.api.uploads import open_file
 from chalicelib.errors import Busy, Unprocessable
 from chalicelib.model.estimate import Estimated, EstimateView, Refusal, Wanted
@@ -25,7 +26,7 @@ def estimate(caller: str, request: FromKeyRequest) -> EstimateView:
 
     Raises Malformed, NotFound, Conflict, Unprocessable, Busy.
     """
-    check_pipeline(request.pipeline)
+    asked = check_asked(request.pipeline, request.recipe)
     check_key(request.key)
     original = open_file(caller, request.key, 1).original
     return _invoke(
@@ -34,7 +35,8 @@ def estimate(caller: str, request: FromKeyRequest) -> EstimateView:
             original.etag,
             original.size,
             original.metadata,
-            request.pipeline or [],
+            list(asked.pipeline),
+            asked.recipe,
             request.max_usd,
         )
     )

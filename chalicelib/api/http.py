@@ -13,7 +13,14 @@ from typing import Any
 import msgspec
 from chalice.app import Chalice, Request, Response
 
-from chalicelib.errors import PROBLEM_JSON, Forbidden, Malformed, Problem, RequestError
+from chalicelib.errors import (
+    PROBLEM_JSON,
+    Fault,
+    Forbidden,
+    Malformed,
+    Problem,
+    RequestError,
+)
 from chalicelib.settings import ANYBODY, settings
 from chalicelib.telemetry import logger
 
@@ -98,7 +105,7 @@ def _answer(
         response = route(request, **path_parameters)
     except RequestError as error:
         logger.info("Refused", code=error.code, detail=error.detail)
-        response = _refuse(error.status, error.code, error.detail, request_id)
+        response = _refuse(error.status, error.code, error.detail, request_id, error.faults)
         if error.retry_after is not None:
             response.headers["Retry-After"] = str(error.retry_after)
     except Exception:
@@ -116,13 +123,21 @@ def _answer(
     return response
 
 
-def _refuse(status: int, code: str, detail: str, request_id: str) -> Response:
-    # It may quote lone surrogates, which JSON's UTF-8 cannot have.
-    detail = detail.encode(errors="backslashreplace").decode()
+def _refuse(
+    status: int, code: str, detail: str, request_id: str, faults: Sequence[Fault] = ()
+) -> Response:
     title = HTTPStatus(status).phrase
+    errors = tuple(Fault(_plain(fault.pointer), _plain(fault.detail)) for fault in faults)
     return respond(
-        Problem("about:blank", title, status, detail, code, request_id), status, PROBLEM_JSON
+        Problem("about:blank", title, status, _plain(detail), code, request_id, errors),
+        status,
+        PROBLEM_JSON,
     )
+
+
+def _plain(text: str) -> str:
+    """Text that may quote lone surrogates, which JSON's UTF-8 cannot have."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def respond(body: Any, status: int = 200, content_type: str = "application/json") -> Response:
@@ -141,13 +156,14 @@ def parse_body[T](request: Request, shape: type[T]) -> T:
     try:
         body = request.raw_body
         parsed = msgspec.json.decode(body, type=shape)
-        # Readers differ in which value of a repeated name counts: such bodies are refused. This comes second,
-        # as only a body of this shape has a bounded depth.
+        # Readers differ in which value of a repeated name counts: such bodies are refused.
         _JSON.decode(body if isinstance(body, str) else body.decode())
     except msgspec.ValidationError as error:
         raise malformed(error, shape) from None
     except (msgspec.DecodeError, UnicodeError) as error:
         raise Malformed("malformed_json", f"The body is not JSON: {error}.") from None
+    except RecursionError:
+        raise Malformed("malformed_json", "The body is nested too deeply.") from None
     return parsed
 
 

@@ -8,20 +8,20 @@ from typing import Any
 import msgspec
 from chalice.app import RouteEntry
 
-from chalicelib.api import estimates, hls, jobs, submissions, uploads
+from chalicelib.api import estimates, hls, jobs, recipes, submissions, uploads
 from chalicelib.api.descriptions import Answer, CallDescription, Json, reference
 from chalicelib.api.properties import PROPERTIES
+from chalicelib.api.recipes import RecipesView
 from chalicelib.api.requests import FromKeyRequest, PresignRequest, most_source_bytes
 from chalicelib.api.views import Accepted, JobPage, JobView, Presigned
 from chalicelib.codes import FAILURES, GATEWAY, REFUSALS
 from chalicelib.errors import PROBLEM_JSON, Problem
 from chalicelib.model.estimate import EstimateView
 from chalicelib.model.step import STATUSES
-from chalicelib.operations import STEPS
 from chalicelib.settings import settings
 
 _REQUESTS = (PresignRequest, FromKeyRequest)
-_ANSWERS = (Presigned, Accepted, EstimateView, JobView, JobPage, Problem)
+_ANSWERS = (Presigned, Accepted, EstimateView, JobView, JobPage, RecipesView, Problem)
 
 # By the names of the routes' functions.
 DESCRIPTIONS: Mapping[str, CallDescription] = {
@@ -30,6 +30,7 @@ DESCRIPTIONS: Mapping[str, CallDescription] = {
     **estimates.DESCRIPTIONS,
     **jobs.DESCRIPTIONS,
     **hls.DESCRIPTIONS,
+    **recipes.DESCRIPTIONS,
     "openapi": CallDescription(
         "openapi",
         "API",
@@ -53,7 +54,6 @@ DESCRIPTIONS: Mapping[str, CallDescription] = {
 
 # Schemas of values that several shapes share: description, values.
 _ENUMS: dict[str, tuple[str, list[str]]] = {
-    "Step": ("What can be made of a file.", [step.name for step in STEPS]),
     "Status": ("Where a job or a step stands; SUCCESS and FAILURE are for good.", [*STATUSES]),
     "RefusalCode": (
         "Why a call was refused: docs/errors.md says what to do.",
@@ -207,15 +207,19 @@ def _shapes() -> Json:
             if schema.get("default", ...) is None:
                 del schema["default"]
     for request in requests:
-        for choice in shapes[request]["properties"]["pipeline"]["anyOf"]:
-            # The code reads any strings, so that it can refuse a wrong one with a sentence.
-            if choice["type"] == "array":
-                choice |= {"items": reference("Step"), "minItems": 1, "uniqueItems": True}
+        # The code reads anything, so that it can refuse what is wrong with sentences.
+        shapes[request]["properties"]["pipeline"]["anyOf"][0] = reference("Pipeline")
     size, _null = shapes["PresignRequest"]["properties"]["size"]["anyOf"]
     size["maximum"] = most_source_bytes()
     waiting_job = shapes["Presigned"]["properties"]["job_id"]  # left out, never null
     del waiting_job["anyOf"]
     waiting_job["type"] = "string"
+    template = "#/components/schemas/{name}"
+    shapes["Pipeline"] = {
+        "description": "What to make of a file.",
+        **recipes.pipeline_schema(template),
+    }
+    shapes |= recipes.operation_schemas(template)
     for name, (text, values) in _ENUMS.items():
         shapes[name] = {"type": "string", "description": text, "enum": values}
     return shapes
@@ -229,7 +233,7 @@ def _example(shapes: Json, name: str) -> Any:
 
 def _example_of(shapes: Json, schema: Json) -> Any:
     for referred in _referred(schema):
-        if referred in _ENUMS:
+        if "properties" not in shapes[referred]:
             continue
         example = _example(shapes, referred)
         if schema.get("type") == "array":

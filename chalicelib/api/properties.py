@@ -13,7 +13,6 @@ from chalicelib.api.descriptions import (
 
 _TIME = "2026-11-29T18:06:18.752043Z"
 _SIGNED = "https://sluice-upload.s3.us-east-1.amazonaws.com/{}?X-Amz-Signature=5f1c"
-_STEP = reference("Step")
 _COUNT = {"minimum": 0}
 
 # By the property's name; by `Shape.name` where a name means more than one thing.
@@ -43,7 +42,7 @@ PROPERTIES: dict[str, Json] = {
         "How long it will still take at the speed it has had, once that can be told.", 12
     ),
     "outputs": described("What has been made so far.", []),
-    "OutputView.type": described("The step that made it.", "thumbnail", **_STEP),
+    "OutputView.type": described("The step that made it.", "thumbnail"),
     "s3_key": described("Its key in the output bucket.", "outputs/d7b8f4bf_photo_thumb.jpg"),
     "OutputView.url": described(
         "A link that needs no credentials; that of HLS plays as it is.",
@@ -61,9 +60,12 @@ PROPERTIES: dict[str, Json] = {
     ),
     "error": described("What went wrong, in a sentence; empty where nothing did.", ""),
     "error_code": described("The same for programs.", "", **reference("FailureCode")),
-    "pipeline": described("The steps, in the order of their outputs.", ["thumbnail"], items=_STEP),
+    "pipeline": described(
+        "What is made, in the order of the outputs.",
+        ["thumbnail", {"make": "image", "widths": [320, 640]}],
+    ),
     "steps": described("Each of them, as it stands.", []),
-    "StepView.name": described("Which step it is.", "thumbnail", **_STEP),
+    "StepView.name": described("Its name, once in a pipeline.", "thumbnail"),
     "warnings": described("What came out other than wished, in sentences.", []),
     "encoding": described("How a film is encoded, and why so.", "In 12 chunks at once."),
     "usage": described("What it used and cost; null before the end of a job.", None),
@@ -101,6 +103,24 @@ PROPERTIES: dict[str, Json] = {
         "What is wrong and what to do, in a sentence.", f"There is no job {EXAMPLE_JOB_ID}."
     ),
     "code": described("The same for programs.", "job_not_found", **reference("RefusalCode")),
+    "errors": described("What is wrong at which places; left out where none can be named.", []),
+    "pointer": described(
+        "Where, as a JSON Pointer in a URI fragment (RFC 6901).", "#/pipeline/0/widths/0"
+    ),
+    "recipe": described(
+        "The recipe that says so, with its version; empty where a pipeline was asked for.",
+        "web@3f2a9c",
+    ),
+    "recipes": described("Each by its name.", []),
+    "drops": described("Recipes by the beginning of a file's key.", []),
+    "schema": described("The JSON Schema of a pipeline.", {"type": "array"}),
+    "RecipeView.name": described("What a request calls it.", "web"),
+    "version": described("A digest of what it makes.", "3f2a9c"),
+    "description": described("What it is for.", "A page's pictures, and films to stream"),
+    "image": described("What it makes of an image.", ["thumbnail"]),
+    "video": described("What it makes of a film.", ["thumbnail", "hls_720p"]),
+    "prefix": described("How the key begins.", "inbox/products/"),
+    "DropView.recipe": described("The name of the recipe.", "web"),
     "request_id": described(
         "To be told to whoever runs this.", "7139f063-80b4-486d-99b3-26a12c43a429"
     ),

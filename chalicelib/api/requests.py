@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
 from posixpath import normpath
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from chalicelib.api.descriptions import EXAMPLE_KEY
-from chalicelib.errors import Malformed, TooLarge, Unprocessable
+from chalicelib.errors import Malformed, TooLarge
 from chalicelib.settings import LEAST_DOLLARS, MOST_DOLLARS, settings
 
 MOST_PUT_BYTES = 5 * 1024**3  # of S3, for one PUT
@@ -28,11 +27,23 @@ Key = Annotated[
         examples=[EXAMPLE_KEY],
     ),
 ]
+# Its items are read by operations/pipelines.py, which tells of all that is wrong at once.
 Pipeline = Annotated[
-    list[str] | None,
+    list[Any] | None,
     Meta(
-        description="Names of steps, each at most once; the default is for the kind of media.",
-        examples=[["thumbnail", "watermark"]],
+        description="What to make: names of presets, and objects that say what to `make`, with parameters. "
+        "Without it, a recipe says so.",
+        examples=[
+            ["thumbnail", {"make": "image", "widths": [320, 640], "formats": ["avif", "jpeg"]}]
+        ],
+    ),
+]
+RecipeName = Annotated[
+    str | None,
+    Meta(
+        description="Of a recipe, instead of a `pipeline`; GET /recipes/ lists them. The default is the one "
+        "for the file's key, else `default`.",
+        examples=["web"],
     ),
 ]
 MaxUsd = Annotated[
@@ -46,7 +57,7 @@ MaxUsd = Annotated[
 
 
 class PresignRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A file that a client wants to upload. With `pipeline`, its job starts when the file arrives."""
+    """A file that a client wants to upload. With `pipeline` or `recipe`, its job starts when it arrives."""
 
     filename: Annotated[
         str,
@@ -69,6 +80,7 @@ class PresignRequest(msgspec.Struct, forbid_unknown_fields=True):
         ),
     ]
     pipeline: Pipeline = None
+    recipe: RecipeName = None
     size: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="In bytes; signed, so that no other size is accepted.", examples=[121417]),
@@ -77,10 +89,11 @@ class PresignRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class FromKeyRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A file that is there. Without `pipeline`, the default of its kind of media."""
+    """A file that is there. Without `pipeline` and `recipe`, the recipe for its key, else `default`."""
 
     key: Key
     pipeline: Pipeline = None
+    recipe: RecipeName = None
     max_usd: MaxUsd = None
 
 
@@ -96,15 +109,6 @@ def check_size(size: int | None) -> None:
         raise TooLarge(
             "source_too_large", f"A file may have {limit} bytes: a `size` of {size} is too large."
         )
-
-
-def check_pipeline(pipeline: Sequence[str] | None) -> None:
-    """Raises Unprocessable where a pipeline is empty, repeats a step, or names one that does not exist."""
-    # Whoever only asks for a job sends no pipeline, and loads no step.
-    from chalicelib.operations import find_steps
-
-    if pipeline is not None:
-        find_steps(pipeline, Unprocessable)
 
 
 def check_key(key: str) -> None:

@@ -10,14 +10,16 @@ import msgspec
 
 from chalicelib.api.descriptions import Answer, CallDescription, described, parameter
 from chalicelib.api.http import IDEMPOTENCY_KEY
-from chalicelib.api.requests import FromKeyRequest, check_key, check_pipeline
+from chalicelib.api.recipes import book, check_asked
+from chalicelib.api.requests import FromKeyRequest, check_key
 from chalicelib.api.uploads import SourceFile, open_file
 from chalicelib.api.views import Accepted
 from chalicelib.errors import Malformed, Unprocessable
 from chalicelib.formats.sniff import HEAD_BYTES
 from chalicelib.model.job import Claimed, Job
 from chalicelib.model.step import FAILURE, PENDING
-from chalicelib.operations import names_for
+from chalicelib.operations.pipelines import canonical
+from chalicelib.operations.recipes import Asked, choose_if_known
 from chalicelib.store import identities, jobs, queues
 
 
@@ -27,7 +29,7 @@ def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) 
     With an Idempotency-Key, the earlier call with the same key decides alone: a new key asks for a new job.
     Raises Malformed, NotFound, Conflict, Unprocessable.
     """
-    check_pipeline(request.pipeline)
+    asked = check_asked(request.pipeline, request.recipe)
     check_key(request.key)
     fingerprint = _fingerprint(request)
     identity = f"idempotency {caller} {idempotency_key}"
@@ -39,7 +41,8 @@ def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) 
         if earlier:
             return _accepted(earlier)
     file = open_file(caller, request.key, HEAD_BYTES)
-    steps = names_for(request.pipeline or (), file.original.metadata, file.head)
+    asked = _chosen(asked, file)
+    steps = canonical(asked.pipeline)
     if idempotency_key is not None:
         claimed = identities.claim(identity, str(uuid.uuid4()), fingerprint=fingerprint)
         job_id = _job_of_same_request(claimed, fingerprint)
@@ -51,7 +54,8 @@ def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) 
         job_id,
         file.owner,
         request.key,
-        steps,
+        asked.pipeline,
+        recipe=asked.recipe,
         filename=file.ticket.filename if file.ticket else "",
         etag=file.original.etag,
         max_usd=request.max_usd,
@@ -63,8 +67,9 @@ def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) 
 def _fingerprint(request: FromKeyRequest) -> str:
     """Digest of a body. Fields that versions before them do not know are left out where they are not set."""
     fields = msgspec.to_builtins(request)
-    if request.max_usd is None:
-        del fields["max_usd"]
+    for later in ("max_usd", "recipe"):
+        if fields[later] is None:
+            del fields[later]
     return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()
 
 
@@ -83,8 +88,13 @@ def _waiting_job(file: SourceFile, steps: Sequence[str]) -> str:
     job = jobs.get(file.ticket.ticket_job_id)
     if job is None or job.status == FAILURE or job.etag not in ("", file.original.etag):
         return ""
-    own_steps = names_for(list(job.pipeline), file.original.metadata, file.head)
-    return job.job_id if set(steps) == set(own_steps) else ""
+    own = _chosen(Asked(job.pipeline, job.recipe), file)
+    return job.job_id if set(steps) == set(canonical(own.pipeline)) else ""
+
+
+def _chosen(asked: Asked, file: SourceFile) -> Asked:
+    """What a job for a file is to make, as far as that can be told by now."""
+    return choose_if_known(asked, file.original.metadata, file.key, file.head, book())
 
 
 def _accepted(job: Job) -> Accepted:

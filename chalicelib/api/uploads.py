@@ -12,7 +12,8 @@ from multipart import MultipartError, MultipartParser, parse_options_header
 
 from chalicelib.api.descriptions import Answer, CallDescription, Json, described
 from chalicelib.api.http import malformed, refuse_others
-from chalicelib.api.requests import PresignRequest, check_pipeline, check_size
+from chalicelib.api.recipes import check_asked
+from chalicelib.api.requests import PresignRequest, check_size
 from chalicelib.api.views import Accepted, Presigned
 from chalicelib.errors import (
     Conflict,
@@ -24,7 +25,7 @@ from chalicelib.errors import (
 )
 from chalicelib.model import filenames
 from chalicelib.model.job import Ticket
-from chalicelib.operations import STEPS
+from chalicelib.operations.recipes import Asked, items_of
 from chalicelib.settings import DROPS, LEAST_DOLLARS, MOST_DOLLARS, settings
 from chalicelib.store import identities, jobs, objects
 from chalicelib.store.objects import Original
@@ -33,7 +34,7 @@ from chalicelib.store.objects import Original
 MOST_FORM_BYTES = 4 * 1024**2
 # An upload that began before its URL expired may end after that.
 _UPLOAD_GRACE_SECONDS = 3600
-_FORM_FIELDS = ("file", "pipeline", "max_usd")
+_FORM_FIELDS = ("file", "pipeline", "recipe", "max_usd")
 
 
 def presign(caller: str, request: PresignRequest) -> Presigned:
@@ -44,13 +45,14 @@ def presign(caller: str, request: PresignRequest) -> Presigned:
     if request.size is None and settings().require_size:
         raise Unprocessable("size_required", "Say the file's `size` in bytes.")
     check_size(request.size)
-    check_pipeline(request.pipeline)
-    if request.max_usd is not None and not request.pipeline:
-        detail = "`max_usd` is of a job: name its `pipeline`, or send it to POST /jobs/from-key/."
+    asked = check_asked(request.pipeline, request.recipe)
+    starts_job = asked != Asked()
+    if request.max_usd is not None and not starts_job:
+        detail = "`max_usd` is of a job: name its `pipeline` or `recipe`, or send it to POST /jobs/from-key/."
         raise Unprocessable("pipeline_required", detail)
     key = new_key(request.filename)
-    job_id = str(uuid.uuid4()) if request.pipeline else None
-    _expect_upload(caller, key, job_id, request)
+    job_id = str(uuid.uuid4()) if starts_job else None
+    _expect_upload(caller, key, job_id, request, asked)
     return Presigned(
         key=key,
         url=objects.upload_url(key, request.size),
@@ -73,9 +75,9 @@ def upload(caller: str, content_type: str, body: bytes | str) -> Accepted:
         detail = "A form may have 4 MB. For larger files, ask POST /uploads/presign/ for a URL to PUT to."
         raise TooLarge("form_too_large", detail)
     request, content = _read_form(body, options["boundary"])
-    check_pipeline(request.pipeline)
+    asked = check_asked(request.pipeline, request.recipe)
     key, job_id = new_key(request.filename), str(uuid.uuid4())
-    _expect_upload(caller, key, job_id, request)
+    _expect_upload(caller, key, job_id, request, asked)
     objects.put_original(key, content, request.content_type)
     return Accepted(job_id)
 
@@ -89,6 +91,7 @@ def new_key(filename: str) -> str:
 class SourceFile(NamedTuple):
     """An object in the upload bucket, and whose it is."""
 
+    key: str
     owner: str  # DROPS, where nobody asked for a URL to upload it to
     ticket: Ticket | None
     original: Original
@@ -109,10 +112,12 @@ def open_file(caller: str, key: str, length: int) -> SourceFile:
             detail = f"The file {key} has not been uploaded yet: PUT it first."
             raise Conflict("upload_incomplete", detail)
         raise NotFound("key_not_found", f"There is no file {key} of yours in the upload bucket.")
-    return SourceFile(owner, ticket, *opened)
+    return SourceFile(key, owner, ticket, *opened)
 
 
-def _expect_upload(owner: str, key: str, job_id: str | None, request: PresignRequest) -> None:
+def _expect_upload(
+    owner: str, key: str, job_id: str | None, request: PresignRequest, asked: Asked
+) -> None:
     """Write the ticket, and the job that waits, before anybody can upload."""
     deadline = int(time.time()) + settings().upload_url_seconds + _UPLOAD_GRACE_SECONDS
     name = filenames.shortened(filenames.base(request.filename))
@@ -121,7 +126,8 @@ def _expect_upload(owner: str, key: str, job_id: str | None, request: PresignReq
             job_id,
             owner,
             key,
-            request.pipeline or [],
+            asked.pipeline,
+            recipe=asked.recipe,
             filename=name,
             upload_deadline=deadline,
             max_usd=request.max_usd,
@@ -132,15 +138,15 @@ def _expect_upload(owner: str, key: str, job_id: str | None, request: PresignReq
 def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:
     """The request in a form, with the checks of a presigned upload's, and the bytes of its file.
 
-    Raises Malformed.
+    Raises Malformed, Unprocessable.
     """
     try:
         form = MultipartParser(
             BytesIO(body), boundary, content_length=len(body), memory_limit=2 * MOST_FORM_BYTES
         )
         names = [part.name for part in form.parts()]
-        file, pipeline, max_usd = map(form.get, _FORM_FIELDS)
-        steps = [name.strip() for name in pipeline.value.split(",")] if pipeline else None
+        file, pipeline, recipe, max_usd = map(form.get, _FORM_FIELDS)
+        items = items_of(pipeline.value, Unprocessable) if pipeline else None
     except (MultipartError, UnicodeError, LookupError) as error:
         reason = str(error.args[0]) if error.args else type(error).__name__
         raise Malformed("malformed_form", f"The form cannot be read: {reason}.") from None
@@ -150,7 +156,8 @@ def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:
     fields = {
         "filename": file.filename,
         "content_type": file.content_type or "application/octet-stream",
-        "pipeline": steps,
+        "pipeline": items,
+        "recipe": recipe.value if recipe else None,
         "max_usd": max_usd.value if max_usd else None,
     }
     try:
@@ -159,7 +166,6 @@ def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:
         raise malformed(error, PresignRequest) from None
 
 
-_ONE_STEP = f"({'|'.join(step.name for step in STEPS)})"
 _FORM: Json = {
     "type": "object",
     "required": ["file"],
@@ -168,10 +174,13 @@ _FORM: Json = {
         "pipeline": {
             "type": "string",
             **described(
-                "Names of steps, with commas between them; each at most once.",
+                "Names of presets, with commas between them; or a pipeline in JSON, which begins with [.",
                 "thumbnail,watermark",
-                pattern=rf"^(?!.*\b(\w+)\b.*\b\1\b){_ONE_STEP}(,{_ONE_STEP})*$",
             ),
+        },
+        "recipe": {
+            "type": "string",
+            **described("Of a recipe, instead of a pipeline.", "web"),
         },
         "max_usd": {
             "type": "number",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
@@ -71,7 +72,8 @@ class JobView(msgspec.Struct):
     outputs: list[OutputView]
     error: str
     error_code: str
-    pipeline: list[str]
+    pipeline: list[str | dict[str, Any]]
+    recipe: str
     steps: list[StepView]
     warnings: list[str]
     encoding: str
@@ -119,6 +121,7 @@ def job_view(
         error=job.error,
         error_code=job.error_code,
         pipeline=job.pipeline,
+        recipe=job.recipe,
         steps=[
             _step_view(name, state, step_percent(state, shares.get(name, {}), done))
             for name, state in states.items()

@@ -22,11 +22,11 @@ from chalicelib.model.facts import ImageFacts, VideoFacts
 from chalicelib.model.plan import GENERATION
 from chalicelib.model.usage import Used
 from chalicelib.model.work import Source
-from chalicelib.operations import steps_for
+from chalicelib.operations.recipes import Asked, choose, read_book
 from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing import inspect
-from chalicelib.settings import settings
+from chalicelib.settings import recipes, settings
 from chalicelib.store import objects
 from chalicelib.store.meter import meter
 
@@ -59,16 +59,18 @@ def _estimate(wanted: Wanted, invocation: Invocation) -> EstimateView:
     source = Source(wanted.key, wanted.etag, size=wanted.size)
     look = _look(source, invocation)
     facts = look.facts
-    steps = steps_for(wanted.pipeline, wanted.metadata, look.kind)
-    chosen = plan_settings(settings())
-    plan = make_plan(str(uuid.uuid4()), wanted.key, facts, steps, chosen)
+    asked, book = Asked(wanted.pipeline, wanted.recipe), read_book(recipes())
+    chosen = choose(asked, wanted.metadata, wanted.key, look.kind, book)
+    set_up = plan_settings(settings())
+    plan = make_plan(str(uuid.uuid4()), wanted.key, facts, chosen.steps, set_up)
     if isinstance(facts, VideoFacts):
-        plan = copying.foreseen(plan, source, facts, steps, chosen)
+        plan = copying.foreseen(plan, source, facts, chosen.steps, set_up)
     return EstimateView(
         key=wanted.key,
         kind=look.kind,
         duration=facts.seconds if isinstance(facts, VideoFacts) else None,
-        pipeline=[step.name for step in steps],
+        pipeline=[step.item for step in chosen.steps],
+        recipe=chosen.recipe,
         tasks=len(plan.tasks),
         encoding=plan.encoding,
         usage=limits.affordable(plan, facts, wanted.size, look.used, wanted.max_usd),

@@ -23,12 +23,13 @@ from chalicelib.model.result import Copied, Failed
 from chalicelib.model.step import STARTED, TERMINAL
 from chalicelib.model.usage import Used
 from chalicelib.model.work import Source
-from chalicelib.operations import are_known, steps_for
+from chalicelib.operations.pipelines import are_known
+from chalicelib.operations.recipes import Asked, choose, read_book
 from chalicelib.planning import copying
 from chalicelib.planning.operation import PlanSettings, Rendition, Step
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing.inspect import inspect_source
-from chalicelib.settings import settings
+from chalicelib.settings import recipes, settings
 from chalicelib.store import clients, jobs, objects, plans, progress, starts, tasks
 from chalicelib.store.queues import StartMessage
 from chalicelib.telemetry import logger, tracer
@@ -135,19 +136,21 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
         raise JobError("source_changed", detail)
     source = Source(job.source_key, original.etag, size=original.size)
     sniffed, facts = inspect_source(source, invocation, head)
-    steps = steps_for(job.pipeline, original.metadata, sniffed.kind)
-    chosen = plan_settings(settings())
+    asked, book = Asked(job.pipeline, job.recipe), read_book(recipes())
+    chosen = choose(asked, original.metadata, job.source_key, sniffed.kind, book)
+    steps = chosen.steps
+    set_up = plan_settings(settings())
     copy, tracks = None, list[TrackSamples]()
     if isinstance(facts, VideoFacts):
-        encoded = copying.renditions_of(facts, steps, chosen)
-        looked = _with_copy(job, facts, source, steps, chosen, encoded, invocation)
+        encoded = copying.renditions_of(facts, steps, set_up)
+        looked = _with_copy(job, facts, source, steps, set_up, encoded, invocation)
         if looked is None:
             return None
         facts, copy = looked
         tracks = facts.index.tracks(audio=bool(encoded)) if facts.index else []
     label = GENERATION if plans.is_planned_again(job) else ""
     with plans.storing_samples(job.job_id, tracks):
-        made = make_plan(job.job_id, job.source_key, facts, steps, chosen, copy, label=label)
+        made = make_plan(job.job_id, job.source_key, facts, steps, set_up, copy, label=label)
     charge = _charge(job, made, facts, copy or source)
     plan = plans.store_plan(job, original.etag, made)
     logger.info(
@@ -162,6 +165,8 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
         job.job_id,
         duration=facts.seconds if isinstance(facts, VideoFacts) else None,
         etag=original.etag,
+        pipeline=chosen.asked.pipeline,
+        recipe=chosen.recipe,
         plan=plan,
         starter=turn.message_id,
         charge=charge,

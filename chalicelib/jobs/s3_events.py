@@ -8,8 +8,9 @@ import msgspec
 
 from chalicelib.engines import sandbox_child
 from chalicelib.formats.sniff import HEAD_BYTES
-from chalicelib.operations import names_for
-from chalicelib.settings import DROPS
+from chalicelib.operations.pipelines import canonical
+from chalicelib.operations.recipes import Asked, choose_if_known, read_book
+from chalicelib.settings import DROPS, recipes
 from chalicelib.store import identities, jobs, objects
 from chalicelib.store.objects import Original
 from chalicelib.store.queues import StartMessage
@@ -83,15 +84,20 @@ def _job_of(created: _Object) -> tuple[str, Opened] | None:
             return None
         # Without a job, the upload waits for POST /jobs/from-key.
         return (ticket.ticket_job_id, None) if ticket.ticket_job_id else None
-    opened, names = None, list[str]()
+    opened, asked = None, Asked()
     if job_id is None:
         opened = objects.open_original(created.key, sandbox_child.BLOCK_BYTES)
         if opened and opened[0].etag == created.e_tag:
             original, head = opened
-            names = names_for((), original.metadata, head[:HEAD_BYTES])
+            book = read_book(recipes())
+            asked = choose_if_known(asked, original.metadata, created.key, head[:HEAD_BYTES], book)
         job_id = identities.job_of_file(
-            DROPS, created.key, created.e_tag, names, sequencer=created.sequencer
+            DROPS,
+            created.key,
+            created.e_tag,
+            canonical(asked.pipeline),
+            sequencer=created.sequencer,
         )
         job_id = identities.claim_event(created.key, created.e_tag, created.sequencer, job_id)
-    jobs.create(job_id, DROPS, created.key, names, etag=created.e_tag)
+    jobs.create(job_id, DROPS, created.key, asked.pipeline, recipe=asked.recipe, etag=created.e_tag)
     return job_id, opened

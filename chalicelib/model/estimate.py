@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -19,7 +19,8 @@ class EstimateView(msgspec.Struct):
     key: str
     kind: str
     duration: float | None
-    pipeline: list[str]
+    pipeline: list[str | dict[str, Any]]
+    recipe: str
     tasks: int
     encoding: str
     usage: Usage
@@ -32,7 +33,8 @@ class Wanted(msgspec.Struct, frozen=True):
     etag: str
     size: int
     metadata: dict[str, str]
-    pipeline: list[str]
+    pipeline: list[str | dict[str, Any]]
+    recipe: str = ""
     max_usd: float | None = None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from chalicelib.model import filenames
@@ -23,7 +25,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     created: str  # `created_at` and `job_id`: unique, and sorts by time
     created_at: str
     updated_at: str
-    pipeline: list[str]
+    pipeline: list[str | dict[str, Any]]
+    recipe: str = ""  # which it was asked for by, or follows, with its version: `web@3f2a9c`
     step_states: dict[str, StepState] = {}  # in pipeline order; {} before the job has started
     etag: str = ""  # of the source's version that the job reads; "" before it is chosen
     duration: float | None = None  # seconds; None for images

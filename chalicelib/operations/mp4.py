@@ -1,32 +1,63 @@
-"""The step transcode_720p: an MP4 of H.264 and AAC that plays everywhere; its short side is at most 720.
-
-Other heights: a rendition beside `rendition_720p`, a step here, and its line in `operations/__init__.py`.
-"""
+"""The operation `mp4`: a film as one MP4 with AAC, that plays while it downloads."""
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.work import Join
-from chalicelib.planning import filters
-from chalicelib.planning.operation import Packaging, PlanSettings, Rendition, Step
-from chalicelib.planning.video import rendition_720p
+from chalicelib.operations.stills import Watermark, mark_of
+from chalicelib.planning import filters, video
+from chalicelib.planning.operation import Operation, Packaging, PlanSettings
+
+ShortSide = Annotated[int, Meta(ge=144, le=2160)]
 
 
-def as_mp4(facts: VideoFacts, rendition: Rendition, output: str) -> Packaging:
-    """Package a rendition as an MP4 that plays while it downloads; `output` is the file's name."""
-    work = Join(
-        output,
-        rendition.width,
-        rendition.height,
-        facts.seconds,
-        facts.frames,
-        filters.warning(facts),
-    )
-    return Packaging(rendition, work)
+class Mp4(Operation, frozen=True, kw_only=True, tag="mp4"):
+    """A film in one file. It is never enlarged, and has no more frames than its source."""
 
+    kind = "video"
 
-def _of_video(facts: VideoFacts, _: PlanSettings) -> Packaging:
-    return as_mp4(facts, rendition_720p(facts), "720p.mp4")
+    height: Annotated[
+        ShortSide | Literal["source"],
+        Meta(
+            description="Of the shorter side, in pixels, as in 720p; `source` keeps the film's size.",
+            examples=[1080],
+        ),
+    ] = 720
+    codec: Annotated[
+        Literal["h264", "hevc", "av1"],
+        Meta(description="H.264 plays everywhere; HEVC and AV1 are smaller, and cost more."),
+    ] = "h264"
+    max_fps: Annotated[
+        Annotated[int, Meta(ge=1, le=240)] | None,
+        Meta(description="Frames are left out where there are more in a second.", examples=[30]),
+    ] = None
+    max_kbps: Annotated[
+        Annotated[int, Meta(ge=64, le=100_000)] | None,
+        Meta(description="Most kilobits per second of the video.", examples=[2500]),
+    ] = None
+    watermark: Annotated[
+        bool | Watermark, Meta(description="Whether, or how, the watermark lies on it.")
+    ] = False
 
-
-transcode_720p = Step("transcode_720p", video=_of_video)
+    def plan(self, stem: str, facts: VideoFacts, settings: PlanSettings) -> Packaging:
+        rendition = video.rendition(
+            facts,
+            short_side=None if self.height == "source" else self.height,
+            codec=self.codec,
+            max_fps=self.max_fps,
+            max_kbps=self.max_kbps,
+            mark=mark_of(self.watermark, settings),
+        )
+        work = Join(
+            f"{stem}.mp4",
+            rendition.width,
+            rendition.height,
+            facts.seconds,
+            facts.frames,
+            filters.warning(facts),
+        )
+        return Packaging(rendition, work)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 import msgspec
+from msgspec import Meta
 
+from chalicelib.errors import JobError
 from chalicelib.formats.cmaf import SEGMENT_SECONDS
-from chalicelib.model.facts import VideoFacts
+from chalicelib.model.facts import ImageFacts, VideoFacts
 from chalicelib.model.mark import Mark
-from chalicelib.model.work import Audio, Chunk, Command, Hls, Join, Poster, Thumbnail, Watermark
+from chalicelib.model.picture import Picture
+from chalicelib.model.work import Audio, Chunk, Command, Hls, Join, Poster
+
+# An item of a pipeline: the name of a preset, or an operation as an object.
+type Item = str | dict[str, Any]
 
 
 class PlanSettings(msgspec.Struct, frozen=True):
@@ -40,16 +47,79 @@ class Packaging(msgspec.Struct, frozen=True):
 
     rendition: Rendition
     work: Join | Hls
+    folder: str = (
+        ""  # "hls/": where there are many files, their keys have this behind the job's prefix
+    )
+
+
+StepName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z][a-z0-9_-]{0,31}$(?!\n)",
+        examples=["cover"],
+        extra={"form": "1 to 32 small letters, digits, - and _, and begins with a letter"},
+    ),
+]
+
+
+class Operation(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag_field="make",
+):
+    """What can be made of one kind of media. The fields are its parameters, as a client writes them."""
+
+    kind: ClassVar[str]  # of media: "image" or "video"
+
+    name: Annotated[
+        StepName | None,
+        Meta(description="Of the step, once in a pipeline; by default it is what `make` says."),
+    ] = None
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """What the types of the parameters cannot say: the place of a parameter, and a sentence."""
+        yield from ()
+
+    def plan(self, stem: str, facts: Any, settings: PlanSettings) -> Any:
+        """The work on media of its kind: a Picture, Poster or Packaging; names of files begin with `stem`.
+
+        Raises JobError.
+        """
+        raise NotImplementedError
+
+
+def tag_of(operation: type[Operation]) -> str:
+    """What a pipeline calls an operation by `make`."""
+    return str(operation.__struct_config__.tag)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A name that a pipeline can have: what it makes of a film, and of an image if it takes images."""
+    """What a pipeline asks for by one of its items."""
 
     name: str
-    video: Callable[[VideoFacts, PlanSettings], Poster | Packaging]
-    image: Callable[[PlanSettings], Thumbnail | Watermark] | None = None
-    folder: str = ""  # "hls/": a step with many files adds this to the prefix of their keys
+    item: Item
+    stem: str  # names of its files begin with it
+    operations: Mapping[str, Operation]  # what it makes, by the kind of media
+
+    def image(self, facts: ImageFacts, settings: PlanSettings) -> Picture:
+        """The work on an image. Raises JobError."""
+        if "image" not in self.operations:
+            detail = f"The step {self.name} needs a video, but the file is an image."
+            raise JobError("step_needs_video", detail)
+        made: Picture = self.operations["image"].plan(self.stem, facts, settings)
+        return made
+
+    def video(self, facts: VideoFacts, settings: PlanSettings) -> Poster | Packaging:
+        """The work on a film. Raises JobError."""
+        if "video" not in self.operations:
+            detail = f"The step {self.name} needs an image, but the file is a video."
+            raise JobError("step_needs_image", detail)
+        made: Poster | Packaging = self.operations["video"].plan(self.stem, facts, settings)
+        return made
 
 
 class Part(msgspec.Struct, frozen=True):

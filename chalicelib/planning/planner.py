@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-from chalicelib.errors import JobError
 from chalicelib.formats.mp4_excerpt import samples_of
 from chalicelib.model.facts import Facts, ImageFacts, VideoFacts
 from chalicelib.model.filenames import stem
 from chalicelib.model.plan import Plan, Task, outputs_prefix, work_folder
-from chalicelib.model.work import Command, Hls, Images, Poster, Source, Thumbnail, Watermark
+from chalicelib.model.picture import Picture
+from chalicelib.model.work import Command, Hls, Images, Poster, Source
 from chalicelib.planning import audio, video
 from chalicelib.planning.operation import Packaging, Part, PlanSettings, Rendition, Step
 
@@ -45,12 +45,7 @@ def _of_image(
     prefix: str, facts: ImageFacts, steps: Sequence[Step], settings: PlanSettings
 ) -> Plan:
     """One task: decoding once costs less than a second message, claim, fetch and decoding."""
-    made: dict[str, Thumbnail | Watermark] = {}
-    for step in steps:
-        if step.image is None:
-            detail = f"The step {step.name} needs a video, but the file is an image."
-            raise JobError("step_needs_video", detail)
-        made[step.name] = step.image(settings)
+    made: dict[str, Picture] = {step.name: step.image(facts, settings) for step in steps}
     task = Task(
         "+".join(made),
         Images(facts.format, made),
@@ -68,7 +63,7 @@ def _of_film(
     settings: PlanSettings,
     copy: Source | None,
 ) -> Plan:
-    asked = {step: step.video(facts, settings) for step in steps}
+    asked = {step.name: step.video(facts, settings) for step in steps}
     posters = {step: work for step, work in asked.items() if isinstance(work, Poster)}
     packagings = {step: work for step, work in asked.items() if isinstance(work, Packaging)}
     encodes = _encodes(job_id, prefix, facts, packagings, settings)
@@ -100,7 +95,7 @@ def _encodes(
     job_id: str,
     prefix: str,
     facts: VideoFacts,
-    packagings: Mapping[Step, Packaging],
+    packagings: Mapping[str, Packaging],
     settings: PlanSettings,
 ) -> _Encodes:
     """The encodes that all packagings need, each once."""
@@ -108,8 +103,8 @@ def _encodes(
         return _Encodes({}, [], {})
     # HLS lists the parts of a rendition as they are: they are made under the keys where it lists them.
     hls_folders = {
-        packaging.rendition: prefix + step.folder
-        for step, packaging in packagings.items()
+        packaging.rendition: prefix + packaging.folder
+        for packaging in packagings.values()
         if isinstance(packaging.work, Hls)
     }
     video_tasks: dict[Rendition, list[Task]] = {}
@@ -139,16 +134,16 @@ def _first_parts_first(encodes: _Encodes) -> Iterator[Task]:
         yield from (task for task in same_number if task is not None)
 
 
-def _poster_task(step: Step, work: Poster, prefix: str) -> Task:
-    return Task(step.name, work, prefix + step.folder, cost=PICTURE_COST)
+def _poster_task(step: str, work: Poster, prefix: str) -> Task:
+    return Task(step, work, prefix, cost=PICTURE_COST)
 
 
-def _packaging_task(step: Step, packaging: Packaging, prefix: str, encodes: _Encodes) -> Task:
+def _packaging_task(step: str, packaging: Packaging, prefix: str, encodes: _Encodes) -> Task:
     needed = (*encodes.video[packaging.rendition], *encodes.audio)
     return Task(
-        step.name,
+        step,
         packaging.work,
-        prefix + step.folder,
+        prefix + packaging.folder,
         needs=tuple(task.id for task in needed),
         cost=PACKAGING_COST,
     )

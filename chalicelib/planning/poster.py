@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from chalicelib.model.facts import FrameIndex, VideoFacts, even, fit_box
+from chalicelib.model.picture import Picture
 from chalicelib.model.work import POSTER_BOX, Command, Poster, Run
 from chalicelib.planning import colours, filters
 from chalicelib.planning.chunking import Span
@@ -21,7 +22,9 @@ _PARTS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
 _PARTS_FROM_START = (0.5, 0.9, 0.0)
 
 
-def poster(facts: VideoFacts, output: str, settings: PlanSettings) -> Poster:
+def poster(
+    facts: VideoFacts, picture: Picture, settings: PlanSettings, at: float | None = None
+) -> Poster:
     """The candidates for a poster, each scaled before frames are compared: 4K frames fill the memory else."""
     index, warning = facts.index, filters.warning(facts)
     if index is None:
@@ -30,14 +33,15 @@ def poster(facts: VideoFacts, output: str, settings: PlanSettings) -> Poster:
         return Poster(
             _command(facts, source),
             tuple(_sought(facts, part) for part in _PARTS[:-1]),
-            output,
+            picture,
+            (2,2),
             tuple(_from_start(facts, part) for part in _PARTS_FROM_START),
             warning,
         )
     command = _command(facts_of_excerpt(facts), ("-copyts", *open_source(facts, settings)))
     times = index.times()
     runs = [_of_excerpt(facts, index, times, number, part) for number, part in enumerate(_PARTS)]
-    return Poster(command, tuple(runs), output, warning=warning)
+    return Poster(command, tuple(runs), picture, (2,2), warning=warning)
 
 
 def _sought(facts: VideoFacts, part: float) -> Run:

@@ -12,6 +12,7 @@ from itertools import accumulate
 
 from chalicelib.formats import cmaf
 from chalicelib.model.facts import FrameIndex, VideoFacts, fit_short_side, fps
+from chalicelib.model.mark import Mark
 from chalicelib.model.work import Chunk, Command, Exact, Run, RunUp
 from chalicelib.planning import chunking, excerpts, filters
 from chalicelib.planning.inputs import open_source, open_whole_source, other_stream_to_null
@@ -41,6 +42,19 @@ def max_bits_per_second(facts: VideoFacts, rendition: Rendition) -> int:
 def rendition_720p(facts: VideoFacts) -> Rendition:
     """720 lines on the short side, or as many as the source has."""
     return Rendition("720p", *fit_short_side(facts.width, facts.height, 720))
+
+
+def rendition(
+    facts: VideoFacts,
+    *,
+    short_side: int | None,
+    codec: str = "h264",
+    max_fps: int | None = None,
+    max_kbps: int | None = None,
+    mark: Mark | None = None,
+) -> Rendition:
+    width, height = fit_short_side(facts.width, facts.height, short_side or 10**6)
+    return Rendition("watermark" if mark else f"{short_side}p", width, height, mark)
 
 
 def encode(facts: VideoFacts, rendition: Rendition, settings: PlanSettings) -> Encode:

@@ -6,6 +6,7 @@ import heapq
 import time
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import msgspec
 from pynamodb.exceptions import DoesNotExist
@@ -40,8 +41,9 @@ def create(
     job_id: str,
     owner: str,
     source_key: str,
-    pipeline: Sequence[str],
+    pipeline: Sequence[str | dict[str, Any]],
     *,
+    recipe: str = "",
     filename: str = "",
     etag: str = "",
     upload_deadline: int | None = None,
@@ -64,6 +66,7 @@ def create(
         created_at=created_at,
         updated_at=created_at,
         pipeline=list(pipeline),
+        recipe=recipe,
         etag=etag,
         max_usd=max_usd,
         awaits_upload=upload_deadline is not None,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from pynamodb.expressions.update import Action
 
 from chalicelib.model.job import Charge, Job
@@ -12,7 +15,15 @@ from chalicelib.store.table import JobRow
 
 
 def start(
-    job_id: str, *, duration: float | None, etag: str, plan: Plan, starter: str, charge: Charge
+    job_id: str,
+    *,
+    pipeline: Sequence[str | dict[str, Any]],
+    recipe: str,
+    duration: float | None,
+    etag: str,
+    plan: Plan,
+    starter: str,
+    charge: Charge,
 ) -> bool:
     """PENDING → STARTED, once, by the message `starter`. False where it was not PENDING.
 
@@ -26,7 +37,8 @@ def start(
         [
             JobRow.status.set(STARTED),
             *([JobRow.duration.set(duration)] if duration is not None else []),
-            JobRow.pipeline.set(list(plan.steps)),
+            JobRow.pipeline.set(list(pipeline)),
+            JobRow.recipe.set(recipe),
             JobRow.steps.set({name: {"status": PENDING} for name in plan.steps}),
             JobRow.etag.set(etag),
             JobRow.started_by.set(GENERATION),

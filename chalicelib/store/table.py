@@ -104,6 +104,7 @@ class JobRow(Row, discriminator="job"):
     created_at = UnicodeAttribute()
     updated_at = UnicodeAttribute()
     pipeline: ListAttribute[Any] = ListAttribute(default=list)
+    recipe = UnicodeAttribute(default="")
     steps: MapAttribute[str, Any] = MapAttribute(default=dict)  # StepState by name, in no order
     etag = UnicodeAttribute(default="")
     duration = NumberAttribute(null=True)
@@ -138,6 +139,7 @@ class JobRow(Row, discriminator="job"):
             created=self.created,
             created_at=self.created_at,
             updated_at=self.updated_at,
+            recipe=self.recipe,
             pipeline=list(self.pipeline),
             step_states={
                 name: msgspec.convert(stored[name], StepState)

@@ -19,6 +19,8 @@ from tempfile import TemporaryDirectory
 from chalice.cli.factory import CLIFactory
 from chalice.config import Config
 
+from chalicelib import settings
+from chalicelib.operations.recipes import read_book
 from infra.deploying.errors import BuildError
 from infra.paths import LOCAL, ROOT
 from infra.stack import sizing
@@ -56,7 +58,7 @@ def build(
 ) -> Build:
     """Package a stage unless its sources are unchanged; with `account`, make it fit the account.
 
-    Raises BuildError, LayerError and InvalidSetting.
+    Raises BuildError, LayerError, InvalidSetting and InvalidRecipes.
     """
     architecture = architecture or _default_architecture(stage)
     own = chosen_auth(stage)
@@ -70,6 +72,7 @@ def build(
     config = _config(ROOT, stage)
     for line in sizing.notes(config, account):
         print(line)
+    read_book(settings.recipes())
     sizes = sizing.fitted(config, account)
     if sizes != sizing.fitted(config, None):
         name += "-fitted"

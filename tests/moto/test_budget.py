@@ -28,7 +28,7 @@ from chalicelib.model.facts import Cut, FrameIndex, TrackSamples
 from chalicelib.model.job import Charge
 from chalicelib.model.step import PENDING, SUCCESS
 from chalicelib.model.usage import Used
-from chalicelib.operations import STEPS
+from chalicelib.operations import PRESETS
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing.film_limits import check_film
 from chalicelib.settings import Prices, Settings, settings
@@ -318,7 +318,7 @@ def test_twelve_hours_of_4k_are_no_more_than_a_job_may_cost() -> None:
         index=index,
     )
     check_film(facts)
-    plan = make_plan("job", "uploads/a.mp4", facts, STEPS, DEFAULTS)
+    plan = make_plan("job", "uploads/a.mp4", facts, PRESETS, DEFAULTS)
     size = 5 * 1024**3
     sizes = functions.sizes(environment.MEMORY, AWS)
     estimated = estimate(plan, facts, size, Used("intake"), sizes)

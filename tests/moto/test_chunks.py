@@ -23,7 +23,7 @@ from chalicelib.model.facts import FrameIndex, TrackSamples, VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.result import Encoded
 from chalicelib.model.work import Audio, Chunk, Excerpt, Poster, Segment
-from chalicelib.operations import find_steps
+from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing import read_ahead, video

@@ -22,7 +22,7 @@ from chalicelib.invocation import Budget
 from chalicelib.model.facts import Cut, FrameIndex, TrackSamples, VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.work import Chunk, Command, Exact, Excerpt, Run, RunUp
-from chalicelib.operations import find_steps
+from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import copying, excerpts
 from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan

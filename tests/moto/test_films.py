@@ -14,7 +14,7 @@ from PIL import Image
 from chalicelib.errors import JobError
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import VideoFacts
-from chalicelib.operations import find_steps
+from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan
 from chalicelib.tasks import posters

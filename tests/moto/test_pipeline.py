@@ -44,7 +44,7 @@ from chalicelib.model.plan import GENERATION, Plan, Task, work_folder
 from chalicelib.model.result import Copied, Failed, StepsEnded
 from chalicelib.model.step import FAILURE, STARTED, STATUSES, SUCCESS, Output, StepState
 from chalicelib.model.work import Audio, Chunk, Run, Source
-from chalicelib.operations import find_steps
+from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import chunking, planner
 from chalicelib.probing import inspect
 from chalicelib.settings import DROPS, queue_url, settings

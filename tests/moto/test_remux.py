@@ -10,7 +10,7 @@ import numpy
 import pytest
 
 from chalicelib.errors import JobError
-from chalicelib.operations import find_steps
+from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan
 from infra.tools.samples import run_ffmpeg

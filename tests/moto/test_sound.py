@@ -19,7 +19,7 @@ from chalicelib.formats import adts
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.work import Audio
-from chalicelib.operations import find_steps
+from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing import frame_index, video

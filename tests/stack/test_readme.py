@@ -11,7 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from chalicelib.operations import DEFAULT_PIPELINES, STEPS
+from chalicelib.operations import PRESETS
+from chalicelib.operations.recipes import DEFAULT, KINDS, read_book
+from chalicelib.settings import recipes
 from infra.local import cloud
 from infra.local.cloud import free_port
 from infra.paths import ROOT
@@ -24,10 +26,12 @@ COMMANDS = re.findall(r"<!-- tested -->\n```sh\n(.*?)```", README, re.DOTALL)
 
 
 def test_every_step_is_in_the_readme() -> None:
-    for step in STEPS:
+    for step in PRESETS:
         assert step.name in README
-    for kind, pipeline in DEFAULT_PIPELINES.items():
-        assert f"{kind} → {', '.join(pipeline)}" in re.sub(r"\s+", " ", README)
+    default = read_book(recipes()).recipes[DEFAULT]
+    for kind in KINDS:
+        pipeline = ", ".join(map(str, default.pipeline(kind)))
+        assert f"{kind} → {pipeline}" in re.sub(r"\s+", " ", README)
 
 
 # ── one cloud, from up to down: these tests run in this order ───────────────────────────────────

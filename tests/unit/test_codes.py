@@ -21,6 +21,8 @@ REQUEST_ERRORS = {
     "Unprocessable": 422,
     "Busy": 429,
 }
+# Of a pipeline or a recipe: in a call, or of a dropped file.
+OF_PIPELINES = ("error", "_refusal", "_Refused")
 # Of these the API tells a client nothing: a job that ends by them has another code, and the sentence.
 FOR_THE_LOG = {"Transient"}
 
@@ -43,7 +45,7 @@ def test_every_refusal_is_in_the_catalogue_and_no_other() -> None:
             found.setdefault(code, set()).add(REQUEST_ERRORS[kind])
         elif kind == "refuse_others":
             found.setdefault(code, set()).add(400)
-        elif kind == "error":  # of a pipeline: in a call, or of a dropped file
+        elif kind in OF_PIPELINES:
             found.setdefault(code, set()).add(422)
         elif kind == "_refuse":
             found.setdefault(code, set())
@@ -54,7 +56,7 @@ def test_every_refusal_is_in_the_catalogue_and_no_other() -> None:
 
 
 def test_every_failure_of_a_job_is_in_the_catalogue_and_no_other() -> None:
-    kinds = ("JobError", "TimedOut", "Crashed", "Refused", "error")
+    kinds = ("JobError", "TimedOut", "Crashed", "Refused", *OF_PIPELINES)
     assert {code for kind, code in raised() if kind in kinds} == set(FAILURES)
 
 

@@ -1,4 +1,4 @@
-"""A step is one file and its line in the tuple: tried with a new one, in a copy of the project."""
+"""An operation is one file and its line in the tuple: tried with a new one, in a copy of the project."""
 
 from __future__ import annotations
 
@@ -20,13 +20,22 @@ from tests.unit.test_plan import FILM
 from tests.unit.test_template import may, source_of
 
 OPERATION = """
-from chalicelib.planning.operation import Step
+from chalicelib.model.picture import Picture, Variant
+from chalicelib.planning.operation import Operation
 from chalicelib.planning.poster import poster
 
-toy = Step("toy", video=lambda facts, settings: poster(facts, "toy.jpg", settings))
+
+class Toy(Operation, frozen=True, kw_only=True, tag="toy"):
+    kind = "video"
+
+    depth: int = 8
+
+    def plan(self, stem, facts, settings):
+        picture = Picture((Variant(f"{stem}.jpg", self.depth, self.depth, "jpeg", 85),))
+        return poster(facts, picture, settings)
 """
-TUPLE = "STEPS: tuple[Step, ...] = (\n"
-WITH_TOY = f"from chalicelib.operations.toy import toy\n\n{TUPLE}    toy,\n"
+TUPLE = "OPERATIONS: tuple[type[Operation], ...] = (\n"
+WITH_TOY = f"from chalicelib.operations.toy import Toy\n\n{TUPLE}    Toy,\n"
 
 # Run in the copy with a film's facts: a plan, what GET /openapi.json answers, and what is packaged.
 PROGRAM = """
@@ -40,13 +49,13 @@ from app import app
 from chalicelib.errors import JobError
 from chalicelib.jobs.plan_settings import plan_settings
 from chalicelib.model.facts import VideoFacts
-from chalicelib.operations import find_steps
+from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning.planner import make_plan
 from chalicelib.settings import Settings
 from infra.deploying.build import package
 
 film = msgspec.json.decode(sys.argv[1], type=VideoFacts)
-steps = find_steps(["toy"], JobError)
+steps = find_steps([{"make": "toy", "depth": 16}], JobError)
 plan = make_plan("job", "uploads/film.mp4", film, steps, plan_settings(Settings()))
 Path("plan.json").write_bytes(msgspec.json.encode(plan))
 with Client(app) as client:
@@ -56,7 +65,7 @@ package("prod", "x86_64", "api_key", Path("packaged").absolute())
 
 
 @pytest.mark.slow
-def test_a_new_step_is_its_file_and_its_line(tmp_path: Path) -> None:
+def test_a_new_operation_is_its_file_and_its_line(tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
     operations = project / "chalicelib" / "operations"
     (operations / "toy.py").write_text(OPERATION)
@@ -88,5 +97,6 @@ def test_a_new_step_is_its_file_and_its_line(tmp_path: Path) -> None:
     body = described["paths"]["/jobs/from-key"]["post"]["requestBody"]["content"]
     schema = {**body["application/json"]["schema"], "components": described["components"]}
     named = Draft202012Validator(schema)
-    assert named.is_valid({"key": "film.mp4", "pipeline": ["toy"]})
+    assert named.is_valid({"key": "film.mp4", "pipeline": [{"make": "toy", "depth": 16}]})
+    assert not named.is_valid({"key": "film.mp4", "pipeline": [{"make": "toy", "depth": "deep"}]})
     assert not named.is_valid({"key": "film.mp4", "pipeline": ["nonsense"]})

@@ -25,7 +25,8 @@ from chalicelib.model.filenames import stem
 from chalicelib.model.mark import Mark
 from chalicelib.model.plan import Plan, Task, work_folder
 from chalicelib.model.work import Audio, Chunk, Command, Join, Poster, Remux, Run, Source
-from chalicelib.operations import DEFAULT_PIPELINES, STEPS, find_steps
+from chalicelib.operations import PRESETS
+from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
@@ -110,9 +111,7 @@ def test_a_plan_survives_being_stored() -> None:
 
 
 def test_every_step_takes_films_and_its_tasks_go_to_queues_that_there_are() -> None:
-    for pipeline in DEFAULT_PIPELINES.values():
-        find_steps(pipeline, JobError)
-    for step in STEPS:
+    for step in PRESETS:
         made = plan(FILM, step.name)
         assert made.steps == {step.name: step.name}
         assert {task.pool for task in made.tasks} <= set(QUEUES)
@@ -173,7 +172,7 @@ def test_every_placeholder_of_a_command_is_filled_by_its_runs(index: FrameIndex 
         cut = AudioCut(us=0, sample=0, at=0, begin=0, end=1)
         audio = TrackSamples("<bHb", b"", "", b"")
         index = msgspec.structs.replace(index, audio=audio, audio_cuts=(cut,) * 60)
-    made = plan(msgspec.structs.replace(FILM, index=index), *(step.name for step in STEPS))
+    made = plan(msgspec.structs.replace(FILM, index=index), *(step.name for step in PRESETS))
     text = " ".join(arg for task in made.tasks for args in filled(made, task) for arg in args)
     assert text.count("-i source") > 10
     assert "{" not in text

@@ -21,7 +21,7 @@ from chalicelib.formats import cmaf, mp4_boxes, mp4_excerpt, mp4_fragments, mp4_
 from chalicelib.model.facts import Cut, FrameIndex, TrackSamples, VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.work import Audio, Chunk, Poster, Segment
-from chalicelib.operations import find_steps
+from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import chunking
 from chalicelib.planning.planner import make_plan
 from chalicelib.tasks import chunks

@@ -1,0 +1,105 @@
+"""What can be asked for: the pipeline or recipe of a request; and the call that lists the recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from chalicelib.api.descriptions import Answer, CallDescription, Json
+from chalicelib.errors import Unprocessable
+from chalicelib.operations import OPERATIONS, PRESETS
+from chalicelib.operations.pipelines import MOST_STEPS
+from chalicelib.operations.recipes import Asked, Book, check, read_book
+from chalicelib.settings import recipes
+
+Items = list[str | dict[str, Any]]
+
+
+class RecipeView(msgspec.Struct):
+    """A recipe: what it makes of each kind of media; of one without steps it makes nothing."""
+
+    name: str
+    version: str
+    description: str
+    image: Items
+    video: Items
+
+
+class DropView(msgspec.Struct):
+    """The recipe for files that somebody puts into the bucket, with keys that begin so."""
+
+    prefix: str
+    recipe: str
+
+
+class RecipesView(msgspec.Struct):
+    """The recipes of this stage, and the JSON Schema of a pipeline."""
+
+    recipes: list[RecipeView]
+    drops: list[DropView]
+    schema: dict[str, Any]
+
+
+def book() -> Book:
+    """The recipes of this stage."""
+    return read_book(recipes())
+
+
+def check_asked(pipeline: Sequence[Any] | None, recipe: str | None) -> Asked:
+    """What a request asks for. Raises Unprocessable with all that is wrong with its pipeline, or recipe."""
+    return check(pipeline, recipe, book(), Unprocessable)
+
+
+def list_recipes() -> RecipesView:
+    found = book()
+    return RecipesView(
+        [
+            RecipeView(name, found.version_of(name), recipe.description, recipe.image, recipe.video)
+            for name, recipe in found.recipes.items()
+        ],
+        [DropView(drop.prefix, drop.recipe) for drop in found.drops],
+        {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            **pipeline_schema("#/$defs/{name}"),
+            "$defs": operation_schemas("#/$defs/{name}"),
+        },
+    )
+
+
+def pipeline_schema(template: str) -> Json:
+    """The JSON Schema of a pipeline; `template` makes references to the schemas of operations."""
+    named = {"type": "string", "enum": [step.name for step in PRESETS]}
+    shapes = [{"$ref": template.format(name=shape.__name__)} for shape in OPERATIONS]
+    return {
+        "type": "array",
+        "items": {"anyOf": [named, *shapes]},
+        "minItems": 1,
+        "maxItems": MOST_STEPS,
+    }
+
+
+def operation_schemas(template: str) -> Json:
+    """The JSON Schemas of all operations, by their names."""
+    _, schemas = msgspec.json.schema_components(OPERATIONS, ref_template=template)
+    for shape in schemas.values():
+        for name, schema in shape["properties"].items():
+            if name == "make":
+                schema["description"] = "What to make."
+            # It may be left out, but not be null: generated clients would send null.
+            if schema.get("default", ...) is None:
+                del schema["default"]
+    return schemas
+
+
+DESCRIPTIONS = {
+    "list_recipes": CallDescription(
+        "listRecipes",
+        "Jobs",
+        "The recipes of this stage",
+        "What a `recipe` can be, what each makes, and the JSON Schema of a `pipeline`.",
+        {"200": Answer("The recipes", RecipesView)},
+        ("400",),
+    ),
+}
