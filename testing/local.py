@@ -75,7 +75,12 @@ def a_plan(*pipeline: str) -> Plan:
     packages = tuple(
         Task(step, works[step], "outputs/", needs=needs, cost=1.0)
         if step in works
-        else Task(step, Images("JPEG", {step: Picture((Variant("thumb.jpg", 512, 384, "jpeg", 85),))}), "outputs/", cost=1.0)
+        else Task(
+            step,
+            Images("JPEG", {step: Picture((Variant("thumb.jpg", 512, 384, "jpeg", 85),))}),
+            "outputs/",
+            cost=1.0,
+        )
         for step in pipeline
     )
     tasks = (*chunks, *packages) if works.keys() & set(pipeline) else packages

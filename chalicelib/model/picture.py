@@ -89,7 +89,8 @@ def obstacle(picture: Picture) -> Refused | None:
         name, most = variant.format.upper(), MOST_SIDE[variant.format]
         if max(variant.width, variant.height) > most:
             return Refused(
-                "side_too_long", f"{size}; {_WITH_ARTICLE[name]} can have at most {most} pixels a side."
+                "side_too_long",
+                f"{size}; {_WITH_ARTICLE[name]} can have at most {most} pixels a side.",
             )
         if variant.format == "avif" and variant.width * variant.height > MOST_AVIF_PIXELS:
             return Refused(

@@ -51,8 +51,9 @@ class Image(Stills, frozen=True, kw_only=True, tag="image"):
     background: Annotated[
         _Background | None,
         Meta(
-            description="The colour behind what is transparent, and around what `contain` leaves empty. By "
-            "default it stays transparent; white in JPEG, which cannot have that.",
+            description="The colour, like `#336699`, behind what is transparent and around what `contain` "
+            "leaves empty. By default, or with `transparent`, that is left transparent; white in JPEG, which "
+            "cannot be.",
             examples=["#ffffff"],
         ),
     ] = None
@@ -94,7 +95,7 @@ class Image(Stills, frozen=True, kw_only=True, tag="image"):
             ),
             fit=self.fit,
             focus=self.focus,
-            background=self.background or "",
+            background="" if self.background == "transparent" else self.background or "",
             mark=mark_of(self.watermark, settings),
             placeholder=self.placeholder,
             keep=self.keep,

@@ -104,7 +104,7 @@ def _step(item: Any, at: str) -> Step:
         raise _refusal("invalid_step", [Fault(at, detail)])
     operation = _operation(dict(item), at)
     name = operation.name or tag_of(type(operation))
-    return Step(name, _item(operation), name, {operation.kind: operation})
+    return Step(name, item_of(operation), name, {operation.kind: operation})
 
 
 def _operation(fields: dict[str, Any], at: str) -> Operation:
@@ -133,7 +133,7 @@ def _operation(fields: dict[str, Any], at: str) -> Operation:
     return operation
 
 
-def _item(operation: Operation) -> dict[str, Any]:
+def item_of(operation: Operation) -> dict[str, Any]:
     """An operation as an object, without the parameters that have their default."""
     given = {
         field.encode_name: value

@@ -32,7 +32,7 @@ class Poster(Stills, frozen=True, kw_only=True, tag="poster"):
         _PART | Annotated[float, Meta(ge=0)],
         Meta(
             description="Which frame: `auto` looks for one that is not blank; else seconds from the start, "
-            "or a part of the length.",
+            "or a part of the length, like `25%`.",
             examples=["25%"],
         ),
     ] = "auto"

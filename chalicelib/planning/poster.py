@@ -34,14 +34,14 @@ def poster(
             _command(facts, source),
             tuple(_sought(facts, part) for part in _PARTS[:-1]),
             picture,
-            (2,2),
+            (2, 2),
             tuple(_from_start(facts, part) for part in _PARTS_FROM_START),
             warning,
         )
     command = _command(facts_of_excerpt(facts), ("-copyts", *open_source(facts, settings)))
     times = index.times()
     runs = [_of_excerpt(facts, index, times, number, part) for number, part in enumerate(_PARTS)]
-    return Poster(command, tuple(runs), picture, (2,2), warning=warning)
+    return Poster(command, tuple(runs), picture, (2, 2), warning=warning)
 
 
 def _sought(facts: VideoFacts, part: float) -> Run:

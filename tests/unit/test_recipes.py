@@ -28,6 +28,7 @@ from chalicelib.operations.recipes import (
     read_book,
 )
 from chalicelib.settings import recipes
+from infra.tools import describe_recipes
 from testing.planned import DEFAULTS
 from tests.unit.test_plan import FILM
 
@@ -349,6 +350,11 @@ def test_the_shipped_recipes_are_right_and_their_schema_takes_them() -> None:
     for recipe in shown.recipes:
         for pipeline in (recipe.image, recipe.video):
             validator.validate(pipeline)
+
+
+def test_the_page_has_the_parameters_that_there_are() -> None:
+    page = describe_recipes.PAGE.read_text()
+    assert describe_recipes.described(page) == page, "python -m infra.tools.describe_recipes"
 
 
 @pytest.mark.parametrize("fault", FAULTS)
