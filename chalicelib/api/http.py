@@ -127,7 +127,7 @@ def _refuse(
     status: int, code: str, detail: str, request_id: str, faults: Sequence[Fault] = ()
 ) -> Response:
     title = HTTPStatus(status).phrase
-    errors = tuple(Fault(_plain(fault.pointer), _plain(fault.detail)) for fault in faults)
+    errors = [Fault(_plain(fault.pointer), _plain(fault.detail)) for fault in faults]
     return respond(
         Problem("about:blank", title, status, _plain(detail), code, request_id, errors),
         status,

@@ -56,7 +56,6 @@ StepName = Annotated[
     str,
     Meta(
         pattern=r"^[a-z][a-z0-9_-]{0,31}$(?!\n)",
-        examples=["cover"],
         extra={"form": "1 to 32 small letters, digits, - and _, and begins with a letter"},
     ),
 ]
@@ -76,7 +75,10 @@ class Operation(
 
     name: Annotated[
         StepName | None,
-        Meta(description="Of the step, once in a pipeline; by default it is what `make` says."),
+        Meta(
+            description="Of the step, once in a pipeline; by default it is what `make` says.",
+            examples=["cover"],
+        ),
     ] = None
 
     def faults(self) -> Iterator[tuple[str, str]]:

@@ -381,7 +381,16 @@ def fail(job_id: str) -> None:
 
 def start(job_id: str, seconds: float, *pipeline: str) -> None:
     plan = a_plan(*pipeline)
-    assert starts.start(job_id, duration=seconds, etag="e", plan=plan, starter="m", charge=FREE)
+    assert starts.start(
+        job_id,
+        duration=seconds,
+        etag="e",
+        pipeline=[*plan.steps],
+        recipe="",
+        plan=plan,
+        starter="m",
+        charge=FREE,
+    )
     progress.write(job_id, plan)
 
 

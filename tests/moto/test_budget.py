@@ -212,6 +212,8 @@ def start(job_id: str, usd: float, before: float = 0.0) -> bool | str:
             job_id,
             duration=None,
             etag="e",
+            pipeline=["thumbnail"],
+            recipe="",
             plan=a_plan("thumbnail"),
             starter="m",
             charge=Charge("-", usd, before),

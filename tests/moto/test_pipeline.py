@@ -489,7 +489,14 @@ def test_an_intake_that_was_overtaken_leaves_what_is_sent_to_the_other_and_to_th
         plan = planner.make_plan(job.job_id, "photo.jpg", facts, watermark, DEFAULTS)
         plans.store_plan(job, "other", plan)
         assert starts.start(
-            job.job_id, duration=None, etag="other", plan=plan, starter="m", charge=FREE
+            job.job_id,
+            duration=None,
+            etag="other",
+            pipeline=["watermark"],
+            recipe="",
+            plan=plan,
+            starter="m",
+            charge=FREE,
         )
 
     before_put("/plan-", overtake)

@@ -58,7 +58,16 @@ def new_job(*pipeline: str, key: str = "uploads/a.png", start: bool = True) -> s
 
 def start_job(job_id: str, *pipeline: str) -> bool:
     plan = a_plan(*pipeline)
-    started = starts.start(job_id, duration=None, etag="e", plan=plan, starter="m", charge=FREE)
+    started = starts.start(
+        job_id,
+        duration=None,
+        etag="e",
+        pipeline=[*plan.steps],
+        recipe="",
+        plan=plan,
+        starter="m",
+        charge=FREE,
+    )
     progress.write(job_id, plan)
     return started
 
