@@ -14,6 +14,7 @@ def _of_video(facts: VideoFacts, _: PlanSettings) -> Packaging:
     if facts.audio_stream is not None:
         max_bits, language = max_bits + audio.BITS_PER_SECOND, facts.audio_language
     work = Hls(
+        rendition.name,
         rendition.width,
         rendition.height,
         facts.seconds,

@@ -15,6 +15,7 @@ from chalicelib.planning.video import rendition_720p
 def as_mp4(facts: VideoFacts, rendition: Rendition, output: str) -> Packaging:
     """Package a rendition as an MP4 that plays while it downloads; `output` is the file's name."""
     work = Join(
+        rendition.name,
         output,
         rendition.width,
         rendition.height,
