@@ -20,7 +20,7 @@ from chalicelib.invocation import Budget
 from chalicelib.model.facts import Facts, FrameIndex, VideoFacts
 from chalicelib.model.job import Charge
 from chalicelib.model.picture import Picture, Variant
-from chalicelib.model.plan import Plan, Task
+from chalicelib.model.plan import FILM, Plan, Task
 from chalicelib.model.result import Encoded, StepsEnded
 from chalicelib.model.result import Result as TaskResult
 from chalicelib.model.step import Output
@@ -60,17 +60,16 @@ def a_plan(*pipeline: str) -> Plan:
     """A plan for a film that need not exist: three chunks with cost 8, and packages with cost 1."""
     chunks = tuple(
         Task(
-            f"720p.{number}",
-            Chunk("720p", Run(), f"video_{number}_", 2.0),
-            "work/",
+            f"{FILM}.{number}",
+            Chunk(FILM, Run(), ("720p",), f"{number}_", 2.0),
             cost=cost,
         )
         for number, cost in enumerate((2.0, 4.0, 2.0))
     )
     needs = tuple(task.id for task in chunks)
     works: dict[str, Hls | Join] = {
-        "hls_720p": Hls(2, 2, 6.0, 6, frame_rate=1.0, max_bits=9000, language=None),
-        "transcode_720p": Join("720p.mp4", 2, 2, 6.0, 6),
+        "hls_720p": Hls("720p", 2, 2, 6.0, 6, frame_rate=1.0, max_bits=9000, language=None),
+        "transcode_720p": Join("720p", "720p.mp4", 2, 2, 6.0, 6),
     }
     packages = tuple(
         Task(step, works[step], "outputs/", needs=needs, cost=1.0)
@@ -84,7 +83,7 @@ def a_plan(*pipeline: str) -> Plan:
         for step in pipeline
     )
     tasks = (*chunks, *packages) if works.keys() & set(pipeline) else packages
-    return Plan(tasks, {step: step for step in pipeline})
+    return Plan(tasks, {step: step for step in pipeline}, tracks={"720p": "work/video_"})
 
 
 def facts_of(path: Path, budget: Budget = _ROOMY) -> Facts:

@@ -53,6 +53,7 @@ class Mp4(Operation, frozen=True, kw_only=True, tag="mp4"):
             mark=mark_of(self.watermark, settings),
         )
         work = Join(
+            rendition.name,
             f"{stem}.mp4",
             rendition.width,
             rendition.height,

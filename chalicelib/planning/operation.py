@@ -125,14 +125,14 @@ class Step:
 
 
 class Part(msgspec.Struct, frozen=True):
-    """The work of one of the tasks that make a rendition, or the audio."""
+    """The work of one of the tasks that make the video, or the audio."""
 
     work: Chunk | Audio
     cost: float  # estimated seconds of two cores
 
 
 class Encode(msgspec.Struct, frozen=True):
-    """How a rendition, or the audio, is made: its parts in order, and the commands that they name."""
+    """How the video, or the audio, is made: its parts in order, and the commands that they name."""
 
     parts: list[Part]
     commands: dict[str, Command]

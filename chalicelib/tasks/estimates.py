@@ -11,7 +11,8 @@ intake           3                  2 + those of probing the source,         2, 
                                     and one for each track with excerpts
 image, k steps   3 + k              2 + k                                    2
 poster           4                  4, and 2 for each dull candidate         2
-chunk, audio     4                  4 + segments; 3 without excerpts         2
+chunk, audio     4                  3 and, of each track, 1 + segments;      2
+                                    2 without excerpts instead of 3
 MP4              4 + ⌈parts/100⌉    3 + tracks + segments + ⌈bytes/8 MiB⌉    2
 HLS              4 + ⌈parts/100⌉    2 + tracks                               2
 a job            2, and 1 with HLS  1 with HLS                               1 for the packages of a rendition
@@ -29,7 +30,7 @@ from math import ceil
 import msgspec
 
 from chalicelib.model.facts import Facts, VideoFacts, fps
-from chalicelib.model.plan import Plan
+from chalicelib.model.plan import SOUND, Plan
 from chalicelib.model.usage import POLLER_REQUESTS, Used, total
 from chalicelib.model.work import Hls, Join, Remux
 from chalicelib.planning import audio
@@ -168,12 +169,11 @@ def _of_cold_starts(plan: Plan, sizes: Mapping[str, FunctionSize]) -> Iterator[U
 
 
 def _bits_a_second(plan: Plan, facts: Facts) -> dict[str, float]:
-    """Bits per second of each group of tasks: of each rendition by its name, and of the audio."""
-    bits = {"sound": float(audio.BITS_PER_SECOND)}
+    """Bits per second of each track: of renditions by their names, and of the audio."""
+    bits = {SOUND: float(audio.BITS_PER_SECOND)}
     for task in plan.tasks:
         if isinstance(task.work, Join | Hls):
             assert isinstance(facts, VideoFacts)
             pixels = task.work.width * task.work.height * fps(facts)
-            video, _ = plan.parts(task)
-            bits[video[0].group] = _FILM_BITS * pixels
+            bits[task.work.rendition] = _FILM_BITS * pixels
     return bits

@@ -29,7 +29,7 @@ class Basis(NamedTuple):
     task: Task
     facts: Facts
     source_bytes: int
-    bits: Mapping[str, float]  # bits per second of each group of tasks
+    bits: Mapping[str, float]  # bits per second of each track
     function: FunctionSize
 
     @property
@@ -58,7 +58,7 @@ class Prediction(NamedTuple):
 
 
 def count_segments(part: Task, film_seconds: float) -> int:
-    """The number of segments of a part of a film: exact where they are planned, else an estimate."""
+    """The number of segments of a part of a track: exact where they are planned, else an estimate."""
     if planned := playlists.planned(part.work):
         return len(planned)
     match part.work:

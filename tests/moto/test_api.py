@@ -483,13 +483,13 @@ def test_progress_weighs_tasks_and_stays_under_100_until_the_end(client: Client)
     start(job_id, 1.0, "transcode_720p", "hls_720p")
     job = call(client, "GET", f"/jobs/{job_id}").body
     assert (job["progress"], job["eta_seconds"]) == (0, None)
-    tasks.add_ended(job_id, "720p.0")
-    progress.advance(job_id, "720p.1", 50)
+    tasks.add_ended(job_id, "film.0")
+    progress.advance(job_id, "film.1", 50)
     job = call(client, "GET", f"/jobs/{job_id}").body
     assert (job["status"], job["progress"]) == ("STARTED", 40)
     assert [step["progress"] for step in job["steps"]] == [44, 44]
     assert job["eta_seconds"] in (0, 1, 2)
-    for part in ("720p.1", "720p.2"):
+    for part in ("film.1", "film.2"):
         tasks.add_ended(job_id, part)
     progress.advance(job_id, "hls_720p", 100)
     progress.advance(job_id, "transcode_720p", 100)
