@@ -43,7 +43,18 @@ PROPERTIES: dict[str, Json] = {
         "How long it will still take at the speed it has had, once that can be told.", 12
     ),
     "outputs": described("What has been made so far.", []),
-    "OutputView.type": described("The step that made it.", "thumbnail", **_STEP),
+    "OutputView.name": described("The step that made it.", "thumbnail", **_STEP),
+    "OutputView.type": described("The same.", "thumbnail", **_STEP),
+    "format": described(
+        "What it is, in a word; empty where nothing says it.",
+        "jpeg",
+        enum=["jpeg", "webp", "avif", "png", "mp4", "hls", ""],
+    ),
+    "placeholder": described(
+        "What a page shows until the picture is there; only where it was asked for.",
+        "1QcSHQRnh493V4dIh4eXh1h4kJUI",
+    ),
+    "color": described("The picture's dominant one; only where it was asked for.", "#7a6b52"),
     "s3_key": described("Its key in the output bucket.", "outputs/d7b8f4bf_photo_thumb.jpg"),
     "OutputView.url": described(
         "A link that needs no credentials; that of HLS plays as it is.",
@@ -61,6 +72,7 @@ PROPERTIES: dict[str, Json] = {
     ),
     "error": described("What went wrong, in a sentence; empty where nothing did.", ""),
     "error_code": described("The same for programs.", "", **reference("FailureCode")),
+    "metadata": described("What the client gave with the file or the job.", {"order": "4711"}),
     "pipeline": described("The steps, in the order of their outputs.", ["thumbnail"], items=_STEP),
     "steps": described("Each of them, as it stands.", []),
     "StepView.name": described("Which step it is.", "thumbnail", **_STEP),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Sequence
+from typing import cast
 
 import msgspec
 
@@ -83,7 +84,7 @@ def _waiting_job(file: SourceFile, steps: Sequence[str]) -> str:
     job = jobs.get(file.ticket.ticket_job_id)
     if job is None or job.status == FAILURE or job.etag not in ("", file.original.etag):
         return ""
-    own_steps = names_for(list(job.pipeline), file.original.metadata, file.head)
+    own_steps = names_for(cast(list[str], job.pipeline), file.original.metadata, file.head)
     return job.job_id if set(steps) == set(own_steps) else ""
 
 

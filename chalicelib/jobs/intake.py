@@ -6,7 +6,7 @@ What another version of the code has planned, it plans anew.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
@@ -80,7 +80,9 @@ def begin(job_id: str, invocation: Invocation, turn: Turn, opened: Opened = None
     if job.generation == GENERATION:
         _resume(job, turn)
         return
-    if not are_known(job.pipeline):  # a later version's, which is about to come back or to go
+    if not are_known(
+        cast(list[str], job.pipeline)
+    ):  # a later version's, which is about to come back or to go
         raise Later(6 * settings().retry_seconds)
     try:
         if turn.came_before:
@@ -135,7 +137,7 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
         raise JobError("source_changed", detail)
     source = Source(job.source_key, original.etag, size=original.size)
     sniffed, facts = inspect_source(source, invocation, head)
-    steps = steps_for(job.pipeline, original.metadata, sniffed.kind)
+    steps = steps_for(cast(list[str], job.pipeline), original.metadata, sniffed.kind)
     chosen = plan_settings(settings())
     copy, tracks = None, list[TrackSamples]()
     if isinstance(facts, VideoFacts):
@@ -159,7 +161,7 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
             raise Later(settings().retry_seconds)
         return None
     started = starts.start(
-        job.job_id,
+        job,
         duration=facts.seconds if isinstance(facts, VideoFacts) else None,
         etag=original.etag,
         plan=plan,
