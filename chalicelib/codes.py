@@ -130,7 +130,7 @@ FAILURES = {
     "empty_pipeline": "The pipeline in the metadata of a dropped file has no step.",
     "unknown_step": "The metadata of a dropped file names a preset that there is not.",
     "repeated_step": "Two steps in the metadata of a dropped file have the same name.",
-    "invalid_step": "A step in the metadata of a dropped file has a parameter, or a value, that there is not.",
+    "invalid_step": "A step in the metadata of a dropped file has a parameter or a value that there is not.",
     "pipeline_too_long": "The pipeline in the metadata of a dropped file is too long.",
     "unknown_recipe": "The file's metadata names a recipe that there is not, or no longer.",
     "recipe_and_pipeline": "The file's metadata has a recipe and a pipeline.",

@@ -177,9 +177,9 @@ def carry_out(
             )
             result = made[task.id] = kind_of(task.work).run(bench)
             for step, state in result.steps.items() if isinstance(result, StepsEnded) else ():
-                if state.output is None:
+                if not state.outputs:
                     raise JobError(state.error_code, state.error)
-                listed[step] = state.output
+                (listed[step],) = state.outputs
 
         for task in plan.tasks:
             if made.keys() >= set(task.needs):

@@ -42,7 +42,18 @@ PROPERTIES: dict[str, Json] = {
         "How long it will still take at the speed it has had, once that can be told.", 12
     ),
     "outputs": described("What has been made so far.", []),
-    "OutputView.type": described("The step that made it.", "thumbnail"),
+    "OutputView.name": described("The step that made it.", "thumbnail"),
+    "OutputView.type": described("The same.", "thumbnail"),
+    "format": described(
+        "What it is, in a word; empty where nothing says it.",
+        "jpeg",
+        enum=["jpeg", "webp", "avif", "png", "mp4", "hls", ""],
+    ),
+    "placeholder": described(
+        "What a page shows until the picture is there; only where it was asked for.",
+        "1QcSHQRnh493V4dIh4eXh1h4kJUI",
+    ),
+    "color": described("That most of the picture has; only of pictures.", "#7a6b52"),
     "s3_key": described("Its key in the output bucket.", "outputs/d7b8f4bf_photo_thumb.jpg"),
     "OutputView.url": described(
         "A link that needs no credentials; that of HLS plays as it is.",
@@ -64,6 +75,7 @@ PROPERTIES: dict[str, Json] = {
         "What is made, in the order of the outputs.",
         ["thumbnail", {"make": "image", "widths": [320, 640]}],
     ),
+    "metadata": described("What the client gave with the file or the job.", {"order": "4711"}),
     "steps": described("Each of them, as it stands.", []),
     "StepView.name": described("Its name, once in a pipeline.", "thumbnail"),
     "warnings": described("What came out other than wished, in sentences.", []),

@@ -93,8 +93,8 @@ class FromKeyRequest(msgspec.Struct, forbid_unknown_fields=True):
 
     key: Key
     pipeline: Pipeline = None
-    recipe: RecipeName = None
     max_usd: MaxUsd = None
+    recipe: RecipeName = None
 
 
 def most_source_bytes() -> int:

@@ -6,7 +6,7 @@ What another version of the code has planned, it plans anew.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
@@ -81,7 +81,9 @@ def begin(job_id: str, invocation: Invocation, turn: Turn, opened: Opened = None
     if job.generation == GENERATION:
         _resume(job, turn)
         return
-    if not are_known(job.pipeline):  # a later version's, which is about to come back or to go
+    if not are_known(
+        cast(list[str], job.pipeline)
+    ):  # a later version's, which is about to come back or to go
         raise Later(6 * settings().retry_seconds)
     try:
         if turn.came_before:
@@ -162,7 +164,7 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
             raise Later(settings().retry_seconds)
         return None
     started = starts.start(
-        job.job_id,
+        job,
         duration=facts.seconds if isinstance(facts, VideoFacts) else None,
         etag=original.etag,
         pipeline=chosen.asked.pipeline,

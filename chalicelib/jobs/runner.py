@@ -135,4 +135,4 @@ def _follow_up(job: Job, ended: TaskRecord, load_plan: LoadPlan) -> None:
         # Without it nobody can tell what the task was for, and nothing else can run.
         lifecycle.fail(job, JobError(ended.result.code, ended.result.detail))
     else:
-        lifecycle.after_task(job.job_id, plan, ended)
+        lifecycle.after_task(job, plan, ended)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from chalicelib.errors import JobError, Transient
 from chalicelib.model.plan import SOUND
 from chalicelib.model.result import EncodedTrack, StepsEnded
-from chalicelib.model.step import SUCCESS, Output, StepState
+from chalicelib.model.step import SUCCESS, Output, StepState, format_of
 from chalicelib.model.work import Hls, Join
 from chalicelib.store import objects
 from chalicelib.tasks.prediction import Basis
@@ -70,8 +70,9 @@ def packaged(work: Join | Hls, bench: Workbench, name: str, size: int, parts: Pa
         height=work.height,
         duration=round(parts.seconds, 3),
         warning=parts.warning,
+        format=format_of(name),
     )
-    return StepsEnded({bench.task.id: StepState(SUCCESS, output=output)})
+    return StepsEnded({bench.task.id: StepState(SUCCESS, outputs=(output,))})
 
 
 def shortfall(

@@ -7,7 +7,7 @@ from typing import Any
 
 from chalicelib.errors import JobError
 from chalicelib.invocation import Budget
-from chalicelib.model.step import SUCCESS, Output, StepState
+from chalicelib.model.step import SUCCESS, Output, StepState, format_of
 from chalicelib.model.work import Drawn, Refused
 from chalicelib.store import objects
 from chalicelib.tasks.workbench import Workbench
@@ -41,5 +41,6 @@ def ended_step(step: str, drawn: Drawn, folder: Path, bench: Workbench) -> StepS
         width=drawn.width,
         height=drawn.height,
         warning=drawn.warning,
+        format=format_of(drawn.name),
     )
-    return StepState(SUCCESS, output=output)
+    return StepState(SUCCESS, outputs=(output,))

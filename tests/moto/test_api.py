@@ -32,9 +32,10 @@ from chalicelib.api.http import base_url
 from chalicelib.api.openapi import DESCRIPTIONS, document
 from chalicelib.api.requests import encode_cursor, parse_cursor
 from chalicelib.errors import Forbidden, NotFound, RequestError
+from chalicelib.model.job import Job
 from chalicelib.model.step import SUCCESS, Output, StepState
 from chalicelib.settings import Settings, settings
-from chalicelib.store import clients, identities, jobs, progress, starts, tasks
+from chalicelib.store import clients, identities, jobs, progress, starts, steps, tasks
 from chalicelib.store.queues import QUEUES
 from testing.cloud import Throttled
 from testing.local import FREE, a_plan
@@ -380,9 +381,10 @@ def fail(job_id: str) -> None:
 
 
 def start(job_id: str, seconds: float, *pipeline: str) -> None:
-    plan = a_plan(*pipeline)
+    plan, row = a_plan(*pipeline), jobs.get(job_id)
+    assert row is not None
     assert starts.start(
-        job_id,
+        row,
         duration=seconds,
         etag="e",
         pipeline=[*plan.steps],
@@ -394,14 +396,20 @@ def start(job_id: str, seconds: float, *pipeline: str) -> None:
     progress.write(job_id, plan)
 
 
+def end_steps(job_id: str, *outputs: Output) -> Job:
+    row = jobs.get(job_id)
+    assert row is not None
+    ended = steps.end(row, {each.type: StepState(SUCCESS, outputs=(each,)) for each in outputs})
+    assert ended is not None
+    return ended
+
+
 def finished_job(client: Client, output: Output) -> str:
     put("a.mp4")
     body = {"key": "a.mp4", "pipeline": [output.type]}
     job_id = str(call(client, "POST", "/jobs/from-key", body).body["job_id"])
     start(job_id, 60.0, output.type)
-    row = jobs.end_step(job_id, output.type, StepState(SUCCESS, output=output))
-    assert row is not None
-    jobs.end(row)
+    jobs.end(end_steps(job_id, output))
     return job_id
 
 
@@ -470,7 +478,7 @@ def test_an_output_is_saved_by_the_name_of_its_original(client: Client) -> None:
     key = f"outputs/{job_id.replace('-', '')}_Grusse_1_720p.mp4"
     mp4 = msgspec.structs.replace(MP4, s3_key=key)
     start(job_id, 1.0, mp4.type)
-    jobs.end_step(job_id, mp4.type, StepState(SUCCESS, output=mp4))
+    end_steps(job_id, mp4)
     (output,) = call(client, "GET", f"/jobs/{job_id}").body["outputs"]
     (told,) = parse_qs(urlsplit(output["url"]).query)["response-content-disposition"]
     name = "Gr%C3%BC%C3%9Fe%201_720p.mp4"

@@ -28,7 +28,7 @@ from chalicelib.model.plan import ENCODER, FORMAT, GENERATION, Plan, work_folder
 from chalicelib.model.result import Result
 from chalicelib.model.step import STARTED, STATUSES, SUCCESS, Output, StepState
 from chalicelib.settings import settings
-from chalicelib.store import jobs, plans, tasks
+from chalicelib.store import jobs, plans, steps, tasks
 from infra.tools.samples import film
 from testing import rows
 from testing.cloud import before_put
@@ -235,11 +235,16 @@ def test_a_step_that_ends_while_its_job_is_planned_again_has_it_planned_anew(
     begun_by_another_version(job_id, "99-ffmpeg-10.0")
     assert deliver("encode", *ours) == ours
     (start,) = take("intake")
-    done = StepState(SUCCESS, output=Output("thumbnail", "outputs/x.jpg", 1, "image/jpeg", 1, 1))
-    before_put(
-        "plan-",
-        lambda: jobs.end_step(job_id, "thumbnail", done, generation="99-ffmpeg-10.0"),
+    done = StepState(
+        SUCCESS, outputs=(Output("thumbnail", "outputs/x.jpg", 1, "image/jpeg", 1, 1),)
     )
+
+    def ends() -> None:
+        row = jobs.get(job_id)
+        assert row is not None
+        assert steps.end(row, {"thumbnail": done}, generation="99-ffmpeg-10.0")
+
+    before_put("plan-", ends)
     assert deliver("intake", start) == [start]
     assert deliver("intake", start) == []
     drain()

@@ -48,7 +48,17 @@ from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import chunking, planner
 from chalicelib.probing import inspect
 from chalicelib.settings import DROPS, queue_url, settings
-from chalicelib.store import clients, jobs, objects, plans, progress, queues, starts, tasks
+from chalicelib.store import (
+    clients,
+    jobs,
+    objects,
+    plans,
+    progress,
+    queues,
+    starts,
+    steps,
+    tasks,
+)
 from chalicelib.store.queues import StartMessage
 from chalicelib.store.tasks import Claim
 from chalicelib.telemetry import logger
@@ -394,7 +404,9 @@ def test_of_many_calls_for_a_job_one_sends_its_messages(sample: Sample) -> None:
 
 
 ENDS = {
-    "thumbnail": StepState(SUCCESS, output=Output("thumbnail", "outputs/x", 1, "image/jpeg", 1, 1))
+    "thumbnail": StepState(
+        SUCCESS, outputs=(Output("thumbnail", "outputs/x", 1, "image/jpeg", 1, 1),)
+    )
 }
 
 
@@ -489,7 +501,7 @@ def test_an_intake_that_was_overtaken_leaves_what_is_sent_to_the_other_and_to_th
         plan = planner.make_plan(job.job_id, "photo.jpg", facts, watermark, DEFAULTS)
         plans.store_plan(job, "other", plan)
         assert starts.start(
-            job.job_id,
+            job,
             duration=None,
             etag="other",
             pipeline=["watermark"],
@@ -1069,7 +1081,9 @@ def test_what_follows_a_task_is_done_by_the_sweep_where_its_worker_and_message_a
 
 def test_a_job_that_nobody_ended_is_ended(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
-    assert jobs.end_step(job_id, "thumbnail", ENDS["thumbnail"]) is not None
+    row = jobs.get(job_id)
+    assert row is not None
+    assert steps.end(row, ENDS) is not None
     overdue(job_id)
     rows.change_job(job_id, seen=1)
     sweep()

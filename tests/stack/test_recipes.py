@@ -203,7 +203,7 @@ def _display_p3(folder: Path) -> Path:
 
 
 def frames(client: Client, output: dict[str, Any]) -> tuple[av.VideoStream, list[av.VideoFrame]]:
-    with av.open(content(client, output)) as container:
+    with av.open(content(client, output), "r") as container:
         found = list(container.decode(video=0))
         return container.streams.video[0], found
 
@@ -268,7 +268,7 @@ def test_a_rate_has_its_limit(
 def test_posters_show_the_frame_that_was_asked_for(
     client: Client, sample: Sample, film_outputs: dict[str, list[dict[str, Any]]]
 ) -> None:
-    with av.open(str(sample("plain.mp4"))) as container:
+    with av.open(str(sample("plain.mp4")), "r") as container:
         source = [frame.to_image() for frame in container.decode(video=0)]
     (poster,) = film_outputs["poster"]
     assert (poster["width"], poster["height"]) == (1280, 720)
