@@ -110,7 +110,7 @@ def _perform(job: Job, plan: Plan, task: Task, invocation: Invocation) -> Result
     bench = Workbench(
         plan,
         task,
-        plan.copy or Source(job.source_key, job.etag),
+        plan.source(task, Source(job.source_key, job.etag)),
         Budget(invocation.work_seconds, invocation.spare_bytes),
         partial(tasks.encoded_parts, job.job_id),
         Ticker(job.job_id, task.id, len(plan.tasks)),

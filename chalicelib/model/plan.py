@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from chalicelib.model.work import Audio, Chunk, Command, Excerpt, Hls, Poster, Source, Work
+from chalicelib.model.work import Audio, Chunk, Command, Excerpt, Hls, Images, Poster, Source, Work
 
 # Code of one generation does not continue what another generation has begun. Count FORMAT up whenever stored
 # plans, results of tasks, or the bytes under a key change: tests/moto/test_formats.py says when. ENCODER is
@@ -109,6 +109,10 @@ class Plan(msgspec.Struct, frozen=True):
         found = self.audio if isinstance(task.work, Audio) else self.video
         assert found is not None
         return found
+
+    def source(self, task: Task, original: Source) -> Source:
+        """What a task reads. Pictures of an image are drawn from the original, also where a copy is made."""
+        return original if self.copy is None or isinstance(task.work, Images) else self.copy
 
     def first(self) -> list[Task]:
         """The tasks that need no other."""

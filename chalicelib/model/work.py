@@ -160,6 +160,18 @@ class Audio(msgspec.Struct, frozen=True, tag="audio"):
     max_seconds: float | None = None  # of the run's audio; None where the source's is not counted
 
 
+class Animation(msgspec.Struct, frozen=True, tag="animation"):
+    """A copy of an animated image as a film without loss, with an index; its last argument is the file.
+
+    The command has the placeholders `last`, the number of the last picture from 0 on, and `milliseconds`, how
+    long that is shown.
+    """
+
+    pool: ClassVar[str] = PICTURES
+    format: str  # Pillow's name of the source's format
+    command: Command
+
+
 # AAC frames in ADTS: each says its channels and rate (ISO/IEC 14496-3, 1.A.2.2).
 AUDIO_FRAMES = "sound.adts"
 
@@ -213,4 +225,4 @@ class Hls(msgspec.Struct, frozen=True, tag="hls"):
     warning: str = ""
 
 
-Work = Images | Poster | Chunk | Audio | Remux | Join | Hls
+Work = Animation | Images | Poster | Chunk | Audio | Remux | Join | Hls

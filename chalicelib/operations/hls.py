@@ -16,7 +16,7 @@ from chalicelib.planning.operation import Operation, Packaging, PlanSettings
 class Hls(Operation, frozen=True, kw_only=True, tag="hls"):
     """A film to be streamed, which plays while it is encoded."""
 
-    kind = "video"
+    kinds = ("video",)
 
     ladder: Annotated[
         tuple[ShortSide],

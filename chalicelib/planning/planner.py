@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
+import msgspec
+
 from chalicelib.formats import playlists
 from chalicelib.formats.mp4_excerpt import samples_of
 from chalicelib.model.facts import Facts, ImageFacts, VideoFacts
@@ -29,17 +31,31 @@ def make_plan(
     settings: PlanSettings,
     copy: Source | None = None,
     *,
+    film: VideoFacts | None = None,
     label: str = "",
 ) -> Plan:
     """Tasks for `steps` on a source; or on a copy of it, which the facts are then of.
 
-    `label` becomes part of the keys of outputs: a job that is planned again must not reuse the keys of its
-    first plan. Raises JobError where a step cannot work on this kind of source.
+    An image that steps make a film of has the facts of that copy as `film`. `label` becomes part of the keys of
+    outputs: a job that is planned again must not reuse the keys of its first plan. Raises JobError where a step cannot work on this kind of source.
     """
     prefix = f"{outputs_prefix(job_id)}{stem(source_key)}_{label and label + '_'}"
-    if isinstance(facts, ImageFacts):
-        return _of_image(prefix, facts, steps, settings)
-    return _of_film(job_id, prefix, facts, steps, settings, copy)
+    if isinstance(facts, VideoFacts):
+        return _of_film(job_id, prefix, facts, steps, settings, copy)
+    moving = [step for step in steps if film and step.moves(facts)]
+    still = [step for step in steps if step not in moving]
+    of_film = _of_film(job_id, prefix, film, moving, settings, copy) if film and moving else None
+    if of_film is None:
+        return _of_image(prefix, facts, still, settings)
+    if not still:
+        return of_film
+    of_image = _of_image(prefix, facts, still, settings)
+    ends = of_image.steps | of_film.steps
+    return msgspec.structs.replace(
+        of_film,
+        tasks=(*of_image.tasks, *of_film.tasks),
+        steps={step.name: ends[step.name] for step in steps},
+    )
 
 
 def _of_image(

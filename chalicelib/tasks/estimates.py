@@ -34,7 +34,7 @@ import msgspec
 from chalicelib.model.facts import Facts, VideoFacts, fps
 from chalicelib.model.plan import SOUND, Plan
 from chalicelib.model.usage import POLLER_REQUESTS, Used, total
-from chalicelib.model.work import Hls, Join, Remux
+from chalicelib.model.work import Animation, Hls, Images, Join, Remux
 from chalicelib.planning import audio
 from chalicelib.planning.copying import BYTES_A_SECOND
 from chalicelib.settings import FunctionSize
@@ -69,22 +69,41 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 def estimate(
-    plan: Plan, facts: Facts, size: int, probing: Used, sizes: Mapping[str, FunctionSize]
+    plan: Plan,
+    facts: Facts,
+    size: int,
+    probing: Used,
+    sizes: Mapping[str, FunctionSize],
+    film: VideoFacts | None = None,
 ) -> Estimate:
-    """Estimate a job for a source of `size` bytes; `probing` is what probing it used."""
-    bits = _bits_a_second(plan, facts)
+    """Estimate a job for a source of `size` bytes; `probing` is what probing it used.
+
+    `film` are the facts of the film that an image is copied into.
+    """
+    bits = _bits_a_second(plan, film or facts)
     stored_plan = len(msgspec.json.encode(plan))
-    index = facts.index if isinstance(facts, VideoFacts) else None
+    read = film or facts
+    index = read.index if isinstance(read, VideoFacts) else None
     tracks = index.tracks(audio=plan.audio is not None) if index else []
     samples = [len(track.rows) for track in tracks]
-    bases = [Basis(plan, task, facts, size, bits, sizes[task.pool]) for task in plan.tasks]
+    bases = [
+        Basis(
+            plan,
+            task,
+            facts if isinstance(task.work, Images | Animation) else read,
+            size,
+            bits,
+            sizes[task.pool],
+        )
+        for task in plan.tasks
+    ]
     predicted = [kind_of(basis.task.work).predict(basis) for basis in bases]
     last = plan.tasks[-1].pool
     return Estimate(
         total(
             [
                 _of_intake(plan, probing, stored_plan, samples, sizes["intake"]),
-                *(probing for task in plan.tasks if isinstance(task.work, Remux)),
+                *(probing for task in plan.tasks if isinstance(task.work, Remux | Animation)),
                 *map(partial(_of_task, stored_plan=stored_plan), bases, predicted),
                 *_of_cold_starts(plan, sizes),
                 *_of_fan_in(plan),
