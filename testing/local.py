@@ -19,6 +19,7 @@ from chalicelib.formats import mp4_excerpt
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import Facts, FrameIndex, VideoFacts
 from chalicelib.model.job import Charge
+from chalicelib.model.picture import Picture, Variant
 from chalicelib.model.plan import Plan, Task
 from chalicelib.model.result import Encoded, StepsEnded
 from chalicelib.model.result import Result as TaskResult
@@ -33,7 +34,6 @@ from chalicelib.model.work import (
     Remux,
     Run,
     Source,
-    Thumbnail,
 )
 from chalicelib.operations import find_steps
 from chalicelib.planning import copying
@@ -54,6 +54,8 @@ _ROOMY = Budget(lambda: 20.0, 3 * GIB)
 
 # A charge of nothing to nobody's budget.
 FREE = Charge("-", 0.0, 0.0)
+# Of an image in the shape of 4:3.
+THUMBNAIL = Picture((Variant("thumb.jpg", 512, 384, "jpeg", 85),))
 
 
 def a_plan(*pipeline: str) -> Plan:
@@ -75,7 +77,7 @@ def a_plan(*pipeline: str) -> Plan:
     packages = tuple(
         Task(step, works[step], "outputs/", needs=needs, cost=1.0)
         if step in works
-        else Task(step, Images("JPEG", {step: Thumbnail(512, "thumb.jpg")}), "outputs/", cost=1.0)
+        else Task(step, Images("JPEG", {step: THUMBNAIL}), "outputs/", cost=1.0)
         for step in pipeline
     )
     tasks = (*chunks, *packages) if works.keys() & set(pipeline) else packages
@@ -173,9 +175,9 @@ def carry_out(
             )
             result = made[task.id] = kind_of(task.work).run(bench)
             for step, state in result.steps.items() if isinstance(result, StepsEnded) else ():
-                if state.output is None:
+                if not state.outputs:
                     raise JobError(state.error_code, state.error)
-                listed[step] = state.output
+                (listed[step],) = state.outputs
 
         for task in plan.tasks:
             if made.keys() >= set(task.needs):

@@ -78,7 +78,7 @@ def _owners_listed(caller: str, key: str | None) -> Sequence[str]:
 
 
 def _view(job: Job, standing: JobProgress, base_url: str) -> JobView:
-    stored = sum(state.output.size for state in job.step_states.values() if state.output)
+    stored = sum(output.size for state in job.step_states.values() for output in state.outputs)
     used = job.usage
     return job_view(
         job,

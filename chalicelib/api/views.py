@@ -107,7 +107,7 @@ def job_view(
     shares = progress.shares if progress else {}
     done = groups_done(states, standing)
     percent = job_percent(shares, done)
-    outputs = [state.output for state in states.values() if state.output]
+    outputs = [output for state in states.values() for output in state.outputs]
     return JobView(
         id=job.job_id,
         status=job.status,

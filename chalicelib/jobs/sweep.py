@@ -151,7 +151,7 @@ def _tidy(job: Job) -> None:
 
 
 def _unlisted(job: Job) -> Iterator[str]:
-    outputs = [state.output for state in job.step_states.values() if state.output]
+    outputs = [output for state in job.step_states.values() for output in state.outputs]
     whole = {output.s3_key for output in outputs if output.complete}
     folders = tuple(key.rpartition("/")[0] + "/" for key in whole if key.endswith(".m3u8"))
     for key in objects.list_outputs(outputs_prefix(job.job_id)):

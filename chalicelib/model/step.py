@@ -25,13 +25,16 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     duration: float | None = None
     warning: str = ""
     complete: bool = True
+    format: str = ""  # of a picture: jpeg, webp, avif, png
+    placeholder: str = ""  # of a picture, as it was asked for: ThumbHash in base64, or BlurHash
+    color: str = ""  # that most of a picture has: #rrggbb
 
 
 class StepState(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where one step of a job stands."""
 
     status: str = PENDING
-    output: Output | None = None
+    outputs: tuple[Output, ...] = ()
     error: str = ""
     error_code: str = ""
 

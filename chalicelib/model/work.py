@@ -5,31 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import accumulate, chain, pairwise, repeat
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import msgspec
-from msgspec import Meta
 
-from chalicelib.model.facts import Size
-from chalicelib.model.mark import Mark
+from chalicelib.model.picture import Picture
 from chalicelib.model.pools import AUDIO, ENCODE, PACKAGE, PICTURES
 
 # A thumbnail, and a poster, fit in a square of so many pixels a side.
 POSTER_BOX = 512
-
-
-class Thumbnail(msgspec.Struct, frozen=True, tag="thumbnail"):
-    """A JPEG of an image that fits in `box` × `box` pixels."""
-
-    box: int
-    output: str
-
-
-class Watermark(msgspec.Struct, frozen=True, tag="watermark"):
-    """A JPEG of an image at full size, with a mark on it."""
-
-    mark: Mark
-    output: str
 
 
 class Images(msgspec.Struct, frozen=True, tag="images"):
@@ -37,7 +21,7 @@ class Images(msgspec.Struct, frozen=True, tag="images"):
 
     pool: ClassVar[str] = PICTURES
     format: str  # Pillow's name of the source's format
-    made: dict[str, Thumbnail | Watermark]
+    made: dict[str, Picture]
 
 
 class Excerpt(msgspec.Struct, frozen=True):
@@ -72,38 +56,20 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Poster(msgspec.Struct, frozen=True, tag="poster"):
-    """A JPEG of a film's frame: the first candidate that shows enough, else the best one.
+    """A picture of a film's frame: the first candidate that shows enough, else the best one.
 
-    Each run makes one candidate, at its final size.
+    Each run makes one candidate, as large as the picture's largest file needs it.
     """
 
     pool: ClassVar[str] = PICTURES
     command: Command
     candidates: tuple[Run, ...]
-    output: str
-    # Further candidates, where one of those above finds no frame; the last of them is always one.
+    picture: Picture
+    frame: tuple[int, int]  # most pixels of a candidate: width and height
+    # Further candidates, where one of those above finds no frame; the last of them is always one, unless the
+    # frame was chosen.
     otherwise: tuple[Run, ...] = ()
-    warning: str = ""
-
-
-class DrawnImage(msgspec.Struct, frozen=True, tag="drawn_image"):
-    """A picture that was drawn: the name of its file, its size in pixels."""
-
-    name: str
-    width: Size
-    height: Size
-    # A sentence for the client, where something is missing in the picture.
-    warning: Annotated[str, Meta(max_length=500)] = ""
-
-
-class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """Why one of several pictures cannot be drawn: code and detail of a JobError."""
-
-    code: Annotated[str, Meta(pattern="^[a-z_0-9]{1,40}$")]
-    detail: Annotated[str, Meta(max_length=500)]
-
-
-Drawn = DrawnImage | Refused
+    is_chosen: bool = False  # the first candidate that finds a frame is taken, whatever it shows
 
 
 class Segment(msgspec.Struct, frozen=True):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from chalicelib.model.facts import VideoFacts, even
-from chalicelib.model.work import Watermark
+from chalicelib.model.facts import ImageFacts, VideoFacts, even
+from chalicelib.model.picture import Picture, Variant
 from chalicelib.operations.mp4 import as_mp4
 from chalicelib.planning.operation import Packaging, PlanSettings, Rendition, Step
 
+# The picture is the source in full size, and is kept near to it.
+_QUALITY = 90
 
-def _of_image(settings: PlanSettings) -> Watermark:
-    return Watermark(settings.mark, "wm.jpg")
+
+def _of_image(facts: ImageFacts, settings: PlanSettings) -> Picture:
+    variant = Variant("wm.jpg", facts.width, facts.height, "jpeg", _QUALITY)
+    return Picture((variant,), mark=settings.mark)
 
 
 def _of_video(facts: VideoFacts, settings: PlanSettings) -> Packaging:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import msgspec
 
 from chalicelib.formats.cmaf import SEGMENT_SECONDS
-from chalicelib.model.facts import VideoFacts
+from chalicelib.model.facts import ImageFacts, VideoFacts
 from chalicelib.model.mark import Mark
-from chalicelib.model.work import Audio, Chunk, Command, Hls, Join, Poster, Thumbnail, Watermark
+from chalicelib.model.picture import Picture
+from chalicelib.model.work import Audio, Chunk, Command, Hls, Join, Poster
 
 
 class PlanSettings(msgspec.Struct, frozen=True):
@@ -48,7 +49,7 @@ class Step:
 
     name: str
     video: Callable[[VideoFacts, PlanSettings], Poster | Packaging]
-    image: Callable[[PlanSettings], Thumbnail | Watermark] | None = None
+    image: Callable[[ImageFacts, PlanSettings], Picture] | None = None
     folder: str = ""  # "hls/": a step with many files adds this to the prefix of their keys
 
 

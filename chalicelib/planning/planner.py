@@ -10,8 +10,9 @@ from chalicelib.errors import JobError
 from chalicelib.formats.mp4_excerpt import samples_of
 from chalicelib.model.facts import Facts, ImageFacts, VideoFacts
 from chalicelib.model.filenames import stem
+from chalicelib.model.picture import Picture
 from chalicelib.model.plan import Plan, Task, outputs_prefix, work_folder
-from chalicelib.model.work import Command, Hls, Images, Poster, Source, Thumbnail, Watermark
+from chalicelib.model.work import Command, Hls, Images, Poster, Source
 from chalicelib.planning import audio, video
 from chalicelib.planning.operation import Packaging, Part, PlanSettings, Rendition, Step
 
@@ -45,12 +46,12 @@ def _of_image(
     prefix: str, facts: ImageFacts, steps: Sequence[Step], settings: PlanSettings
 ) -> Plan:
     """One task: decoding once costs less than a second message, claim, fetch and decoding."""
-    made: dict[str, Thumbnail | Watermark] = {}
+    made: dict[str, Picture] = {}
     for step in steps:
         if step.image is None:
             detail = f"The step {step.name} needs a video, but the file is an image."
             raise JobError("step_needs_video", detail)
-        made[step.name] = step.image(settings)
+        made[step.name] = step.image(facts, settings)
     task = Task(
         "+".join(made),
         Images(facts.format, made),

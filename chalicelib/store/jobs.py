@@ -105,7 +105,9 @@ def end_step(
     step_open = writes.step_is_open(step)
     row = writes.job_row(job_id)
     changes = [
-        JobRow.steps[step].set(msgspec.to_builtins(state)),
+        JobRow.steps[step].set(
+            msgspec.json.decode(msgspec.json.encode(state))
+        ),  # lists, not tuples
         JobRow.updated_at.set(writes.now_iso()),
     ]
     if writes.update(row, changes, job_runs & step_open):
@@ -116,12 +118,12 @@ def end_step(
 
 def list_growing(job_id: str, step: str, output: Output) -> None:
     """List an output that plays and grows, while its step has not ended."""
-    path = JobRow.steps[step]["output"]
+    path = JobRow.steps[step]["outputs"]
     follows_this_plan = (JobRow.status == STARTED) & writes.follows(GENERATION)
     not_listed = path.does_not_exist()
     writes.update(
         writes.job_row(job_id),
-        [path.set(msgspec.to_builtins(output)), JobRow.updated_at.set(writes.now_iso())],
+        [path.set([msgspec.to_builtins(output)]), JobRow.updated_at.set(writes.now_iso())],
         follows_this_plan & writes.step_is_open(step) & not_listed,
     )
 

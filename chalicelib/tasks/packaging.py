@@ -70,7 +70,7 @@ def packaged(work: Join | Hls, bench: Workbench, name: str, size: int, parts: Pa
         duration=round(parts.seconds, 3),
         warning=parts.warning,
     )
-    return StepsEnded({bench.task.id: StepState(SUCCESS, output=output)})
+    return StepsEnded({bench.task.id: StepState(SUCCESS, outputs=(output,))})
 
 
 def shortfall(

@@ -390,7 +390,7 @@ def finished_job(client: Client, output: Output) -> str:
     body = {"key": "a.mp4", "pipeline": [output.type]}
     job_id = str(call(client, "POST", "/jobs/from-key", body).body["job_id"])
     start(job_id, 60.0, output.type)
-    row = jobs.end_step(job_id, output.type, StepState(SUCCESS, output=output))
+    row = jobs.end_step(job_id, output.type, StepState(SUCCESS, outputs=(output,)))
     assert row is not None
     jobs.end(row)
     return job_id
@@ -461,7 +461,7 @@ def test_an_output_is_saved_by_the_name_of_its_original(client: Client) -> None:
     key = f"outputs/{job_id.replace('-', '')}_Grusse_1_720p.mp4"
     mp4 = msgspec.structs.replace(MP4, s3_key=key)
     start(job_id, 1.0, mp4.type)
-    jobs.end_step(job_id, mp4.type, StepState(SUCCESS, output=mp4))
+    jobs.end_step(job_id, mp4.type, StepState(SUCCESS, outputs=(mp4,)))
     (output,) = call(client, "GET", f"/jobs/{job_id}").body["outputs"]
     (told,) = parse_qs(urlsplit(output["url"]).query)["response-content-disposition"]
     name = "Gr%C3%BC%C3%9Fe%201_720p.mp4"

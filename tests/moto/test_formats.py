@@ -235,7 +235,9 @@ def test_a_step_that_ends_while_its_job_is_planned_again_has_it_planned_anew(
     begun_by_another_version(job_id, "99-ffmpeg-10.0")
     assert deliver("encode", *ours) == ours
     (start,) = take("intake")
-    done = StepState(SUCCESS, output=Output("thumbnail", "outputs/x.jpg", 1, "image/jpeg", 1, 1))
+    done = StepState(
+        SUCCESS, outputs=(Output("thumbnail", "outputs/x.jpg", 1, "image/jpeg", 1, 1),)
+    )
     before_put(
         "plan-",
         lambda: jobs.end_step(job_id, "thumbnail", done, generation="99-ffmpeg-10.0"),

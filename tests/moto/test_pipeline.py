@@ -394,7 +394,9 @@ def test_of_many_calls_for_a_job_one_sends_its_messages(sample: Sample) -> None:
 
 
 ENDS = {
-    "thumbnail": StepState(SUCCESS, output=Output("thumbnail", "outputs/x", 1, "image/jpeg", 1, 1))
+    "thumbnail": StepState(
+        SUCCESS, outputs=(Output("thumbnail", "outputs/x", 1, "image/jpeg", 1, 1),)
+    )
 }
 
 

@@ -31,7 +31,7 @@ from testing.mocked import mocked
 
 ON_A_CLOUD = "SLUICE_TEST_ENDPOINT_URL" in os.environ
 OUTPUT = Output("thumbnail", "outputs/x_thumb.jpg", 10, "image/jpeg", 5, 4)
-DONE = StepState(SUCCESS, output=OUTPUT)
+DONE = StepState(SUCCESS, outputs=(OUTPUT,))
 ENDS = {"thumbnail": DONE}
 BROKEN = StepState(FAILURE, error="It is damaged.", error_code="source_damaged")
 
@@ -81,7 +81,7 @@ def test_a_job_goes_from_pending_to_success_when_its_last_step_ends() -> None:
     assert last is not None
     assert jobs.end(last) == SUCCESS
     assert list(job(job_id).step_states) == ["thumbnail", "watermark"]
-    assert job(job_id).step_states["thumbnail"].output == OUTPUT
+    assert job(job_id).step_states["thumbnail"].outputs == (OUTPUT,)
 
 
 def test_a_job_with_one_failed_step_fails_after_the_others_and_keeps_their_outputs() -> None:
@@ -94,7 +94,7 @@ def test_a_job_with_one_failed_step_fails_after_the_others_and_keeps_their_outpu
     assert jobs.end(last) == FAILURE
     row = job(job_id)
     assert (row.error, row.error_code) == ("thumbnail: It is damaged.", "source_damaged")
-    assert row.step_states["watermark"].output == OUTPUT
+    assert row.step_states["watermark"].outputs == (OUTPUT,)
 
 
 def test_a_terminal_status_is_written_once_and_nothing_after_it() -> None:
@@ -353,7 +353,7 @@ def test_the_row_of_a_job_with_every_step_stays_under_4_kb() -> None:
     job_id = new_job(*steps, key="k" * 1024)
     long = Output("x" * 14, "o" * 140, 10**12, "application/vnd.apple.mpegurl", 9999, 9999, 43200.1)
     for step in steps:
-        jobs.end_step(job_id, step, StepState(SUCCESS, output=long))
+        jobs.end_step(job_id, step, StepState(SUCCESS, outputs=(long,)))
     use_much(job_id)
     assert jobs.end(job(job_id)) == SUCCESS
     assert size_of(rows.job_item(job_id)) < 4096

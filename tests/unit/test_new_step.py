@@ -20,10 +20,12 @@ from tests.unit.test_plan import FILM
 from tests.unit.test_template import may, source_of
 
 OPERATION = """
+from chalicelib.model.picture import Picture, Variant
 from chalicelib.planning.operation import Step
 from chalicelib.planning.poster import poster
 
-toy = Step("toy", video=lambda facts, settings: poster(facts, "toy.jpg", settings))
+TOY = Picture((Variant("toy.jpg", 320, 180, "jpeg", 85),))
+toy = Step("toy", video=lambda facts, settings: poster(facts, TOY, settings))
 """
 TUPLE = "STEPS: tuple[Step, ...] = (\n"
 WITH_TOY = f"from chalicelib.operations.toy import toy\n\n{TUPLE}    toy,\n"
