@@ -54,6 +54,8 @@ _ROOMY = Budget(lambda: 20.0, 3 * GIB)
 
 # A charge of nothing to nobody's budget.
 FREE = Charge("-", 0.0, 0.0)
+# Of an image in the shape of 4:3.
+THUMBNAIL = Picture((Variant("thumb.jpg", 512, 384, "jpeg", 85),))
 
 
 def a_plan(*pipeline: str) -> Plan:
@@ -74,12 +76,7 @@ def a_plan(*pipeline: str) -> Plan:
     packages = tuple(
         Task(step, works[step], "outputs/", needs=needs, cost=1.0)
         if step in works
-        else Task(
-            step,
-            Images("JPEG", {step: Picture((Variant("thumb.jpg", 512, 384, "jpeg", 85),))}),
-            "outputs/",
-            cost=1.0,
-        )
+        else Task(step, Images("JPEG", {step: THUMBNAIL}), "outputs/", cost=1.0)
         for step in pipeline
     )
     tasks = (*chunks, *packages) if works.keys() & set(pipeline) else packages

@@ -41,8 +41,8 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     warning: str = ""
     complete: bool = True
     format: str = ""  # as `format_of` names it
-    placeholder: str = ""  # what a page shows until the picture is there
-    color: str = ""  # the picture's dominant one
+    placeholder: str = ""  # of a picture, as it was asked for: ThumbHash in base64, or BlurHash
+    color: str = ""  # that most of a picture has: #rrggbb
 
 
 class StepState(msgspec.Struct, frozen=True, omit_defaults=True):

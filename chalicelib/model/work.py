@@ -66,9 +66,10 @@ class Poster(msgspec.Struct, frozen=True, tag="poster"):
     candidates: tuple[Run, ...]
     picture: Picture
     frame: tuple[int, int]  # most pixels of a candidate: width and height
-    # Further candidates, where one of those above finds no frame; the last of them is always one.
+    # Further candidates, where one of those above finds no frame; the last of them is always one, unless the
+    # frame was chosen.
     otherwise: tuple[Run, ...] = ()
-    warning: str = ""
+    is_chosen: bool = False  # the first candidate that finds a frame is taken, whatever it shows
 
 
 class Segment(msgspec.Struct, frozen=True):

@@ -36,8 +36,9 @@ def make_plan(
 ) -> Plan:
     """Tasks for `steps` on a source; or on a copy of it, which the facts are then of.
 
-    An image that steps make a film of has the facts of that copy as `film`. `label` becomes part of the keys of
-    outputs: a job that is planned again must not reuse the keys of its first plan. Raises JobError where a step cannot work on this kind of source.
+    An image that steps make a film of has the facts of that copy as `film`. `label` becomes part of the keys
+    of outputs: a job that is planned again must not reuse the keys of its first plan. Raises JobError where a
+    step cannot work on this kind of source.
     """
     prefix = f"{outputs_prefix(job_id)}{stem(source_key)}_{label and label + '_'}"
     if isinstance(facts, VideoFacts):
