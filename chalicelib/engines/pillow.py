@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from PIL import Image, ImageStat, JpegImagePlugin
 
 from chalicelib.engines import placeholders
+from chalicelib.engines.animations import is_animated
 from chalicelib.engines.image_decoding import Canvas, Decoded, decode, upright_size
 from chalicelib.engines.image_encoders import ORDER, Encoders, Extras, has_fine_colours
 from chalicelib.engines.image_files import DAMAGE, JPEGS, damaged, open_image
@@ -44,7 +45,7 @@ def probe_image(file: IO[bytes], image_format: str, max_pixels: int) -> ImageFac
                 f"The image is {image.width} × {image.height}; at most {max_pixels} pixels are taken.",
             )
         width, height = upright_size(image)
-    return ImageFacts(image_format, width, height)
+        return ImageFacts(image_format, width, height, is_animated(image))
 
 
 def draw(source: Path, work: Images, assets: Path, folder: Path) -> dict[str, Drawn]:

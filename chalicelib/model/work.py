@@ -161,6 +161,10 @@ class Audio(msgspec.Struct, frozen=True, tag="audio"):
     max_seconds: float | None = None  # of the run's audio; None where the source's is not counted
 
 
+# The pictures of an animation as files, numbered from 0 on; by its time a file tells when it is shown.
+PICTURE = "picture_%06d.ppm"
+
+
 class Animation(msgspec.Struct, frozen=True, tag="animation"):
     """A copy of an animated image as a film without loss, with an index; its last argument is the file.
 

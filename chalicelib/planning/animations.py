@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from chalicelib.model.facts import ImageFacts, VideoFacts
 from chalicelib.model.plan import REMUX, Plan, Task, work_folder
-from chalicelib.model.work import Animation, Command
+from chalicelib.model.work import PICTURE, Animation, Command
 
-# The pictures of an animation as files, numbered from 0 on, and made at the time when each is shown.
-PICTURE = "picture_%06d.ppm"
 TICKS = 1000  # a second
 # What an animation is taken for until its pictures are counted.
 _FORESEEN_SECONDS, _FORESEEN_RATE = 10, 15

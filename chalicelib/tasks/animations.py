@@ -11,8 +11,7 @@ from chalicelib.errors import JobError, crashed
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import ImageFacts
 from chalicelib.model.result import Copied
-from chalicelib.model.work import Animation, Run
-from chalicelib.planning.animations import PICTURE
+from chalicelib.model.work import PICTURE, Animation, Run
 from chalicelib.store import objects
 from chalicelib.tasks.prediction import DECODER_SECONDS, Basis, Prediction
 from chalicelib.tasks.stills import in_child
@@ -37,7 +36,7 @@ def as_film(work: Animation, folder: Path, budget: Budget) -> Path:
     from chalicelib.engines import ffmpeg
 
     durations: list[int] = in_child(
-        "write_pictures",
+        "animations:write_pictures",
         list[int],
         budget,
         folder / "source",

@@ -41,7 +41,7 @@ def draw(work: Images, folder: Path, budget: Budget) -> dict[str, Drawn]:
     Raises JobError if none can be drawn, or if the sandbox reports other files than planned; Transient.
     """
     drawn: dict[str, Drawn] = in_child(
-        "draw", dict[str, Drawn], budget, folder / "source", work, ASSETS, folder / "out"
+        "pillow:draw", dict[str, Drawn], budget, folder / "source", work, ASSETS, folder / "out"
     )
     if drawn.keys() != work.made.keys():
         raise crashed("image")

@@ -57,7 +57,7 @@ def choose(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> DrawnPic
         if not candidate.exists():
             candidate_missing = True
             continue
-        interest = in_child("interest", Interest, budget, candidate, work.frame)
+        interest = in_child("pillow:interest", Interest, budget, candidate, work.frame)
         if best is None or interest > best[0]:
             best = interest, candidate
         if work.is_chosen and run in work.candidates:
@@ -68,7 +68,14 @@ def choose(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> DrawnPic
     if best is None:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
     poster: DrawnPicture = in_child(
-        "poster", DrawnPicture, budget, best[1], work.picture, work.frame, ASSETS, folder / "out"
+        "pillow:poster",
+        DrawnPicture,
+        budget,
+        best[1],
+        work.picture,
+        work.frame,
+        ASSETS,
+        folder / "out",
     )
     check(poster, work.picture, folder)
     return poster

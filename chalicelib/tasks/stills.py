@@ -16,14 +16,14 @@ from chalicelib.tasks.workbench import Workbench
 
 
 def in_child(job: str, returns: Any, budget: Budget, *args: Any) -> Any:
-    """Call the function `job` of engines/pillow.py in the sandbox. Raises JobError, Transient.
+    """Call a function of engines/ in the sandbox: `job` is "module:function". Raises JobError, Transient.
 
     `returns` is the type of its result, as msgspec takes it.
     """
     from chalicelib.engines import sandbox
 
     return sandbox.call(
-        f"chalicelib.engines.pillow:{job}",
+        f"chalicelib.engines.{job}",
         *args,
         returns=returns,
         seconds=budget.seconds(),

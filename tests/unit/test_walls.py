@@ -241,11 +241,11 @@ def test_a_frame_that_is_none_is_not_opened(tmp_path: Path, image_format: str, s
     path = tmp_path / "candidate_0.png"
     budget = Budget(lambda: 20.0, MEMORY)
     Image.new("1", (512, 288)).save(path, "PNG")
-    assert in_child("interest", Interest, budget, path, (512, 512)) == (0, 0)
+    assert in_child("pillow:interest", Interest, budget, path, (512, 512)) == (0, 0)
     Image.new("1", (side, side)).save(path, image_format)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(JobError) as refusal:
-        in_child("interest", Interest, budget, path, (512, 512))
+        in_child("pillow:interest", Interest, budget, path, (512, 512))
     assert refusal.value.code == "source_damaged"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
 
