@@ -9,7 +9,7 @@ import msgspec
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from chalicelib.api.descriptions import Answer, CallDescription
-from chalicelib.api.requests import FromKeyRequest, check_key, check_pipeline
+from chalicelib.api.requests import FromKeyRequest, check_key, check_metadata, check_pipeline
 from chalicelib.api.uploads import open_file
 from chalicelib.errors import Busy, Unprocessable
 from chalicelib.model.estimate import Estimated, EstimateView, Refusal, Wanted
@@ -26,6 +26,7 @@ def estimate(caller: str, request: FromKeyRequest) -> EstimateView:
     Raises Malformed, NotFound, Conflict, Unprocessable, Busy.
     """
     check_pipeline(request.pipeline)
+    check_metadata(request.metadata)
     check_key(request.key)
     original = open_file(caller, request.key, 1).original
     return _invoke(

@@ -143,7 +143,7 @@ def parse_body[T](request: Request, shape: type[T]) -> T:
         parsed = msgspec.json.decode(body, type=shape)
         # Readers differ in which value of a repeated name counts: such bodies are refused. This comes second,
         # as only a body of this shape has a bounded depth.
-        _JSON.decode(body if isinstance(body, str) else body.decode())
+        refuse_repeated_names(body if isinstance(body, str) else body.decode())
     except msgspec.ValidationError as error:
         raise malformed(error, shape) from None
     except (msgspec.DecodeError, UnicodeError) as error:
@@ -181,6 +181,11 @@ def _refuse_repeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 _JSON = JSONDecoder(object_pairs_hook=_refuse_repeated)
+
+
+def refuse_repeated_names(text: str) -> None:
+    """Raises Malformed where an object in JSON, of a bounded depth, has a name more than once."""
+    _JSON.decode(text)
 
 
 def _quoted(names: Iterable[str]) -> str:

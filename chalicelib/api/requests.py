@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from chalicelib.api.descriptions import EXAMPLE_KEY
 from chalicelib.errors import Malformed, TooLarge, Unprocessable
+from chalicelib.model import metadata
 from chalicelib.settings import LEAST_DOLLARS, MOST_DOLLARS, settings
 
 MOST_PUT_BYTES = 5 * 1024**3  # of S3, for one PUT
@@ -41,6 +42,20 @@ MaxUsd = Annotated[
         description="What the job may cost, as it is estimated before it starts, in US dollars. A job that "
         "is there already keeps its own.",
         examples=[0.5],
+    ),
+]
+
+
+Metadata = Annotated[
+    dict[str, str] | None,
+    Meta(
+        description="What the client wants to be told of the job again: names of letters, digits, `_`, `.` "
+        f"and `-`, and any values, together at most {metadata.MOST_BYTES} bytes.",
+        examples=[{"order": "4711"}],
+        extra_json_schema={
+            "maxProperties": metadata.MOST_NAMES,
+            "propertyNames": {"pattern": f"^{metadata.NAME}$"},
+        },
     ),
 ]
 
@@ -74,6 +89,7 @@ class PresignRequest(msgspec.Struct, forbid_unknown_fields=True):
         Meta(description="In bytes; signed, so that no other size is accepted.", examples=[121417]),
     ] = None
     max_usd: MaxUsd = None
+    metadata: Metadata = None
 
 
 class FromKeyRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -82,6 +98,7 @@ class FromKeyRequest(msgspec.Struct, forbid_unknown_fields=True):
     key: Key
     pipeline: Pipeline = None
     max_usd: MaxUsd = None
+    metadata: Metadata = None
 
 
 def most_source_bytes() -> int:
@@ -96,6 +113,12 @@ def check_size(size: int | None) -> None:
         raise TooLarge(
             "source_too_large", f"A file may have {limit} bytes: a `size` of {size} is too large."
         )
+
+
+def check_metadata(given: dict[str, str] | None) -> None:
+    """Raises Unprocessable where metadata are more than a job keeps, or have a name that none may have."""
+    if wrong := metadata.fault(given or {}):
+        raise Unprocessable("invalid_metadata", f"`metadata` {wrong}.")
 
 
 def check_pipeline(pipeline: Sequence[str] | None) -> None:

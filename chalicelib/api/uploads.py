@@ -11,8 +11,8 @@ import msgspec
 from multipart import MultipartError, MultipartParser, parse_options_header
 
 from chalicelib.api.descriptions import Answer, CallDescription, Json, described
-from chalicelib.api.http import malformed, refuse_others
-from chalicelib.api.requests import PresignRequest, check_pipeline, check_size
+from chalicelib.api.http import malformed, refuse_others, refuse_repeated_names
+from chalicelib.api.requests import PresignRequest, check_metadata, check_pipeline, check_size
 from chalicelib.api.views import Accepted, Presigned
 from chalicelib.errors import (
     Conflict,
@@ -33,7 +33,7 @@ from chalicelib.store.objects import Original
 MOST_FORM_BYTES = 4 * 1024**2
 # An upload that began before its URL expired may end after that.
 _UPLOAD_GRACE_SECONDS = 3600
-_FORM_FIELDS = ("file", "pipeline", "max_usd")
+_FORM_FIELDS = ("file", "pipeline", "max_usd", "metadata")
 
 
 def presign(caller: str, request: PresignRequest) -> Presigned:
@@ -45,6 +45,7 @@ def presign(caller: str, request: PresignRequest) -> Presigned:
         raise Unprocessable("size_required", "Say the file's `size` in bytes.")
     check_size(request.size)
     check_pipeline(request.pipeline)
+    check_metadata(request.metadata)
     if request.max_usd is not None and not request.pipeline:
         detail = "`max_usd` is of a job: name its `pipeline`, or send it to POST /jobs/from-key/."
         raise Unprocessable("pipeline_required", detail)
@@ -74,6 +75,7 @@ def upload(caller: str, content_type: str, body: bytes | str) -> Accepted:
         raise TooLarge("form_too_large", detail)
     request, content = _read_form(body, options["boundary"])
     check_pipeline(request.pipeline)
+    check_metadata(request.metadata)
     key, job_id = new_key(request.filename), str(uuid.uuid4())
     _expect_upload(caller, key, job_id, request)
     objects.put_original(key, content, request.content_type)
@@ -125,8 +127,9 @@ def _expect_upload(owner: str, key: str, job_id: str | None, request: PresignReq
             filename=name,
             upload_deadline=deadline,
             max_usd=request.max_usd,
+            metadata=request.metadata,
         )
-    identities.write_ticket(key, owner, job_id, deadline, name)
+    identities.write_ticket(key, owner, job_id, deadline, name, request.metadata)
 
 
 def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:
@@ -139,7 +142,7 @@ def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:
             BytesIO(body), boundary, content_length=len(body), memory_limit=2 * MOST_FORM_BYTES
         )
         names = [part.name for part in form.parts()]
-        file, pipeline, max_usd = map(form.get, _FORM_FIELDS)
+        file, pipeline, max_usd, metadata = map(form.get, _FORM_FIELDS)
         steps = [name.strip() for name in pipeline.value.split(",")] if pipeline else None
     except (MultipartError, UnicodeError, LookupError) as error:
         reason = str(error.args[0]) if error.args else type(error).__name__
@@ -152,11 +155,23 @@ def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:
         "content_type": file.content_type or "application/octet-stream",
         "pipeline": steps,
         "max_usd": max_usd.value if max_usd else None,
+        "metadata": _metadata_in(metadata.value) if metadata else None,
     }
     try:
         return msgspec.convert(fields, PresignRequest, strict=False), file.raw
     except msgspec.ValidationError as error:
         raise malformed(error, PresignRequest) from None
+
+
+def _metadata_in(text: str) -> dict[str, str]:
+    """The metadata in a field of a form. Raises Malformed."""
+    try:
+        found = msgspec.json.decode(text, type=dict[str, str])
+    except msgspec.DecodeError as error:
+        detail = f"The field `metadata` is an object of strings in JSON: {error}."
+        raise Malformed("malformed_form", detail) from None
+    refuse_repeated_names(text)
+    return found
 
 
 _ONE_STEP = f"({'|'.join(step.name for step in STEPS)})"
@@ -180,6 +195,14 @@ _FORM: Json = {
                 0.5,
                 minimum=LEAST_DOLLARS,
                 maximum=MOST_DOLLARS,
+            ),
+        },
+        "metadata": {
+            "type": "string",
+            **described(
+                "What the client wants to be told of the job again, an object of strings in JSON.",
+                '{"order": "4711"}',
+                contentMediaType="application/json",
             ),
         },
     },

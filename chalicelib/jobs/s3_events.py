@@ -8,6 +8,7 @@ import msgspec
 
 from chalicelib.engines import sandbox_child
 from chalicelib.formats.sniff import HEAD_BYTES
+from chalicelib.model import metadata
 from chalicelib.operations import names_for
 from chalicelib.settings import DROPS
 from chalicelib.store import identities, jobs, objects
@@ -83,15 +84,19 @@ def _job_of(created: _Object) -> tuple[str, Opened] | None:
             return None
         # Without a job, the upload waits for POST /jobs/from-key.
         return (ticket.ticket_job_id, None) if ticket.ticket_job_id else None
-    opened, names = None, list[str]()
+    # Where the event came before, the job's row may still be missing.
+    opened = objects.open_original(created.key, sandbox_child.BLOCK_BYTES)
+    names, own, warning = list[str](), dict[str, str](), ""
+    if opened and opened[0].etag == created.e_tag:
+        original, head = opened
+        names = names_for((), original.metadata, head[:HEAD_BYTES])
+        own, warning = metadata.of_object(original.metadata)
     if job_id is None:
-        opened = objects.open_original(created.key, sandbox_child.BLOCK_BYTES)
-        if opened and opened[0].etag == created.e_tag:
-            original, head = opened
-            names = names_for((), original.metadata, head[:HEAD_BYTES])
         job_id = identities.job_of_file(
             DROPS, created.key, created.e_tag, names, sequencer=created.sequencer
         )
         job_id = identities.claim_event(created.key, created.e_tag, created.sequencer, job_id)
-    jobs.create(job_id, DROPS, created.key, names, etag=created.e_tag)
+    jobs.create(
+        job_id, DROPS, created.key, names, etag=created.e_tag, metadata=own, warning=warning
+    )
     return job_id, opened

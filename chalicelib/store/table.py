@@ -133,6 +133,7 @@ class JobRow(Row, discriminator="job"):
     # By name. {"status": …}; in rows of formats up to 5 also what the step came to, with one `output`.
     steps = MapOfAny(default=dict)
     metadata = MapOfAny(null=True)
+    warning = UnicodeAttribute(null=True)
     etag = UnicodeAttribute(default="")
     duration = NumberAttribute(null=True)
     encoding = UnicodeAttribute(default="")
@@ -178,6 +179,7 @@ class JobRow(Row, discriminator="job"):
                 if step.keys() > {"status"}
             },
             metadata=self.metadata or {},
+            warning=self.warning or "",
             etag=self.etag,
             duration=self.duration,
             encoding=self.encoding,
