@@ -157,8 +157,9 @@ class JobRow(Row, discriminator="job"):
     by_key = _ByKey()
 
     def value(self) -> Job:
-        # Before rows had names of steps, a pipeline had nothing else.
-        names = self.pipeline if self.step_names is None else self.step_names
+        names = self.step_names
+        if names is None:  # before rows had them, a pipeline had nothing else
+            names = [step for step in self.pipeline if isinstance(step, str)]
         stored = {name: self.steps[name] for name in names if name in self.steps}
         return Job(
             job_id=self.pk.partition("#")[2],
