@@ -157,7 +157,7 @@ def parse_body[T](request: Request, shape: type[T]) -> T:
         body = request.raw_body
         parsed = msgspec.json.decode(body, type=shape)
         # Readers differ in which value of a repeated name counts: such bodies are refused.
-        _JSON.decode(body if isinstance(body, str) else body.decode())
+        refuse_repeated_names(body if isinstance(body, str) else body.decode())
     except msgspec.ValidationError as error:
         raise malformed(error, shape) from None
     except (msgspec.DecodeError, UnicodeError) as error:
@@ -197,6 +197,11 @@ def _refuse_repeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 _JSON = JSONDecoder(object_pairs_hook=_refuse_repeated)
+
+
+def refuse_repeated_names(text: str) -> None:
+    """Raises Malformed where an object in JSON, of a bounded depth, has a name more than once."""
+    _JSON.decode(text)
 
 
 def _quoted(names: Iterable[str]) -> str:

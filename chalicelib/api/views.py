@@ -130,7 +130,10 @@ def job_view(
             _step_view(name, state, step_percent(state, shares.get(name, {}), done))
             for name, state in states.items()
         ],
-        warnings=[f"{output.type}: {output.warning}" for output in outputs if output.warning],
+        warnings=[
+            *([job.warning] if job.warning else []),
+            *(f"{output.type}: {output.warning}" for output in outputs if output.warning),
+        ],
         encoding=job.encoding,
         usage=usage,
         key=job.source_key,

@@ -33,6 +33,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     # What steps had come to when rows of jobs still said it; what they come to now is in an item of its own.
     former_states: dict[str, StepState] = {}
     metadata: dict[str, str] = {}  # the client's own
+    warning: str = ""  # a sentence: what of the client's wishes was left out
     etag: str = ""  # of the source's version that the job reads; "" before it is chosen
     duration: float | None = None  # seconds; None for images
     encoding: str = ""  # a sentence: how a film is encoded, and why

@@ -134,6 +134,7 @@ class JobRow(Row, discriminator="job"):
     # By name. {"status": …}; in rows of formats up to 5 also what the step came to, with one `output`.
     steps = MapOfAny(default=dict)
     metadata = MapOfAny(null=True)
+    warning = UnicodeAttribute(null=True)
     etag = UnicodeAttribute(default="")
     duration = NumberAttribute(null=True)
     encoding = UnicodeAttribute(default="")
@@ -157,8 +158,9 @@ class JobRow(Row, discriminator="job"):
     by_key = _ByKey()
 
     def value(self) -> Job:
-        # Before rows had names of steps, a pipeline had nothing else.
-        names = self.pipeline if self.step_names is None else self.step_names
+        names = self.step_names
+        if names is None:  # before rows had them, a pipeline had nothing else
+            names = [step for step in self.pipeline if isinstance(step, str)]
         stored = {name: self.steps[name] for name in names if name in self.steps}
         return Job(
             job_id=self.pk.partition("#")[2],
@@ -180,6 +182,7 @@ class JobRow(Row, discriminator="job"):
                 if step.keys() > {"status"}
             },
             metadata=self.metadata or {},
+            warning=self.warning or "",
             etag=self.etag,
             duration=self.duration,
             encoding=self.encoding,

@@ -57,7 +57,7 @@ _INDEX_WRITES = 2
 # the item of what steps have come to as they end.
 _IN_TRANSACTION = 2
 _CHARGE_WRITES = 1
-_STEP_BYTES = 350  # of a step with one output, in that item
+_STEP_BYTES = 250  # of a step with one output, in that item
 _ID_BYTES = 10  # of a task's id in the set of ended tasks
 
 

@@ -20,6 +20,7 @@ from chalicelib.model.job import Claimed, Job
 from chalicelib.model.result import Failed, StepsEnded
 from chalicelib.model.step import FAILURE, PENDING, STARTED, STATUSES, SUCCESS, Output, StepState
 from chalicelib.model.usage import Used, total
+from chalicelib.operations.pipelines import MOST_BYTES
 from chalicelib.settings import settings
 from chalicelib.store import identities, jobs, overdue, progress, starts, steps, tasks
 from chalicelib.store.meter import meter
@@ -369,26 +370,47 @@ def test_an_end_by_the_deadline_holds_only_for_that_deadline() -> None:
     assert jobs.fail_pending(stale, "source_damaged", "It is damaged.")
 
 
-def test_the_row_of_a_job_with_every_step_stays_under_4_kb() -> None:
-    steps = ("thumbnail", "watermark", "transcode_720p", "hls_720p")
-    job_id = new_job(*steps, key="k" * 1024)
-    long = Output("x" * 14, "o" * 140, 10**12, "application/vnd.apple.mpegurl", 9999, 9999, 43200.1)
-    for step in steps:
-        end_step(job_id, step, StepState(SUCCESS, outputs=(long,)))
-    use_much(job_id)
-    assert jobs.end(job(job_id)) == SUCCESS
-    assert size_of(rows.job_item(job_id)) < 4096
+STEPS = ("thumbnail", "watermark", "transcode_720p", "hls_720p")
+# No sentence of ours is longer, for none repeats the key.
+FAILED = StepState(FAILURE, error="x" * 200, error_code="attempts_exhausted")
+LONG = Output("x" * 14, "o" * 140, 10**12, "application/vnd.apple.mpegurl", 9999, 9999, 43200.1)
 
 
-def test_the_row_of_a_job_that_failed_in_every_step_stays_under_4_kb() -> None:
-    steps = ("thumbnail", "watermark", "transcode_720p", "hls_720p")
-    job_id = new_job(*steps, key="k" * 1024)
-    # No sentence of ours is longer, for none repeats the key.
-    long = StepState(FAILURE, error="x" * 200, error_code="attempts_exhausted")
-    for step in steps:
-        end_step(job_id, step, long)
+@pytest.mark.parametrize(
+    ("state", "status"), [(StepState(SUCCESS, outputs=(LONG,)), SUCCESS), (FAILED, FAILURE)]
+)
+def test_the_row_of_a_job_with_all_that_it_can_have_stays_under_4_kb(
+    state: StepState, status: str
+) -> None:
+    job_id = str(uuid.uuid4())
+    jobs.create(
+        job_id,
+        "drops",
+        "k"
+        * 1024,  # a dropped file has no other name; keys of uploads are short, and names have 255 bytes
+        STEPS,
+        metadata={f"{number:0>2}": "x" * 18 for number in range(50)} | {"00": "x" * 42},
+        etag="e" * 40,
+        max_usd=1.23456789,
+    )
+    plan = msgspec.structs.replace(a_plan(*STEPS), encoding="x" * 200)
+    # As large as a pipeline can be, and of a recipe with a long name.
+    pipeline = [{"make": "image", "name": "n" * (MOST_BYTES - 28)}]
+    assert starts.start(
+        job(job_id),
+        duration=43200.123,
+        etag="e" * 40,
+        pipeline=pipeline,
+        recipe=f"{'r' * 32}@123456",
+        plan=plan,
+        starter="m" * 36,
+        charge=FREE,
+    )
+    rows.change_job(job_id, last_error="x" * 100, charged_usd=12.3456789)
     use_much(job_id)
-    assert jobs.end(job(job_id)) == FAILURE
+    ended = steps.end(job(job_id), dict.fromkeys(STEPS, state))
+    assert ended is not None
+    assert jobs.end(ended) == status
     assert size_of(rows.job_item(job_id)) < 4096
 
 
