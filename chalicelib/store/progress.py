@@ -10,7 +10,7 @@ from pynamodb.exceptions import PynamoDBException
 from chalicelib.model.job import Job, JobProgress, Progress, StepStates, Value
 from chalicelib.model.plan import GENERATION, Plan
 from chalicelib.store import steps, writes
-from chalicelib.store.table import EndedRow, JobRow, ProgressRow, StepsRow, read_many
+from chalicelib.store.table import EndedRow, JobRow, MetadataRow, ProgressRow, StepsRow, read_many
 from chalicelib.telemetry import logger
 
 
@@ -66,7 +66,7 @@ class Ticker:
             logger.warning("Progress was not written", exc_info=True)
 
 
-_SUBKEYS = (ProgressRow.SK, EndedRow.SK, StepsRow.SK)
+_SUBKEYS = (ProgressRow.SK, EndedRow.SK, StepsRow.SK, MetadataRow.SK)
 
 
 def of_job(job_id: str) -> tuple[Job, JobProgress] | None:
@@ -114,6 +114,7 @@ def _standings(jobs: Sequence[Job], values: Mapping[str, _Values]) -> dict[str, 
             _progress(values[job.job_id]),
             _ended(values[job.job_id]),
             steps.merged(job, told[job.job_id]),
+            _metadata(values[job.job_id]),
         )
         for job in jobs
     }
@@ -132,6 +133,11 @@ def _progress(values: _Values) -> Progress | None:
 def _ended(values: _Values) -> frozenset[str]:
     ended = values.get(EndedRow.SK)
     return ended if isinstance(ended, frozenset) else frozenset()
+
+
+def _metadata(values: _Values) -> dict[str, str]:
+    metadata = values.get(MetadataRow.SK)
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def _told(values: _Values) -> StepStates:
