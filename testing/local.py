@@ -19,7 +19,7 @@ from chalicelib.formats import mp4_excerpt
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import Facts, FrameIndex, VideoFacts
 from chalicelib.model.job import Charge
-from chalicelib.model.plan import FILM, Plan, Task
+from chalicelib.model.plan import FILM, Plan, Task, Track
 from chalicelib.model.result import Encoded, StepsEnded
 from chalicelib.model.result import Result as TaskResult
 from chalicelib.model.step import Output
@@ -78,7 +78,9 @@ def a_plan(*pipeline: str) -> Plan:
         for step in pipeline
     )
     tasks = (*chunks, *packages) if works.keys() & set(pipeline) else packages
-    return Plan(tasks, {step: step for step in pipeline}, tracks={"720p": "work/video_"})
+    return Plan(
+        tasks, {step: step for step in pipeline}, tracks={"720p": Track("work/video_", 1e6)}
+    )
 
 
 def facts_of(path: Path, budget: Budget = _ROOMY) -> Facts:

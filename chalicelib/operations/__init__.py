@@ -1,7 +1,7 @@
 """The steps that a pipeline can name, in one visible tuple.
 
 A new step is a module beside this one, and its line in `STEPS`. Another height is a rendition in
-`planning/video.py`, and a step that packages it, as `mp4.py` and `hls.py` do with `rendition_720p`.
+`planning/video.py`, and a step that packages it, as `mp4.py` and `hls.py` do.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from chalicelib.model.facts import VideoFacts, fps
+from chalicelib.model.facts import VideoFacts
 from chalicelib.model.work import Hls
 from chalicelib.planning import audio, filters, video
 from chalicelib.planning.operation import Packaging, PlanSettings, Step
 
 
 def _of_video(facts: VideoFacts, _: PlanSettings) -> Packaging:
-    rendition = video.rendition_720p(facts)
+    rendition = video.rendition(facts, short_side=720)
     max_bits, language = video.max_bits_per_second(facts, rendition), None
     if facts.audio_stream is not None:
         max_bits, language = max_bits + audio.BITS_PER_SECOND, facts.audio_language
@@ -18,8 +18,8 @@ def _of_video(facts: VideoFacts, _: PlanSettings) -> Packaging:
         rendition.width,
         rendition.height,
         facts.seconds,
-        facts.frames,
-        frame_rate=fps(facts),
+        video.frames(facts, rendition),
+        frame_rate=video.frame_rate(facts, rendition),
         max_bits=max_bits,
         language=language,
         warning=filters.warning(facts),

@@ -1,15 +1,14 @@
 """The step transcode_720p: an MP4 of H.264 and AAC that plays everywhere; its short side is at most 720.
 
-Other heights: a rendition beside `rendition_720p`, a step here, and its line in `operations/__init__.py`.
+Other heights: a step here, and its line in `operations/__init__.py`.
 """
 
 from __future__ import annotations
 
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.work import Join
-from chalicelib.planning import filters
+from chalicelib.planning import filters, video
 from chalicelib.planning.operation import Packaging, PlanSettings, Rendition, Step
-from chalicelib.planning.video import rendition_720p
 
 
 def as_mp4(facts: VideoFacts, rendition: Rendition, output: str) -> Packaging:
@@ -20,14 +19,14 @@ def as_mp4(facts: VideoFacts, rendition: Rendition, output: str) -> Packaging:
         rendition.width,
         rendition.height,
         facts.seconds,
-        facts.frames,
+        video.frames(facts, rendition),
         filters.warning(facts),
     )
     return Packaging(rendition, work)
 
 
 def _of_video(facts: VideoFacts, _: PlanSettings) -> Packaging:
-    return as_mp4(facts, rendition_720p(facts), "720p.mp4")
+    return as_mp4(facts, video.rendition(facts, short_side=720), "720p.mp4")
 
 
 transcode_720p = Step("transcode_720p", video=_of_video)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from chalicelib.model.facts import VideoFacts, even
+from chalicelib.model.facts import VideoFacts
 from chalicelib.model.work import Watermark
 from chalicelib.operations.mp4 import as_mp4
-from chalicelib.planning.operation import Packaging, PlanSettings, Rendition, Step
+from chalicelib.planning import video
+from chalicelib.planning.operation import Packaging, PlanSettings, Step
 
 
 def _of_image(settings: PlanSettings) -> Watermark:
@@ -13,7 +14,7 @@ def _of_image(settings: PlanSettings) -> Watermark:
 
 
 def _of_video(facts: VideoFacts, settings: PlanSettings) -> Packaging:
-    full_size = Rendition("watermark", even(facts.width), even(facts.height), settings.mark)
+    full_size = video.rendition(facts, short_side=None, mark=settings.mark)
     return as_mp4(facts, full_size, "wm.mp4")
 
 

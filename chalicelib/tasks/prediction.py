@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import ceil
 from typing import NamedTuple
 
@@ -29,7 +28,6 @@ class Basis(NamedTuple):
     task: Task
     facts: Facts
     source_bytes: int
-    bits: Mapping[str, float]  # bits per second of each track
     function: FunctionSize
 
     @property
