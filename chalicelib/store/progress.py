@@ -66,12 +66,9 @@ class Ticker:
             logger.warning("Progress was not written", exc_info=True)
 
 
-_SUBKEYS = (ProgressRow.SK, EndedRow.SK, StepsRow.SK)
-
-
 def of_job(job_id: str) -> tuple[Job, JobProgress] | None:
     """A job and its progress, in one request."""
-    values = _read(job_id, (JobRow.SK, *_SUBKEYS))
+    values = _read(job_id, (JobRow.SK, ProgressRow.SK, EndedRow.SK, StepsRow.SK))
     job = values.get(JobRow.SK)
     return (job, _standings([job], {job_id: values})[job_id]) if isinstance(job, Job) else None
 
@@ -79,7 +76,8 @@ def of_job(job_id: str) -> tuple[Job, JobProgress] | None:
 def of_jobs(jobs: Sequence[Job]) -> dict[str, JobProgress]:
     """The progress of many jobs, by their ids."""
     values: dict[str, _Values] = {job.job_id: {} for job in jobs}
-    keys = [(writes.job_key(job_id), sk) for job_id in values for sk in _SUBKEYS]
+    subkeys = (ProgressRow.SK, EndedRow.SK, StepsRow.SK)
+    keys = [(writes.job_key(job_id), sk) for job_id in values for sk in subkeys]
     for item in read_many(keys):
         values[_job_id(item.key)][item.key[1]] = item.value
     return _standings(jobs, values)
