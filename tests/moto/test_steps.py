@@ -21,7 +21,7 @@ from chalicelib.jobs import sweep
 from chalicelib.model.job import Item, Job
 from chalicelib.model.step import FAILURE, STARTED, SUCCESS, Output, StepState
 from chalicelib.settings import settings
-from chalicelib.store import jobs, progress, starts, steps, table, writes
+from chalicelib.store import jobs, progress, starts, steps, table
 from chalicelib.store.meter import meter
 from testing import rows
 from testing.local import FREE, a_plan
@@ -233,7 +233,7 @@ def test_writes_that_meet_a_transaction_are_sent_again(busy: dict[str, int]) -> 
 def test_a_write_that_meets_too_many_is_raised_and_nothing_is_written(
     busy: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writes, "_TRIES", 4)
+    monkeypatch.setattr("chalicelib.store.writes._TRIES", 4)
     job = started("a")
     busy["transaction"] = 100
     with pytest.raises(TransactWriteError):  # the message comes again
