@@ -24,6 +24,7 @@ from benchmarks import (
     requests,
     simulation,
     thumbnails,
+    variants,
     workers,
 )
 from benchmarks.figures import Figure, table
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "requests": requests.measure,
     "images": images.measure,
     "thumbnails": thumbnails.measure,
+    "variants": variants.measure,
     "formats": formats.measure,
     "burst": burst.measure,
     "films": films.measure,

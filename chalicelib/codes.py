@@ -112,7 +112,7 @@ FAILURES = {
     "owner's day. Nothing was done.",
     "too_long_as_a_whole": "The film cannot be cut into chunks, and is too long for one function.",
     "no_video_stream": "The file has no pictures: it is sound alone, or damaged.",
-    "side_too_long": "The picture is too long or too high for a JPEG with the mark on it.",
+    "side_too_long": "A file of the step would have more pixels than its format can have.",
     "step_needs_video": "The pipeline names a step for videos, but the file is an image.",
     "empty_pipeline": "The metadata of a dropped file names no step.",
     "unknown_step": "The metadata of a dropped file names a step that there is not.",
