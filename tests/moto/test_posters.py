@@ -13,8 +13,9 @@ from PIL import Image
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.mark import Mark
 from chalicelib.model.picture import QUALITY, ImageFormat, Picture, Variant
+from chalicelib.model.work import Poster
 from chalicelib.planning import poster
-from chalicelib.planning.operation import Step
+from chalicelib.planning.operation import Operation, PlanSettings, Step
 from chalicelib.planning.planner import make_plan
 from infra.tools.samples import run_ffmpeg
 from testing.local import Result, carry_out, facts_of
@@ -44,9 +45,19 @@ def variant(width: int, height: int, image_format: ImageFormat = "png") -> Varia
     return Variant(name, width, height, image_format, QUALITY[image_format])
 
 
+class _Drawn(Operation, frozen=True, kw_only=True):
+    """An operation that makes a given picture of a film."""
+
+    picture: Picture
+    at: float | None
+
+    def plan(self, stem: str, facts: VideoFacts, settings: PlanSettings) -> Poster:
+        return poster.poster(facts, self.picture, settings, self.at)
+
+
 def drawn(path: Path, folder: Path, picture: Picture, at: float | None = None) -> Result:
     """The poster of one variant."""
-    step = Step("poster", video=lambda facts, settings: poster.poster(facts, picture, settings, at))
+    step = Step("poster", "poster", "poster", {"video": _Drawn(picture=picture, at=at)})
     plan = make_plan("job", path.name, facts_of(path), (step,), DEFAULTS)
     return carry_out(plan, path, folder)["poster"]
 
