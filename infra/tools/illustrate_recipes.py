@@ -47,10 +47,21 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with TemporaryDirectory() as scratch:
         source = Path(scratch) / "photo.jpg"
-        photo(source)
         for name, tiles in _SHEETS.items():
+            (_balloon if name == "focus" else photo)(source)
             drawn = [_drawn(source, parameters) for _, parameters in tiles]
             _sheet([label for label, _ in tiles], drawn).save(FOLDER / f"{name}.png", optimize=True)
+
+
+def _balloon(path: Path) -> None:
+    """A photograph with little in it but for something to its right."""
+    picture = Image.linear_gradient("L").resize((1600, 1200)).point(lambda grey: 190 - grey // 5)
+    picture = picture.convert("RGB")
+    pen = ImageDraw.Draw(picture)
+    for number, colour in enumerate(("crimson", "gold", "crimson", "gold", "crimson")):
+        pen.chord((1180 + 30 * number, 300, 1480 - 30 * number, 660), 0, 360, fill=colour)
+    pen.polygon(((1290, 700), (1370, 700), (1360, 770), (1300, 770)), fill="saddlebrown")
+    picture.save(path, "JPEG", quality=90)
 
 
 def _drawn(source: Path, parameters: dict[str, Any]) -> Image.Image:
