@@ -35,6 +35,7 @@ from chalicelib.api.requests import encode_cursor, parse_cursor
 from chalicelib.errors import Forbidden, NotFound, RequestError
 from chalicelib.model.job import Job
 from chalicelib.model.step import SUCCESS, Output, StepState
+from chalicelib.operations import OPERATIONS
 from chalicelib.settings import Settings, settings
 from chalicelib.store import clients, identities, jobs, progress, starts, steps, tasks
 from chalicelib.store.queues import QUEUES
