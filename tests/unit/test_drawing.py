@@ -28,6 +28,7 @@ from chalicelib.model.picture import (
 )
 from chalicelib.model.work import Images
 from chalicelib.tasks import images
+from chalicelib.tasks.prediction import encoding
 from infra.tools import samples
 from testing import stills
 from testing.stills import FIELDS, chart, fields
@@ -669,3 +670,15 @@ def test_colours_of_a_subsampled_jpeg_are_not_written_at_more(tmp_path: Path) ->
     source = encoded(image, "JPEG", subsampling="4:2:0", quality=95)
     draw(source, tmp_path, Picture((full, small)), "JPEG")
     assert JpegImagePlugin.get_sampling(opened(tmp_path, full)) == 2
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_bytes_are_about_those_that_are_estimated(
+    image_format: ImageFormat, tmp_path: Path
+) -> None:
+    grain = Image.effect_noise((640, 480), 7).convert("RGB")
+    small = variant(640, 480, image_format)
+    draw(ImageChops.add(samples.scene(640, 480), grain, offset=-128), tmp_path, Picture((small,)))
+    _, estimated = encoding([small])
+    assert 1 / 3 < estimated / (tmp_path / small.output).stat().st_size < 3
+    assert encoding([small, small])[1] == 2 * estimated
