@@ -7,6 +7,8 @@ from itertools import accumulate
 
 from PIL import Image, ImageChops, ImageFilter
 
+from chalicelib.model.facts import fit_box
+
 # The longer side of what is looked at.
 _SIDE = 96
 # What counts, of a sum of 1.
@@ -22,8 +24,7 @@ def centre(image: Image.Image, shape: float) -> tuple[float, float]:
 
     `shape`: its width, divided by its height. It has one side of the image, and lies along the other.
     """
-    small = image.convert("RGB")
-    small.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
+    small = image.resize(fit_box(*image.size, _SIDE), Image.Resampling.BOX).convert("RGB")
     interest = _interest(small)
     if small.width > small.height * shape:
         along = interest.resize((small.width, 1), Image.Resampling.BOX)

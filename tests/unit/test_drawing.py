@@ -8,6 +8,7 @@ from math import log10
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy
 import pytest
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageDraw, ImageStat, JpegImagePlugin
@@ -20,6 +21,7 @@ from chalicelib.model.mark import Mark
 from chalicelib.model.picture import (
     MOST_AVIF_PIXELS,
     QUALITY,
+    Drawn,
     DrawnPicture,
     ImageFormat,
     Picture,
@@ -28,6 +30,7 @@ from chalicelib.model.picture import (
 )
 from chalicelib.model.work import Images
 from chalicelib.tasks import images
+from chalicelib.tasks.prediction import encoding
 from infra.tools import samples
 from testing import stills
 from testing.stills import FIELDS, chart, fields
@@ -669,3 +672,40 @@ def test_colours_of_a_subsampled_jpeg_are_not_written_at_more(tmp_path: Path) ->
     source = encoded(image, "JPEG", subsampling="4:2:0", quality=95)
     draw(source, tmp_path, Picture((full, small)), "JPEG")
     assert JpegImagePlugin.get_sampling(opened(tmp_path, full)) == 2
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_bytes_are_about_those_that_are_estimated(
+    image_format: ImageFormat, tmp_path: Path
+) -> None:
+    grain = Image.effect_noise((640, 480), 7).convert("RGB")
+    small = variant(640, 480, image_format)
+    draw(ImageChops.add(samples.scene(640, 480), grain, offset=-128), tmp_path, Picture((small,)))
+    _, estimated = encoding([small])
+    assert 1 / 3 < estimated / (tmp_path / small.output).stat().st_size < 3
+    assert encoding([small, small])[1] == 2 * estimated
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"color": "url(//a)"},
+        {"color": "#aabbcc\n"},
+        {"placeholder": "a" * 101},
+        {"placeholder": "a\nb"},
+        {"warning": "a" * 501},
+        {"files": [("a.jpg", 1, 1)] * 101},
+        {"files": [("a.jpg", 0, 1)]},
+    ],
+)
+def test_what_no_picture_can_tell_is_not_taken(forged: dict[str, Any]) -> None:
+    """A child that was taken over answers what it likes."""
+    files = [
+        {"name": name, "width": width, "height": height}
+        for name, width, height in forged.get("files", [("a.jpg", 1, 1)])
+    ]
+    told = {"type": "drawn_picture", **forged, "files": files}
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(told, Drawn)
+    right = {"type": "drawn_picture", "files": [{"name": "a.jpg", "width": 1, "height": 1}]}
+    assert isinstance(msgspec.convert(right, Drawn), DrawnPicture)
