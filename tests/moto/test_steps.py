@@ -291,7 +291,7 @@ def test_a_row_that_was_read_after_its_step_had_ended_is_not_shown_without_its_o
     read_many, early = vars(progress)["read_many"], list[Item]()
 
     def reads(keys: Any, **how: Any) -> list[Item]:
-        found = read_many(keys, **how)
+        found: list[Item] = read_many(keys, **how)
         if early:
             now = [item for item in found if item.key[1] != "steps"]
             return [*now, *(early.pop() for _ in list(early))]
