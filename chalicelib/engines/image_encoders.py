@@ -92,7 +92,8 @@ class Encoders:
             _save(image, target, variant.format, options)
             return
         self._free.acquire()
-        future = self._pool.submit(_save, image, target, variant.format, options)
+        # An Image object holds the options of its save: each thread has an object of its own.
+        future = self._pool.submit(_save, image.copy(), target, variant.format, options)
         future.add_done_callback(lambda _: self._free.release())
         self._written.append(future)
 

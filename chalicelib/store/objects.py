@@ -18,7 +18,8 @@ from chalicelib.errors import JobError, Transient
 from chalicelib.model.filenames import disposition
 from chalicelib.model.work import Source
 from chalicelib.settings import settings
-from chalicelib.store.clients import s3, signed_address
+from chalicelib.store.clients import s3
+from chalicelib.store.signing import signed_address
 
 CONTENT_TYPES = {
     ".jpg": "image/jpeg",

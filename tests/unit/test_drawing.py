@@ -13,7 +13,7 @@ import numpy
 import pytest
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageDraw, ImageStat, JpegImagePlugin
 
-from chalicelib.engines import pillow, placeholders
+from chalicelib.engines import image_encoders, pillow, placeholders
 from chalicelib.invocation import Budget
 from chalicelib.model import colours
 from chalicelib.model.facts import fit_box
@@ -113,6 +113,31 @@ def test_nine_files_of_one_picture_are_drawn_in_a_child(tmp_path: Path) -> None:
     assert isinstance(drawn, DrawnPicture)
     for each in variants:
         assert off(fields(opened(tmp_path / "out", each)), FIELDS) <= 10
+
+
+def test_files_of_one_size_have_each_their_own_options(tmp_path: Path) -> None:
+    """An Image object of Pillow holds the options of the save that it is in."""
+    photo = samples.scene(64, 48)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "Ada"
+    folder, alone = tmp_path / "many", tmp_path / "alone"
+    folder.mkdir()
+    variants = [
+        Variant(f"{quality}_{number}.{image_format}", 64, 48, image_format, quality)
+        for number in range(10)
+        for image_format in FORMATS
+        for quality in (20, 90)
+    ]
+    with image_encoders.Encoders(len(variants)) as encoders:
+        for number, each in enumerate(variants):
+            extras = image_encoders.Extras(exif=exif.tobytes() if number % 3 else b"")
+            encoders.write(photo, each, folder, False, extras)
+    alone.mkdir()
+    for number, each in enumerate(variants):
+        with image_encoders.Encoders(1) as encoder:
+            extras = image_encoders.Extras(exif=exif.tobytes() if number % 3 else b"")
+            encoder.write(photo, each, alone, False, extras)
+        assert (folder / each.output).read_bytes() == (alone / each.output).read_bytes()
 
 
 def test_jpegs_are_progressive(tmp_path: Path) -> None:
