@@ -26,9 +26,7 @@ def graph(facts: VideoFacts, renditions: Sequence[Rendition], trim: str) -> str:
         bases = [f"{label}_{number}" for number in range(len(marks))]
         sized = filters.to_size(facts, width, height, trim, filled=True)
         if step > 1:
-            kept = _selection(facts, step)
-            # After the times are right; frames that are dropped need no scaling.
-            sized = f"{sized},{kept}" if filters.keeps_one_graph(facts) else f"{kept},{sized}"
+            sized = f"{_selection(facts, step)},{sized}"
         chains.append(f"[{label}]{_split(sized, bases)}")
         for base, (mark, marked) in zip(bases, marks.items(), strict=True):
             before = f"{filters.overlay(mark, width, height, base)}," if mark else f"[{base}]"

@@ -136,9 +136,7 @@ class _Film:
     renditions: Sequence[Rendition]
     times: Sequence[int]  # ticks when each frame is shown, and when the last one ends
     run_stops: Sequence[int]  # as chunking.durations takes them
-    kept: Mapping[
-        int, Sequence[int]
-    ]  # by steps of renditions: the numbers of the frames that they keep
+    kept: Mapping[int, Sequence[int]]  # where every n-th frame is kept, their numbers
     common: Sequence[int]  # the frames that all renditions keep, with which groups may begin
     anchors: Sequence[int]  # the frames from which those that are kept are counted
 

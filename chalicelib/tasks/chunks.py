@@ -133,7 +133,9 @@ def _write_segments(
     codec = codecs.codec_of(header)
     (out / playlists.INIT).write_bytes(header)
     groups = (
-        grouped_as_planned(work, exact, fragments) if exact else _by_length(work, header, fragments)
+        grouped_as_planned(work, work.exact, fragments)
+        if work.exact
+        else _by_length(work, header, fragments)
     )
     # The encoder can only guess the duration of the last frame; the plan knows it.
     chunk_stop = exact.end if exact else fragments[-1].shown_until
@@ -191,10 +193,11 @@ Grouped = list[tuple[Segment, list[mp4_fragments.Fragment]]]
 def grouped_as_planned(
     work: Chunk, exact: Exact, fragments: Sequence[mp4_fragments.Fragment]
 ) -> Grouped:
-    """The planned segments with their fragments.
+    """The planned segments with their fragments. `exact` is of all frames of the source.
 
-    Raises JobError `chunk_not_exact` if a frame has a time that no frame of the source has, and
-    `source_damaged` if a segment has no frame.
+    A rendition with fewer frames keeps others than planned where the source lacks some. Raises JobError
+    `chunk_not_exact` if a frame has a time that no frame of the source has, and `source_damaged` if a segment
+    has no frame.
     """
     if not {time for fragment in fragments for time in fragment.times} <= set(exact.times()[:-1]):
         raise JobError(

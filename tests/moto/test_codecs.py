@@ -28,6 +28,7 @@ from testing.attacks import box
 from testing.clips import clip, clips
 from testing.local import carry_out, facts_of
 from testing.planned import DEFAULTS, SHORT_CHUNKS, plan_settings_with
+from tests.moto.test_exact import saying
 from tests.unit.test_plan import FILM
 
 pytestmark = pytest.mark.media
@@ -209,6 +210,18 @@ def test_a_film_as_a_whole_keeps_every_nth_frame(tmp_path: Path) -> None:
     assert capped.times == usual.times[::2]
     assert capped.keys == usual.keys
     assert len(usual.keys) > 5
+
+
+def test_a_film_that_lacks_frames_is_made_with_fewer_all_the_same(tmp_path: Path) -> None:
+    whole, path = tmp_path / "whole.mp4", tmp_path / "source.mp4"
+    clip(whole, "60", "-g", "60", seconds=8)
+    nothing = b"\0\0\0\2\x09\xf0"  # a delimiter, and no picture after it
+    saying(whole, path, dict.fromkeys(range(101, 104), lambda _: nothing))
+    plan = planned(path, [mp4("capped", max_fps=30), mp4("usual")], SHORT_CHUNKS)
+    results = carry_out(plan, path, tmp_path, budget_of=lambda _: BUDGET)
+    for name, frames in (("capped", 240), ("usual", 480)):
+        assert "damaged" in results[name].made.warning
+        assert frames - 4 < len(shown(results[name].path).times) < frames
 
 
 # ── fewer bits ──────────────────────────────────────────────────────────────────────────────────
