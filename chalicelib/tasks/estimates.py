@@ -15,7 +15,7 @@ chunk, audio     4                  3 and, of each track, 1 + segments;      2
                                     2 without excerpts instead of 3
 MP4              4 + ⌈parts/100⌉    3 + tracks + segments + ⌈bytes/8 MiB⌉    2
 HLS              4 + ⌈parts/100⌉    2 + tracks                               2
-a job            2, and 1 with HLS  1 with HLS                               1 for the packages of a rendition
+a job            2, and 1 with HLS  1 with HLS                               1 for all packages
 
 Progress adds one request to DynamoDB for each second of encoding; an estimate leaves it out.
 """
