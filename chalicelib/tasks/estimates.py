@@ -15,7 +15,7 @@ chunk, audio     4                  3 and, of each track, 1 + segments;      2
                                     2 without excerpts instead of 3
 MP4              4 + ⌈parts/100⌉    3 + tracks + segments + ⌈bytes/8 MiB⌉    2
 HLS              4 + ⌈parts/100⌉    2 + tracks                               2
-a job            2, and 1 with HLS  1 with HLS                               1 for the packages of a rendition
+a job            2, and 1 with HLS  1 with HLS                               1 for all packages
 
 The steps that a task ends are one request to DynamoDB, a transaction, however many. An estimate leaves out
 what a job may need more: that request again, where another task has ended a step meanwhile; an item that is

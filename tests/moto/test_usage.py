@@ -95,7 +95,10 @@ def test_an_image_job_makes_the_requests_that_were_estimated(
 
 @pytest.mark.media
 @pytest.mark.usefixtures("cloud", "short_chunks")
-@pytest.mark.parametrize("pipeline", [(), ("hls_720p",), ("thumbnail", "transcode_720p")])
+@pytest.mark.parametrize(
+    "pipeline",
+    [(), ("hls_720p",), ("thumbnail", "transcode_720p"), ("watermark", "hls_720p")],
+)
 def test_a_film_in_chunks_makes_the_requests_that_were_estimated(
     long_film: bytes, pipeline: tuple[str, ...]
 ) -> None:
