@@ -80,7 +80,7 @@ def _measure(film: Path, pool: ProcessPoolExecutor) -> list[Figure]:
         for kind in (Chunk, Audio)
     }
     size = film.stat().st_size / 1e6
-    name = f"{film.stem} in {plan.sizes()['720p']} chunks"
+    name = f"{film.stem} in {plan.sizes()['film']} chunks"
     return [
         Figure(f"{name}, CPU", "s", [m.cpu for m in chunked], "whole", [m.cpu for m in whole]),
         Figure(f"{name}, MP4", "MB", [m.size / 1e6 for m in chunked], "whole", [m.size / 1e6 for m in whole]),

@@ -112,7 +112,7 @@ def bare_args(facts: VideoFacts, target: str) -> tuple[str, ...]:
     """FFmpeg's arguments for one MP4 with its index first, with the flags of the rendition and its audio."""
     whole = msgspec.structs.replace(facts, index=None)
     rendition = planned_video.rendition_720p(facts)
-    (command,) = planned_video.encode(whole, rendition, DEFAULTS).commands.values()
+    (command,) = planned_video.encode(whole, [rendition], DEFAULTS).commands.values()
     video = command[: command.index("-output_ts_offset")]
     audio: tuple[str, ...] = ()
     for command in planned_audio.encode(whole, DEFAULTS).commands.values():

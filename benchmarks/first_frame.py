@@ -37,7 +37,7 @@ def _figures(film: Path) -> list[Figure]:
         first, chunk = _run(film)
         firsts.append(first)
         first_chunks.append(chunk)
-        others.append(planned.worker("720p.1")[-1])
+        others.append(planned.worker("film.1")[-1])
     name = f"first frame through the HLS URL, {film.stem}, from the PUT's end"
     return [
         Figure(name, "s", firsts, "its first chunk", first_chunks),
@@ -72,8 +72,8 @@ def _url(job: Job) -> str:
 def _seconds_of_first_chunk(client: Client) -> float:
     """From the worker's log, of the last job; 0.0 while it is not logged."""
     events = client.aws("logs").filter_log_events(
-        logGroupName="/aws/lambda/sluice-local-encode", filterPattern='"720p.0"'
+        logGroupName="/aws/lambda/sluice-local-encode", filterPattern='"film.0"'
     )["events"]
     lines = [json.loads(event["message"]) for event in events if "seconds" in event["message"]]
-    done = [line["seconds"] for line in lines if line.get("task_id") == "720p.0"]
+    done = [line["seconds"] for line in lines if line.get("task_id") == "film.0"]
     return float(done[-1]) if len(done) == 2 else 0.0

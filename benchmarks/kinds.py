@@ -125,7 +125,7 @@ def _measure(name: str, film: Path) -> _Kind:
         ours, theirs = times(chunked), times(whole)
         good, best = (quality(mp4, film, "bt709", facts, folder) for mp4 in (chunked, single))
         kind = _Kind(
-            parts=plan.sizes()["720p"],
+            parts=plan.sizes()["film"],
             frames=len(ours),
             others=len(exactness.differing(digests, whole_digests)),
             time=1000 * max(float(abs(a - b)) for a, b in zip(ours, theirs, strict=True)),

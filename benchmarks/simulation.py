@@ -227,13 +227,13 @@ def _figures(name: str, hours: float, ramp: Ramp, assumed: Assumptions) -> Itera
     plan = make_plan("job", "film.mp4", facts, steps, DEFAULTS)
     intake = assumed.queue + assumed.cold + 0.6 + hours * 0.3
     ran = simulate(plan, ramp, assumed, intake)
-    first = max(one.end for one in ran if one.task.id in ("720p.0", "sound.0"))
+    first = max(one.end for one in ran if one.task.id in ("film.0", "sound.0"))
     encoded = max(one.end for one in ran if not one.task.needs)
     ended = max(one.end for one in ran)
     money = _money(ran, intake, assumed)
     minutes = hours * 60
     parts = [intake, encoded - intake, ended - encoded]
-    yield Figure(f"{name}, in {plan.sizes()['720p']} chunks: wall", "s", [ended])
+    yield Figure(f"{name}, in {plan.sizes()['film']} chunks: wall", "s", [ended])
     yield Figure(f"{name}: looked at, encoded, packaged", "s", parts, reduced="split")
     yield Figure(f"{name}: first frame can be played", "s", [first])
     yield Figure(

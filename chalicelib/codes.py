@@ -26,7 +26,7 @@ REFUSALS = {
         (400,), "`cursor` is not a `next_cursor` of an earlier answer. Leave it away to start anew."
     ),
     "malformed_form": Meaning(
-        (400,), "The form cannot be read, or has fields beside `file`, `pipeline` and `max_usd`."
+        (400,), "The form cannot be read, or has fields that are none of ours. `detail` names them."
     ),
     "file_missing": Meaning((400,), "The form has no field `file` with a named file in it."),
     "token_invalid": Meaning(
@@ -76,6 +76,10 @@ REFUSALS = {
     "pipeline_too_long": Meaning((422,), "The pipeline has too many steps, or too many bytes."),
     "unknown_recipe": Meaning((422,), "There is no recipe of this name. GET /recipes/ lists them."),
     "recipe_and_pipeline": Meaning((422,), "Name a recipe or send a pipeline, not both."),
+    "invalid_metadata": Meaning(
+        (422,),
+        "The metadata are more than a job keeps, or have a name that none may have. `detail` says which.",
+    ),
     "unknown_status": Meaning((422,), "There is no such status to list jobs by."),
     "idempotency_key_reused": Meaning(
         (422,), "This Idempotency-Key came with another body before. Use a new one."
@@ -130,7 +134,7 @@ FAILURES = {
     "empty_pipeline": "The pipeline in the metadata of a dropped file has no step.",
     "unknown_step": "The metadata of a dropped file names a preset that there is not.",
     "repeated_step": "Two steps in the metadata of a dropped file have the same name.",
-    "invalid_step": "A step in the metadata of a dropped file has a parameter, or a value, that there is not.",
+    "invalid_step": "A step in the metadata of a dropped file has a parameter or a value that there is not.",
     "pipeline_too_long": "The pipeline in the metadata of a dropped file is too long.",
     "unknown_recipe": "The file's metadata names a recipe that there is not, or no longer.",
     "recipe_and_pipeline": "The file's metadata has a recipe and a pipeline.",

@@ -119,7 +119,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
     detail: str
     code: str
     request_id: str
-    errors: tuple[Fault, ...] = ()
+    errors: list[Fault] = []
 
 
 class JobError(SluiceError):

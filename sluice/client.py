@@ -44,7 +44,7 @@ class Client:
     def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
         return self.http.post(self.stack.api_url + path, json=body, headers=headers)
 
-    def upload(self, path: Path, *pipeline: str) -> str:
+    def upload(self, path: Path, *pipeline: Any) -> str:
         """Upload a file through a presigned URL. Returns the id of the job that the upload starts."""
         request = {
             "filename": path.name,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from chalicelib.model.plan import Plan, Task
+from chalicelib.model.plan import FILM, Plan, Task
 from chalicelib.model.work import Chunk, Command
 from infra.tools.samples import ffmpeg
 
@@ -26,15 +26,15 @@ def noting(plan: Plan) -> Plan:
     commands = {
         name: _noting(command, in_part="{start}" in "".join(command))
         for name, command in plan.commands.items()
-        if "libx264" in command
+        if name == FILM
     }
     return msgspec.structs.replace(plan, commands=plan.commands | commands)
 
 
 def _noting(command: Command, *, in_part: bool) -> Command:
     """The command with an extra output of frame digests; `in_part`: only of the part's own frames."""
-    before = command.index("[video]") - 1
-    stream = re.match(r"\[(0:\d+)\]", command[command.index("-filter_complex") + 1])
+    before = command.index("-filter_complex") + 2
+    stream = re.match(r"\[(0:\d+)\]", command[before - 1])
     assert stream
     output = (
         "-map", stream[1],
@@ -46,13 +46,12 @@ def _noting(command: Command, *, in_part: bool) -> Command:
 
 
 def seen(plan: Plan, folder: Path) -> list[str]:
-    """Digests of a rendition's source frames, in order; each task has run in the folder `folder`/id."""
+    """Digests of the film's decoded frames, in order; each task has run in the folder `folder`/id."""
     return [digest for task in _parts(plan) for digest in _digests(folder / task.id / _SEEN)]
 
 
 def _parts(plan: Plan) -> list[Task]:
-    tasks = [task for task in plan.tasks if isinstance(task.work, Chunk)]
-    return [task for task in tasks if task.group == tasks[0].group]
+    return [task for task in plan.tasks if isinstance(task.work, Chunk)]
 
 
 def _digests(path: Path) -> Iterator[str]:

@@ -26,7 +26,7 @@ from chalicelib.errors import JobError
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.plan import Plan, Task
-from chalicelib.model.result import Encoded
+from chalicelib.model.result import EncodedTrack
 from chalicelib.model.work import Chunk, Join
 from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning.planner import make_plan
@@ -134,14 +134,15 @@ def _decode(path: Path, facts: VideoFacts, folder: Path) -> Decode:
     return Decode("", warning, exactness.seen(plan, folder))
 
 
-def _encoded(plan: Plan, task: Task, path: Path, facts: VideoFacts, place: Path) -> Encoded:
+def _encoded(plan: Plan, task: Task, path: Path, facts: VideoFacts, place: Path) -> EncodedTrack:
     assert isinstance(task.work, Chunk)
     (place / "out").mkdir(parents=True)
     fetch = partial(write_excerpt, plan, task, facts.index, path, place / "source")
     if task.excerpt is None:
         shutil.copy(path, place / "source")
     command = plan.commands[task.work.command]
-    return chunks.encode(task.work, command, place, _BUDGET, fetch)
+    (track,) = chunks.encode(task.work, command, place, _BUDGET, fetch).tracks.values()
+    return track
 
 
 def _faulty(path: Path) -> float:

@@ -20,7 +20,7 @@ from chalicelib.invocation import Budget
 from chalicelib.model.facts import Facts, FrameIndex, VideoFacts
 from chalicelib.model.job import Charge
 from chalicelib.model.picture import Picture, Variant
-from chalicelib.model.plan import Plan, Task
+from chalicelib.model.plan import FILM, Plan, Task
 from chalicelib.model.result import Encoded, StepsEnded
 from chalicelib.model.result import Result as TaskResult
 from chalicelib.model.step import Output
@@ -54,37 +54,33 @@ _ROOMY = Budget(lambda: 20.0, 3 * GIB)
 
 # A charge of nothing to nobody's budget.
 FREE = Charge("-", 0.0, 0.0)
+# Of an image in the shape of 4:3.
+THUMBNAIL = Picture((Variant("thumb.jpg", 512, 384, "jpeg", 85),))
 
 
 def a_plan(*pipeline: str) -> Plan:
     """A plan for a film that need not exist: three chunks with cost 8, and packages with cost 1."""
     chunks = tuple(
         Task(
-            f"720p.{number}",
-            Chunk("720p", Run(), f"video_{number}_", 2.0),
-            "work/",
+            f"{FILM}.{number}",
+            Chunk(FILM, Run(), ("720p",), f"{number}_", 2.0),
             cost=cost,
         )
         for number, cost in enumerate((2.0, 4.0, 2.0))
     )
     needs = tuple(task.id for task in chunks)
     works: dict[str, Hls | Join] = {
-        "hls_720p": Hls(2, 2, 6.0, 6, frame_rate=1.0, max_bits=9000, language=None),
-        "transcode_720p": Join("720p.mp4", 2, 2, 6.0, 6),
+        "hls_720p": Hls("720p", 2, 2, 6.0, 6, frame_rate=1.0, max_bits=9000, language=None),
+        "transcode_720p": Join("720p", "720p.mp4", 2, 2, 6.0, 6),
     }
     packages = tuple(
         Task(step, works[step], "outputs/", needs=needs, cost=1.0)
         if step in works
-        else Task(
-            step,
-            Images("JPEG", {step: Picture((Variant("thumb.jpg", 512, 384, "jpeg", 85),))}),
-            "outputs/",
-            cost=1.0,
-        )
+        else Task(step, Images("JPEG", {step: THUMBNAIL}), "outputs/", cost=1.0)
         for step in pipeline
     )
     tasks = (*chunks, *packages) if works.keys() & set(pipeline) else packages
-    return Plan(tasks, {step: step for step in pipeline})
+    return Plan(tasks, {step: step for step in pipeline}, tracks={"720p": "work/video_"})
 
 
 def facts_of(path: Path, budget: Budget = _ROOMY) -> Facts:
@@ -178,9 +174,9 @@ def carry_out(
             )
             result = made[task.id] = kind_of(task.work).run(bench)
             for step, state in result.steps.items() if isinstance(result, StepsEnded) else ():
-                if state.output is None:
+                if not state.outputs:
                     raise JobError(state.error_code, state.error)
-                listed[step] = state.output
+                (listed[step],) = state.outputs
 
         for task in plan.tasks:
             if made.keys() >= set(task.needs):

@@ -45,7 +45,7 @@ NOTHING = Things(
     f"uploads/{'1' * 32}_tiny.png",
 )
 # Routes that name no existing file or job; their results are the caller's own.
-OF_THEMSELVES = {"/uploads/presign", "/jobs/upload"}
+OF_THEMSELVES = {"/uploads/presign", "/jobs/upload", "/recipes"}
 # Routes that everybody with the link may read.
 OF_A_LINK = {"/jobs/{job_id}/hls/{token}/{name}", "/openapi.json"}
 

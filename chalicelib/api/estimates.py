@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutErr
 
 from chalicelib.api.descriptions import Answer, CallDescription
 from chalicelib.api.recipes import check_asked
-from chalicelib.api.requests import FromKeyRequest, check_key
+from chalicelib.api.requests import FromKeyRequest, check_key, check_metadata
 from chalicelib.api.uploads import open_file
 from chalicelib.errors import Busy, Unprocessable
 from chalicelib.model.estimate import Estimated, EstimateView, Refusal, Wanted
@@ -27,6 +27,7 @@ def estimate(caller: str, request: FromKeyRequest) -> EstimateView:
     Raises Malformed, NotFound, Conflict, Unprocessable, Busy.
     """
     asked = check_asked(request.pipeline, request.recipe)
+    check_metadata(request.metadata)
     check_key(request.key)
     original = open_file(caller, request.key, 1).original
     return _invoke(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Collection
 from typing import NamedTuple
 
 from chalicelib.api.descriptions import JOB_ID, Answer, CallDescription, described, parameter
 from chalicelib.api.hls_tokens import Grant, tokens
 from chalicelib.errors import NotFound
 from chalicelib.formats import playlists
-from chalicelib.model.plan import GENERATION
+from chalicelib.model.plan import GENERATION, SOUND
+from chalicelib.model.result import EncodedTrack
 from chalicelib.model.step import STARTED
 from chalicelib.model.work import Hls
 from chalicelib.store import objects, plans, progress, tasks
@@ -77,21 +79,25 @@ def _growing_playlist(job_id: str, folder: str, name: str) -> str | None:
     task = next((task for task in packagings if task.destination == f"{folder}/"), None)
     if task is None:  # the folder is that of a plan that another one has replaced
         return None
+    assert isinstance(task.work, Hls)
     video, audio = plan.parts(task)
+    names = {part.id: task.work.rendition for part in video} | {part.id: SOUND for part in audio}
+
+    def made(task_ids: Collection[str]) -> dict[str, EncodedTrack]:
+        encoded = tasks.encoded_parts(job_id, task_ids)
+        return {task_id: each.tracks[names[task_id]] for task_id, each in encoded.items()}
+
     if track == playlists.MASTER:
         first = video[0].id
         if first not in ended:
             return None
-        assert isinstance(task.work, Hls)
-        return playlists.growing_master(
-            task.work, tasks.encoded_parts(job_id, [first])[first].codec
-        )
+        return playlists.growing_master(task.work, made([first])[first].codec)
     unplanned = [
         part.id
         for part in (*video, *audio)
         if part.id in ended and not playlists.is_planned(part.work)
     ]
-    segments = playlists.so_far(video, audio, ended, tasks.encoded_parts(job_id, unplanned))[track]
+    segments = playlists.so_far(video, audio, ended, made(unplanned))[track]
     longest = playlists.longest(video) if track == playlists.VIDEO else 0.0
     return playlists.media(track, segments, longest, complete=False)
 

@@ -127,7 +127,7 @@ def _refuse(
     status: int, code: str, detail: str, request_id: str, faults: Sequence[Fault] = ()
 ) -> Response:
     title = HTTPStatus(status).phrase
-    errors = tuple(Fault(_plain(fault.pointer), _plain(fault.detail)) for fault in faults)
+    errors = [Fault(_plain(fault.pointer), _plain(fault.detail)) for fault in faults]
     return respond(
         Problem("about:blank", title, status, _plain(detail), code, request_id, errors),
         status,
@@ -157,7 +157,7 @@ def parse_body[T](request: Request, shape: type[T]) -> T:
         body = request.raw_body
         parsed = msgspec.json.decode(body, type=shape)
         # Readers differ in which value of a repeated name counts: such bodies are refused.
-        _JSON.decode(body if isinstance(body, str) else body.decode())
+        refuse_repeated_names(body if isinstance(body, str) else body.decode())
     except msgspec.ValidationError as error:
         raise malformed(error, shape) from None
     except (msgspec.DecodeError, UnicodeError) as error:
@@ -197,6 +197,11 @@ def _refuse_repeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 _JSON = JSONDecoder(object_pairs_hook=_refuse_repeated)
+
+
+def refuse_repeated_names(text: str) -> None:
+    """Raises Malformed where an object in JSON, of a bounded depth, has a name more than once."""
+    _JSON.decode(text)
 
 
 def _quoted(names: Iterable[str]) -> str:

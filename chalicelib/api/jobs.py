@@ -58,7 +58,7 @@ def list_jobs(caller: str, parameters: dict[str, str], base_url: str) -> JobPage
     owners = _owners_listed(caller, key)
     statuses = [status] if status else STATUSES
     found = jobs.newest(limit, before, owners, statuses, key) if owners else []
-    standings = progress.of_jobs([job.job_id for job in found])
+    standings = progress.of_jobs(found)
     views = (_view_if_readable(job, standings[job.job_id], base_url) for job in found)
     next_cursor = encode_cursor(found[-1].created) if len(found) == limit else None
     return JobPage([view for view in views if view], next_cursor)
@@ -78,7 +78,7 @@ def _owners_listed(caller: str, key: str | None) -> Sequence[str]:
 
 
 def _view(job: Job, standing: JobProgress, base_url: str) -> JobView:
-    stored = sum(state.output.size for state in job.step_states.values() if state.output)
+    stored = sum(each.size for state in standing.states.values() for each in state.outputs)
     used = job.usage
     return job_view(
         job,

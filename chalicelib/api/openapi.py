@@ -203,14 +203,16 @@ def _shapes() -> Json:
                 schema |= PROPERTIES.get(f"{name}.{field}") or PROPERTIES[field]
             if "$ref" in schema:
                 schema.pop("type", None)
-            # It may be left out, but not be null: generated clients would send null.
-            if schema.get("default", ...) is None:
-                del schema["default"]
+            # It may be left out, but not be null: generated clients would send null. What an answer leaves
+            # out is not there.
+            if name not in requests or schema.get("default", ...) is None:
+                schema.pop("default", None)
     for request in requests:
         # The code reads anything, so that it can refuse what is wrong with sentences.
         shapes[request]["properties"]["pipeline"]["anyOf"][0] = reference("Pipeline")
     size, _null = shapes["PresignRequest"]["properties"]["size"]["anyOf"]
     size["maximum"] = most_source_bytes()
+    del shapes["Problem"]["properties"]["errors"]["default"]  # left out where there are none
     waiting_job = shapes["Presigned"]["properties"]["job_id"]  # left out, never null
     del waiting_job["anyOf"]
     waiting_job["type"] = "string"

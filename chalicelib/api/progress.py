@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import ceil
 
-from chalicelib.model.job import JobProgress
+from chalicelib.model.job import Progress
 from chalicelib.model.plan import group_of
 from chalicelib.model.step import SUCCESS, TERMINAL, StepState
 
@@ -13,9 +13,13 @@ Costs = Mapping[str, float]  # of groups of tasks, in seconds of work
 Shares = Mapping[str, Costs]  # of each step: the groups that it needs
 
 
-def groups_done(states: Mapping[str, StepState], standing: JobProgress) -> dict[str, float]:
-    """Percent done of each group of tasks. All groups of a step that has ended are done."""
-    progress, ended = standing.progress, standing.ended
+def groups_done(
+    states: Mapping[str, StepState], progress: Progress | None, ended: Collection[str]
+) -> dict[str, float]:
+    """Percent done of each group of tasks. All groups of a step that has ended are done.
+
+    `ended`: ids of tasks.
+    """
     if progress is None:
         return {}
     percents = progress.percents | dict.fromkeys(ended, 100.0)

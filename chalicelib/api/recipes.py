@@ -82,11 +82,14 @@ def pipeline_schema(template: str) -> Json:
 
 def operation_schemas(template: str) -> Json:
     """The JSON Schemas of all operations, by their names."""
-    _, schemas = msgspec.json.schema_components(OPERATIONS, ref_template=template)
+    _, components = msgspec.json.schema_components(OPERATIONS, ref_template=template)
+    schemas: Json = msgspec.json.decode(msgspec.json.encode(components))  # tuples become lists
     for shape in schemas.values():
         for name, schema in shape["properties"].items():
             if name == "make":
-                schema["description"] = "What to make."
+                schema |= {"description": "What to make.", "examples": schema["enum"]}
+            if "default" in schema:
+                schema.setdefault("examples", [schema["default"]])
             # It may be left out, but not be null: generated clients would send null.
             if schema.get("default", ...) is None:
                 del schema["default"]

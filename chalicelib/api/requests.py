@@ -11,7 +11,8 @@ import msgspec
 from msgspec import Meta
 
 from chalicelib.api.descriptions import EXAMPLE_KEY
-from chalicelib.errors import Malformed, TooLarge
+from chalicelib.errors import Malformed, TooLarge, Unprocessable
+from chalicelib.model import metadata
 from chalicelib.settings import LEAST_DOLLARS, MOST_DOLLARS, settings
 
 MOST_PUT_BYTES = 5 * 1024**3  # of S3, for one PUT
@@ -56,6 +57,20 @@ MaxUsd = Annotated[
 ]
 
 
+Metadata = Annotated[
+    dict[str, str] | None,
+    Meta(
+        description="What the client wants to be told of the job again: names of letters, digits, `_`, `.` "
+        f"and `-`, and any values, together at most {metadata.MOST_BYTES} bytes.",
+        examples=[{"order": "4711"}],
+        extra_json_schema={
+            "maxProperties": metadata.MOST_NAMES,
+            "propertyNames": {"pattern": f"^{metadata.NAME}$"},
+        },
+    ),
+]
+
+
 class PresignRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A file that a client wants to upload. With `pipeline` or `recipe`, its job starts when it arrives."""
 
@@ -86,6 +101,7 @@ class PresignRequest(msgspec.Struct, forbid_unknown_fields=True):
         Meta(description="In bytes; signed, so that no other size is accepted.", examples=[121417]),
     ] = None
     max_usd: MaxUsd = None
+    metadata: Metadata = None
 
 
 class FromKeyRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -93,8 +109,9 @@ class FromKeyRequest(msgspec.Struct, forbid_unknown_fields=True):
 
     key: Key
     pipeline: Pipeline = None
-    recipe: RecipeName = None
     max_usd: MaxUsd = None
+    recipe: RecipeName = None
+    metadata: Metadata = None
 
 
 def most_source_bytes() -> int:
@@ -109,6 +126,12 @@ def check_size(size: int | None) -> None:
         raise TooLarge(
             "source_too_large", f"A file may have {limit} bytes: a `size` of {size} is too large."
         )
+
+
+def check_metadata(given: dict[str, str] | None) -> None:
+    """Raises Unprocessable where metadata are more than a job keeps, or have a name that none may have."""
+    if wrong := metadata.fault(given or {}):
+        raise Unprocessable("invalid_metadata", f"`metadata` {wrong}.")
 
 
 def check_key(key: str) -> None:

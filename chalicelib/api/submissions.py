@@ -11,11 +11,12 @@ import msgspec
 from chalicelib.api.descriptions import Answer, CallDescription, described, parameter
 from chalicelib.api.http import IDEMPOTENCY_KEY
 from chalicelib.api.recipes import book, check_asked
-from chalicelib.api.requests import FromKeyRequest, check_key
+from chalicelib.api.requests import FromKeyRequest, check_key, check_metadata
 from chalicelib.api.uploads import SourceFile, open_file
 from chalicelib.api.views import Accepted
 from chalicelib.errors import Malformed, Unprocessable
 from chalicelib.formats.sniff import HEAD_BYTES
+from chalicelib.model import metadata
 from chalicelib.model.job import Claimed, Job
 from chalicelib.model.step import FAILURE, PENDING
 from chalicelib.operations.pipelines import canonical
@@ -30,6 +31,7 @@ def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) 
     Raises Malformed, NotFound, Conflict, Unprocessable.
     """
     asked = check_asked(request.pipeline, request.recipe)
+    check_metadata(request.metadata)
     check_key(request.key)
     fingerprint = _fingerprint(request)
     identity = f"idempotency {caller} {idempotency_key}"
@@ -50,6 +52,7 @@ def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) 
         job_id = identities.job_of_file(
             file.owner, request.key, file.original.etag, steps, candidate=_waiting_job(file, steps)
         )
+    own, warning = _metadata(request, file)
     jobs.create(
         job_id,
         file.owner,
@@ -59,17 +62,26 @@ def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) 
         filename=file.ticket.filename if file.ticket else "",
         etag=file.original.etag,
         max_usd=request.max_usd,
+        metadata=own,
+        warning=warning,
     )
     job = jobs.get(job_id)
     return _accepted(job) if job else Accepted(job_id)
 
 
+def _metadata(request: FromKeyRequest, file: SourceFile) -> tuple[dict[str, str], str]:
+    """The metadata of a new job: of the request, else those that came with the file; and a warning, or ""."""
+    if request.metadata is not None:
+        return request.metadata, ""
+    return (file.ticket.metadata, "") if file.ticket else metadata.of_object(file.original.metadata)
+
+
 def _fingerprint(request: FromKeyRequest) -> str:
     """Digest of a body. Fields that versions before them do not know are left out where they are not set."""
     fields = msgspec.to_builtins(request)
-    for later in ("max_usd", "recipe"):
-        if fields[later] is None:
-            del fields[later]
+    for name in ("max_usd", "recipe", "metadata"):
+        if fields[name] is None:
+            del fields[name]
     return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()
 
 

@@ -11,9 +11,9 @@ import msgspec
 from multipart import MultipartError, MultipartParser, parse_options_header
 
 from chalicelib.api.descriptions import Answer, CallDescription, Json, described
-from chalicelib.api.http import malformed, refuse_others
+from chalicelib.api.http import malformed, refuse_others, refuse_repeated_names
 from chalicelib.api.recipes import check_asked
-from chalicelib.api.requests import PresignRequest, check_size
+from chalicelib.api.requests import PresignRequest, check_metadata, check_size
 from chalicelib.api.views import Accepted, Presigned
 from chalicelib.errors import (
     Conflict,
@@ -34,7 +34,7 @@ from chalicelib.store.objects import Original
 MOST_FORM_BYTES = 4 * 1024**2
 # An upload that began before its URL expired may end after that.
 _UPLOAD_GRACE_SECONDS = 3600
-_FORM_FIELDS = ("file", "pipeline", "recipe", "max_usd")
+_FORM_FIELDS = ("file", "pipeline", "recipe", "max_usd", "metadata")
 
 
 def presign(caller: str, request: PresignRequest) -> Presigned:
@@ -46,6 +46,7 @@ def presign(caller: str, request: PresignRequest) -> Presigned:
         raise Unprocessable("size_required", "Say the file's `size` in bytes.")
     check_size(request.size)
     asked = check_asked(request.pipeline, request.recipe)
+    check_metadata(request.metadata)
     starts_job = asked != Asked()
     if request.max_usd is not None and not starts_job:
         detail = "`max_usd` is of a job: name its `pipeline` or `recipe`, or send it to POST /jobs/from-key/."
@@ -76,6 +77,7 @@ def upload(caller: str, content_type: str, body: bytes | str) -> Accepted:
         raise TooLarge("form_too_large", detail)
     request, content = _read_form(body, options["boundary"])
     asked = check_asked(request.pipeline, request.recipe)
+    check_metadata(request.metadata)
     key, job_id = new_key(request.filename), str(uuid.uuid4())
     _expect_upload(caller, key, job_id, request, asked)
     objects.put_original(key, content, request.content_type)
@@ -131,8 +133,9 @@ def _expect_upload(
             filename=name,
             upload_deadline=deadline,
             max_usd=request.max_usd,
+            metadata=request.metadata,
         )
-    identities.write_ticket(key, owner, job_id, deadline, name)
+    identities.write_ticket(key, owner, job_id, deadline, name, request.metadata)
 
 
 def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:
@@ -145,7 +148,7 @@ def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:
             BytesIO(body), boundary, content_length=len(body), memory_limit=2 * MOST_FORM_BYTES
         )
         names = [part.name for part in form.parts()]
-        file, pipeline, recipe, max_usd = map(form.get, _FORM_FIELDS)
+        file, pipeline, recipe, max_usd, metadata = map(form.get, _FORM_FIELDS)
         items = items_of(pipeline.value, Unprocessable) if pipeline else None
     except (MultipartError, UnicodeError, LookupError) as error:
         reason = str(error.args[0]) if error.args else type(error).__name__
@@ -159,11 +162,23 @@ def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:
         "pipeline": items,
         "recipe": recipe.value if recipe else None,
         "max_usd": max_usd.value if max_usd else None,
+        "metadata": _metadata_in(metadata.value) if metadata else None,
     }
     try:
         return msgspec.convert(fields, PresignRequest, strict=False), file.raw
     except msgspec.ValidationError as error:
         raise malformed(error, PresignRequest) from None
+
+
+def _metadata_in(text: str) -> dict[str, str]:
+    """The metadata in a field of a form. Raises Malformed."""
+    try:
+        found = msgspec.json.decode(text, type=dict[str, str])
+    except msgspec.DecodeError as error:
+        detail = f"The field `metadata` is an object of strings in JSON: {error}."
+        raise Malformed("malformed_form", detail) from None
+    refuse_repeated_names(text)
+    return found
 
 
 _FORM: Json = {
@@ -189,6 +204,14 @@ _FORM: Json = {
                 0.5,
                 minimum=LEAST_DOLLARS,
                 maximum=MOST_DOLLARS,
+            ),
+        },
+        "metadata": {
+            "type": "string",
+            **described(
+                "What the client wants to be told of the job again, an object of strings in JSON.",
+                '{"order": "4711"}',
+                contentMediaType="application/json",
             ),
         },
     },

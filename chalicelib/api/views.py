@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
 from chalicelib.api.progress import eta, groups_done, job_percent, step_percent
-from chalicelib.model.job import Job, JobProgress
+from chalicelib.model.job import Job, JobProgress, Pipeline
 from chalicelib.model.step import PENDING, STARTED, SUCCESS, Output, StepState
 from chalicelib.model.usage import Usage
 from chalicelib.store.objects import Link
@@ -30,13 +29,16 @@ class Accepted(msgspec.Struct):
     job_id: str
 
 
-class OutputView(msgspec.Struct):
+class OutputView(msgspec.Struct, omit_defaults=True):
     """A result. `size` in bytes, of all files for HLS; `duration` in seconds, null for pictures.
 
-    What is not `complete` plays and grows: HLS, from its first seconds on.
+    What is not `complete` plays and grows: HLS, from its first seconds on. A picture may have a
+    `placeholder`, which a page shows until the picture is there, and a `color`.
     """
 
+    name: str  # of the step, as `type`
     type: str
+    format: str
     s3_key: str
     url: str
     expires_at: str  # of the URL
@@ -46,6 +48,8 @@ class OutputView(msgspec.Struct):
     height: int
     duration: float | None
     complete: bool
+    placeholder: str = ""
+    color: str = ""
 
 
 class StepView(msgspec.Struct):
@@ -72,7 +76,7 @@ class JobView(msgspec.Struct):
     outputs: list[OutputView]
     error: str
     error_code: str
-    pipeline: list[str | dict[str, Any]]
+    pipeline: Pipeline
     recipe: str
     steps: list[StepView]
     warnings: list[str]
@@ -80,6 +84,7 @@ class JobView(msgspec.Struct):
     usage: Usage | None
     key: str
     filename: str
+    metadata: dict[str, str]
     created_at: str
     updated_at: str
     input_url: str
@@ -102,14 +107,13 @@ def job_view(
     usage: Usage | None,
 ) -> JobView:
     """A job as the API shows it at `now`, in Unix seconds."""
-    states = job.step_states
-    if standing.progress and standing.progress.generation != job.generation:
-        standing = JobProgress(None, standing.ended)  # it is that of a plan that was replaced
-    progress = standing.progress
+    states, progress = standing.states, standing.progress
+    if progress and progress.generation != job.generation:
+        progress = None  # it is that of a plan that was replaced
     shares = progress.shares if progress else {}
-    done = groups_done(states, standing)
+    done = groups_done(states, progress, standing.ended)
     percent = job_percent(shares, done)
-    outputs = [state.output for state in states.values() if state.output]
+    outputs = [output for state in states.values() for output in state.outputs]
     return JobView(
         id=job.job_id,
         status=job.status,
@@ -126,11 +130,15 @@ def job_view(
             _step_view(name, state, step_percent(state, shares.get(name, {}), done))
             for name, state in states.items()
         ],
-        warnings=[f"{output.type}: {output.warning}" for output in outputs if output.warning],
+        warnings=[
+            *([job.warning] if job.warning else []),
+            *(f"{output.type}: {output.warning}" for output in outputs if output.warning),
+        ],
         encoding=job.encoding,
         usage=usage,
         key=job.source_key,
         filename=job.shown_name,
+        metadata=job.metadata,
         created_at=job.created_at,
         updated_at=job.updated_at,
         input_url=input_link.url,
@@ -140,7 +148,9 @@ def job_view(
 
 def _output_view(output: Output, link: Link) -> OutputView:
     return OutputView(
+        name=output.type,
         type=output.type,
+        format=output.format,
         s3_key=output.s3_key,
         url=link.url,
         expires_at=_iso(link.expires_at),
@@ -150,6 +160,8 @@ def _output_view(output: Output, link: Link) -> OutputView:
         height=output.height,
         duration=output.duration,
         complete=output.complete,
+        placeholder=output.placeholder,
+        color=output.color,
     )
 
 

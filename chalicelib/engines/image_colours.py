@@ -22,6 +22,8 @@ _ROWS_AT_ONCE = 64
 # Primaries and transfer in a colr box (ISO/IEC 14496-12, 12.1.5).
 _NCLX = re.compile(rb"colrnclx(.{4})", re.DOTALL)
 _SRGB = ImageCms.createProfile("sRGB")
+# A profile of more bytes is that of a printer, or hides something; each file would carry it.
+_PROFILE_BYTES = 65_536
 _NOT_A_PROFILE = (ImageCms.PyCMSError, OSError, ValueError, ArithmeticError, struct.error)
 
 # ── what the file says ──────────────────────────────────────────────────────────────────────────
@@ -190,3 +192,31 @@ def to_srgb(image: Image.Image, profile: bytes | None, told: ColourSpace) -> Ima
             if converted is not None:
                 return converted
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+# ── colours that are kept ───────────────────────────────────────────────────────────────────────
+
+
+def kept_profile(image: Image.Image, profile: bytes | None, told: ColourSpace) -> bytes | None:
+    """The profile that tells an 8-bit image's colours as they are; None where only sRGB will do.
+
+    Grey loses nothing in sRGB. HDR and CMYK are not what pictures on the web can be.
+    """
+    if told.hdr:
+        return None
+    with suppress(*_NOT_A_PROFILE):
+        if told != ColourSpace():
+            return colours.profile(told)
+        if profile and len(profile) <= _PROFILE_BYTES and image.mode in ("RGB", "RGBA"):
+            opened = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile
+            if opened.xcolor_space.strip() == "RGB" and opened.device_class.strip() != "link":
+                return profile
+    return None
+
+
+def in_profile(image: Image.Image, profile: bytes) -> Image.Image:
+    """An RGB image in sRGB, in the colours of a profile instead; as it is if they do not convert."""
+    with suppress(*_NOT_A_PROFILE):
+        converted = ImageCms.profileToProfile(image, _SRGB, io.BytesIO(profile), outputMode="RGB")
+        return converted or image
+    return image

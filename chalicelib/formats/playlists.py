@@ -8,7 +8,7 @@ from itertools import accumulate, takewhile
 
 from chalicelib.formats.cmaf import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, audio_segments
 from chalicelib.model.plan import Task
-from chalicelib.model.result import Encoded
+from chalicelib.model.result import EncodedTrack
 from chalicelib.model.work import Audio, Chunk, Exact, Hls, Segment, Work
 
 # The lowest version with EXT-X-MAP outside of I-frame playlists (RFC 8216, 7).
@@ -16,6 +16,8 @@ _VERSION = 7
 # Seconds by which cuts of video and of audio for the same moment lie apart, at most.
 _MOMENT = 0.1
 MASTER, VIDEO, AUDIO = NAMES = ("master", "video", "audio")
+# The initialisation of a track. Names of its files follow that of its playlist: "video_init.mp4".
+INIT = "init.mp4"
 
 
 def master(
@@ -59,10 +61,10 @@ def media(name: str, segments: Sequence[Segment], longest: float, *, complete: b
         "#EXT-X-MEDIA-SEQUENCE:0" if complete else "#EXT-X-START:TIME-OFFSET=0,PRECISE=YES",
         f"#EXT-X-PLAYLIST-TYPE:{'VOD' if complete else 'EVENT'}",
         "#EXT-X-INDEPENDENT-SEGMENTS",
-        f'#EXT-X-MAP:URI="{name}_init.mp4"',
+        f'#EXT-X-MAP:URI="{name}_{INIT}"',
     ]
     for segment in segments:
-        lines += [f"#EXTINF:{max(0.001, segment.seconds):.6f},", segment.name]
+        lines += [f"#EXTINF:{max(0.001, segment.seconds):.6f},", f"{name}_{segment.name}"]
     if complete:
         lines.append("#EXT-X-ENDLIST")
     return "\n".join(lines) + "\n"
@@ -72,11 +74,11 @@ def so_far(
     pictures: Sequence[Task],
     sound: Sequence[Task],
     ended: Collection[str],
-    made: Mapping[str, Encoded],
+    made: Mapping[str, EncodedTrack],
 ) -> dict[str, list[Segment]]:
     """The segments of each track that are there without a gap, no further than the other track.
 
-    `ended` are ids of tasks; `made` has the results of those whose segments could not be planned.
+    `ended` are ids of tasks; `made` has what became of those whose segments could not be planned.
     """
     tracks = {VIDEO: pictures, AUDIO: sound}
     found, begins, most = {}, {}, float("inf")
@@ -92,7 +94,7 @@ def so_far(
     return found
 
 
-def _segments(part: Task, made: Mapping[str, Encoded]) -> Sequence[Segment]:
+def _segments(part: Task, made: Mapping[str, EncodedTrack]) -> Sequence[Segment]:
     return planned(part.work) or made[part.id].segments
 
 
@@ -117,7 +119,7 @@ def planned(work: Work) -> Sequence[Segment]:
 
 
 def of_chunk(work: Chunk, exact: Exact) -> list[Segment]:
-    """The segments of a part of the video."""
+    """The segments of a part of the video, the same in each rendition."""
     return [
         Segment(f"{work.prefix}{number}.m4s", seconds)
         for number, seconds in enumerate(exact.lengths())

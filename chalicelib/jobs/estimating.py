@@ -23,7 +23,7 @@ from chalicelib.model.plan import GENERATION
 from chalicelib.model.usage import Used
 from chalicelib.model.work import Source
 from chalicelib.operations.recipes import Asked, choose, read_book
-from chalicelib.planning import copying
+from chalicelib.planning import animations, copying
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing import inspect
 from chalicelib.settings import recipes, settings
@@ -62,8 +62,15 @@ def _estimate(wanted: Wanted, invocation: Invocation) -> EstimateView:
     asked, book = Asked(wanted.pipeline, wanted.recipe), read_book(recipes())
     chosen = choose(asked, wanted.metadata, wanted.key, look.kind, book)
     set_up = plan_settings(settings())
-    plan = make_plan(str(uuid.uuid4()), wanted.key, facts, chosen.steps, set_up)
-    if isinstance(facts, VideoFacts):
+    job_id, film = str(uuid.uuid4()), None
+    if isinstance(facts, ImageFacts) and any(step.moves(facts) for step in chosen.steps):
+        film = animations.foreseen(facts)
+    plan = make_plan(job_id, wanted.key, facts, chosen.steps, set_up, film=film)
+    if film:
+        assert isinstance(facts, ImageFacts)
+        copy = animations.plan_copy(job_id, wanted.etag, facts)
+        plan = msgspec.structs.replace(plan, tasks=(*copy.tasks, *plan.tasks))
+    elif isinstance(facts, VideoFacts):
         plan = copying.foreseen(plan, source, facts, chosen.steps, set_up)
     return EstimateView(
         key=wanted.key,
@@ -73,7 +80,7 @@ def _estimate(wanted: Wanted, invocation: Invocation) -> EstimateView:
         recipe=chosen.recipe,
         tasks=len(plan.tasks),
         encoding=plan.encoding,
-        usage=limits.affordable(plan, facts, wanted.size, look.used, wanted.max_usd),
+        usage=limits.affordable(plan, facts, wanted.size, look.used, wanted.max_usd, film),
     )
 
 

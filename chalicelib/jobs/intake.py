@@ -6,7 +6,7 @@ What another version of the code has planned, it plans anew.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
@@ -16,7 +16,7 @@ from chalicelib.invocation import Invocation, Later
 from chalicelib.jobs import lifecycle, limits, s3_events
 from chalicelib.jobs.plan_settings import plan_settings
 from chalicelib.jobs.s3_events import Opened
-from chalicelib.model.facts import Facts, TrackSamples, VideoFacts
+from chalicelib.model.facts import Facts, ImageFacts, TrackSamples, VideoFacts
 from chalicelib.model.job import Charge, Job
 from chalicelib.model.plan import GENERATION, REMUX, Plan
 from chalicelib.model.result import Copied, Failed
@@ -25,7 +25,7 @@ from chalicelib.model.usage import Used
 from chalicelib.model.work import Source
 from chalicelib.operations.pipelines import are_known
 from chalicelib.operations.recipes import Asked, choose, read_book
-from chalicelib.planning import copying
+from chalicelib.planning import animations, copying
 from chalicelib.planning.operation import PlanSettings, Rendition, Step
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing.inspect import inspect_source
@@ -81,7 +81,9 @@ def begin(job_id: str, invocation: Invocation, turn: Turn, opened: Opened = None
     if job.generation == GENERATION:
         _resume(job, turn)
         return
-    if not are_known(job.pipeline):  # a later version's, which is about to come back or to go
+    if not are_known(
+        cast(list[str], job.pipeline)
+    ):  # a later version's, which is about to come back or to go
         raise Later(6 * settings().retry_seconds)
     try:
         if turn.came_before:
@@ -140,18 +142,21 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     chosen = choose(asked, original.metadata, job.source_key, sniffed.kind, book)
     steps = chosen.steps
     set_up = plan_settings(settings())
+    film: VideoFacts | None = None
     copy, tracks = None, list[TrackSamples]()
-    if isinstance(facts, VideoFacts):
-        encoded = copying.renditions_of(facts, steps, set_up)
-        looked = _with_copy(job, facts, source, steps, set_up, encoded, invocation)
+    if isinstance(facts, VideoFacts) or any(step.moves(facts) for step in steps):
+        looked = _film(job, facts, source, steps, set_up, invocation)
         if looked is None:
             return None
-        facts, copy = looked
-        tracks = facts.index.tracks(audio=bool(encoded)) if facts.index else []
+        film, copy, tracks = looked
     label = GENERATION if plans.is_planned_again(job) else ""
+    if isinstance(facts, VideoFacts) and film:
+        facts = film
     with plans.storing_samples(job.job_id, tracks):
-        made = make_plan(job.job_id, job.source_key, facts, steps, set_up, copy, label=label)
-    charge = _charge(job, made, facts, copy or source)
+        made = make_plan(
+            job.job_id, job.source_key, facts, steps, set_up, copy, film=film, label=label
+        )
+    charge = _charge(job, made, facts, copy or source, film)
     plan = plans.store_plan(job, original.etag, made)
     logger.info(
         "Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding, usd=charge.usd
@@ -162,8 +167,8 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
             raise Later(settings().retry_seconds)
         return None
     started = starts.start(
-        job.job_id,
-        duration=facts.seconds if isinstance(facts, VideoFacts) else None,
+        job,
+        duration=film.seconds if film else None,
         etag=original.etag,
         pipeline=chosen.asked.pipeline,
         recipe=chosen.recipe,
@@ -177,7 +182,65 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     return plan
 
 
-def _charge(job: Job, plan: Plan, facts: Facts, read: Source) -> Charge:
+class Film(NamedTuple):
+    """What is read of a film."""
+
+    facts: VideoFacts
+    copy: Source | None  # read instead of the source
+    tracks: list[TrackSamples]  # of which tasks read excerpts
+
+
+def _film(
+    job: Job,
+    facts: Facts,
+    source: Source,
+    steps: Sequence[Step],
+    set_up: PlanSettings,
+    invocation: Invocation,
+) -> Film | None:
+    """The film to plan with, which is a copy where the source is an image; None while a copy is made."""
+    if isinstance(facts, ImageFacts):
+        looked = _animation(job, facts, source, steps, set_up, invocation)
+        encodes = False
+    else:
+        encoded = copying.renditions_of(facts, steps, set_up)
+        looked = _with_copy(job, facts, source, steps, set_up, encoded, invocation)
+        encodes = bool(encoded)
+    if looked is None:
+        return None
+    index = looked[0].index
+    return Film(*looked, index.tracks(audio=encodes) if index else [])
+
+
+def _animation(
+    job: Job,
+    facts: ImageFacts,
+    source: Source,
+    steps: Sequence[Step],
+    set_up: PlanSettings,
+    invocation: Invocation,
+) -> tuple[VideoFacts, Source | None] | None:
+    """The copy of an animated image that is a film, and its facts; None while it is made. Raises JobError."""
+    copied = tasks.get(job.job_id, REMUX)
+    if copied is None or copied.result is None:
+        film = animations.foreseen(facts)
+        foreseen = make_plan(job.job_id, job.source_key, facts, steps, set_up, film=film)
+        charge = _charge(job, foreseen, facts, source, film)
+        only_copied = animations.plan_copy(job.job_id, source.etag, facts)
+        _begin_copy(job, source.etag, only_copied, charge)
+        return None
+    if isinstance(copied.result, Failed):
+        raise JobError(copied.result.code, copied.result.detail)
+    assert isinstance(copied.result, Copied)
+    copy = copied.result.copy
+    _, copied_facts = inspect_source(copy, invocation)
+    assert isinstance(copied_facts, VideoFacts)
+    return copied_facts, copy
+
+
+def _charge(
+    job: Job, plan: Plan, facts: Facts, read: Source, film: VideoFacts | None = None
+) -> Charge:
     """What to charge the owner for a job. Raises JobError where the job costs more than one may.
 
     For a film that is copied first, the estimate that its client was told is charged when the copy is made,
@@ -187,7 +250,7 @@ def _charge(job: Job, plan: Plan, facts: Facts, read: Source) -> Charge:
         return Charge(job.owner, 0.0, 0.0)
     max_usd = None if job.charged_usd else job.max_usd
     # Nothing for intake: what it took to look at the source is spent.
-    usage = limits.affordable(plan, facts, read.size, Used("intake"), max_usd)
+    usage = limits.affordable(plan, facts, read.size, Used("intake"), max_usd, film)
     return Charge(job.owner, usage.cost_usd, job.charged_usd)
 
 

@@ -13,9 +13,17 @@ from chalicelib.errors import SluiceError
 from chalicelib.model.job import FREE, RUNNING, Job, TaskRecord
 from chalicelib.model.plan import GENERATION, REMUX, Plan, Task
 from chalicelib.model.result import Failed, StepsEnded
-from chalicelib.model.step import FAILURE, PENDING, STARTED, TERMINAL, Output, StepState
+from chalicelib.model.step import (
+    FAILURE,
+    PENDING,
+    STARTED,
+    TERMINAL,
+    Output,
+    StepState,
+    format_of,
+)
 from chalicelib.model.work import Hls
-from chalicelib.store import jobs, objects, progress, queues, tasks
+from chalicelib.store import jobs, objects, progress, queues, steps, tasks
 from chalicelib.telemetry import MetricUnit, logger, metrics
 
 
@@ -54,7 +62,7 @@ def resume(job: Job, plan: Plan) -> None:
     progress.write(job.job_id, plan)
     _, ended = progress.ended_of_job(job.job_id)
     records = tasks.get_many(job.job_id, [task.id for task in plan.tasks if task.id not in ended])
-    opened = [name for name, state in job.step_states.items() if state.status not in TERMINAL]
+    opened = [name for name, status in job.step_statuses.items() if status not in TERMINAL]
     if opened:
         queues.send_tasks(job.job_id, due(plan, opened, ended, records, time.time()))
     else:
@@ -87,44 +95,44 @@ def _is_at_work(record: TaskRecord, now: float) -> bool:
     return record.state in (RUNNING, FREE) and (record.lease_until or 0) >= int(now)
 
 
-def after_task(job_id: str, plan: Plan, ended_task: TaskRecord) -> None:
+def after_task(job: Job, plan: Plan, ended_task: TaskRecord) -> None:
     """Do what follows from an ended task: end its steps, send the tasks that waited for it, end the job.
 
-    Raises Transient where a queue did not take every message.
+    `job` may be as it was when the task began. Raises Transient where a queue did not take every message.
     """
-    task_id = ended_task.task_id
+    job_id, task_id = job.job_id, ended_task.task_id
     if task_id == REMUX:
         queues.send_start(job_id)  # whether there is a copy or none
         return
     result = ended_task.result
     if isinstance(result, Failed):
         state = StepState(FAILURE, error=result.detail, error_code=result.code)
-        for step in plan.steps_needing(task_id):
-            _end_step(job_id, step, state)
+        _end_steps(job, dict.fromkeys(plan.steps_needing(task_id), state))
         return
     if plan.has_dependents(task_id):
         ended = tasks.add_ended(job_id, task_id)
         for task in plan.watchable_from(task_id, ended):
-            jobs.list_growing(job_id, task.id, _so_far(task))
+            steps.list_growing(job_id, task.id, _so_far(task))
         queues.send_tasks(job_id, plan.ready_after(task_id, ended))
         return
     if isinstance(result, StepsEnded):
-        for step, state in result.steps.items():
-            _end_step(job_id, step, state)
+        _end_steps(job, result.steps)
 
 
 def _so_far(task: Task) -> Output:
     """The output of an HLS packaging while it grows; `size` 0."""
     assert isinstance(task.work, Hls)
+    key = f"{task.destination}master.m3u8"
     return Output(
         type=task.id,
-        s3_key=f"{task.destination}master.m3u8",
+        s3_key=key,
         size=0,
         content_type=objects.CONTENT_TYPES[".m3u8"],
         width=task.work.width,
         height=task.work.height,
         duration=round(task.work.seconds, 3),
         complete=False,
+        format=format_of(key),
     )
 
 
@@ -137,26 +145,17 @@ def fail(job: Job, error: SluiceError, *, overdue: bool = False) -> None:
         if jobs.fail_pending(job, error.code, error.detail, overdue=overdue):
             _announce(FAILURE, error.code)
         return
+    failed = dict.fromkeys(job.step_statuses, StepState.failed(error))
     deadline = int(job.deadline_at) if overdue else None
-    for step, state in job.step_states.items():
-        if state.status not in TERMINAL:
-            current_job = jobs.end_step(
-                job.job_id,
-                step,
-                StepState.failed(error),
-                generation=job.generation,
-                deadline=deadline,
-            )
-            if current_job is not None:
-                _end_job(current_job)
-    if all(state.status in TERMINAL for state in job.step_states.values()):
-        _end_job(job)
+    current = steps.end(job, failed, generation=job.generation, deadline=deadline)
+    if current is not None:
+        _end_job(current)
 
 
-def _end_step(job_id: str, step: str, state: StepState) -> None:
-    job = jobs.end_step(job_id, step, state)
-    if job is not None:
-        _end_job(job)
+def _end_steps(job: Job, states: Mapping[str, StepState]) -> None:
+    current = steps.end(job, states)
+    if current is not None:
+        _end_job(current)
 
 
 def _end_job(job: Job) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 
 from chalicelib.errors import JobError
 from chalicelib.formats.mp4_excerpt import bytes_read
-from chalicelib.model.facts import Facts
+from chalicelib.model.facts import Facts, VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.usage import Usage, Used, dollars
 from chalicelib.settings import function_sizes, settings
@@ -17,13 +17,21 @@ from chalicelib.tasks.pricing import cost
 _MOST_READINGS = 4
 
 
-def affordable(plan: Plan, facts: Facts, size: int, looked: Used, max_usd: float | None) -> Usage:
+def affordable(
+    plan: Plan,
+    facts: Facts,
+    size: int,
+    looked: Used,
+    max_usd: float | None,
+    film: VideoFacts | None = None,
+) -> Usage:
     """What a job by this plan will use and cost.
 
-    `size` in bytes is the source's, `looked` the usage of looking into it. Raises JobError `source_damaged`
+    `size` in bytes is the source's, `looked` the usage of looking into it; `film` are the facts of what an
+    image is copied into. Raises JobError `source_damaged`
     or `over_budget` where that is more than one job may.
     """
-    estimated = estimate(plan, facts, size, looked, function_sizes())
+    estimated = estimate(plan, facts, size, looked, function_sizes(), film)
     usage = cost(estimated.used, estimated.bytes_stored)
     _check_reading(plan, size)
     _check_cost(usage.cost_usd, max_usd)

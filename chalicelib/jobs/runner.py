@@ -110,7 +110,7 @@ def _perform(job: Job, plan: Plan, task: Task, invocation: Invocation) -> Result
     bench = Workbench(
         plan,
         task,
-        plan.copy or Source(job.source_key, job.etag),
+        plan.source(task, Source(job.source_key, job.etag)),
         Budget(invocation.work_seconds, invocation.spare_bytes),
         partial(tasks.encoded_parts, job.job_id),
         Ticker(job.job_id, task.id, len(plan.tasks)),
@@ -135,4 +135,4 @@ def _follow_up(job: Job, ended: TaskRecord, load_plan: LoadPlan) -> None:
         # Without it nobody can tell what the task was for, and nothing else can run.
         lifecycle.fail(job, JobError(ended.result.code, ended.result.detail))
     else:
-        lifecycle.after_task(job.job_id, plan, ended)
+        lifecycle.after_task(job, plan, ended)

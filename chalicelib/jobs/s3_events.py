@@ -8,6 +8,7 @@ import msgspec
 
 from chalicelib.engines import sandbox_child
 from chalicelib.formats.sniff import HEAD_BYTES
+from chalicelib.model import metadata
 from chalicelib.operations.pipelines import canonical
 from chalicelib.operations.recipes import Asked, choose_if_known, read_book
 from chalicelib.settings import DROPS, recipes
@@ -84,13 +85,15 @@ def _job_of(created: _Object) -> tuple[str, Opened] | None:
             return None
         # Without a job, the upload waits for POST /jobs/from-key.
         return (ticket.ticket_job_id, None) if ticket.ticket_job_id else None
-    opened, asked = None, Asked()
+    # Where the event came before, the job's row may still be missing.
+    opened = objects.open_original(created.key, sandbox_child.BLOCK_BYTES)
+    asked, own, warning = Asked(), dict[str, str](), ""
+    if opened and opened[0].etag == created.e_tag:
+        original, head = opened
+        book = read_book(recipes())
+        asked = choose_if_known(asked, original.metadata, created.key, head[:HEAD_BYTES], book)
+        own, warning = metadata.of_object(original.metadata)
     if job_id is None:
-        opened = objects.open_original(created.key, sandbox_child.BLOCK_BYTES)
-        if opened and opened[0].etag == created.e_tag:
-            original, head = opened
-            book = read_book(recipes())
-            asked = choose_if_known(asked, original.metadata, created.key, head[:HEAD_BYTES], book)
         job_id = identities.job_of_file(
             DROPS,
             created.key,
@@ -99,5 +102,14 @@ def _job_of(created: _Object) -> tuple[str, Opened] | None:
             sequencer=created.sequencer,
         )
         job_id = identities.claim_event(created.key, created.e_tag, created.sequencer, job_id)
-    jobs.create(job_id, DROPS, created.key, asked.pipeline, recipe=asked.recipe, etag=created.e_tag)
+    jobs.create(
+        job_id,
+        DROPS,
+        created.key,
+        asked.pipeline,
+        recipe=asked.recipe,
+        etag=created.e_tag,
+        metadata=own,
+        warning=warning,
+    )
     return job_id, opened

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
@@ -17,8 +17,8 @@ from chalicelib.errors import JobError
 from chalicelib.jobs import lifecycle
 from chalicelib.model.job import Item, Job, TaskRecord
 from chalicelib.model.plan import outputs_prefix
-from chalicelib.model.step import PENDING, TERMINAL
-from chalicelib.store import jobs, objects, overdue, queues
+from chalicelib.model.step import PENDING, TERMINAL, StepState
+from chalicelib.store import jobs, objects, overdue, queues, steps
 from chalicelib.telemetry import MetricUnit, logger, metrics
 
 # How many shards are swept at once, and how many rows of each.
@@ -105,8 +105,7 @@ def _look_after(item: Item) -> bool:
 def _look_after_job(job: Job, item: Item) -> bool:
     """Whether intake was told to send what is due."""
     if job.status in TERMINAL:
-        _tidy(job)
-        overdue.forget(item)
+        _tidy(job, item)
     elif job.status == PENDING and job.awaits_upload:
         return _look_for_upload(job)
     elif job.deadline_at <= time.time():
@@ -145,14 +144,18 @@ def _move_on(job: Job) -> bool:
     return True
 
 
-def _tidy(job: Job) -> None:
+def _tidy(job: Job, item: Item) -> None:
     """Delete the objects under a job's outputs that it does not list."""
-    objects.delete_outputs(list(_unlisted(job)))
+    states = steps.states(job)
+    if states is None:  # another version may know what it lists
+        overdue.put_off(item)
+        return
+    objects.delete_outputs(list(_unlisted(job, states)))
+    overdue.forget(item)
 
 
-def _unlisted(job: Job) -> Iterator[str]:
-    outputs = [state.output for state in job.step_states.values() if state.output]
-    whole = {output.s3_key for output in outputs if output.complete}
+def _unlisted(job: Job, states: Mapping[str, StepState]) -> Iterator[str]:
+    whole = {each.s3_key for state in states.values() for each in state.outputs if each.complete}
     folders = tuple(key.rpartition("/")[0] + "/" for key in whole if key.endswith(".m3u8"))
     for key in objects.list_outputs(outputs_prefix(job.job_id)):
         if key not in whole and not (folders and key.startswith(folders)):

@@ -41,6 +41,7 @@ class ImageFacts(msgspec.Struct, frozen=True, tag="image"):
     format: Format  # Pillow's name: JPEG, PNG, …
     width: Size
     height: Size
+    animated: bool = False  # it has more pictures than this one
 
 
 class Cut(msgspec.Struct, frozen=True, array_like=True):

@@ -13,6 +13,8 @@ from chalicelib.model.usage import Used, total
 
 FREE, RUNNING, DONE, FAILED = "free", "running", "done", "failed"  # of a task
 
+Pipeline = list[str | dict[str, Any]]  # names of steps, or steps with their parameters
+
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job as it was read. A float moment is in Unix seconds, a string moment in ISO 8601."""
@@ -25,9 +27,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     created: str  # `created_at` and `job_id`: unique, and sorts by time
     created_at: str
     updated_at: str
-    pipeline: list[str | dict[str, Any]]
+    pipeline: Pipeline
     recipe: str = ""  # which it was asked for by, or follows, with its version: `web@3f2a9c`
-    step_states: dict[str, StepState] = {}  # in pipeline order; {} before the job has started
+    step_statuses: dict[str, str] = {}  # in pipeline order; {} before the job has started
+    # What steps had come to when rows of jobs still said it; what they come to now is in an item of its own.
+    former_states: dict[str, StepState] = {}
+    metadata: dict[str, str] = {}  # the client's own
+    warning: str = ""  # a sentence: what of the client's wishes was left out
     etag: str = ""  # of the source's version that the job reads; "" before it is chosen
     duration: float | None = None  # seconds; None for images
     encoding: str = ""  # a sentence: how a film is encoded, and why
@@ -88,11 +94,18 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     percents: dict[str, float]  # of each running task, by its id
 
 
+class StepStates(msgspec.Struct, frozen=True):
+    """What the steps of a job have come to; of those that have come to nothing yet nothing is said."""
+
+    states: dict[str, StepState] = {}
+
+
 class JobProgress(msgspec.Struct, frozen=True):
-    """The progress of a job."""
+    """How far a job is."""
 
     progress: Progress | None  # None where the job follows no plan of this generation
     ended: frozenset[str]  # ids of tasks that ended well and that others need
+    states: dict[str, StepState] = {}  # of all steps, in pipeline order
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +114,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     owner: str  # who asked for it
     ticket_job_id: str | None  # the job that waits for the upload
     filename: str = ""  # as the client gave it
+    metadata: dict[str, str] = {}  # likewise
     arrived: str | None = None  # the S3 event of the upload
 
 
@@ -120,7 +134,7 @@ class Charge(msgspec.Struct, frozen=True):
     before: float  # US dollars charged for this job before
 
 
-Value = Job | TaskRecord | Progress | frozenset[str] | Ticket | Claimed
+Value = Job | TaskRecord | Progress | StepStates | frozenset[str] | Ticket | Claimed
 
 
 class Item(msgspec.Struct, frozen=True):

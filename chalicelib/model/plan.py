@@ -11,17 +11,19 @@ from collections.abc import Collection
 
 import msgspec
 
-from chalicelib.model.work import Audio, Chunk, Command, Excerpt, Hls, Poster, Source, Work
+from chalicelib.model.work import Audio, Chunk, Command, Excerpt, Hls, Images, Poster, Source, Work
 
 # Code of one generation does not continue what another generation has begun. Count FORMAT up whenever stored
 # plans, results of tasks, or the bytes under a key change: tests/moto/test_formats.py says when. ENCODER is
 # the layer's: streams of two encoders are not mixed. Who meets another generation's job or message postpones
 # it (jobs/runner.py), and intake plans that job anew (jobs/intake.py; `restart` in store/starts.py).
-FORMAT = 5
+FORMAT = 6
 ENCODER = "ffmpeg-9.0.2"
 GENERATION = f"{FORMAT}-{ENCODER}"
 
 REMUX = "remux"  # id of the task that copies a film, which runs before the other tasks are planned
+# The groups of the tasks that encode a film: its video, in all renditions, and its audio, which is one track.
+FILM, SOUND = "film", "sound"
 
 
 def work_folder(job_id: str) -> str:
@@ -48,9 +50,10 @@ class Samples(msgspec.Struct, frozen=True):
 class Task(msgspec.Struct, frozen=True):
     """One message to one Lambda."""
 
-    id: str  # "thumbnail"; of a part its group, a dot, its number: "720p.12"
+    id: str  # "thumbnail"; of a part its group, a dot, its number: "film.12"
     work: Work
-    destination: str  # key prefix in the output bucket; file names are appended
+    # Key prefix in the output bucket, to which names of files are appended; of a film's parts: Plan.tracks.
+    destination: str = ""
     needs: tuple[str, ...] = ()  # ids of tasks that must have ended well before this one is sent
     cost: float = 1.0  # estimated seconds of work on two cores: the weight in the progress
 
@@ -74,7 +77,7 @@ class Task(msgspec.Struct, frozen=True):
 
 
 def group_of(task_id: str) -> str:
-    """The group of a task: of a part that of its rendition or of the audio, else the task itself."""
+    """The group of a task: of a part that of the video or of the audio, else the task itself."""
     return task_id.partition(".")[0]
 
 
@@ -84,6 +87,8 @@ class Plan(msgspec.Struct, frozen=True):
     tasks: tuple[Task, ...]
     steps: dict[str, str]
     commands: dict[str, Command] = {}  # by their names
+    # Of renditions, by their names, and of SOUND: the key prefix of the track's files.
+    tracks: dict[str, str] = {}
     encoding: str = ""  # a sentence for the client: how a film is encoded, and why
     copy: Source | None = None  # read instead of the original
     # What excerpts of the video and of the audio are made from.
@@ -104,6 +109,10 @@ class Plan(msgspec.Struct, frozen=True):
         found = self.audio if isinstance(task.work, Audio) else self.video
         assert found is not None
         return found
+
+    def source(self, task: Task, original: Source) -> Source:
+        """What a task reads. Pictures of an image are drawn from the original, also where a copy is made."""
+        return original if self.copy is None or isinstance(task.work, Images) else self.copy
 
     def first(self) -> list[Task]:
         """The tasks that need no other."""

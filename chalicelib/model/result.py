@@ -9,16 +9,22 @@ from chalicelib.model.step import StepState
 from chalicelib.model.work import Segment, Source
 
 
-class Encoded(msgspec.Struct, frozen=True, omit_defaults=True, tag="encoded"):
-    """A part of a film: its segments lie under the task's key prefix."""
+class EncodedTrack(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A part of a rendition, or of the audio."""
 
     segments: tuple[Segment, ...]
     seconds: float
-    header: str  # digest of ftyp and moov; the parts of a rendition must agree on it
+    header: str  # digest of ftyp and moov; the parts of a track must agree on it
     frames: int = 0
     faults: int = 0  # frames in which the decoder found errors
     codec: str = ""  # of the video, as playlists name it (RFC 6381)
     warning: str = ""  # a sentence for the client of whatever is made of it
+
+
+class Encoded(msgspec.Struct, frozen=True, tag="encoded"):
+    """A part of a film: of every rendition, by their names, or of the audio, by the name SOUND."""
+
+    tracks: dict[str, EncodedTrack]
 
 
 class Copied(msgspec.Struct, frozen=True, tag="copied"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Self
 
 import msgspec
@@ -11,6 +12,20 @@ from chalicelib.errors import SluiceError
 PENDING, STARTED, SUCCESS, FAILURE = "PENDING", "STARTED", "SUCCESS", "FAILURE"
 STATUSES = (PENDING, STARTED, SUCCESS, FAILURE)
 TERMINAL = (SUCCESS, FAILURE)
+
+_FORMATS = {
+    ".jpg": "jpeg",
+    ".webp": "webp",
+    ".avif": "avif",
+    ".png": "png",
+    ".mp4": "mp4",
+    ".m3u8": "hls",
+}
+
+
+def format_of(key: str) -> str:
+    """The format of an output, by the end of its key; "" where none of ours ends so."""
+    return _FORMATS.get(PurePosixPath(key).suffix, "")
 
 
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -25,13 +40,16 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     duration: float | None = None
     warning: str = ""
     complete: bool = True
+    format: str = ""  # as `format_of` names it
+    placeholder: str = ""  # of a picture, as it was asked for: ThumbHash in base64, or BlurHash
+    color: str = ""  # that most of a picture has: #rrggbb
 
 
 class StepState(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where one step of a job stands."""
 
     status: str = PENDING
-    output: Output | None = None
+    outputs: tuple[Output, ...] = ()
     error: str = ""
     error_code: str = ""
 

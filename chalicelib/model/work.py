@@ -66,15 +66,16 @@ class Poster(msgspec.Struct, frozen=True, tag="poster"):
     candidates: tuple[Run, ...]
     picture: Picture
     frame: tuple[int, int]  # most pixels of a candidate: width and height
-    # Further candidates, where one of those above finds no frame; the last of them is always one.
+    # Further candidates, where one of those above finds no frame; the last of them is always one, unless the
+    # frame was chosen.
     otherwise: tuple[Run, ...] = ()
-    warning: str = ""
+    is_chosen: bool = False  # the first candidate that finds a frame is taken, whatever it shows
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """A file of an HLS rendition: consecutive fragments. `size` in bytes, 0 before it is made."""
+    """A file of a track: consecutive fragments. `size` in bytes, 0 before it is made."""
 
-    name: str
+    name: str  # as it is told apart within its track, like "00012_0.m4s"
     seconds: float
     size: int = 0
 
@@ -87,7 +88,7 @@ class RunUp(msgspec.Struct, frozen=True):
 
 
 class Exact(msgspec.Struct, frozen=True):
-    """The frames that a chunk must have, by their times, and the segments that they fill.
+    """The frames that a rendition of a chunk must have, by their times, and the segments that they fill.
 
     Times are ticks of the output.
     """
@@ -97,9 +98,6 @@ class Exact(msgspec.Struct, frozen=True):
     starts: tuple[int, ...]  # of the segments
     end: int  # of the last segment
     timescale: int  # ticks per second
-    # Excerpts to try, in this order, where the frames are not these. The last one starts with the film, if
-    # that is near enough.
-    again: tuple[RunUp, ...] = ()
 
     def times(self) -> list[int]:
         """When each frame is shown; then when the last one ends."""
@@ -119,15 +117,27 @@ class Exact(msgspec.Struct, frozen=True):
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
-    """A part of a rendition's video, or all of it: FFmpeg writes one file of fragments."""
+    """A part of a film's video, or all of it: decoded once, and encoded in every rendition.
+
+    FFmpeg writes a file of fragments for each rendition: `file_of` its name.
+    """
 
     pool: ClassVar[str] = ENCODE
     command: str  # key of Plan.commands
     run: Run
+    renditions: tuple[str, ...]  # their names
     prefix: str  # of the names of its segments
     seconds: float
     exact: Exact | None = None  # None where only decoding tells
+    # Excerpts to try, in this order, where the frames are not those. The last one starts with the film, if
+    # that is near enough.
+    again: tuple[RunUp, ...] = ()
     asset_files: tuple[str, ...] = ()  # files of chalicelib/assets that the run reads
+
+
+def file_of(rendition: str) -> str:
+    """The file into which the run of a chunk writes a rendition."""
+    return f"{rendition}.mp4"
 
 
 # A run that encodes audio may copy the first packet of its source to this file, if there is one.
@@ -149,6 +159,22 @@ class Audio(msgspec.Struct, frozen=True, tag="audio"):
     packets: int | None  # None: to the end
     seconds: float
     max_seconds: float | None = None  # of the run's audio; None where the source's is not counted
+
+
+# The pictures of an animation as files, numbered from 0 on; by its time a file tells when it is shown.
+PICTURE = "picture_%06d.ppm"
+
+
+class Animation(msgspec.Struct, frozen=True, tag="animation"):
+    """A copy of an animated image as a film without loss, with an index; its last argument is the file.
+
+    The command has the placeholders `last`, the number of the last picture from 0 on, and `milliseconds`, how
+    long that is shown.
+    """
+
+    pool: ClassVar[str] = PICTURES
+    format: str  # Pillow's name of the source's format
+    command: Command
 
 
 # AAC frames in ADTS: each says its channels and rate (ISO/IEC 14496-3, 1.A.2.2).
@@ -179,6 +205,7 @@ class Join(msgspec.Struct, frozen=True, tag="join"):
     """One MP4 of the parts of a rendition and of the audio, by copying, with its index first."""
 
     pool: ClassVar[str] = PACKAGE
+    rendition: str  # its name
     output: str
     width: int
     height: int
@@ -191,6 +218,7 @@ class Hls(msgspec.Struct, frozen=True, tag="hls"):
     """The playlists of a rendition whose segments exist."""
 
     pool: ClassVar[str] = PACKAGE
+    rendition: str  # its name
     width: int
     height: int
     seconds: float
@@ -202,4 +230,4 @@ class Hls(msgspec.Struct, frozen=True, tag="hls"):
     warning: str = ""
 
 
-Work = Images | Poster | Chunk | Audio | Remux | Join | Hls
+Work = Animation | Images | Poster | Chunk | Audio | Remux | Join | Hls

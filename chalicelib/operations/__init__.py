@@ -31,6 +31,11 @@ PRESETS: tuple[Step, ...] = (
             "video": Mp4(height="source", watermark=True),
         },
     ),
-    Step("transcode_720p", "transcode_720p", "720p", {"video": Mp4(height=720)}),
+    Step(
+        "transcode_720p",
+        "transcode_720p",
+        "720p",
+        {"video": Mp4(height=720), "animation": Mp4(height=720)},
+    ),
     Step("hls_720p", "hls_720p", "hls", {"video": Hls(ladder=(720,))}),
 )

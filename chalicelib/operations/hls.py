@@ -16,7 +16,7 @@ from chalicelib.planning.operation import Operation, Packaging, PlanSettings
 class Hls(Operation, frozen=True, kw_only=True, tag="hls"):
     """A film to be streamed, which plays while it is encoded."""
 
-    kind = "video"
+    kinds = ("video",)
 
     ladder: Annotated[
         tuple[ShortSide],
@@ -32,6 +32,7 @@ class Hls(Operation, frozen=True, kw_only=True, tag="hls"):
         if facts.audio_stream is not None:
             max_bits, language = max_bits + audio.BITS_PER_SECOND, facts.audio_language
         work = HlsWork(
+            rendition.name,
             rendition.width,
             rendition.height,
             facts.seconds,

@@ -27,7 +27,7 @@ Part = Annotated[float, Meta(ge=0, le=1)]
 class Image(Stills, frozen=True, kw_only=True, tag="image"):
     """Files of an image; at its own size, where none of `widths`, `box` and `size` is said."""
 
-    kind = "image"
+    kinds = ("image",)
 
     size: Annotated[
         tuple[Side, Side] | None,

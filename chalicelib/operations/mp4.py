@@ -16,9 +16,9 @@ ShortSide = Annotated[int, Meta(ge=144, le=2160)]
 
 
 class Mp4(Operation, frozen=True, kw_only=True, tag="mp4"):
-    """A film in one file. It is never enlarged, and has no more frames than its source."""
+    """A film, or an animated image, in one file. It is never enlarged, and gets no more frames."""
 
-    kind = "video"
+    kinds = ("video", "animation")
 
     height: Annotated[
         ShortSide | Literal["source"],
@@ -53,6 +53,7 @@ class Mp4(Operation, frozen=True, kw_only=True, tag="mp4"):
             mark=mark_of(self.watermark, settings),
         )
         work = Join(
+            rendition.name,
             f"{stem}.mp4",
             rendition.width,
             rendition.height,

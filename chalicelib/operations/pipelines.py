@@ -104,7 +104,7 @@ def _step(item: Any, at: str) -> Step:
         raise _refusal("invalid_step", [Fault(at, detail)])
     operation = _operation(dict(item), at)
     name = operation.name or tag_of(type(operation))
-    return Step(name, item_of(operation), name, {operation.kind: operation})
+    return Step(name, item_of(operation), name, dict.fromkeys(operation.kinds, operation))
 
 
 def _operation(fields: dict[str, Any], at: str) -> Operation:

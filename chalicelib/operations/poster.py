@@ -26,7 +26,7 @@ _PART = Annotated[
 class Poster(Stills, frozen=True, kw_only=True, tag="poster"):
     """A frame of a film; at the film's own size, where neither `widths` nor `box` is said."""
 
-    kind = "video"
+    kinds = ("video",)
 
     at: Annotated[
         _PART | Annotated[float, Meta(ge=0)],

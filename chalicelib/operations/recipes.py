@@ -24,6 +24,8 @@ from chalicelib.planning.operation import Item, Step
 
 DEFAULT = "default"
 KINDS = ("image", "video")
+# What operations can be for, where a recipe has them for a kind: an image may be animated.
+_MAKES_OF = {"image": ("image", "animation"), "video": ("video",)}
 
 RecipeName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$(?!\n)")]
 
@@ -107,7 +109,7 @@ def _faults(book: Book) -> Iterator[Fault]:
                 yield from error.faults
                 continue
             for number, step in enumerate(steps):
-                if kind not in step.operations:
+                if step.operations.keys().isdisjoint(_MAKES_OF[kind]):
                     others = " and ".join(f"{other}s" for other in step.operations)
                     yield Fault(
                         f"{at}/{number}", f"{step.name!r} is for {others}, not for {kind}s."

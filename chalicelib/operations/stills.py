@@ -23,12 +23,16 @@ Fraction = Annotated[float, Meta(gt=0, le=1)]
 class Watermark(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How the stage's watermark lies on a picture; what is left out is as the stage has it."""
 
-    position: Annotated[Position | None, Meta(description="Where it lies.")] = None
+    position: Annotated[
+        Position | None, Meta(description="Where it lies.", examples=["center"])
+    ] = None
     scale: Annotated[
-        Fraction | None, Meta(description="Its width as a part of the picture's width.")
+        Fraction | None,
+        Meta(description="Its width as a part of the picture's width.", examples=[0.3]),
     ] = None
     opacity: Annotated[
-        Fraction | None, Meta(description="From nearly 0, nearly unseen, to 1, opaque.")
+        Fraction | None,
+        Meta(description="From nearly 0, hardly to be seen, to 1, opaque.", examples=[0.5]),
     ] = None
 
 

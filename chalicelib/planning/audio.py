@@ -56,7 +56,7 @@ def _part(facts: VideoFacts, number: int, piece: chunking.Piece, settings: PlanS
     return Audio(
         "sound_to_the_end" if piece.stop is None else "sound",
         Run(values, excerpt),
-        prefix=f"audio_{number:03d}_",
+        prefix=f"{number:03d}_",
         first=piece.first,
         skip=piece.first - piece.start,
         packets=None if piece.stop is None else piece.stop - piece.first,

@@ -8,7 +8,7 @@ the last one ends. `first` and `stop` are frame numbers, the second exclusive.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from chalicelib.formats.cmaf import (
@@ -23,25 +23,28 @@ from chalicelib.planning.operation import PlanSettings, Rendition
 
 # Pixels a second, decoded and encoded, by two cores: an estimate.
 PIXELS_PER_SECOND = 250e6
-# The tasks of a rendition must fit in the job's rows and messages.
+# The tasks of a film must fit in the job's rows and messages.
 MAX_CHUNKS = 900
 _LONGER = 1.05
 
 
-def chunk_seconds(facts: VideoFacts, rendition: Rendition, settings: PlanSettings) -> float:
+def chunk_seconds(
+    facts: VideoFacts, renditions: Collection[Rendition], settings: PlanSettings
+) -> float:
     """Seconds of film that a chunk should have."""
-    film_seconds_per_second = PIXELS_PER_SECOND / (fps(facts) * frame_pixels(facts, rendition))
+    film_seconds_per_second = PIXELS_PER_SECOND / (fps(facts) * frame_pixels(facts, renditions))
     return max(settings.least_chunk_seconds, settings.chunk_work_seconds * film_seconds_per_second)
 
 
-def work_seconds(facts: VideoFacts, rendition: Rendition) -> float:
+def work_seconds(facts: VideoFacts, renditions: Collection[Rendition]) -> float:
     """Seconds that two cores take for the whole film."""
-    return facts.seconds * fps(facts) * frame_pixels(facts, rendition) / PIXELS_PER_SECOND
+    return facts.seconds * fps(facts) * frame_pixels(facts, renditions) / PIXELS_PER_SECOND
 
 
-def frame_pixels(facts: VideoFacts, rendition: Rendition) -> int:
+def frame_pixels(facts: VideoFacts, renditions: Collection[Rendition]) -> int:
     """Work for a frame, in pixels: each one decoded counts once, each one encoded twice."""
-    return facts.width * facts.height + 2 * rendition.width * rendition.height
+    encoded = sum(rendition.width * rendition.height for rendition in renditions)
+    return facts.width * facts.height + 2 * encoded
 
 
 class Span(NamedTuple):

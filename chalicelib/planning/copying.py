@@ -60,11 +60,9 @@ def is_worth_it(
     facts: VideoFacts, renditions: Collection[Rendition], settings: PlanSettings
 ) -> bool:
     """Whether a film has no index, and would be cut into many chunks if it had one."""
-    chunks = (
-        facts.seconds / chunking.chunk_seconds(facts, rendition, settings)
-        for rendition in renditions
-    )
-    return facts.copy_may_help and max(chunks, default=0.0) >= WORTH_CHUNKS
+    if not facts.copy_may_help or not renditions:
+        return False
+    return facts.seconds / chunking.chunk_seconds(facts, renditions, settings) >= WORTH_CHUNKS
 
 
 def obstacle(facts: VideoFacts, size: int) -> str:
@@ -103,7 +101,7 @@ def _audio_can_change(facts: VideoFacts) -> bool:
 
 def check_length(facts: VideoFacts, renditions: Collection[Rendition]) -> None:
     """Raises JobError where a film has to be encoded as a whole, and takes longer than a function may."""
-    work = max((chunking.work_seconds(facts, rendition) for rendition in renditions), default=0.0)
+    work = chunking.work_seconds(facts, renditions) if renditions else 0.0
     if facts.index is None and work > ENCODE_SECONDS * BEST_SPEED:
         raise JobError(
             "too_long_as_a_whole",

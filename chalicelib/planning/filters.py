@@ -17,12 +17,20 @@ def shape(facts: VideoFacts, width: int, height: int, trim: str, *, filled: bool
     A frame of another aspect ratio than the film's fits in the size; if `filled`, bars fill the rest.
     Raises JobError where no filter can read the colours.
     """
+    return _joined(in_common(facts, trim), to_size(facts, width, height, trim, filled=filled))
+
+
+def in_common(facts: VideoFacts, trim: str) -> str:
+    """The first filters of `shape`, which are the same for every size; "" where there are none."""
     # Decoders return frames in the order in which they are shown, and in MXF all last equally long.
     in_order = (
         f"setpts={facts.video_start}/TB+N/({facts.frame_rate}*TB)" if facts.disordered else ""
     )
-    # One frame for each pair of fields: by default the filter doubles the frame rate.
-    deinterlace = "bwdif=mode=send_frame:deint=interlaced" if facts.interlaced else ""
+    return in_order if keeps_one_graph(facts) else _joined(in_order, _progressive(facts), trim)
+
+
+def to_size(facts: VideoFacts, width: int, height: int, trim: str, *, filled: bool) -> str:
+    """The filters of `shape` that follow those of `in_common`."""
     # Where only the range changes, H.264 decoders keep a pixel format that the scaler takes for full range.
     full = any(change.format.startswith("yuvj") for change in facts.changes)
     is_mixed = full and not all(change.full for change in facts.changes)
@@ -31,11 +39,16 @@ def shape(facts: VideoFacts, width: int, height: int, trim: str, *, filled: bool
     opaque = "premultiply=inplace=1" if facts.alpha else ""
     scaled = colours.to_bt709(facts, f"scale={_fitted_size(facts, width, height)}:flags=bicubic")
     bars = f"pad={width}:{height}:-1:-1:eval=frame" if filled else ""
-    shaped = limited, opaque, scaled, "setsar=1", _TAGGED_BT709, bars
-    if keeps_one_graph(facts):
-        filters = in_order, *shaped, deinterlace, trim
-    else:
-        filters = in_order, deinterlace, trim, *shaped
+    last = (_progressive(facts), trim) if keeps_one_graph(facts) else ()
+    return _joined(limited, opaque, scaled, "setsar=1", _TAGGED_BT709, bars, *last)
+
+
+def _progressive(facts: VideoFacts) -> str:
+    """One frame for each pair of fields: by default the filter doubles the frame rate."""
+    return "bwdif=mode=send_frame:deint=interlaced" if facts.interlaced else ""
+
+
+def _joined(*filters: str) -> str:
     return ",".join(filter(None, filters))
 
 
@@ -62,16 +75,16 @@ def _fitted_size(facts: VideoFacts, width: int, height: int) -> str:
     return f"w='{across}':h='{down}'{in_one_graph}"
 
 
-def overlay(mark: Mark, width: int, height: int) -> str:
-    """Filters that lay the mark on a frame of width × height, which is labelled `[base]`."""
+def overlay(mark: Mark, width: int, height: int, base: str) -> str:
+    """Filters that lay the mark on a frame of width × height, which has the label `base`."""
     x, y = _position(mark, margin_of(width, height))
     box_width, box_height = mark_box(mark, width, height)
     # A source inside the graph: an input would be at its end when the graph is made anew in mid-film.
     image = f"movie={mark.image}:f=png_pipe:format_opts=protocol_whitelist=file"
     fitted = f"w='max(1,min({box_width},{box_height}*a))':h='max(1,min({box_height},ow/a))'"
     return (
-        f"{image},scale={fitted},format=rgba,colorchannelmixer=aa={mark.opacity:g}[mark];"
-        f"[base][mark]overlay=x={x}:y={y}"
+        f"{image},scale={fitted},format=rgba,colorchannelmixer=aa={mark.opacity:g}[on_{base}];"
+        f"[{base}][on_{base}]overlay=x={x}:y={y}"
     )
 
 

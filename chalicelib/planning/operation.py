@@ -56,7 +56,6 @@ StepName = Annotated[
     str,
     Meta(
         pattern=r"^[a-z][a-z0-9_-]{0,31}$(?!\n)",
-        examples=["cover"],
         extra={"form": "1 to 32 small letters, digits, - and _, and begins with a letter"},
     ),
 ]
@@ -72,11 +71,15 @@ class Operation(
 ):
     """What can be made of one kind of media. The fields are its parameters, as a client writes them."""
 
-    kind: ClassVar[str]  # of media: "image" or "video"
+    # Of media: "image", "video"; "animation", which is an image of several pictures, taken for a film.
+    kinds: ClassVar[tuple[str, ...]]
 
     name: Annotated[
         StepName | None,
-        Meta(description="Of the step, once in a pipeline; by default it is what `make` says."),
+        Meta(
+            description="Of the step, once in a pipeline; by default it is what `make` says.",
+            examples=["cover"],
+        ),
     ] = None
 
     def faults(self) -> Iterator[tuple[str, str]]:
@@ -84,7 +87,7 @@ class Operation(
         yield from ()
 
     def plan(self, stem: str, facts: Any, settings: PlanSettings) -> Any:
-        """The work on media of its kind: a Picture, Poster or Packaging; names of files begin with `stem`.
+        """The work on media of its kinds: a Picture, Poster or Packaging; names of files begin with `stem`.
 
         Raises JobError.
         """
@@ -105,10 +108,15 @@ class Step:
     stem: str  # names of its files begin with it
     operations: Mapping[str, Operation]  # what it makes, by the kind of media
 
+    def moves(self, facts: ImageFacts) -> bool:
+        """Whether it makes a film of an image, which has several pictures."""
+        return facts.animated and "animation" in self.operations and "image" not in self.operations
+
     def image(self, facts: ImageFacts, settings: PlanSettings) -> Picture:
         """The work on an image. Raises JobError."""
         if "image" not in self.operations:
-            detail = f"The step {self.name} needs a video, but the file is an image."
+            still = "a still image" if "animation" in self.operations else "an image"
+            detail = f"The step {self.name} needs a video, but the file is {still}."
             raise JobError("step_needs_video", detail)
         made: Picture = self.operations["image"].plan(self.stem, facts, settings)
         return made
@@ -123,14 +131,14 @@ class Step:
 
 
 class Part(msgspec.Struct, frozen=True):
-    """The work of one of the tasks that make a rendition, or the audio."""
+    """The work of one of the tasks that make the video, or the audio."""
 
     work: Chunk | Audio
     cost: float  # estimated seconds of two cores
 
 
 class Encode(msgspec.Struct, frozen=True):
-    """How a rendition, or the audio, is made: its parts in order, and the commands that they name."""
+    """How the video, or the audio, is made: its parts in order, and the commands that they name."""
 
     parts: list[Part]
     commands: dict[str, Command]

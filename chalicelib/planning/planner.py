@@ -6,14 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
+import msgspec
+
+from chalicelib.formats import playlists
 from chalicelib.formats.mp4_excerpt import samples_of
 from chalicelib.model.facts import Facts, ImageFacts, VideoFacts
 from chalicelib.model.filenames import stem
-from chalicelib.model.plan import Plan, Task, outputs_prefix, work_folder
 from chalicelib.model.picture import Picture
+from chalicelib.model.plan import FILM, SOUND, Plan, Task, outputs_prefix, work_folder
 from chalicelib.model.work import Command, Hls, Images, Poster, Source
 from chalicelib.planning import audio, video
-from chalicelib.planning.operation import Packaging, Part, PlanSettings, Rendition, Step
+from chalicelib.planning.operation import Packaging, Part, PlanSettings, Step
 
 # Weights in the progress, in seconds of encoding; a weight must not be zero.
 PICTURE_COST = 1.0
@@ -28,17 +31,32 @@ def make_plan(
     settings: PlanSettings,
     copy: Source | None = None,
     *,
+    film: VideoFacts | None = None,
     label: str = "",
 ) -> Plan:
     """Tasks for `steps` on a source; or on a copy of it, which the facts are then of.
 
-    `label` becomes part of the keys of outputs: a job that is planned again must not reuse the keys of its
-    first plan. Raises JobError where a step cannot work on this kind of source.
+    An image that steps make a film of has the facts of that copy as `film`. `label` becomes part of the keys
+    of outputs: a job that is planned again must not reuse the keys of its first plan. Raises JobError where a
+    step cannot work on this kind of source.
     """
     prefix = f"{outputs_prefix(job_id)}{stem(source_key)}_{label and label + '_'}"
-    if isinstance(facts, ImageFacts):
-        return _of_image(prefix, facts, steps, settings)
-    return _of_film(job_id, prefix, facts, steps, settings, copy)
+    if isinstance(facts, VideoFacts):
+        return _of_film(job_id, prefix, facts, steps, settings, copy)
+    moving = [step for step in steps if film and step.moves(facts)]
+    still = [step for step in steps if step not in moving]
+    of_film = _of_film(job_id, prefix, film, moving, settings, copy) if film and moving else None
+    if of_film is None:
+        return _of_image(prefix, facts, still, settings)
+    if not still:
+        return of_film
+    of_image = _of_image(prefix, facts, still, settings)
+    ends = of_image.steps | of_film.steps
+    return msgspec.structs.replace(
+        of_film,
+        tasks=(*of_image.tasks, *of_film.tasks),
+        steps={step.name: ends[step.name] for step in steps},
+    )
 
 
 def _of_image(
@@ -76,6 +94,7 @@ def _of_film(
         ),
         {step.name: step.name for step in steps},
         encodes.commands,
+        encodes.tracks,
         _encoding(facts, encodes),
         copy,
         samples_of(job_id, index.video) if index else None,
@@ -84,11 +103,12 @@ def _of_film(
 
 
 class _Encodes(NamedTuple):
-    """The tasks that encode, in the order of their parts. All renditions share the audio."""
+    """The tasks that encode, in the order of their parts. All renditions share them."""
 
-    video: dict[Rendition, list[Task]]
+    video: list[Task]
     audio: list[Task]
     commands: dict[str, Command]
+    tracks: dict[str, str]
 
 
 def _encodes(
@@ -100,37 +120,39 @@ def _encodes(
 ) -> _Encodes:
     """The encodes that all packagings need, each once."""
     if not packagings:
-        return _Encodes({}, [], {})
+        return _Encodes([], [], {}, {})
+    renditions = list(dict.fromkeys(packaging.rendition for packaging in packagings.values()))
+    pictures = video.encode(facts, renditions, settings)
+    sound = audio.encode(facts, settings)
     # HLS lists the parts of a rendition as they are: they are made under the keys where it lists them.
     hls_folders = {
         packaging.rendition: prefix + packaging.folder
         for packaging in packagings.values()
         if isinstance(packaging.work, Hls)
     }
-    video_tasks: dict[Rendition, list[Task]] = {}
-    commands: dict[str, Command] = {}
-    for rendition in dict.fromkeys(packaging.rendition for packaging in packagings.values()):
-        encode = video.encode(facts, rendition, settings)
-        folder = hls_folders.get(rendition, f"{work_folder(job_id)}{rendition.name}/")
-        video_tasks[rendition] = _part_tasks(rendition.name, encode.parts, folder)
-        commands |= encode.commands
-    encode = audio.encode(facts, settings)
-    folder = next(iter(hls_folders.values()), f"{work_folder(job_id)}sound/")
+    work = work_folder(job_id)
+    tracks = {
+        each.name: f"{hls_folders.get(each, f'{work}{each.name}/')}{playlists.VIDEO}_"
+        for each in renditions
+    }
+    tracks[SOUND] = f"{next(iter(hls_folders.values()), f'{work}{SOUND}/')}{playlists.AUDIO}_"
     return _Encodes(
-        video_tasks, _part_tasks("sound", encode.parts, folder), commands | encode.commands
+        _part_tasks(FILM, pictures.parts),
+        _part_tasks(SOUND, sound.parts),
+        pictures.commands | sound.commands,
+        tracks,
     )
 
 
-def _part_tasks(name: str, parts: Sequence[Part], folder: str) -> list[Task]:
+def _part_tasks(group: str, parts: Sequence[Part]) -> list[Task]:
     return [
-        Task(f"{name}.{number}", part.work, folder, cost=part.cost)
-        for number, part in enumerate(parts)
+        Task(f"{group}.{number}", part.work, cost=part.cost) for number, part in enumerate(parts)
     ]
 
 
 def _first_parts_first(encodes: _Encodes) -> Iterator[Task]:
     """The first part of each encode, then the second of each: with the first parts, watching can begin."""
-    for same_number in zip_longest(*encodes.video.values(), encodes.audio):
+    for same_number in zip_longest(encodes.video, encodes.audio):
         yield from (task for task in same_number if task is not None)
 
 
@@ -139,7 +161,7 @@ def _poster_task(step: str, work: Poster, prefix: str) -> Task:
 
 
 def _packaging_task(step: str, packaging: Packaging, prefix: str, encodes: _Encodes) -> Task:
-    needed = (*encodes.video[packaging.rendition], *encodes.audio)
+    needed = (*encodes.video, *encodes.audio)
     return Task(
         step,
         packaging.work,
@@ -155,7 +177,7 @@ def _encoding(facts: VideoFacts, encodes: _Encodes) -> str:
         return ""
     if facts.index is None:
         return f"As a whole: {facts.whole_reason}."
-    chunks = len(next(iter(encodes.video.values())))
+    chunks = len(encodes.video)
     if chunks == 1:
         return "In one piece."
     # If there is a reason, it is about the source, and the index is the copy's.

@@ -1,24 +1,25 @@
-"""Renditions, and FFmpeg's arguments for their video: H.264 as CMAF fragments, in chunks or as a whole.
+"""Renditions, and FFmpeg's arguments for a film's video: CMAF fragments, in chunks or as a whole.
 
-`rendition_720p` chooses a height. A step of `operations/` packages what it names.
+`rendition_720p` chooses a height. A step of `operations/` packages what it names. One run decodes a chunk and
+encodes all renditions that a job wants.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from chalicelib.formats import cmaf
 from chalicelib.model.facts import FrameIndex, VideoFacts, fit_short_side, fps
 from chalicelib.model.mark import Mark
-from chalicelib.model.work import Chunk, Command, Exact, Run, RunUp
+from chalicelib.model.plan import FILM
+from chalicelib.model.work import Chunk, Command, Exact, Run, RunUp, file_of
 from chalicelib.planning import chunking, excerpts, filters
 from chalicelib.planning.inputs import open_source, open_whole_source, other_stream_to_null
 from chalicelib.planning.operation import Encode, Part, PlanSettings, Rendition
 
-_TARGET = "pictures.mp4"
 # Fragments with the film's own times, after a header that is the same for every chunk.
 _FRAGMENTS = (
     "-movflags",
@@ -57,42 +58,44 @@ def rendition(
     return Rendition("watermark" if mark else f"{short_side}p", width, height, mark)
 
 
-def encode(facts: VideoFacts, rendition: Rendition, settings: PlanSettings) -> Encode:
-    """A rendition in chunks, or in one part where the source cannot be cut.
+def encode(facts: VideoFacts, renditions: Sequence[Rendition], settings: PlanSettings) -> Encode:
+    """Renditions in chunks, or in one part where the source cannot be cut.
 
     Raises JobError where no filter can read the colours.
     """
     index = facts.index
     if index is None:
-        return _as_a_whole(facts, rendition, settings)
-    seconds = chunking.chunk_seconds(facts, rendition, settings)
+        return _as_a_whole(facts, renditions, settings)
+    seconds = chunking.chunk_seconds(facts, renditions, settings)
     spans = chunking.spans(index, seconds, max(settings.least_chunk_seconds, seconds / 3))
     film = _Film(
         facts,
         index,
-        rendition,
+        renditions,
         times=index.times(),
         run_stops=list(accumulate(count for count, _ in index.durations)),
     )
     parts = [_chunk(film, number, span) for number, span in enumerate(spans)]
-    return Encode(parts, {rendition.name: _chunk_command(film, settings)})
+    return Encode(parts, {FILM: _chunk_command(film, settings)})
 
 
 @dataclass(frozen=True)
 class _Film:
-    """What the chunks of a rendition share."""
+    """What the chunks of a film share."""
 
     facts: VideoFacts
     index: FrameIndex
-    rendition: Rendition
+    renditions: Sequence[Rendition]
     times: Sequence[int]  # ticks when each frame is shown, and when the last one ends
     run_stops: Sequence[int]  # as chunking.durations takes them
 
 
-def _as_a_whole(facts: VideoFacts, rendition: Rendition, settings: PlanSettings) -> Encode:
+def _as_a_whole(
+    facts: VideoFacts, renditions: Sequence[Rendition], settings: PlanSettings
+) -> Encode:
     command = _command(
         facts,
-        rendition,
+        renditions,
         open_whole_source(facts, settings),
         trim="",
         key_frames=_key_frame_expression(facts),
@@ -100,14 +103,15 @@ def _as_a_whole(facts: VideoFacts, rendition: Rendition, settings: PlanSettings)
         x264=_FIRST_AS_OTHERS,
     )
     work = Chunk(
-        rendition.name,
+        FILM,
         Run(),
-        prefix="video_00000_",
+        _names(renditions),
+        prefix="00000_",
         seconds=facts.seconds,
-        asset_files=_extra_files(rendition),
+        asset_files=_extra_files(renditions),
     )
-    part = Part(work, max(1.0, chunking.work_seconds(facts, rendition)))
-    return Encode([part], {rendition.name: command})
+    part = Part(work, max(1.0, chunking.work_seconds(facts, renditions)))
+    return Encode([part], {FILM: command})
 
 
 def _chunk_command(film: _Film, settings: PlanSettings) -> Command:
@@ -118,7 +122,7 @@ def _chunk_command(film: _Film, settings: PlanSettings) -> Command:
     rate = Fraction((len(times) - 1) * film.index.timescale, times[-1] - times[0])
     return _command(
         excerpts.facts_of_excerpt(film.facts),
-        film.rendition,
+        film.renditions,
         ("-copyts", *open_source(film.facts, settings)),
         trim="trim=start={start}:end={end}",
         key_frames="{key_frames}",
@@ -150,20 +154,20 @@ def _chunk(film: _Film, number: int, span: chunking.Span) -> Part:
         )
         again.append(RunUp(longer, excerpts.microseconds(index, zero - earlier_zero)))
     work = Chunk(
-        film.rendition.name,
+        FILM,
         Run(values, excerpt),
-        prefix=f"video_{number:05d}_",
+        _names(film.renditions),
+        prefix=f"{number:05d}_",
         seconds=(times[stop] - times[first]) / index.timescale,
-        exact=_exact(film, first, stop, group_starts, again),
-        asset_files=_extra_files(film.rendition),
+        exact=_exact(film, first, stop, group_starts),
+        again=tuple(again),
+        asset_files=_extra_files(film.renditions),
     )
-    pixels = (stop - first) * chunking.frame_pixels(facts, film.rendition)
+    pixels = (stop - first) * chunking.frame_pixels(facts, film.renditions)
     return Part(work, max(0.1, pixels / chunking.PIXELS_PER_SECOND))
 
 
-def _exact(
-    film: _Film, first: int, stop: int, group_starts: Sequence[int], again: Sequence[RunUp]
-) -> Exact:
+def _exact(film: _Film, first: int, stop: int, group_starts: Sequence[int]) -> Exact:
     """What a chunk of the frames from `first` to before `stop` must come out as, in ticks of the output."""
     facts, index, times = film.facts, film.index, film.times
     ticks_per_tick = facts.timescale // index.timescale  # of the output, for one of the index
@@ -178,18 +182,21 @@ def _exact(
         starts=tuple(times[start] * ticks_per_tick + timeline_offset for start, _ in segments),
         end=times[stop] * ticks_per_tick + timeline_offset,
         timescale=facts.timescale,
-        again=tuple(again),
     )
 
 
-def _extra_files(rendition: Rendition) -> tuple[str, ...]:
+def _names(renditions: Sequence[Rendition]) -> tuple[str, ...]:
+    return tuple(rendition.name for rendition in renditions)
+
+
+def _extra_files(renditions: Sequence[Rendition]) -> tuple[str, ...]:
     """Names of files, besides the source, that the run reads."""
-    return (rendition.mark.image,) if rendition.mark else ()
+    return tuple(dict.fromkeys(each.mark.image for each in renditions if each.mark))
 
 
 def _command(
     facts: VideoFacts,
-    rendition: Rendition,
+    renditions: Sequence[Rendition],
     source: Sequence[str],
     *,
     trim: str,
@@ -197,18 +204,57 @@ def _command(
     offset: str,
     x264: str,
 ) -> Command:
-    """Arguments that encode what the filter `trim` lets through; `offset` is added to the output's times."""
-    width, height = rendition.width, rendition.height
-    graph = f"[0:{facts.video_stream}]{filters.shape(facts, width, height, trim, filled=True)}"
-    if rendition.mark:
-        graph += f"[base];{filters.overlay(rendition.mark, width, height)}"
-    graph += ",format=yuv420p[video]"
-    ceiling = max_bits_per_second(facts, rendition)
+    """Arguments that encode what the filter `trim` lets through; `offset` is added to the outputs' times."""
+    outputs = (
+        _output(facts, rendition, key_frames=key_frames, offset=offset, x264=x264)
+        for rendition in renditions
+    )
     return (
         *source,
-        "-filter_complex", graph,
+        "-filter_complex", _graph(facts, renditions, trim),
         *other_stream_to_null(facts, facts.audio_stream),
-        "-map", "[video]",
+        *chain.from_iterable(outputs),
+    )  # fmt: skip
+
+
+def _graph(facts: VideoFacts, renditions: Sequence[Rendition], trim: str) -> str:
+    """The filters from a decoded frame to `[name]` of each rendition. What is alike is filtered once."""
+    sizes = _grouped(renditions, lambda each: (each.width, each.height))
+    frames = [f"frames{number}" for number in range(len(sizes))]
+    chains = [f"[0:{facts.video_stream}]{_split(filters.in_common(facts, trim), frames)}"]
+    for label, ((width, height), sized) in zip(frames, sizes.items(), strict=True):
+        marks = _grouped(sized, lambda each: each.mark)
+        bases = [f"{label}_{number}" for number in range(len(marks))]
+        shaped = filters.to_size(facts, width, height, trim, filled=True)
+        chains.append(f"[{label}]{_split(shaped, bases)}")
+        for base, (mark, marked) in zip(bases, marks.items(), strict=True):
+            before = f"{filters.overlay(mark, width, height, base)}," if mark else f"[{base}]"
+            chains.append(before + _split("format=yuv420p", _names(marked)))
+    return ";".join(chains)
+
+
+def _grouped[K](
+    renditions: Sequence[Rendition], key: Callable[[Rendition], K]
+) -> dict[K, list[Rendition]]:
+    groups: dict[K, list[Rendition]] = {}
+    for rendition in renditions:
+        groups.setdefault(key(rendition), []).append(rendition)
+    return groups
+
+
+def _split(before: str, labels: Sequence[str]) -> str:
+    """The filters `before`, whose frames go to each of `labels`."""
+    split = f"split={len(labels)}{''.join(f'[{label}]' for label in labels)}"
+    return f"{before},{split}" if before else split
+
+
+def _output(
+    facts: VideoFacts, rendition: Rendition, *, key_frames: str, offset: str, x264: str
+) -> Command:
+    """Arguments that encode the frames of a rendition into a file of fragments."""
+    ceiling = max_bits_per_second(facts, rendition)
+    return (
+        "-map", f"[{rendition.name}]",
         "-c:v", "libx264",
         "-preset", "veryfast",
         "-crf", "23",
@@ -227,7 +273,7 @@ def _command(
         "-output_ts_offset", offset,
         *_FRAGMENTS,
         "-f", "mp4",
-        _TARGET,
+        file_of(rendition.name),
     )  # fmt: skip
 
 

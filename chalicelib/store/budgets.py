@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from pynamodb.exceptions import TransactWriteError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
-from pynamodb.transactions import TransactWrite
 
 from chalicelib.errors import JobError
 from chalicelib.model.job import Charge
 from chalicelib.model.usage import dollars
 from chalicelib.settings import settings
 from chalicelib.store import writes
-from chalicelib.store.table import BudgetRow, JobRow, Row
+from chalicelib.store.table import BudgetRow, JobRow
+from chalicelib.store.writes import NOT_MET, Change
 from chalicelib.telemetry import MetricUnit, metrics
-
-# Why DynamoDB cancels a transaction: a condition of one of its writes, or another transaction on the row.
-_NOT_MET, _CONFLICT = "ConditionalCheckFailed", "TransactionConflict"
-_TRIES = 40
 
 
 def charge(charge: Charge, row: JobRow, actions: Sequence[Action], condition: Condition) -> bool:
@@ -46,27 +40,16 @@ def charge(charge: Charge, row: JobRow, actions: Sequence[Action], condition: Co
         BudgetRow.spent_usd.add(more),
         BudgetRow.expires_at.set(int(time.time()) + settings().retention_days * writes.DAY),
     ]
-    for tries_left in reversed(range(_TRIES)):
-        if more > limit:
-            break
-        try:
-            with TransactWrite(
-                connection=Row._get_connection().connection, return_consumed_capacity="TOTAL"
-            ) as write:
-                write.update(row, [*actions, JobRow.charged_usd.set(charge.usd)], condition)
-                write.update(budget, changes, has_room)
-        except TransactWriteError as error:
-            reasons = [reason and reason.code for reason in error.cancellation_reasons]
-            if reasons[:1] == [_NOT_MET]:
-                return False
-            if reasons[1:] == [_NOT_MET]:
-                break
-            if _CONFLICT not in reasons or not tries_left:
-                raise
-            time.sleep(random.uniform(0.02, 0.2))
-        else:
+    if more <= limit:
+        refused = writes.transact(
+            Change(row, [*actions, JobRow.charged_usd.set(charge.usd)], condition),
+            Change(budget, changes, has_room),
+        )
+        if not refused:
             metrics.add_metric("EstimatedDollars", MetricUnit.NoUnit, more)
             return True
+        if refused[0] is not None and refused[0].code == NOT_MET:
+            return False
     raise JobError(
         "over_budget",
         f"The job would cost about {dollars(charge.usd)}, and what this owner starts on {day} (UTC) may "

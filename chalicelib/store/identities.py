@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from pynamodb.exceptions import DoesNotExist
@@ -20,7 +20,12 @@ from chalicelib.store.table import ClaimRow, TicketRow, read_many
 
 
 def write_ticket(
-    key: str, owner: str, job_id: str | None, expires_at: int, filename: str = ""
+    key: str,
+    owner: str,
+    job_id: str | None,
+    expires_at: int,
+    filename: str = "",
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Remember that a URL for `key` is handed out, and to whom: its upload is never taken for a drop.
 
@@ -33,6 +38,7 @@ def write_ticket(
         owner=owner,
         ticket_job_id=job_id,
         filename=filename,
+        metadata=dict(metadata) if metadata else None,
         expires_at=expires_at + settings().retention_days * writes.DAY,
     ).save()
 

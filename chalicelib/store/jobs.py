@@ -1,21 +1,19 @@
-"""Jobs: created, read, listed; their steps and they themselves ended."""
+"""Jobs: created, read, listed, ended."""
 
 from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-import msgspec
 from pynamodb.exceptions import DoesNotExist
-from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.condition import Condition, size
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex
 
 from chalicelib.model.job import Job
-from chalicelib.model.plan import GENERATION
 from chalicelib.model.step import (
     FAILURE,
     PENDING,
@@ -23,12 +21,11 @@ from chalicelib.model.step import (
     STATUSES,
     SUCCESS,
     TERMINAL,
-    Output,
     StepState,
 )
 from chalicelib.model.usage import read, total
 from chalicelib.settings import settings
-from chalicelib.store import tasks, writes
+from chalicelib.store import steps, tasks, writes
 from chalicelib.store.table import JobRow, read_many
 
 # How many entries of an index DynamoDB reads at once, at most.
@@ -45,6 +42,8 @@ def create(
     *,
     recipe: str = "",
     filename: str = "",
+    metadata: Mapping[str, str] | None = None,
+    warning: str = "",
     etag: str = "",
     upload_deadline: int | None = None,
     max_usd: float | None = None,
@@ -62,6 +61,8 @@ def create(
         owner=owner,
         source_key=source_key,
         filename=filename,
+        metadata=dict(metadata) if metadata else None,
+        warning=warning or None,
         created=f"{created_at}#{job_id}",
         created_at=created_at,
         updated_at=created_at,
@@ -87,71 +88,47 @@ def get(job_id: str) -> Job | None:
     return row.value()
 
 
-def end_step(
-    job_id: str,
-    step: str,
-    state: StepState,
-    *,
-    generation: str | None = None,
-    deadline: int | None = None,
-) -> Job | None:
-    """Write a step's end, once; the job as it is then, or None where it has ended already.
-
-    Only while the job follows the plan of that `generation`, else of ours: what a worker of another one comes
-    to does not count any more. With `deadline`, only where that is still the job's.
-    """
-    job_runs = (JobRow.status == STARTED) & writes.follows(
-        GENERATION if generation is None else generation
-    )
-    if deadline is not None:
-        job_runs &= JobRow.deadline_at == deadline
-    step_open = writes.step_is_open(step)
-    row = writes.job_row(job_id)
-    changes = [
-        JobRow.steps[step].set(msgspec.to_builtins(state)),
-        JobRow.updated_at.set(writes.now_iso()),
-    ]
-    if writes.update(row, changes, job_runs & step_open):
-        return row.value()
-    current = get(job_id)
-    return current if current and current.status == STARTED else None
-
-
-def list_growing(job_id: str, step: str, output: Output) -> None:
-    """List an output that plays and grows, while its step has not ended."""
-    path = JobRow.steps[step]["output"]
-    follows_this_plan = (JobRow.status == STARTED) & writes.follows(GENERATION)
-    not_listed = path.does_not_exist()
-    writes.update(
-        writes.job_row(job_id),
-        [path.set(msgspec.to_builtins(output)), JobRow.updated_at.set(writes.now_iso())],
-        follows_this_plan & writes.step_is_open(step) & not_listed,
-    )
-
-
 def end(job: Job) -> str | None:
     """End a job of which every step has ended; its terminal status, or None where that is not so.
 
     None, too, where another has ended it. The same write stores what the whole job has used: rows of its
     tasks are read for that only now.
     """
-    states = job.step_states
-    if not states or any(state.status not in TERMINAL for state in states.values()):
+    statuses = job.step_statuses
+    if not statuses or any(status not in TERMINAL for status in statuses.values()):
         return None
-    failed = {name: state for name, state in states.items() if state.status == FAILURE}
-    error, code = "", ""
-    if failed:
-        name, first = next(iter(failed.items()))
-        error, code = f"{name}: {first.error}", first.error_code
+    failed = [name for name, status in statuses.items() if status == FAILURE]
+    error, code = _first_error(job, failed[0]) if failed else ("", "")
     status = FAILURE if failed else SUCCESS
     by_tasks = list(tasks.used_by(job.job_id))  # before the lap, which has this request in it
-    used = total([*(job.used or ()), *by_tasks, *read(writes.lap())])
-    usage_action = JobRow.used.set(writes.usage_entries(used))
-    every_step_ended = JobRow.status == STARTED
+    last = list(read(writes.lap()))
     # Files of an output that was never finished, or of a plan that was left: nobody lists them.
     tidy = bool(failed) or job.replanned
-    ended = _end(job, status, error, code, usage_action, every_step_ended, tidy=tidy)
-    return status if ended else None
+    current: Job | None = job
+    while current is not None and current.status == STARTED:
+        used = total([*(current.used or ()), *by_tasks, *last])
+        usage_action = JobRow.used.set(writes.usage_entries(used))
+        every_step_ended = (JobRow.status == STARTED) & _has_used(current)
+        if _end(job, status, error, code, usage_action, every_step_ended, tidy=tidy):
+            return status
+        current = get(job.job_id)
+    return None
+
+
+def _first_error(job: Job, step: str) -> tuple[str, str]:
+    """The sentence and the code of a step that has failed."""
+    states = steps.states(job)
+    state = states[step] if states else StepState(FAILURE)
+    return f"{step}: {state.error}", state.error_code
+
+
+def _has_used(job: Job) -> Condition:
+    """Whether nothing was added to what a job has used since it was read: entries are only added."""
+    if job.used is None:
+        none_yet: Condition = JobRow.used.does_not_exist()
+        return none_yet
+    as_many: Condition = size(JobRow.used) == len(job.used)  # type: ignore[no-untyped-call]
+    return as_many
 
 
 def fail_pending(job: Job, code: str, error: str, *, overdue: bool = False) -> bool:

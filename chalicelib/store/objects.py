@@ -22,6 +22,9 @@ from chalicelib.store.clients import s3, sign, unsigned_s3
 
 CONTENT_TYPES = {
     ".jpg": "image/jpeg",
+    ".webp": "image/webp",
+    ".avif": "image/avif",
+    ".png": "image/png",
     ".mp4": "video/mp4",
     ".m4s": "video/mp4",
     ".m3u8": "application/vnd.apple.mpegurl",

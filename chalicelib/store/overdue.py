@@ -38,7 +38,7 @@ def count_ended(job: Job) -> int:
         ended = len(row.value())
     except DoesNotExist:
         ended = 0
-    return ended + sum(state.status in TERMINAL for state in job.step_states.values())
+    return ended + sum(status in TERMINAL for status in job.step_statuses.values())
 
 
 def postpone(job: Job, *, looks: int, seen: int) -> bool:

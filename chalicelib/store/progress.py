@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from pynamodb.exceptions import PynamoDBException
 
-from chalicelib.model.job import Job, JobProgress, Progress, Value
+from chalicelib.model.job import Job, JobProgress, Progress, StepStates, Value
 from chalicelib.model.plan import GENERATION, Plan
-from chalicelib.store import writes
-from chalicelib.store.table import EndedRow, JobRow, ProgressRow, read_many
+from chalicelib.store import steps, writes
+from chalicelib.store.table import EndedRow, JobRow, ProgressRow, StepsRow, read_many
 from chalicelib.telemetry import logger
 
 
@@ -66,38 +66,74 @@ class Ticker:
             logger.warning("Progress was not written", exc_info=True)
 
 
+_SUBKEYS = (ProgressRow.SK, EndedRow.SK, StepsRow.SK)
+
+
 def of_job(job_id: str) -> tuple[Job, JobProgress] | None:
     """A job and its progress, in one request."""
-    values = _read(job_id, (JobRow.SK, ProgressRow.SK, EndedRow.SK))
+    values = _read(job_id, (JobRow.SK, *_SUBKEYS))
     job = values.get(JobRow.SK)
-    return (job, _progress(values)) if isinstance(job, Job) else None
+    return (job, _standings([job], {job_id: values})[job_id]) if isinstance(job, Job) else None
 
 
-def of_jobs(job_ids: Collection[str]) -> dict[str, JobProgress]:
+def of_jobs(jobs: Sequence[Job]) -> dict[str, JobProgress]:
     """The progress of many jobs, by their ids."""
-    subkeys = (ProgressRow.SK, EndedRow.SK)
-    keys = [(writes.job_key(job_id), sk) for job_id in job_ids for sk in subkeys]
-    values = {item.key: item.value for item in read_many(keys)}
-    return {
-        job_id: _progress({sk: values.get((writes.job_key(job_id), sk)) for sk in subkeys})
-        for job_id in job_ids
-    }
+    values: dict[str, _Values] = {job.job_id: {} for job in jobs}
+    keys = [(writes.job_key(job_id), sk) for job_id in values for sk in _SUBKEYS]
+    for item in read_many(keys):
+        values[_job_id(item.key)][item.key[1]] = item.value
+    return _standings(jobs, values)
 
 
 def ended_of_job(job_id: str) -> tuple[Job | None, frozenset[str]]:
     """A job and those of its tasks that others wait for and that have ended well, in one request."""
     values = _read(job_id, (JobRow.SK, EndedRow.SK))
     job = values.get(JobRow.SK)
-    return job if isinstance(job, Job) else None, _progress(values).ended
+    return job if isinstance(job, Job) else None, _ended(values)
 
 
-def _read(job_id: str, subkeys: Sequence[str]) -> dict[str, Value | None]:
+_Values = dict[str, Value | None]  # of one job's rows, by their sort keys
+
+
+def _read(job_id: str, subkeys: Sequence[str]) -> _Values:
     keys = [(writes.job_key(job_id), sk) for sk in subkeys]
     return {item.key[1]: item.value for item in read_many(keys, consistent=True)}
 
 
-def _progress(values: Mapping[str, Value | None]) -> JobProgress:
-    progress, ended = values.get(ProgressRow.SK), values.get(EndedRow.SK)
-    if not isinstance(progress, Progress) or progress.generation != GENERATION:
-        progress = None
-    return JobProgress(progress, ended if isinstance(ended, frozenset) else frozenset())
+def _standings(jobs: Sequence[Job], values: Mapping[str, _Values]) -> dict[str, JobProgress]:
+    told = {job.job_id: _told(values[job.job_id]) for job in jobs}
+    # Rows of one request are not of one moment. Without this, a job could be seen to have ended, and nobody
+    # would ask again, without the outputs of its last step.
+    behind = [job.job_id for job in jobs if steps.is_behind(job, told[job.job_id])]
+    if behind:
+        keys = [(writes.job_key(job_id), StepsRow.SK) for job_id in behind]
+        for item in read_many(keys, consistent=True):
+            told[_job_id(item.key)] = _told({StepsRow.SK: item.value})
+    return {
+        job.job_id: JobProgress(
+            _progress(values[job.job_id]),
+            _ended(values[job.job_id]),
+            steps.merged(job, told[job.job_id]),
+        )
+        for job in jobs
+    }
+
+
+def _job_id(key: tuple[str, str]) -> str:
+    return key[0].partition("#")[2]
+
+
+def _progress(values: _Values) -> Progress | None:
+    progress = values.get(ProgressRow.SK)
+    is_ours = isinstance(progress, Progress) and progress.generation == GENERATION
+    return progress if isinstance(progress, Progress) and is_ours else None
+
+
+def _ended(values: _Values) -> frozenset[str]:
+    ended = values.get(EndedRow.SK)
+    return ended if isinstance(ended, frozenset) else frozenset()
+
+
+def _told(values: _Values) -> StepStates:
+    told = values.get(StepsRow.SK)
+    return told if isinstance(told, StepStates) else StepStates()

@@ -10,12 +10,13 @@ from pynamodb.expressions.update import Action
 from chalicelib.model.job import Charge, Job
 from chalicelib.model.plan import GENERATION, Plan
 from chalicelib.model.step import PENDING, STARTED, TERMINAL
-from chalicelib.store import budgets, jobs, writes
+from chalicelib.store import budgets, jobs, steps, writes
 from chalicelib.store.table import JobRow
+from chalicelib.store.writes import Change
 
 
 def start(
-    job_id: str,
+    job: Job,
     *,
     pipeline: Sequence[str | dict[str, Any]],
     recipe: str,
@@ -27,18 +28,19 @@ def start(
 ) -> bool:
     """PENDING → STARTED, once, by the message `starter`. False where it was not PENDING.
 
-    `duration` in seconds, None for images. The same write charges the owner: raises JobError as
-    `budgets.charge`.
+    `pipeline` is what `plan` makes, and `recipe` is the one that says so, if any. `duration` in seconds, None
+    for images. The same write charges the owner: raises JobError as `budgets.charge`.
     """
     still_pending = JobRow.status == PENDING
     return budgets.charge(
         charge,
-        writes.job_row(job_id),
+        writes.job_row(job.job_id),
         [
             JobRow.status.set(STARTED),
             *([JobRow.duration.set(duration)] if duration is not None else []),
             JobRow.pipeline.set(list(pipeline)),
             JobRow.recipe.set(recipe),
+            JobRow.step_names.set(list(plan.steps)),
             JobRow.steps.set({name: {"status": PENDING} for name in plan.steps}),
             JobRow.etag.set(etag),
             JobRow.started_by.set(GENERATION),
@@ -52,21 +54,30 @@ def start(
 def restart(job: Job, plan: Plan, starter: str) -> bool:
     """Have a STARTED job follow a plan of this generation, by the message `starter`; what has ended stays.
 
-    False where it has ended, follows another plan by now, or a step has ended since `job` was read.
+    Outputs that grew by the plan that is left are forgotten. False where the job has ended, follows another
+    plan by now, or a step has ended or listed an output since `job` was read.
     """
-    unchanged = (JobRow.status == STARTED) & writes.follows(job.generation)
-    opened = []
-    for name, state in job.step_states.items():
-        if state.status not in TERMINAL:
-            unchanged &= writes.step_is_open(name)
-            opened.append(JobRow.steps[name].set({"status": PENDING}))
+    # Whatever becomes of a step is written together with the moment.
+    unchanged = (
+        (JobRow.status == STARTED)
+        & writes.follows(job.generation)
+        & (JobRow.updated_at == job.updated_at)
+    )
     changes = [
-        *opened,
+        *(
+            JobRow.steps[name].set({"status": PENDING})
+            for name, status in job.step_statuses.items()
+            if status not in TERMINAL
+        ),
         JobRow.replanned.set(True),
         *_follow(plan, starter),
         *writes.add_used(JobRow, writes.lap()),
     ]
-    return writes.update(writes.job_row(job.job_id), changes, unchanged)
+    row = writes.job_row(job.job_id)
+    forgotten = steps.forget_growing(job.job_id)
+    if forgotten is None:
+        return writes.update(row, changes, unchanged)
+    return not writes.transact(Change(row, changes, unchanged), forgotten)
 
 
 def _follow(plan: Plan, starter: str) -> list[Action]:

@@ -1,7 +1,8 @@
 """The items of the one DynamoDB table, as PynamoDB's models; nobody outside store/ sees them.
 
 pk               sk                what it is
-job#<id>         job               the row that the API reads (small: at most 4 KB)
+job#<id>         job               the row that the API reads (small: at most 4 KB), of each step its status
+job#<id>         steps             what the steps have come to: outputs, or an error
 job#<id>         progress          how far tasks are; what each step weighs
 job#<id>         ended#<g>         the tasks that others wait for and that have ended well: a set that grows
 job#<id>         task#<g>#<id>     lease, attempts, result of one task, and what each try used
@@ -20,6 +21,7 @@ from typing import Any
 
 import msgspec
 from pynamodb.attributes import (
+    Attribute,
     BooleanAttribute,
     DiscriminatorAttribute,
     JSONAttribute,
@@ -29,17 +31,40 @@ from pynamodb.attributes import (
     UnicodeAttribute,
     UnicodeSetAttribute,
 )
+from pynamodb.constants import MAP
 from pynamodb.exceptions import DoesNotExist, PynamoDBException
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
 
-from chalicelib.model.job import Claimed, Item, Job, Progress, TaskRecord, Ticket, Value
+from chalicelib.model.job import (
+    Claimed,
+    Item,
+    Job,
+    Progress,
+    StepStates,
+    TaskRecord,
+    Ticket,
+    Value,
+)
 from chalicelib.model.plan import GENERATION
 from chalicelib.model.result import Result
-from chalicelib.model.step import StepState
+from chalicelib.model.step import TERMINAL, Output, StepState, format_of
 from chalicelib.model.usage import read
 from chalicelib.settings import DROPS, settings
 from chalicelib.telemetry import logger
+
+
+class MapOfAny(Attribute[dict[str, Any]]):
+    """A map with any names: PynamoDB's own cannot hold one of the name `self`, and clients choose names."""
+
+    attr_type = MAP
+
+    def serialize(self, value: Any) -> Any:
+        return MapAttribute().serialize(value)
+
+    def deserialize(self, value: Any) -> dict[str, Any]:
+        found: dict[str, Any] = MapAttribute().deserialize(value)
+        return found
 
 
 class _ByKey(GlobalSecondaryIndex["JobRow"]):
@@ -105,7 +130,11 @@ class JobRow(Row, discriminator="job"):
     updated_at = UnicodeAttribute()
     pipeline: ListAttribute[Any] = ListAttribute(default=list)
     recipe = UnicodeAttribute(default="")
-    steps: MapAttribute[str, Any] = MapAttribute(default=dict)  # StepState by name, in no order
+    step_names: ListAttribute[str] = ListAttribute(null=True)  # in pipeline order
+    # By name. {"status": …}; in rows of formats up to 5 also what the step came to, with one `output`.
+    steps = MapOfAny(default=dict)
+    metadata = MapOfAny(null=True)
+    warning = UnicodeAttribute(null=True)
     etag = UnicodeAttribute(default="")
     duration = NumberAttribute(null=True)
     encoding = UnicodeAttribute(default="")
@@ -129,7 +158,10 @@ class JobRow(Row, discriminator="job"):
     by_key = _ByKey()
 
     def value(self) -> Job:
-        stored = self.steps.as_dict()
+        names = self.step_names
+        if names is None:  # before rows had them, a pipeline had nothing else
+            names = [step for step in self.pipeline if isinstance(step, str)]
+        stored = {name: self.steps[name] for name in names if name in self.steps}
         return Job(
             job_id=self.pk.partition("#")[2],
             status=self.status,
@@ -141,11 +173,16 @@ class JobRow(Row, discriminator="job"):
             updated_at=self.updated_at,
             recipe=self.recipe,
             pipeline=list(self.pipeline),
-            step_states={
-                name: msgspec.convert(stored[name], StepState)
-                for name in self.pipeline
-                if name in stored
+            step_statuses={
+                name: msgspec.convert(step["status"], str) for name, step in stored.items()
             },
+            former_states={
+                name: _former_state(step)
+                for name, step in stored.items()
+                if step.keys() > {"status"}
+            },
+            metadata=self.metadata or {},
+            warning=self.warning or "",
             etag=self.etag,
             duration=self.duration,
             encoding=self.encoding,
@@ -169,6 +206,48 @@ class JobRow(Row, discriminator="job"):
         )
 
 
+def _former_state(stored: dict[str, Any]) -> StepState:
+    """What a step has come to by a row that still says it."""
+    state = msgspec.convert(stored, StepState)
+    if "output" not in stored:
+        return state
+    output = msgspec.convert(stored["output"], Output)
+    output = msgspec.structs.replace(output, format=format_of(output.s3_key))
+    return msgspec.structs.replace(state, outputs=(output,))
+
+
+class StepsRow(Row, discriminator="steps"):
+    """What the steps of a job have come to; changed together with the statuses in the job's row.
+
+    A set of JSON, as that can grow by writes that need not know whether there is one.
+    """
+
+    SK = "steps"
+
+    states = UnicodeSetAttribute(null=True)
+
+    @staticmethod
+    def entry(step: str, state: StepState) -> str:
+        return msgspec.json.encode((step, state)).decode()
+
+    def value(self) -> StepStates:
+        # A step that has ended has an entry of its end beside the one of its output that grew.
+        pairs = self._pairs().values()
+        return StepStates(dict(sorted(pairs, key=lambda pair: pair[1].status in TERMINAL)))
+
+    def growing(self) -> set[str]:
+        """The entries of outputs that grow, or grew."""
+        return {
+            entry for entry, (_, state) in self._pairs().items() if state.status not in TERMINAL
+        }
+
+    def _pairs(self) -> dict[str, tuple[str, StepState]]:
+        return {
+            entry: msgspec.json.decode(entry, type=tuple[str, StepState])
+            for entry in self.states or ()
+        }
+
+
 class ProgressRow(Row, discriminator="progress"):
     SK = "progress"
 
@@ -176,7 +255,7 @@ class ProgressRow(Row, discriminator="progress"):
     started_at = NumberAttribute()
     shares = JSONAttribute()
     sizes = JSONAttribute()
-    percents: MapAttribute[str, Any] = MapAttribute(default=dict)
+    percents = MapOfAny(default=dict)
 
     def value(self) -> Progress:
         return Progress(
@@ -184,7 +263,7 @@ class ProgressRow(Row, discriminator="progress"):
             started_at=self.started_at,
             shares=self.shares,
             sizes=self.sizes,
-            percents=self.percents.as_dict(),
+            percents=self.percents,
         )
 
 
@@ -230,6 +309,7 @@ class TicketRow(Row, discriminator="ticket"):
     owner = UnicodeAttribute(default=DROPS)
     ticket_job_id = UnicodeAttribute(null=True)
     filename = UnicodeAttribute(default="")
+    metadata = MapOfAny(null=True)
     arrived = UnicodeAttribute(null=True)
 
     def value(self) -> Ticket:
@@ -237,6 +317,7 @@ class TicketRow(Row, discriminator="ticket"):
             owner=self.owner,
             ticket_job_id=self.ticket_job_id,
             filename=self.filename,
+            metadata=self.metadata or {},
             arrived=self.arrived,
         )
 

@@ -1,20 +1,23 @@
 """What all verbs of the store are made of: conditional writes, keys, moments, conditions, entries of usage.
 
-Every change is one verb, and every verb one conditional write whose condition has a name.
-A lost race is a quiet answer, never an exception. Whatever else DynamoDB refuses, five tries of a throttled
-request included, is raised: the message that led to the write comes again (`jobs/consumer.py`).
+Every change is one verb, and every verb one conditional write, or one transaction of several. Its condition
+has a name. A lost race is a quiet answer, never an exception. Whatever else DynamoDB refuses, five tries of a
+throttled request included, is raised: the message that led to the write comes again (`jobs/consumer.py`).
 """
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import msgspec
-from pynamodb.exceptions import PutError, UpdateError
+from pynamodb.exceptions import CancellationReason, PutError, TransactWriteError, UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
+from pynamodb.transactions import TransactWrite
 
 from chalicelib.model.step import FAILURE, PENDING, STARTED, SUCCESS
 from chalicelib.model.usage import Used
@@ -25,18 +28,17 @@ from chalicelib.store.table import JobRow, Row, TaskRow
 DAY = 86400
 # The sweep looks at a job that does not move after so long, then after three times as long, and so on.
 LOOK_SECONDS = 300
-_LOST = "ConditionalCheckFailedException"
+# DynamoDB refuses a write that meets a transaction at its item, and cancels a transaction that meets either.
+# botocore sends such a request no second time.
+_TRIES = 40
+_LOST, _MET = "ConditionalCheckFailedException", "TransactionConflictException"
+# Why it cancels a transaction, for each write.
+NOT_MET, _CONFLICT = "ConditionalCheckFailed", "TransactionConflict"
 
 
 def put(row: Row, condition: Condition) -> bool:
     """Write a whole item; False where the condition does not hold."""
-    try:
-        row.save(condition=condition)
-    except PutError as error:
-        if error.cause_response_code != _LOST:
-            raise
-        return False
-    return True
+    return _is_written(lambda: row.save(condition=condition))
 
 
 def update(row: Row, actions: Sequence[Action], condition: Condition) -> bool:
@@ -44,25 +46,69 @@ def update(row: Row, actions: Sequence[Action], condition: Condition) -> bool:
 
     The class of `row` must be that of the item's kind.
     """
-    try:
-        row.update(actions=list(actions), condition=condition)
-    except UpdateError as error:
-        if error.cause_response_code != _LOST:
-            raise
-        return False
-    return True
+    return _is_written(lambda: row.update(actions=list(actions), condition=condition))
 
 
 def update_any(key: tuple[str, str], actions: Sequence[Action], condition: Condition) -> bool:
     """Change an item of any kind, even one that cannot be read; False where the condition does not hold."""
-    pk, sk = key
-    try:
-        Row._get_connection().update_item(pk, sk, actions=list(actions), condition=condition)
-    except UpdateError as error:
-        if error.cause_response_code != _LOST:
-            raise
-        return False
+    connection = Row._get_connection()
+    return _is_written(
+        lambda: connection.update_item(*key, actions=list(actions), condition=condition)
+    )
+
+
+def _is_written(write: Callable[[], object]) -> bool:
+    """Write; False where the condition does not hold."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            write()
+        except (PutError, UpdateError) as error:
+            if error.cause_response_code == _LOST:
+                return False
+            if error.cause_response_code != _MET or not tries_left:
+                raise
+            _pause()
+        else:
+            break
     return True
+
+
+class Change(NamedTuple):
+    """A change of one item in a transaction."""
+
+    row: Row
+    actions: Sequence[Action]
+    condition: Condition | None = None
+
+
+def transact(*changes: Change) -> list[CancellationReason | None]:
+    """Change several items, all of them or none; [] where that was done.
+
+    Else for each change None, or with NOT_MET as `code` that its condition does not hold for the `raw_item`
+    that is there. No item has been read for that: it comes with the answer.
+    """
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            with TransactWrite(
+                connection=Row._get_connection().connection, return_consumed_capacity="TOTAL"
+            ) as write:
+                for row, actions, condition in changes:
+                    write.update(row, list(actions), condition, return_values="ALL_OLD")
+        except TransactWriteError as error:
+            reasons = error.cancellation_reasons
+            codes = {reason.code for reason in reasons if reason}
+            if NOT_MET in codes:
+                return reasons
+            if _CONFLICT not in codes or not tries_left:
+                raise
+            _pause()
+        else:
+            break
+    return []
+
+
+def _pause() -> None:
+    time.sleep(random.uniform(0.02, 0.2))
 
 
 # ── keys and moments ────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,8 @@ from chalicelib.errors import JobError
 from chalicelib.formats import cmaf, mp4_fragments, playlists
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import VideoFacts
-from chalicelib.model.result import Encoded
+from chalicelib.model.plan import SOUND
+from chalicelib.model.result import Encoded, EncodedTrack
 from chalicelib.model.work import FIRST_PACKET, Audio, Command
 from chalicelib.tasks.encoding import Fetch, Fragments, run_ffmpeg, run_part, take_fragments
 from chalicelib.tasks.prediction import (
@@ -40,14 +41,18 @@ def encode(
 ) -> Encoded:
     """Encode the audio of `folder`/source, or of the excerpt that `fetch` writes there.
 
-    Writes the segments and the initialisation segment to `folder`/out. `on_seconds` gets the seconds of
+    Writes the segments and the initialisation segment to `folder`/out/SOUND. `on_seconds` gets the seconds of
     audio that are encoded. Raises JobError, Transient.
     """
     args = work.run.args(command)
-    ran = run_ffmpeg(args, work.run.excerpt, folder, budget, fetch, on_seconds)
-    encoded = _write_segments(work, take_fragments(ran), folder / "out")
+    run_ffmpeg(args, work.run.excerpt, folder, budget, fetch, on_seconds)
+    out = folder / "out" / SOUND
+    out.mkdir()
+    track = _write_segments(work, take_fragments(folder / args[-1]), out)
     is_empty = FIRST_PACKET in args and not (folder / FIRST_PACKET).stat().st_size
-    return msgspec.structs.replace(encoded, warning=_SILENT) if is_empty else encoded
+    if is_empty:
+        track = msgspec.structs.replace(track, warning=_SILENT)
+    return Encoded({SOUND: track})
 
 
 _SILENT = "The sound track of the film is empty: there is silence instead."
@@ -57,8 +62,8 @@ _ROOM = 0.01
 _ROOM_SECONDS = 2.0
 
 
-def _write_segments(work: Audio, file: Fragments, out: Path) -> Encoded:
-    data, header, fragments, _ = file
+def _write_segments(work: Audio, file: Fragments, out: Path) -> EncodedTrack:
+    data, header, fragments = file
     packets = [data[fragment.data : fragment.end] for fragment in fragments]
     _check_length(work, len(packets) * cmaf.PACKET_SAMPLES / cmaf.SAMPLE_RATE)
     packets = packets[work.skip :]
@@ -66,7 +71,7 @@ def _write_segments(work: Audio, file: Fragments, out: Path) -> Encoded:
         packets = packets[: work.packets]
     if not packets or len(packets) < (work.packets or 0):
         raise JobError("source_damaged", "The sound cannot be decoded: it is damaged.")
-    (out / "audio_init.mp4").write_bytes(header)
+    (out / playlists.INIT).write_bytes(header)
 
     segments = []
     for segment, (first, count) in zip(
@@ -81,7 +86,7 @@ def _write_segments(work: Audio, file: Fragments, out: Path) -> Encoded:
         fragment = mp4_fragments.fragment(1, times, [*times, stop], [True] * count, segment_packets)
         (out / segment.name).write_bytes(fragment)
         segments.append(msgspec.structs.replace(segment, size=len(fragment)))
-    return Encoded(
+    return EncodedTrack(
         segments=tuple(segments),
         seconds=sum(segment.seconds for segment in segments),
         header=hashlib.sha256(header).hexdigest()[:16],
@@ -105,6 +110,6 @@ def predict(work: Audio, basis: Basis) -> Prediction:
         gets,
         1 + count_segments(basis.task, basis.facts.seconds),
         fetched,
-        round(work.seconds * basis.bits[basis.task.group] / 8),
+        round(work.seconds * basis.bits[SOUND] / 8),
         seconds=DECODER_SECONDS + basis.task.cost * COST_CORES / cores,
     )

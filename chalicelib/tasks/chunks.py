@@ -1,4 +1,4 @@
-"""Encode one chunk of a rendition's video, check the time of each frame, and cut it into CMAF segments."""
+"""Encode one chunk of a film in all renditions, check the time of each frame, and cut CMAF segments."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from chalicelib.errors import JobError
 from chalicelib.formats import cmaf, mp4_fragments, mp4_movie, playlists
 from chalicelib.invocation import Budget
-from chalicelib.model.result import Encoded
-from chalicelib.model.work import Chunk, Command, Exact, Excerpt, Segment
+from chalicelib.model.result import Encoded, EncodedTrack
+from chalicelib.model.work import Chunk, Command, Exact, Excerpt, Segment, file_of
 from chalicelib.tasks.encoding import Fetch, Fragments, run_ffmpeg, run_part, take_fragments
 from chalicelib.tasks.prediction import (
     COST_CORES,
@@ -44,23 +45,35 @@ def encode(
 ) -> Encoded:
     """Encode a chunk of `folder`/source, or of the excerpts that `fetch` writes there.
 
-    Writes the segments and the initialisation segment to `folder`/out. `on_seconds` gets the seconds of
-    video that are encoded. Raises JobError, Transient.
+    Writes the segments and the initialisation segment of each rendition to `folder`/out/rendition.
+    `on_seconds` gets the seconds of video that are encoded. Raises JobError, Transient.
     """
 
-    def encode_once(args: Command, excerpt: Excerpt | None) -> Fragments:
-        return take_fragments(run_ffmpeg(args, excerpt, folder, budget, fetch, on_seconds))
+    def encode_once(args: Command, excerpt: Excerpt | None) -> Ran:
+        faults = run_ffmpeg(args, excerpt, folder, budget, fetch, on_seconds)
+        return Ran([take_fragments(folder / file_of(name)) for name in work.renditions], faults)
 
     for name in work.asset_files:
         shutil.copy(ASSETS / name, folder / name)
-    return _write_segments(
-        work, encode_exactly(work, work.run.args(command), encode_once), folder / "out"
-    )
+    ran = encode_exactly(work, work.run.args(command), encode_once)
+    tracks = {}
+    for name, file in zip(work.renditions, ran.files, strict=True):
+        out = folder / "out" / name
+        out.mkdir()
+        tracks[name] = _write_segments(work, file, ran.faults, out)
+    return Encoded(tracks)
+
+
+class Ran(NamedTuple):
+    """What a run of FFmpeg left: the file of each rendition, and the count of damaged frames."""
+
+    files: list[Fragments]
+    faults: int  # frames in which the decoder found errors
 
 
 def encode_exactly(
-    work: Chunk, args: Command, encode_once: Callable[[Command, Excerpt | None], Fragments]
-) -> Fragments:
+    work: Chunk, args: Command, encode_once: Callable[[Command, Excerpt | None], Ran]
+) -> Ran:
     """Encode a chunk, with longer run-ups if need be, until a run delivers all frames without errors.
 
     If no run does, returns the last run that delivered the planned frames, else the last one that delivered
@@ -68,9 +81,9 @@ def encode_exactly(
     """
     runs = [(args, work.run.excerpt)]
     exact = work.exact
-    for again in exact.again if exact else ():
+    for again in work.again:
         runs.append((("-itsoffset", f"{-again.ahead_us}us", *args), again.excerpt))
-    best: Fragments | None = None
+    best: Ran | None = None
     failure: JobError | None = None
     for run_args, excerpt in runs:
         try:
@@ -98,18 +111,21 @@ def encode_exactly(
     return best
 
 
-def _has_its_frames(exact: Exact, file: Fragments) -> bool:
-    """Whether the frames are exactly the planned ones, each at its planned time."""
-    shown = sorted(time for fragment in file.fragments for time in fragment.times)
-    return shown == exact.times()[:-1]
+def _has_its_frames(exact: Exact, ran: Ran) -> bool:
+    """Whether the frames of each file are exactly the planned ones, each at its planned time."""
+    planned = exact.times()[:-1]
+    return all(
+        sorted(time for fragment in file.fragments for time in fragment.times) == planned
+        for file in ran.files
+    )
 
 
-def _write_segments(work: Chunk, file: Fragments, out: Path) -> Encoded:
-    data, header, fragments, faults = file
+def _write_segments(work: Chunk, file: Fragments, faults: int, out: Path) -> EncodedTrack:
+    data, header, fragments = file
     if not fragments:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
     codec = mp4_movie.codec_of(header)
-    (out / "video_init.mp4").write_bytes(header)
+    (out / playlists.INIT).write_bytes(header)
     groups = (
         grouped_as_planned(work, work.exact, fragments)
         if work.exact
@@ -124,7 +140,7 @@ def _write_segments(work: Chunk, file: Fragments, out: Path) -> Encoded:
         for (segment, members), stop in zip(groups, stops, strict=True)
     ]
     frames = sum(len(fragment.times) for fragment in fragments)
-    return Encoded(
+    return EncodedTrack(
         segments=tuple(segments),
         seconds=sum(segment.seconds for segment in segments),
         header=hashlib.sha256(header).hexdigest()[:16],
@@ -213,8 +229,8 @@ def predict(work: Chunk, basis: Basis) -> Prediction:
     gets, fetched = basis.reading_source()
     return Prediction(
         gets,
-        1 + count_segments(basis.task, work.seconds),
+        len(work.renditions) * (1 + count_segments(basis.task, work.seconds)),
         fetched,
-        round(work.seconds * basis.bits[basis.task.group] / 8),
+        round(work.seconds * sum(basis.bits[name] for name in work.renditions) / 8),
         seconds=DECODER_SECONDS + basis.task.cost * COST_CORES / basis.function.cores,
     )

@@ -1,4 +1,4 @@
-"""What tasks that encode share: one run of FFmpeg, and the fragmented MP4 that it writes."""
+"""What tasks that encode share: one run of FFmpeg, and the fragmented MP4s that it writes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from chalicelib.formats import mp4_fragments
 from chalicelib.invocation import Budget
 from chalicelib.model.result import Encoded
 from chalicelib.model.work import Audio, Chunk, Command, Excerpt
+from chalicelib.store import objects
 from chalicelib.tasks.workbench import Workbench
 
 # Writes an excerpt of the film to the file that FFmpeg reads.
@@ -20,20 +21,12 @@ type Fetch = Callable[[Excerpt], None]
 type Encode[Part] = Callable[[Part, Command, Path, Budget, Fetch, Callable[[float], None]], Encoded]
 
 
-class Ran(NamedTuple):
-    """What a run of FFmpeg left: its output, which may not exist, and the count of damaged frames."""
-
-    path: Path
-    faults: int  # frames in which the decoder found errors
-
-
 class Fragments(NamedTuple):
     """A fragmented MP4 that a run has written."""
 
     data: mmap.mmap  # the whole file
     header: bytes  # the initialisation segment
     fragments: list[mp4_fragments.Fragment]
-    faults: int  # frames in which the decoder found errors
 
 
 def run_ffmpeg(
@@ -43,10 +36,10 @@ def run_ffmpeg(
     budget: Budget,
     fetch: Fetch,
     on_seconds: Callable[[float], None] = lambda _: None,
-) -> Ran:
+) -> int:
     """Run FFmpeg in `folder` on the file `source`, into which the excerpt, if any, is fetched first.
 
-    The last of `args` is the name of the output. Raises JobError, Transient.
+    Returns the number of frames in which the decoder found errors. Raises JobError, Transient.
     """
     from chalicelib.engines import ffmpeg
 
@@ -59,18 +52,21 @@ def run_ffmpeg(
         memory_bytes=budget.memory_bytes,
         on_seconds=on_seconds,
     )
-    return Ran(folder / args[-1], delivered.faults)
+    return delivered.faults
 
 
-def take_fragments(ran: Ran) -> Fragments:
-    """Map and parse the output of a run, and unlink it: the next run must not overwrite mapped pages."""
-    data = mapped(ran.path)
-    ran.path.unlink()
-    return Fragments(data, *mp4_fragments.split(data), ran.faults)
+def take_fragments(path: Path) -> Fragments:
+    """Map and parse an output of a run, and unlink it: the next run must not overwrite mapped pages."""
+    data = mapped(path)
+    path.unlink()
+    return Fragments(data, *mp4_fragments.split(data))
 
 
 def run_part[Part: (Chunk, Audio)](work: Part, encode: Encode[Part], bench: Workbench) -> Encoded:
-    """Encode a part of a film and store what it leaves in `folder`/out. Raises JobError, Transient."""
+    """Encode a part of a film, and store each track's files, which it leaves in `folder`/out/track.
+
+    Raises JobError, Transient.
+    """
     with bench.folder() as folder:
         encoded = encode(
             work,
@@ -80,8 +76,9 @@ def run_part[Part: (Chunk, Audio)](work: Part, encode: Encode[Part], bench: Work
             partial(bench.fetch, folder),
             lambda at: bench.on_progress(at / work.seconds),
         )
-        for path in sorted((folder / "out").iterdir()):
-            bench.publish(path)
+        for track, prefix in bench.plan.tracks.items():
+            for path in sorted((folder / "out" / track).glob("*")):
+                objects.publish(path, prefix + path.name)
         return encoded
 
 

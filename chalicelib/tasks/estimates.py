@@ -9,14 +9,17 @@ to DynamoDB.
 function         DynamoDB           S3                                       SQS
 intake           3                  2 + those of probing the source,         2, 1 + ⌈(n - 1)/10⌉ for each of q
                                     and one for each track with excerpts
-image, k steps   3 + k              2 + k                                    2
+image, k steps   4                  2 + k                                    2
 poster           4                  4, and 2 for each dull candidate         2
-chunk, audio     4                  4 + segments; 3 without excerpts         2
+chunk, audio     4                  3 and, of each track, 1 + segments;      2
+                                    2 without excerpts instead of 3
 MP4              4 + ⌈parts/100⌉    3 + tracks + segments + ⌈bytes/8 MiB⌉    2
 HLS              4 + ⌈parts/100⌉    2 + tracks                               2
 a job            2, and 1 with HLS  1 with HLS                               1 for the packages of a rendition
 
-Progress adds one request to DynamoDB for each second of encoding; an estimate leaves it out.
+The steps that a task ends are one request to DynamoDB, a transaction, however many. An estimate leaves out
+what a job may need more: that request again, where another task has ended a step meanwhile; an item that is
+read where a step has failed; for progress, one request to DynamoDB for each second of encoding.
 """
 
 from __future__ import annotations
@@ -29,9 +32,9 @@ from math import ceil
 import msgspec
 
 from chalicelib.model.facts import Facts, VideoFacts, fps
-from chalicelib.model.plan import Plan
+from chalicelib.model.plan import SOUND, Plan
 from chalicelib.model.usage import POLLER_REQUESTS, Used, total
-from chalicelib.model.work import Hls, Join, Remux
+from chalicelib.model.work import Animation, Hls, Images, Join, Remux
 from chalicelib.planning import audio
 from chalicelib.planning.copying import BYTES_A_SECOND
 from chalicelib.settings import FunctionSize
@@ -44,12 +47,17 @@ _REQUEST_SECONDS = 0.01
 _INIT_SECONDS = 0.6
 # Bits of a pixel of video at CRF 23.
 _FILM_BITS = 0.07
-# DynamoDB write units (1 KB each) of one update of a job's row. An update of an indexed attribute deletes one
-# entry of the index and writes another.
-_ROW_WRITES = 2
+# DynamoDB write units (1 KB each) of one update of a job's row while it is at work, and as it ends, when all
+# that it has used is in it. An update of an indexed attribute deletes one entry of the index and writes
+# another.
+_ROW_WRITES = 1
+_ENDED_ROW_WRITES = 2
 _INDEX_WRITES = 2
-# A job starts with a transaction, in which each write unit of a row counts twice.
-_CHARGE_WRITES = 2
+# In a transaction each write unit counts twice: of the job's row and the budget as it starts, of its row and
+# the item of what steps have come to as they end.
+_IN_TRANSACTION = 2
+_CHARGE_WRITES = 1
+_STEP_BYTES = 250  # of a step with one output, in that item
 _ID_BYTES = 10  # of a task's id in the set of ended tasks
 
 
@@ -61,22 +69,41 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 def estimate(
-    plan: Plan, facts: Facts, size: int, probing: Used, sizes: Mapping[str, FunctionSize]
+    plan: Plan,
+    facts: Facts,
+    size: int,
+    probing: Used,
+    sizes: Mapping[str, FunctionSize],
+    film: VideoFacts | None = None,
 ) -> Estimate:
-    """Estimate a job for a source of `size` bytes; `probing` is what probing it used."""
-    bits = _bits_a_second(plan, facts)
+    """Estimate a job for a source of `size` bytes; `probing` is what probing it used.
+
+    `film` are the facts of the film that an image is copied into.
+    """
+    bits = _bits_a_second(plan, film or facts)
     stored_plan = len(msgspec.json.encode(plan))
-    index = facts.index if isinstance(facts, VideoFacts) else None
+    read = film or facts
+    index = read.index if isinstance(read, VideoFacts) else None
     tracks = index.tracks(audio=plan.audio is not None) if index else []
     samples = [len(track.rows) for track in tracks]
-    bases = [Basis(plan, task, facts, size, bits, sizes[task.pool]) for task in plan.tasks]
+    bases = [
+        Basis(
+            plan,
+            task,
+            facts if isinstance(task.work, Images | Animation) else read,
+            size,
+            bits,
+            sizes[task.pool],
+        )
+        for task in plan.tasks
+    ]
     predicted = [kind_of(basis.task.work).predict(basis) for basis in bases]
     last = plan.tasks[-1].pool
     return Estimate(
         total(
             [
                 _of_intake(plan, probing, stored_plan, samples, sizes["intake"]),
-                *(probing for task in plan.tasks if isinstance(task.work, Remux)),
+                *(probing for task in plan.tasks if isinstance(task.work, Remux | Animation)),
                 *map(partial(_of_task, stored_plan=stored_plan), bases, predicted),
                 *_of_cold_starts(plan, sizes),
                 *_of_fan_in(plan),
@@ -84,7 +111,7 @@ def estimate(
                     last,
                     dynamodb=2,
                     reads=ceil(len(plan.tasks) / 4),
-                    writes=_ROW_WRITES + 1.5 * _INDEX_WRITES,
+                    writes=_ENDED_ROW_WRITES + 1.5 * _INDEX_WRITES,
                 ),
             ]
         ),
@@ -105,7 +132,7 @@ def _of_intake(
         gb_seconds=seconds * size.memory_mb / 1024,
         dynamodb=3,
         reads=1,
-        writes=1 + _CHARGE_WRITES + 2 * (_ROW_WRITES + _INDEX_WRITES),
+        writes=1 + _IN_TRANSACTION * (_CHARGE_WRITES + _ROW_WRITES + _INDEX_WRITES),
         s3_gets=probing.s3_gets,
         s3_puts=1 + len(samples),
         sqs=POLLER_REQUESTS + sent,
@@ -116,8 +143,8 @@ def _of_intake(
 
 def _of_task(basis: Basis, predicted: Prediction, stored_plan: int) -> Used:
     """One invocation: it reads job and plan, claims the task, works, stores the result, and follows up."""
-    ends = sum(last == basis.task.id for last in basis.plan.steps.values())
-    dynamodb_requests = 3 + max(1, ends) + ceil(predicted.results_read / 100)
+    ends_steps = basis.task.id in basis.plan.steps.values()
+    dynamodb_requests = 4 + ceil(predicted.results_read / 100)
     fetched = predicted.bytes_read + stored_plan
     sequential_requests = (
         dynamodb_requests + (predicted.s3_gets + predicted.s3_puts) / predicted.requests_at_once
@@ -133,13 +160,18 @@ def _of_task(basis: Basis, predicted: Prediction, stored_plan: int) -> Used:
         gb_seconds=seconds * basis.function.memory_mb / 1024,
         dynamodb=dynamodb_requests,
         reads=1 + predicted.results_read,
-        writes=2 + _INDEX_WRITES + _ROW_WRITES * ends,
+        writes=2 + _INDEX_WRITES + (_steps_writes(basis.plan) if ends_steps else 0),
         s3_gets=predicted.s3_gets,
         s3_puts=predicted.s3_puts,
         sqs=POLLER_REQUESTS,
         bytes_read=fetched,
         bytes_written=predicted.bytes_written,
     )
+
+
+def _steps_writes(plan: Plan) -> int:
+    """Write units of the transaction that ends steps, the last ones, or lists an output that grows."""
+    return _IN_TRANSACTION * (_ROW_WRITES + ceil(len(plan.steps) * _STEP_BYTES / 1024))
 
 
 def _of_fan_in(plan: Plan) -> Iterator[Used]:
@@ -156,7 +188,7 @@ def _of_fan_in(plan: Plan) -> Iterator[Used]:
         yield Used(parts[-1].pool, sqs=1)
     for task in packages:
         if isinstance(task.work, Hls):
-            yield Used(parts[-1].pool, dynamodb=1, writes=_ROW_WRITES)
+            yield Used(parts[-1].pool, dynamodb=1, writes=_steps_writes(plan))
 
 
 def _of_cold_starts(plan: Plan, sizes: Mapping[str, FunctionSize]) -> Iterator[Used]:
@@ -168,12 +200,11 @@ def _of_cold_starts(plan: Plan, sizes: Mapping[str, FunctionSize]) -> Iterator[U
 
 
 def _bits_a_second(plan: Plan, facts: Facts) -> dict[str, float]:
-    """Bits per second of each group of tasks: of each rendition by its name, and of the audio."""
-    bits = {"sound": float(audio.BITS_PER_SECOND)}
+    """Bits per second of each track: of renditions by their names, and of the audio."""
+    bits = {SOUND: float(audio.BITS_PER_SECOND)}
     for task in plan.tasks:
         if isinstance(task.work, Join | Hls):
             assert isinstance(facts, VideoFacts)
             pixels = task.work.width * task.work.height * fps(facts)
-            video, _ = plan.parts(task)
-            bits[video[0].group] = _FILM_BITS * pixels
+            bits[task.work.rendition] = _FILM_BITS * pixels
     return bits

@@ -4,62 +4,67 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chalicelib.engines.scratch import check_files
 from chalicelib.errors import crashed
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import ImageFacts
+from chalicelib.model.picture import Drawn, DrawnPicture
 from chalicelib.model.result import StepsEnded
-from chalicelib.model.work import Drawn, DrawnImage, Images, Thumbnail, Watermark
-from chalicelib.tasks.prediction import DECODER_SECONDS, SMALL_JPEG_BYTES, Basis, Prediction
-from chalicelib.tasks.stills import ended_step, in_child
+from chalicelib.model.work import Images
+from chalicelib.tasks.prediction import DECODER_SECONDS, Basis, Prediction, encoding
+from chalicelib.tasks.stills import check, ended_step, in_child
 from chalicelib.tasks.workbench import ASSETS, Workbench
 
-# Seconds of one core for each megapixel of the source, as a JPEG.
-_MEGAPIXEL_SECONDS = {Thumbnail: 0.004, Watermark: 0.015}
-# Bytes of a JPEG output for each pixel.
-_JPEG_BYTES = 0.3
+# Seconds of one core for each megapixel of a JPEG as it is decoded for a result of the same size, and for a
+# small one.
+_DECODING, _DECODING_SMALL = 0.007, 0.004
+# A result whose longer side is at most this part of the source's is small.
+_SMALL = 0.5
+# So many files are encoded on one thread (engines/image_encoders).
+_ONE_THREAD = 2
 
 
 def run(work: Images, bench: Workbench) -> StepsEnded:
-    """Draw and store the output of each step. Raises JobError if none can be drawn, Transient."""
+    """Draw and store the files of each step. Raises JobError if none can be drawn, Transient."""
     with bench.folder() as folder:
         drawn = draw(work, folder, bench.budget)
         return StepsEnded(
-            {step: ended_step(step, picture, folder, bench) for step, picture in drawn.items()}
+            {
+                step: ended_step(step, work.made[step], picture, folder, bench)
+                for step, picture in drawn.items()
+            }
         )
 
 
 def draw(work: Images, folder: Path, budget: Budget) -> dict[str, Drawn]:
-    """Draw each step's output of `folder`/source into `folder`/out. Returns results by name of step.
+    """Draw each step's files of `folder`/source into `folder`/out. Returns results by name of step.
 
     Raises JobError if none can be drawn, or if the sandbox reports other files than planned; Transient.
     """
     drawn: dict[str, Drawn] = in_child(
-        "draw", dict[str, Drawn], budget, folder / "source", work, ASSETS, folder / "out"
+        "pillow:draw", dict[str, Drawn], budget, folder / "source", work, ASSETS, folder / "out"
     )
-    check_files(folder)
-    outputs = {name: image.name for name, image in drawn.items() if isinstance(image, DrawnImage)}
-    if drawn.keys() != work.made.keys() or any(
-        work.made[step].output != outputs[step] for step in outputs
-    ):
+    if drawn.keys() != work.made.keys():
         raise crashed("image")
+    for step, picture in drawn.items():
+        if isinstance(picture, DrawnPicture):
+            check(picture, work.made[step], folder)
     return drawn
 
 
 def predict(work: Images, basis: Basis) -> Prediction:
     assert isinstance(basis.facts, ImageFacts)
-    pixels = basis.facts.width * basis.facts.height
-    large = sum(isinstance(image, Watermark) for image in work.made.values())
-    size = round(large * pixels * _JPEG_BYTES) + (len(work.made) - large) * SMALL_JPEG_BYTES
-    core_seconds = (
-        sum(_MEGAPIXEL_SECONDS[type(image)] for image in work.made.values()) * pixels / 1e6
-    )
+    width, height = basis.facts.width, basis.facts.height
+    largest = max((picture.scale(width, height) for picture in work.made.values()), default=1.0)
+    decoding = (_DECODING_SMALL if largest <= _SMALL else _DECODING) * width * height / 1e6
+    variants = [variant for picture in work.made.values() for variant in picture.variants]
+    encoders, size = encoding(variants)
+    threads = basis.function.cores if len(variants) > _ONE_THREAD else basis.one_core
     gets, fetched = basis.reading_source()
     return Prediction(
         gets,
-        len(work.made),
+        len(variants),
         fetched,
         size,
-        seconds=(DECODER_SECONDS + core_seconds) / basis.one_core,
+        seconds=(DECODER_SECONDS + decoding) / basis.one_core + encoders / threads,
         output_bytes=size,
     )

@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple, assert_never
 
 from chalicelib.model.result import Result
-from chalicelib.model.work import Audio, Chunk, Hls, Images, Join, Poster, Remux, Work
+from chalicelib.model.work import Animation, Audio, Chunk, Hls, Images, Join, Poster, Remux, Work
 from chalicelib.tasks.prediction import Basis, Prediction
 from chalicelib.tasks.workbench import Workbench
 
@@ -45,6 +45,10 @@ def kind_of(work: Work) -> Kind:
             from chalicelib.tasks import copying
 
             return Kind(partial(copying.run, work), partial(copying.predict, work))
+        case Animation():
+            from chalicelib.tasks import animations
+
+            return Kind(partial(animations.run, work), partial(animations.predict, work))
         case Join():
             from chalicelib.tasks import mp4
 

@@ -9,7 +9,7 @@ from math import ceil
 from typing import NamedTuple
 
 from chalicelib.errors import JobError, Transient
-from chalicelib.formats import mp4_fragments, mp4_movie
+from chalicelib.formats import mp4_fragments, mp4_movie, playlists
 from chalicelib.formats.cmaf import START_SECONDS
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.result import StepsEnded
@@ -56,9 +56,7 @@ def _join(
     if total > _MOST_BYTES:
         detail = f"The MP4 would have {total} bytes, and at most {_MOST_BYTES} can be joined: use hls_720p."
         raise JobError("output_too_large", detail)
-    headers = [f"{video[0].folder}video_init.mp4"]
-    if audio:
-        headers.append(f"{audio[0].folder}audio_init.mp4")
+    headers = [parts[0].prefix + playlists.INIT for parts in (video, audio) if parts]
     tracks = [mp4_movie.Track(_get(header), START_SECONDS) for header in headers]
     order = sorted(
         chain(_files(0, video), _files(1, audio)), key=lambda file: (file.begins, file.track)
@@ -94,7 +92,7 @@ def _files(track: int, parts: Sequence[Part]) -> Iterator[_File]:
     begins = 0.0
     for part in parts:
         for segment in part.encoded.segments:
-            yield _File(track, part.folder + segment.name, begins)
+            yield _File(track, part.prefix + segment.name, begins)
             begins += segment.seconds
 
 

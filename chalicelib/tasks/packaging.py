@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from chalicelib.errors import JobError, Transient
-from chalicelib.model.result import Encoded, StepsEnded
-from chalicelib.model.step import SUCCESS, Output, StepState
+from chalicelib.model.plan import SOUND
+from chalicelib.model.result import EncodedTrack, StepsEnded
+from chalicelib.model.step import SUCCESS, Output, StepState, format_of
 from chalicelib.model.work import Hls, Join
 from chalicelib.store import objects
 from chalicelib.tasks.prediction import Basis
@@ -19,14 +20,14 @@ _ENOUGH = 0.9
 
 
 class Part(NamedTuple):
-    """An encoded part of a rendition."""
+    """An encoded part of a track."""
 
-    encoded: Encoded
-    folder: str  # key prefix of its files
+    encoded: EncodedTrack
+    prefix: str  # of the keys of the track's files
 
 
 class Parts(NamedTuple):
-    """All parts of a rendition."""
+    """All parts of a rendition, and of the audio."""
 
     video: Sequence[Part]  # in order, as `audio`
     audio: Sequence[Part]
@@ -45,8 +46,8 @@ def parts_of(work: Join | Hls, bench: Workbench) -> Parts:
     if not results.keys() >= set(bench.task.needs):
         raise Transient("part_missing", "A part of the video is not there.")
     video, audio = (
-        [Part(results[part.id], part.destination) for part in parts]
-        for parts in bench.plan.parts(bench.task)
+        [Part(results[part.id].tracks[track], bench.plan.tracks[track]) for part in parts]
+        for track, parts in zip((work.rendition, SOUND), bench.plan.parts(bench.task), strict=True)
     )
     if len({part.encoded.header for part in video}) != 1:
         raise JobError("chunks_differ", "The video's parts were encoded in different ways.")
@@ -69,8 +70,9 @@ def packaged(work: Join | Hls, bench: Workbench, name: str, size: int, parts: Pa
         height=work.height,
         duration=round(parts.seconds, 3),
         warning=parts.warning,
+        format=format_of(name),
     )
-    return StepsEnded({bench.task.id: StepState(SUCCESS, output=output)})
+    return StepsEnded({bench.task.id: StepState(SUCCESS, outputs=(output,))})
 
 
 def shortfall(
@@ -108,5 +110,6 @@ def shortfall(
 
 def predicted_bytes(work: Join | Hls, basis: Basis) -> int:
     """Bytes of a package, estimated; for HLS of all its files."""
-    groups = dict.fromkeys(part.group for parts in basis.plan.parts(basis.task) for part in parts)
-    return round(work.seconds * sum(basis.bits[group] for group in groups) / 8)
+    _, audio = basis.plan.parts(basis.task)
+    bits = basis.bits[work.rendition] + (basis.bits[SOUND] if audio else 0.0)
+    return round(work.seconds * bits / 8)

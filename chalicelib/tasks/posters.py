@@ -1,22 +1,20 @@
-"""Choose a film's poster: the first of several frames that is not blank."""
+"""Choose a film's poster: the first of several frames that is not blank, or a frame that was asked for."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
-from chalicelib.engines.scratch import check_files
 from chalicelib.errors import JobError
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import Interest
+from chalicelib.model.picture import DrawnPicture
 from chalicelib.model.result import StepsEnded
-from chalicelib.model.work import DrawnImage, Poster
+from chalicelib.model.work import Poster
 from chalicelib.tasks.encoding import Fetch, run_ffmpeg
-from chalicelib.tasks.prediction import SMALL_JPEG_BYTES, Basis, Prediction
-from chalicelib.tasks.stills import ended_step, in_child
-from chalicelib.tasks.workbench import Workbench
+from chalicelib.tasks.prediction import Basis, Prediction, encoding
+from chalicelib.tasks.stills import check, ended_step, in_child
+from chalicelib.tasks.workbench import ASSETS, Workbench
 
 # Standard deviations of a frame's brightness, on a scale of 255. Below _DULL the frame is blank; between the
 # two it may be half faded in.
@@ -32,10 +30,10 @@ def run(work: Poster, bench: Workbench) -> StepsEnded:
     step = bench.task.id
     with bench.folder() as folder:
         poster = choose(work, folder, bench.budget, partial(bench.fetch, folder))
-        return StepsEnded({step: ended_step(step, poster, folder, bench)})
+        return StepsEnded({step: ended_step(step, work.picture, poster, folder, bench)})
 
 
-def choose(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> DrawnImage:
+def choose(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> DrawnPicture:
     """Choose a frame and draw the poster in `folder`/out.
 
     Candidates are read from `folder`/source, or each from the excerpt that `fetch` writes there. Raises
@@ -59,27 +57,38 @@ def choose(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> DrawnIma
         if not candidate.exists():
             candidate_missing = True
             continue
-        interest = in_child("interest", Interest, budget, candidate)
+        interest = in_child("pillow:interest", Interest, budget, candidate, work.frame)
         if best is None or interest > best[0]:
             best = interest, candidate
+        if work.is_chosen and run in work.candidates:
+            break
         if interest.spread > (_DULL if any_not_blank else _VIVID):
             break
         any_not_blank |= interest.spread > _DULL
     if best is None:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
-    target = folder / "out" / work.output
-    poster: DrawnImage = in_child("poster", DrawnImage, budget, best[1], target)
-    check_files(folder)
-    return msgspec.structs.replace(poster, name=work.output, warning=work.warning)
+    poster: DrawnPicture = in_child(
+        "pillow:poster",
+        DrawnPicture,
+        budget,
+        best[1],
+        work.picture,
+        work.frame,
+        ASSETS,
+        folder / "out",
+    )
+    check(poster, work.picture, folder)
+    return poster
 
 
-def predict(_: Poster, basis: Basis) -> Prediction:
+def predict(work: Poster, basis: Basis) -> Prediction:
     gets, fetched = basis.reading_source()
+    encoders, size = encoding(work.picture.variants)
     return Prediction(
         gets,
-        1,
+        len(work.picture.variants),
         fetched,
-        SMALL_JPEG_BYTES,
-        seconds=_POSTER_SECONDS / basis.one_core,
-        output_bytes=SMALL_JPEG_BYTES,
+        size,
+        seconds=(_POSTER_SECONDS + encoders) / basis.one_core,
+        output_bytes=size,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import NamedTuple
 
@@ -10,14 +10,17 @@ from chalicelib.formats import playlists
 from chalicelib.formats.cmaf import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, audio_segments
 from chalicelib.formats.mp4_excerpt import bytes_read
 from chalicelib.model.facts import Facts
+from chalicelib.model.picture import ImageFormat, Variant
 from chalicelib.model.plan import Plan, Task
 from chalicelib.model.work import Audio, Chunk
 from chalicelib.settings import FunctionSize
 
 # Seconds to start a decoder.
 DECODER_SECONDS = 0.05
-# Bytes of a JPEG that fits in 512 × 512 pixels.
-SMALL_JPEG_BYTES = 40_000
+# Of each format: seconds of one core to draw and encode a megapixel, and bytes a pixel at QUALITY. What a
+# picture shows counts for more than its quality.
+_MEGAPIXEL_SECONDS: dict[ImageFormat, float] = {"jpeg": 0.03, "webp": 0.1, "avif": 0.16, "png": 0.5}
+_PIXEL_BYTES: dict[ImageFormat, float] = {"jpeg": 0.2, "webp": 0.13, "avif": 0.12, "png": 1.5}
 # Cores with which a Task's `cost`, in seconds, is measured.
 COST_CORES = 2
 
@@ -29,7 +32,7 @@ class Basis(NamedTuple):
     task: Task
     facts: Facts
     source_bytes: int
-    bits: Mapping[str, float]  # bits per second of each group of tasks
+    bits: Mapping[str, float]  # bits per second of each track
     function: FunctionSize
 
     @property
@@ -57,8 +60,17 @@ class Prediction(NamedTuple):
     output_bytes: int = 0  # of the outputs that the job will list
 
 
+def encoding(variants: Sequence[Variant]) -> tuple[float, int]:
+    """(seconds of one core to draw and encode files, their bytes)."""
+    pixels = [(each.format, each.width * each.height) for each in variants]
+    return (
+        sum(_MEGAPIXEL_SECONDS[kind] * of / 1e6 for kind, of in pixels),
+        round(sum(_PIXEL_BYTES[kind] * of for kind, of in pixels)),
+    )
+
+
 def count_segments(part: Task, film_seconds: float) -> int:
-    """The number of segments of a part of a film: exact where they are planned, else an estimate."""
+    """The number of segments of a part of a track: exact where they are planned, else an estimate."""
     if planned := playlists.planned(part.work):
         return len(planned)
     match part.work:

@@ -1,27 +1,29 @@
-"""What tasks that draw images share: Pillow in the sandbox, and the end of the step that its file makes."""
+"""What tasks that draw pictures share: Pillow in the sandbox, and the end of the step that the files make."""
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from chalicelib.errors import JobError
+from chalicelib.engines.scratch import check_files
+from chalicelib.errors import JobError, crashed
 from chalicelib.invocation import Budget
+from chalicelib.model.picture import Drawn, DrawnPicture, Picture, Refused
 from chalicelib.model.step import SUCCESS, Output, StepState
-from chalicelib.model.work import Drawn, Refused
 from chalicelib.store import objects
 from chalicelib.tasks.workbench import Workbench
 
 
 def in_child(job: str, returns: Any, budget: Budget, *args: Any) -> Any:
-    """Call the function `job` of engines/pillow.py in the sandbox. Raises JobError, Transient.
+    """Call a function of engines/ in the sandbox: `job` is "module:function". Raises JobError, Transient.
 
     `returns` is the type of its result, as msgspec takes it.
     """
     from chalicelib.engines import sandbox
 
     return sandbox.call(
-        f"chalicelib.engines.pillow:{job}",
+        f"chalicelib.engines.{job}",
         *args,
         returns=returns,
         seconds=budget.seconds(),
@@ -29,17 +31,35 @@ def in_child(job: str, returns: Any, budget: Budget, *args: Any) -> Any:
     )
 
 
-def ended_step(step: str, drawn: Drawn, folder: Path, bench: Workbench) -> StepState:
-    """Store an image that lies in `folder`/out. Returns how its step ends; a Refused ends it as FAILURE."""
+def check(drawn: DrawnPicture, picture: Picture, folder: Path) -> None:
+    """Raises JobError if the sandbox has drawn other files than were planned."""
+    check_files(folder)
+    for variant, file in zip_longest(picture.variants, drawn.files):
+        planned = variant and file and variant.output == file.name
+        # A frame of another shape than its film's is smaller.
+        if not planned or file.width > variant.width or file.height > variant.height:
+            raise crashed("image")
+
+
+def ended_step(
+    step: str, picture: Picture, drawn: Drawn, folder: Path, bench: Workbench
+) -> StepState:
+    """Store the files that lie in `folder`/out. Returns how the step ends; a Refused ends it as FAILURE."""
     if isinstance(drawn, Refused):
         return StepState.failed(JobError(drawn.code, drawn.detail))
-    output = Output(
-        type=step,
-        s3_key=bench.task.destination + drawn.name,
-        size=bench.publish(folder / "out" / drawn.name),
-        content_type=objects.CONTENT_TYPES[Path(drawn.name).suffix],
-        width=drawn.width,
-        height=drawn.height,
-        warning=drawn.warning,
-    )
-    return StepState(SUCCESS, output=output)
+    outputs = [
+        Output(
+            type=step,
+            s3_key=bench.task.destination + variant.output,
+            size=bench.publish(folder / "out" / variant.output),
+            content_type=objects.CONTENT_TYPES[Path(variant.output).suffix],
+            width=file.width,
+            height=file.height,
+            warning=" ".join(filter(None, (picture.warning, drawn.warning))),
+            format=variant.format,
+            placeholder=drawn.placeholder,
+            color=drawn.color,
+        )
+        for variant, file in zip(picture.variants, drawn.files, strict=True)
+    ]
+    return StepState(SUCCESS, outputs=tuple(outputs))

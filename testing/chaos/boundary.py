@@ -23,6 +23,7 @@ _OTHER_SECONDS = (0.003, 0.010)
 # The number of refusals after which a client gives up: PynamoDB's, and the product's others.
 _TRIES = {"dynamodb": 6}
 _OTHER_TRIES = 5
+_WRITES = ("PutItem", "UpdateItem", "TransactWriteItems")
 _CODES = {
     ("dynamodb", Fault.THROTTLED): (
         400,
@@ -96,6 +97,8 @@ class Boundary:
             world.pause(left * world.random.uniform(1.0, 1.6) + 1)
         if fault in (Fault.THROTTLED, Fault.BROKEN):
             return _refusal(service, request, fault)
+        if fault is Fault.CONFLICT and operation in _WRITES:
+            return _conflict(operation, request)
         if fault is Fault.UNREACHABLE:
             raise EndpointConnectionError(endpoint_url=request.url)
         answer = self.cloud.answer(event_name, request)
@@ -175,6 +178,16 @@ def _refusal(service: str, request: Any, fault: Fault) -> AWSResponse:
         body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>-</Message></Error>"
         return response(request, status, {"content-type": "application/xml"}, body.encode())
     return json_response(request, status, {"__type": code, "message": "refused"})
+
+
+def _conflict(operation: str, request: Any) -> AWSResponse:
+    name, reasons = "TransactionConflictException", {}
+    if operation == "TransactWriteItems":
+        name = "TransactionCanceledException"
+        others = [{"Code": "None"} for _ in json.loads(request.body)["TransactItems"][1:]]
+        reasons = {"CancellationReasons": [{"Code": "TransactionConflict"}, *others]}
+    code = f"com.amazonaws.dynamodb.v20120810#{name}"
+    return json_response(request, 400, {"__type": code, "message": "refused", **reasons})
 
 
 class _Raw(io.BytesIO):

@@ -9,7 +9,7 @@ from typing import Any
 
 from chalicelib.model.plan import GENERATION
 from chalicelib.settings import DROPS, settings
-from testing.chaos.clients import OWNERS
+from testing.chaos.clients import METADATA, OWNERS
 from testing.chaos.schedule import Life, Schedule
 from testing.chaos.versions import OTHER
 
@@ -85,6 +85,9 @@ class Judge:
         is_there = puts and key not in self._schedule.clients.deleted
         if code == "upload_expired" and is_there and puts[0].at < (life.ended or 0.0) - 60:
             self._violate("upload_expired, but it came", what)
+        is_lost = key in self._schedule.clients.deleted or code == "source_changed"
+        if view["metadata"] != METADATA and not is_lost:
+            self._violate("a job has not the metadata that it was given", what)
         if view["status"] == "SUCCESS" and [o["type"] for o in view["outputs"]] != view["pipeline"]:
             self._violate("SUCCESS without all outputs", what)
 

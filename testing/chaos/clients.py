@@ -24,6 +24,7 @@ from testing.environment import TIMEOUTS
 _BOUNDARY = "a-boundary"
 # The callers; the first one also sees drops.
 OPERATOR, OTHER = OWNERS = ("operator", "other")
+METADATA = {"order": "4711"}  # of every upload and drop
 
 
 class Context:
@@ -90,8 +91,8 @@ class Clients:
     def put(
         self, key: str, name: str, *, pipeline: Sequence[str] = (), event_is_sent: bool = True
     ) -> None:
-        """PUT a sample to the upload bucket; the named steps become its metadata."""
-        metadata = {"pipeline": ",".join(pipeline)} if pipeline else {}
+        """PUT a sample to the upload bucket; the named steps are in its metadata."""
+        metadata = {**METADATA, **({"pipeline": ",".join(pipeline)} if pipeline else {})}
         put = _s3().put_object(
             Bucket=settings().upload_bucket, Key=key, Body=sample(name), Metadata=metadata
         )
@@ -125,7 +126,7 @@ class Clients:
         pipeline: Sequence[str] | None = None,
     ) -> None:
         """Ask for a presigned URL. `then` gets the key and the job that waits for the upload."""
-        body = {"filename": "f.x", "content_type": "image/jpeg"}
+        body = {"filename": "f.x", "content_type": "image/jpeg", "metadata": METADATA}
         owner = OWNERS[(next(self._presigned) + 1) % 2]
 
         def told(answer: Answer) -> None:
@@ -176,9 +177,12 @@ class Clients:
             f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="f.x"\r\n\r\n'.encode(),
             sample(name),
         ]
+        fields = {"metadata": json.dumps(METADATA)}
         if pipeline:
-            field = 'Content-Disposition: form-data; name="pipeline"'
-            parts.append(f"\r\n--{_BOUNDARY}\r\n{field}\r\n\r\n{','.join(pipeline)}".encode())
+            fields["pipeline"] = ",".join(pipeline)
+        for name, value in fields.items():
+            field = f'Content-Disposition: form-data; name="{name}"'
+            parts.append(f"\r\n--{_BOUNDARY}\r\n{field}\r\n\r\n{value}".encode())
         parts.append(f"\r\n--{_BOUNDARY}--\r\n".encode())
 
         def told(answer: Answer) -> None:

@@ -156,10 +156,13 @@ class Dynamo:
         reasons = []
         for action in updates:
             table = self.tables[action["TableName"]]
+            before = table.items.get(table.key_of(action["Key"]))
             try:
-                self._check(table.items.get(table.key_of(action["Key"])), action)
+                self._check(before, action)
             except Refused:
-                reasons.append({"Code": "ConditionalCheckFailed", "Message": "-"})
+                told = action.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and before
+                item = {"Item": before} if told else {}
+                reasons.append({"Code": "ConditionalCheckFailed", "Message": "-", **item})
             else:
                 reasons.append({"Code": "None"})
         if any(reason["Code"] != "None" for reason in reasons):

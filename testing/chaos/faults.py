@@ -19,6 +19,7 @@ class Fault(Enum):
     BROKEN = "AWS answers 5xx, once"
     UNREACHABLE = "AWS cannot be reached, once"
     REFUSED = "it is refused for as long as its client tries"
+    CONFLICT = "of a write to DynamoDB: a transaction is at work on its item"
     ANSWER_LOST = "its answer is lost, so that its client asks again"
     STALLS = "the worker hangs until its time is over"
     OUTLIVES = "the worker hangs, outlives its time, and goes on"

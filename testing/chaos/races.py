@@ -276,6 +276,20 @@ def deployed(schedule: Schedule) -> None:
     _play(schedule)
 
 
+def conflicts(schedule: Schedule) -> None:
+    """Steps of one job end at the same time, and many writes meet a transaction at their item."""
+    world, clients = schedule.world, schedule.clients
+    rate = world.random.choice((0.0, 0.2, 0.5))
+
+    def design(_: Worker, event_name: str, __: Any) -> Fault | None:
+        is_hit = ".dynamodb." in event_name and world.random.random() < rate
+        return Fault.CONFLICT if is_hit else None
+
+    world.design = design
+    for number, name in enumerate(("short.mp4", "film.mp4", "photo.jpg")):
+        world.at(1 + number, partial(clients.put, f"drop/{number}.x", name))
+
+
 def unreadable(schedule: Schedule) -> None:
     """Unreadable messages are in every queue, and a job is done at the same time."""
     world = schedule.world
@@ -407,15 +421,15 @@ def unsent(schedule: Schedule) -> None:
 GENTLE = (
     "fifty", "another_file", "other_metadata", "end_refused", "killed_beside_a_copy", "poison",
     "at_the_deadline", "unheard_and_two_sweeps", "killed_and_swept", "one_identity", "two_puts",
-    "put_again", "watched", "deployed", "unreadable_row", "buried", "gone", "stuck", "large", "overtaken",
-    "unsent",
+    "put_again", "watched", "deployed", "conflicts", "unreadable_row", "buried", "gone", "stuck", "large",
+    "overtaken", "unsent",
 )  # fmt: skip
 RACES: dict[str, Scenario] = {
     race.__name__: race
     for race in (
         fifty, another_file, other_metadata, end_refused, killed_beside_a_copy, poison,
         at_the_deadline, unheard_and_two_sweeps, killed_and_swept, storm, one_identity, two_puts,
-        put_again, watched, deployed, unreadable, unreadable_row, buried, gone, stuck, large,
+        put_again, watched, deployed, conflicts, unreadable, unreadable_row, buried, gone, stuck, large,
         overtaken, unsent,
     )
 }  # fmt: skip

@@ -32,9 +32,10 @@ from chalicelib.api.http import base_url
 from chalicelib.api.openapi import DESCRIPTIONS, document
 from chalicelib.api.requests import encode_cursor, parse_cursor
 from chalicelib.errors import Forbidden, NotFound, RequestError
+from chalicelib.model.job import Job
 from chalicelib.model.step import SUCCESS, Output, StepState
 from chalicelib.settings import Settings, settings
-from chalicelib.store import clients, identities, jobs, progress, starts, tasks
+from chalicelib.store import clients, identities, jobs, progress, starts, steps, tasks
 from chalicelib.store.queues import QUEUES
 from testing.cloud import Throttled
 from testing.local import FREE, a_plan
@@ -380,9 +381,27 @@ def fail(job_id: str) -> None:
 
 
 def start(job_id: str, seconds: float, *pipeline: str) -> None:
-    plan = a_plan(*pipeline)
-    assert starts.start(job_id, duration=seconds, etag="e", plan=plan, starter="m", charge=FREE)
+    plan, row = a_plan(*pipeline), jobs.get(job_id)
+    assert row is not None
+    assert starts.start(
+        row,
+        duration=seconds,
+        etag="e",
+        pipeline=[*plan.steps],
+        recipe="",
+        plan=plan,
+        starter="m",
+        charge=FREE,
+    )
     progress.write(job_id, plan)
+
+
+def end_steps(job_id: str, *outputs: Output) -> Job:
+    row = jobs.get(job_id)
+    assert row is not None
+    ended = steps.end(row, {each.type: StepState(SUCCESS, outputs=(each,)) for each in outputs})
+    assert ended is not None
+    return ended
 
 
 def finished_job(client: Client, output: Output) -> str:
@@ -390,9 +409,7 @@ def finished_job(client: Client, output: Output) -> str:
     body = {"key": "a.mp4", "pipeline": [output.type]}
     job_id = str(call(client, "POST", "/jobs/from-key", body).body["job_id"])
     start(job_id, 60.0, output.type)
-    row = jobs.end_step(job_id, output.type, StepState(SUCCESS, output=output))
-    assert row is not None
-    jobs.end(row)
+    jobs.end(end_steps(job_id, output))
     return job_id
 
 
@@ -461,7 +478,7 @@ def test_an_output_is_saved_by_the_name_of_its_original(client: Client) -> None:
     key = f"outputs/{job_id.replace('-', '')}_Grusse_1_720p.mp4"
     mp4 = msgspec.structs.replace(MP4, s3_key=key)
     start(job_id, 1.0, mp4.type)
-    jobs.end_step(job_id, mp4.type, StepState(SUCCESS, output=mp4))
+    end_steps(job_id, mp4)
     (output,) = call(client, "GET", f"/jobs/{job_id}").body["outputs"]
     (told,) = parse_qs(urlsplit(output["url"]).query)["response-content-disposition"]
     name = "Gr%C3%BC%C3%9Fe%201_720p.mp4"
@@ -474,13 +491,13 @@ def test_progress_weighs_tasks_and_stays_under_100_until_the_end(client: Client)
     start(job_id, 1.0, "transcode_720p", "hls_720p")
     job = call(client, "GET", f"/jobs/{job_id}").body
     assert (job["progress"], job["eta_seconds"]) == (0, None)
-    tasks.add_ended(job_id, "720p.0")
-    progress.advance(job_id, "720p.1", 50)
+    tasks.add_ended(job_id, "film.0")
+    progress.advance(job_id, "film.1", 50)
     job = call(client, "GET", f"/jobs/{job_id}").body
     assert (job["status"], job["progress"]) == ("STARTED", 40)
     assert [step["progress"] for step in job["steps"]] == [44, 44]
     assert job["eta_seconds"] in (0, 1, 2)
-    for part in ("720p.1", "720p.2"):
+    for part in ("film.1", "film.2"):
         tasks.add_ended(job_id, part)
     progress.advance(job_id, "hls_720p", 100)
     progress.advance(job_id, "transcode_720p", 100)

@@ -207,11 +207,15 @@ def pending() -> str:
 
 
 def start(job_id: str, usd: float, before: float = 0.0) -> bool | str:
+    row = jobs.get(job_id)
+    assert row is not None
     try:
         return starts.start(
-            job_id,
+            row,
             duration=None,
             etag="e",
+            pipeline=["thumbnail"],
+            recipe="",
             plan=a_plan("thumbnail"),
             starter="m",
             charge=Charge("-", usd, before),

@@ -21,7 +21,7 @@ from chalicelib.formats.mp4_boxes import file_boxes
 from chalicelib.formats.mp4_tracks import Movie
 from chalicelib.model.facts import FrameIndex, TrackSamples, VideoFacts
 from chalicelib.model.plan import Plan
-from chalicelib.model.result import Encoded
+from chalicelib.model.result import EncodedTrack
 from chalicelib.model.work import Audio, Chunk, Excerpt, Poster, Segment
 from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning.operation import PlanSettings
@@ -85,7 +85,7 @@ def test_chunks_give_every_frame_at_its_time(tmp_path: Path, name: str) -> None:
     assert facts.index is not None, facts.whole_reason
     assert facts.index.times().tolist()[:-1] == shown_packets(path)
     as_whole, as_chunks = plans(facts, *BOTH)
-    assert (as_chunks.sizes()["720p"] > 1) == (name != "one long group")
+    assert (as_chunks.sizes()["film"] > 1) == (name != "one long group")
     whole = carry_out(as_whole, path, tmp_path / "whole")
     parts = carry_out(as_chunks, path, tmp_path / "chunks")
     whole_times, whole_pictures = decoded(whole["transcode_720p"].path)
@@ -313,7 +313,7 @@ def test_a_chunk_that_comes_out_wrong_is_repaired_or_refused(tmp_path: Path) -> 
     facts = facts_of(path)
     assert isinstance(facts, VideoFacts)
     _, plan = plans(facts, "transcode_720p")
-    (task,) = [task for task in plan.tasks if task.id == "720p.1"]
+    (task,) = [task for task in plan.tasks if task.id == "film.1"]
     assert isinstance(task.work, Chunk)
     assert task.work.exact is not None
 
@@ -337,17 +337,16 @@ def test_a_chunk_that_comes_out_wrong_is_repaired_or_refused(tmp_path: Path) -> 
     as_planned = carry_out(plan, path, tmp_path / "planned")
     times = [decoded(made["transcode_720p"].path)[0] for made in (repaired, as_planned)]
     assert times[0] == times[1]
-    again, _ = task.work.exact.again
+    again, _ = task.work.again
     assert again.excerpt.samples[0] < first
     fetched = (tmp_path / "repaired" / "tasks" / task.id / "source").read_bytes()
     begin, end = again.excerpt.byte_range
     assert fetched.endswith(path.read_bytes()[begin:end])
     # Every frame between two of the film's times.
     off = msgspec.structs.replace(again, ahead_us=again.ahead_us - 20_000)
-    hopeless = msgspec.structs.replace(task.work.exact, again=(off,))
     with pytest.raises(JobError, match="other frames"):
         carry_out(
-            with_work(msgspec.structs.replace(late_work, exact=hopeless)),
+            with_work(msgspec.structs.replace(late_work, again=(off,))),
             path,
             tmp_path / "hopeless",
         )
@@ -421,11 +420,11 @@ def test_a_playlist_only_grows_and_ends_as_it_will_be(tmp_path: Path) -> None:
     # What became of the sound, whose length nobody planned.
     lines = (final / "audio.m3u8").read_text().splitlines()
     said = [
-        (line, float(before.split(":")[1][:-1]))
+        (line.removeprefix("audio_"), float(before.split(":")[1][:-1]))
         for before, line in pairwise(lines)
         if before.startswith("#EXTINF")
     ]
-    made = {sound[0].id: Encoded(tuple(Segment(*one) for one in said), 20.0, "")}
+    made = {sound[0].id: EncodedTrack(tuple(Segment(*one) for one in said), 20.0, "")}
     order = [pictures[2], pictures[0], sound[0], *pictures[3:], pictures[1]]
     before: dict[str, list[str]] = {"video": [], "audio": []}
     for number in range(len(order) + 1):
@@ -470,7 +469,7 @@ def test_what_sound_will_be_listed_as_is_known_before_but_of_its_end(tmp_path: P
     first, *_, last = (playlists.planned(part.work) for part in sound)
     assert len(first) == 2
     assert not last
-    listed = "".join(f"#EXTINF:{each.seconds:.6f},\n{each.name}\n" for each in first)
+    listed = "".join(f"#EXTINF:{each.seconds:.6f},\naudio_{each.name}\n" for each in first)
     header, found, rest = (made / "audio.m3u8").read_text().partition(listed)
     assert found
     assert ".m4s" not in header

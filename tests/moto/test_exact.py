@@ -26,7 +26,7 @@ from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import copying, excerpts
 from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
-from chalicelib.tasks.chunks import encode_exactly
+from chalicelib.tasks.chunks import Ran, encode_exactly
 from chalicelib.tasks.encoding import Fragments
 from infra.tools import samples
 from testing import exactness, fuzz_chunks
@@ -554,18 +554,18 @@ def test_of_several_runs_the_last_that_has_its_frames_counts(
 ) -> None:
     again = RunUp(Excerpt((0, 1), 0, (0, 1)), 0)
     steps = ((len(FRAMES), 20),)
-    exact = Exact(0, steps, starts=(0,), end=100, timescale=25, again=(again, again))
-    chunk = Chunk("720p", Run(), "video_", 4.0, exact=exact)
+    exact = Exact(0, steps, starts=(0,), end=100, timescale=25)
+    chunk = Chunk("film", Run(), ("720p",), "", 4.0, exact, again=(again, again))
     script = iter(runs)
 
-    def made(args: Command, excerpt: Excerpt | None) -> Fragments:
+    def made(args: Command, excerpt: Excerpt | None) -> Ran:
         times, errors = next(script)
         if isinstance(times, str):
             raise JobError(times, "It is scripted.")
         count = len(times)
         fragment = Fragment(0, 0, (1,) * count, times, (20,) * count, (True,) * count)
-        return Fragments(mmap.mmap(-1, 1), b"", [fragment], errors)
+        return Ran([Fragments(mmap.mmap(-1, 1), b"", [fragment])], errors)
 
     found = encode_exactly(chunk, (), made)
-    assert (found.fragments[0].times, found.faults) == (frames, faults)
+    assert (found.files[0].fragments[0].times, found.faults) == (frames, faults)
     assert next(script, None) is None

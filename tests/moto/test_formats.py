@@ -28,7 +28,7 @@ from chalicelib.model.plan import ENCODER, FORMAT, GENERATION, Plan, work_folder
 from chalicelib.model.result import Result
 from chalicelib.model.step import STARTED, STATUSES, SUCCESS, Output, StepState
 from chalicelib.settings import settings
-from chalicelib.store import jobs, plans, tasks
+from chalicelib.store import jobs, plans, steps, tasks
 from infra.tools.samples import film
 from testing import rows
 from testing.cloud import before_put
@@ -53,7 +53,7 @@ def test_what_tasks_hand_to_each_other_has_the_shapes_of_this_format() -> None:
     """If this fails, count plan.FORMAT up, and write the new digest here."""
     shapes = [_undescribed(msgspec.json.schema(shape)) for shape in (Plan, Result)]
     written = json.dumps([*shapes, mp4_excerpt.KINDS], sort_keys=True).encode()
-    assert (FORMAT, hashlib.sha256(written).hexdigest()[:16]) == (5, "e2804e3a0bc5d91f")
+    assert (FORMAT, hashlib.sha256(written).hexdigest()[:16]) == (6, "2ca38c6c3e9aa013")
 
 
 @pytest.mark.media
@@ -201,7 +201,7 @@ def test_while_a_deployment_is_under_way_messages_wait_for_the_version_that_plan
     for _ in range(3):
         assert deliver("encode", *ours) == ours
     assert len(take("intake")) == 1
-    for task_id in ("720p.0", "720p.1", "sound.0"):
+    for task_id in ("film.0", "film.1", "sound.0"):
         assert tasks.get(job_id, task_id) is None  # no try was spent on it
     rows.change_job(job_id, generation=GENERATION)
     assert deliver("encode", *ours) == []
@@ -235,11 +235,16 @@ def test_a_step_that_ends_while_its_job_is_planned_again_has_it_planned_anew(
     begun_by_another_version(job_id, "99-ffmpeg-10.0")
     assert deliver("encode", *ours) == ours
     (start,) = take("intake")
-    done = StepState(SUCCESS, output=Output("thumbnail", "outputs/x.jpg", 1, "image/jpeg", 1, 1))
-    before_put(
-        "plan-",
-        lambda: jobs.end_step(job_id, "thumbnail", done, generation="99-ffmpeg-10.0"),
+    done = StepState(
+        SUCCESS, outputs=(Output("thumbnail", "outputs/x.jpg", 1, "image/jpeg", 1, 1),)
     )
+
+    def ends() -> None:
+        row = jobs.get(job_id)
+        assert row is not None
+        assert steps.end(row, {"thumbnail": done}, generation="99-ffmpeg-10.0")
+
+    before_put("plan-", ends)
     assert deliver("intake", start) == [start]
     assert deliver("intake", start) == []
     drain()

@@ -20,7 +20,8 @@ from chalicelib.formats import languages, mp4_movie
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import ImageFacts
 from chalicelib.model.mark import margin_of
-from chalicelib.model.work import DrawnImage, Images, Thumbnail
+from chalicelib.model.picture import DrawnImage, DrawnPicture, Picture, Variant
+from chalicelib.model.work import Images
 from chalicelib.probing import video
 from chalicelib.probing.film import open_film
 from chalicelib.tasks import images
@@ -197,11 +198,14 @@ def test_a_broken_exif_header_breaks_no_picture(sample: Sample, tmp_path: Path) 
 def test_the_largest_picture_fits_in_its_functions_memory(tmp_path: Path) -> None:
     source = tmp_path / "large.png"
     Image.new("RGBA", (12_000, 9_990), (255, 0, 0, 128)).save(source, compress_level=1)
-    work = Images("PNG", {"thumbnail": Thumbnail(512, "thumb.jpg")})
+    thumbnail = Picture((Variant("thumb.jpg", 512, 426, "jpeg", 85),))
+    work = Images("PNG", {"thumbnail": thumbnail})
     (tmp_path / "out").mkdir()
     shutil.move(source, tmp_path / "source")
     made = images.draw(work, tmp_path, Budget(lambda: 60.0, 1769 * 1024**2))
-    assert made == {"thumbnail": DrawnImage("thumb.jpg", 512, 426)}
+    picture = made["thumbnail"]
+    assert isinstance(picture, DrawnPicture)
+    assert picture.files == (DrawnImage("thumb.jpg", 512, 426),)
     assert near(opened(tmp_path / "out" / "thumb.jpg").getpixel((200, 200)), (255, 127, 127), 4)
 
 

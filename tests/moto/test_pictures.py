@@ -14,13 +14,15 @@ import pytest
 from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
 
 from chalicelib.engines import pillow
+from chalicelib.engines.image_decoding import decode
 from chalicelib.engines.image_files import open_image
 from chalicelib.errors import JobError
 from chalicelib.formats import jpegs
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import ImageFacts
-from chalicelib.model.mark import Mark
-from chalicelib.model.work import DrawnImage, Images, Watermark
+from chalicelib.model.mark import Mark, Position
+from chalicelib.model.picture import DrawnPicture, Picture, Variant
+from chalicelib.model.work import Images
 from chalicelib.tasks import images
 from infra.tools import samples
 from infra.tools.samples import run_ffmpeg
@@ -49,6 +51,13 @@ def shown(content: bytes, folder: Path, step: str = "thumbnail") -> Any:
 def off(found: Any, wanted: Any = FIELDS) -> int:
     """By how much the worst of the colours differs."""
     return int(abs(numpy.subtract(found, wanted)).max())
+
+
+def marked(
+    name: str, width: int, height: int, image: str, position: Position = "center"
+) -> Picture:
+    variant = Variant(name, width, height, "jpeg", 90)
+    return Picture((variant,), mark=Mark(image, position, 0.3, 1.0))
 
 
 def refusal(content: bytes, folder: Path) -> JobError:
@@ -423,11 +432,11 @@ def test_a_large_jpeg_without_its_end_is_decoded_in_the_memory_of_two(tmp_path: 
     (tmp_path / "out").mkdir()
     work = Images(
         "JPEG",
-        {"watermark": Watermark(Mark("watermark.png", "bottom_right", 0.2, 0.8), "mark.jpg")},
+        {"watermark": marked("mark.jpg", 10_000, 6_000, "watermark.png", "bottom_right")},
     )
     budget = Budget(lambda: 60.0, 960 * 1024**2)
     made = images.draw(work, tmp_path, budget)["watermark"]
-    assert isinstance(made, DrawnImage)
+    assert isinstance(made, DrawnPicture)
     assert "lacks its end" in made.warning
 
 
@@ -788,7 +797,7 @@ def test_a_coloured_mark_does_not_smear_on_a_photograph(
     for x in range(0, 96, 4):
         ImageDraw.Draw(mark).rectangle((x, 0, x + 1, 31), fill=ink)
     mark.save(tmp_path / "mark.png")
-    work = Images("JPEG", {"marked": Watermark(Mark("mark.png", "center", 0.3, 1.0), "out.jpg")})
+    work = Images("JPEG", {"marked": marked("out.jpg", 320, 192, "mark.png")})
     pillow.draw(path, work, tmp_path, tmp_path)
     assert sampling(tmp_path / "out.jpg") == wanted
 
@@ -872,8 +881,9 @@ def test_texts_of_a_png_are_not_what_pillow_notes_of_it(tmp_path: Path) -> None:
     path = tmp_path / "texts.png"
     Image.new("RGB", (16, 16), (200, 60, 50)).save(path, pnginfo=texts)
     with path.open("rb") as file:
-        decoded, warning = pillow.decode(open_image(file, "PNG"), file)
-    assert (decoded.getpixel((8, 8)), warning) == ((200, 60, 50), "")
+        decoded = decode(open_image(file, "PNG"), file)
+    pixel = decoded.canvas().image.getpixel((8, 8))
+    assert (pixel, decoded.warning) == ((200, 60, 50), "")
 
 
 def test_a_scan_of_a_jpeg_that_claims_more_than_it_has_tells_nothing() -> None:

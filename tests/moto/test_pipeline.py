@@ -48,7 +48,17 @@ from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import chunking, planner
 from chalicelib.probing import inspect
 from chalicelib.settings import DROPS, queue_url, settings
-from chalicelib.store import clients, jobs, objects, plans, progress, queues, starts, tasks
+from chalicelib.store import (
+    clients,
+    jobs,
+    objects,
+    plans,
+    progress,
+    queues,
+    starts,
+    steps,
+    tasks,
+)
 from chalicelib.store.queues import StartMessage
 from chalicelib.store.tasks import Claim
 from chalicelib.telemetry import logger
@@ -102,7 +112,7 @@ def test_a_dropped_film_gets_the_default_steps_and_is_encoded_once(sample: Sampl
     job = only_job()
     assert (job.status, job.pipeline) == (SUCCESS, ["thumbnail", "transcode_720p", "hls_720p"])
     assert job.outputs[1].duration == pytest.approx(2.0)
-    task = tasks.get(job.id, "720p.0")
+    task = tasks.get(job.id, "film.0")
     assert task is not None
     assert task.attempts == 1
 
@@ -120,9 +130,9 @@ def chunks_for_hls(folder: Path) -> dict[str, str]:
 @pytest.mark.usefixtures("short_chunks")
 def test_hls_plays_and_grows_before_it_is_complete(tmp_path: Path) -> None:
     messages = chunks_for_hls(tmp_path)
-    assert set(messages) == {"720p.0", "720p.1", "720p.2", "sound.0"}
+    assert set(messages) == {"film.0", "film.1", "film.2", "sound.0"}
     assert only_job().encoding == "In 3 chunks at once."
-    deliver("encode", messages["720p.0"])
+    deliver("encode", messages["film.0"])
     assert only_job().outputs == []
     deliver("encode", messages["sound.0"])
     job = only_job()
@@ -150,7 +160,7 @@ def test_hls_plays_and_grows_before_it_is_complete(tmp_path: Path) -> None:
     assert "#EXT-X-ENDLIST" not in read("audio.m3u8")
     assert read("video_00000_0.m4s").startswith("https://")
     for number in (2, 1, 2):  # out of order, and one of them twice
-        deliver("encode", messages[f"720p.{number}"])
+        deliver("encode", messages[f"film.{number}"])
     drain()
     job = only_job()
     assert (job.status, job.outputs[0].complete) == (SUCCESS, True)
@@ -187,12 +197,12 @@ def test_a_client_that_caches_by_the_rules_sees_a_film_grow(tmp_path: Path) -> N
             texts = [browser.get(f"{folder}/{name}").raise_for_status().text for name in PLAYLISTS]
             return [*(text.count(".m4s") for text in texts[1:]), len(served) - before]
 
-        for first in ("720p.0", "sound.0"):
+        for first in ("film.0", "sound.0"):
             deliver("encode", messages.pop(first))
         early = listed()
-        deliver("encode", messages.pop("720p.1"))
+        deliver("encode", messages.pop("film.1"))
         later = listed()
-        deliver("encode", messages.pop("720p.2"))
+        deliver("encode", messages.pop("film.2"))
         drain()
         assert only_job().status == SUCCESS
         ended, again = listed(), listed()
@@ -204,7 +214,7 @@ def test_a_client_that_caches_by_the_rules_sees_a_film_grow(tmp_path: Path) -> N
 @pytest.mark.usefixtures("short_chunks")
 def test_a_playlist_is_there_at_the_moment_when_its_job_ends(tmp_path: Path) -> None:
     messages = chunks_for_hls(tmp_path)
-    for first in ("720p.0", "sound.0"):
+    for first in ("film.0", "sound.0"):
         deliver("encode", messages.pop(first))
     _, _, job_id, _, token, _ = urlsplit(only_job().outputs[0].url).path.rsplit("/", 5)
     events = clients.s3().meta.events
@@ -337,7 +347,7 @@ def test_messages_delivered_five_times_give_one_set_of_outputs(sample: Sample) -
     drain(times=2)
     assert rows.job_item(job.id) == row
     assert outputs() == before
-    for task in ("thumbnail", "720p.0", "sound.0", "transcode_720p", "hls_720p"):
+    for task in ("thumbnail", "film.0", "sound.0", "transcode_720p", "hls_720p"):
         assert tasks.get(job.id, task).attempts == 1  # type: ignore[union-attr]
 
 
@@ -394,7 +404,9 @@ def test_of_many_calls_for_a_job_one_sends_its_messages(sample: Sample) -> None:
 
 
 ENDS = {
-    "thumbnail": StepState(SUCCESS, output=Output("thumbnail", "outputs/x", 1, "image/jpeg", 1, 1))
+    "thumbnail": StepState(
+        SUCCESS, outputs=(Output("thumbnail", "outputs/x", 1, "image/jpeg", 1, 1),)
+    )
 }
 
 
@@ -489,7 +501,14 @@ def test_an_intake_that_was_overtaken_leaves_what_is_sent_to_the_other_and_to_th
         plan = planner.make_plan(job.job_id, "photo.jpg", facts, watermark, DEFAULTS)
         plans.store_plan(job, "other", plan)
         assert starts.start(
-            job.job_id, duration=None, etag="other", plan=plan, starter="m", charge=FREE
+            job,
+            duration=None,
+            etag="other",
+            pipeline=["watermark"],
+            recipe="",
+            plan=plan,
+            starter="m",
+            charge=FREE,
         )
 
     before_put("/plan-", overtake)
@@ -661,11 +680,11 @@ def test_what_computes_is_named_as_the_modules_are() -> None:
 def test_a_limit_by_the_clock_is_tried_once_more(sample: Sample) -> None:
     deliver("intake", drop("a.mp4", sample("small.mp4").read_bytes(), pipeline="transcode_720p"))
     job_id = only_job().id
-    body = message(job_id, "720p.0")
+    body = message(job_id, "film.0")
     take("encode", "audio")
     assert deliver("encode", body, receives=20, seconds=0.01) == [body]
     assert only_job().status == STARTED
-    pause_for(-1, job_id, "720p.0")
+    pause_for(-1, job_id, "film.0")
     assert deliver("encode", body, receives=20, seconds=0.01) == []
     assert only_job().error_code == "step_timeout"
 
@@ -675,14 +694,14 @@ def test_a_limit_by_the_clock_is_tried_once_more_after_a_failure_of_another_kind
 ) -> None:
     deliver("intake", drop("a.mp4", sample("small.mp4").read_bytes(), pipeline="transcode_720p"))
     job_id = only_job().id
-    body = message(job_id, "720p.0")
+    body = message(job_id, "film.0")
     take("encode", "audio")
-    tasks.claim(job_id, "720p.0", "unlucky", 60)
-    tasks.release(job_id, "720p.0", "unlucky", "AWS answered SlowDown to PutObject.", 0)
+    tasks.claim(job_id, "film.0", "unlucky", 60)
+    tasks.release(job_id, "film.0", "unlucky", "AWS answered SlowDown to PutObject.", 0)
     for _ in range(2):
         assert only_job().status == STARTED
         deliver("encode", body, receives=20, seconds=0.01)
-        pause_for(-1, job_id, "720p.0")
+        pause_for(-1, job_id, "film.0")
     assert only_job().error_code == "step_timeout"
 
 
@@ -1051,8 +1070,8 @@ def test_what_follows_a_task_is_done_by_the_sweep_where_its_worker_and_message_a
     else:
         job_id = started(sample, "transcode_720p", name="small.mp4")
         take("encode", "audio")
-        tasks.claim(job_id, "720p.0", "dead", 60)
-        tasks.end(job_id, "720p.0", "dead", Failed("source_damaged", "It is damaged."))
+        tasks.claim(job_id, "film.0", "dead", 60)
+        tasks.end(job_id, "film.0", "dead", Failed("source_damaged", "It is damaged."))
     overdue(job_id)
     sweep()
     drain()
@@ -1062,7 +1081,9 @@ def test_what_follows_a_task_is_done_by_the_sweep_where_its_worker_and_message_a
 
 def test_a_job_that_nobody_ended_is_ended(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
-    assert jobs.end_step(job_id, "thumbnail", ENDS["thumbnail"]) is not None
+    row = jobs.get(job_id)
+    assert row is not None
+    assert steps.end(row, ENDS) is not None
     overdue(job_id)
     rows.change_job(job_id, seen=1)
     sweep()
@@ -1087,7 +1108,7 @@ def test_overdue_rows_are_worked_off_sweep_by_sweep(count: int) -> None:
 def test_what_a_failed_job_has_published_and_does_not_list_is_deleted(sample: Sample) -> None:
     job_id = started(sample, "thumbnail", "hls_720p", name="small.mp4")
     deliver("pictures", message(job_id, "thumbnail"))
-    deliver("encode", message(job_id, "720p.0"))
+    deliver("encode", message(job_id, "film.0"))
     assert len(outputs()) > 2
     tasks.claim(job_id, "sound.0", "me", 60)
     tasks.end(job_id, "sound.0", "me", Failed("source_damaged", "It is damaged."))
@@ -1132,7 +1153,7 @@ def test_progress_that_cannot_be_read_hides_no_job(sample: Sample) -> None:
 def test_the_progress_of_another_plan_is_not_shown(sample: Sample) -> None:
     job_id = started(sample, "thumbnail")
     progress.write(job_id, a_plan("transcode_720p"))  # too late: the job has its own
-    progress.advance(job_id, "720p.0", 50)
+    progress.advance(job_id, "film.0", 50)
     assert api_jobs.get_job("-", job_id, "https://x/api").progress == 0
     assert only_job().progress == 0
 
@@ -1334,7 +1355,7 @@ def test_everything_about_a_copy_arrives_twice(mkv: bytes) -> None:
     assert take("intake") == take("encode", "audio") == []
     assert rows.job_item(job_id) == row
     assert outputs() == before
-    for task in ("remux", "720p.0", "720p.3", "sound.0", "transcode_720p"):
+    for task in ("remux", "film.0", "film.3", "sound.0", "transcode_720p"):
         assert tasks.get(job_id, task).attempts == 1  # type: ignore[union-attr]
 
 
@@ -1472,9 +1493,9 @@ def test_the_first_chunk_and_the_first_audio_are_sent_ahead_of_all_others() -> N
             (params["QueueUrl"].rpartition("-")[2], len(params["Entries"]))
         ),
     )
-    chunk = Chunk("720p", Run(), "video_", 2.0)
-    audio = Audio("sound", Run(), "audio_", first=0, skip=0, packets=None, seconds=2.0)
-    chunks = [Task(f"720p.{number}", chunk, "work/") for number in range(25)]
+    chunk = Chunk("film", Run(), ("720p",), "", 2.0)
+    audio = Audio("sound", Run(), "", first=0, skip=0, packets=None, seconds=2.0)
+    chunks = [Task(f"film.{number}", chunk, "work/") for number in range(25)]
     sounds = [Task(f"sound.{number}", audio, "work/") for number in range(2)]
     plan = msgspec.structs.replace(a_plan("hls_720p"), tasks=(*chunks, *sounds))
     lifecycle.send_first("job", plan)

@@ -100,7 +100,7 @@ def test_chunks_of_a_copy_give_every_frame_and_sound_at_its_time(tmp_path: Path,
     steps = find_steps(["transcode_720p"], JobError)
     as_whole = make_plan("job", name, facts, steps, SHORT_CHUNKS)
     as_chunks = make_plan("job", name, copying.as_copied(facts, copied), steps, SHORT_CHUNKS)
-    assert as_chunks.sizes()["720p"] > 1
+    assert as_chunks.sizes()["film"] > 1
     whole = carry_out(as_whole, path, tmp_path / "whole")["transcode_720p"]
     parts = carry_out(as_chunks, copy, tmp_path / "chunks")["transcode_720p"]
     whole_times, whole_pictures = decoded(whole.path)

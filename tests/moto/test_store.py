@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import boto3
 import msgspec
@@ -19,8 +20,9 @@ from chalicelib.model.job import Claimed, Job
 from chalicelib.model.result import Failed, StepsEnded
 from chalicelib.model.step import FAILURE, PENDING, STARTED, STATUSES, SUCCESS, Output, StepState
 from chalicelib.model.usage import Used, total
+from chalicelib.operations.pipelines import MOST_BYTES
 from chalicelib.settings import settings
-from chalicelib.store import identities, jobs, overdue, progress, starts, tasks
+from chalicelib.store import identities, jobs, overdue, progress, starts, steps, tasks
 from chalicelib.store.meter import meter
 from chalicelib.store.queues import QUEUES
 from chalicelib.store.tasks import Claim
@@ -31,7 +33,7 @@ from testing.mocked import mocked
 
 ON_A_CLOUD = "SLUICE_TEST_ENDPOINT_URL" in os.environ
 OUTPUT = Output("thumbnail", "outputs/x_thumb.jpg", 10, "image/jpeg", 5, 4)
-DONE = StepState(SUCCESS, output=OUTPUT)
+DONE = StepState(SUCCESS, outputs=(OUTPUT,))
 ENDS = {"thumbnail": DONE}
 BROKEN = StepState(FAILURE, error="It is damaged.", error_code="source_damaged")
 
@@ -58,7 +60,16 @@ def new_job(*pipeline: str, key: str = "uploads/a.png", start: bool = True) -> s
 
 def start_job(job_id: str, *pipeline: str) -> bool:
     plan = a_plan(*pipeline)
-    started = starts.start(job_id, duration=None, etag="e", plan=plan, starter="m", charge=FREE)
+    started = starts.start(
+        job(job_id),
+        duration=None,
+        etag="e",
+        pipeline=[*plan.steps],
+        recipe="",
+        plan=plan,
+        starter="m",
+        charge=FREE,
+    )
     progress.write(job_id, plan)
     return started
 
@@ -69,42 +80,53 @@ def job(job_id: str) -> Job:
     return row
 
 
+def end_step(job_id: str, step: str, state: StepState, **more: Any) -> Job | None:
+    """End a step as a worker does that has read the job just now."""
+    return steps.end(job(job_id), {step: state}, **more)
+
+
+def states(job_id: str) -> dict[str, StepState]:
+    found = progress.of_job(job_id)
+    assert found is not None
+    return found[1].states
+
+
 def test_a_job_goes_from_pending_to_success_when_its_last_step_ends() -> None:
     job_id = new_job("thumbnail", "watermark", start=False)
     assert job(job_id).status == PENDING
     start_job(job_id, "thumbnail", "watermark")
-    first = jobs.end_step(job_id, "watermark", DONE)
+    first = end_step(job_id, "watermark", DONE)
     assert first is not None
     assert jobs.end(first) is None
     assert job(job_id).status == STARTED
-    last = jobs.end_step(job_id, "thumbnail", DONE)
+    last = end_step(job_id, "thumbnail", DONE)
     assert last is not None
     assert jobs.end(last) == SUCCESS
-    assert list(job(job_id).step_states) == ["thumbnail", "watermark"]
-    assert job(job_id).step_states["thumbnail"].output == OUTPUT
+    assert list(job(job_id).step_statuses) == ["thumbnail", "watermark"]
+    assert states(job_id)["thumbnail"] == DONE
 
 
 def test_a_job_with_one_failed_step_fails_after_the_others_and_keeps_their_outputs() -> None:
     job_id = new_job("thumbnail", "watermark")
-    first = jobs.end_step(job_id, "thumbnail", BROKEN)
+    first = end_step(job_id, "thumbnail", BROKEN)
     assert first is not None
     assert jobs.end(first) is None
-    last = jobs.end_step(job_id, "watermark", DONE)
+    last = end_step(job_id, "watermark", DONE)
     assert last is not None
     assert jobs.end(last) == FAILURE
     row = job(job_id)
     assert (row.error, row.error_code) == ("thumbnail: It is damaged.", "source_damaged")
-    assert row.step_states["watermark"].output == OUTPUT
+    assert states(job_id)["watermark"] == DONE
 
 
 def test_a_terminal_status_is_written_once_and_nothing_after_it() -> None:
     job_id = new_job("thumbnail")
-    row = jobs.end_step(job_id, "thumbnail", DONE)
+    row = end_step(job_id, "thumbnail", DONE)
     assert row is not None
     assert jobs.end(row) == SUCCESS
     before = rows.job_item(job_id)
     assert jobs.end(row) is None
-    assert jobs.end_step(job_id, "thumbnail", BROKEN) is None
+    assert end_step(job_id, "thumbnail", BROKEN) is None
     assert not jobs.fail_pending(row, "late", "Too late.")
     start_job(job_id, "watermark")
     assert rows.job_item(job_id) == before
@@ -112,16 +134,16 @@ def test_a_terminal_status_is_written_once_and_nothing_after_it() -> None:
 
 def test_a_step_that_has_ended_stays_as_it_ended() -> None:
     job_id = new_job("thumbnail", "watermark")
-    jobs.end_step(job_id, "thumbnail", DONE)
-    again = jobs.end_step(job_id, "thumbnail", BROKEN)
+    end_step(job_id, "thumbnail", DONE)
+    again = end_step(job_id, "thumbnail", BROKEN)
     assert again is not None
-    assert again.step_states["thumbnail"] == DONE
+    assert states(job_id)["thumbnail"] == DONE
 
 
 def test_the_row_expires_only_once_it_is_terminal() -> None:
     job_id = new_job("thumbnail")
     assert "expires_at" not in rows.job_item(job_id)
-    row = jobs.end_step(job_id, "thumbnail", DONE)
+    row = end_step(job_id, "thumbnail", DONE)
     assert row is not None
     jobs.end(row)
     assert float(rows.job_item(job_id)["expires_at"]["N"]) > time.time() + 86400
@@ -173,8 +195,8 @@ def test_a_task_given_back_is_not_tried_again_before_its_pause_is_over() -> None
 def test_what_a_worker_of_a_plan_that_was_left_comes_to_does_not_count() -> None:
     job_id = new_job("thumbnail")
     rows.change_job(job_id, generation="of another version")
-    jobs.end_step(job_id, "thumbnail", BROKEN)
-    assert job(job_id).step_states["thumbnail"].status == PENDING
+    end_step(job_id, "thumbnail", BROKEN)
+    assert job(job_id).step_statuses["thumbnail"] == PENDING
 
 
 def test_fan_in_only_grows_and_repeats_harmlessly() -> None:
@@ -303,7 +325,7 @@ def test_a_look_can_only_be_hastened() -> None:
     assert not jobs.look_soon(job_id, 60)
     assert not jobs.look_soon(job_id, 200)
     assert (job(job_id).due_at or 0) <= time.time() + 60
-    row = jobs.end_step(job_id, "thumbnail", DONE)
+    row = end_step(job_id, "thumbnail", DONE)
     assert row is not None
     assert jobs.end(row) == SUCCESS
     assert not jobs.look_soon(job_id, 0)
@@ -311,8 +333,8 @@ def test_a_look_can_only_be_hastened() -> None:
 
 def test_a_job_follows_a_plan_of_another_version_only_once_and_keeps_what_has_ended() -> None:
     job_id = new_job("thumbnail", "hls_720p")
-    jobs.end_step(job_id, "thumbnail", DONE)
-    jobs.list_growing(job_id, "hls_720p", OUTPUT)
+    end_step(job_id, "thumbnail", DONE)
+    steps.list_growing(job_id, "hls_720p", OUTPUT)
     plan = a_plan("thumbnail", "hls_720p")
     stale = job(job_id)
     ours = stale.generation
@@ -323,24 +345,24 @@ def test_a_job_follows_a_plan_of_another_version_only_once_and_keeps_what_has_en
     assert not starts.restart(stale, plan, "m")
     row = job(job_id)
     assert (row.generation, row.replanned) == (ours, True)
-    assert row.step_states == {"thumbnail": DONE, "hls_720p": StepState()}
+    assert states(job_id) == {"thumbnail": DONE, "hls_720p": StepState()}
 
 
 def test_a_job_is_not_planned_again_from_under_a_step_that_ends() -> None:
     job_id = new_job("thumbnail")
     rows.change_job(job_id, generation="of another version")
     stale = job(job_id)
-    jobs.end_step(job_id, "thumbnail", DONE, generation="of another version")
+    end_step(job_id, "thumbnail", DONE, generation="of another version")
     assert not starts.restart(stale, a_plan("thumbnail"), "m")
-    assert job(job_id).step_states["thumbnail"] == DONE
+    assert states(job_id)["thumbnail"] == DONE
 
 
 def test_an_end_by_the_deadline_holds_only_for_that_deadline() -> None:
     job_id = new_job("thumbnail")
     late = int(job(job_id).deadline_at)
     rows.change_job(job_id, deadline_at=late + 100)
-    jobs.end_step(job_id, "thumbnail", BROKEN, deadline=late)
-    assert job(job_id).step_states["thumbnail"].status == PENDING
+    end_step(job_id, "thumbnail", BROKEN, deadline=late)
+    assert job(job_id).step_statuses["thumbnail"] == PENDING
     waiting = new_job("thumbnail", start=False)
     stale = job(waiting)
     rows.change_job(waiting, deadline_at=late + 100)
@@ -348,26 +370,47 @@ def test_an_end_by_the_deadline_holds_only_for_that_deadline() -> None:
     assert jobs.fail_pending(stale, "source_damaged", "It is damaged.")
 
 
-def test_the_row_of_a_job_with_every_step_stays_under_4_kb() -> None:
-    steps = ("thumbnail", "watermark", "transcode_720p", "hls_720p")
-    job_id = new_job(*steps, key="k" * 1024)
-    long = Output("x" * 14, "o" * 140, 10**12, "application/vnd.apple.mpegurl", 9999, 9999, 43200.1)
-    for step in steps:
-        jobs.end_step(job_id, step, StepState(SUCCESS, output=long))
-    use_much(job_id)
-    assert jobs.end(job(job_id)) == SUCCESS
-    assert size_of(rows.job_item(job_id)) < 4096
+STEPS = ("thumbnail", "watermark", "transcode_720p", "hls_720p")
+# No sentence of ours is longer, for none repeats the key.
+FAILED = StepState(FAILURE, error="x" * 200, error_code="attempts_exhausted")
+LONG = Output("x" * 14, "o" * 140, 10**12, "application/vnd.apple.mpegurl", 9999, 9999, 43200.1)
 
 
-def test_the_row_of_a_job_that_failed_in_every_step_stays_under_4_kb() -> None:
-    steps = ("thumbnail", "watermark", "transcode_720p", "hls_720p")
-    job_id = new_job(*steps, key="k" * 1024)
-    # No sentence of ours is longer, for none repeats the key.
-    long = StepState(FAILURE, error="x" * 200, error_code="attempts_exhausted")
-    for step in steps:
-        jobs.end_step(job_id, step, long)
+@pytest.mark.parametrize(
+    ("state", "status"), [(StepState(SUCCESS, outputs=(LONG,)), SUCCESS), (FAILED, FAILURE)]
+)
+def test_the_row_of_a_job_with_all_that_it_can_have_stays_under_4_kb(
+    state: StepState, status: str
+) -> None:
+    job_id = str(uuid.uuid4())
+    jobs.create(
+        job_id,
+        "drops",
+        "k"
+        * 1024,  # a dropped file has no other name; keys of uploads are short, and names have 255 bytes
+        STEPS,
+        metadata={f"{number:0>2}": "x" * 18 for number in range(50)} | {"00": "x" * 42},
+        etag="e" * 40,
+        max_usd=1.23456789,
+    )
+    plan = msgspec.structs.replace(a_plan(*STEPS), encoding="x" * 200)
+    # As large as a pipeline can be, and of a recipe with a long name.
+    pipeline = [{"make": "image", "name": "n" * (MOST_BYTES - 28)}]
+    assert starts.start(
+        job(job_id),
+        duration=43200.123,
+        etag="e" * 40,
+        pipeline=pipeline,
+        recipe=f"{'r' * 32}@123456",
+        plan=plan,
+        starter="m" * 36,
+        charge=FREE,
+    )
+    rows.change_job(job_id, last_error="x" * 100, charged_usd=12.3456789)
     use_much(job_id)
-    assert jobs.end(job(job_id)) == FAILURE
+    ended = steps.end(job(job_id), dict.fromkeys(STEPS, state))
+    assert ended is not None
+    assert jobs.end(ended) == status
     assert size_of(rows.job_item(job_id)) < 4096
 
 
@@ -403,18 +446,19 @@ def test_each_try_of_a_task_is_added_and_the_jobs_end_sums_them(
     assert (thumbnail.invocations, thumbnail.dynamodb, thumbnail.sqs) == (3, 6, 6)
     assert thumbnail.gb_seconds == pytest.approx(thumbnail.seconds, abs=0.001)
     assert thumbnail.seconds > 0
-    jobs.end_step(job_id, "thumbnail", DONE)
+    end_step(job_id, "thumbnail", DONE)
     invoked("watermark")
     tasks.claim(job_id, "watermark", "me", 60)
     tasks.end(job_id, "watermark", "me", Failed("source_damaged", "It is damaged."))
-    row = jobs.end_step(job_id, "watermark", BROKEN)
+    row = end_step(job_id, "watermark", BROKEN)
     assert row is not None
     assert jobs.end(row) == FAILURE
     whole = used(job(job_id))
     assert whole.keys() == {"intake", "thumbnail", "watermark"}
     assert whole["thumbnail"] == thumbnail
-    # The claim, the task's end, the step's, the query for what all tasks used, the job's.
-    assert (whole["watermark"].invocations, whole["watermark"].dynamodb) == (1, 5)
+    # The claim, the task's end, what the test reads, the step's end, the error, the query for what all tasks
+    # used, the job's end.
+    assert (whole["watermark"].invocations, whole["watermark"].dynamodb) == (1, 7)
 
 
 def test_what_is_tried_again_and_what_comes_twice_is_not_told_twice(
@@ -465,6 +509,8 @@ def size_of(item: dict[str, object]) -> int:
                 return len(text.encode())
             case {"M": dict(inner)}:
                 return 3 + sum(1 + len(name.encode()) + size(v) for name, v in inner.items())
+            case {"SS": list(texts)}:
+                return 3 + sum(len(text.encode()) for text in texts)
             case {"L": list(items)}:
                 return 3 + sum(1 + size(item) for item in items)
             case _:

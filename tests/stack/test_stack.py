@@ -466,7 +466,7 @@ def test_a_message_delivered_five_times_at_once_is_one_set_of_outputs(
 ) -> None:
     job_id = client.upload(sample("plain.mp4"), "transcode_720p", "hls_720p")
     until(lambda: client.job(job_id)["status"] == "STARTED", PATIENCE)
-    body = message(job_id, "720p.0")
+    body = message(job_id, "film.0")
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(lambda _: send(client, "encode", body), range(5)))
     job = client.wait(job_id)
@@ -482,7 +482,7 @@ def test_a_message_delivered_five_times_at_once_is_one_set_of_outputs(
     assert keys(client, job_id) == before
     row = client.aws("dynamodb").get_item(
         TableName=client.stack.jobs_table,
-        Key={"pk": {"S": f"job#{job_id}"}, "sk": {"S": f"task#{GENERATION}#720p.0"}},
+        Key={"pk": {"S": f"job#{job_id}"}, "sk": {"S": f"task#{GENERATION}#film.0"}},
     )["Item"]
     assert row["attempts"] == {"N": "1"}
 

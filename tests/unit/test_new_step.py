@@ -26,7 +26,7 @@ from chalicelib.planning.poster import poster
 
 
 class Toy(Operation, frozen=True, kw_only=True, tag="toy"):
-    kind = "video"
+    kinds = ("video",)
 
     depth: int = 8
 

@@ -80,19 +80,26 @@ def plan(facts: ImageFacts | VideoFacts, *pipeline: str) -> Plan:
 
 def test_a_rendition_that_two_steps_need_is_encoded_once() -> None:
     made = plan(FILM, "transcode_720p", "hls_720p")
-    parts = ["720p.0", "sound.0"]
+    parts = ["film.0", "sound.0"]
     assert [task.id for task in made.tasks] == [*parts, "transcode_720p", "hls_720p"]
     assert [task.id for task in made.first()] == parts
-    assert made.ready_after("720p.0", {"720p.0"}) == []
+    assert made.ready_after("film.0", {"film.0"}) == []
     waiting = made.ready_after("sound.0", set(parts))
     assert [task.id for task in waiting] == ["transcode_720p", "hls_720p"]
-    assert made.steps_needing("720p.0") == ["transcode_720p", "hls_720p"]
-    assert made.shares()["hls_720p"].keys() == {"hls_720p", "720p", "sound"}
+    assert made.steps_needing("film.0") == ["transcode_720p", "hls_720p"]
+    assert made.shares()["hls_720p"].keys() == {"hls_720p", "film", "sound"}
 
 
-def test_a_watermarked_film_is_a_rendition_of_its_own_with_the_same_sound() -> None:
-    made = plan(FILM, "watermark", "transcode_720p")
-    assert [task.id for task in made.first()] == ["watermark.0", "720p.0", "sound.0"]
+def test_a_film_is_decoded_once_for_all_of_its_renditions() -> None:
+    made = plan(FILM, "watermark", "transcode_720p", "hls_720p")
+    assert [task.id for task in made.first()] == ["film.0", "sound.0"]
+    work = made.task("film.0").work
+    assert isinstance(work, Chunk)
+    assert work.renditions == ("watermark", "720p")
+    (text,) = (" ".join(args) for args in filled(made, made.task("film.0")))
+    assert text.count("-i source") == 1
+    assert [text.count(f"-map [{name}]") for name in work.renditions] == [1, 1]
+    assert work.asset_files == ("watermark.png",)
 
 
 def test_keys_come_from_the_job_and_the_step_alone() -> None:
@@ -100,9 +107,12 @@ def test_keys_come_from_the_job_and_the_step_alone() -> None:
     keys = {task.id: task.destination for task in made.tasks}
     assert keys["thumbnail"] == f"outputs/{HEX}_a_film_"
     assert keys["hls_720p"] == f"outputs/{HEX}_a_film_hls/"
-    assert keys["watermark.0"] == f"{work_folder(JOB)}watermark/"
     # What HLS lists is made where it is listed.
-    assert keys["720p.0"] == keys["sound.0"] == keys["hls_720p"]
+    assert made.tracks == {
+        "watermark": f"{work_folder(JOB)}watermark/video_",
+        "720p": f"{keys['hls_720p']}video_",
+        "sound": f"{keys['hls_720p']}audio_",
+    }
 
 
 def test_a_plan_survives_being_stored() -> None:
@@ -174,7 +184,7 @@ def test_every_placeholder_of_a_command_is_filled_by_its_runs(index: FrameIndex 
         index = msgspec.structs.replace(index, audio=audio, audio_cuts=(cut,) * 60)
     made = plan(msgspec.structs.replace(FILM, index=index), *(step.name for step in PRESETS))
     text = " ".join(arg for task in made.tasks for args in filled(made, task) for arg in args)
-    assert text.count("-i source") > 10
+    assert text.count("-i source") > 9
     assert "{" not in text
     assert "}" not in text
 
@@ -196,7 +206,7 @@ def test_ffmpeg_may_open_its_file_as_what_it_was_sniffed_to_be_and_nothing_else(
         opened = text.count('"-f","mov","-protocol_whitelist","file","-i","source"')
         assert text.count('"-i"') == opened
         mark = "movie=watermark.png:f=png_pipe:format_opts=protocol_whitelist=file"
-        assert text.count("movie=") == text.count(mark) == ("watermark" in task.id and opened)
+        assert text.count("movie=") == text.count(mark) == ("film" in task.id and opened)
 
 
 @pytest.mark.parametrize(

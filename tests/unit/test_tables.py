@@ -142,8 +142,8 @@ def tried(path: Path, headers: tuple[bytes, bytes]) -> str:
             case Chunk() | Audio():
                 assert task.work.run.excerpt
                 found = [task.work.run.excerpt]
-                if isinstance(task.work, Chunk) and task.work.exact:
-                    found += [again.excerpt for again in task.work.exact.again]
+                if isinstance(task.work, Chunk):
+                    found += [again.excerpt for again in task.work.again]
         for each in found:
             coded = facts.index.audio if isinstance(task.work, Audio) else facts.index.video
             assert coded is not None

@@ -19,10 +19,12 @@ from chalicelib.engines import ffmpeg, sandbox, walls
 from chalicelib.errors import JobError, Transient
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import Interest, VideoFacts
-from chalicelib.model.work import DrawnImage, Images, Thumbnail
+from chalicelib.model.picture import DrawnImage, DrawnPicture
+from chalicelib.model.work import Images
 from chalicelib.probing import inspect
 from chalicelib.tasks import images
 from chalicelib.tasks.stills import in_child
+from testing.local import THUMBNAIL
 from testing.taken_over import PREFIX
 
 # Python may lie where others may not go: a view of the machine in which they may.
@@ -212,20 +214,25 @@ def test_pictures_that_were_not_asked_for_are_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "out").mkdir()
-    work = Images("JPEG", {"thumbnail": Thumbnail(512, "thumb.jpg")})
+    work = Images("JPEG", {"thumbnail": THUMBNAIL})
 
-    def draw(drawn: dict[str, DrawnImage]) -> object:
+    def draw(step: str, *files: DrawnImage) -> object:
+        drawn = {step: DrawnPicture(files)} if step else {}
         monkeypatch.setattr(images, "in_child", lambda *_: drawn)
         return images.draw(work, tmp_path, Budget(lambda: 20.0, MEMORY))
 
-    assert draw({"thumbnail": DrawnImage("thumb.jpg", 1, 1)})
-    for forged in (
-        {"thumbnail": DrawnImage("../source", 1, 1)},
-        {"watermark": DrawnImage("thumb.jpg", 1, 1)},
-        {},
+    right = DrawnImage("thumb.jpg", 512, 384)
+    assert draw("thumbnail", right)
+    for step, files in (
+        ("thumbnail", [DrawnImage("../source", 512, 384)]),
+        ("thumbnail", [DrawnImage("thumb.jpg", 512, 2**30)]),
+        ("thumbnail", [right, right]),
+        ("thumbnail", []),
+        ("watermark", [right]),
+        ("", []),
     ):
         with pytest.raises(JobError, match="crash"):
-            draw(forged)
+            draw(step, *files)
 
 
 @pytest.mark.parametrize(("image_format", "side"), [("TIFF", 512), ("PNG", 24000)])
@@ -234,11 +241,11 @@ def test_a_frame_that_is_none_is_not_opened(tmp_path: Path, image_format: str, s
     path = tmp_path / "candidate_0.png"
     budget = Budget(lambda: 20.0, MEMORY)
     Image.new("1", (512, 288)).save(path, "PNG")
-    assert in_child("interest", Interest, budget, path) == (0, 0)
+    assert in_child("pillow:interest", Interest, budget, path, (512, 512)) == (0, 0)
     Image.new("1", (side, side)).save(path, image_format)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(JobError) as refusal:
-        in_child("interest", Interest, budget, path)
+        in_child("pillow:interest", Interest, budget, path, (512, 512))
     assert refusal.value.code == "source_damaged"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
 
