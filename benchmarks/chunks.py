@@ -32,7 +32,7 @@ from chalicelib.probing.film import to_fraction
 from testing.planned import DEFAULTS
 
 RUNS = 3
-_BUDGET = Budget(lambda: 900.0, 10 * 1024**3)
+BUDGET = Budget(lambda: 900.0, 10 * 1024**3)
 
 
 class _Made(msgspec.Struct):
@@ -117,7 +117,7 @@ def carried_out(plan: Plan, film: Path, folder: Path) -> Path:
     """Carry out a plan of transcode_720p. Returns the MP4."""
     from testing.local import carry_out
 
-    return carry_out(plan, film, folder, budget_of=lambda _: _BUDGET)["transcode_720p"].path
+    return carry_out(plan, film, folder, budget_of=lambda _: BUDGET)["transcode_720p"].path
 
 
 def times(film: Path) -> list[Fraction]:

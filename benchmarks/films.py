@@ -111,7 +111,7 @@ def _job(client: Client, film: Path) -> _Job:
 def bare_args(facts: VideoFacts, target: str) -> tuple[str, ...]:
     """FFmpeg's arguments for one MP4 with its index first, with the flags of the rendition and its audio."""
     whole = msgspec.structs.replace(facts, index=None)
-    rendition = planned_video.rendition_720p(facts)
+    rendition = planned_video.rendition(facts, short_side=720)
     (command,) = planned_video.encode(whole, [rendition], DEFAULTS).commands.values()
     video = command[: command.index("-output_ts_offset")]
     audio: tuple[str, ...] = ()

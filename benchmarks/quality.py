@@ -17,7 +17,7 @@ from benchmarks.films import bare_args
 from chalicelib.formats.sniff import HEAD_BYTES, sniff
 from chalicelib.model.facts import VideoFacts
 from chalicelib.planning.colours import matrix_of
-from chalicelib.planning.video import rendition_720p
+from chalicelib.planning.video import rendition as rendition_of
 from chalicelib.probing import video
 from chalicelib.probing.film import open_film
 from chalicelib.settings import Settings
@@ -75,7 +75,7 @@ def _ours(facts: VideoFacts, folder: Path) -> Quality:
 
 
 def _plain(facts: VideoFacts, folder: Path) -> Quality:
-    rendition, target = rendition_720p(facts), folder / "plain.mp4"
+    rendition, target = rendition_of(facts, short_side=720), folder / "plain.mp4"
     samples.run_ffmpeg(
         "-i", str(folder / "source"),
         "-map", f"0:{facts.video_stream}",
@@ -93,7 +93,7 @@ def quality(mp4: Path, film: Path, matrix: str, facts: VideoFacts, folder: Path)
 
     Size, colours and time base are set explicitly for both: otherwise FFmpeg converts them silently.
     """
-    rendition, log = rendition_720p(facts), folder / "vmaf.json"
+    rendition, log = rendition_of(facts, short_side=720), folder / "vmaf.json"
 
     def alike(matrix: str) -> str:
         size = f"{rendition.width}:{rendition.height}:flags=bicubic"

@@ -128,8 +128,8 @@ class Planned:
         self._film = film
         self._plan = film.with_suffix(".plan.json")
         self._plan.write_bytes(msgspec.json.encode(plan))
-        self._rows = {name: film.with_suffix(f".{name}.bin") for name in ("720p", "sound")}
-        self._rows["720p"].write_bytes(facts.index.video.rows)
+        self._rows = {name: film.with_suffix(f".{name}.bin") for name in ("film", "sound")}
+        self._rows["film"].write_bytes(facts.index.video.rows)
         self._rows["sound"].write_bytes(facts.index.audio.rows)
 
     def worker(self, task: str) -> list[float]:

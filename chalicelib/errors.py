@@ -168,7 +168,8 @@ COMPUTING_PACKAGES = ("formats", "model", "operations", "planning")
 COMPUTING_MODULES = frozenset(
     f"chalicelib.{name}"
     for name in (
-        "engines.ffmpeg", "engines.pillow", "jobs.limits", "probing.film_limits", "tasks.audio",
+        "engines.ffmpeg", "engines.pillow", "jobs.limits", "probing.film_limits", "tasks.animations",
+        "tasks.audio",
         "tasks.chunks", "tasks.copying", "tasks.encoding", "tasks.estimates", "tasks.hls",
         "tasks.images", "tasks.mp4", "tasks.packaging", "tasks.posters", "tasks.prediction",
         "tasks.pricing", "tasks.stills",

@@ -20,7 +20,7 @@ from chalicelib.invocation import Budget
 from chalicelib.model.facts import Facts, FrameIndex, VideoFacts
 from chalicelib.model.job import Charge
 from chalicelib.model.picture import Picture, Variant
-from chalicelib.model.plan import FILM, Plan, Task
+from chalicelib.model.plan import FILM, Plan, Task, Track
 from chalicelib.model.result import Encoded, StepsEnded
 from chalicelib.model.result import Result as TaskResult
 from chalicelib.model.step import Output
@@ -80,7 +80,9 @@ def a_plan(*pipeline: str) -> Plan:
         for step in pipeline
     )
     tasks = (*chunks, *packages) if works.keys() & set(pipeline) else packages
-    return Plan(tasks, {step: step for step in pipeline}, tracks={"720p": "work/video_"})
+    return Plan(
+        tasks, {step: step for step in pipeline}, tracks={"720p": Track("work/video_", 1e6)}
+    )
 
 
 def facts_of(path: Path, budget: Budget = _ROOMY) -> Facts:

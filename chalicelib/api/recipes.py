@@ -10,8 +10,9 @@ import msgspec
 from chalicelib.api.descriptions import Answer, CallDescription, Json
 from chalicelib.errors import Unprocessable
 from chalicelib.operations import OPERATIONS, PRESETS
+from chalicelib.operations.choosing import Asked, check
 from chalicelib.operations.pipelines import MOST_STEPS
-from chalicelib.operations.recipes import Asked, Book, check, read_book
+from chalicelib.operations.recipes import Book, read_book
 from chalicelib.settings import recipes
 
 Items = list[str | dict[str, Any]]

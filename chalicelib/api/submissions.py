@@ -19,8 +19,8 @@ from chalicelib.formats.sniff import HEAD_BYTES
 from chalicelib.model import metadata
 from chalicelib.model.job import Claimed, Job
 from chalicelib.model.step import FAILURE, PENDING
+from chalicelib.operations.choosing import Asked, choose_if_known
 from chalicelib.operations.pipelines import canonical
-from chalicelib.operations.recipes import Asked, choose_if_known
 from chalicelib.store import identities, jobs, queues
 
 

@@ -25,7 +25,7 @@ from chalicelib.errors import (
 )
 from chalicelib.model import filenames
 from chalicelib.model.job import Ticket
-from chalicelib.operations.recipes import Asked, items_of
+from chalicelib.operations.choosing import Asked, items_of
 from chalicelib.settings import DROPS, LEAST_DOLLARS, MOST_DOLLARS, settings
 from chalicelib.store import identities, jobs, objects
 from chalicelib.store.objects import Original

@@ -138,7 +138,7 @@ def job_view(
         usage=usage,
         key=job.source_key,
         filename=job.shown_name,
-        metadata=job.metadata,
+        metadata=standing.metadata,
         created_at=job.created_at,
         updated_at=job.updated_at,
         input_url=input_link.url,

@@ -13,6 +13,8 @@ from chalicelib.model.colours import ColourSpace
 
 # Formats that can have several pictures which are shown one after the other.
 ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
+# What Pillow raises where pictures behind the first are damaged. Its reader of GIF reads behind the end, too.
+_DAMAGE = (*DAMAGE, LookupError)
 # Browsers show for a tenth of a second what wants to be shown for a hundredth, or for no time.
 _HURRIED, _USUAL = 10, 100
 
@@ -21,7 +23,7 @@ def is_animated(image: ImageFile.ImageFile) -> bool:
     """Whether an image has several pictures to be shown one after the other."""
     try:
         return image.format in ANIMATED and bool(getattr(image, "is_animated", False))
-    except DAMAGE:  # behind the first picture, which may be right
+    except _DAMAGE:  # behind the first picture, which may be right
         return False
 
 
@@ -45,7 +47,7 @@ def write_pictures(
                 image.load()
             except EOFError:
                 break
-            except DAMAGE as error:
+            except _DAMAGE as error:
                 if not durations:
                     raise damaged() from error
                 break

@@ -27,6 +27,8 @@ _FINE_QUALITY = 95
 ORDER: tuple[ImageFormat, ...] = ("avif", "png", "webp", "jpeg")
 # By which AVIF is written in the time of WebP, at a tenth more bytes than by Pillow's default.
 _AVIF_SPEED = 8
+# The bytes depend on it: it must not be what the machine has.
+_AVIF_THREADS = 2
 # So many files are not worth a thread, and the memory that one takes.
 _FEW = 2
 _room = Lock()
@@ -78,8 +80,7 @@ class Encoders:
 
         Colours have the full resolution where the picture is `fine`, else half of it.
         """
-        threads = self._cores if self._files == 1 else 1
-        options = _OPTIONS[variant.format](variant.quality, fine, threads)
+        options = _OPTIONS[variant.format](variant.quality, fine)
         if extras.profile:
             options["icc_profile"] = extras.profile
         if extras.exif or variant.format == "jpeg":
@@ -108,7 +109,7 @@ def _subsampling(fine: bool) -> str:
     return "4:4:4" if fine else "4:2:0"
 
 
-def _jpeg(quality: int, fine: bool, _: int) -> dict[str, Any]:
+def _jpeg(quality: int, fine: bool) -> dict[str, Any]:
     return {
         "quality": quality,
         "optimize": True,
@@ -117,24 +118,25 @@ def _jpeg(quality: int, fine: bool, _: int) -> dict[str, Any]:
     }
 
 
-def _webp(quality: int, _: bool, __: int) -> dict[str, Any]:
+def _webp(quality: int, _: bool) -> dict[str, Any]:
     return {"quality": quality, "method": 4}
 
 
-def _avif(quality: int, fine: bool, threads: int) -> dict[str, Any]:
+def _avif(quality: int, fine: bool) -> dict[str, Any]:
     return {
         "quality": quality,
         "speed": _AVIF_SPEED,
         "subsampling": _subsampling(fine),
-        "max_threads": threads,
+        "max_threads": _AVIF_THREADS,
+        "autotiling": False,  # tiles take more bytes
     }
 
 
-def _png(_: int, __: bool, ___: int) -> dict[str, Any]:
+def _png(_: int, __: bool) -> dict[str, Any]:
     return {}  # zlib's higher levels take a tenth longer for a thousandth of the bytes
 
 
-_OPTIONS: dict[ImageFormat, Callable[[int, bool, int], dict[str, Any]]] = {
+_OPTIONS: dict[ImageFormat, Callable[[int, bool], dict[str, Any]]] = {
     "jpeg": _jpeg,
     "webp": _webp,
     "avif": _avif,

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
+from chalicelib.formats.codecs import sample_entry_of
 from chalicelib.formats.mp4_boxes import boxes, find, payload, write_box, write_full_box
 
 if TYPE_CHECKING:
@@ -20,14 +21,10 @@ if TYPE_CHECKING:
 
 # Durations of the movie have 32 bits: at this timescale, twelve hours.
 MAX_MOVIE_TIMESCALE = 90_000
-_FTYP = b"isom\x00\x00\x02\x00isomiso2avc1mp41"
+_FTYP = b"isom\x00\x00\x02\x00isomiso2%smp41"
+# Brands that say how the video is coded, by the kind of its sample description.
+_BRANDS = {b"avc1": b"avc1", b"av01": b"av01"}
 _MEDIA_RATE_1 = 0x00010000
-
-
-def codec_of(header: bytes) -> str:
-    """The codec's name (RFC 6381, 3.3), by profile and level in avcC (ISO/IEC 14496-15, 5.3.3)."""
-    start = header.index(b"avcC") + 5
-    return f"avc1.{header[start : start + 3].hex()}"
 
 
 def descriptions_of(header: bytes) -> int:
@@ -79,7 +76,8 @@ class Track:
 
 def movie_header(tracks: Sequence[Track], media_bytes: int) -> bytes:
     """Everything before the samples of an MP4: ftyp, moov, and the head of an mdat of `media_bytes`."""
-    return _head(write_box(b"ftyp", _FTYP), partial(_moov, tracks), media_bytes)
+    brand = _BRANDS.get(sample_entry_of(tracks[0].header), b"")
+    return _head(write_box(b"ftyp", _FTYP % brand), partial(_moov, tracks), media_bytes)
 
 
 def excerpt_header(track: Track, lag: int, media_bytes: int) -> bytes:

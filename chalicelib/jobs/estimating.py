@@ -22,7 +22,8 @@ from chalicelib.model.facts import ImageFacts, VideoFacts
 from chalicelib.model.plan import GENERATION
 from chalicelib.model.usage import Used
 from chalicelib.model.work import Source
-from chalicelib.operations.recipes import Asked, choose, read_book
+from chalicelib.operations.choosing import Asked, choose
+from chalicelib.operations.recipes import read_book
 from chalicelib.planning import animations, copying
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing import inspect

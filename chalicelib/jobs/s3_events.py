@@ -9,8 +9,9 @@ import msgspec
 from chalicelib.engines import sandbox_child
 from chalicelib.formats.sniff import HEAD_BYTES
 from chalicelib.model import metadata
+from chalicelib.operations.choosing import Asked, choose_if_known
 from chalicelib.operations.pipelines import canonical
-from chalicelib.operations.recipes import Asked, choose_if_known, read_book
+from chalicelib.operations.recipes import read_book
 from chalicelib.settings import DROPS, recipes
 from chalicelib.store import identities, jobs, objects
 from chalicelib.store.objects import Original

@@ -32,7 +32,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     step_statuses: dict[str, str] = {}  # in pipeline order; {} before the job has started
     # What steps had come to when rows of jobs still said it; what they come to now is in an item of its own.
     former_states: dict[str, StepState] = {}
-    metadata: dict[str, str] = {}  # the client's own
     warning: str = ""  # a sentence: what of the client's wishes was left out
     etag: str = ""  # of the source's version that the job reads; "" before it is chosen
     duration: float | None = None  # seconds; None for images
@@ -106,6 +105,7 @@ class JobProgress(msgspec.Struct, frozen=True):
     progress: Progress | None  # None where the job follows no plan of this generation
     ended: frozenset[str]  # ids of tasks that ended well and that others need
     states: dict[str, StepState] = {}  # of all steps, in pipeline order
+    metadata: dict[str, str] = {}  # the client's own
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,7 +134,9 @@ class Charge(msgspec.Struct, frozen=True):
     before: float  # US dollars charged for this job before
 
 
-Value = Job | TaskRecord | Progress | StepStates | frozenset[str] | Ticket | Claimed
+Value = (
+    Job | TaskRecord | Progress | StepStates | frozenset[str] | Ticket | Claimed | dict[str, str]
+)
 
 
 class Item(msgspec.Struct, frozen=True):

@@ -47,6 +47,13 @@ class Samples(msgspec.Struct, frozen=True):
     preamble: bytes = b""
 
 
+class Track(msgspec.Struct, frozen=True):
+    """A rendition of a film's video, or its audio."""
+
+    prefix: str  # of the keys of its files, in the output bucket
+    bits_per_second: float  # estimated
+
+
 class Task(msgspec.Struct, frozen=True):
     """One message to one Lambda."""
 
@@ -87,8 +94,7 @@ class Plan(msgspec.Struct, frozen=True):
     tasks: tuple[Task, ...]
     steps: dict[str, str]
     commands: dict[str, Command] = {}  # by their names
-    # Of renditions, by their names, and of SOUND: the key prefix of the track's files.
-    tracks: dict[str, str] = {}
+    tracks: dict[str, Track] = {}  # renditions, by their names, and SOUND
     encoding: str = ""  # a sentence for the client: how a film is encoded, and why
     copy: Source | None = None  # read instead of the original
     # What excerpts of the video and of the audio are made from.

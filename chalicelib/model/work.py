@@ -99,6 +99,10 @@ class Exact(msgspec.Struct, frozen=True):
     end: int  # of the last segment
     timescale: int  # ticks per second
 
+    @property
+    def frames(self) -> int:
+        return sum(count for count, _ in self.durations)
+
     def times(self) -> list[int]:
         """When each frame is shown; then when the last one ends."""
         durations = chain.from_iterable(repeat(ticks, count) for count, ticks in self.durations)
@@ -129,10 +133,15 @@ class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
     prefix: str  # of the names of its segments
     seconds: float
     exact: Exact | None = None  # None where only decoding tells
+    fewer: dict[str, Exact] = {}  # of renditions that do not keep all frames of the film
     # Excerpts to try, in this order, where the frames are not those. The last one starts with the film, if
     # that is near enough.
     again: tuple[RunUp, ...] = ()
     asset_files: tuple[str, ...] = ()  # files of chalicelib/assets that the run reads
+
+    def exact_of(self, rendition: str) -> Exact | None:
+        """What comes out as a rendition; None where only decoding tells."""
+        return self.fewer.get(rendition, self.exact)
 
 
 def file_of(rendition: str) -> str:

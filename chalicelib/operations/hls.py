@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from chalicelib.model.facts import VideoFacts, fps
+from chalicelib.model.facts import VideoFacts
 from chalicelib.model.work import Hls as HlsWork
 from chalicelib.operations.mp4 import ShortSide
 from chalicelib.planning import audio, filters, video
@@ -36,8 +36,8 @@ class Hls(Operation, frozen=True, kw_only=True, tag="hls"):
             rendition.width,
             rendition.height,
             facts.seconds,
-            facts.frames,
-            frame_rate=fps(facts),
+            video.frames(facts, rendition),
+            frame_rate=video.frame_rate(facts, rendition),
             max_bits=max_bits,
             language=language,
             warning=filters.warning(facts),

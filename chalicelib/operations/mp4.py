@@ -58,7 +58,7 @@ class Mp4(Operation, frozen=True, kw_only=True, tag="mp4"):
             rendition.width,
             rendition.height,
             facts.seconds,
-            facts.frames,
+            video.frames(facts, rendition),
             filters.warning(facts),
         )
         return Packaging(rendition, work)

@@ -8,7 +8,7 @@ the last one ends. `first` and `stop` are frame numbers, the second exclusive.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from typing import NamedTuple
 
 from chalicelib.formats.cmaf import (
@@ -18,7 +18,9 @@ from chalicelib.formats.cmaf import (
     SEGMENT_PACKETS,
     SEGMENT_SECONDS,
 )
-from chalicelib.model.facts import FrameIndex, VideoFacts, fps
+from chalicelib.model.facts import Cut, FrameIndex, VideoFacts, fps
+from chalicelib.planning.encoders import ENCODERS
+from chalicelib.planning.frame_rates import step_of
 from chalicelib.planning.operation import PlanSettings, Rendition
 
 # Pixels a second, decoded and encoded, by two cores: an estimate.
@@ -41,9 +43,12 @@ def work_seconds(facts: VideoFacts, renditions: Collection[Rendition]) -> float:
     return facts.seconds * fps(facts) * frame_pixels(facts, renditions) / PIXELS_PER_SECOND
 
 
-def frame_pixels(facts: VideoFacts, renditions: Collection[Rendition]) -> int:
-    """Work for a frame, in pixels: each one decoded counts once, each one encoded twice."""
-    encoded = sum(rendition.width * rendition.height for rendition in renditions)
+def frame_pixels(facts: VideoFacts, renditions: Collection[Rendition]) -> float:
+    """Work for a frame, in pixels: each one decoded counts once, each one encoded in H.264 twice."""
+    encoded = sum(
+        each.width * each.height * ENCODERS[each.codec].work / step_of(facts, each.max_fps)
+        for each in renditions
+    )
     return facts.width * facts.height + 2 * encoded
 
 
@@ -54,20 +59,28 @@ class Span(NamedTuple):
     stop: int
 
 
-def spans(index: FrameIndex, seconds: float, first_seconds: float) -> list[Span]:
+def spans(
+    index: FrameIndex, seconds: float, first_seconds: float, starts: Container[int]
+) -> list[Span]:
     """Chunks of about `seconds` each; the first has `first_seconds`, as a viewer waits for it.
 
-    They are longer where there would be more than MAX_CHUNKS.
+    They are longer where there would be more than MAX_CHUNKS. Each begins with a frame of `starts`.
     """
     seconds = max(seconds, (index.end - index.cuts[0].time) / index.timescale / MAX_CHUNKS)
     # The cuts nearest to the wanted places can lie closer together than `seconds`.
-    while len(found := _spans(index, seconds, first_seconds)) > MAX_CHUNKS:
+    usable = [number for number, cut in enumerate(index.cuts) if cut.frame in starts]
+    cuts = [index.cuts[number] for number in usable]
+    while len(found := _spans(index, cuts, seconds, first_seconds)) > MAX_CHUNKS:
         seconds *= _LONGER
-    return found
+    numbers = [*usable, len(index.cuts)]
+    return [Span(numbers[first], numbers[stop]) for first, stop in found]
 
 
-def _spans(index: FrameIndex, seconds: float, first_seconds: float) -> list[Span]:
-    cuts, film_end = index.cuts, index.end
+def _spans(
+    index: FrameIndex, cuts: Sequence[Cut], seconds: float, first_seconds: float
+) -> list[tuple[int, int]]:
+    """The first and the exclusive last of `cuts` of each chunk, by their places."""
+    film_end = index.end
     found, begin = [], 0
     while begin < len(cuts):
         wanted = min(seconds, first_seconds) if begin == 0 else seconds
@@ -81,7 +94,7 @@ def _spans(index: FrameIndex, seconds: float, first_seconds: float) -> list[Span
         # A rest this short is not worth a task.
         if end < len(cuts) and film_end - cuts[end].time < wanted / 3 * index.timescale:
             end = len(cuts)
-        found.append(Span(begin, end))
+        found.append((begin, end))
         begin = end
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -33,12 +33,18 @@ class PlanSettings(msgspec.Struct, frozen=True):
     )
 
 
-class Rendition(msgspec.Struct, frozen=True):
-    """One encode of a film's video. Steps that ask for equal ones share it."""
+Codec = Literal["h264", "hevc", "av1"]
 
-    name: str
+
+class Rendition(msgspec.Struct, frozen=True):
+    """One encode of a film's video. Steps that ask for equal ones share it: `video.rendition` makes them."""
+
+    name: str  # says all of its fields: renditions of a film that differ have different names
     width: int  # pixels
     height: int
+    codec: Codec = "h264"
+    max_fps: int | None = None  # None where the film has no more
+    max_kbps: int | None = None  # None where the encoder never needs more
     mark: Mark | None = None
 
 

@@ -13,7 +13,7 @@ from chalicelib.formats.mp4_excerpt import samples_of
 from chalicelib.model.facts import Facts, ImageFacts, VideoFacts
 from chalicelib.model.filenames import stem
 from chalicelib.model.picture import Picture
-from chalicelib.model.plan import FILM, SOUND, Plan, Task, outputs_prefix, work_folder
+from chalicelib.model.plan import FILM, SOUND, Plan, Task, Track, outputs_prefix, work_folder
 from chalicelib.model.work import Command, Hls, Images, Poster, Source
 from chalicelib.planning import audio, video
 from chalicelib.planning.operation import Packaging, Part, PlanSettings, Step
@@ -108,7 +108,7 @@ class _Encodes(NamedTuple):
     video: list[Task]
     audio: list[Task]
     commands: dict[str, Command]
-    tracks: dict[str, str]
+    tracks: dict[str, Track]
 
 
 def _encodes(
@@ -132,10 +132,16 @@ def _encodes(
     }
     work = work_folder(job_id)
     tracks = {
-        each.name: f"{hls_folders.get(each, f'{work}{each.name}/')}{playlists.VIDEO}_"
+        each.name: Track(
+            f"{hls_folders.get(each, f'{work}{each.name}/')}{playlists.VIDEO}_",
+            video.bits_per_second(facts, each),
+        )
         for each in renditions
     }
-    tracks[SOUND] = f"{next(iter(hls_folders.values()), f'{work}{SOUND}/')}{playlists.AUDIO}_"
+    tracks[SOUND] = Track(
+        f"{next(iter(hls_folders.values()), f'{work}{SOUND}/')}{playlists.AUDIO}_",
+        audio.BITS_PER_SECOND,
+    )
     return _Encodes(
         _part_tasks(FILM, pictures.parts),
         _part_tasks(SOUND, sound.parts),

@@ -1,24 +1,31 @@
 """Renditions, and FFmpeg's arguments for a film's video: CMAF fragments, in chunks or as a whole.
 
-`rendition_720p` chooses a height. A step of `operations/` packages what it names. One run decodes a chunk and
+`rendition` says what a step asks for; a step of `operations/` packages it. One run decodes a chunk and
 encodes all renditions that a job wants.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import accumulate, chain
+from itertools import accumulate, chain, groupby, pairwise
+from math import ceil, lcm
 
+import msgspec
+
+from chalicelib.errors import JobError
 from chalicelib.formats import cmaf
 from chalicelib.model.facts import FrameIndex, VideoFacts, fit_short_side, fps
 from chalicelib.model.mark import Mark
 from chalicelib.model.plan import FILM
 from chalicelib.model.work import Chunk, Command, Exact, Run, RunUp, file_of
-from chalicelib.planning import chunking, excerpts, filters
+from chalicelib.planning import chunking, encoders, excerpts, filter_graph, frame_rates
+from chalicelib.planning.encoders import ENCODERS, LEAST_SIDE
 from chalicelib.planning.inputs import open_source, open_whole_source, other_stream_to_null
-from chalicelib.planning.operation import Encode, Part, PlanSettings, Rendition
+from chalicelib.planning.operation import Codec, Encode, Part, PlanSettings, Rendition
 
 # Fragments with the film's own times, after a header that is the same for every chunk.
 _FRAGMENTS = (
@@ -27,35 +34,81 @@ _FRAGMENTS = (
     "-use_editlist", "0",
 )  # fmt: skip
 
-# x264 gives key frames more bits than the frames around them, by its ipratio of 1.4, but not the first of all
-# (rate_estimate_qscale, with macroblock trees): every chunk would begin 3 steps of the quantiser worse.
-_FIRST_AS_OTHERS = "zones=0,0,b=1.4"
-
-
-def max_bits_per_second(facts: VideoFacts, rendition: Rendition) -> int:
-    """The encoder's ceiling: what 4:2:0 film needs at CRF 23 in its busiest seconds."""
-    return max(
-        300_000,
-        round(0.18 * rendition.width * rendition.height * min(fps(facts), 60.0)),
-    )
-
-
-def rendition_720p(facts: VideoFacts) -> Rendition:
-    """720 lines on the short side, or as many as the source has."""
-    return Rendition("720p", *fit_short_side(facts.width, facts.height, 720))
-
 
 def rendition(
     facts: VideoFacts,
     *,
     short_side: int | None,
-    codec: str = "h264",
+    codec: Codec = "h264",
     max_fps: int | None = None,
     max_kbps: int | None = None,
     mark: Mark | None = None,
 ) -> Rendition:
-    width, height = fit_short_side(facts.width, facts.height, short_side or 10**6)
-    return Rendition("watermark" if mark else f"{short_side}p", width, height, mark)
+    """A rendition with `short_side` lines on the short side, or as many as the source has: None for all.
+
+    Renditions of a film that come out the same are equal, whatever they were asked by. Raises JobError where
+    the codec does not go so small.
+    """
+    width, height = fit_short_side(
+        facts.width, facts.height, short_side or min(facts.width, facts.height)
+    )
+    if codec != "h264" and min(width, height) < LEAST_SIDE:
+        detail = f"A video of {width} × {height} pixels is too small for {codec}: ask for h264."
+        raise JobError("too_small_for_codec", detail)
+    wanted = Rendition("", width, height, codec, max_fps, max_kbps, mark)
+    if frame_rates.step_of(facts, max_fps) == 1:
+        wanted = msgspec.structs.replace(wanted, max_fps=None)
+    if max_kbps and 1000 * max_kbps >= _most_bits_per_second(facts, wanted):
+        wanted = msgspec.structs.replace(wanted, max_kbps=None)
+    return msgspec.structs.replace(wanted, name=_name(wanted))
+
+
+def _name(rendition: Rendition) -> str:
+    parts = [f"{min(rendition.width, rendition.height)}p"]
+    if rendition.codec != "h264":
+        parts.append(rendition.codec)
+    if rendition.max_fps:
+        parts.append(f"{rendition.max_fps}fps")
+    if rendition.max_kbps:
+        parts.append(f"{rendition.max_kbps}kbps")
+    if rendition.mark:
+        digest = hashlib.sha256(msgspec.json.encode(rendition.mark)).hexdigest()
+        parts.append(f"marked_{digest[:8]}")
+    return "_".join(parts)
+
+
+def frame_rate(facts: VideoFacts, rendition: Rendition) -> float:
+    """Frames a second of a rendition."""
+    return fps(facts) / frame_rates.step_of(facts, rendition.max_fps)
+
+
+def frames(facts: VideoFacts, rendition: Rendition) -> int | None:
+    """The number of a rendition's frames; None where only decoding would count them."""
+    step = frame_rates.step_of(facts, rendition.max_fps)
+    if step == 1:
+        return facts.frames
+    if facts.index is not None:
+        return len(frame_rates.kept(facts, facts.index, facts.index.times(), step))
+    return ceil(facts.frames / step) if facts.frames and facts.steady else None
+
+
+def max_bits_per_second(facts: VideoFacts, rendition: Rendition) -> int:
+    """The encoder's ceiling: what film needs in its busiest seconds, or less where that is asked for."""
+    ceiling = _most_bits_per_second(facts, rendition)
+    return min(ceiling, 1000 * rendition.max_kbps) if rendition.max_kbps else ceiling
+
+
+def _most_bits_per_second(facts: VideoFacts, rendition: Rendition) -> int:
+    bits = ENCODERS[rendition.codec].most_bits
+    rate = min(frame_rate(facts, rendition), 60.0)
+    return max(300_000, round(bits * rendition.width * rendition.height * rate))
+
+
+def bits_per_second(facts: VideoFacts, rendition: Rendition) -> float:
+    """What a rendition has on average: an estimate."""
+    pixels = rendition.width * rendition.height * frame_rate(facts, rendition)
+    bits = ENCODERS[rendition.codec].bits * pixels
+    return min(bits, 1000.0 * rendition.max_kbps) if rendition.max_kbps else bits
 
 
 def encode(facts: VideoFacts, renditions: Sequence[Rendition], settings: PlanSettings) -> Encode:
@@ -66,15 +119,10 @@ def encode(facts: VideoFacts, renditions: Sequence[Rendition], settings: PlanSet
     index = facts.index
     if index is None:
         return _as_a_whole(facts, renditions, settings)
+    film = _film(facts, index, renditions)
     seconds = chunking.chunk_seconds(facts, renditions, settings)
-    spans = chunking.spans(index, seconds, max(settings.least_chunk_seconds, seconds / 3))
-    film = _Film(
-        facts,
-        index,
-        renditions,
-        times=index.times(),
-        run_stops=list(accumulate(count for count, _ in index.durations)),
-    )
+    first_seconds = max(settings.least_chunk_seconds, seconds / 3)
+    spans = chunking.spans(index, seconds, first_seconds, film.common)
     parts = [_chunk(film, number, span) for number, span in enumerate(spans)]
     return Encode(parts, {FILM: _chunk_command(film, settings)})
 
@@ -88,6 +136,22 @@ class _Film:
     renditions: Sequence[Rendition]
     times: Sequence[int]  # ticks when each frame is shown, and when the last one ends
     run_stops: Sequence[int]  # as chunking.durations takes them
+    kept: Mapping[
+        int, Sequence[int]
+    ]  # by steps of renditions: the numbers of the frames that they keep
+    common: Sequence[int]  # the frames that all renditions keep, with which groups may begin
+    anchors: Sequence[int]  # the frames from which those that are kept are counted
+
+
+def _film(facts: VideoFacts, index: FrameIndex, renditions: Sequence[Rendition]) -> _Film:
+    times = index.times()
+    steps = {frame_rates.step_of(facts, each.max_fps) for each in renditions}
+    kept = {step: frame_rates.kept(facts, index, times, step) for step in steps}
+    fewer = [set(frames) for step, frames in kept.items() if step > 1]
+    common = sorted(set.intersection(*fewer)) if fewer else range(len(times) - 1)
+    run_stops = list(accumulate(count for count, _ in index.durations))
+    anchors = frame_rates.anchors(index) if fewer else ()
+    return _Film(facts, index, renditions, times, run_stops, kept, common, anchors)
 
 
 def _as_a_whole(
@@ -98,9 +162,9 @@ def _as_a_whole(
         renditions,
         open_whole_source(facts, settings),
         trim="",
-        key_frames=_key_frame_expression(facts),
+        key_frames=None,
         offset=f"{cmaf.START_SECONDS}s",
-        x264=_FIRST_AS_OTHERS,
+        rate=Fraction(facts.frame_rate),
     )
     work = Chunk(
         FILM,
@@ -116,9 +180,9 @@ def _as_a_whole(
 
 def _chunk_command(film: _Film, settings: PlanSettings) -> Command:
     """Arguments with placeholders: `start` and `end` of the chunk in its excerpt, in seconds; `key_frames`,
-    seconds with commas; `offset`, to be added to the excerpt's times."""
+    seconds with commas; `offset`, to be added to the excerpt's times; `counted_from`, where renditions have
+    fewer frames, as `frame_rates.selection` takes it."""
     times = film.times
-    # From the frame rate x264 derives the level, which stands in the header that all chunks share.
     rate = Fraction((len(times) - 1) * film.index.timescale, times[-1] - times[0])
     return _command(
         excerpts.facts_of_excerpt(film.facts),
@@ -127,7 +191,7 @@ def _chunk_command(film: _Film, settings: PlanSettings) -> Command:
         trim="trim=start={start}:end={end}",
         key_frames="{key_frames}",
         offset="{offset}",
-        x264=f"{_FIRST_AS_OTHERS}:fps={rate.limit_denominator(1_000_000)}",
+        rate=rate,
     )
 
 
@@ -135,7 +199,7 @@ def _chunk(film: _Film, number: int, span: chunking.Span) -> Part:
     facts, index, times = film.facts, film.index, film.times
     first = index.cuts[span.first].frame
     stop = len(times) - 1 if span.stop == len(index.cuts) else index.cuts[span.stop].frame
-    group_starts = chunking.groups(times, first, stop, index.timescale)
+    group_starts = _group_starts(film, first, stop)
     # A deinterlacer looks at the frames before and after: the excerpt begins one cut earlier.
     begin = span.first - int(span.first > 0 and facts.interlaced)
     excerpt, zero = excerpts.video_excerpt(facts, index, chunking.Span(begin, span.stop))
@@ -147,6 +211,8 @@ def _chunk(film: _Film, number: int, span: chunking.Span) -> Part:
         "key_frames": ",".join(f"{seconds:.6f}" for seconds in key_frames),
         "offset": f"{zero_us + cmaf.START_SECONDS * 1_000_000}us",
     }
+    if any(step > 1 for step in film.kept):
+        values["counted_from"] = _counted_from(film, first, stop, zero)
     again = []
     for earlier in excerpts.run_ups(facts, index, begin):
         longer, earlier_zero = excerpts.video_excerpt(
@@ -159,7 +225,12 @@ def _chunk(film: _Film, number: int, span: chunking.Span) -> Part:
         _names(film.renditions),
         prefix=f"{number:05d}_",
         seconds=(times[stop] - times[first]) / index.timescale,
-        exact=_exact(film, first, stop, group_starts),
+        exact=_exact(film, first, stop, group_starts, 1),
+        fewer={
+            each.name: _exact(film, first, stop, group_starts, step)
+            for each in film.renditions
+            if (step := frame_rates.step_of(facts, each.max_fps)) > 1
+        },
         again=tuple(again),
         asset_files=_extra_files(film.renditions),
     )
@@ -167,18 +238,43 @@ def _chunk(film: _Film, number: int, span: chunking.Span) -> Part:
     return Part(work, max(0.1, pixels / chunking.PIXELS_PER_SECOND))
 
 
-def _exact(film: _Film, first: int, stop: int, group_starts: Sequence[int]) -> Exact:
-    """What a chunk of the frames from `first` to before `stop` must come out as, in ticks of the output."""
+def _group_starts(film: _Film, first: int, stop: int) -> list[int]:
+    """The frames that begin a group, among those that all renditions keep."""
+    common = film.common
+    if isinstance(common, range):
+        return chunking.groups(film.times, first, stop, film.index.timescale)
+    times = [*(film.times[frame] for frame in common), film.times[-1]]
+    begin, end = bisect_left(common, first), bisect_left(common, stop)
+    return [common[place] for place in chunking.groups(times, begin, end, film.index.timescale)]
+
+
+def _counted_from(film: _Film, first: int, stop: int, zero: int) -> str:
+    """Where frames are counted anew inside a chunk, whose excerpt's time starts at the tick `zero`."""
+    inside = [frame for frame in film.anchors if first < frame < stop]
+    seconds = excerpts.key_frame_times(film.index, film.times, inside, zero)
+    return "+".join(map(frame_rates.start_of, seconds)) or "0"
+
+
+def _exact(film: _Film, first: int, stop: int, group_starts: Sequence[int], step: int) -> Exact:
+    """What a chunk of the frames from `first` to before `stop` must come out as, in ticks of the output.
+
+    Of the frames, a rendition keeps every `step`-th.
+    """
     facts, index, times = film.facts, film.index, film.times
     ticks_per_tick = facts.timescale // index.timescale  # of the output, for one of the index
     timeline_offset = cmaf.START_SECONDS * facts.timescale - index.start * ticks_per_tick
     segments = chunking.segments(times, group_starts, stop, index.timescale)
+    if step == 1:
+        durations = chunking.durations(index, film.run_stops, first, stop)
+    else:
+        kept = film.kept[step]
+        frames = kept[bisect_left(kept, first) : bisect_left(kept, stop)]
+        shown = [times[frame] for frame in (*frames, stop)]
+        gaps = (later - earlier for earlier, later in pairwise(shown))
+        durations = ((sum(1 for _ in run), ticks) for ticks, run in groupby(gaps))
     return Exact(
         first=times[first] * ticks_per_tick + timeline_offset,
-        durations=tuple(
-            (count, ticks * ticks_per_tick)
-            for count, ticks in chunking.durations(index, film.run_stops, first, stop)
-        ),
+        durations=tuple((count, ticks * ticks_per_tick) for count, ticks in durations),
         starts=tuple(times[start] * ticks_per_tick + timeline_offset for start, _ in segments),
         end=times[stop] * ticks_per_tick + timeline_offset,
         timescale=facts.timescale,
@@ -200,71 +296,43 @@ def _command(
     source: Sequence[str],
     *,
     trim: str,
-    key_frames: str,
+    key_frames: str | None,
     offset: str,
-    x264: str,
+    rate: Fraction,
 ) -> Command:
-    """Arguments that encode what the filter `trim` lets through; `offset` is added to the outputs' times."""
+    """Arguments that encode what the filter `trim` lets through; `offset` is added to the outputs' times.
+
+    `key_frames` are times, None where the film is a whole and frames have to tell; `rate` is the film's.
+    """
+    steps = [frame_rates.step_of(facts, each.max_fps) for each in renditions]
     outputs = (
-        _output(facts, rendition, key_frames=key_frames, offset=offset, x264=x264)
-        for rendition in renditions
+        _output(
+            facts,
+            each,
+            encoders.arguments(
+                each,
+                max_bits_per_second(facts, each),
+                key_frames or _key_frame_expression(facts, step, lcm(*steps)),
+                (rate / step).limit_denominator(1_000_000),
+                in_chunks=key_frames is not None,
+            ),
+            offset,
+        )
+        for each, step in zip(renditions, steps, strict=True)
     )
     return (
         *source,
-        "-filter_complex", _graph(facts, renditions, trim),
+        "-filter_complex", filter_graph.graph(facts, renditions, trim),
         *other_stream_to_null(facts, facts.audio_stream),
         *chain.from_iterable(outputs),
     )  # fmt: skip
 
 
-def _graph(facts: VideoFacts, renditions: Sequence[Rendition], trim: str) -> str:
-    """The filters from a decoded frame to `[name]` of each rendition. What is alike is filtered once."""
-    sizes = _grouped(renditions, lambda each: (each.width, each.height))
-    frames = [f"frames{number}" for number in range(len(sizes))]
-    chains = [f"[0:{facts.video_stream}]{_split(filters.in_common(facts, trim), frames)}"]
-    for label, ((width, height), sized) in zip(frames, sizes.items(), strict=True):
-        marks = _grouped(sized, lambda each: each.mark)
-        bases = [f"{label}_{number}" for number in range(len(marks))]
-        shaped = filters.to_size(facts, width, height, trim, filled=True)
-        chains.append(f"[{label}]{_split(shaped, bases)}")
-        for base, (mark, marked) in zip(bases, marks.items(), strict=True):
-            before = f"{filters.overlay(mark, width, height, base)}," if mark else f"[{base}]"
-            chains.append(before + _split("format=yuv420p", _names(marked)))
-    return ";".join(chains)
-
-
-def _grouped[K](
-    renditions: Sequence[Rendition], key: Callable[[Rendition], K]
-) -> dict[K, list[Rendition]]:
-    groups: dict[K, list[Rendition]] = {}
-    for rendition in renditions:
-        groups.setdefault(key(rendition), []).append(rendition)
-    return groups
-
-
-def _split(before: str, labels: Sequence[str]) -> str:
-    """The filters `before`, whose frames go to each of `labels`."""
-    split = f"split={len(labels)}{''.join(f'[{label}]' for label in labels)}"
-    return f"{before},{split}" if before else split
-
-
-def _output(
-    facts: VideoFacts, rendition: Rendition, *, key_frames: str, offset: str, x264: str
-) -> Command:
+def _output(facts: VideoFacts, rendition: Rendition, encoder: Command, offset: str) -> Command:
     """Arguments that encode the frames of a rendition into a file of fragments."""
-    ceiling = max_bits_per_second(facts, rendition)
     return (
         "-map", f"[{rendition.name}]",
-        "-c:v", "libx264",
-        "-preset", "veryfast",
-        "-crf", "23",
-        "-maxrate", str(ceiling),
-        "-bufsize", str(2 * ceiling),
-        "-profile:v", "high",
-        "-g", "100000",
-        "-force_key_frames", key_frames,
-        "-sc_threshold", "0",
-        "-x264-params", x264,
+        *encoder,
         "-fps_mode", "passthrough",  # a variable frame rate keeps its timestamps
         "-enc_time_base", f"1/{facts.timescale}",
         "-video_track_timescale", str(facts.timescale),
@@ -277,13 +345,17 @@ def _output(
     )  # fmt: skip
 
 
-def _key_frame_expression(facts: VideoFacts) -> str:
-    """For FFmpeg: closed groups of pictures of at most two seconds, or one frame where that lasts longer."""
+def _key_frame_expression(facts: VideoFacts, step: int, common: int) -> str:
+    """For FFmpeg: closed groups of pictures of at most two seconds, or one frame where that lasts longer.
+
+    Of a rendition that keeps every `step`-th frame. All renditions keep every `common`-th frame of a steady
+    film, with which groups begin.
+    """
     if facts.steady:
         # By number; by time where a frame is missing.
-        group = max(1, int(cmaf.GROUP_SECONDS * Fraction(facts.frame_rate)))
+        group = max(1, int(cmaf.GROUP_SECONDS * Fraction(facts.frame_rate)) // common) * common
         latest = cmaf.GROUP_SECONDS - 0.5 / fps(facts)
-        due = f"gte(n,prev_forced_n+{group})+gte(t,prev_forced_t+{latest:.6f})"
+        due = f"gte(n,prev_forced_n+{group // step})+gte(t,prev_forced_t+{latest:.6f})"
     else:
         # How long the next frame lasts is not known: half a second is left for it.
         due = f"gte(t,prev_forced_t+{cmaf.GROUP_SECONDS - 0.5})"

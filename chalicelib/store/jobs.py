@@ -26,7 +26,7 @@ from chalicelib.model.step import (
 from chalicelib.model.usage import read, total
 from chalicelib.settings import settings
 from chalicelib.store import steps, tasks, writes
-from chalicelib.store.table import JobRow, read_many
+from chalicelib.store.table import JobRow, MetadataRow, read_many
 
 # How many entries of an index DynamoDB reads at once, at most.
 _MOST_INDEXED = 1000
@@ -61,7 +61,6 @@ def create(
         owner=owner,
         source_key=source_key,
         filename=filename,
-        metadata=dict(metadata) if metadata else None,
         warning=warning or None,
         created=f"{created_at}#{job_id}",
         created_at=created_at,
@@ -76,6 +75,11 @@ def create(
         due_at=now + writes.LOOK_SECONDS,
     )
     not_created_before = JobRow.pk.does_not_exist()
+    if metadata:
+        # An upload may come a day later.
+        expires_at = writes.subitem_expiry() + writes.DAY
+        theirs = MetadataRow(row.pk, MetadataRow.SK, metadata=dict(metadata), expires_at=expires_at)
+        writes.put(theirs, not_created_before)
     writes.put(row, not_created_before)
 
 

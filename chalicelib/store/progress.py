@@ -10,7 +10,7 @@ from pynamodb.exceptions import PynamoDBException
 from chalicelib.model.job import Job, JobProgress, Progress, StepStates, Value
 from chalicelib.model.plan import GENERATION, Plan
 from chalicelib.store import steps, writes
-from chalicelib.store.table import EndedRow, JobRow, ProgressRow, StepsRow, read_many
+from chalicelib.store.table import EndedRow, JobRow, MetadataRow, ProgressRow, StepsRow, read_many
 from chalicelib.telemetry import logger
 
 
@@ -66,12 +66,9 @@ class Ticker:
             logger.warning("Progress was not written", exc_info=True)
 
 
-_SUBKEYS = (ProgressRow.SK, EndedRow.SK, StepsRow.SK)
-
-
 def of_job(job_id: str) -> tuple[Job, JobProgress] | None:
     """A job and its progress, in one request."""
-    values = _read(job_id, (JobRow.SK, *_SUBKEYS))
+    values = _read(job_id, (JobRow.SK, *_subkeys()))
     job = values.get(JobRow.SK)
     return (job, _standings([job], {job_id: values})[job_id]) if isinstance(job, Job) else None
 
@@ -79,7 +76,7 @@ def of_job(job_id: str) -> tuple[Job, JobProgress] | None:
 def of_jobs(jobs: Sequence[Job]) -> dict[str, JobProgress]:
     """The progress of many jobs, by their ids."""
     values: dict[str, _Values] = {job.job_id: {} for job in jobs}
-    keys = [(writes.job_key(job_id), sk) for job_id in values for sk in _SUBKEYS]
+    keys = [(writes.job_key(job_id), sk) for job_id in values for sk in _subkeys()]
     for item in read_many(keys):
         values[_job_id(item.key)][item.key[1]] = item.value
     return _standings(jobs, values)
@@ -90,6 +87,11 @@ def ended_of_job(job_id: str) -> tuple[Job | None, frozenset[str]]:
     values = _read(job_id, (JobRow.SK, EndedRow.SK))
     job = values.get(JobRow.SK)
     return job if isinstance(job, Job) else None, _ended(values)
+
+
+def _subkeys() -> tuple[str, ...]:
+    # Looked up each time: chaos has two generations in one process.
+    return ProgressRow.SK, EndedRow.SK, StepsRow.SK, MetadataRow.SK
 
 
 _Values = dict[str, Value | None]  # of one job's rows, by their sort keys
@@ -114,6 +116,7 @@ def _standings(jobs: Sequence[Job], values: Mapping[str, _Values]) -> dict[str, 
             _progress(values[job.job_id]),
             _ended(values[job.job_id]),
             steps.merged(job, told[job.job_id]),
+            _metadata(values[job.job_id]),
         )
         for job in jobs
     }
@@ -132,6 +135,11 @@ def _progress(values: _Values) -> Progress | None:
 def _ended(values: _Values) -> frozenset[str]:
     ended = values.get(EndedRow.SK)
     return ended if isinstance(ended, frozenset) else frozenset()
+
+
+def _metadata(values: _Values) -> dict[str, str]:
+    metadata = values.get(MetadataRow.SK)
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def _told(values: _Values) -> StepStates:

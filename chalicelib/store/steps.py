@@ -25,7 +25,7 @@ def end(
     job: Job,
     states: Mapping[str, StepState],
     *,
-    generation: str = GENERATION,
+    generation: str | None = None,
     deadline: int | None = None,
 ) -> Job | None:
     """Write how steps have ended, each once: those of them that have not ended yet; the job as it is then.
@@ -34,12 +34,13 @@ def end(
     another one comes to does not count any more. With `deadline`, also where that is no longer the job's.
     `job` may be as it was long ago: where more of it has ended, the refusal tells what.
     """
-    while _is_at_work(job, generation, deadline):
+    followed = GENERATION if generation is None else generation
+    while _is_at_work(job, followed, deadline):
         open_steps = [name for name, status in job.step_statuses.items() if status not in TERMINAL]
         ended = {name: states[name] for name in open_steps if name in states}
         if not ended:
             return job
-        unchanged = (JobRow.status == STARTED) & writes.follows(generation)
+        unchanged = (JobRow.status == STARTED) & writes.follows(followed)
         if deadline is not None:
             unchanged &= JobRow.deadline_at == deadline
         for name in open_steps:  # the others, too: so whoever ends the last one knows that it is

@@ -3,6 +3,7 @@
 pk               sk                what it is
 job#<id>         job               the row that the API reads (small: at most 4 KB), of each step its status
 job#<id>         steps             what the steps have come to: outputs, or an error
+job#<id>         metadata          the client's metadata, where there are any
 job#<id>         progress          how far tasks are; what each step weighs
 job#<id>         ended#<g>         the tasks that others wait for and that have ended well: a set that grows
 job#<id>         task#<g>#<id>     lease, attempts, result of one task, and what each try used
@@ -133,7 +134,6 @@ class JobRow(Row, discriminator="job"):
     step_names: ListAttribute[str] = ListAttribute(null=True)  # in pipeline order
     # By name. {"status": …}; in rows of formats up to 5 also what the step came to, with one `output`.
     steps = MapOfAny(default=dict)
-    metadata = MapOfAny(null=True)
     warning = UnicodeAttribute(null=True)
     etag = UnicodeAttribute(default="")
     duration = NumberAttribute(null=True)
@@ -181,7 +181,6 @@ class JobRow(Row, discriminator="job"):
                 for name, step in stored.items()
                 if step.keys() > {"status"}
             },
-            metadata=self.metadata or {},
             warning=self.warning or "",
             etag=self.etag,
             duration=self.duration,
@@ -214,6 +213,17 @@ def _former_state(stored: dict[str, Any]) -> StepState:
     output = msgspec.convert(stored["output"], Output)
     output = msgspec.structs.replace(output, format=format_of(output.s3_key))
     return msgspec.structs.replace(state, outputs=(output,))
+
+
+class MetadataRow(Row, discriminator="metadata"):
+    """The client's metadata of a job, where there are any: up to a kilobyte that only the API reads."""
+
+    SK = "metadata"
+
+    metadata = MapOfAny()
+
+    def value(self) -> dict[str, str]:
+        return self.metadata
 
 
 class StepsRow(Row, discriminator="steps"):

@@ -110,6 +110,6 @@ def predict(work: Audio, basis: Basis) -> Prediction:
         gets,
         1 + count_segments(basis.task, basis.facts.seconds),
         fetched,
-        round(work.seconds * basis.bits[SOUND] / 8),
+        round(work.seconds * basis.plan.tracks[SOUND].bits_per_second / 8),
         seconds=DECODER_SECONDS + basis.task.cost * COST_CORES / cores,
     )

@@ -8,13 +8,14 @@ import shutil
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from chalicelib.errors import JobError
-from chalicelib.formats import cmaf, mp4_fragments, mp4_movie, playlists
+from chalicelib.formats import cmaf, codecs, mp4_fragments, mp4_movie, playlists
 from chalicelib.invocation import Budget
 from chalicelib.model.result import Encoded, EncodedTrack
 from chalicelib.model.work import Chunk, Command, Exact, Excerpt, Segment, file_of
@@ -60,7 +61,7 @@ def encode(
     for name, file in zip(work.renditions, ran.files, strict=True):
         out = folder / "out" / name
         out.mkdir()
-        tracks[name] = _write_segments(work, file, ran.faults, out)
+        tracks[name] = _write_segments(work, name, file, ran.faults, out)
     return Encoded(tracks)
 
 
@@ -80,7 +81,6 @@ def encode_exactly(
     any. Raises JobError if every run fails.
     """
     runs = [(args, work.run.excerpt)]
-    exact = work.exact
     for again in work.again:
         runs.append((("-itsoffset", f"{-again.ahead_us}us", *args), again.excerpt))
     best: Ran | None = None
@@ -94,13 +94,13 @@ def encode_exactly(
                 raise
             failure = error
             continue
-        if exact is None:
+        if work.exact is None:
             return latest
-        has_frames = _has_its_frames(exact, latest)
+        has_frames = _has_its_frames(work, latest)
         if has_frames and not latest.faults:
             return latest
         logger.info("Not exact", faults=latest.faults)
-        if best is None or not _has_its_frames(exact, best):
+        if best is None or not _has_its_frames(work, best):
             best = latest
         elif has_frames:
             # A run also counts errors in its run-up, whose frames do not belong to the chunk.
@@ -111,28 +111,32 @@ def encode_exactly(
     return best
 
 
-def _has_its_frames(exact: Exact, ran: Ran) -> bool:
+def _has_its_frames(work: Chunk, ran: Ran) -> bool:
     """Whether the frames of each file are exactly the planned ones, each at its planned time."""
-    planned = exact.times()[:-1]
-    return all(
-        sorted(time for fragment in file.fragments for time in fragment.times) == planned
-        for file in ran.files
-    )
+    for name, file in zip(work.renditions, ran.files, strict=True):
+        exact = work.exact_of(name)
+        shown = sorted(time for fragment in file.fragments for time in fragment.times)
+        if exact and shown != exact.times()[:-1]:
+            return False
+    return True
 
 
-def _write_segments(work: Chunk, file: Fragments, faults: int, out: Path) -> EncodedTrack:
+def _write_segments(
+    work: Chunk, rendition: str, file: Fragments, faults: int, out: Path
+) -> EncodedTrack:
     data, header, fragments = file
     if not fragments:
         raise JobError("source_damaged", "No frame of the video can be decoded.")
-    codec = mp4_movie.codec_of(header)
+    exact = work.exact_of(rendition)
+    if work.exact and exact:  # the part of the damaged frames that it keeps, about
+        faults = ceil(faults * exact.frames / work.exact.frames)
+    codec = codecs.codec_of(header)
     (out / playlists.INIT).write_bytes(header)
     groups = (
-        grouped_as_planned(work, work.exact, fragments)
-        if work.exact
-        else _by_length(work, header, fragments)
+        grouped_as_planned(work, exact, fragments) if exact else _by_length(work, header, fragments)
     )
     # The encoder can only guess the duration of the last frame; the plan knows it.
-    chunk_stop = work.exact.end if work.exact else fragments[-1].shown_until
+    chunk_stop = exact.end if exact else fragments[-1].shown_until
     stops = [*(members[0].shown_at for _, members in groups[1:]), chunk_stop]
     scale = mp4_movie.timescale_of(header)
     segments = [
@@ -227,10 +231,11 @@ def _by_length(work: Chunk, header: bytes, fragments: Sequence[mp4_fragments.Fra
 
 def predict(work: Chunk, basis: Basis) -> Prediction:
     gets, fetched = basis.reading_source()
+    bits = sum(basis.plan.tracks[name].bits_per_second for name in work.renditions)
     return Prediction(
         gets,
         len(work.renditions) * (1 + count_segments(basis.task, work.seconds)),
         fetched,
-        round(work.seconds * sum(basis.bits[name] for name in work.renditions) / 8),
+        round(work.seconds * bits / 8),
         seconds=DECODER_SECONDS + basis.task.cost * COST_CORES / basis.function.cores,
     )

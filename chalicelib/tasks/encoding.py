@@ -76,9 +76,9 @@ def run_part[Part: (Chunk, Audio)](work: Part, encode: Encode[Part], bench: Work
             partial(bench.fetch, folder),
             lambda at: bench.on_progress(at / work.seconds),
         )
-        for track, prefix in bench.plan.tracks.items():
-            for path in sorted((folder / "out" / track).glob("*")):
-                objects.publish(path, prefix + path.name)
+        for name, track in bench.plan.tracks.items():
+            for path in sorted((folder / "out" / name).glob("*")):
+                objects.publish(path, track.prefix + path.name)
         return encoded
 
 

@@ -31,11 +31,10 @@ from math import ceil
 
 import msgspec
 
-from chalicelib.model.facts import Facts, VideoFacts, fps
-from chalicelib.model.plan import SOUND, Plan
+from chalicelib.model.facts import Facts, VideoFacts
+from chalicelib.model.plan import Plan
 from chalicelib.model.usage import POLLER_REQUESTS, Used, total
-from chalicelib.model.work import Animation, Hls, Images, Join, Remux
-from chalicelib.planning import audio
+from chalicelib.model.work import Animation, Hls, Images, Remux
 from chalicelib.planning.copying import BYTES_A_SECOND
 from chalicelib.settings import FunctionSize
 from chalicelib.tasks.kinds import kind_of
@@ -45,8 +44,6 @@ from chalicelib.tasks.prediction import Basis, Prediction
 _REQUEST_SECONDS = 0.01
 # Seconds of a cold start. On our machine imports take half of it; AWS also bills the start of Python.
 _INIT_SECONDS = 0.6
-# Bits of a pixel of video at CRF 23.
-_FILM_BITS = 0.07
 # DynamoDB write units (1 KB each) of one update of a job's row while it is at work, and as it ends, when all
 # that it has used is in it. An update of an indexed attribute deletes one entry of the index and writes
 # another.
@@ -80,7 +77,6 @@ def estimate(
 
     `film` are the facts of the film that an image is copied into.
     """
-    bits = _bits_a_second(plan, film or facts)
     stored_plan = len(msgspec.json.encode(plan))
     read = film or facts
     index = read.index if isinstance(read, VideoFacts) else None
@@ -92,7 +88,6 @@ def estimate(
             task,
             facts if isinstance(task.work, Images | Animation) else read,
             size,
-            bits,
             sizes[task.pool],
         )
         for task in plan.tasks
@@ -197,14 +192,3 @@ def _of_cold_starts(plan: Plan, sizes: Mapping[str, FunctionSize]) -> Iterator[U
         seconds = (number - 1) * _INIT_SECONDS
         memory = sizes[pool].memory_mb / 1024
         yield Used(pool, seconds=seconds, gb_seconds=seconds * memory)
-
-
-def _bits_a_second(plan: Plan, facts: Facts) -> dict[str, float]:
-    """Bits per second of each track: of renditions by their names, and of the audio."""
-    bits = {SOUND: float(audio.BITS_PER_SECOND)}
-    for task in plan.tasks:
-        if isinstance(task.work, Join | Hls):
-            assert isinstance(facts, VideoFacts)
-            pixels = task.work.width * task.work.height * fps(facts)
-            bits[task.work.rendition] = _FILM_BITS * pixels
-    return bits

@@ -46,8 +46,8 @@ def parts_of(work: Join | Hls, bench: Workbench) -> Parts:
     if not results.keys() >= set(bench.task.needs):
         raise Transient("part_missing", "A part of the video is not there.")
     video, audio = (
-        [Part(results[part.id].tracks[track], bench.plan.tracks[track]) for part in parts]
-        for track, parts in zip((work.rendition, SOUND), bench.plan.parts(bench.task), strict=True)
+        [Part(results[part.id].tracks[name], bench.plan.tracks[name].prefix) for part in parts]
+        for name, parts in zip((work.rendition, SOUND), bench.plan.parts(bench.task), strict=True)
     )
     if len({part.encoded.header for part in video}) != 1:
         raise JobError("chunks_differ", "The video's parts were encoded in different ways.")
@@ -111,5 +111,6 @@ def shortfall(
 def predicted_bytes(work: Join | Hls, basis: Basis) -> int:
     """Bytes of a package, estimated; for HLS of all its files."""
     _, audio = basis.plan.parts(basis.task)
-    bits = basis.bits[work.rendition] + (basis.bits[SOUND] if audio else 0.0)
+    names = (work.rendition, SOUND) if audio else (work.rendition,)
+    bits = sum(basis.plan.tracks[name].bits_per_second for name in names)
     return round(work.seconds * bits / 8)

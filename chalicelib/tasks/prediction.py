@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import ceil
 from typing import NamedTuple
 
@@ -32,7 +32,6 @@ class Basis(NamedTuple):
     task: Task
     facts: Facts
     source_bytes: int
-    bits: Mapping[str, float]  # bits per second of each track
     function: FunctionSize
 
     @property

@@ -241,7 +241,8 @@ def _own(function: Function) -> list[dict[str, Any]]:
             published = f"{_OUTPUTS}/work/*", f"{_OUTPUTS}/outputs/*"
             return [_originals(), *_worker(*published)]
         case "pictures":
-            return [_originals(), *_worker(f"{_OUTPUTS}/outputs/*")]
+            published = f"{_OUTPUTS}/work/*/copy-*", f"{_OUTPUTS}/outputs/*"  # copies of animations
+            return [_originals(), *_worker(*published)]
         case _:
             # It reads the rows of a rendition's parts; those that HLS lists, too, lie among the outputs.
             listed = f"{_OUTPUTS}/outputs/*"

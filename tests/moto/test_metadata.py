@@ -86,7 +86,7 @@ def test_a_form_has_it_as_json(client: Client) -> None:
 
 def test_an_object_that_is_dropped_brings_it(sample: Sample) -> None:
     body = sample("photo.jpg").read_bytes()
-    event = drop("a.jpg", body, order="4711", recipe="web", pipeline="thumbnail")
+    event = drop("a.jpg", body, order="4711", pipeline="thumbnail")
     deliver("intake", event)
     job = dropped("a.jpg")
     assert (job.metadata, job.pipeline, job.warnings) == ({"order": "4711"}, ["thumbnail"], [])

@@ -21,7 +21,7 @@ from chalicelib.jobs import sweep
 from chalicelib.model.job import Item, Job
 from chalicelib.model.step import FAILURE, STARTED, SUCCESS, Output, StepState
 from chalicelib.settings import settings
-from chalicelib.store import jobs, progress, starts, steps, table, writes
+from chalicelib.store import jobs, progress, starts, steps
 from chalicelib.store.meter import meter
 from testing import rows
 from testing.local import FREE, a_plan
@@ -233,7 +233,7 @@ def test_writes_that_meet_a_transaction_are_sent_again(busy: dict[str, int]) -> 
 def test_a_write_that_meets_too_many_is_raised_and_nothing_is_written(
     busy: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writes, "_TRIES", 4)
+    monkeypatch.setattr("chalicelib.store.writes._TRIES", 4)
     job = started("a")
     busy["transaction"] = 100
     with pytest.raises(TransactWriteError):  # the message comes again
@@ -283,7 +283,7 @@ def test_a_row_that_was_read_after_its_step_had_ended_is_not_shown_without_its_o
 ) -> None:
     """One request of several items reads each at a moment of its own."""
     job = started("a")
-    read_many, early = table.read_many, list[Item]()
+    read_many, early = vars(progress)["read_many"], list[Item]()
 
     def reads(keys: Any, **how: Any) -> list[Item]:
         found = read_many(keys, **how)

@@ -298,6 +298,13 @@ def _closest(shown: Image.Image, frames: list[Image.Image]) -> int:
     return min(range(len(frames)), key=difference)
 
 
+def test_an_animated_image_is_a_picture_and_a_film(client: Client, sample: Sample) -> None:
+    outputs = made(client, sample("animated.gif"), {"make": "image"}, {"make": "mp4"})
+    assert picture(client, outputs["image"][0]).size == (320, 240)
+    _, decoded = frames(client, outputs["mp4"][0])
+    assert [round(float(frame.time or 0) * 1000) for frame in decoded] == [0, 100]
+
+
 # ── recipes ─────────────────────────────────────────────────────────────────────────────────────
 
 

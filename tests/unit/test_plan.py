@@ -27,7 +27,7 @@ from chalicelib.model.plan import Plan, Task, work_folder
 from chalicelib.model.work import Audio, Chunk, Command, Join, Poster, Remux, Run, Source
 from chalicelib.operations import PRESETS
 from chalicelib.operations.pipelines import find_steps
-from chalicelib.planning import copying
+from chalicelib.planning import copying, video
 from chalicelib.planning.operation import PlanSettings
 from chalicelib.planning.planner import make_plan
 from chalicelib.settings import Settings
@@ -71,6 +71,7 @@ INDEX = FrameIndex(
     video=TrackSamples("<bHb", b"", "", b""),
 )
 PICTURE = ImageFacts("JPEG", 4000, 3000)
+MARKED = video.rendition(FILM, short_side=None, mark=DEFAULTS.mark).name
 
 
 def plan(facts: ImageFacts | VideoFacts, *pipeline: str) -> Plan:
@@ -95,7 +96,7 @@ def test_a_film_is_decoded_once_for_all_of_its_renditions() -> None:
     assert [task.id for task in made.first()] == ["film.0", "sound.0"]
     work = made.task("film.0").work
     assert isinstance(work, Chunk)
-    assert work.renditions == ("watermark", "720p")
+    assert work.renditions == (MARKED, "720p")
     (text,) = (" ".join(args) for args in filled(made, made.task("film.0")))
     assert text.count("-i source") == 1
     assert [text.count(f"-map [{name}]") for name in work.renditions] == [1, 1]
@@ -108,8 +109,8 @@ def test_keys_come_from_the_job_and_the_step_alone() -> None:
     assert keys["thumbnail"] == f"outputs/{HEX}_a_film_"
     assert keys["hls_720p"] == f"outputs/{HEX}_a_film_hls/"
     # What HLS lists is made where it is listed.
-    assert made.tracks == {
-        "watermark": f"{work_folder(JOB)}watermark/video_",
+    assert {name: track.prefix for name, track in made.tracks.items()} == {
+        MARKED: f"{work_folder(JOB)}{MARKED}/video_",
         "720p": f"{keys['hls_720p']}video_",
         "sound": f"{keys['hls_720p']}audio_",
     }

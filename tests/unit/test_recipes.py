@@ -16,17 +16,9 @@ from chalicelib.model.facts import ImageFacts, VideoFacts
 from chalicelib.model.picture import Picture
 from chalicelib.model.work import Poster
 from chalicelib.operations import PRESETS
+from chalicelib.operations.choosing import Asked, check, choose, choose_if_known, items_of
 from chalicelib.operations.pipelines import MOST_BYTES, are_known, canonical, find_steps
-from chalicelib.operations.recipes import (
-    Asked,
-    Book,
-    InvalidRecipes,
-    check,
-    choose,
-    choose_if_known,
-    items_of,
-    read_book,
-)
+from chalicelib.operations.recipes import Book, InvalidRecipes, read_book
 from chalicelib.settings import recipes
 from infra.tools import describe_recipes
 from testing.planned import DEFAULTS

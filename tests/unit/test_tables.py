@@ -339,7 +339,7 @@ def test_chunks_cover_a_film_and_are_never_too_many(
         cuts=tuple(Cut(time, n, n, 0, n, time, 0, 1, 1) for n, time in enumerate(times)),
         video=TrackSamples("<bHb", b"", "", b""),
     )
-    found = chunking.spans(index, seconds, first)
+    found = chunking.spans(index, seconds, first, range(count))
     assert [span.first for span in found] == [0, *(span.stop for span in found[:-1])]
     assert found[-1].stop == len(times)
     assert all(span.first < span.stop for span in found)
