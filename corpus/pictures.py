@@ -90,21 +90,20 @@ def check_content(file: File, original: Original) -> Iterator[Failure]:
         stills.small(picture, _COMPARED) for picture in (file.picture, encoded, original.picture)
     )
     delta, lost = differences(one, other), differences(own, other)
-    most = original.most + _TIMES * lost.mean()
+    most = original.most + _TIMES * float(lost.mean())
     if delta.mean() > most:
         yield Failure(
             "picture",
             f"{file.name}: its colours or its orientation differ from the original's: "
             f"mean ΔE {delta.mean():.1f}, at most {most:.1f}",
         )
-    most = (
-        _TIMES * worst_place(lost) + _MOST_PLACE_DIFFERENCE * original.most / stills.MOST_DIFFERENCE
-    )
-    if worst_place(delta) > most:
+    most_in_a_place = _TIMES * worst_place(lost)
+    most_in_a_place += _MOST_PLACE_DIFFERENCE * original.most / stills.MOST_DIFFERENCE
+    if worst_place(delta) > most_in_a_place:
         yield Failure(
             "place",
             f"{file.name}: a part of it differs from the original's: "
-            f"ΔE {worst_place(delta):.0f}, at most {most:.0f}",
+            f"ΔE {worst_place(delta):.0f}, at most {most_in_a_place:.0f}",
         )
     yield from _check_details(file, wanted, encoded)
     yield from _check_alpha(file, original.alpha)

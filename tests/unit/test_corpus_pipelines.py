@@ -15,10 +15,10 @@ import pytest
 from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
 
 from corpus import codecs, crops, files, films, judging, pictures, pipelines, posters
+from corpus.crops import Box
 from corpus.decode import Film, decode
 from corpus.failures import Failure
 from corpus.files import opened
-from corpus.independent import magick
 from corpus.outputs import Outputs
 from corpus.pictures import Original
 from corpus.pipelines import Mp4, NotJudged, Poster
@@ -264,7 +264,7 @@ def test_a_wrong_picture_fails(
     tmp_path: Path, scene: Image.Image, file_format: str, wrong: Bytes, check: str
 ) -> None:
     made = in_all(scene)
-    number = len(made) - len(FORMATS) + FORMATS.index(file_format)  # type: ignore[arg-type]
+    number = len(made) - len(FORMATS) + FORMATS.index(file_format)
     told = {"placeholder": SCENE_HASH, "color": SCENE_COLOR}
     made[number] = listed("image", file_format, wrong(resized(scene, 320)), **told)
     assert check in judged_image(tmp_path, made, scene)
@@ -285,7 +285,7 @@ def test_a_picture_with_another_alpha_fails(
 ) -> None:
     told = {"placeholder": CLEAR_HASH, "color": SCENE_COLOR}
     made = in_all(clear, **told)
-    number = len(made) - len(FORMATS) + FORMATS.index(file_format)  # type: ignore[arg-type]
+    number = len(made) - len(FORMATS) + FORMATS.index(file_format)
     made[number] = listed("image", file_format, wrong(resized(clear, 320)), **told)
     assert check in judged_image(tmp_path, made, clear)
 
@@ -385,7 +385,7 @@ def test_a_crop_is_found_where_it_is(scene: Image.Image, left: float) -> None:
     ],
 )
 def test_a_crop_is_as_large_as_can_be(
-    tmp_path: Path, scene: Image.Image, focus: str, box: tuple[int, ...], wanted: set[str]
+    tmp_path: Path, scene: Image.Image, focus: str, box: Box, wanted: set[str]
 ) -> None:
     (step,) = pipelines.steps([{**CARD, "focus": focus}])
     assert isinstance(step, pipelines.Image)
@@ -607,4 +607,41 @@ def test_files_of_a_poster_show_the_same_frame(
     assert {"details", "moment"} <= judged_poster(tmp_path, STILL, made, original)
 
 
-# ── the whole judge ─────────────────────────────────────────────────────────────────────────────
+# ── what people, and the checks of single files, see ────────────────────────────────────────────
+
+
+def test_the_report_shows_every_file(tmp_path: Path, clear: Image.Image) -> None:
+    outputs = outputs_of(tmp_path, in_all(clear, placeholder=CLEAR_HASH))
+    shown = judging.shown_files(opened(IMAGE, outputs))
+    assert [caption for caption in shown if "webp" in caption] == [
+        "image webp 160 × 120", "image webp 320 × 240"
+    ]  # fmt: skip
+    assert len(shown) == 8 + 2
+    # White checks, and grey ones, lie below what is transparent.
+    top = np.asarray(shown["image png 320 × 240"])[0]
+    assert sorted({int(value) for value in top[:, 0]}) == [215, 255]
+    color = next(picture for caption, picture in shown.items() if SCENE_COLOR in caption)
+    assert color.getpixel((0, 0)) == (46, 64, 87)
+
+
+def test_what_is_cropped_does_not_show_a_whole_chart(tmp_path: Path, scene: Image.Image) -> None:
+    made = [*in_all(scene), listed("card", "jpeg", right(scene, "jpeg"))]
+    outputs = outputs_of(tmp_path, made)
+    assert {name: len(found) for name, found in outputs.pictures().items()} == {
+        "image": 8, "card": 1
+    }  # fmt: skip
+    whole = Outputs(outputs.job, httpx.Client(), tmp_path, {"card"})
+    assert whole.pictures().keys() == {"image"}
+
+
+def test_steps_by_name_are_those_that_a_job_delivers() -> None:
+    asked = [{"make": "image", "widths": [320]}, {"make": "image", "name": "card", "size": [9, 9]}]
+    step = {"status": "SUCCESS", "error": "", "error_code": ""}
+    ended = {
+        "status": "SUCCESS", "error": "", "error_code": "", "pipeline": asked,
+        "steps": [{"name": name, **step} for name in ("image", "card")],
+        "outputs": [{"type": "image"}, {"type": "image"}, {"type": "card"}],
+    }  # fmt: skip
+    assert checks(judging.check_ending("ok", ended, 1)) == set()
+    ended["outputs"] = [{"type": "image"}]
+    assert checks(judging.check_ending("ok", ended, 1)) == {"status"}
