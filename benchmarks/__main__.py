@@ -16,6 +16,7 @@ from benchmarks import (
     chunks,
     films,
     first_frame,
+    formats,
     images,
     imports,
     kinds,
@@ -24,6 +25,7 @@ from benchmarks import (
     requests,
     simulation,
     thumbnails,
+    variants,
     workers,
 )
 from benchmarks.figures import Figure, table
@@ -34,6 +36,8 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "requests": requests.measure,
     "images": images.measure,
     "thumbnails": thumbnails.measure,
+    "variants": variants.measure,
+    "formats": formats.measure,
     "burst": burst.measure,
     "films": films.measure,
     "chunks": chunks.measure,

@@ -30,9 +30,11 @@ from pathlib import Path
 from chalicelib.engines import sandbox
 from chalicelib.invocation import Budget
 from chalicelib.jobs import consumer, runner
-from chalicelib.model.work import Images, Thumbnail
+from chalicelib.model.picture import Picture, Variant
+from chalicelib.model.work import Images
 from chalicelib.tasks import images
-work = Images("JPEG", {"thumbnail": Thumbnail(512, "thumb.jpg")})
+picture = Picture((Variant("thumb.jpg", 512, 341, "jpeg", 85),))
+work = Images("JPEG", {"thumbnail": picture})
 folder = Path(tempfile.mkdtemp())
 (folder / "out").mkdir()
 shutil.copy(SOURCE, folder / "source")

@@ -128,7 +128,7 @@ FAILURES = {
     "too_long_as_a_whole": "The film cannot be cut into chunks, and is too long for one function.",
     "too_small_for_codec": "A side of the film is shorter than the codec that is asked for can have it.",
     "no_video_stream": "The file has no pictures: it is sound alone, or damaged.",
-    "side_too_long": "The picture is too long or too high for a JPEG with the mark on it.",
+    "side_too_long": "A file of the step would have more pixels than its format can have.",
     "step_needs_video": "The pipeline has a step for videos, but the file is an image.",
     "step_needs_image": "The pipeline has a step for images, but the file is a video.",
     "recipe_makes_nothing": "The recipe has no steps for this kind of media.",

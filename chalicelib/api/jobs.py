@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate
 
 from chalicelib.api.descriptions import (
     EXAMPLE_CURSOR,
@@ -18,7 +20,14 @@ from chalicelib.api.descriptions import (
     reference,
 )
 from chalicelib.api.hls_tokens import tokens
-from chalicelib.api.requests import MOST_JOBS, check_key, encode_cursor, parse_cursor, parse_limit
+from chalicelib.api.requests import (
+    MOST_JOBS,
+    MOST_OUTPUTS,
+    check_key,
+    encode_cursor,
+    parse_cursor,
+    parse_limit,
+)
 from chalicelib.api.views import JobPage, JobView, job_view
 from chalicelib.errors import NotFound, Unprocessable
 from chalicelib.model import filenames
@@ -59,9 +68,21 @@ def list_jobs(caller: str, parameters: dict[str, str], base_url: str) -> JobPage
     statuses = [status] if status else STATUSES
     found = jobs.newest(limit, before, owners, statuses, key) if owners else []
     standings = progress.of_jobs(found)
-    views = (_view_if_readable(job, standings[job.job_id], base_url) for job in found)
-    next_cursor = encode_cursor(found[-1].created) if len(found) == limit else None
+    fitting = found[: _fitting([len(_outputs(standings[job.job_id])) for job in found])]
+    views = (_view_if_readable(job, standings[job.job_id], base_url) for job in fitting)
+    is_last = len(found) < limit and len(fitting) == len(found)
+    next_cursor = None if is_last else encode_cursor(fitting[-1].created)
     return JobPage([view for view in views if view], next_cursor)
+
+
+def _fitting(outputs: Sequence[int]) -> int:
+    """How many jobs fit into a page, the first of those that have so many outputs each; at least one."""
+    totals = list(accumulate(outputs))
+    return max(1, bisect_right(totals, MOST_OUTPUTS))
+
+
+def _outputs(standing: JobProgress) -> list[Output]:
+    return [output for state in standing.states.values() for output in state.outputs]
 
 
 def _owners_listed(caller: str, key: str | None) -> Sequence[str]:
@@ -78,7 +99,7 @@ def _owners_listed(caller: str, key: str | None) -> Sequence[str]:
 
 
 def _view(job: Job, standing: JobProgress, base_url: str) -> JobView:
-    stored = sum(each.size for state in standing.states.values() for each in state.outputs)
+    stored = sum(output.size for output in _outputs(standing))
     used = job.usage
     return job_view(
         job,
@@ -114,8 +135,8 @@ DESCRIPTIONS = {
         "listJobs",
         "Jobs",
         "The caller's jobs, newest first",
-        "A page of them; `next_cursor` leads to the next one. A stage that does not ask who calls "
-        "wants a `key`.",
+        "A page of them; `next_cursor` leads to the next one. It has fewer than `limit` where they have more "
+        f"than {MOST_OUTPUTS} outputs together. A stage that does not ask who calls wants a `key`.",
         {"200": Answer("A page of jobs", JobPage)},
         ("400", "422"),
         parameters=(

@@ -212,7 +212,6 @@ def _shapes() -> Json:
         shapes[request]["properties"]["pipeline"]["anyOf"][0] = reference("Pipeline")
     size, _null = shapes["PresignRequest"]["properties"]["size"]["anyOf"]
     size["maximum"] = most_source_bytes()
-    del shapes["Problem"]["properties"]["errors"]["default"]  # left out where there are none
     waiting_job = shapes["Presigned"]["properties"]["job_id"]  # left out, never null
     del waiting_job["anyOf"]
     waiting_job["type"] = "string"

@@ -18,6 +18,9 @@ from chalicelib.settings import LEAST_DOLLARS, MOST_DOLLARS, settings
 MOST_PUT_BYTES = 5 * 1024**3  # of S3, for one PUT
 MOST_KEY_BYTES = 1024  # of S3
 MOST_JOBS = 100  # of a page
+MOST_OUTPUTS = (
+    1000  # of a page of several jobs: a link has 2 KB, and a Lambda's answer at most 6 MB
+)
 
 Key = Annotated[
     str,

@@ -12,7 +12,7 @@ from chalicelib.model.mark import Mark
 
 ImageFormat = Literal["jpeg", "webp", "avif", "png"]
 # Qualities that look the same, by SSIM: `python -m benchmarks formats`. PNG loses nothing.
-QUALITY: dict[ImageFormat, int] = {"jpeg": 85, "webp": 82, "avif": 65, "png": 100}
+QUALITY: dict[ImageFormat, int] = {"jpeg": 85, "webp": 86, "avif": 72, "png": 100}
 # Most pixels a side: libjpeg's limit, that of WebP's headers, what libavif decodes if it is not told to take
 # more, and what decoders of PNG take.
 MOST_SIDE: dict[ImageFormat, int] = {

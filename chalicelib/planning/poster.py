@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, floor
 
 from msgspec.structs import replace
 
@@ -45,8 +45,8 @@ def poster(
         command = _command(facts, source, width, height)
         usual = tuple(_sought(facts.seconds * part, f"{part}") for part in _PARTS[:-1])
         otherwise = tuple(_from_start(facts, part) for part in _PARTS_FROM_START)
-        # Seeking finds the first frame that begins then, or later.
-        begin = max(0.0, (at or 0.0) - 1 / fps(facts) + 1e-6)
+        # Seeking finds the first frame from a time on, rounded to a tick, which may last a frame.
+        begin = max(0.0, floor((at or 0.0) * fps(facts) + 1e-6) - 0.4) / fps(facts)
         asked = _sought(begin, "asked", _FIRST)
     else:
         source = ("-copyts", *open_source(facts, settings))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import batched
 from pathlib import Path
@@ -18,7 +18,7 @@ from chalicelib.errors import JobError, Transient
 from chalicelib.model.filenames import disposition
 from chalicelib.model.work import Source
 from chalicelib.settings import settings
-from chalicelib.store.clients import s3, sign, unsigned_s3
+from chalicelib.store.clients import s3, signed_address
 
 CONTENT_TYPES = {
     ".jpg": "image/jpeg",
@@ -293,32 +293,30 @@ class Link(NamedTuple):
 
 def original_link(key: str, name: str) -> Link:
     """A presigned GET of an original, which a browser saves under `name` and never renders."""
-    params = {
-        "Bucket": settings().upload_bucket,
-        "Key": key,
-        "ResponseContentDisposition": disposition("attachment", name),
-        "ResponseContentType": "application/octet-stream",
+    query = {
+        "response-content-disposition": disposition("attachment", name),
+        "response-content-type": "application/octet-stream",
     }
-    return _download_link(params)
+    return _download_link(settings().upload_bucket, key, query)
 
 
 def output_link(key: str, name: str | None = None, until: int | None = None) -> Link:
     """A presigned GET of an output, which a browser shows, and saves under `name`. It expires by `until`."""
-    params = {"Bucket": settings().output_bucket, "Key": key}
-    if name is not None:
-        params["ResponseContentDisposition"] = disposition("inline", name)
-    return _download_link(params, until)
+    query = {} if name is None else {"response-content-disposition": disposition("inline", name)}
+    return _download_link(settings().output_bucket, key, query, until)
 
 
-def _download_link(params: dict[str, str], until: int | None = None) -> Link:
+def _download_link(
+    bucket: str, key: str, query: Mapping[str, str], until: int | None = None
+) -> Link:
     """Signed as of a moment that stays the same for half a lifetime, so that browsers cache by address."""
     lifetime = settings().download_url_seconds
     grid = lifetime // 2
     signed_at = int(time.time()) // grid * grid
     if until is not None:
         lifetime = min(lifetime, until - signed_at)
-    address = unsigned_s3().generate_presigned_url("get_object", Params=params)
-    return Link(sign(address, signed_at, lifetime), signed_at + lifetime)
+    address = signed_address(bucket, key, query, signed_at, lifetime)
+    return Link(address, signed_at + lifetime)
 
 
 def _status(error: ClientError) -> int:

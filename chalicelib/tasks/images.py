@@ -16,7 +16,7 @@ from chalicelib.tasks.workbench import ASSETS, Workbench
 
 # Seconds of one core for each megapixel of a JPEG as it is decoded for a result of the same size, and for a
 # small one.
-_DECODING, _DECODING_SMALL = 0.007, 0.004
+_DECODING, _DECODING_SMALL = 0.006, 0.004
 # A result whose longer side is at most this part of the source's is small.
 _SMALL = 0.5
 # So many files are encoded on one thread (engines/image_encoders).

@@ -19,8 +19,13 @@ from chalicelib.settings import FunctionSize
 DECODER_SECONDS = 0.05
 # Of each format: seconds of one core to draw and encode a megapixel, and bytes a pixel at QUALITY. What a
 # picture shows counts for more than its quality.
-_MEGAPIXEL_SECONDS: dict[ImageFormat, float] = {"jpeg": 0.03, "webp": 0.1, "avif": 0.16, "png": 0.5}
-_PIXEL_BYTES: dict[ImageFormat, float] = {"jpeg": 0.2, "webp": 0.13, "avif": 0.12, "png": 1.5}
+_MEGAPIXEL_SECONDS: dict[ImageFormat, float] = {
+    "jpeg": 0.015,
+    "webp": 0.08,
+    "avif": 0.2,
+    "png": 0.25,
+}
+_PIXEL_BYTES: dict[ImageFormat, float] = {"jpeg": 0.25, "webp": 0.17, "avif": 0.15, "png": 1.5}
 # Cores with which a Task's `cost`, in seconds, is measured.
 COST_CORES = 2
 

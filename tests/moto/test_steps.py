@@ -278,6 +278,25 @@ def test_a_job_with_a_hundred_outputs_has_a_small_row_and_is_shown_by_as_many_re
     assert requests(lambda: api_jobs.list_jobs("-", {}, "https://x/api")) == 4
 
 
+def test_a_page_ends_where_its_jobs_have_many_outputs_and_the_next_one_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(api_jobs, "MOST_OUTPUTS", 5)
+    made = []
+    for count in (2, 3, 9, 0, 3):
+        job = started("a")
+        end(job, {"a": done("a", count)})
+        made.append(job.job_id)
+    pages, asked = list[list[int]](), {"limit": "4"}
+    while len(pages) < 9:
+        page = api_jobs.list_jobs("-", asked, "https://x/api")
+        pages.append([len(view.outputs) for view in page.jobs])
+        if page.next_cursor is None:
+            break
+        asked["cursor"] = page.next_cursor
+    assert pages == [[3, 0], [9], [3, 2]]
+
+
 def test_a_row_that_was_read_after_its_step_had_ended_is_not_shown_without_its_output(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -286,7 +305,7 @@ def test_a_row_that_was_read_after_its_step_had_ended_is_not_shown_without_its_o
     read_many, early = vars(progress)["read_many"], list[Item]()
 
     def reads(keys: Any, **how: Any) -> list[Item]:
-        found = read_many(keys, **how)
+        found: list[Item] = read_many(keys, **how)
         if early:
             now = [item for item in found if item.key[1] != "steps"]
             return [*now, *(early.pop() for _ in list(early))]
