@@ -105,13 +105,16 @@ def check_content(file: File, original: Original) -> Iterator[Failure]:
             f"{file.name}: a part of it differs from the original's: "
             f"ΔE {worst_place(delta):.0f}, at most {most_in_a_place:.0f}",
         )
-    yield from _check_details(file, wanted, encoded)
+    yield from _check_details(file, wanted, encoded, original.most / stills.MOST_DIFFERENCE)
     yield from _check_alpha(file, original.alpha)
 
 
-def _check_details(file: File, wanted: Image.Image, encoded: Image.Image) -> Iterator[Failure]:
+def _check_details(
+    file: File, wanted: Image.Image, encoded: Image.Image, freedom: float
+) -> Iterator[Failure]:
+    """`freedom`: above 1 where there is more than one right rendering of the colours."""
     shown, own, other = (np.asarray(each) for each in (file.picture, encoded, wanted))
-    lost, most = 1 - ssim(shown, other), _TIMES * (1 - ssim(own, other)) + _BESIDES
+    lost, most = 1 - ssim(shown, other), _TIMES * (1 - ssim(own, other)) + freedom * _BESIDES
     if lost > most:
         yield Failure(
             "details",
