@@ -77,8 +77,8 @@ contract: setup $(CONTRACT) ## linters, generated clients, Uppy, made-up request
 bench: setup ## figures, beside their baselines
 	@$(PYTHON_ENV) -m benchmarks
 
-corpus: setup ## every file of DIR= through the local stack, judged, in .local/corpus/report.html
-	@$(PYTHON_ENV) -m corpus "$(DIR)"
+corpus: setup ## every file of DIR= through the local stack, judged, in .local/corpus/report.html (PIPELINES=)
+	@$(PYTHON_ENV) -m corpus "$(DIR)" $(if $(PIPELINES),--pipelines "$(PIPELINES)")
 
 players: setup $(PLAYERS) ## a film in four players of Chromium, while it is encoded; a few minutes
 	@$(PYTHON_ENV) -m testing.players

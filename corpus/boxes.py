@@ -1,4 +1,4 @@
-"""Read the boxes of MP4 (ISO/IEC 14496-12) that are checked."""
+"""Read the boxes of MP4 and AVIF (ISO/IEC 14496-12) that are checked."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 # Containers of boxes: bytes of payload before the first box inside.
 _INSIDE = {
-    "moov": 0, "trak": 0, "mdia": 0, "minf": 0, "stbl": 0, "stsd": 8, "avc1": 78, "mp4a": 28,
-    "mvex": 0, "moof": 0, "traf": 0,
+    "moov": 0, "trak": 0, "mdia": 0, "minf": 0, "stbl": 0, "stsd": 8, "mp4a": 28,
+    "avc1": 78, "hvc1": 78, "hev1": 78, "av01": 78, "mvex": 0, "moof": 0, "traf": 0,
+    "meta": 4, "iprp": 0, "ipco": 0, "iinf": 6,
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ _2020_TO_709 = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
 )
 _P3_TO_709 = np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]])
+_PLACE = 6  # pixels a side, in pictures whose long side has about a hundred
 # By ColourPrimaries of ITU-T H.273: BT.2020, and P3 with the white point D65.
 TO_BT709 = {9: _2020_TO_709, 12: _P3_TO_709}
 
@@ -47,6 +48,12 @@ def resized(rgb: Rgb, width: int, height: int) -> Rgb:
     return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BOX))
 
 
+def turnings(rgb: Rgb) -> list[Rgb]:
+    """The picture upside down, mirrored, and both."""
+    turned = (rgb[::-1], rgb[:, ::-1], rgb[::-1, ::-1])
+    return [np.ascontiguousarray(each) for each in turned]
+
+
 def differences(one: Rgb, other: Rgb) -> Floats:
     """ΔE (CIE76) of each pixel; `other` is scaled to the size of `one`."""
     height, width = one.shape[:2]
@@ -58,6 +65,13 @@ def differences(one: Rgb, other: Rgb) -> Floats:
 def difference(one: Rgb, other: Rgb) -> float:
     """Mean ΔE of two pictures."""
     return float(differences(one, other).mean())
+
+
+def worst_place(values: Floats) -> float:
+    """The greatest mean of a square of _PLACE pixels a side that lies within `values`."""
+    side = min(_PLACE, *values.shape)
+    places = np.lib.stride_tricks.sliding_window_view(values, (side, side))
+    return float(places.mean(axis=(-1, -2)).max())
 
 
 def lightness(rgb: Rgb) -> Floats:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,30 +12,23 @@ from statistics import median
 import av
 import numpy as np
 
-from corpus import stills
+from corpus import codecs, stills
 from corpus.audio import check_audio
-from corpus.boxes import moov, payloads, top_level
-from corpus.colour import Floats, Rgb, differences, lightness, resized, to_bytes
+from corpus.boxes import moov, top_level
+from corpus.codecs import Codec
+from corpus.colour import Floats, Rgb, differences, lightness, resized, to_bytes, worst_place
 from corpus.decode import Film, first_film
 from corpus.failures import Failure
+from corpus.pipelines import Mp4
 
-SHORT_SIDE = 720
+PRESET = Mp4("transcode_720p")
 GOP_SECONDS = 2.0
 MOST_DIFFERENCE = 6.0  # mean ΔE of a frame
-MOST_PLACE_DIFFERENCE = 20.0  # mean ΔE of the worst square of _PLACE pixels in a frame
-_PLACE = 6  # pixels a side, in pictures whose long side has 96
+MOST_PLACE_DIFFERENCE = 20.0  # mean ΔE of the worst place in a frame
 _SAME_INSTANT = 0.003  # seconds
 _TONES = 48  # frames whose lightness is compared
 _DELIVERED = 0.9  # the part of a damaged source's frames that an output must have
 _HARMLESS_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder"}
-
-# H.264, table A-1: (level × 10, macroblocks per second, macroblocks per frame).
-_LEVELS = (
-    (10, 1485, 99), (11, 3000, 396), (12, 6000, 396), (13, 11880, 396), (20, 11880, 396),
-    (21, 19800, 792), (22, 20250, 1620), (30, 40500, 1620), (31, 108000, 3600), (32, 216000, 5120),
-    (40, 245760, 8192), (41, 245760, 8192), (42, 522240, 8704), (50, 589824, 22080),
-    (51, 983040, 36864), (52, 2073600, 36864),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,30 +38,26 @@ class Packet:
     time: float  # of presentation; seconds from the first frame's
     lasts: float  # seconds
     key: bool
-    units: frozenset[int]  # types of its NAL units
+    starts_anew: bool  # nothing after it needs what comes before it
+    says_sets: bool  # parameter sets are in it, which belong into the sample entry
 
 
 def packets(path: Path) -> list[Packet]:
     """The packets of a file's video stream, in order of decoding."""
     with av.open(str(path), "r") as container:
         stream = first_film(container)
+        codec = codecs.of(stream.codec_context.codec.canonical_name)
         tick = float(stream.time_base or 0)
         entries = [
-            (p.pts * tick, (p.duration or 0) * tick, p.is_keyframe, _units(bytes(p)))
+            (p.pts * tick, (p.duration or 0) * tick, p.is_keyframe, codec.units(bytes(p)))
             for p in container.demux(stream)
             if p.pts is not None and p.size
         ]
     zero = min(time for time, *_ in entries)
-    return [Packet(time - zero, lasts, key, units) for time, lasts, key, units in entries]
-
-
-def _units(content: bytes) -> frozenset[int]:
-    """The types of the NAL units in a packet; each unit follows a length of four bytes."""
-    kinds, offset = set(), 0
-    while offset + 4 < len(content):
-        kinds.add(content[offset + 4] & 0x1F)
-        offset += 4 + int.from_bytes(content[offset : offset + 4])
-    return frozenset(kinds)
+    return [
+        Packet(time - zero, lasts, key, bool(units & codec.starts), bool(units & codec.sets))
+        for time, lasts, key, units in entries
+    ]
 
 
 def check_film(
@@ -78,17 +66,18 @@ def check_film(
     output: Film,
     original: Film,
     *,
+    step: Mp4 = PRESET,
     marked: bool = False,
     warned: bool = False,
     most: float = MOST_DIFFERENCE,
 ) -> Iterator[Failure]:
-    """Every check of an MP4. `marked`: it has the watermark and the original's size.
+    """Every check of an MP4. `step`: what was asked for; `marked`: the watermark, and the original's size.
 
     `warned`: its job has warnings. `most`: the largest mean ΔE of a frame.
     """
-    largest = min(original.shown) if marked else SHORT_SIDE
+    largest = min(original.shown) if marked else step.height
     yield from check_size(name, output.shown, original.shown, largest)
-    yield from check_stream(name, path, output)
+    yield from check_stream(name, path, output, codecs.of(step.codec))
     yield from check_times(name, output, original, warned)
     yield from check_pictures(name, output, original, marked, most)
     yield from check_audio(name, output.audio, original.audio, output.end, original.frame)
@@ -113,13 +102,15 @@ def check_size(
         )
 
 
-def check_stream(name: str, path: Path, output: Film) -> Iterator[Failure]:
-    """H.264 High, 8 bit, 4:2:0, progressive, square pixels, tagged BT.709; no further metadata or streams."""
+def check_stream(name: str, path: Path, output: Film, codec: Codec) -> Iterator[Failure]:
+    """The codec, 8 bit, 4:2:0, progressive, square pixels, tagged BT.709; no further metadata or streams."""
     with av.open(str(path), "r") as container:
         stream = first_film(container)
         context = stream.codec_context
         frame = next(container.decode(stream))
-        found = (context.name, context.profile, context.pix_fmt)
+        found = (
+            context.codec.canonical_name, context.profile, context.codec_tag, context.pix_fmt,
+        )  # fmt: skip
         tags = (
             frame.color_primaries,
             frame.color_trc,
@@ -130,8 +121,9 @@ def check_stream(name: str, path: Path, output: Film) -> Iterator[Failure]:
         interlaced = frame.interlaced_frame
         metadata = {**container.metadata, **stream.metadata}
         others = len(container.streams) - len(container.streams.audio) - 1
-    if found != ("h264", "High", "yuv420p"):
-        yield Failure("codec", f"{name}: it is {' '.join(map(str, found))}, not H.264 High yuv420p")
+    wanted = (codec.name, codec.profile, codec.tag, "yuv420p")
+    if found != wanted:
+        yield Failure("codec", f"{name}: it is {' '.join(map(str, found))}, not {' '.join(wanted)}")
     if tags != (1, 1, 1, 1):
         yield Failure(
             "tags",
@@ -150,16 +142,10 @@ def check_stream(name: str, path: Path, output: Film) -> Iterator[Failure]:
     }
     if leaked:
         yield Failure("metadata", f"{name}: it says {leaked}")
-    yield from _check_level(name, path, output)
-
-
-def _check_level(name: str, path: Path, output: Film) -> Iterator[Failure]:
-    (box, *_) = payloads(moov(path), "avcC")
-    level = box[3]
-    blocks = math.ceil(output.shown[0] / 16) * math.ceil(output.shown[1] / 16)
-    known = next((row for row in _LEVELS if row[0] == level), None)
-    if known is None or blocks > known[2] or blocks / output.frame > known[1] * 1.05:
-        yield Failure("level", f"{name}: level {level / 10} is not enough for its size and rate")
+    if found[0] == codec.name and not codec.level_is_enough(
+        moov(path), *output.shown, 1 / output.frame
+    ):
+        yield Failure("level", f"{name}: its level is not enough for its size and rate")
 
 
 def check_times(name: str, output: Film, original: Film, warned: bool) -> Iterator[Failure]:
@@ -257,17 +243,11 @@ def _check_frames(
 
 
 def _deltas(one: Rgb, other: Rgb, marked: bool) -> tuple[float, float]:
-    """Mean ΔE of two pictures, and of the square of _PLACE pixels a side where they differ most."""
+    """Mean ΔE of two pictures, and of the place where they differ most."""
     delta = differences(one, other)
     if marked:
         delta = np.where(stills.mark_region(one), 0.0, delta)
-    return float(delta.mean()), float(_blurred(delta).max())
-
-
-def _blurred(values: Floats) -> Floats:
-    """The mean of each square of _PLACE pixels a side that lies within `values`."""
-    side = min(_PLACE, *values.shape)
-    return np.lib.stride_tricks.sliding_window_view(values, (side, side)).mean(axis=(-1, -2))
+    return float(delta.mean()), worst_place(delta)
 
 
 def _check_mark(
@@ -352,8 +332,10 @@ def check_groups(name: str, packets: list[Packet]) -> Iterator[Failure]:
     keys = [packet for packet in packets if packet.key]
     if not packets[0].key:
         yield Failure("groups", f"{name}: the first frame is no key frame")
-    if any(5 not in packet.units for packet in keys):
-        yield Failure("groups", f"{name}: key frames are not all IDR")
+    if not all(packet.starts_anew for packet in keys):
+        yield Failure("groups", f"{name}: not at all key frames can a decoder begin")
+    if any(packet.says_sets for packet in packets):
+        yield Failure("groups", f"{name}: parameter sets are outside of the sample entry")
     since = 0.0
     for packet in packets:
         since = packet.time if packet.key else since
@@ -387,5 +369,5 @@ def check_same_keys(name: str, one: list[Packet], other: list[Packet]) -> Iterat
     a, b = ([p.time for p in found if p.key] for found in (one, other))
     if len(a) != len(b) or any(abs(x - y) > 0.002 for x, y in zip(a, b, strict=True)):
         yield Failure(
-            "keys", f"{name}: its {len(a)} key frames are not where the MP4's {len(b)} are"
+            "keys", f"{name}: its {len(a)} key frames are not where the other's {len(b)} are"
         )

@@ -265,13 +265,13 @@ def _check_margin(name: str, picture: Rgb, margin: float) -> Iterator[Failure]:
 
 
 def bright_poster(least: int) -> Check:
-    """The chart's white in the thumbnail has at least `least` of 255 in each channel."""
+    """The chart's white in the posters has at least `least` of 255 in each channel."""
 
     def check(outputs: Outputs) -> Iterator[Failure]:
-        if "thumbnail" in outputs:
-            white = chart.patches(outputs.picture("thumbnail"))["white"]
+        for name in outputs.posters:
+            white = chart.patches(outputs.picture(name))["white"]
             if min(white) < least:
-                yield Failure("poster", f"thumbnail: white is {white}, below {least}")
+                yield Failure("poster", f"{name}: white is {white}, below {least}")
 
     return check
 

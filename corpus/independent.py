@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
+from corpus import stills
 from corpus.colour import Floats, in_bt709, to_bytes, tone_mapped
 
 _SECONDS = 120
@@ -29,6 +30,20 @@ def magick(path: Path) -> Image.Image:
     """Decode by ImageMagick to sRGB on white; it applies gAMA and reads each kind of grey."""
     see = ("-colorspace", "sRGB", "-background", "white", "-alpha", "remove", "-depth", "8")
     return _image(_samples(lambda to: ("convert", f"{path}[0]", *see, f"png24:{to}")))
+
+
+def magick_alpha(path: Path) -> Image.Image:
+    """The alpha channel as ImageMagick decodes it; 255 everywhere, where there is none."""
+    see = ("-alpha", "extract", "-depth", "8")
+    return _image(_samples(lambda to: ("convert", f"{path}[0]", *see, f"png24:{to}"))).convert("L")
+
+
+def vips(path: Path) -> Image.Image:
+    """Decode by libvips, on white."""
+    with TemporaryDirectory() as folder:
+        png = Path(folder) / "made.png"
+        run(("vips", "copy", f"{path}", f"{png}"))
+        return stills.opened(png.read_bytes())
 
 
 def vips_in_pq(path: Path) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,14 +12,20 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from corpus import films, hls, independent, stills
+from corpus import films, hls, independent, pipelines, placeholders, stills
 from corpus.audio import check_audio
 from corpus.decode import Film, NoFilm, decode, decode_audio
 from corpus.failures import Failure
-from corpus.hunted import Right, check_right, drawn
-from corpus.independent import NoDecoder
+from corpus.files import File, check_elsewhere, opened
+from corpus.hunted import Right, check_right, drawn, plays_elsewhere
+from corpus.independent import Decoder, NoDecoder
 from corpus.manifest import Entry
 from corpus.outputs import Outputs
+from corpus.pictures import Original, check_image
+from corpus.pipelines import Image as ImageStep
+from corpus.pipelines import Mp4, Poster, Step
+from corpus.posters import check_poster
+from corpus.report import on_checks
 from corpus.sending import Ran
 from sluice.client import Job
 
@@ -55,17 +61,24 @@ def judge(entry: Entry, path: Path, ran: Ran, http: httpx.Client) -> Judged:
     pictures: dict[str, Image.Image] = {}
     if entry.expectation == "clear-error" and ran.job["status"] == "FAILURE":
         return Judged(tuple(failures), pictures)
+    try:
+        steps = pipelines.steps(ran.pipeline or ran.job["pipeline"])
+    except pipelines.NotJudged as error:
+        return Judged((*failures, Failure("pipeline", str(error))), pictures)
+    cropped = {step.name for step in steps if isinstance(step, ImageStep) and step.crops}
     with TemporaryDirectory() as scratch:
-        outputs = Outputs(ran.job, http, Path(scratch))
+        outputs = Outputs(ran.job, http, Path(scratch), cropped)
         check = _check_film if _is_film(ran.job, entry) else _check_still
         try:
-            failures += check(path, entry.right, outputs, pictures)
+            failures += check(path, entry.right, outputs, steps, pictures)
             if entry.says:
                 failures += check_right(entry.right, outputs)
         except NoDecoder as error:
             failures.append(Failure("decoder", f"It is not judged: {error}"))
         except NoFilm as error:
             failures.append(Failure("film", f"An output cannot be decoded: {error}"))
+        except OSError as error:
+            failures.append(Failure("format", f"An output is no picture: {error}"))
     return Judged(tuple(failures), pictures)
 
 
@@ -82,7 +95,8 @@ def check_ending(expectation: str, job: Job, seconds: float) -> Iterator[Failure
         yield Failure("slow", f"It took {seconds:.0f} s to refuse the file")
     good = {step["name"] for step in job["steps"] if step["status"] == "SUCCESS"}
     delivered = {output["type"] for output in job["outputs"]}
-    if not failed and (missing := set(job["pipeline"]) - (good & delivered)):
+    asked = {pipelines.name_of(item) for item in job["pipeline"]}
+    if not failed and (missing := asked - (good & delivered)):
         yield Failure("status", f"The job succeeded without {', '.join(sorted(missing))}")
 
 
@@ -104,7 +118,11 @@ def _is_film(job: Job, entry: Entry) -> bool:
 
 
 def _check_still(
-    path: Path, right: Right, outputs: Outputs, pictures: dict[str, Image.Image]
+    path: Path,
+    right: Right,
+    outputs: Outputs,
+    steps: Sequence[Step],
+    pictures: dict[str, Image.Image],
 ) -> Iterator[Failure]:
     decode_picture = right.picture
     if decode_picture is stills.reference and stills.has_gamma(path):
@@ -125,10 +143,47 @@ def _check_still(
         content = outputs.content("watermark")
         pictures["watermark"] = stills.opened(content)
         yield from stills.check_watermark(content, original, most, pictures.get("thumbnail"))
+    asked = [step for step in steps if isinstance(step, ImageStep) and step.name in outputs]
+    if asked:
+        shown = Original(original, _alpha(path, decode_picture), most)
+        for step in asked:
+            files = opened(step, outputs)
+            pictures.update(shown_files(files))
+            yield from check_image(step, outputs, files, shown)
+            yield from _check_elsewhere(files, outputs)
+
+
+def _check_elsewhere(files: Sequence[File], outputs: Outputs) -> Iterator[Failure]:
+    for file in files:
+        yield from check_elsewhere(file, outputs.path(file.said))
+
+
+def _alpha(path: Path, decoder: Decoder) -> Image.Image | None:
+    if decoder is stills.reference:
+        return stills.alpha(path)
+    return independent.magick_alpha(path) if decoder is independent.magick else None
+
+
+def shown_files(files: Sequence[File]) -> dict[str, Image.Image]:
+    """Files, their placeholder and their dominant colour for the report, by caption."""
+    shown = {
+        file.name: on_checks(file.picture, file.alpha) if file.alpha else file.picture
+        for file in files
+    }
+    for file in files[:1]:
+        if placeholder := file.said.get("placeholder"):
+            shown[f"{file.name}: placeholder"] = placeholders.drawn(placeholder)
+        if color := file.said.get("color"):
+            shown[f"{file.name}: color {color}"] = placeholders.patch(color)
+    return shown
 
 
 def _check_film(
-    path: Path, right: Right, outputs: Outputs, pictures: dict[str, Image.Image]
+    path: Path,
+    right: Right,
+    outputs: Outputs,
+    steps: Sequence[Step],
+    pictures: dict[str, Image.Image],
 ) -> Iterator[Failure]:
     try:
         original = _meant(path, right)
@@ -137,21 +192,43 @@ def _check_film(
             yield Failure("reference", f"PyAV cannot read the original ({error})")
         return
     pictures["source"] = _strip(original)
-    warned = bool(outputs.job["warnings"])
+    most = _MOST_OF_POSTER_IN_HDR if original.hdr else right.most or _MOST_OF_POSTER
     if "thumbnail" in outputs:
         content = outputs.content("thumbnail")
         pictures["thumbnail"] = stills.opened(content)
-        most = _MOST_OF_POSTER_IN_HDR if original.hdr else right.most or _MOST_OF_POSTER
         yield from stills.check_poster(content, original.shown, original.small, most)
+    for step in steps:
+        if isinstance(step, Poster) and step.name in outputs:
+            files = opened(step, outputs)
+            pictures.update(shown_files(files))
+            yield from check_poster(step, outputs, files, original, most)
+            yield from _check_elsewhere(files, outputs)
+    yield from _check_mp4s(outputs, original, steps, right.most or films.MOST_DIFFERENCE, pictures)
+    if "transcode_720p" in outputs and "hls_720p" in outputs:
+        yield from check_hls(outputs, original)
+
+
+def _check_mp4s(
+    outputs: Outputs,
+    original: Film,
+    steps: Sequence[Step],
+    most: float,
+    pictures: dict[str, Image.Image],
+) -> Iterator[Failure]:
+    asked = {step.name: step for step in steps if isinstance(step, Mp4)}
     for name in outputs.films:
         output = outputs.film(name)
         pictures[name] = _strip(output)
         yield from films.check_film(
             name, outputs.file(name), output, original,
-            marked=name == "watermark", warned=warned, most=right.most or films.MOST_DIFFERENCE,
+            step=asked.get(name, films.PRESET),
+            marked=name == "watermark", warned=bool(outputs.job["warnings"]), most=most,
         )  # fmt: skip
-    if "transcode_720p" in outputs and "hls_720p" in outputs:
-        yield from check_hls(outputs, original)
+    if asked:
+        found = {name: films.packets(outputs.file(name)) for name in outputs.films}
+        for name, others in list(found.items())[1:]:
+            yield from films.check_same_keys(name, others, found[outputs.films[0]])
+        yield from plays_elsewhere(outputs)
 
 
 def _meant(path: Path, right: Right) -> Film:

@@ -11,12 +11,6 @@ from corpus.hunted import RIGHT, Expectation, Right
 
 MANIFEST = "MANIFEST.tsv"
 
-# Pipelines of presigned uploads, by kind. A file of any other kind is dropped, and gets the default.
-PIPELINES = {
-    "image": ("thumbnail", "watermark"),
-    "video": ("thumbnail", "watermark", "transcode_720p", "hls_720p"),
-}
-
 
 class NoFiles(Exception):
     """There is no file to run; the message says why."""
@@ -31,10 +25,6 @@ class Entry:
     trait: str
     expectation: Expectation
     says: str = ""  # the manifest's description of the right output, for people
-
-    @property
-    def pipeline(self) -> tuple[str, ...]:
-        return PIPELINES.get(self.kind, ())
 
     @property
     def right(self) -> Right:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -12,34 +14,50 @@ from corpus.colour import Rgb
 from corpus.decode import Film, decode
 from sluice.client import Job
 
-FILMS = ("watermark", "transcode_720p")
+Listed = dict[str, Any]  # an output as the API tells it
 
 
 class Outputs:
-    """The outputs of a job by name of step."""
+    """The outputs of a job by name of step; a step may have several files."""
 
-    def __init__(self, job: Job, http: httpx.Client, folder: Path) -> None:
+    def __init__(
+        self, job: Job, http: httpx.Client, folder: Path, cropped: Collection[str] = ()
+    ) -> None:
+        """`cropped`: the names of steps whose files show a part of the original only."""
         self.job = job
         self._folder = folder
         self._http = http
-        self._outputs = {output["type"]: output for output in job["outputs"]}
+        self._cropped = cropped
         self._films: dict[str, Film] = {}
         self._stream: hls.Stream | None = None
 
     def __contains__(self, name: str) -> bool:
-        return name in self._outputs
+        return bool(self.listed(name))
 
-    def content(self, name: str) -> bytes:
-        return self._http.get(self._outputs[name]["url"]).raise_for_status().content
+    def listed(self, name: str) -> list[Listed]:
+        """The files of a step, as the job lists them."""
+        return [output for output in self.job["outputs"] if output["type"] == name]
 
-    def file(self, name: str) -> Path:
-        path = self._folder / name
+    def path(self, listed: Listed) -> Path:
+        """A file, fetched once."""
+        path = self._folder / f"{listed['type']} {self.job['outputs'].index(listed)}"
         if not path.exists():
-            path.write_bytes(self.content(name))
+            path.write_bytes(self._http.get(listed["url"]).raise_for_status().content)
         return path
 
+    def file(self, name: str) -> Path:
+        """The first file of a step."""
+        return self.path(self.listed(name)[0])
+
+    def content(self, name: str) -> bytes:
+        return self.file(name).read_bytes()
+
     def picture(self, name: str) -> Rgb:
-        return np.asarray(stills.opened(self.file(name).read_bytes()))
+        return np.asarray(stills.opened(self.content(name)))
+
+    def warnings(self, name: str) -> list[str]:
+        """The warnings of a step."""
+        return [warning for warning in self.job["warnings"] if warning.startswith(f"{name}: ")]
 
     def film(self, name: str) -> Film:
         """The decoded film of a step. Raises NoFilm."""
@@ -50,24 +68,26 @@ class Outputs:
     def stream(self) -> hls.Stream:
         """The HLS output. Raises NoStream, httpx.HTTPError."""
         if self._stream is None:
-            self._stream = hls.fetch(self._outputs["hls_720p"]["url"], self._http, self._folder)
+            self._stream = hls.fetch(self.listed("hls_720p")[0]["url"], self._http, self._folder)
         return self._stream
 
     @property
     def films(self) -> tuple[str, ...]:
         """The steps whose outputs are MP4."""
-        return tuple(
-            name
-            for name in FILMS
-            if name in self and self._outputs[name]["content_type"] == "video/mp4"
-        )
+        return tuple(o["type"] for o in self.job["outputs"] if o["content_type"] == "video/mp4")
+
+    @property
+    def posters(self) -> tuple[str, ...]:
+        """The steps whose outputs are pictures of a frame that is not blank."""
+        return tuple(name for name in ("thumbnail", "poster") if name in self)
 
     def pictures(self) -> dict[str, list[tuple[str, Rgb]]]:
-        """By name of step, (caption, picture) of its image, or of a few frames of its film."""
-        stills = [name for name in ("thumbnail", "watermark") if name in self]
-        captioned = {
-            name: [(name, self.picture(name))] for name in stills if name not in self.films
-        }
+        """By name of step, (caption, picture) of images or of a few frames of a film; none is cropped."""
+        captioned: dict[str, list[tuple[str, Rgb]]] = {}
+        for output in self.job["outputs"]:
+            if output["content_type"].startswith("image/") and output["type"] not in self._cropped:
+                picture = np.asarray(stills.opened(self.path(output).read_bytes()))
+                captioned.setdefault(output["type"], []).append((output["type"], picture))
         for name in self.films:
             frames = self.film(name).pictures.items()
             captioned[name] = [(f"{name} at {time:.2f} s", picture) for time, picture in frames]

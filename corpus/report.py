@@ -10,12 +10,14 @@ from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from corpus.failures import Failure
 from corpus.manifest import Entry
 
 _PICTURE_BOX = 240
+_CHECK = 8  # pixels
 _STRIP = 4 * _PICTURE_BOX  # pixels: the largest width, for frames of a film beside each other
 
 
@@ -64,6 +66,16 @@ def data_uri(image: Image.Image) -> str:
     content = io.BytesIO()
     picture.save(content, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+def on_checks(image: Image.Image, alpha: Image.Image) -> Image.Image:
+    """A picture on white once more on light checks, where it is transparent."""
+    width, height = image.size
+    rows, columns = np.indices((height, width)) // _CHECK
+    checks = np.where((rows + columns) % 2, 255, 215).astype(np.uint8)
+    # It is white already as far as it is transparent.
+    darker = (255 - checks) * (1 - np.asarray(alpha) / 255)
+    return Image.fromarray(np.clip(np.asarray(image) - darker[..., None], 0, 255).astype(np.uint8))
 
 
 def write(folder: Path, lines: list[Line], taken: list[Taken]) -> None:

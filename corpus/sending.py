@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import av
 
 from corpus.manifest import Entry
+from corpus.pipelines import Item
 from sluice.client import Client, Job
 
 LIMIT_SECONDS = 120
@@ -21,22 +23,23 @@ class Ran:
 
     job: Job | None = field(repr=False)  # None if it did not end in time
     seconds: float
+    pipeline: Sequence[Item] = ()  # that was sent; (): the file was dropped
 
 
-def send(client: Client, entry: Entry, path: Path, number: int) -> Ran:
-    """Upload or drop a file, and wait for its job up to a limit that grows with a film's length."""
-    limit = LIMIT_SECONDS + 2 * length(entry, path)
+def send(client: Client, entry: Entry, path: Path, number: int, pipeline: Sequence[Item]) -> Ran:
+    """Upload a file with a pipeline, or drop it, and wait for its job; a long film's may take longer."""
+    limit = LIMIT_SECONDS + len(pipeline) * length(entry, path)
     started = time.monotonic()
     try:
-        if entry.pipeline:
-            job = client.wait(client.upload(path, *entry.pipeline), limit)
+        if pipeline:
+            job = client.wait(client.upload(path, *pipeline), limit)
         else:
             key = f"corpus/{number}/{path.name}"
             client.drop(path, key)
             job = client.wait_for_drop(key, limit)
     except TimeoutError:
-        return Ran(None, time.monotonic() - started)
-    return Ran(job, time.monotonic() - started)
+        return Ran(None, time.monotonic() - started, pipeline)
+    return Ran(job, time.monotonic() - started, pipeline)
 
 
 def digests(client: Client, job: Job) -> dict[str, str]:

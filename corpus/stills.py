@@ -10,7 +10,7 @@ import numpy as np
 import pi_heif
 from PIL import Image, ImageCms, ImageOps
 
-from corpus.colour import Rgb, difference, differences, lightness, resized
+from corpus.colour import Rgb, difference, differences, lightness, resized, turnings
 from corpus.failures import Failure
 
 BOX = 512  # pixels of a thumbnail's longest side
@@ -35,17 +35,28 @@ _HARMLESS = {0xC0, 0xC1, 0xC2, 0xC4, 0xDB, 0xDD, 0xE0, 0xEE}
 
 def reference(path: Path) -> Image.Image:
     """The original as it is meant to be seen: its first frame, upright, in sRGB, on white."""
+    picture, profile = _upright(path)
+    opaque = picture.convert({"RGBA": "RGB", "LA": "L"}.get(picture.mode, picture.mode))
+    colours = _in_srgb(opaque, profile)
+    return colours if picture.mode == opaque.mode else _on_white(colours, picture.getchannel("A"))
+
+
+def alpha(path: Path) -> Image.Image | None:
+    """The alpha channel of the original as Pillow reads it, upright; None: it has none. Raises OSError."""
+    picture, _ = _upright(path)
+    return picture.getchannel("A") if "A" in picture.getbands() else None
+
+
+def _upright(path: Path) -> tuple[Image.Image, bytes | None]:
+    """The first frame with 8 bits a sample, and its profile."""
     pi_heif.register_heif_opener()
     with Image.open(path) as image:
         image.load()
         profile = image.info.get("icc_profile")
-        upright = ImageOps.exif_transpose(image)
-    picture = _eight_bit(upright)
-    alpha = picture.getchannel("A") if "A" in picture.getbands() else None
-    opaque = picture.convert({"RGBA": "RGB", "LA": "L"}.get(picture.mode, picture.mode))
-    colours = _in_srgb(opaque, profile)
-    if alpha is None:
-        return colours
+        return _eight_bit(ImageOps.exif_transpose(image)), profile
+
+
+def _on_white(colours: Image.Image, alpha: Image.Image) -> Image.Image:
     white = Image.new("RGB", colours.size, "white")
     white.paste(colours, mask=alpha)
     return white
@@ -125,8 +136,12 @@ def _segments(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def opened(content: bytes) -> Image.Image:
+    """The picture in a file, on white."""
     with Image.open(io.BytesIO(content)) as image:
-        return image.convert("RGB")
+        if not image.has_transparency_data:
+            return image.convert("RGB")
+        picture = image.convert("RGBA")
+        return _on_white(picture.convert("RGB"), picture.getchannel("A"))
 
 
 def check_thumbnail(
@@ -227,30 +242,40 @@ def small(image: Image.Image, box: int) -> Rgb:
 def check_poster(
     content: bytes, shown: tuple[int, int], frames: Rgb, most: float
 ) -> Iterator[Failure]:
-    """A film's thumbnail has its shape, is upright, and shows one of its frames; it is blank only if all are.
+    """A film's thumbnail has its shape, and shows one of its frames.
 
     `frames`: all frames of the film, frames × height × width × 3. `shown`: the film's size in pixels.
     """
     yield from check_jpeg("thumbnail", content)
     output = opened(content)
     yield from check_fit("thumbnail", output.size, shown)
+    yield from check_not_blank("thumbnail", output, frames)
+    yield from check_shows_frame("thumbnail", output, frames, most)
+
+
+def check_not_blank(name: str, output: Image.Image, frames: Rgb) -> Iterator[Failure]:
+    """The picture is blank only if all frames are."""
     picture = resized(np.asarray(output), *frames.shape[2:0:-1])
     empty = lightness(picture).std() < 3 and any(lightness(frame).std() > 10 for frame in frames)
     black = lightness(picture).max() < 5 and any(lightness(frame).max() > 20 for frame in frames)
     if empty or black:
-        yield Failure("poster", "thumbnail: there is nothing to be seen in it")
+        yield Failure("poster", f"{name}: there is nothing to be seen in it")
+
+
+def check_shows_frame(
+    name: str, output: Image.Image, frames: Rgb, most: float
+) -> Iterator[Failure]:
+    """The picture is one of the frames, upright."""
+    picture = resized(np.asarray(output), *frames.shape[2:0:-1])
     upright = _nearest(picture, frames)
-    turned = min(
-        _nearest(np.ascontiguousarray(other), frames)
-        for other in (picture[::-1], picture[:, ::-1], picture[::-1, ::-1])
-    )
+    turned = min(_nearest(other, frames) for other in turnings(picture))
     if upright > 3 and turned < 0.7 * upright:
         yield Failure(
             "poster",
-            f"thumbnail: it is not upright: mean ΔE {upright:.1f}, turned or mirrored {turned:.1f}",
+            f"{name}: it is not upright: mean ΔE {upright:.1f}, turned or mirrored {turned:.1f}",
         )
     elif upright > most:
-        yield Failure("poster", f"thumbnail: it is no frame of the film: mean ΔE {upright:.1f}")
+        yield Failure("poster", f"{name}: it is no frame of the film: mean ΔE {upright:.1f}")
 
 
 def _nearest(picture: Rgb, frames: Rgb) -> float:

@@ -245,7 +245,7 @@ def make(source: Path, folder: Path) -> Make:
     return make
 
 
-def judged(path: Path, original: Film, **options: bool) -> set[str]:
+def judged(path: Path, original: Film, **options: Any) -> set[str]:
     made = decode(path)
     return checks(films.check_film("film", path, made, original, **options))
 
