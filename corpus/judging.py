@@ -32,6 +32,8 @@ from sluice.client import Job
 _CLEAR_ERROR_SECONDS = 20
 _MOST_OF_POSTER, _MOST_OF_POSTER_IN_HDR = 8.0, 25.0  # mean ΔE from the nearest frame
 _GAP = 4  # pixels
+# Encoders of HEVC and AV1 take no smaller films.
+_TOO_SMALL, _LEAST_SIDE = "too_small_for_codec", 16
 _MOMENTS = 3  # frames of a film in the report, besides the first
 
 _VAGUE_CODES = {"", "internal_error", "attempts_exhausted", "intake_failed", "deadline_exceeded"}
@@ -85,7 +87,7 @@ def judge(entry: Entry, path: Path, ran: Ran, http: httpx.Client) -> Judged:
 def check_ending(expectation: str, job: Job, seconds: float) -> Iterator[Failure]:
     """Every step ended as SUCCESS, or a FAILURE says what is wrong with the file."""
     failed = job["status"] == "FAILURE"
-    if expectation == "ok" and failed:
+    if expectation == "ok" and failed and job["error_code"] != _TOO_SMALL:
         yield Failure("status", f"It failed: {job['error_code']}: {job['error']}")
     if expectation == "clear-error" and not failed:
         yield Failure("status", "It succeeded, though nothing right can come of it")
@@ -192,6 +194,8 @@ def _check_film(
             yield Failure("reference", f"PyAV cannot read the original ({error})")
         return
     pictures["source"] = _strip(original)
+    if outputs.job["error_code"] == _TOO_SMALL and min(original.shown) >= _LEAST_SIDE:
+        yield Failure("status", f"It is refused as too small: {outputs.job['error']}")
     most = _MOST_OF_POSTER_IN_HDR if original.hdr else right.most or _MOST_OF_POSTER
     if "thumbnail" in outputs:
         content = outputs.content("thumbnail")

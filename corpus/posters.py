@@ -18,7 +18,7 @@ from corpus.pipelines import Poster
 # A picture is of another moment if it is clearly more like a frame there: the mean difference, of 255, is
 # below this part of the one to the frames of the right moment, and this much below it.
 _CLEARLY, _BESIDES = 0.85, 0.3
-_LEAST_SSIM = 0.9  # of two files of one frame; of right ones it is … or more
+_LEAST_SSIM = 0.9  # of two files of one frame
 
 
 def check_poster(

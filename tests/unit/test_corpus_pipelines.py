@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
@@ -19,10 +20,12 @@ from corpus.crops import Box
 from corpus.decode import Film, decode
 from corpus.failures import Failure
 from corpus.files import opened
+from corpus.manifest import Entry
 from corpus.outputs import Outputs
 from corpus.pictures import Original
 from corpus.pipelines import Mp4, NotJudged, Poster
 from corpus.placeholders import thumbhash
+from corpus.sending import Ran
 from infra.tools import samples
 from infra.tools.samples import run_ffmpeg
 
@@ -180,6 +183,10 @@ def in_all(image: Image.Image, **said: Any) -> list[tuple[dict[str, Any], bytes]
     ]
 
 
+def only(file_format: Any) -> pipelines.Image:
+    return pipelines.Image(name="image", widths=(320,), formats=(file_format,))
+
+
 def judged_image(
     folder: Path,
     made: list[tuple[dict[str, Any], bytes]],
@@ -263,11 +270,8 @@ def animated(image: Image.Image) -> bytes:
 def test_a_wrong_picture_fails(
     tmp_path: Path, scene: Image.Image, file_format: str, wrong: Bytes, check: str
 ) -> None:
-    made = in_all(scene)
-    number = len(made) - len(FORMATS) + FORMATS.index(file_format)
-    told = {"placeholder": SCENE_HASH, "color": SCENE_COLOR}
-    made[number] = listed("image", file_format, wrong(resized(scene, 320)), **told)
-    assert check in judged_image(tmp_path, made, scene)
+    made = [listed("image", file_format, wrong(resized(scene, 320)))]
+    assert check in judged_image(tmp_path, made, scene, only(file_format))
 
 
 @pytest.mark.parametrize(
@@ -283,19 +287,19 @@ def test_a_wrong_picture_fails(
 def test_a_picture_with_another_alpha_fails(
     tmp_path: Path, clear: Image.Image, file_format: str, wrong: Bytes, check: str
 ) -> None:
-    told = {"placeholder": CLEAR_HASH, "color": SCENE_COLOR}
-    made = in_all(clear, **told)
-    number = len(made) - len(FORMATS) + FORMATS.index(file_format)
-    made[number] = listed("image", file_format, wrong(resized(clear, 320)), **told)
-    assert check in judged_image(tmp_path, made, clear)
+    made = [listed("image", file_format, wrong(resized(clear, 320)))]
+    assert check in judged_image(tmp_path, made, clear, only(file_format))
 
 
 def test_files_that_are_missing_or_too_many_fail(tmp_path: Path, scene: Image.Image) -> None:
-    made = in_all(scene)
-    assert judged_image(tmp_path / "missing", made[:-1], scene) == {"size"}
-    assert judged_image(tmp_path / "twice", [*made, made[0]], scene) == {"size"}
-    only_jpeg = pipelines.Image(name="image", widths=WIDTHS, formats=("jpeg",))
-    assert judged_image(tmp_path / "others", made, scene, only_jpeg) == {"size"}
+    jpeg, webp = (
+        listed("image", file_format, right(resized(scene, 320), file_format))
+        for file_format in ("jpeg", "webp")
+    )
+    assert judged_image(tmp_path / "right", [jpeg], scene, only("jpeg")) == set()
+    assert judged_image(tmp_path / "missing", [], scene, only("jpeg")) == {"size"}
+    assert judged_image(tmp_path / "twice", [jpeg, jpeg], scene, only("jpeg")) == {"size"}
+    assert judged_image(tmp_path / "others", [jpeg, webp], scene, only("jpeg")) == {"size"}
 
 
 def test_a_width_that_is_left_out_is_told(tmp_path: Path, scene: Image.Image) -> None:
@@ -327,9 +331,11 @@ def test_a_width_that_is_left_out_is_told(tmp_path: Path, scene: Image.Image) ->
 def test_what_is_said_wrongly_fails(
     tmp_path: Path, scene: Image.Image, said: dict[str, Any], check: str
 ) -> None:
-    made = in_all(scene)
-    made[0] = (made[0][0] | said, made[0][1])
-    assert check in judged_image(tmp_path, made, scene)
+    step = msgspec.structs.replace(only("webp"), placeholder="thumbhash")
+    told = {"placeholder": SCENE_HASH, "color": SCENE_COLOR}
+    content = right(resized(scene, 320), "webp")
+    made = [listed("image", "webp", content, **{**told, **said})]
+    assert check in judged_image(tmp_path, made, scene, step)
 
 
 def test_a_placeholder_of_the_picture_turned_fails(tmp_path: Path, scene: Image.Image) -> None:
@@ -529,6 +535,23 @@ def test_a_level_that_is_too_low_fails(
     path = tmp_path / "low.mp4"
     path.write_bytes(content)
     assert "level" in judged_film(path, original, codec)
+
+
+def test_only_a_tiny_film_is_too_small_for_a_codec(source: Path) -> None:
+    refused = {"error_code": "too_small_for_codec", "error": "A video of that size is too small."}
+    job = {
+        "status": "FAILURE",
+        "pipeline": [],
+        "steps": [],
+        "outputs": [],
+        "warnings": [],
+        **refused,
+    }
+    entry = Entry(source.name, "video", "", "ok")
+    asked = [{"make": "mp4", "codec": "hevc"}]
+    with httpx.Client() as http:
+        judged = judging.judge(entry, source, Ran(job, 1, asked), http)
+    assert checks(judged.failures) == {"status"}
 
 
 # ── posters ─────────────────────────────────────────────────────────────────────────────────────
