@@ -167,8 +167,9 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
         job,
         duration=film.facts.seconds if film else None,
         etag=original.etag,
-        pipeline=chosen.asked.pipeline,
-        recipe=chosen.recipe,
+        # Another intake may have planned something else first.
+        pipeline=plan.pipeline,
+        recipe=chosen.recipe if plan.pipeline == made.pipeline else "",
         plan=plan,
         starter=turn.message_id,
         charge=charge,
