@@ -102,13 +102,14 @@ def decode(image: ImageFile.ImageFile, file: IO[bytes], longest: int | None = No
     if image.mode.startswith("I"):
         told = told._replace(gamma=0.0)
     # The decoder has made up what lies beyond the source's last pixels.
-    beyond = picture.width - size[0] / scale, picture.height - size[1] / scale
-    if longest and (factor := max(picture.size) // (2 * longest)) > 1:
-        picture = picture.reduce(factor)
-        beyond = beyond[0] / factor, beyond[1] / factor
+    beyond = (picture.width - size[0] / scale, picture.height - size[1] / scale)
+    if scale == 1:
+        beyond = (0.0, 0.0)
+        if longest and (factor := max(picture.size) // (2 * longest)) > 1:
+            picture = picture.reduce(factor)
     if orientation in _TURNS:
         picture = picture.transpose(_TURNS[orientation])
-    box = _box(picture.size, beyond if scale > 1 else (0.0, 0.0), orientation)
+    box = _box(picture.size, beyond, orientation)
     return Decoded(picture, box, scale, profile, told, warning)
 
 

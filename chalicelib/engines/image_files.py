@@ -39,10 +39,11 @@ _FILLER = b"".join(
     bytes(number * 151 % 255 for number in range(512)) + bytes((0xFF, 0xD0 + marker))
     for marker in range(8)
 )
-# A JPEG is decoded at half or a quarter if twice the sides of the result are left: with less, thumbnails of
-# sharp pictures are below 47 dB to those of a whole decoding. Cameras of so many pixels a side are not that
-# sharp; of their pictures an eighth is enough, which takes half of the time (`benchmarks`, thumbnails).
-_MORE_PIXELS_THAN_SHARP, _AT_AN_EIGHTH = 5000, 1.25
+# By how much a JPEG can be decoded smaller, if so many times the sides of the result are left: with less,
+# thumbnails of sharp photographs are below 47 dB to those of a whole decoding. Cameras of so many pixels a
+# side are not that sharp.
+_SPARE = {8: 3.0, 4: 3.0, 2: 2.0}
+_MORE_PIXELS_THAN_SHARP, _SPARE_OF_MANY = 5000, 1.25
 # The type of an HEIF item (ISO/IEC 14496-12, 8.11.6.2), and codings that libde265 does not decode.
 _HEIF_ITEM = re.compile(rb"infe(?:\x02.{7}|\x03.{9})(.{4})", re.DOTALL)
 _HEIF_CODINGS = {
@@ -182,16 +183,17 @@ def load(
 
 
 def _draft(image: Image.Image, longest: int | None) -> None:
-    """Choose the scale at which a JPEG is decoded: twice the result is left, or 1.25 × at an eighth."""
+    """Choose the smallest scale at which a JPEG can be decoded for a result of that longer side."""
     if longest is None:
         return
     width, height = image.size
     longer = max(width, height)
-    at_least = 2 * longest
-    if longer >= _MORE_PIXELS_THAN_SHARP and longer >= 8 * _AT_AN_EIGHTH * longest:
-        at_least = longer // 8
-    if longer > at_least:
-        image.draft("RGB", (-(-width * at_least // longer), -(-height * at_least // longer)))
+    for by, spare in _SPARE.items():
+        if by == 8 and longer >= _MORE_PIXELS_THAN_SHARP:
+            spare = _SPARE_OF_MANY
+        if longer >= by * spare * longest:
+            image.draft("RGB", (max(1, width // by), max(1, height // by)))
+            return
 
 
 def scale_of(decoded: Image.Image, size: tuple[int, int]) -> int:

@@ -16,8 +16,9 @@ from chalicelib.model.colours import ColourSpace
 from chalicelib.model.mark import Mark, margin_of, mark_box
 from chalicelib.model.picture import Picture, Variant
 
-# A picture is made smaller in two passes, of which the first leaves so many times the size.
-_GAP = 2.0
+# A picture is made smaller in two passes, of which the first leaves so many times the size; more, if its
+# decoder was the first one.
+_GAP, _GAP_AFTER_DECODER = 2.0, 3.0
 # Pixels of the longer side, of which so many are enough to tell a picture's colours.
 _ENOUGH = 512
 
@@ -101,7 +102,8 @@ class Drawing:
         image = self._canvas.image
         if last and image.size == size and box == (0, 0, *size):
             return image
-        small = image.resize(size, Image.Resampling.LANCZOS, box, reducing_gap=_GAP)
+        gap = _GAP if self._canvas.scale == 1 else _GAP_AFTER_DECODER
+        small = image.resize(size, Image.Resampling.LANCZOS, box, reducing_gap=gap)
         ratio = (box[2] - box[0]) / size[0]
         if self._canvas.scale == 8 and ratio < _GAP:
             # Each pixel is a mean of 64; what such a mean takes from fine lines is given back (the second

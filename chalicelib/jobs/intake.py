@@ -5,7 +5,7 @@ What another version of the code has planned, it plans anew.
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
@@ -78,9 +78,7 @@ def begin(job_id: str, invocation: Invocation, turn: Turn, opened: Opened = None
     if job.generation == GENERATION:
         _resume(job, turn)
         return
-    if not are_known(
-        cast(list[str], job.pipeline)
-    ):  # a later version's, which is about to come back or to go
+    if not are_known(job.pipeline):  # a later version's, which is about to come back or to go
         raise Later(6 * settings().retry_seconds)
     try:
         if turn.came_before:
@@ -167,8 +165,9 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
         job,
         duration=film.facts.seconds if film else None,
         etag=original.etag,
-        pipeline=chosen.asked.pipeline,
-        recipe=chosen.recipe,
+        # Another intake may have planned something else first.
+        pipeline=plan.pipeline,
+        recipe=chosen.recipe if plan.pipeline == made.pipeline else "",
         plan=plan,
         starter=turn.message_id,
         charge=charge,

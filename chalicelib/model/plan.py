@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from typing import Any
 
 import msgspec
 
@@ -93,6 +94,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     tasks: tuple[Task, ...]
     steps: dict[str, str]
+    pipeline: tuple[str | dict[str, Any], ...] = ()  # what was asked for, item by item
     commands: dict[str, Command] = {}  # by their names
     tracks: dict[str, Track] = {}  # renditions, by their names, and SOUND
     encoding: str = ""  # a sentence for the client: how a film is encoded, and why

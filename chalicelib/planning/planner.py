@@ -41,8 +41,23 @@ def make_plan(
     step cannot work on this kind of source.
     """
     prefix = f"{outputs_prefix(job_id)}{stem(source_key)}_{label and label + '_'}"
-    if isinstance(facts, VideoFacts):
-        return _of_film(job_id, prefix, facts, steps, settings, copy)
+    plan = (
+        _of_film(job_id, prefix, facts, steps, settings, copy)
+        if isinstance(facts, VideoFacts)
+        else _of_still_or_animation(job_id, prefix, facts, steps, settings, copy, film)
+    )
+    return msgspec.structs.replace(plan, pipeline=tuple(step.item for step in steps))
+
+
+def _of_still_or_animation(
+    job_id: str,
+    prefix: str,
+    facts: ImageFacts,
+    steps: Sequence[Step],
+    settings: PlanSettings,
+    copy: Source | None,
+    film: VideoFacts | None,
+) -> Plan:
     moving = [step for step in steps if film and step.moves(facts)]
     still = [step for step in steps if step not in moving]
     of_film = _of_film(job_id, prefix, film, moving, settings, copy) if film and moving else None
@@ -93,12 +108,12 @@ def _of_film(
             *(_packaging_task(step, work, prefix, encodes) for step, work in packagings.items()),
         ),
         {step.name: step.name for step in steps},
-        encodes.commands,
-        encodes.tracks,
-        _encoding(facts, encodes),
-        copy,
-        samples_of(job_id, index.video) if index else None,
-        samples_of(job_id, index.audio) if packagings and index and index.audio else None,
+        commands=encodes.commands,
+        tracks=encodes.tracks,
+        encoding=_encoding(facts, encodes),
+        copy=copy,
+        video=samples_of(job_id, index.video) if index else None,
+        audio=samples_of(job_id, index.audio) if packagings and index and index.audio else None,
     )
 
 

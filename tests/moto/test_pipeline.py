@@ -37,7 +37,7 @@ from chalicelib.api.views import JobView
 from chalicelib.errors import COMPUTING_MODULES, COMPUTING_PACKAGES, JobError, TimedOut, defect
 from chalicelib.formats import mp4_movie
 from chalicelib.invocation import Invocation
-from chalicelib.jobs import consumer, intake, lifecycle, s3_events
+from chalicelib.jobs import consumer, films, intake, lifecycle, s3_events
 from chalicelib.jobs import sweep as sweeping
 from chalicelib.model.job import Item, Job
 from chalicelib.model.plan import GENERATION, Plan, Task, work_folder
@@ -1413,7 +1413,7 @@ def test_a_look_at_a_copy_that_takes_too_long_is_taken_once_more(
             raise TimedOut("decoder_timeout", f"Reading the file took longer than {seconds} s.")
         return look(source, *args)
 
-    monkeypatch.setattr(intake, "inspect_source", inspect_source)
+    monkeypatch.setattr(films, "inspect_source", inspect_source)
     assert deliver("intake", again) == [again]
     assert deliver("intake", again, receives=2) == []
     drain()
