@@ -11,6 +11,8 @@ from chalicelib.model.facts import fit_box
 
 # The longer side of what is looked at.
 _SIDE = 96
+# Where it is less high, or less wide, no edges can be found in it.
+_LEAST = 3
 # What counts, of a sum of 1.
 _EDGES, _UNLIKE, _SKIN = 0.4, 0.45, 0.15
 # Hues of skin, of 255, about; and how saturated and bright it is, at least and at most.
@@ -25,6 +27,8 @@ def centre(image: Image.Image, shape: float) -> tuple[float, float]:
     `shape`: its width, divided by its height. It has one side of the image, and lies along the other.
     """
     small = image.resize(fit_box(*image.size, _SIDE), Image.Resampling.BOX).convert("RGB")
+    if min(small.size) < _LEAST:
+        return 0.5, 0.5
     interest = _interest(small)
     if small.width > small.height * shape:
         along = interest.resize((small.width, 1), Image.Resampling.BOX)

@@ -312,6 +312,16 @@ def test_attention_finds_what_is_unlike_the_rest(place: int, tmp_path: Path) -> 
     assert ImageStat.Stat(orange).mean[0] > 0.9 * 255 * 60 * 40 / 100**2
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (940, 2)])
+def test_what_is_too_small_to_look_at_is_cropped_to_its_middle(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    side = min(size)
+    picture = Picture((Variant("a.png", side, side, "png", 100),), fit="cover", focus="attention")
+    drawn = draw_all(encoded(Image.new("RGB", size, "red")), "PNG", tmp_path, a=picture)
+    assert [(file.width, file.height) for file in drawn["a"].files] == [(side, side)]
+
+
 def test_contain_centres_the_whole_picture_on_its_background(tmp_path: Path) -> None:
     variants = tuple(variant(200, 200, each) for each in FORMATS)
     draw(stripes(), tmp_path, Picture(variants, fit="contain", background="#336699"))
