@@ -11,7 +11,7 @@ from chalice.app import RouteEntry
 from chalicelib.api import estimates, hls, jobs, recipes, submissions, uploads
 from chalicelib.api.descriptions import Answer, CallDescription, Json, reference
 from chalicelib.api.properties import PROPERTIES
-from chalicelib.api.recipes import RecipesView
+from chalicelib.api.recipes import EITHER, RecipesView
 from chalicelib.api.requests import FromKeyRequest, PresignRequest, most_source_bytes
 from chalicelib.api.views import Accepted, JobPage, JobView, Presigned
 from chalicelib.codes import FAILURES, GATEWAY, REFUSALS
@@ -210,6 +210,7 @@ def _shapes() -> Json:
     for request in requests:
         # The code reads anything, so that it can refuse what is wrong with sentences.
         shapes[request]["properties"]["pipeline"]["anyOf"][0] = reference("Pipeline")
+        shapes[request]["not"] = EITHER
     size, _null = shapes["PresignRequest"]["properties"]["size"]["anyOf"]
     size["maximum"] = most_source_bytes()
     waiting_job = shapes["Presigned"]["properties"]["job_id"]  # left out, never null
@@ -229,7 +230,12 @@ def _shapes() -> Json:
 def _example(shapes: Json, name: str) -> Any:
     """An example of a shape: of its properties' examples, or of examples of the shapes that they refer to."""
     properties: Json = shapes[name]["properties"]
-    return {field: _example_of(shapes, schema) for field, schema in properties.items()}
+    left_out = "recipe" if "not" in shapes[name] else None  # there is a pipeline
+    return {
+        field: _example_of(shapes, schema)
+        for field, schema in properties.items()
+        if field != left_out
+    }
 
 
 def _example_of(shapes: Json, schema: Json) -> Any:

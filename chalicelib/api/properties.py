@@ -125,7 +125,7 @@ PROPERTIES: dict[str, Json] = {
     ),
     "recipes": described("Each by its name.", []),
     "drops": described("Recipes by the beginning of a file's key.", []),
-    "schema": described("The JSON Schema of a pipeline.", {"type": "array"}),
+    "schema": described("The JSON Schema of a pipeline.", {"type": "array", "items": {}}),
     "RecipeView.name": described("What a request calls it.", "web"),
     "version": described("A digest of what it makes.", "3f2a9c"),
     "description": described("What it is for.", "A page's pictures, and films to stream"),

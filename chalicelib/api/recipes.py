@@ -18,6 +18,13 @@ from chalicelib.settings import recipes
 Items = list[str | dict[str, Any]]
 
 
+# What a request cannot have: both.
+EITHER: Json = {
+    "required": ["pipeline", "recipe"],
+    "properties": {"pipeline": {}, "recipe": {}},
+}
+
+
 class RecipeView(msgspec.Struct):
     """A recipe: what it makes of each kind of media; of one without steps it makes nothing."""
 
@@ -84,7 +91,8 @@ def pipeline_schema(template: str) -> Json:
 def operation_schemas(template: str) -> Json:
     """The JSON Schemas of all operations, by their names."""
     _, components = msgspec.json.schema_components(OPERATIONS, ref_template=template)
-    schemas: Json = msgspec.json.decode(msgspec.json.encode(components))  # tuples become lists
+    # Tuples of defaults become lists.
+    schemas: Json = _with_items(msgspec.json.decode(msgspec.json.encode(components)))
     for shape in schemas.values():
         for name, schema in shape["properties"].items():
             if name == "make":
@@ -95,6 +103,20 @@ def operation_schemas(template: str) -> Json:
             if schema.get("default", ...) is None:
                 del schema["default"]
     return schemas
+
+
+def _with_items(schema: Any) -> Any:
+    """The schema with `items` instead of `prefixItems` that are all alike: many tools know only those."""
+    if isinstance(schema, list):
+        return [_with_items(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "prefixItems" in schema:
+        first, *others = schema["prefixItems"]
+        assert all(other == first for other in others)
+        schema = {key: value for key, value in schema.items() if key != "prefixItems"}
+        schema["items"] = first
+    return {key: _with_items(value) for key, value in schema.items()}
 
 
 DESCRIPTIONS = {

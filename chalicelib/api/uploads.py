@@ -12,7 +12,7 @@ from multipart import MultipartError, MultipartParser, parse_options_header
 
 from chalicelib.api.descriptions import Answer, CallDescription, Json, described
 from chalicelib.api.http import malformed, refuse_others, refuse_repeated_names
-from chalicelib.api.recipes import check_asked
+from chalicelib.api.recipes import EITHER, check_asked
 from chalicelib.api.requests import PresignRequest, check_metadata, check_size
 from chalicelib.api.views import Accepted, Presigned
 from chalicelib.errors import (
@@ -216,6 +216,7 @@ _FORM: Json = {
         },
     },
     "additionalProperties": False,
+    "not": EITHER,
 }
 
 DESCRIPTIONS = {

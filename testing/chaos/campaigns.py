@@ -63,6 +63,7 @@ class Simulator:
         chosen = [*product(scenarios.PICTURES, scenarios.PICTURE_PIPELINES)]
         if films:
             chosen += product(scenarios.FILMS, scenarios.FILM_PIPELINES)
+            chosen += product([scenarios.ANIMATION], scenarios.ANIMATION_PIPELINES)
         for name, pipeline in chosen:
             self._references[name, frozenset(pipeline)] = self._without_faults(name, pipeline)
         run(scenarios.junk, "junk", CALM, self._stand, self._memo, lambda _: None)

@@ -39,6 +39,7 @@ SAMPLES: dict[str, Callable[[Path], None]] = {
     "film.mkv": lambda path: samples.film(
         path, size=_SMALL, rate="10", seconds=20, output=("-g", "20")
     ),
+    "moving.gif": samples.IMAGES["animated.gif"],
     "text.jpg": samples.text,
 }
 

@@ -385,6 +385,7 @@ def large(schedule: Schedule) -> None:
     world.design = design
     for name, step in (
         ("photo.jpg", "watermark"), ("film.mp4", "hls_720p"), ("film.mkv", "transcode_720p"),
+        ("moving.gif", "transcode_720p"),
     ):  # fmt: skip
         world.at(1, partial(schedule.clients.put, f"drop/{name}", name, pipeline=(step,)))
 

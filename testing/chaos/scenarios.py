@@ -22,6 +22,8 @@ FILM_PIPELINES = (
     ("thumbnail", "watermark"),
     ("watermark", "hls_720p"),
 )
+ANIMATION = "moving.gif"
+ANIMATION_PIPELINES = (("transcode_720p",), ("thumbnail", "transcode_720p"))
 Pipeline = Sequence[str] | None
 
 # ── stories ─────────────────────────────────────────────────────────────────────────────────────
@@ -46,6 +48,12 @@ def marked(schedule: Schedule) -> None:
 def mkv(schedule: Schedule) -> None:
     """A film is dropped, and is copied before it is planned."""
     schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", "film.mkv"))
+
+
+def animation(schedule: Schedule) -> None:
+    """An animated image is dropped, and is copied into a film before it is planned."""
+    pipeline = ANIMATION_PIPELINES[1]
+    schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", ANIMATION, pipeline=pipeline))
 
 
 def junk(schedule: Schedule) -> None:
@@ -101,8 +109,8 @@ def estimated(schedule: Schedule) -> None:
 STORIES: dict[str, Scenario] = {
     story.__name__: story
     for story in (
-        image, film, marked, mkv, junk, presigned, unheard, never, from_key, idempotent, form, both,
-        estimated,
+        image, film, marked, mkv, animation, junk, presigned, unheard, never, from_key, idempotent,
+        form, both, estimated,
     )
 }  # fmt: skip
 

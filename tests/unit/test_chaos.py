@@ -79,7 +79,8 @@ BREAKS = {
         "a function does what its role does not let it",
     ),
     "an output has other bytes": Break(
-        "pillow.save_jpeg = lambda *to, save=pillow.save_jpeg: save(*to[:2], 9, *to[3:])",
+        "options = image_encoders._OPTIONS;"
+        "options['jpeg'] = lambda _, fine, of=options['jpeg']: of(9, fine)",
         "each:image:DIES_BEFORE@0",
         "an output is not that of a run without faults",
     ),
@@ -98,7 +99,7 @@ simulator.prepare(films=False)
 import app
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
-from chalicelib.engines import pillow
+from chalicelib.engines import image_encoders
 from chalicelib.jobs import sweep
 from chalicelib.store import writes
 from infra.stack import functions
