@@ -17,6 +17,7 @@ The value of a row is what store/ hands out of it: a struct of model/job.py.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ from pynamodb.attributes import (
     UnicodeAttribute,
     UnicodeSetAttribute,
 )
-from pynamodb.constants import MAP
+from pynamodb.constants import LIST, MAP
 from pynamodb.exceptions import DoesNotExist, PynamoDBException
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
@@ -66,6 +67,20 @@ class MapOfAny(Attribute[dict[str, Any]]):
     def deserialize(self, value: Any) -> dict[str, Any]:
         found: dict[str, Any] = MapAttribute().deserialize(value)
         return found
+
+
+class PipelineAttribute(Attribute[list[str | dict[str, Any]]]):
+    """A list of texts: names of presets, and objects in JSON, whose numbers DynamoDB may have no room for."""
+
+    attr_type = LIST
+
+    def serialize(self, value: Any) -> Any:
+        texts = (item if isinstance(item, str) else json.dumps(item) for item in value)
+        return [{"S": text} for text in texts]
+
+    def deserialize(self, value: Any) -> list[str | dict[str, Any]]:
+        texts = (item["S"] for item in value)
+        return [json.loads(text) if text.startswith("{") else text for text in texts]
 
 
 class _ByKey(GlobalSecondaryIndex["JobRow"]):
@@ -129,7 +144,7 @@ class JobRow(Row, discriminator="job"):
     created = UnicodeAttribute()
     created_at = UnicodeAttribute()
     updated_at = UnicodeAttribute()
-    pipeline: ListAttribute[Any] = ListAttribute(default=list)
+    pipeline = PipelineAttribute(default=list)
     recipe = UnicodeAttribute(default="")
     step_names: ListAttribute[str] = ListAttribute(null=True)  # in pipeline order
     # By name. {"status": …}; in rows of formats up to 5 also what the step came to, with one `output`.
