@@ -126,6 +126,7 @@ FAILURES = {
     "over_budget": "The job would cost more than its `max_usd`, than one job may, or than is left of its "
     "owner's day. Nothing was done.",
     "too_long_as_a_whole": "The film cannot be cut into chunks, and is too long for one function.",
+    "too_many_renditions": "The film would be encoded in more ways at once than one function has memory for.",
     "too_small_for_codec": "A side of the film is shorter than the codec that is asked for can have it.",
     "no_video_stream": "The file has no pictures: it is sound alone, or damaged.",
     "side_too_long": "A file of the step would have more pixels than its format can have.",

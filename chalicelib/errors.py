@@ -32,7 +32,7 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What is wrong at a place of a document: a JSON Pointer as a URI fragment (RFC 6901, 6), a sentence."""
+    """What is wrong at a place of a document: `#` and a JSON Pointer (RFC 6901), and a sentence."""
 
     pointer: str
     detail: str

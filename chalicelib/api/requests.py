@@ -43,7 +43,7 @@ Pipeline = Annotated[
     ),
 ]
 RecipeName = Annotated[
-    str | None,
+    Annotated[str, Meta(min_length=1, max_length=32)] | None,
     Meta(
         description="Of a recipe, instead of a `pipeline`; GET /recipes/ lists them. The default is the one "
         "for the file's key, else `default`.",

@@ -17,6 +17,8 @@ ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
 _DAMAGE = (*DAMAGE, LookupError)
 # Browsers show for a tenth of a second what wants to be shown for a hundredth, or for no time.
 _HURRIED, _USUAL = 10, 100
+# The longest time that a picture is shown: formats have room for more.
+MOST_MILLISECONDS = 600_000
 
 
 def is_animated(image: ImageFile.ImageFile) -> bool:
@@ -32,8 +34,8 @@ def write_pictures(
 ) -> list[int]:
     """Write each picture as a PPM to `target`, a pattern with its number, on white where it is transparent.
 
-    Returns how long each is shown, in milliseconds. Pictures from the first damaged one on are left out.
-    Raises JobError where none can be decoded, and where there are too many.
+    Returns how long each is shown, in milliseconds. Raises JobError where one cannot be decoded, for nobody
+    knows how many would follow it, and where there are too many.
     """
     durations: list[int] = []
     with source.open("rb") as file, open_image(file, image_format) as image:
@@ -50,7 +52,8 @@ def write_pictures(
             except _DAMAGE as error:
                 if not durations:
                     raise damaged() from error
-                break
+                detail = f"After {len(durations)} pictures the image is damaged, or ends too early."
+                raise JobError("source_damaged", detail) from error
             if len(durations) == most:
                 detail = f"The image is {image.width} × {image.height} and has more than {most} pictures."
                 raise JobError("too_many_frames", detail)
@@ -58,7 +61,7 @@ def write_pictures(
             picture = to_eight_bits(image.copy(), told.gamma)
             _on_white(picture, profile, told).save(Path(str(target) % len(durations)), "PPM")
             wanted = round(image.info.get("duration") or 0)
-            durations.append(wanted if wanted > _HURRIED else _USUAL)
+            durations.append(min(wanted, MOST_MILLISECONDS) if wanted > _HURRIED else _USUAL)
     return durations
 
 

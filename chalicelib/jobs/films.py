@@ -34,6 +34,7 @@ class Known(NamedTuple):
     job: Job
     source: Source
     steps: Sequence[Step]
+    recipe: str  # that says so, with its version
     settings: PlanSettings
     invocation: Invocation
 
@@ -74,7 +75,7 @@ def _animation(known: Known, facts: ImageFacts) -> tuple[VideoFacts, Source | No
         only_copied = animations.plan_copy(job.job_id, source.etag, facts)
         in_all = msgspec.structs.replace(foreseen, tasks=(*only_copied.tasks, *foreseen.tasks))
         charged = charge(job, in_all, facts, source, Film(film, None, []))
-        _begin_copy(job, source.etag, only_copied, charged)
+        _begin_copy(known, only_copied, charged)
         return None
     if isinstance(copied.result, Failed):
         raise JobError(copied.result.code, copied.result.detail)
@@ -93,7 +94,10 @@ def charge(job: Job, plan: Plan, facts: Facts, source: Source, film: Film | None
     """
     if job.status == STARTED:
         return Charge(job.owner, 0.0, 0.0)
-    max_usd = None if job.charged_usd else job.max_usd
+    is_foreseen_well = isinstance(
+        facts, VideoFacts
+    )  # of an animation nobody had counted the pictures
+    max_usd = None if job.charged_usd and is_foreseen_well else job.max_usd
     # Nothing for intake: what it took to look at the source is spent.
     read = film.copy if film and film.copy else source
     usage = limits.affordable(
@@ -118,7 +122,7 @@ def _with_copy(
                 foreseen = copying.foreseen(whole, source, facts, known.steps, chosen)
                 charged = charge(job, foreseen, facts, source, None)
                 only_copied = copying.plan_copy(job.job_id, source.etag, facts, chosen)
-                _begin_copy(job, source.etag, only_copied, charged)
+                _begin_copy(known, only_copied, charged)
                 return None
             if isinstance(copied.result, Copied):
                 copy = copied.result.copy
@@ -131,13 +135,15 @@ def _with_copy(
     return facts, copy
 
 
-def _begin_copy(job: Job, etag: str, plan: Plan, charge: Charge) -> None:
+def _begin_copy(known: Known, plan: Plan, charge: Charge) -> None:
     """Send the task that makes a copy of the source; its end has the job planned. Repeats harmlessly.
 
     Raises JobError where its owner's budget has no room for the job.
     """
+    job, etag = known.job, known.source.etag
     plans.store_copy_plan(job.job_id, etag, plan)
-    if starts.await_copy(job, etag, charge):
+    pipeline = [step.item for step in known.steps]
+    if starts.await_copy(job, etag, charge, pipeline, known.recipe):
         lifecycle.send_first(job.job_id, plan)
 
 

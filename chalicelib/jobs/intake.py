@@ -134,7 +134,7 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     set_up = plan_settings(settings())
     film: Film | None = None
     if isinstance(facts, VideoFacts) or any(step.moves(facts) for step in steps):
-        film = films.film_of(Known(job, source, steps, set_up, invocation), facts)
+        film = films.film_of(Known(job, source, steps, chosen.recipe, set_up, invocation), facts)
         if film is None:
             return None
     if film and isinstance(facts, VideoFacts):

@@ -28,8 +28,8 @@ def affordable(
     """What a job by this plan will use and cost.
 
     `size` in bytes is the source's, `looked` the usage of looking into it; `film` are the facts of what an
-    image is copied into. Raises JobError `source_damaged`
-    or `over_budget` where that is more than one job may.
+    image is copied into. Raises JobError `source_damaged` or `over_budget` where that is more than one job
+    may.
     """
     estimated = estimate(plan, facts, size, looked, function_sizes(), film)
     usage = cost(estimated.used, estimated.bytes_stored)

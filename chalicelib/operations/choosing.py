@@ -6,9 +6,10 @@ says; then the recipe of the longest prefix of its key; then the recipe `default
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+import msgspec
 
 from chalicelib.errors import Fault, JobError, SluiceError
 from chalicelib.formats.sniff import sniff
@@ -101,8 +102,8 @@ def items_of(text: str, error: type[SluiceError]) -> list[Any]:
     if not text.lstrip().startswith("["):
         return [name for part in text.split(",") if (name := part.strip())]
     try:
-        items: list[Any] = json.loads(text)
-    except (ValueError, RecursionError):
+        items = msgspec.json.decode(text, type=list[Any])
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         detail = "A pipeline that begins with [ is JSON, and this one cannot be read."
         raise error("invalid_step", detail, [Fault("#/pipeline", detail)]) from None
     return items

@@ -21,6 +21,8 @@ _Background = Annotated[
         extra={"form": "transparent, or a colour like '#ffffff' in small letters"},
     ),
 ]
+# Pixels of a picture with a background around it, which is as large as a client says.
+MOST_PADDED = 36_000_000
 Part = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -73,6 +75,8 @@ class Image(Stills, frozen=True, kw_only=True, tag="image"):
         yield from one_of(self, "widths", "box", "size")
         if self.fit != "inside" and self.size is None:
             yield "fit", f"`{self.fit}` needs a `size`: say width and height."
+        if self.fit == "contain" and self.size and self.size[0] * self.size[1] > MOST_PADDED:
+            yield "size", f"`contain` makes at most {MOST_PADDED / 1e6:.0f} megapixels."
         if self.focus != "center" and self.fit != "cover":
             yield "focus", "`focus` is of `cover`, which crops: say so by `fit`."
 

@@ -12,11 +12,14 @@ import msgspec
 from chalicelib.errors import Fault, SluiceError
 from chalicelib.operations import OPERATIONS, PRESETS
 from chalicelib.operations.explaining import explained, meant, pointer
+from chalicelib.operations.hls import Hls
 from chalicelib.planning.operation import Item, Operation, Step, tag_of
 
 MOST_STEPS = 16
 # As canonical JSON: it lies in the job's row, which is to stay small.
 MOST_BYTES = 1024
+# More than any operation has: each that is wrong takes a millisecond.
+_MOST_PARAMETERS = 40
 # Tasks of a plan have these ids.
 _RESERVED = frozenset({"film", "sound", "remux"})
 
@@ -113,6 +116,11 @@ def _operation(fields: dict[str, Any], at: str) -> Operation:
     msgspec tells of one fault: the parameter that has it is left out, and the others are tried again.
     """
     faults, left_out = list[Fault](), set[str]()
+    if len(fields) > _MOST_PARAMETERS:
+        detail = (
+            f"An object has at most {_MOST_PARAMETERS} parameters, and this one has {len(fields)}."
+        )
+        raise _refusal("invalid_step", [Fault(at, detail)])
     while True:
         try:
             operation: Operation = msgspec.convert(fields, _ANY)
@@ -150,6 +158,10 @@ def _taken_names(steps: Sequence[Step], at: str) -> Iterator[Fault]:
         named = f"{at}/{number}" if isinstance(step.item, str) else f"{at}/{number}/name"
         if step.name in _RESERVED:
             yield Fault(named, f"{step.name!r} is a name of Sluice's own: choose another `name`.")
+        streams = [at_number for at_number, other in enumerate(steps[:number]) if _streams(other)]
+        if _streams(step) and streams:
+            yield Fault(named, f"There is HLS already, {at}/{streams[0]}: once is enough for now.")
+            continue
         for earlier, other in enumerate(steps[:number]):
             if step == other and isinstance(step.item, str):
                 yield Fault(named, f"{step.name!r} is there already; once is enough.")
@@ -158,6 +170,10 @@ def _taken_names(steps: Sequence[Step], at: str) -> Iterator[Fault]:
                 detail = f"{step.name!r} would name the files of {at}/{earlier}, too: give it another `name`."
                 yield Fault(named, detail)
                 break
+
+
+def _streams(step: Step) -> bool:
+    return isinstance(step.operations.get("video"), Hls)
 
 
 def _share_files(stem: str, other: str) -> bool:

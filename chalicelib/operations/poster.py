@@ -29,7 +29,7 @@ class Poster(Stills, frozen=True, kw_only=True, tag="poster"):
     kinds = ("video",)
 
     at: Annotated[
-        _PART | Annotated[float, Meta(ge=0)],
+        _PART | Annotated[float, Meta(ge=0, le=1e6)],
         Meta(
             description="Which frame: `auto` looks for one that is not blank; else seconds from the start, "
             "or a part of the length, like `25%`.",

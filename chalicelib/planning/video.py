@@ -60,11 +60,14 @@ def rendition(
         wanted = msgspec.structs.replace(wanted, max_fps=None)
     if max_kbps and 1000 * max_kbps >= _most_bits_per_second(facts, wanted):
         wanted = msgspec.structs.replace(wanted, max_kbps=None)
-    return msgspec.structs.replace(wanted, name=_name(wanted))
+    return msgspec.structs.replace(wanted, name=_name(facts, wanted))
 
 
-def _name(rendition: Rendition) -> str:
-    parts = [f"{min(rendition.width, rendition.height)}p"]
+def _name(facts: VideoFacts, rendition: Rendition) -> str:
+    size, lines = (rendition.width, rendition.height), min(rendition.width, rendition.height)
+    # Sizes are even: two that differ by a column may have as many lines.
+    is_usual = size == fit_short_side(facts.width, facts.height, lines)
+    parts = [f"{lines}p" if is_usual else "{}x{}".format(*size)]
     if rendition.codec != "h264":
         parts.append(rendition.codec)
     if rendition.max_fps:
@@ -114,17 +117,41 @@ def bits_per_second(facts: VideoFacts, rendition: Rendition) -> float:
 def encode(facts: VideoFacts, renditions: Sequence[Rendition], settings: PlanSettings) -> Encode:
     """Renditions in chunks, or in one part where the source cannot be cut.
 
-    Raises JobError where no filter can read the colours.
+    Raises JobError where no filter can read the colours, and where one function has no memory for all.
     """
+    _check_size(renditions)
     index = facts.index
     if index is None:
         return _as_a_whole(facts, renditions, settings)
     film = _film(facts, index, renditions)
     seconds = chunking.chunk_seconds(facts, renditions, settings)
     first_seconds = max(settings.least_chunk_seconds, seconds / 3)
-    spans = chunking.spans(index, seconds, first_seconds, film.common)
+    spans = chunking.spans(
+        index,
+        seconds,
+        first_seconds,
+        film.common if isinstance(film.common, range) else frozenset(film.common),
+    )
     parts = [_chunk(film, number, span) for number, span in enumerate(spans)]
     return Encode(parts, {FILM: _chunk_command(film, settings)})
+
+
+# Pixels of the frames that are encoded at once: those of HEVC and AV1 take twice the memory.
+_MOST_PIXELS = 36_000_000
+
+
+def _check_size(renditions: Sequence[Rendition]) -> None:
+    """Raises JobError where one function has no memory for all encoders."""
+    pixels = sum(
+        each.width * each.height * (1 if each.codec == "h264" else 2) for each in renditions
+    )
+    if pixels > _MOST_PIXELS:
+        raise JobError(
+            "too_many_renditions",
+            f"The film would be encoded in {len(renditions)} ways at once, of {pixels / 1e6:.0f} megapixels "
+            f"together (HEVC and AV1 count twice); at most {_MOST_PIXELS / 1e6:.0f} are. Ask for fewer or "
+            "smaller ones in one job.",
+        )
 
 
 @dataclass(frozen=True)

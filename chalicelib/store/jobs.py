@@ -75,7 +75,7 @@ def create(
         due_at=now + writes.LOOK_SECONDS,
     )
     not_created_before = JobRow.pk.does_not_exist()
-    if metadata:
+    if metadata and not read_many([(row.pk, row.sk)], consistent=True):
         # An upload may come a day later.
         expires_at = writes.subitem_expiry() + writes.DAY
         theirs = MetadataRow(row.pk, MetadataRow.SK, metadata=dict(metadata), expires_at=expires_at)

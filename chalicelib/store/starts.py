@@ -90,15 +90,23 @@ def _follow(plan: Plan, starter: str) -> list[Action]:
     ]
 
 
-def await_copy(job: Job, etag: str, charge: Charge) -> bool:
-    """Pin the source of which a copy is to be made, and give the job as long as any other, once.
+def await_copy(
+    job: Job,
+    etag: str,
+    charge: Charge,
+    pipeline: Sequence[str | dict[str, Any]],
+    recipe: str,
+) -> bool:
+    """Pin the source of which a copy is made, and what is to be made of it; the job has as long as any other.
 
-    False where it has another source, has started or ended. The same write charges the owner: raises JobError
-    as `budgets.charge`.
+    It is done once. False where it has another source, has started or ended. The same write charges the
+    owner: raises JobError as `budgets.charge`.
     """
     no_copy_requested = (JobRow.status == PENDING) & ~(JobRow.awaits_copy == True)  # noqa: E712
     changes: list[Action] = [
         JobRow.etag.set(etag),
+        JobRow.pipeline.set(list(pipeline)),
+        JobRow.recipe.set(recipe),
         JobRow.awaits_copy.set(True),
         JobRow.awaits_upload.set(False),
         *writes.more_time(),

@@ -20,7 +20,7 @@ from chalicelib.tasks.workbench import Workbench
 # Pixels of all pictures taken together: their files, three bytes each, fit on half of the disk.
 MOST_PIXELS = 1_500_000_000
 MOST_PICTURES = 20_000
-# The longest time that a picture can be shown: formats have more room for it than anybody needs.
+# As engines/animations.py has it.
 _MOST_MILLISECONDS = 600_000
 
 

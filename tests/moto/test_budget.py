@@ -278,7 +278,7 @@ def test_who_read_a_job_before_another_charged_for_it_does_not_charge_again() ->
     job_id = pending()
     row = jobs.get(job_id)
     assert row is not None
-    assert starts.await_copy(row, "etag", Charge("-", 0.4, 0.0)) is True
+    assert starts.await_copy(row, "etag", Charge("-", 0.4, 0.0), ["thumbnail"], "") is True
     assert start(job_id, 0.5, 0.0) is False
     assert (spent(), charged(job_id)) == ({"-": 0.4}, 0.4)
     assert start(job_id, 0.5, 0.4) is True

@@ -75,7 +75,9 @@ def test_a_job_that_is_there_already_keeps_its_own(client: Client) -> None:
     assert from_key(client, "a.png", metadata={"order": "4712"}) == first
     assert told(client, first) == OWN
     put("b.png")
-    assert told(client, from_key(client, "b.png")) == {}
+    without = from_key(client, "b.png")
+    assert from_key(client, "b.png", metadata=OWN) == without
+    assert told(client, without) == {}
 
 
 def test_a_form_has_it_as_json(client: Client) -> None:

@@ -116,6 +116,25 @@ def test_keys_come_from_the_job_and_the_step_alone() -> None:
     }
 
 
+def test_renditions_that_differ_have_different_names() -> None:
+    film = msgspec.structs.replace(FILM, width=1920, height=1080)
+    lines = [video.rendition(film, short_side=each) for each in (720, 721, None)]
+    assert [each.name for each in lines] == ["720p", "1282x720", "1080p"]
+    odd = msgspec.structs.replace(FILM, width=1282, height=721)
+    assert len({video.rendition(odd, short_side=each).name for each in (720, None)}) == 2
+
+
+def test_a_film_is_encoded_in_so_many_ways_at_once_as_one_function_has_memory_for() -> None:
+    film = msgspec.structs.replace(FILM, width=3840, height=2160)
+    source: dict[str, Any] = {"make": "mp4", "height": "source", "codec": "av1"}
+    many = [{**source, "name": f"m{rate}", "max_kbps": rate} for rate in (1000, 2000, 3000)]
+    steps = find_steps(many, JobError)
+    make_plan(JOB, "a.mp4", film, steps[:2], DEFAULTS)
+    with pytest.raises(JobError, match="in 3 ways at once, of 50 megapixels") as refused:
+        make_plan(JOB, "a.mp4", film, steps, DEFAULTS)
+    assert refused.value.code == "too_many_renditions"
+
+
 def test_a_plan_survives_being_stored() -> None:
     made = plan(FILM, "thumbnail", "watermark", "transcode_720p", "hls_720p")
     assert msgspec.json.decode(msgspec.json.encode(made), type=Plan) == made

@@ -89,6 +89,19 @@ def test_no_two_steps_have_the_same_name_or_could_have_the_same_files(
     assert [each[:2] for each in wrong(first, second)] == [("repeated_step", place)]
 
 
+def test_a_job_has_one_stream_for_now() -> None:
+    for ladder in ([720], [480]):
+        stream = {"make": "hls", "ladder": ladder, "name": "b"}
+        assert [each[:2] for each in wrong("hls_720p", stream)] == [
+            ("repeated_step", "#/pipeline/1/name")
+        ]
+
+
+def test_an_object_of_many_names_is_refused_at_once() -> None:
+    many = {"make": "image", **{f"p{number}": 1 for number in range(30_000)}}
+    assert [each[:2] for each in wrong(many)] == [("invalid_step", "#/pipeline/0")]
+
+
 def test_a_pipeline_is_of_bounded_size() -> None:
     many = [{"make": "poster", "name": f"p{number}"} for number in range(17)]
     assert [each[:2] for each in wrong(*many)] == [("pipeline_too_long", "#/pipeline")]
@@ -254,6 +267,8 @@ def test_which_recipe_counts() -> None:
         ({"recipe": "web", "pipeline": "thumbnail"}, "recipe_and_pipeline"),
         ({"pipeline": "[1,"}, "invalid_step"),
         ({"pipeline": "[" * 5000}, "invalid_step"),
+        ({"pipeline": r'[{"make":"\ud800"}]'}, "invalid_step"),
+        ({"pipeline": '[{"make":"poster","at":1e999}]'}, "invalid_step"),
         ({"pipeline": "sepia"}, "unknown_step"),
     ],
 )
