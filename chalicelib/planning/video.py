@@ -136,8 +136,8 @@ def encode(facts: VideoFacts, renditions: Sequence[Rendition], settings: PlanSet
     return Encode(parts, {FILM: _chunk_command(film, settings)})
 
 
-# Pixels of the frames that are encoded at once: those of HEVC and AV1 take twice the memory. The largest film,
-# and one of 720 lines beside it, are fewer.
+# Pixels of the frames that are encoded at once: those of HEVC and AV1 take twice the memory. The largest film
+# that a stage takes, and one of 720 lines beside it, are fewer.
 _MOST_PIXELS = 40_000_000
 
 
