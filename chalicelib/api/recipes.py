@@ -9,14 +9,12 @@ import msgspec
 
 from chalicelib.api.descriptions import Answer, CallDescription, Json
 from chalicelib.errors import Unprocessable
+from chalicelib.model.job import Pipeline
 from chalicelib.operations import OPERATIONS, PRESETS
 from chalicelib.operations.choosing import Asked, check
 from chalicelib.operations.pipelines import MOST_STEPS
 from chalicelib.operations.recipes import Book, read_book
 from chalicelib.settings import recipes
-
-Items = list[str | dict[str, Any]]
-
 
 # What a request cannot have: both.
 EITHER: Json = {
@@ -31,8 +29,8 @@ class RecipeView(msgspec.Struct):
     name: str
     version: str
     description: str
-    image: Items
-    video: Items
+    image: Pipeline
+    video: Pipeline
 
 
 class DropView(msgspec.Struct):

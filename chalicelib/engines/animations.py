@@ -10,6 +10,7 @@ from chalicelib.engines.image_colours import to_eight_bits, to_srgb, told_colour
 from chalicelib.engines.image_files import DAMAGE, damaged, forget_texts, open_image
 from chalicelib.errors import JobError
 from chalicelib.model.colours import ColourSpace
+from chalicelib.model.work import MOST_MILLISECONDS
 
 # Formats that can have several pictures which are shown one after the other.
 ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
@@ -17,8 +18,6 @@ ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
 _DAMAGE = (*DAMAGE, LookupError)
 # Browsers show for a tenth of a second what wants to be shown for a hundredth, or for no time.
 _HURRIED, _USUAL = 10, 100
-# The longest time that a picture is shown: formats have room for more.
-MOST_MILLISECONDS = 600_000
 
 
 def is_animated(image: ImageFile.ImageFile) -> bool:

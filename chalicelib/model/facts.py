@@ -243,7 +243,12 @@ def fit_short_side(width: int, height: int, short_side: int) -> tuple[int, int]:
 
 def fit_box(width: int, height: int, box: int) -> tuple[int, int]:
     """The size that fits in box × box, in the same shape; never larger than the source."""
-    scale = min(1.0, box / max(width, height))
+    return fit_inside(width, height, box, box)
+
+
+def fit_inside(width: int, height: int, across: int, down: int) -> tuple[int, int]:
+    """The size that fits in across × down, in the same shape; never larger than the source."""
+    scale = min(1.0, across / width, down / height)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 

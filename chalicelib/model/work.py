@@ -12,9 +12,6 @@ import msgspec
 from chalicelib.model.picture import Picture
 from chalicelib.model.pools import AUDIO, ENCODE, PACKAGE, PICTURES
 
-# A thumbnail, and a poster, fit in a square of so many pixels a side.
-POSTER_BOX = 512
-
 
 class Images(msgspec.Struct, frozen=True, tag="images"):
     """Pictures of an image, by the steps that ask for them. The image is decoded once for all."""
@@ -172,6 +169,8 @@ class Audio(msgspec.Struct, frozen=True, tag="audio"):
 
 # The pictures of an animation as files, numbered from 0 on; by its time a file tells when it is shown.
 PICTURE = "picture_%06d.ppm"
+# The longest time that a picture of an animation is shown, in milliseconds: formats have room for more.
+MOST_MILLISECONDS = 600_000
 
 
 class Animation(msgspec.Struct, frozen=True, tag="animation"):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from chalicelib.model.facts import ImageFacts
+from chalicelib.model.facts import ImageFacts, fit_inside
 from chalicelib.model.picture import Picture
 from chalicelib.operations.stills import Side, Stills, mark_of, one_of, repeated
 from chalicelib.planning import pictures
@@ -89,7 +89,7 @@ class Image(Stills, frozen=True, kw_only=True, tag="image"):
             case "contain":
                 return Sizes((self.size,))
             case "inside":
-                return Sizes((pictures.inside(width, height, *self.size),))
+                return Sizes((fit_inside(width, height, *self.size),))
 
     def plan(self, stem: str, facts: ImageFacts, settings: PlanSettings) -> Picture:
         sizes, warning = self.sizes(facts.width, facts.height)

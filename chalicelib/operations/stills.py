@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from chalicelib.model.facts import fit_box
 from chalicelib.model.mark import Mark, Position
 from chalicelib.model.picture import QUALITY, ImageFormat
 from chalicelib.planning import pictures
@@ -97,7 +98,7 @@ class Stills(Operation, frozen=True, kw_only=True):
         if self.widths:
             return pictures.by_widths(width, height, self.widths)
         box = self.box or max(width, height)
-        return Sizes((pictures.inside(width, height, box, box),))
+        return Sizes((fit_box(width, height, box),))
 
 
 def one_of(operation: Operation, *parameters: str) -> Iterator[tuple[str, str]]:

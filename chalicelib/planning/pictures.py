@@ -33,12 +33,6 @@ def by_widths(width: int, height: int, widths: Sequence[int]) -> Sizes:
     return Sizes(tuple((wide, max(1, round(height * wide / width))) for wide in kept), warning)
 
 
-def inside(width: int, height: int, across: int, down: int) -> tuple[int, int]:
-    """The size that fits in across × down, in the same shape; never larger than the picture."""
-    scale = min(1.0, across / width, down / height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
 def cover(width: int, height: int, across: int, down: int) -> Sizes:
     """The size across × down, or the largest of that shape that the picture can fill."""
     scale = min(1.0, width / across, height / down)

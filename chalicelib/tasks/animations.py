@@ -11,7 +11,7 @@ from chalicelib.errors import JobError, crashed
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import ImageFacts
 from chalicelib.model.result import Copied
-from chalicelib.model.work import PICTURE, Animation, Run
+from chalicelib.model.work import MOST_MILLISECONDS, PICTURE, Animation, Run
 from chalicelib.store import objects
 from chalicelib.tasks.prediction import DECODER_SECONDS, Basis, Prediction
 from chalicelib.tasks.stills import in_child
@@ -20,8 +20,6 @@ from chalicelib.tasks.workbench import Workbench
 # Pixels of all pictures taken together: their files, three bytes each, fit on half of the disk.
 MOST_PIXELS = 1_500_000_000
 MOST_PICTURES = 20_000
-# As engines/animations.py has it.
-_MOST_MILLISECONDS = 600_000
 
 
 def run(work: Animation, bench: Workbench) -> Copied:
@@ -46,7 +44,7 @@ def as_film(work: Animation, folder: Path, budget: Budget) -> Path:
         MOST_PIXELS,
     )
     check_files(folder)
-    if not durations or any(not 0 < each <= _MOST_MILLISECONDS for each in durations):
+    if not durations or any(not 0 < each <= MOST_MILLISECONDS for each in durations):
         raise crashed("image")
     for number, start in enumerate(accumulate(durations[:-1], initial=0)):
         path = folder / (PICTURE % number)
