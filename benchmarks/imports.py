@@ -92,7 +92,10 @@ def _measure(function: Function, folder: Path) -> Figure:
 
 
 def unpacked() -> Path:
-    """The folder of code and layers, unpacked as by Lambda, where it is read-only: nothing is compiled."""
+    """The folder of code and layers, unpacked as by Lambda, where it is read-only: nothing is compiled.
+
+    FFmpeg's binary, which no Python imports, is left out.
+    """
     built = build("local")
     place = LOCAL / "benchmarks" / f"packages-{built.digest[:12]}"
     if not place.exists():
@@ -102,7 +105,8 @@ def unpacked() -> Path:
         with TemporaryDirectory(dir=place.parent) as part:
             for name in ("deployment", "ffmpeg", "pyav"):
                 with zipfile.ZipFile(built.folder / f"{name}.zip") as zipped:
-                    zipped.extractall(Path(part) / "whole" / "packages" / name)
+                    members = [each for each in zipped.namelist() if not each.startswith("bin/")]
+                    zipped.extractall(Path(part) / "whole" / "packages" / name, members)
             with suppress(OSError):  # another process was first
                 (Path(part) / "whole").rename(place)
     return place / "packages"

@@ -107,7 +107,7 @@ def _view(job: Job, standing: JobProgress, base_url: str) -> JobView:
         time.time(),
         objects.original_link(job.source_key, job.shown_name),
         partial(_output_link, base_url),
-        None if used is None else cost(used, stored),
+        None if used is None else cost(used, stored, job.parts),
     )
 
 

@@ -96,6 +96,11 @@ PROPERTIES: dict[str, Json] = {
     "bytes_stored": described("Of all outputs.", 616000, **_COUNT),
     "cost_usd": described("In US dollars, at list prices.", 4.692e-05, **_COUNT),
     "cost_usd_by_service": described("The same, by what is paid for.", None),
+    "cost_usd_by_step": described(
+        "The same, by step: what several of them needed is divided among them. Empty where a job was given "
+        "up.",
+        {"thumbnail": 4.692e-05},
+    ),
     "storage_usd_a_month": described("What keeping the outputs costs.", 1.3195e-05, **_COUNT),
     "prices_of": described("The day of the prices.", "2026-11-24"),
     "invocations": described("How often it was invoked.", 1, **_COUNT),

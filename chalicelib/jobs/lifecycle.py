@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
+from functools import partial
 
 from chalicelib.errors import SluiceError
 from chalicelib.model.job import FREE, RUNNING, Job, TaskRecord
@@ -24,6 +25,7 @@ from chalicelib.model.step import (
 )
 from chalicelib.model.work import Hls
 from chalicelib.store import jobs, objects, progress, queues, steps, tasks
+from chalicelib.tasks.sharing import parts_by_step
 from chalicelib.telemetry import MetricUnit, logger, metrics
 
 
@@ -66,7 +68,7 @@ def resume(job: Job, plan: Plan) -> None:
     if opened:
         queues.send_tasks(job.job_id, due(plan, opened, ended, records, time.time()))
     else:
-        _end_job(job)
+        _end_job(job, plan)
 
 
 def due(
@@ -107,7 +109,7 @@ def after_task(job: Job, plan: Plan, ended_task: TaskRecord) -> None:
     result = ended_task.result
     if isinstance(result, Failed):
         state = StepState(FAILURE, error=result.detail, error_code=result.code)
-        _end_steps(job, dict.fromkeys(plan.steps_needing(task_id), state))
+        _end_steps(job, plan, dict.fromkeys(plan.steps_needing(task_id), state))
         return
     if plan.has_dependents(task_id):
         ended = tasks.add_ended(job_id, task_id)
@@ -116,7 +118,7 @@ def after_task(job: Job, plan: Plan, ended_task: TaskRecord) -> None:
         queues.send_tasks(job_id, plan.ready_after(task_id, ended))
         return
     if isinstance(result, StepsEnded):
-        _end_steps(job, result.steps)
+        _end_steps(job, plan, result.steps)
 
 
 def _so_far(task: Task) -> Output:
@@ -149,17 +151,17 @@ def fail(job: Job, error: SluiceError, *, overdue: bool = False) -> None:
     deadline = int(job.deadline_at) if overdue else None
     current = steps.end(job, failed, generation=job.generation, deadline=deadline)
     if current is not None:
-        _end_job(current)
+        _end_job(current, None)
 
 
-def _end_steps(job: Job, states: Mapping[str, StepState]) -> None:
+def _end_steps(job: Job, plan: Plan, states: Mapping[str, StepState]) -> None:
     current = steps.end(job, states)
     if current is not None:
-        _end_job(current)
+        _end_job(current, plan)
 
 
-def _end_job(job: Job) -> None:
-    status = jobs.end(job)
+def _end_job(job: Job, plan: Plan | None) -> None:
+    status = jobs.end(job, partial(parts_by_step, plan) if plan else None)
     if status:
         _announce(status, "")
 

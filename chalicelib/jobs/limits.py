@@ -32,7 +32,7 @@ def affordable(
     may.
     """
     estimated = estimate(plan, facts, size, looked, function_sizes(), film)
-    usage = cost(estimated.used, estimated.bytes_stored)
+    usage = cost(estimated.used, estimated.bytes_stored, estimated.parts)
     _check_reading(plan, size)
     _check_cost(usage.cost_usd, max_usd)
     return usage

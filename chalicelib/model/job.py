@@ -49,6 +49,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     awaits_upload: bool = False
     awaits_copy: bool = False  # it starts when the copy of its source is stored
     used: list[Used] | None = None  # intake's while the job runs, the whole job's once it has ended
+    parts: dict[
+        str, float
+    ] = {}  # of each step in that, once it has ended; {} where nobody can tell
     deadline_at: float  # when the sweep ends it
     due_at: float | None = None  # when the sweep looks at it next; None: never
     looks: int = 0  # looks of the sweep in a row without progress

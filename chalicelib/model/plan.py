@@ -53,6 +53,7 @@ class Track(msgspec.Struct, frozen=True):
 
     prefix: str  # of the keys of its files, in the output bucket
     bits_per_second: float  # estimated
+    work: float = 1.0  # of encoding it, in pixels a frame of H.264: estimated
 
 
 class Task(msgspec.Struct, frozen=True):

@@ -75,7 +75,8 @@ class Usage(msgspec.Struct):
     """What a job used, and what that costs in US dollars at the list prices of the day `prices_of`.
 
     Bytes read from S3 and written to it; stored are those of the outputs, whose month in storage is told
-    apart from the rest, for it depends on how long they are kept.
+    apart from the rest, for it depends on how long they are kept. What several steps needed is divided among
+    them; by step there is nothing where the job was given up.
     """
 
     functions: dict[str, FunctionUsage]
@@ -84,6 +85,7 @@ class Usage(msgspec.Struct):
     bytes_stored: int
     cost_usd: float
     cost_usd_by_service: CostByService
+    cost_usd_by_step: dict[str, float]
     storage_usd_a_month: float
     prices_of: date
 

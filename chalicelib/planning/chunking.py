@@ -45,11 +45,14 @@ def work_seconds(facts: VideoFacts, renditions: Collection[Rendition]) -> float:
 
 def frame_pixels(facts: VideoFacts, renditions: Collection[Rendition]) -> float:
     """Work for a frame, in pixels: each one decoded counts once, each one encoded in H.264 twice."""
-    encoded = sum(
-        each.width * each.height * ENCODERS[each.codec].work / step_of(facts, each.max_fps)
-        for each in renditions
-    )
+    encoded = sum(encoded_pixels(facts, each) for each in renditions)
     return facts.width * facts.height + 2 * encoded
+
+
+def encoded_pixels(facts: VideoFacts, rendition: Rendition) -> float:
+    """Work to encode a rendition, for a frame of the film, in pixels that are encoded in H.264."""
+    pixels = rendition.width * rendition.height
+    return pixels * ENCODERS[rendition.codec].work / step_of(facts, rendition.max_fps)
 
 
 class Span(NamedTuple):

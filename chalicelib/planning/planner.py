@@ -15,7 +15,7 @@ from chalicelib.model.filenames import stem
 from chalicelib.model.picture import Picture
 from chalicelib.model.plan import FILM, SOUND, Plan, Task, Track, outputs_prefix, work_folder
 from chalicelib.model.work import Command, Hls, Images, Poster, Source
-from chalicelib.planning import audio, video
+from chalicelib.planning import audio, chunking, video
 from chalicelib.planning.operation import Packaging, Part, PlanSettings, Step
 
 # Weights in the progress, in seconds of encoding; a weight must not be zero.
@@ -150,6 +150,7 @@ def _encodes(
         each.name: Track(
             f"{hls_folders.get(each, f'{work}{each.name}/')}{playlists.VIDEO}_",
             video.bits_per_second(facts, each),
+            chunking.encoded_pixels(facts, each),
         )
         for each in renditions
     }

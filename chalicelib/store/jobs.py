@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -23,7 +23,7 @@ from chalicelib.model.step import (
     TERMINAL,
     StepState,
 )
-from chalicelib.model.usage import read, total
+from chalicelib.model.usage import Used, read, total
 from chalicelib.settings import settings
 from chalicelib.store import steps, tasks, writes
 from chalicelib.store.table import JobRow, MetadataRow, read_many
@@ -92,11 +92,15 @@ def get(job_id: str) -> Job | None:
     return row.value()
 
 
-def end(job: Job) -> str | None:
+# From what each try of a task used, with the task's id, to the part of each step in what the job used.
+Divide = Callable[[Collection[tuple[str, Used]]], dict[str, float]]
+
+
+def end(job: Job, divide: Divide | None = None) -> str | None:
     """End a job of which every step has ended; its terminal status, or None where that is not so.
 
     None, too, where another has ended it. The same write stores what the whole job has used: rows of its
-    tasks are read for that only now.
+    tasks are read for that only now. Without a plan, which could `divide` that, it is told of the job alone.
     """
     statuses = job.step_statuses
     if not statuses or any(status not in TERMINAL for status in statuses.values()):
@@ -104,16 +108,20 @@ def end(job: Job) -> str | None:
     failed = [name for name, status in statuses.items() if status == FAILURE]
     error, code = _first_error(job, failed[0]) if failed else ("", "")
     status = FAILURE if failed else SUCCESS
-    by_tasks = list(tasks.used_by(job.job_id))  # before the lap, which has this request in it
+    tried = list(tasks.used_by(job.job_id))  # before the lap, which has this request in it
+    by_tasks = [used for _, used in tried]
+    parts = divide(tried) if divide else {}
     last = list(read(writes.lap()))
     # Files of an output that was never finished, or of a plan that was left: nobody lists them.
     tidy = bool(failed) or job.replanned
     current: Job | None = job
     while current is not None and current.status == STARTED:
         used = total([*(current.used or ()), *by_tasks, *last])
-        usage_action = JobRow.used.set(writes.usage_entries(used))
+        usage_actions = [JobRow.used.set(writes.usage_entries(used))]
+        if parts:
+            usage_actions.append(JobRow.parts.set(parts))
         every_step_ended = (JobRow.status == STARTED) & _has_used(current)
-        if _end(job, status, error, code, usage_action, every_step_ended, tidy=tidy):
+        if _end(job, status, error, code, usage_actions, every_step_ended, tidy=tidy):
             return status
         current = get(job.job_id)
     return None
@@ -143,10 +151,10 @@ def fail_pending(job: Job, code: str, error: str, *, overdue: bool = False) -> b
     never_started = JobRow.status == PENDING
     if overdue:
         never_started &= JobRow.deadline_at == job.deadline_at
-    by_tasks = list(tasks.used_by(job.job_id)) if job.awaits_copy else []
+    by_tasks = [used for _, used in tasks.used_by(job.job_id)] if job.awaits_copy else []
     entries = [*writes.usage_entries(by_tasks), *writes.lap()]
-    usage_action = JobRow.used.set((JobRow.used | []).append(entries))
-    return _end(job, FAILURE, error, code, usage_action, never_started, tidy=False)
+    usage_actions = [JobRow.used.set((JobRow.used | []).append(entries))]
+    return _end(job, FAILURE, error, code, usage_actions, never_started, tidy=False)
 
 
 def _end(
@@ -154,7 +162,7 @@ def _end(
     status: str,
     error: str,
     code: str,
-    usage_action: Action,
+    usage_actions: Sequence[Action],
     condition: Condition,
     *,
     tidy: bool,
@@ -164,7 +172,7 @@ def _end(
         JobRow.status.set(status),
         JobRow.error.set(error),
         JobRow.error_code.set(code),
-        usage_action,
+        *usage_actions,
         JobRow.updated_at.set(writes.now_iso()),
         JobRow.expires_at.set(now + settings().retention_days * writes.DAY),
     ]

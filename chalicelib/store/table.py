@@ -166,6 +166,7 @@ class JobRow(Row, discriminator="job"):
     awaits_upload = BooleanAttribute(default=False)
     awaits_copy = BooleanAttribute(default=False)
     used: ListAttribute[str] = ListAttribute(null=True)  # JSON of Used
+    parts = JSONAttribute(null=True)
     deadline_at = NumberAttribute()
     looks = NumberAttribute(default=0)
     seen = NumberAttribute(default=0)
@@ -213,6 +214,7 @@ class JobRow(Row, discriminator="job"):
             awaits_upload=bool(self.awaits_upload),
             awaits_copy=bool(self.awaits_copy),
             used=None if self.used is None else list(read(self.used)),
+            parts=self.parts or {},
             deadline_at=self.deadline_at,
             due_at=self.due_at,
             looks=int(self.looks or 0),
@@ -307,9 +309,13 @@ class TaskRow(Row, discriminator="task"):
     def sk_of(task_id: str) -> str:
         return f"task#{GENERATION}#{task_id}"
 
+    @property
+    def task_id(self) -> str:
+        return self.sk.rpartition("#")[2]
+
     def value(self) -> TaskRecord:
         return TaskRecord(
-            task_id=self.sk.rpartition("#")[2],
+            task_id=self.task_id,
             state=self.state,
             owner=self.owner,
             lease_until=self.lease_until,

@@ -137,13 +137,14 @@ def add_ended(job_id: str, task_id: str) -> frozenset[str]:
     return row.value()
 
 
-def used_by(job_id: str) -> Iterator[Used]:
-    """What each try of each task of a job has used, of whatever generation."""
+def used_by(job_id: str) -> Iterator[tuple[str, Used]]:
+    """The id of each task of a job, of whatever generation, with what each of its tries has used."""
     rows = TaskRow.query(
         writes.job_key(job_id),
         TaskRow.sk.startswith("task#"),
         consistent_read=True,
-        attributes_to_get=["row", "used"],
+        attributes_to_get=["sk", "row", "used"],
     )
     for row in rows:
-        yield from read(row.used or ())
+        for used in read(row.used or ()):
+            yield row.task_id, used

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from math import ceil
 
 import msgspec
@@ -39,6 +38,7 @@ from chalicelib.planning.copying import BYTES_A_SECOND
 from chalicelib.settings import FunctionSize
 from chalicelib.tasks.kinds import kind_of
 from chalicelib.tasks.prediction import Basis, Prediction
+from chalicelib.tasks.sharing import parts_by_step
 
 # Seconds for one AWS request, where requests are made one after the other.
 _REQUEST_SECONDS = 0.01
@@ -63,6 +63,7 @@ class Estimate(msgspec.Struct, frozen=True):
 
     used: list[Used]
     bytes_stored: int  # of all outputs
+    parts: dict[str, float]  # of each step in that
 
 
 def estimate(
@@ -94,12 +95,16 @@ def estimate(
     ]
     predicted = [kind_of(basis.task.work).predict(basis) for basis in bases]
     last = plan.tasks[-1].pool
+    by_tasks = [
+        _of_task(basis, prediction, stored_plan)
+        for basis, prediction in zip(bases, predicted, strict=True)
+    ]
     return Estimate(
         total(
             [
                 _of_intake(plan, probing, stored_plan, samples, sizes["intake"]),
                 *(probing for task in plan.tasks if isinstance(task.work, Remux | Animation)),
-                *map(partial(_of_task, stored_plan=stored_plan), bases, predicted),
+                *by_tasks,
                 *_of_cold_starts(plan, sizes),
                 *_of_fan_in(plan),
                 Used(
@@ -111,6 +116,7 @@ def estimate(
             ]
         ),
         sum(prediction.output_bytes for prediction in predicted),
+        parts_by_step(plan, zip((task.id for task in plan.tasks), by_tasks, strict=True)),
     )
 
 

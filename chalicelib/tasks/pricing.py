@@ -14,21 +14,23 @@ _GB = 1024**3
 _FREE_DISK_MB = 512
 
 
-def cost(used: Sequence[Used], stored: int) -> Usage:
+def cost(used: Sequence[Used], stored: int, parts: Mapping[str, float]) -> Usage:
     """`usage` at this stage: with its prices, its functions, and this machine's architecture."""
-    return usage(used, stored, prices(), function_sizes(), platform.machine())
+    return usage(used, stored, parts, prices(), function_sizes(), platform.machine())
 
 
 def usage(
     used: Sequence[Used],
     stored: int,
+    parts: Mapping[str, float],
     prices: Prices,
     sizes: Mapping[str, FunctionSize],
     architecture: str,
 ) -> Usage:
     """Use and cost as the API shows them.
 
-    `stored`: bytes of the outputs. `architecture`: as platform.machine() returns it.
+    `stored`: bytes of the outputs. `parts`: of each step in what was used. `architecture`: as
+    platform.machine() returns it.
     """
     gb_second = (
         prices.lambda_gb_second_arm64
@@ -54,7 +56,7 @@ def usage(
         ),
         sqs=sum(one.sqs * prices.sqs_million_requests / 1e6 for one in used),
     )
-    parts = msgspec.structs.astuple(by_service)
+    services = msgspec.structs.astuple(by_service)
     return Usage(
         functions={
             one.function: FunctionUsage(
@@ -67,8 +69,9 @@ def usage(
         bytes_read=sum(one.bytes_read for one in used),
         bytes_written=sum(one.bytes_written for one in used),
         bytes_stored=stored,
-        cost_usd=_rounded(sum(parts)),
-        cost_usd_by_service=CostByService(*map(_rounded, parts)),
+        cost_usd=_rounded(sum(services)),
+        cost_usd_by_service=CostByService(*map(_rounded, services)),
+        cost_usd_by_step={step: _rounded(part * sum(services)) for step, part in parts.items()},
         storage_usd_a_month=_rounded(stored / _GB * prices.s3_gb_month),
         prices_of=prices.of,
     )

@@ -327,7 +327,7 @@ def test_twelve_hours_of_4k_are_no_more_than_a_job_may_cost() -> None:
     sizes = functions.sizes(environment.MEMORY, AWS)
     estimated = estimate(plan, facts, size, Used("intake"), sizes)
     for architecture in ("x86_64", "aarch64"):
-        told = usage(estimated.used, estimated.bytes_stored, Prices(), sizes, architecture)
+        told = usage(estimated.used, estimated.bytes_stored, {}, Prices(), sizes, architecture)
         assert 9 < told.cost_usd < Settings().max_job_usd, architecture
     page = (ROOT / "docs" / "limits.md").read_text()
     for most in (Settings().max_job_usd, Settings().max_owner_day_usd):

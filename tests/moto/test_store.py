@@ -426,7 +426,7 @@ def used(job: Job) -> dict[str, Used]:
 
 
 def used_by_tasks(job_id: str) -> dict[str, Used]:
-    return {each.function: each for each in total(tasks.used_by(job_id))}
+    return {each.function: each for each in total(used for _, used in tasks.used_by(job_id))}
 
 
 def test_each_try_of_a_task_is_added_and_the_jobs_end_sums_them(

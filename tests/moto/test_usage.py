@@ -15,12 +15,16 @@ import pytest
 from chalicelib.api import estimates, jobs, submissions
 from chalicelib.api.requests import FromKeyRequest
 from chalicelib.api.views import JobView
+from chalicelib.model.picture import Picture, Variant
+from chalicelib.model.plan import Plan, Task, Track
 from chalicelib.model.step import FAILURE, SUCCESS
 from chalicelib.model.usage import Usage, Used, total
+from chalicelib.model.work import Audio, Chunk, Hls, Images, Join, Poster, Run
 from chalicelib.settings import FunctionSize, Prices, load
 from chalicelib.store.meter import Meter
 from chalicelib.store.queues import QUEUES
 from chalicelib.tasks import pricing
+from chalicelib.tasks.sharing import parts_by_step
 from infra.tools.samples import film
 from testing.pump import deliver, drain, drop, take
 
@@ -243,7 +247,7 @@ SIZES = {"encode": FunctionSize(10240, 10240, 4.34)}
 
 
 def test_what_was_used_is_priced_by_service() -> None:
-    told = pricing.usage([ENCODES], 2 * 1024**3, Prices(), SIZES, "x86_64")
+    told = pricing.usage([ENCODES], 2 * 1024**3, {}, Prices(), SIZES, "x86_64")
     assert told.cost_usd_by_service.lambda_ == pytest.approx(
         1000 * 0.0000166667 + 100 * 9.5 * 0.0000000309 + 10 * 0.0000002, abs=1e-8
     )
@@ -253,14 +257,93 @@ def test_what_was_used_is_priced_by_service() -> None:
     by_service = msgspec.structs.astuple(told.cost_usd_by_service)
     assert told.cost_usd == pytest.approx(sum(by_service), abs=1e-8)
     assert told.storage_usd_a_month == pytest.approx(2 * 0.023)
-    arm = pricing.usage([ENCODES], 0, Prices(), SIZES, "aarch64")
+    arm = pricing.usage([ENCODES], 0, {}, Prices(), SIZES, "aarch64")
     assert arm.cost_usd < told.cost_usd
 
 
 def test_prices_are_settings_with_a_date() -> None:
     chosen = load({"SLUICE_PRICES_OF": "2027-01-31", "SLUICE_PRICE_S3_GB_MONTH": "1"}, Prices)
-    told = pricing.usage([ENCODES], 1024**3, chosen, SIZES, "x86_64")
+    told = pricing.usage([ENCODES], 1024**3, {}, chosen, SIZES, "x86_64")
     assert (told.prices_of, told.storage_usd_a_month) == (date(2027, 1, 31), 1.0)
+
+
+def test_the_cost_is_divided_among_the_steps() -> None:
+    told = pricing.usage([ENCODES], 0, {"a": 0.25, "b": 0.75}, Prices(), SIZES, "x86_64")
+    assert told.cost_usd_by_step == {
+        "a": pytest.approx(told.cost_usd / 4, abs=1e-8),
+        "b": pytest.approx(told.cost_usd * 3 / 4, abs=1e-8),
+    }
+
+
+def used(task_id: str, gb_seconds: float) -> tuple[str, Used]:
+    return task_id, Used("encode", gb_seconds=gb_seconds)
+
+
+def film_plan() -> Plan:
+    """Two MP4s, one of three times the pixels, the small one also as HLS, and a poster."""
+    chunk = Chunk("film", Run(), ("large", "small"), "0_", 6.0)
+    sound = Audio("sound", Run(), "0_", 0, 1, None, 6.0)
+    poster = Poster((), (Run(),), Picture(()), (16, 16))
+    parts = ("film.0", "film.1", "sound.0")
+    large = Join("large", "a.mp4", 640, 360, 12.0, None)
+    small = Join("small", "b.mp4", 320, 180, 12.0, None)
+    stream = Hls("small", 320, 180, 12.0, None, 25.0, 10**6, None)
+    return Plan(
+        (
+            *(Task(f"film.{number}", chunk) for number in range(2)),
+            Task("sound.0", sound),
+            Task("poster", poster),
+            *(
+                Task(step, work, needs=parts)
+                for step, work in (("large", large), ("small", small), ("stream", stream))
+            ),
+        ),
+        {step: step for step in ("large", "small", "stream", "poster")},
+        tracks={
+            "large": Track("l_", 9.0, 300.0),
+            "small": Track("s_", 3.0, 100.0),
+            "sound": Track("a_", 1.0),
+        },
+    )
+
+
+def test_what_a_film_used_is_divided_by_what_was_encoded_for_each_step() -> None:
+    parts = parts_by_step(film_plan(), [used("film.0", 30), used("film.1", 10), used("film.1", 40)])
+    # Three quarters are the large rendition's. Two steps share the small one.
+    assert parts == {"large": 0.75, "small": 0.125, "stream": 0.125, "poster": 0.0}
+
+
+def test_what_is_for_all_steps_follows_what_each_has_of_its_own() -> None:
+    of_tasks = [used("film.0", 40), used("sound.0", 6), used("poster", 10), used("large", 4)]
+    before = parts_by_step(film_plan(), of_tasks)
+    assert before == pytest.approx(
+        {"large": (30 + 2 + 4) / 60, "small": 7 / 60, "stream": 7 / 60, "poster": 10 / 60}, abs=1e-6
+    )
+    assert parts_by_step(film_plan(), [*of_tasks, used("remux", 20)]) == before
+    assert parts_by_step(film_plan(), []) == {}
+
+
+def test_an_image_is_divided_by_what_each_step_encodes() -> None:
+    def picture(*sizes: tuple[int, int]) -> Picture:
+        return Picture(tuple(Variant("a.jpg", *size, "jpeg", 85) for size in sizes))
+
+    made = {"small": picture((100, 100)), "two": picture((100, 200), (100, 100))}
+    plan = Plan((Task("small+two", Images("JPEG", made)),), dict.fromkeys(made, "small+two"))
+    assert parts_by_step(plan, [used("small+two", 8)]) == {"small": 0.25, "two": 0.75}
+
+
+@pytest.mark.media
+@pytest.mark.usefixtures("cloud", "short_chunks")
+def test_a_job_and_its_estimate_price_each_step(long_film: bytes) -> None:
+    drop("a.mp4", long_film)
+    pipeline = ["watermark", "thumbnail", "hls_720p"]
+    estimated = estimates.estimate("-", FromKeyRequest("a.mp4", list(pipeline))).usage
+    job, _ = run("a.mp4", *pipeline)
+    assert job.usage
+    for told in (estimated, job.usage):
+        assert list(told.cost_usd_by_step) == pipeline
+        assert all(usd > 0 for usd in told.cost_usd_by_step.values())
+        assert sum(told.cost_usd_by_step.values()) == pytest.approx(told.cost_usd, rel=1e-4)
 
 
 def test_parts_are_added_up_by_function() -> None:
