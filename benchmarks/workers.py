@@ -34,6 +34,7 @@ from chalicelib.jobs import consumer, runner
 from chalicelib.model.plan import Plan
 from chalicelib.model.work import Chunk
 from chalicelib.tasks import audio, chunks
+from chalicelib.tasks.workbench import lay_out_marks
 film, stored, rows, task_id = sys.argv[1:]
 plan = msgspec.json.decode(Path(stored).read_bytes(), type=Plan)
 task = plan.task(task_id)
@@ -55,6 +56,7 @@ with TemporaryDirectory() as scratch:
     fetch(task.excerpt)
     budget = Budget(lambda: 900.0, 10 * 1024**3)
     encode = chunks.encode if isinstance(task.work, Chunk) else audio.encode
+    lay_out_marks(task.work, folder)
     encode(task.work, plan.commands[task.work.command], folder, budget, fetch)
     seconds = time.monotonic() - began
     disk = sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))

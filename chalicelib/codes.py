@@ -128,6 +128,10 @@ FAILURES = {
     "too_long_as_a_whole": "The film cannot be cut into chunks, and is too long for one function.",
     "too_many_renditions": "The film would be encoded in more ways at once than one function has memory for.",
     "too_small_for_codec": "A side of the film is shorter than the codec that is asked for can have it.",
+    "watermark_not_found": "A step names a watermark that no operator has put into the output bucket.",
+    "watermark_unusable": "The watermark that a step names is no PNG of 8 bits a channel, or too large.",
+    "watermark_changed": "The watermark that a step names was changed or removed while the job ran. Start it "
+    "again.",
     "no_video_stream": "The file has no pictures: it is sound alone, or damaged.",
     "side_too_long": "A file of the step would have more pixels than its format can have.",
     "step_needs_video": "The pipeline has a step for videos, but the file is an image.",

@@ -44,7 +44,7 @@ from chalicelib.settings import settings
 from chalicelib.store import clients
 from chalicelib.tasks import copying as copying_task
 from chalicelib.tasks.kinds import kind_of
-from chalicelib.tasks.workbench import Workbench
+from chalicelib.tasks.workbench import Workbench, lay_out_marks
 from testing.mocked import mocked
 from testing.planned import DEFAULTS
 
@@ -204,6 +204,7 @@ class _LocalBench(Workbench):
     @contextmanager
     def folder(self) -> Iterator[Path]:
         (self.place / "out").mkdir(parents=True)
+        lay_out_marks(self.task.work, self.place)
         if self.task.excerpt is None:
             shutil.copy(self.path, self.place / "source")
         yield self.place

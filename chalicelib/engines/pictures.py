@@ -59,8 +59,8 @@ def sizes(picture: Picture) -> Iterator[tuple[tuple[int, int], list[Variant]]]:
 class Drawing:
     """A picture on its canvas."""
 
-    def __init__(self, picture: Picture, canvas: Canvas, assets: Path) -> None:
-        self._picture, self._canvas, self._assets = picture, canvas, assets
+    def __init__(self, picture: Picture, canvas: Canvas, marks: Path) -> None:
+        self._picture, self._canvas, self._marks = picture, canvas, marks
         self._focuses: dict[float, tuple[float, float]] = {}
         self._mark: Image.Image | None = None
 
@@ -172,7 +172,7 @@ class Drawing:
     def _layer(self, mark: Mark, picture: tuple[int, int]) -> Image.Image:
         """The watermark as it lies on a picture of that size."""
         if self._mark is None:
-            with Image.open(self._assets / mark.image) as drawn:
+            with Image.open(self._marks / mark.file, formats=("PNG",)) as drawn:
                 self._mark = drawn.convert("RGBA")
         layer = self._mark
         across, high = mark_box(mark, *picture)

@@ -48,8 +48,11 @@ def probe_image(file: IO[bytes], image_format: str, max_pixels: int) -> ImageFac
         return ImageFacts(image_format, width, height, is_animated(image))
 
 
-def draw(source: Path, work: Images, assets: Path, folder: Path) -> dict[str, Drawn]:
-    """Draw the files of each step in `folder`. Raises JobError where the image cannot be decoded."""
+def draw(source: Path, work: Images, marks: Path, folder: Path) -> dict[str, Drawn]:
+    """Draw the files of each step in `folder`. `marks` is the folder of watermarks.
+
+    Raises JobError where the image cannot be decoded.
+    """
     drawn: dict[str, Drawn] = {
         step: refused for step, picture in work.made.items() if (refused := obstacle(picture))
     }
@@ -68,7 +71,7 @@ def draw(source: Path, work: Images, assets: Path, folder: Path) -> dict[str, Dr
         for canvas, warning, steps, is_last in canvases:
             for number, step in enumerate(steps, 1):
                 picture = wanted[step]
-                drawing = Drawing(picture, canvas, assets)
+                drawing = Drawing(picture, canvas, marks)
                 exif = rights if "copyright" in picture.keep else b""
                 target = _Target(folder, encoders, Extras(canvas.profile, exif), subsampled)
                 last = is_last and number == len(steps)
@@ -155,7 +158,7 @@ def _on_grey(layer: Image.Image) -> Image.Image:
 
 
 def poster(
-    candidate: Path, picture: Picture, frame: tuple[int, int], assets: Path, folder: Path
+    candidate: Path, picture: Picture, frame: tuple[int, int], marks: Path, folder: Path
 ) -> DrawnPicture:
     """Draw the files of a picture of a film's frame, a PNG that FFmpeg wrote. Raises JobError."""
     with _open_candidate(candidate, frame) as image:
@@ -164,7 +167,7 @@ def poster(
         picture = _in_shape(picture, image.width / frame[0], image.height / frame[1])
     with Encoders(len(picture.variants)) as encoders:
         target = _Target(folder, encoders, Extras(), subsampled=False)
-        return _draw(picture, Drawing(picture, canvas, assets), target, "", last=True)
+        return _draw(picture, Drawing(picture, canvas, marks), target, "", last=True)
 
 
 def _in_shape(picture: Picture, across: float, down: float) -> Picture:

@@ -12,7 +12,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from chalicelib.engines import sandbox_child
 from chalicelib.errors import JobError, defect
 from chalicelib.invocation import Invocation, Later
-from chalicelib.jobs import films, lifecycle, s3_events
+from chalicelib.jobs import films, lifecycle, s3_events, watermarks
 from chalicelib.jobs.films import Film, Known
 from chalicelib.jobs.plan_settings import plan_settings
 from chalicelib.jobs.s3_events import Opened
@@ -131,7 +131,7 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     asked, book = Asked(job.pipeline, job.recipe), read_book(recipes())
     chosen = choose(asked, original.metadata, job.source_key, sniffed.kind, book)
     steps = chosen.steps
-    set_up = plan_settings(settings())
+    set_up = plan_settings(settings(), watermarks.etags_of(steps))
     film: Film | None = None
     if isinstance(facts, VideoFacts) or any(step.moves(facts) for step in steps):
         film = films.film_of(Known(job, source, steps, chosen.recipe, set_up, invocation), facts)

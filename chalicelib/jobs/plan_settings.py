@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from chalicelib.model.mark import Mark
 from chalicelib.planning.operation import PlanSettings
 from chalicelib.settings import Settings
 
 
-def plan_settings(chosen: Settings) -> PlanSettings:
-    """What plans depend on, of the settings that an operator chose."""
+def plan_settings(chosen: Settings, marks: Mapping[str, str] | None = None) -> PlanSettings:
+    """What plans depend on, of the settings that an operator chose.
+
+    `marks` are the ETags of the operators' watermarks that steps name.
+    """
     return PlanSettings(
         max_video_pixels=chosen.max_video_pixels,
         max_video_seconds=chosen.max_video_seconds,
@@ -19,4 +24,5 @@ def plan_settings(chosen: Settings) -> PlanSettings:
             scale=chosen.watermark_scale,
             opacity=chosen.watermark_opacity,
         ),
+        marks=dict(marks or {}),
     )

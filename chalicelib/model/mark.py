@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal
 
 import msgspec
 
 Position = Literal["top_left", "top_right", "center", "bottom_left", "bottom_right"]
 
+# The key prefix in the output bucket under which operators put images of watermarks: nothing there starts a
+# job, or expires.
+WATERMARKS = "watermarks/"
 
-class Mark(msgspec.Struct, frozen=True):
+
+class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     """The image that is laid on a picture, and how."""
 
-    image: str  # name of a PNG among the assets of this package
+    image: (
+        str  # name of a PNG: among the assets of this package, or with an `etag` under WATERMARKS
+    )
     position: Position
     scale: float  # its width as a part of the picture's width; 0 to 1
     opacity: float  # 0 to 1
+    etag: str = ""  # of the operator's object
+
+    @property
+    def file(self) -> str:
+        """Its name in the folder of a task."""
+        if not self.etag:
+            return self.image
+        digest = hashlib.sha256(f"{self.etag} {self.image}".encode()).hexdigest()
+        return f"mark_{digest[:16]}.png"
 
 
 def mark_box(mark: Mark, width: int, height: int) -> tuple[int, int]:

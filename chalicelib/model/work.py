@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import msgspec
 
+from chalicelib.model.mark import Mark
 from chalicelib.model.picture import Picture
 from chalicelib.model.pools import AUDIO, ENCODE, PACKAGE, PICTURES
 
@@ -134,7 +135,7 @@ class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
     # Excerpts to try, in this order, where the frames are not those. The last one starts with the film, if
     # that is near enough.
     again: tuple[RunUp, ...] = ()
-    asset_files: tuple[str, ...] = ()  # files of chalicelib/assets that the run reads
+    marks: tuple[Mark, ...] = ()  # whose files the run reads
 
     def exact_of(self, rendition: str) -> Exact | None:
         """What comes out as a rendition; None where only decoding tells."""
@@ -236,6 +237,20 @@ class Hls(msgspec.Struct, frozen=True, tag="hls"):
     max_bits: int
     language: str | None  # of the audio (BCP 47); None where there is no audio
     warning: str = ""
+
+
+def marks_of(work: Work) -> list[Mark]:
+    """The marks that a task lays, each once."""
+    match work:
+        case Images(made=made):
+            marks = [picture.mark for picture in made.values()]
+        case Poster(picture=picture):
+            marks = [picture.mark]
+        case Chunk(marks=of_renditions):
+            marks = list(of_renditions)
+        case _:
+            marks = []
+    return list({mark.file: mark for mark in marks if mark}.values())
 
 
 Work = Animation | Images | Poster | Chunk | Audio | Remux | Join | Hls

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.work import Join
-from chalicelib.operations.stills import Watermark, mark_of
+from chalicelib.operations.stills import Watermark, mark_of, named_marks
 from chalicelib.planning import filters, video
 from chalicelib.planning.operation import Operation, Packaging, PlanSettings
 
@@ -42,6 +42,9 @@ class Mp4(Operation, frozen=True, kw_only=True, tag="mp4"):
     watermark: Annotated[
         bool | Watermark, Meta(description="Whether, or how, the watermark lies on it.")
     ] = False
+
+    def marks(self) -> tuple[str, ...]:
+        return named_marks(self.watermark)
 
     def plan(self, stem: str, facts: VideoFacts, settings: PlanSettings) -> Packaging:
         rendition = video.rendition(

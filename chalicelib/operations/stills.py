@@ -20,10 +20,26 @@ Side = Annotated[int, Meta(ge=16, le=16_383)]
 Quality = Annotated[int, Meta(ge=1, le=100)]
 Fraction = Annotated[float, Meta(gt=0, le=1)]
 
+_PngName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}\.png$(?!\n)",
+        extra={"form": "the name of a PNG, like acme.png, of letters, digits, dots, - and _"},
+    ),
+]
+
 
 class Watermark(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How the stage's watermark lies on a picture; what is left out is as the stage has it."""
+    """Which watermark lies on a picture, and how; what is left out is as the stage has it."""
 
+    image: Annotated[
+        _PngName | None,
+        Meta(
+            description="Another one: the name of a PNG that an operator has put under `watermarks/` in the "
+            "output bucket.",
+            examples=["acme.png"],
+        ),
+    ] = None
     position: Annotated[
         Position | None, Meta(description="Where it lies.", examples=["center"])
     ] = None
@@ -42,9 +58,17 @@ def mark_of(watermark: bool | Watermark, settings: PlanSettings) -> Mark | None:
     if watermark is False:
         return None
     chosen = {} if watermark is True else msgspec.structs.asdict(watermark)
-    return msgspec.structs.replace(
-        settings.mark, **{field: value for field, value in chosen.items() if value is not None}
-    )
+    changes = {field: value for field, value in chosen.items() if value is not None}
+    if "image" in changes:
+        changes["etag"] = settings.marks[changes["image"]]
+    return msgspec.structs.replace(settings.mark, **changes)
+
+
+def named_marks(watermark: bool | Watermark) -> tuple[str, ...]:
+    """The operator's watermark that a parameter `watermark` names, if any."""
+    if isinstance(watermark, bool) or watermark.image is None:
+        return ()
+    return (watermark.image,)
 
 
 class Stills(Operation, frozen=True, kw_only=True):
@@ -92,6 +116,9 @@ class Stills(Operation, frozen=True, kw_only=True):
         if isinstance(self.quality, Mapping):
             for other in self.quality.keys() - set(self.formats):
                 yield f"quality/{other}", f"There is no {other} in `formats`."
+
+    def marks(self) -> tuple[str, ...]:
+        return named_marks(self.watermark)
 
     def sizes(self, width: int, height: int) -> Sizes:
         """The sizes of the files of a picture of width × height."""

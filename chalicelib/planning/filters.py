@@ -80,7 +80,7 @@ def overlay(mark: Mark, width: int, height: int, base: str) -> str:
     x, y = _position(mark, margin_of(width, height))
     box_width, box_height = mark_box(mark, width, height)
     # A source inside the graph: an input would be at its end when the graph is made anew in mid-film.
-    image = f"movie={mark.image}:f=png_pipe:format_opts=protocol_whitelist=file"
+    image = f"movie={mark.file}:f=png_pipe:format_opts=protocol_whitelist=file"
     fitted = f"w='max(1,min({box_width},{box_height}*a))':h='max(1,min({box_height},ow/a))'"
     return (
         f"{image},scale={fitted},format=rgba,colorchannelmixer=aa={mark.opacity:g}[on_{base}];"

@@ -27,6 +27,7 @@ class PlanSettings(msgspec.Struct, frozen=True):
     max_video_seconds: float  # length of a source; no audio is padded beyond that
     chunk_work_seconds: float  # how long two cores work on a chunk, about
     mark: Mark  # the watermark
+    marks: dict[str, str] = {}  # ETags of the operators' that steps name, by their names
     least_chunk_seconds: float = float(SEGMENT_SECONDS)  # of film; no chunk is planned shorter
     audio_part_seconds: float = (
         60.0  # length of a part of the audio, but for the first and the last
@@ -92,6 +93,10 @@ class Operation(
         """What the types of the parameters cannot say: the place of a parameter, and a sentence."""
         yield from ()
 
+    def marks(self) -> tuple[str, ...]:
+        """Names of the operators' watermarks that it lays."""
+        return ()
+
     def plan(self, stem: str, facts: Any, settings: PlanSettings) -> Any:
         """The work on media of its kinds: a Picture, Poster or Packaging; names of files begin with `stem`.
 
@@ -113,6 +118,11 @@ class Step:
     item: Item
     stem: str  # names of its files begin with it
     operations: Mapping[str, Operation]  # what it makes, by the kind of media
+
+    @property
+    def marks(self) -> set[str]:
+        """Names of the operators' watermarks that it may lay."""
+        return {mark for each in self.operations.values() for mark in each.marks()}
 
     def moves(self, facts: ImageFacts) -> bool:
         """Whether it makes a film of an image, which has several pictures."""

@@ -198,7 +198,7 @@ def _as_a_whole(
         _names(renditions),
         prefix="00000_",
         seconds=facts.seconds,
-        asset_files=_extra_files(renditions),
+        marks=_marks(renditions),
     )
     part = Part(work, max(1.0, chunking.work_seconds(facts, renditions)))
     return Encode([part], {FILM: command})
@@ -258,7 +258,7 @@ def _chunk(film: _Film, number: int, span: chunking.Span) -> Part:
             if (step := frame_rates.step_of(facts, each.max_fps)) > 1
         },
         again=tuple(again),
-        asset_files=_extra_files(film.renditions),
+        marks=_marks(film.renditions),
     )
     pixels = (stop - first) * chunking.frame_pixels(facts, film.renditions)
     return Part(work, max(0.1, pixels / chunking.PIXELS_PER_SECOND))
@@ -311,9 +311,9 @@ def _names(renditions: Sequence[Rendition]) -> tuple[str, ...]:
     return tuple(rendition.name for rendition in renditions)
 
 
-def _extra_files(renditions: Sequence[Rendition]) -> tuple[str, ...]:
-    """Names of files, besides the source, that the run reads."""
-    return tuple(dict.fromkeys(each.mark.image for each in renditions if each.mark))
+def _marks(renditions: Sequence[Rendition]) -> tuple[Mark, ...]:
+    """Those whose files the run reads besides the source."""
+    return tuple(dict.fromkeys(each.mark for each in renditions if each.mark))
 
 
 def _command(

@@ -16,6 +16,7 @@ from botocore.response import StreamingBody
 
 from chalicelib.errors import JobError, Transient
 from chalicelib.model.filenames import disposition
+from chalicelib.model.mark import WATERMARKS, Mark
 from chalicelib.model.work import Source
 from chalicelib.settings import settings
 from chalicelib.store.clients import s3
@@ -38,7 +39,7 @@ TRANSFER = TransferConfig(multipart_threshold=64 * 1024**2, multipart_chunksize=
 
 
 class Original(NamedTuple):
-    """An object in the upload bucket as it is now. `size` in bytes, `metadata` with names in lower case."""
+    """An object that is not ours, as it is now. `size` in bytes, `metadata` with names in lower case."""
 
     etag: str
     size: int
@@ -47,8 +48,12 @@ class Original(NamedTuple):
 
 def find_original(key: str) -> Original | None:
     """The object that a client uploaded or dropped; None where it is not there, or may not be read."""
+    return _find(settings().upload_bucket, key)
+
+
+def _find(bucket: str, key: str) -> Original | None:
     try:
-        head = s3().head_object(Bucket=settings().upload_bucket, Key=key)
+        head = s3().head_object(Bucket=bucket, Key=key)
     except ClientError as error:
         if _is_absent(error):
             return None
@@ -68,16 +73,23 @@ def open_original(key: str, length: int) -> tuple[Original, bytes] | None:
 
     None, too, where it may not be read: encrypted, archived, or not ours.
     """
+    return _open_start(settings().upload_bucket, key, length)
+
+
+def open_watermark(name: str, length: int) -> tuple[Original, bytes] | None:
+    """An operator's watermark as it is now, with its first `length` bytes; None where it cannot be read."""
+    return _open_start(settings().output_bucket, WATERMARKS + name, length)
+
+
+def _open_start(bucket: str, key: str, length: int) -> tuple[Original, bytes] | None:
     try:
-        answer = s3().get_object(
-            Bucket=settings().upload_bucket, Key=key, Range=f"bytes=0-{length - 1}"
-        )
+        answer = s3().get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{length - 1}")
     except ClientError as error:
         if _is_absent(error):
             return None
         if _status(error) != 416:
             raise
-        empty = find_original(key)  # it has no first byte
+        empty = _find(bucket, key)  # it has no first byte
         return (empty, b"") if empty else None
     size = int(answer["ContentRange"].rpartition("/")[2])
     return Original(answer["ETag"].strip('"'), size, answer["Metadata"]), answer["Body"].read()
@@ -94,6 +106,17 @@ def fetch(source: Source, target: Path) -> None:
     """Write the object to `target`. Raises JobError where it is not there, or its ETag is another by now."""
     with target.open("wb") as file:
         shutil.copyfileobj(_open(source), file, 1024**2)
+
+
+def fetch_watermark(mark: Mark, target: Path) -> None:
+    """Write an operator's watermark to `target`. Raises JobError `watermark_changed`."""
+    try:
+        fetch(Source(WATERMARKS + mark.image, mark.etag, is_copy=True), target)
+    except JobError as error:
+        detail = (
+            f"The watermark {mark.image} was changed or removed while the job ran. Start it again."
+        )
+        raise JobError("watermark_changed", detail) from error
 
 
 def fetch_parts(

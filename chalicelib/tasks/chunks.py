@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-import shutil
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
@@ -27,7 +26,7 @@ from chalicelib.tasks.prediction import (
     Prediction,
     count_segments,
 )
-from chalicelib.tasks.workbench import ASSETS, Workbench
+from chalicelib.tasks.workbench import Workbench
 from chalicelib.telemetry import logger
 
 
@@ -44,7 +43,7 @@ def encode(
     fetch: Fetch,
     on_seconds: Callable[[float], None] = lambda _: None,
 ) -> Encoded:
-    """Encode a chunk of `folder`/source, or of the excerpts that `fetch` writes there.
+    """Encode a chunk of `folder`/source, or of the excerpts that `fetch` writes there, with the marks there.
 
     Writes the segments and the initialisation segment of each rendition to `folder`/out/rendition.
     `on_seconds` gets the seconds of video that are encoded. Raises JobError, Transient.
@@ -54,8 +53,6 @@ def encode(
         faults = run_ffmpeg(args, excerpt, folder, budget, fetch, on_seconds)
         return Ran([take_fragments(folder / file_of(name)) for name in work.renditions], faults)
 
-    for name in work.asset_files:
-        shutil.copy(ASSETS / name, folder / name)
     ran = encode_exactly(work, work.run.args(command), encode_once)
     tracks = {}
     for name, file in zip(work.renditions, ran.files, strict=True):

@@ -17,6 +17,8 @@ MP4              4 + ⌈parts/100⌉    3 + tracks + segments + ⌈bytes/8 MiB�
 HLS              4 + ⌈parts/100⌉    2 + tracks                               2
 a job            2, and 1 with HLS  1 with HLS                               1 for all packages
 
+Each operator's watermark is one more request to S3, of intake and of each task that lays it.
+
 The steps that a task ends are one request to DynamoDB, a transaction, however many. An estimate leaves out
 what a job may need more: that request again, where another task has ended a step meanwhile; an item that is
 read where a step has failed; for progress, one request to DynamoDB for each second of encoding.
@@ -33,7 +35,7 @@ import msgspec
 from chalicelib.model.facts import Facts, VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.usage import POLLER_REQUESTS, Used, total
-from chalicelib.model.work import Animation, Hls, Images, Remux
+from chalicelib.model.work import Animation, Hls, Images, Remux, marks_of
 from chalicelib.planning.copying import BYTES_A_SECOND
 from chalicelib.settings import FunctionSize
 from chalicelib.tasks.kinds import kind_of
@@ -103,6 +105,7 @@ def estimate(
         total(
             [
                 _of_intake(plan, probing, stored_plan, samples, sizes["intake"]),
+                *_of_watermarks(plan),
                 *(probing for task in plan.tasks if isinstance(task.work, Remux | Animation)),
                 *by_tasks,
                 *_of_cold_starts(plan, sizes),
@@ -168,6 +171,15 @@ def _of_task(basis: Basis, predicted: Prediction, stored_plan: int) -> Used:
         bytes_read=fetched,
         bytes_written=predicted.bytes_written,
     )
+
+
+def _of_watermarks(plan: Plan) -> Iterator[Used]:
+    """The requests for the operators' watermarks: one while planning, and one of each task."""
+    laid = [(task.pool, mark) for task in plan.tasks for mark in marks_of(task.work) if mark.etag]
+    for _ in {mark.file for _, mark in laid}:
+        yield Used("intake", s3_gets=1)
+    for pool, _ in laid:
+        yield Used(pool, s3_gets=1)
 
 
 def _steps_writes(plan: Plan) -> int:

@@ -12,7 +12,7 @@ from chalicelib.model.result import StepsEnded
 from chalicelib.model.work import Images
 from chalicelib.tasks.prediction import DECODER_SECONDS, Basis, Prediction, encoding
 from chalicelib.tasks.stills import check, ended_step, in_child
-from chalicelib.tasks.workbench import ASSETS, Workbench
+from chalicelib.tasks.workbench import Workbench
 
 # Seconds of one core for each megapixel of a JPEG as it is decoded for a result of the same size, and for a
 # small one.
@@ -36,12 +36,14 @@ def run(work: Images, bench: Workbench) -> StepsEnded:
 
 
 def draw(work: Images, folder: Path, budget: Budget) -> dict[str, Drawn]:
-    """Draw each step's files of `folder`/source into `folder`/out. Returns results by name of step.
+    """Draw each step's files of `folder`/source into `folder`/out, with the marks there.
+
+    Returns results by name of step.
 
     Raises JobError if none can be drawn, or if the sandbox reports other files than planned; Transient.
     """
     drawn: dict[str, Drawn] = in_child(
-        "pillow:draw", dict[str, Drawn], budget, folder / "source", work, ASSETS, folder / "out"
+        "pillow:draw", dict[str, Drawn], budget, folder / "source", work, folder, folder / "out"
     )
     if drawn.keys() != work.made.keys():
         raise crashed("image")

@@ -14,7 +14,7 @@ from chalicelib.model.work import Poster
 from chalicelib.tasks.encoding import Fetch, run_ffmpeg
 from chalicelib.tasks.prediction import Basis, Prediction, encoding
 from chalicelib.tasks.stills import check, ended_step, in_child
-from chalicelib.tasks.workbench import ASSETS, Workbench
+from chalicelib.tasks.workbench import Workbench
 
 # Standard deviations of a frame's brightness, on a scale of 255. Below _DULL the frame is blank; between the
 # two it may be half faded in.
@@ -74,7 +74,7 @@ def choose(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> DrawnPic
         best[1],
         work.picture,
         work.frame,
-        ASSETS,
+        folder,
         folder / "out",
     )
     check(poster, work.picture, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ from chalicelib.formats import mp4_excerpt
 from chalicelib.invocation import Budget
 from chalicelib.model.plan import Plan, Task
 from chalicelib.model.result import Encoded
-from chalicelib.model.work import Excerpt, Source
+from chalicelib.model.work import Excerpt, Source, Work, marks_of
 from chalicelib.store import objects, plans
 
-# Files that are deployed with the code.
+# Files that are deployed with the code: the default watermark.
 ASSETS = Path(__file__).parent.parent / "assets"
 
 
@@ -35,12 +36,13 @@ class Workbench:
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """A scratch folder with the file `source` and an empty folder `out` for outputs.
+        """A scratch folder with the file `source`, those of marks, and an empty folder `out` for outputs.
 
         A task that reads excerpts finds no `source`; it calls `fetch` for each excerpt.
         """
         with scratch_folder() as folder:
             (folder / "out").mkdir()
+            lay_out_marks(self.task.work, folder)
             if self.task.excerpt is None:
                 objects.fetch(self.source, folder / "source")
             yield folder
@@ -54,3 +56,12 @@ class Workbench:
     def publish(self, path: Path) -> int:
         """Store a file under the task's key prefix. Returns its size in bytes."""
         return objects.publish(path, self.task.destination + path.name)
+
+
+def lay_out_marks(work: Work, folder: Path) -> None:
+    """Put the files of the marks that a task lays into a folder. Raises JobError, Transient."""
+    for mark in marks_of(work):
+        if mark.etag:
+            objects.fetch_watermark(mark, folder / mark.file)
+        else:
+            shutil.copyfile(ASSETS / mark.image, folder / mark.file)

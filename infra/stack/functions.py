@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.model.mark import WATERMARKS
 from chalicelib.settings import FunctionSize
 from infra.stack.catalogue import (
     BATCH_SIZES,
@@ -215,12 +216,12 @@ def _own(function: Function) -> list[dict[str, Any]]:
             ]
         case "estimate":  # nobody else reads the facts that it keeps
             return [
-                _allow("s3:GetObject", f"{_UPLOADS}/*"),
+                _allow("s3:GetObject", f"{_UPLOADS}/*", _WATERMARKS),
                 _allow(("s3:GetObject", "s3:PutObject"), f"{_OUTPUTS}/work/looked/*"),
             ]
         case "intake":
             return [
-                _allow("s3:GetObject", f"{_UPLOADS}/*"),
+                _allow("s3:GetObject", f"{_UPLOADS}/*", _WATERMARKS),
                 _allow(("s3:GetObject", "s3:PutObject"), f"{_OUTPUTS}/work/*"),
                 _rows("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "Query"),
             ]
@@ -239,10 +240,11 @@ def _own(function: Function) -> list[dict[str, Any]]:
             ]
         case "encode" | "audio":
             published = f"{_OUTPUTS}/work/*", f"{_OUTPUTS}/outputs/*"
-            return [_originals(), *_worker(*published)]
+            marks = [_WATERMARKS] if function.name == "encode" else []
+            return [_originals(*marks), *_worker(*published)]
         case "pictures":
             published = f"{_OUTPUTS}/work/*/copy-*", f"{_OUTPUTS}/outputs/*"  # copies of animations
-            return [_originals(), *_worker(*published)]
+            return [_originals(_WATERMARKS), *_worker(*published)]
         case _:
             # It reads the rows of a rendition's parts; those that HLS lists, too, lie among the outputs.
             listed = f"{_OUTPUTS}/outputs/*"
@@ -253,12 +255,13 @@ def _own(function: Function) -> list[dict[str, Any]]:
             ]
 
 
+_WATERMARKS = f"{_OUTPUTS}/{WATERMARKS}*"
 # The API computes growing playlists from plans.
 _PLANS = tuple(f"{_OUTPUTS}/work/*/{name}-*" for name in ("plan", "replan"))
 
 
-def _originals() -> dict[str, Any]:
-    return _allow("s3:GetObject", f"{_UPLOADS}/*")
+def _originals(*others: str) -> dict[str, Any]:
+    return _allow("s3:GetObject", f"{_UPLOADS}/*", *others)
 
 
 def _worker(*published: str) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from chalicelib.model.mark import WATERMARKS
 from chalicelib.settings import settings
 from infra.stack import functions
 from infra.stack.catalogue import FUNCTIONS, OUTPUT_BUCKET, UPLOAD_BUCKET, queue_id
@@ -48,14 +49,17 @@ _S3_ACTIONS = {
 
 @cache
 def given() -> frozenset[Right]:
-    """Every right of every function, without those that Lambda itself uses."""
+    """Every right of every function, without those that Lambda itself uses, and those for operators' marks.
+
+    Presets name no watermark; tests/stack/test_recipes.py has every function use that right.
+    """
     return frozenset(
         Right(function.name, action, _pattern(resource))
         for function in FUNCTIONS
         for statement in functions.statements(function, AWS)
         for action in statement["Action"]
         for resource in statement["Resource"]
-        if action not in _LAMBDAS_OWN
+        if action not in _LAMBDAS_OWN and WATERMARKS not in _pattern(resource)
     )
 
 

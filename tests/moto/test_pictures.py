@@ -24,6 +24,7 @@ from chalicelib.model.mark import Mark, Position
 from chalicelib.model.picture import DrawnPicture, Picture, Variant
 from chalicelib.model.work import Images
 from chalicelib.tasks import images
+from chalicelib.tasks.workbench import lay_out_marks
 from infra.tools import samples
 from infra.tools.samples import run_ffmpeg
 from testing import stills
@@ -434,6 +435,7 @@ def test_a_large_jpeg_without_its_end_is_decoded_in_the_memory_of_two(tmp_path: 
         "JPEG",
         {"watermark": marked("mark.jpg", 10_000, 6_000, "watermark.png", "bottom_right")},
     )
+    lay_out_marks(work, tmp_path)
     budget = Budget(lambda: 60.0, 960 * 1024**2)
     made = images.draw(work, tmp_path, budget)["watermark"]
     assert isinstance(made, DrawnPicture)

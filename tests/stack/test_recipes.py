@@ -187,6 +187,27 @@ def test_the_watermark_lies_where_and_as_it_is_said(client: Client, sample: Samp
     assert _changed(bare, own, (0, 0, 400, 200)) > 1000 > _changed(bare, own, (600, 500, 800, 600))
 
 
+def test_a_step_may_name_an_operators_watermark(
+    client: Client, sample: Sample, tmp_path: Path
+) -> None:
+    purple = (255, 0, 255)
+    Image.new("RGB", (60, 60), purple).save(tmp_path / "acme.png")
+    key = "watermarks/acme.png"
+    client.aws("s3").upload_file(str(tmp_path / "acme.png"), client.stack.output_bucket, key)
+    mark = {"image": "acme.png", "position": "center", "scale": 0.5, "opacity": 1}
+    step = {"make": "image", "box": 400, "watermark": mark}
+    (output,) = made(client, sample("photo.jpg"), step)["image"]
+    image = picture(client, output).convert("RGB")
+    assert near(image.getpixel((image.width // 2, image.height // 2)), purple)
+    step = {"make": "mp4", "height": 240, "watermark": mark}
+    client.drop(sample("plain.mp4"), "marked.mp4")
+    asked = {"key": "marked.mp4", "pipeline": [step]}
+    assert client.post("/jobs/estimate/", asked).raise_for_status().json()["usage"]["cost_usd"] > 0
+    (output,) = made(client, sample("plain.mp4"), step)["mp4"]
+    _, shown = frames(client, output)
+    assert all(near(frame.to_image().getpixel((213, 120)), purple) for frame in shown[::10])
+
+
 def _changed(one: Image.Image, other: Image.Image, box: tuple[int, int, int, int]) -> int:
     """How many pixels of a part of two pictures differ much."""
     pairs = zip(one.crop(box).tobytes(), other.crop(box).tobytes(), strict=True)

@@ -100,7 +100,7 @@ def test_a_film_is_decoded_once_for_all_of_its_renditions() -> None:
     (text,) = (" ".join(args) for args in filled(made, made.task("film.0")))
     assert text.count("-i source") == 1
     assert [text.count(f"-map [{name}]") for name in work.renditions] == [1, 1]
-    assert work.asset_files == ("watermark.png",)
+    assert [mark.image for mark in work.marks] == ["watermark.png"]
 
 
 def test_keys_come_from_the_job_and_the_step_alone() -> None:

@@ -223,7 +223,8 @@ def test_a_function_reads_and_lists_no_more_than_it_works_on(template: Any) -> N
 
 def test_what_estimates_may_do_nothing_else_but_keep_what_it_has_seen(template: Any) -> None:
     looked = f"{OUTPUT_BUCKET}/work/looked/*"
-    assert may(template, "estimate", "s3:GetObject") == {f"{UPLOAD_BUCKET}/*", looked}
+    marks = f"{OUTPUT_BUCKET}/watermarks/*"
+    assert may(template, "estimate", "s3:GetObject") == {f"{UPLOAD_BUCKET}/*", looked, marks}
     assert may(template, "estimate", "s3:PutObject") == {looked}
     services = {
         action.partition(":")[0]
