@@ -11,6 +11,8 @@ from PIL import Image
 
 # The longer side of what placeholders are computed of: they have at most seven waves across it.
 SIDE = 32
+# The least side: of fewer pixels than it has waves, a cosine transform tells waves that are not there.
+_LEAST_SIDE = 8
 # The part of the pixels that is shown.
 _SOLID = 128
 
@@ -19,7 +21,7 @@ def blurhash(small: Image.Image) -> str:
     """The BlurHash of a small RGB or RGBA picture, which is on white: 4 × 3 waves, or 3 × 4."""
     import blurhash as codec
 
-    rgb = on_white(small)
+    rgb = _long_enough(on_white(small))
     pixels = list(zip(*[iter(rgb.tobytes())] * 3, strict=True))
     rows = [pixels[at : at + rgb.width] for at in range(0, len(pixels), rgb.width)]
     waves = (4, 3) if rgb.width >= rgb.height else (3, 4)
@@ -33,6 +35,9 @@ def thumbhash(small: Image.Image) -> str:
     By Evan Wallace's reference implementation (github.com/evanw/thumbhash). The package of that name fails
     on transparent pictures.
     """
+    longer, landscape = max(small.size), small.width > small.height
+    shape = [side / longer for side in small.size]
+    small = _long_enough(small)
     width, height = small.size
     data = small.convert("RGBA").tobytes()
     alpha = [of / 255 for of in data[3::4]]
@@ -45,13 +50,12 @@ def thumbhash(small: Image.Image) -> str:
         [mean * (1 - a) + a * of for of, a in zip(band, alpha, strict=True)]
         for band, mean in zip(bands, means, strict=True)
     )
-    limit, longer = (5 if has_alpha else 7), max(width, height)
-    across, down = (max(1, _round(limit * side / longer)) for side in (width, height))
+    limit = 5 if has_alpha else 7
+    across, down = (max(1, _round(limit * side)) for side in shape)
     rgb = list(zip(red, green, blue, strict=True))
     light = _waves([(r + g + b) / 3 for r, g, b in rgb], width, max(3, across), max(3, down))
     yellow = _waves([(r + g) / 2 - b for r, g, b in rgb], width, 3, 3)
     reds = _waves([r - g for r, g, _ in rgb], width, 3, 3)
-    landscape = width > height
     head = (
         _round(63 * light[0])
         | _round(31.5 + 31.5 * yellow[0]) << 6
@@ -71,6 +75,11 @@ def thumbhash(small: Image.Image) -> str:
         nibbles.append(0)
     packed = bytes(low | high << 4 for low, high in zip(*[iter(nibbles)] * 2, strict=True))
     return b64encode(head + packed).decode()
+
+
+def _long_enough(small: Image.Image) -> Image.Image:
+    size = max(_LEAST_SIDE, small.width), max(_LEAST_SIDE, small.height)
+    return small if size == small.size else small.resize(size, Image.Resampling.NEAREST)
 
 
 def _waves(

@@ -62,9 +62,17 @@ def poster(
     return Poster(command, (asked,), picture, frame, (*usual, *otherwise), is_chosen=True)
 
 
+def _has_one_size(facts: VideoFacts) -> bool:
+    """Whether all candidates have one size, with bars where a frame has another shape than the film.
+
+    Where FFmpeg seeks, it decodes frames before the one that is wanted, and gives all the size of the first.
+    """
+    return filters.keeps_one_graph(facts) or (facts.index is None and bool(facts.changes))
+
+
 def _needs_even_sizes(facts: VideoFacts) -> bool:
-    """`pad` and `zscale` need them; where one graph has all frames, it has one size for them."""
-    return filters.keeps_one_graph(facts) or any(map(colours.is_special, facts.colours))
+    """`pad` and `zscale` need them."""
+    return _has_one_size(facts) or any(map(colours.is_special, facts.colours))
 
 
 def _in_even_sizes(facts: VideoFacts, picture: Picture) -> Picture:
@@ -134,8 +142,7 @@ def _of_excerpt(
 
 def _command(facts: VideoFacts, source: Sequence[str], width: int, height: int) -> Command:
     """Arguments with the placeholders `name`, `start`, where frames are taken from, and `choice`."""
-    filled = filters.keeps_one_graph(facts)
-    shaped = filters.shape(facts, width, height, "trim=start={start}", filled=filled)
+    shaped = filters.shape(facts, width, height, "trim=start={start}", filled=_has_one_size(facts))
     return (
         *source,
         "-map", f"0:{facts.video_stream}",

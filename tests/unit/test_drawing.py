@@ -31,6 +31,7 @@ from chalicelib.model.picture import (
 from chalicelib.model.work import Images
 from chalicelib.tasks import images
 from chalicelib.tasks.prediction import encoding
+from corpus import placeholders as corpus_placeholders
 from infra.tools import samples
 from testing import stills
 from testing.stills import FIELDS, chart, fields
@@ -612,6 +613,19 @@ def test_placeholders_are_those_of_the_reference_implementations(
     assert placeholders.thumbhash(image) == thumbhash
     if not alpha:
         assert placeholders.blurhash(image) == blurhash
+
+
+@pytest.mark.parametrize("size", [(1, 1), (32, 1), (2, 30), (3, 3)])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_picture_of_few_pixels_has_a_placeholder_of_its_colour(
+    size: tuple[int, int], alpha: bool
+) -> None:
+    image = Image.new("RGBA" if alpha else "RGB", size, (200, 40, 60))
+    if alpha:
+        image.putpixel((0, size[1] - 1), (200, 40, 60, 255))
+    drawn = corpus_placeholders.drawn(placeholders.thumbhash(image))
+    assert off(ImageStat.Stat(drawn).mean, (200, 40, 60)) <= 16
+    assert numpy.ptp(numpy.asarray(drawn), axis=(0, 1)).max() <= 24
 
 
 def test_a_picture_tells_its_placeholder_and_its_colour(tmp_path: Path) -> None:
