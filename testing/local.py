@@ -33,6 +33,7 @@ from chalicelib.model.work import (
     Join,
     Remux,
     Run,
+    Rung,
     Source,
 )
 from chalicelib.operations.pipelines import find_steps
@@ -70,7 +71,7 @@ def a_plan(*pipeline: str) -> Plan:
     )
     needs = tuple(task.id for task in chunks)
     works: dict[str, Hls | Join] = {
-        "hls_720p": Hls("720p", 2, 2, 6.0, 6, frame_rate=1.0, max_bits=9000, language=None),
+        "hls_720p": Hls((Rung("720p", "video", 2, 2, 6, 1.0, 9000),), 6.0, None),
         "transcode_720p": Join("720p", "720p.mp4", 2, 2, 6.0, 6),
     }
     packages = tuple(

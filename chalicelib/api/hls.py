@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection
 from typing import NamedTuple
 
 from chalicelib.api.descriptions import JOB_ID, Answer, CallDescription, described, parameter
@@ -12,7 +11,6 @@ from chalicelib.api.hls_tokens import Grant, tokens
 from chalicelib.errors import NotFound
 from chalicelib.formats import playlists
 from chalicelib.model.plan import GENERATION, SOUND
-from chalicelib.model.result import EncodedTrack
 from chalicelib.model.step import STARTED
 from chalicelib.model.work import Hls
 from chalicelib.store import objects, plans, progress, tasks
@@ -70,7 +68,7 @@ def _growing_playlist(job_id: str, folder: str, name: str) -> str | None:
     """The playlist of the segments that exist so far; None where the job is not at work on it."""
     track = name.removesuffix(".m3u8")
     job, ended = progress.ended_of_job(job_id)
-    if job is None or job.status != STARTED or track not in playlists.NAMES:
+    if job is None or job.status != STARTED:
         return None
     if job.generation != GENERATION:  # another version's, until intake has planned it again
         return None
@@ -81,24 +79,29 @@ def _growing_playlist(job_id: str, folder: str, name: str) -> str | None:
         return None
     assert isinstance(task.work, Hls)
     video, audio = plan.parts(task)
-    names = {part.id: task.work.rendition for part in video} | {part.id: SOUND for part in audio}
-
-    def made(task_ids: Collection[str]) -> dict[str, EncodedTrack]:
-        encoded = tasks.encoded_parts(job_id, task_ids)
-        return {task_id: each.tracks[names[task_id]] for task_id, each in encoded.items()}
-
     if track == playlists.MASTER:
-        first = video[0].id
-        if first not in ended:
+        if video[0].id not in ended:
             return None
-        return playlists.growing_master(task.work, made([first])[first].codec)
+        first = tasks.encoded_parts(job_id, [video[0].id])[video[0].id]
+        codecs = {name: encoded.codec for name, encoded in first.tracks.items()}
+        return playlists.growing_master(task.work, codecs)
+    # All rungs have the same segments.
+    shown = next((rung for rung in task.work.rungs if rung.playlist == track), task.work.rungs[0])
+    if track not in (shown.playlist, playlists.AUDIO):
+        return None
     unplanned = [
         part.id
         for part in (*video, *audio)
         if part.id in ended and not playlists.is_planned(part.work)
     ]
-    segments = playlists.so_far(video, audio, ended, made(unplanned))[track]
-    longest = playlists.longest(video) if track == playlists.VIDEO else 0.0
+    names = {part.id: shown.rendition for part in video} | {part.id: SOUND for part in audio}
+    encoded = tasks.encoded_parts(job_id, unplanned)
+    made = {task_id: each.tracks[names[task_id]] for task_id, each in encoded.items()}
+    sound = track == playlists.AUDIO
+    segments = playlists.so_far(video, audio, ended, made)[
+        playlists.AUDIO if sound else playlists.VIDEO
+    ]
+    longest = 0.0 if sound else playlists.longest(video)
     return playlists.media(track, segments, longest, complete=False)
 
 

@@ -5,45 +5,125 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate, takewhile
+from typing import NamedTuple
 
 from chalicelib.formats.cmaf import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, audio_segments
 from chalicelib.model.plan import Task
 from chalicelib.model.result import EncodedTrack
-from chalicelib.model.work import Audio, Chunk, Exact, Hls, Segment, Work
+from chalicelib.model.work import Audio, Chunk, Exact, Hls, Rung, Segment, Work
 
 # The lowest version with EXT-X-MAP outside of I-frame playlists (RFC 8216, 7).
 _VERSION = 7
 # Seconds by which cuts of video and of audio for the same moment lie apart, at most.
 _MOMENT = 0.1
-MASTER, VIDEO, AUDIO = NAMES = ("master", "video", "audio")
+MASTER, VIDEO, AUDIO = "master", "video", "audio"
+# A rung that needs more than this part of the next larger one's bits is not worth a switch.
+_WORTH = 0.7
 # The initialisation of a track. Names of its files follow that of its playlist: "video_init.mp4".
 INIT = "init.mp4"
 
 
-def master(
-    work: Hls, codec: str, frame_rate: float, most_bits: float, average_bits: float | None = None
-) -> str:
-    """The multivariant playlist. `codec` is the video's; `most_bits` and `average_bits` are a second's."""
+class Variant(NamedTuple):
+    """A rung as the multivariant playlist tells it."""
+
+    rung: Rung
+    codec: str  # of the video (RFC 6381)
+    frame_rate: float
+    # Bits of a second with audio, and of one with key frames alone: most, and on average. None before that is
+    # measured.
+    most_bits: float
+    average_bits: float | None = None
+    most_key_bits: float | None = None
+    average_key_bits: float | None = None
+
+
+def master(work: Hls, variants: Sequence[Variant]) -> str:
+    """The multivariant playlist: `variants` in that order, and what plays of each at high speed."""
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{_VERSION}", "#EXT-X-INDEPENDENT-SEGMENTS"]
-    codecs, group = codec, ""
+    sound, group = "", ""
     if work.language is not None:
-        codecs, group = f"{codec},mp4a.40.2", ',AUDIO="audio"'
+        sound, group = ",mp4a.40.2", ',AUDIO="audio"'
         lines.append(
             f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio",LANGUAGE="{work.language}",'
             f'DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="{AUDIO}.m3u8"'
         )
-    average = f"AVERAGE-BANDWIDTH={round(average_bits)}," if average_bits else ""
-    lines += [
-        f"#EXT-X-STREAM-INF:BANDWIDTH={round(most_bits)},{average}"
-        f'CODECS="{codecs}",RESOLUTION={work.width}x{work.height},FRAME-RATE={frame_rate:.3f}{group}',
-        f"{VIDEO}.m3u8",
-    ]
+    for each in variants:
+        size = f"RESOLUTION={each.rung.width}x{each.rung.height}"
+        lines += [
+            f"#EXT-X-STREAM-INF:{_bandwidth(each.most_bits, each.average_bits)}"
+            f'CODECS="{each.codec}{sound}",{size},FRAME-RATE={each.frame_rate:.3f}{group}',
+            f"{each.rung.playlist}.m3u8",
+        ]
+    for each in variants:
+        if each.most_key_bits:
+            size = f"RESOLUTION={each.rung.width}x{each.rung.height}"
+            lines.append(
+                f"#EXT-X-I-FRAME-STREAM-INF:{_bandwidth(each.most_key_bits, each.average_key_bits)}"
+                f'CODECS="{each.codec}",{size},URI="{key_frames_of(each.rung.playlist)}.m3u8"'
+            )
     return "\n".join(lines) + "\n"
 
 
-def growing_master(work: Hls, codec: str) -> str:
-    """The multivariant playlist before anything is measured, with the plan's numbers."""
-    return master(work, codec, work.frame_rate, work.max_bits)
+def _bandwidth(most: float, average: float | None) -> str:
+    told = f"AVERAGE-BANDWIDTH={round(average)}," if average else ""
+    return f"BANDWIDTH={round(most)},{told}"
+
+
+def growing_master(work: Hls, codecs: Mapping[str, str]) -> str:
+    """The multivariant playlist before anything is measured, with the plan's numbers.
+
+    `codecs` are those of the renditions, by their names.
+    """
+    return master(
+        work,
+        [
+            Variant(rung, codecs[rung.rendition], rung.frame_rate, rung.max_bits)
+            for rung in work.rungs
+        ],
+    )
+
+
+def useful(variants: Sequence[Variant]) -> list[Variant]:
+    """The variants without those that hardly need fewer bits than the next larger one of their codec."""
+    kept: list[Variant] = []
+    for each in sorted(variants, key=lambda variant: variant.average_bits or 0.0, reverse=True):
+        codec = each.codec.partition(".")[0]
+        larger = [one for one in kept if one.codec.partition(".")[0] == codec]
+        if not larger or (each.average_bits or 0.0) <= _WORTH * (larger[-1].average_bits or 0.0):
+            kept.append(each)
+    return [each for each in variants if each in kept]
+
+
+def complete(name: str, segments: Sequence[Segment]) -> str:
+    """The playlist of a whole track."""
+    longest = max(segment.seconds for segment in segments)
+    return media(name, segments, longest, complete=True)
+
+
+def key_frames_of(name: str) -> str:
+    """The name of the playlist of a track's key frames."""
+    return f"{name}_iframes"
+
+
+def key_frames(name: str, segments: Sequence[Segment]) -> str:
+    """The playlist of a whole track's key frames, each by its bytes (RFC 8216, 4.3.3.6)."""
+    keys = [(segment, key) for segment in segments for key in segment.keys]
+    lines = [
+        "#EXTM3U",
+        f"#EXT-X-VERSION:{_VERSION}",
+        f"#EXT-X-TARGETDURATION:{max(1, int(max(key.seconds for _, key in keys) + 0.5))}",
+        "#EXT-X-MEDIA-SEQUENCE:0",
+        "#EXT-X-PLAYLIST-TYPE:VOD",
+        "#EXT-X-I-FRAMES-ONLY",
+        f'#EXT-X-MAP:URI="{name}_{INIT}"',
+    ]
+    for segment, key in keys:
+        lines += [
+            f"#EXTINF:{max(0.001, key.seconds):.6f},",
+            f"#EXT-X-BYTERANGE:{key.length}@{key.offset}",
+            f"{name}_{segment.name}",
+        ]
+    return "\n".join([*lines, "#EXT-X-ENDLIST"]) + "\n"
 
 
 def media(name: str, segments: Sequence[Segment], longest: float, *, complete: bool) -> str:
@@ -138,6 +218,14 @@ def longest(pictures: Sequence[Task]) -> float:
     """Length of the longest planned segment, in seconds."""
     exact = [part.work.exact for part in pictures if isinstance(part.work, Chunk)]
     return max((each.longest() for each in exact if each), default=0.0)
+
+
+def key_frame_bits(segments: Sequence[Segment]) -> tuple[float, float]:
+    """Bits a second of the key frames alone, as `bits`."""
+    keys = [key for segment in segments for key in segment.keys]
+    rates = [8 * key.length / max(0.001, key.seconds) for key in keys]
+    seconds = sum(key.seconds for key in keys)
+    return max(rates), 8 * sum(key.length for key in keys) / max(0.001, seconds)
 
 
 def bits(segments: Sequence[Segment]) -> tuple[float, float]:

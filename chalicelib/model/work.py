@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import accumulate, chain, pairwise, repeat
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import msgspec
 
@@ -70,12 +70,21 @@ class Poster(msgspec.Struct, frozen=True, tag="poster"):
     is_chosen: bool = False  # the first candidate that finds a frame is taken, whatever it shows
 
 
+class KeyFrame(NamedTuple):
+    """The bytes of a segment that show one key frame: its fragment, up to the end of its first sample."""
+
+    offset: int
+    length: int
+    seconds: float  # until the next key frame
+
+
 class Segment(msgspec.Struct, frozen=True):
     """A file of a track: consecutive fragments. `size` in bytes, 0 before it is made."""
 
     name: str  # as it is told apart within its track, like "00012_0.m4s"
     seconds: float
     size: int = 0
+    keys: tuple[KeyFrame, ...] = ()
 
 
 class RunUp(msgspec.Struct, frozen=True):
@@ -223,20 +232,46 @@ class Join(msgspec.Struct, frozen=True, tag="join"):
     warning: str = ""
 
 
-class Hls(msgspec.Struct, frozen=True, tag="hls"):
-    """The playlists of a rendition whose segments exist."""
+class Rung(msgspec.Struct, frozen=True):
+    """A rendition of a film, as HLS lists it."""
 
-    pool: ClassVar[str] = PACKAGE
     rendition: str  # its name
+    playlist: str  # the name of its playlist, with which those of its files begin
     width: int
     height: int
-    seconds: float
     frames: int | None
     # For playlists of a film that is still encoded: frames per second, and most bits per second with audio.
     frame_rate: float
     max_bits: int
+
+
+class Hls(msgspec.Struct, frozen=True, tag="hls"):
+    """The playlists of renditions whose segments exist."""
+
+    pool: ClassVar[str] = PACKAGE
+    rungs: tuple[
+        Rung, ...
+    ]  # in the order of the multivariant playlist: players start with the first
+    seconds: float
     language: str | None  # of the audio (BCP 47); None where there is no audio
+    # Whether a rung is left out that turns out to need hardly fewer bits than the next larger one.
+    only_useful: bool = False
     warning: str = ""
+
+    @property
+    def largest(self) -> Rung:
+        return max(self.rungs, key=lambda rung: rung.width * rung.height)
+
+
+def renditions_of(work: Work) -> tuple[str, ...]:
+    """Names of the renditions that a package is made of."""
+    match work:
+        case Join(rendition=rendition):
+            return (rendition,)
+        case Hls(rungs=rungs):
+            return tuple(rung.rendition for rung in rungs)
+        case _:
+            return ()
 
 
 def marks_of(work: Work) -> list[Mark]:

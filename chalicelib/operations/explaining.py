@@ -31,7 +31,7 @@ def explained(message: str, item: Mapping[str, Any], shapes: Shapes) -> tuple[li
     if found := re.fullmatch(r"Object missing required field `(.*)`", text):
         if found[1] == "make":
             return [], f"Say what to `make`: {', '.join(makes)}."
-        return [found[1]], f"`{tag}` needs `{found[1]}`."
+        return [*place, found[1]], f"`{'/'.join(place) or tag}` needs `{found[1]}`."
     if place == ["make"]:
         given = str(tag)[:100]
         return place, meant(f"There is nothing called {given!r} to make", given, makes, "There is")

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.work import Hls as HlsWork
-from chalicelib.operations.mp4 import ShortSide
-from chalicelib.planning import audio, filters, video
+from chalicelib.operations.mp4 import ChosenCodec, MostFps, MostKbps, ShortSide
+from chalicelib.planning import audio, filters, ladders
+from chalicelib.planning.ladders import Wanted
 from chalicelib.planning.operation import Operation, Packaging, PlanSettings
+
+
+class Rung(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One rendition of a ladder."""
+
+    height: Annotated[
+        ShortSide, Meta(description="Of the shorter side, in pixels.", examples=[1080])
+    ]
+    codec: ChosenCodec = "h264"
+    max_fps: MostFps = None
+    max_kbps: MostKbps = None
 
 
 class Hls(Operation, frozen=True, kw_only=True, tag="hls"):
@@ -19,27 +33,38 @@ class Hls(Operation, frozen=True, kw_only=True, tag="hls"):
     kinds = ("video",)
 
     ladder: Annotated[
-        tuple[ShortSide],
+        Literal["auto"] | Annotated[tuple[ShortSide | Rung, ...], Meta(min_length=1, max_length=8)],
         Meta(
-            description="The shorter side of the rendition, in pixels; one for now.",
-            examples=[[720]],
+            description="The renditions between which a player chooses. `auto`: 1080, 720, 480, 360 and 234 "
+            "lines, as far as the film has them. Else each one's shorter side in pixels, or an object.",
+            examples=[[1080, 720, 480]],
         ),
-    ]
+    ] = "auto"
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        wanted = [] if self.ladder == "auto" else list(map(_wanted, self.ladder))
+        for number, rung in enumerate(wanted):
+            if rung in wanted[:number]:
+                yield f"ladder/{number}", "This rung is there already; once is enough."
 
     def plan(self, stem: str, facts: VideoFacts, settings: PlanSettings) -> Packaging:
-        rendition = video.rendition(facts, short_side=self.ladder[0])
-        max_bits, language = video.max_bits_per_second(facts, rendition), None
-        if facts.audio_stream is not None:
-            max_bits, language = max_bits + audio.BITS_PER_SECOND, facts.audio_language
-        work = HlsWork(
-            rendition.name,
-            rendition.width,
-            rendition.height,
-            facts.seconds,
-            video.frames(facts, rendition),
-            frame_rate=video.frame_rate(facts, rendition),
-            max_bits=max_bits,
-            language=language,
-            warning=filters.warning(facts),
+        wanted = (
+            ladders.automatic(facts) if self.ladder == "auto" else list(map(_wanted, self.ladder))
         )
-        return Packaging(rendition, work, f"{stem}/")
+        renditions = ladders.renditions(facts, wanted)
+        left_out = ladders.left_out(facts, wanted) if len(renditions) < len(wanted) else ""
+        has_audio = facts.audio_stream is not None
+        work = HlsWork(
+            tuple(ladders.rungs(facts, renditions, audio.BITS_PER_SECOND if has_audio else 0)),
+            facts.seconds,
+            language=facts.audio_language if has_audio else None,
+            only_useful=self.ladder == "auto",
+            warning=" ".join(filter(None, (left_out, filters.warning(facts)))),
+        )
+        return Packaging(tuple(renditions), work, f"{stem}/")
+
+
+def _wanted(rung: int | Rung) -> Wanted:
+    if isinstance(rung, int):
+        return Wanted(rung)
+    return Wanted(rung.height, rung.codec, rung.max_fps, rung.max_kbps)

@@ -13,6 +13,18 @@ from chalicelib.planning import filters, video
 from chalicelib.planning.operation import Operation, Packaging, PlanSettings
 
 ShortSide = Annotated[int, Meta(ge=144, le=2160)]
+ChosenCodec = Annotated[
+    Literal["h264", "hevc", "av1"],
+    Meta(description="H.264 plays everywhere; HEVC and AV1 are smaller, and cost more."),
+]
+MostFps = Annotated[
+    Annotated[int, Meta(ge=1, le=240)] | None,
+    Meta(description="Frames are left out where there are more in a second.", examples=[30]),
+]
+MostKbps = Annotated[
+    Annotated[int, Meta(ge=64, le=100_000)] | None,
+    Meta(description="Most kilobits per second of the video.", examples=[2500]),
+]
 
 
 class Mp4(Operation, frozen=True, kw_only=True, tag="mp4"):
@@ -27,18 +39,9 @@ class Mp4(Operation, frozen=True, kw_only=True, tag="mp4"):
             examples=[1080],
         ),
     ] = 720
-    codec: Annotated[
-        Literal["h264", "hevc", "av1"],
-        Meta(description="H.264 plays everywhere; HEVC and AV1 are smaller, and cost more."),
-    ] = "h264"
-    max_fps: Annotated[
-        Annotated[int, Meta(ge=1, le=240)] | None,
-        Meta(description="Frames are left out where there are more in a second.", examples=[30]),
-    ] = None
-    max_kbps: Annotated[
-        Annotated[int, Meta(ge=64, le=100_000)] | None,
-        Meta(description="Most kilobits per second of the video.", examples=[2500]),
-    ] = None
+    codec: ChosenCodec = "h264"
+    max_fps: MostFps = None
+    max_kbps: MostKbps = None
     watermark: Annotated[
         bool | Watermark, Meta(description="Whether, or how, the watermark lies on it.")
     ] = False
@@ -64,4 +67,4 @@ class Mp4(Operation, frozen=True, kw_only=True, tag="mp4"):
             video.frames(facts, rendition),
             filters.warning(facts),
         )
-        return Packaging(rendition, work)
+        return Packaging((rendition,), work)

@@ -53,7 +53,8 @@ def renditions_of(
 ) -> list[Rendition]:
     """The renditions that steps need of a film, each once."""
     made = [step.video(facts, settings) for step in steps]
-    return list(dict.fromkeys(work.rendition for work in made if isinstance(work, Packaging)))
+    packagings = [work for work in made if isinstance(work, Packaging)]
+    return list(dict.fromkeys(each for work in packagings for each in work.renditions))
 
 
 def is_worth_it(

@@ -50,9 +50,9 @@ class Rendition(msgspec.Struct, frozen=True):
 
 
 class Packaging(msgspec.Struct, frozen=True):
-    """Work on a rendition instead of on the source."""
+    """Work on renditions instead of on the source: on one, or on those of a ladder."""
 
-    rendition: Rendition
+    renditions: tuple[Rendition, ...]
     work: Join | Hls
     folder: str = (
         ""  # "hls/": where there are many files, their keys have this behind the job's prefix

@@ -14,7 +14,7 @@ from chalicelib.model.facts import Facts, ImageFacts, VideoFacts
 from chalicelib.model.filenames import stem
 from chalicelib.model.picture import Picture
 from chalicelib.model.plan import FILM, SOUND, Plan, Task, Track, outputs_prefix, work_folder
-from chalicelib.model.work import Command, Hls, Images, Poster, Source
+from chalicelib.model.work import Command, Hls, Images, Poster, Rung, Source
 from chalicelib.planning import audio, chunking, video
 from chalicelib.planning.operation import Packaging, Part, PlanSettings, Step
 
@@ -136,34 +136,40 @@ def _encodes(
     """The encodes that all packagings need, each once."""
     if not packagings:
         return _Encodes([], [], {}, {})
-    renditions = list(dict.fromkeys(packaging.rendition for packaging in packagings.values()))
+    renditions = list(
+        dict.fromkeys(each for packaging in packagings.values() for each in packaging.renditions)
+    )
     pictures = video.encode(facts, renditions, settings)
     sound = audio.encode(facts, settings)
     # HLS lists the parts of a rendition as they are: they are made under the keys where it lists them.
-    hls_folders = {
-        packaging.rendition: prefix + packaging.folder
-        for packaging in packagings.values()
-        if isinstance(packaging.work, Hls)
+    streams = [each for each in packagings.values() if isinstance(each.work, Hls)]
+    listed = {
+        rung.rendition: f"{prefix}{stream.folder}{rung.playlist}_"
+        for stream in streams
+        for rung in _rungs(stream)
     }
     work = work_folder(job_id)
     tracks = {
         each.name: Track(
-            f"{hls_folders.get(each, f'{work}{each.name}/')}{playlists.VIDEO}_",
+            listed.get(each.name, f"{work}{each.name}/{playlists.VIDEO}_"),
             video.bits_per_second(facts, each),
             chunking.encoded_pixels(facts, each),
         )
         for each in renditions
     }
-    tracks[SOUND] = Track(
-        f"{next(iter(hls_folders.values()), f'{work}{SOUND}/')}{playlists.AUDIO}_",
-        audio.BITS_PER_SECOND,
-    )
+    folder = prefix + streams[0].folder if streams else f"{work}{SOUND}/"
+    tracks[SOUND] = Track(f"{folder}{playlists.AUDIO}_", audio.BITS_PER_SECOND)
     return _Encodes(
         _part_tasks(FILM, pictures.parts),
         _part_tasks(SOUND, sound.parts),
         pictures.commands | sound.commands,
         tracks,
     )
+
+
+def _rungs(stream: Packaging) -> tuple[Rung, ...]:
+    assert isinstance(stream.work, Hls)
+    return stream.work.rungs
 
 
 def _part_tasks(group: str, parts: Sequence[Part]) -> list[Task]:

@@ -6,7 +6,7 @@ import hashlib
 import mmap
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from chalicelib.errors import JobError
 from chalicelib.formats import cmaf, codecs, mp4_fragments, mp4_movie, playlists
 from chalicelib.invocation import Budget
 from chalicelib.model.result import Encoded, EncodedTrack
-from chalicelib.model.work import Chunk, Command, Exact, Excerpt, Segment, file_of
+from chalicelib.model.work import Chunk, Command, Exact, Excerpt, KeyFrame, Segment, file_of
 from chalicelib.tasks.encoding import Fetch, Fragments, run_ffmpeg, run_part, take_fragments
 from chalicelib.tasks.prediction import (
     COST_CORES,
@@ -161,7 +161,9 @@ def write_segment(
     timescale: int,
     out: Path,
 ) -> Segment:
-    """Write a CMAF segment of the fragments `members` to `out`. Returns `segment` with its size in bytes.
+    """Write a CMAF segment of the fragments `members` to `out`.
+
+    Returns `segment` with its size in bytes and its key frames.
 
     `data` is the file that holds their samples. `stop`, the time at which the segment's last frame ends, is
     in ticks of `timescale`.
@@ -170,7 +172,7 @@ def write_segment(
     decode_times = cmaf.decode_times(shown, timescale)
     decode_times.append(decode_times[-1] + stop - max(shown))
     firsts = accumulate((len(fragment.times) for fragment in members), initial=0)
-    content = b"".join(
+    written = [
         mp4_fragments.fragment(
             number,
             fragment.times,
@@ -179,9 +181,21 @@ def write_segment(
             mp4_fragments.samples_of(data, fragment),
         )
         for number, (fragment, first) in enumerate(zip(members, firsts, strict=False), 1)
+    ]
+    (out / segment.name).write_bytes(b"".join(written))
+    begins = [*(fragment.shown_at for fragment in members), stop]
+    offsets = accumulate(map(len, written), initial=0)
+    keys = tuple(
+        KeyFrame(
+            offset,
+            len(content) - sum(fragment.sizes[1:]),
+            round((until - begin) / timescale, 6),
+        )
+        for fragment, content, offset, (begin, until) in zip(
+            members, written, offsets, pairwise(begins), strict=False
+        )
     )
-    (out / segment.name).write_bytes(content)
-    return msgspec.structs.replace(segment, size=len(content))
+    return msgspec.structs.replace(segment, size=sum(map(len, written)), keys=keys)
 
 
 Grouped = list[tuple[Segment, list[mp4_fragments.Fragment]]]

@@ -1,52 +1,99 @@
-"""Write the HLS playlists of a rendition; its segments are stored already."""
+"""Write the HLS playlists of a ladder; the segments of its rungs are stored already."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+
 from chalicelib.formats import playlists
+from chalicelib.formats.playlists import Variant
 from chalicelib.model.result import StepsEnded
-from chalicelib.model.work import Hls
+from chalicelib.model.work import Hls, Rung, Segment
 from chalicelib.store import objects
-from chalicelib.tasks.packaging import Parts, packaged, parts_of, predicted_bytes
+from chalicelib.tasks.packaging import (
+    Delivered,
+    Part,
+    delivered,
+    packaged,
+    parts_of,
+    predicted_bytes,
+)
 from chalicelib.tasks.prediction import Basis, Prediction
 from chalicelib.tasks.workbench import Workbench
 
 
 def run(work: Hls, bench: Workbench) -> StepsEnded:
-    """Write the complete playlists of a rendition. Raises JobError, Transient."""
-    parts = parts_of(work, bench)
-    name = f"{playlists.MASTER}.m3u8"
-    return packaged(work, bench, name, _write(work, parts, bench.task.destination), parts)
-
-
-def _write(work: Hls, parts: Parts, folder: str) -> int:
-    """Write the playlists under the key prefix `folder`. Returns the bytes of all files of the rendition."""
-    tracks = {
-        playlists.VIDEO: [segment for part in parts.video for segment in part.encoded.segments],
-        playlists.AUDIO: [segment for part in parts.audio for segment in part.encoded.segments],
+    """Write the complete playlists of a ladder. Raises JobError, Transient."""
+    video, audio = parts_of(bench)
+    made = {
+        rung.rendition: delivered(video[rung.rendition], rung.frames, work.seconds)
+        for rung in work.rungs
     }
-    size = 0
-    for track, segments in tracks.items():
-        if segments:
-            longest = max(segment.seconds for segment in segments)
-            text = playlists.media(track, segments, longest, complete=True)
-            size += objects.put_output(f"{folder}{track}.m3u8", text.encode())
-            size += sum(segment.size for segment in segments)
-    video, audio = (playlists.bits(segments) for segments in tracks.values())
-    text = playlists.master(
-        work,
-        parts.video[0].encoded.codec,
-        parts.frames / parts.seconds,
-        video[0] + audio[0],
-        video[1] + audio[1],
+    warnings = [work.warning, *chain.from_iterable(each.warnings for each in made.values())]
+    warnings += [part.encoded.warning for part in audio]
+    name, shown = f"{playlists.MASTER}.m3u8", (work.largest.width, work.largest.height)
+    size = _write(work, video, made, audio, bench.task.destination)
+    seconds = made[work.largest.rendition].seconds
+    return packaged(bench, name, size, shown, seconds, warnings)
+
+
+def _write(
+    work: Hls,
+    video: Mapping[str, Sequence[Part]],
+    made: Mapping[str, Delivered],
+    audio: Sequence[Part],
+    folder: str,
+) -> int:
+    """Write the playlists under the key prefix `folder`. Returns the bytes of all files of the ladder."""
+    size, sound = 0, _segments(audio)
+    if sound:
+        size += _put(folder, playlists.AUDIO, playlists.complete(playlists.AUDIO, sound))
+        size += sum(segment.size for segment in sound)
+    variants = []
+    for rung in work.rungs:
+        parts = video[rung.rendition]
+        segments = _segments(parts)
+        size += _put(folder, rung.playlist, playlists.complete(rung.playlist, segments))
+        size += sum(segment.size for segment in segments)
+        keys = playlists.key_frames(rung.playlist, segments)
+        size += _put(folder, playlists.key_frames_of(rung.playlist), keys)
+        variants.append(_variant(rung, parts, made[rung.rendition], segments, sound))
+    listed = playlists.useful(variants) if work.only_useful else variants
+    return size + _put(folder, playlists.MASTER, playlists.master(work, listed))
+
+
+def _segments(parts: Iterable[Part]) -> list[Segment]:
+    return [segment for part in parts for segment in part.encoded.segments]
+
+
+def _variant(
+    rung: Rung,
+    parts: Sequence[Part],
+    made: Delivered,
+    segments: Sequence[Segment],
+    sound: Sequence[Segment],
+) -> Variant:
+    most, average = playlists.bits(segments)
+    most_sound, average_sound = playlists.bits(sound)
+    return Variant(
+        rung,
+        parts[0].encoded.codec,
+        made.frames / made.seconds,
+        most + most_sound,
+        average + average_sound,
+        *playlists.key_frame_bits(segments),
     )
-    return size + objects.put_output(f"{folder}{playlists.MASTER}.m3u8", text.encode())
+
+
+def _put(folder: str, name: str, text: str) -> int:
+    return objects.put_output(f"{folder}{name}.m3u8", text.encode())
 
 
 def predict(work: Hls, basis: Basis) -> Prediction:
     _, audio = basis.plan.parts(basis.task)
     return Prediction(
         s3_gets=1,
-        s3_puts=2 + bool(audio),
+        s3_puts=1 + 2 * len(work.rungs) + bool(audio),
         bytes_read=0,
         bytes_written=0,
         results_read=len(basis.task.needs),

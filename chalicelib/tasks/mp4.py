@@ -16,7 +16,7 @@ from chalicelib.model.result import StepsEnded
 from chalicelib.model.work import Join
 from chalicelib.store import objects
 from chalicelib.store.objects import PART_BYTES, READERS
-from chalicelib.tasks.packaging import Part, packaged, parts_of, predicted_bytes
+from chalicelib.tasks.packaging import Part, delivered, packaged, parts_of, predicted_bytes
 from chalicelib.tasks.prediction import Basis, Prediction, count_segments
 from chalicelib.tasks.workbench import Workbench
 
@@ -26,10 +26,14 @@ _MOST_BYTES = 9_000 * PART_BYTES
 
 def run(work: Join, bench: Workbench) -> StepsEnded:
     """Join the parts into one MP4. Raises JobError, Transient."""
-    parts = parts_of(work, bench)
+    video, audio = parts_of(bench)
+    parts = video[work.rendition]
+    made = delivered(parts, work.frames, work.seconds)
     key = bench.task.destination + work.output
-    size = _join(parts.video, parts.audio, key, bench.on_progress)
-    return packaged(work, bench, work.output, size, parts)
+    size = _join(parts, audio, key, bench.on_progress)
+    warnings = (work.warning, *made.warnings, *(part.encoded.warning for part in audio))
+    shown = work.width, work.height
+    return packaged(bench, work.output, size, shown, made.seconds, warnings)
 
 
 class _File(NamedTuple):

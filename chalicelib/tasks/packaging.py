@@ -1,16 +1,16 @@
-"""What MP4 and HLS packages share: the parts of a rendition, the check for missing frames, and the output."""
+"""What MP4 and HLS packages share: the parts of renditions, the check for missing frames, and the output."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from chalicelib.errors import JobError, Transient
-from chalicelib.model.plan import SOUND
+from chalicelib.model.plan import SOUND, Task
 from chalicelib.model.result import EncodedTrack, StepsEnded
 from chalicelib.model.step import SUCCESS, Output, StepState, format_of
-from chalicelib.model.work import Hls, Join
+from chalicelib.model.work import Hls, Join, renditions_of
 from chalicelib.store import objects
 from chalicelib.tasks.prediction import Basis
 from chalicelib.tasks.workbench import Workbench
@@ -26,50 +26,72 @@ class Part(NamedTuple):
     prefix: str  # of the keys of the track's files
 
 
-class Parts(NamedTuple):
-    """All parts of a rendition, and of the audio."""
+class Delivered(NamedTuple):
+    """What came out as a rendition."""
 
-    video: Sequence[Part]  # in order, as `audio`
-    audio: Sequence[Part]
-    frames: int  # of the video, as `seconds`
+    frames: int
     seconds: float
-    warning: str  # sentences for the client; "" for none
+    warnings: tuple[str, ...]  # sentences for the client
 
 
-def parts_of(work: Join | Hls, bench: Workbench) -> Parts:
-    """The parts that a package is made of.
+def parts_of(bench: Workbench) -> tuple[dict[str, list[Part]], list[Part]]:
+    """The parts of each rendition, by its name, and of the audio, that a package is made of.
 
-    Raises JobError `chunks_differ` if their initialisation segments differ, `source_damaged` if too much is
-    missing; Transient if a result is not there.
+    Raises JobError `chunks_differ` if their initialisation segments differ; Transient if a result is not
+    there.
     """
     results = bench.results(bench.task.needs)
     if not results.keys() >= set(bench.task.needs):
         raise Transient("part_missing", "A part of the video is not there.")
-    video, audio = (
-        [Part(results[part.id].tracks[name], bench.plan.tracks[name].prefix) for part in parts]
-        for name, parts in zip((work.rendition, SOUND), bench.plan.parts(bench.task), strict=True)
-    )
-    if len({part.encoded.header for part in video}) != 1:
-        raise JobError("chunks_differ", "The video's parts were encoded in different ways.")
-    frames = sum(part.encoded.frames for part in video)
-    seconds = sum(part.encoded.seconds for part in video)
-    faults = sum(part.encoded.faults for part in video)
-    warnings = [work.warning, shortfall(work.frames, work.seconds, frames, seconds, faults)]
-    warnings += [part.encoded.warning for part in (*video, *audio)]
-    return Parts(video, audio, frames, seconds, " ".join(dict.fromkeys(filter(None, warnings))))
+    chunks, sound = bench.plan.parts(bench.task)
+
+    def of(name: str, tasks: Sequence[Task]) -> list[Part]:
+        prefix = bench.plan.tracks[name].prefix
+        return [Part(results[task.id].tracks[name], prefix) for task in tasks]
+
+    video = {name: of(name, chunks) for name in renditions_of(bench.task.work)}
+    for parts in video.values():
+        if len({part.encoded.header for part in parts}) != 1:
+            raise JobError("chunks_differ", "The video's parts were encoded in different ways.")
+    return video, of(SOUND, sound)
 
 
-def packaged(work: Join | Hls, bench: Workbench, name: str, size: int, parts: Parts) -> StepsEnded:
-    """The successful end of a package's step, whose output is the file `name` and has `size` bytes in all."""
+def delivered(parts: Sequence[Part], frames: int | None, seconds: float) -> Delivered:
+    """What came out as a rendition of a film that has so many frames and seconds.
+
+    Raises JobError `source_damaged` if too much is missing.
+    """
+    made = [part.encoded for part in parts]
+    found = sum(each.frames for each in made)
+    length = sum(each.seconds for each in made)
+    faults = sum(each.faults for each in made)
+    warnings = [shortfall(frames, seconds, found, length, faults)]
+    warnings += [each.warning for each in made]
+    return Delivered(found, length, tuple(filter(None, warnings)))
+
+
+def packaged(
+    bench: Workbench,
+    name: str,
+    size: int,
+    shown: tuple[int, int],
+    seconds: float,
+    warnings: Iterable[str],
+) -> StepsEnded:
+    """The successful end of a package's step.
+
+    Its output is the file `name`, of `size` bytes in all, `shown` as wide and high. `warnings` are sentences.
+    """
+    width, height = shown
     output = Output(
         type=bench.task.id,
         s3_key=bench.task.destination + name,
         size=size,
         content_type=objects.CONTENT_TYPES[Path(name).suffix],
-        width=work.width,
-        height=work.height,
-        duration=round(parts.seconds, 3),
-        warning=parts.warning,
+        width=width,
+        height=height,
+        duration=round(seconds, 3),
+        warning=" ".join(dict.fromkeys(filter(None, warnings))),
         format=format_of(name),
     )
     return StepsEnded({bench.task.id: StepState(SUCCESS, outputs=(output,))})
@@ -111,6 +133,6 @@ def shortfall(
 def predicted_bytes(work: Join | Hls, basis: Basis) -> int:
     """Bytes of a package, estimated; for HLS of all its files."""
     _, audio = basis.plan.parts(basis.task)
-    names = (work.rendition, SOUND) if audio else (work.rendition,)
+    names = (*renditions_of(work), *([SOUND] if audio else ()))
     bits = sum(basis.plan.tracks[name].bits_per_second for name in names)
     return round(work.seconds * bits / 8)

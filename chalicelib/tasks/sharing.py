@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from chalicelib.model.plan import FILM, Plan, group_of
 from chalicelib.model.usage import Used
-from chalicelib.model.work import Hls, Images, Join
+from chalicelib.model.work import Images, renditions_of
 from chalicelib.tasks.prediction import encoding
 
 Weights = Mapping[str, float]  # of steps
@@ -37,19 +38,14 @@ def parts_by_step(plan: Plan, used: Iterable[tuple[str, Used]]) -> dict[str, flo
 def _weights(plan: Plan, group: str, steps: Sequence[str]) -> Weights:
     """How what a group made is divided among `steps`, all of which need it."""
     if group == FILM:
-        renditions = {step: _rendition(plan, step) for step in steps}
-        sharing = list(renditions.values())
+        renditions = {step: renditions_of(plan.task(plan.steps[step]).work) for step in steps}
+        sharing = Counter(name for names in renditions.values() for name in names)
         return {
-            step: plan.tracks[name].work / sharing.count(name) for step, name in renditions.items()
+            step: sum(plan.tracks[name].work / sharing[name] for name in names)
+            for step, names in renditions.items()
         }
     if {plan.steps[step] for step in steps} == {group}:
         work = plan.task(group).work
         if isinstance(work, Images):
             return {step: encoding(work.made[step].variants)[0] for step in steps}
     return dict.fromkeys(steps, 1.0)
-
-
-def _rendition(plan: Plan, step: str) -> str:
-    work = plan.task(plan.steps[step]).work
-    assert isinstance(work, Join | Hls)
-    return work.rendition

@@ -20,7 +20,7 @@ _TYPES = {"integer": "whole number", "number": "number", "string": "text", "bool
 def described(page: str) -> str:
     """The page with its tables as they are now: between `<!-- table of … -->` and `<!-- end -->`."""
     tables = {tag_of(shape): _table(shape.__name__) for shape in OPERATIONS}
-    tables |= {"watermark": _table("Watermark"), "presets": _presets()}
+    tables |= {"watermark": _table("Watermark"), "rung": _table("Rung"), "presets": _presets()}
     return re.sub(
         r"(<!-- table of (\w+) -->\n).*?(<!-- end -->)",
         lambda found: f"{found[1]}{tables[found[2]]}{found[3]}",

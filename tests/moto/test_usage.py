@@ -19,7 +19,7 @@ from chalicelib.model.picture import Picture, Variant
 from chalicelib.model.plan import Plan, Task, Track
 from chalicelib.model.step import FAILURE, SUCCESS
 from chalicelib.model.usage import Usage, Used, total
-from chalicelib.model.work import Audio, Chunk, Hls, Images, Join, Poster, Run
+from chalicelib.model.work import Audio, Chunk, Hls, Images, Join, Poster, Run, Rung
 from chalicelib.settings import FunctionSize, Prices, load
 from chalicelib.store.meter import Meter
 from chalicelib.store.queues import QUEUES
@@ -287,7 +287,7 @@ def film_plan() -> Plan:
     parts = ("film.0", "film.1", "sound.0")
     large = Join("large", "a.mp4", 640, 360, 12.0, None)
     small = Join("small", "b.mp4", 320, 180, 12.0, None)
-    stream = Hls("small", 320, 180, 12.0, None, 25.0, 10**6, None)
+    stream = Hls((Rung("small", "video", 320, 180, None, 25.0, 10**6),), 12.0, None)
     return Plan(
         (
             *(Task(f"film.{number}", chunk) for number in range(2)),

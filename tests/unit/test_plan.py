@@ -294,7 +294,7 @@ def test_a_package_whose_parts_are_not_told_is_tried_again() -> None:
     budget = Budget(lambda: 1.0, 1)
     bench = Workbench(made, task, Source("a.mp4", ""), budget, lambda _: {}, lambda _: None)
     with pytest.raises(Transient, match="not there"):
-        parts_of(task.work, bench)
+        parts_of(bench)
 
 
 def test_an_image_is_decoded_once_for_all_of_its_steps() -> None:

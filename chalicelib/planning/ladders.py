@@ -1,0 +1,109 @@
+"""Which rungs a ladder has, and in which order players find them. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from chalicelib.formats import playlists
+from chalicelib.model.facts import VideoFacts
+from chalicelib.model.work import Rung
+from chalicelib.planning import video
+from chalicelib.planning.operation import Codec, Rendition
+
+# Short sides of the automatic ladder, with the most kilobits a second where fewer pixels look well with less
+# than the encoder would give them: twice the average of Apple's authoring specification (2025-06-26).
+_AUTOMATIC = {1080: None, 720: None, 480: 2200, 360: 730, 234: 290}
+# A film that has so many times the lines of a rung hardly has more detail.
+_CLOSE = 1.2
+# Short sides below this one have at most so many frames a second (likewise Apple's).
+_SMALL, _SMALL_FPS = 480, 30
+# Bits a second of the rung that players start with, about (Apple's rule 1.32).
+_START_BITS = 2_000_000
+
+
+class Wanted(NamedTuple):
+    """A rung that is asked for."""
+
+    height: int  # of the short side, in pixels
+    codec: Codec = "h264"
+    max_fps: int | None = None
+    max_kbps: int | None = None
+
+
+def automatic(facts: VideoFacts) -> list[Wanted]:
+    """The rungs that a film has detail for, the largest first. Its own size is the largest below 1080."""
+    lines = min(facts.width, facts.height, max(_AUTOMATIC))
+    heights = [lines]
+    heights += [each for each in _AUTOMATIC if each * _CLOSE <= lines]
+    return [
+        Wanted(
+            each,
+            max_fps=_SMALL_FPS if each < _SMALL else None,
+            max_kbps=_most_kbps(each),
+        )
+        for each in heights
+    ]
+
+
+def _most_kbps(lines: int) -> int | None:
+    """Of the smallest rung that has so many lines or more."""
+    return next(kbps for height, kbps in reversed(_AUTOMATIC.items()) if height >= lines)
+
+
+def renditions(facts: VideoFacts, wanted: Sequence[Wanted]) -> list[Rendition]:
+    """The renditions of a ladder, each once: rungs above the film's own size come out as that. JobError."""
+    found = (
+        video.rendition(
+            facts,
+            short_side=each.height,
+            codec=each.codec,
+            max_fps=each.max_fps,
+            max_kbps=each.max_kbps,
+        )
+        for each in wanted
+    )
+    return list(dict.fromkeys(found))
+
+
+def left_out(facts: VideoFacts, wanted: Sequence[Wanted]) -> str:
+    """A sentence about rungs that are larger than the film; "" where there is none."""
+    lines = min(facts.width, facts.height)
+    larger = sorted({each.height for each in wanted if each.height > lines})
+    if not larger:
+        return ""
+    which = ", ".join(map(str, larger))
+    return f"It has {lines} lines, and was not enlarged: there is no rung of {which}."
+
+
+def rungs(facts: VideoFacts, ladder: Sequence[Rendition], audio_bits: int) -> list[Rung]:
+    """The rungs as players find them: the start first, then the largest; H.264 before what fewer can play."""
+    return [
+        _rung(facts, each, audio_bits, alone=len(ladder) == 1) for each in _ordered(facts, ladder)
+    ]
+
+
+def _ordered(facts: VideoFacts, ladder: Sequence[Rendition]) -> Iterator[Rendition]:
+    for codec in ("h264", "hevc", "av1"):
+        of_codec = [each for each in ladder if each.codec == codec]
+        of_codec.sort(key=lambda each: video.bits_per_second(facts, each), reverse=True)
+        start = min(
+            of_codec,
+            key=lambda each: abs(video.bits_per_second(facts, each) - _START_BITS),
+            default=None,
+        )
+        if start is not None:
+            yield start
+            yield from (each for each in of_codec if each is not start)
+
+
+def _rung(facts: VideoFacts, rendition: Rendition, audio_bits: int, *, alone: bool) -> Rung:
+    return Rung(
+        rendition.name,
+        playlists.VIDEO if alone else rendition.name,
+        rendition.width,
+        rendition.height,
+        video.frames(facts, rendition),
+        frame_rate=video.frame_rate(facts, rendition),
+        max_bits=video.max_bits_per_second(facts, rendition) + audio_bits,
+    )
