@@ -29,6 +29,7 @@ def main() -> int:
             print(
                 f"{player}: {verdict.shown} of {_SECONDS * film.RATE} frames shown, "
                 f"{verdict.sought} more by seeking; tracks {1000 * verdict.seen.apart:.1f} ms apart; "
+                f"rungs {' '.join(map(str, verdict.seen.heights))}; "
                 f"{'; '.join(verdict.faults) or 'no fault'}",
                 flush=True,
             )

@@ -6,7 +6,8 @@ const url = asked.get("url");
 const video = document.getElementById("video");
 
 // Shown frames as [number, the element's time, the clock's time]; errors; the places of appends in the media source.
-const seen = { frames: [], errors: [], ended: false, appended: {} };
+// The height of each run of frames, in which a change is a switch to another rung.
+const seen = { frames: [], errors: [], ended: false, appended: {}, heights: [] };
 window.seen = seen;
 
 const BLOCKS = 16;
@@ -32,6 +33,7 @@ function look() {
   const number = video.videoWidth && !video.seeking ? numberOf(video) : null;
   if (number !== null && number !== seen.frames.at(-1)?.[0]) {
     seen.frames.push([number, video.currentTime, performance.now() / 1000]);
+    if (video.videoHeight !== seen.heights.at(-1)) seen.heights.push(video.videoHeight);
   }
 }
 
@@ -110,11 +112,19 @@ function decodeTimeOf(bytes) {
   return tfdt && (tfdt.getUint8(0) ? Number(tfdt.getBigUint64(4)) : tfdt.getUint32(4));
 }
 
+// Has a player take another rung every second and a half; not to the end, where a switch keeps Shaka from ending.
+function switchRungs(take) {
+  let number = 0;
+  const timer = setInterval(() => (number < 6 ? take(number++) : clearInterval(timer)), 1500);
+}
+
 const players = {
   async native() {
+    const master = await (await fetch(url)).text();
+    const rung = master.split("\n").find((line) => line && !line.startsWith("#"));
     // This player reads a playlist once, and ends at its end: then it is opened again at that time.
     const read = async () => {
-      const text = await (await fetch(new URL("video.m3u8", url))).text();
+      const text = await (await fetch(new URL(rung, url))).text();
       const lengths = [...text.matchAll(/#EXTINF:([\d.]+)/g)].map(([, seconds]) => Number(seconds));
       return { whole: text.includes("#EXT-X-ENDLIST"), end: lengths.reduce((sum, each) => sum + each, 0) };
     };
@@ -138,12 +148,17 @@ const players = {
     hls.on(Hls.Events.ERROR, (_, error) => error.fatal && fail(error.details));
     hls.loadSource(url);
     hls.attachMedia(video);
+    switchRungs((number) => (hls.nextLevel = number % hls.levels.length));
   },
   async videojs() {
     await script("./node_modules/video.js/dist/video.js");
     const player = window.videojs(video, { html5: { vhs: { overrideNative: true } } });
     player.on("error", () => fail(player.error()?.message));
     player.src({ src: url, type: "application/vnd.apple.mpegurl" });
+    switchRungs((number) => {
+      const rungs = player.tech(true).vhs?.representations() ?? [];
+      rungs.forEach((rung, at) => rung.enabled(at === number % rungs.length));
+    });
   },
   async shaka() {
     await script("./node_modules/shaka-player/dist/shaka-player.compiled.js");
@@ -151,6 +166,11 @@ const players = {
     player.addEventListener("error", ({ detail }) => fail(`shaka ${detail.code}`));
     await player.attach(video);
     await player.load(url, 0);
+    player.configure({ abr: { enabled: false } });
+    switchRungs((number) => {
+      const rungs = player.getVariantTracks();
+      player.selectVariantTrack(rungs[number % rungs.length]);
+    });
   },
 };
 

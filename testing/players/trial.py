@@ -26,6 +26,7 @@ from testing.players.film import RATE
 
 FOLDER = Path(__file__).parent
 _AGAIN = "again"
+LADDER = (180, 144)  # lines; the first is the film's own
 PLAYERS = ("hls", "videojs", "shaka", "native")
 BROWSER = Path("/usr/bin/chromium")
 # Play without a user's gesture; and without Chromium's sandbox, which root, the user of CI, does not have.
@@ -46,6 +47,7 @@ class Seen:
     appended: dict[
         str, list[float]
     ]  # decode time of the first sample of each append, by track; seconds
+    heights: list[int]  # of the frames, as rungs were switched
 
     @property
     def numbers(self) -> list[int]:
@@ -81,7 +83,7 @@ class Stage:
             "EventSourceMappings"
         ][0]["UUID"]
         self._lambda.update_event_source_mapping(UUID=self._mapping, Enabled=False)
-        self.job_id = client.upload(film, "hls_720p")
+        self.job_id = client.upload(film, {"make": "hls", "ladder": list(LADDER)})
         until(lambda: client.job(self.job_id)["steps"], 60)
         taken: dict[str, str] = {}
 
@@ -187,6 +189,7 @@ class Viewers:
             told["errors"],
             told["ended"],
             {track: each["starts"] for track, each in told["appended"].items()},
+            told["heights"],
         )
 
     def look_again(self, player: str, missing: Sequence[int], offset: float) -> list[int]:
@@ -244,6 +247,8 @@ def judge(viewers: Viewers, player: str, frames: int) -> Verdict:
     faults += [f"it jumps from {one} to {other}" for one, other in seen.jumps]
     if seen.apart > 0.002:
         faults.append(f"pictures and sound are placed {1000 * seen.apart:.0f} ms apart")
+    if player != "native" and set(seen.heights) != set(LADDER):
+        faults.append(f"it has shown rungs of {seen.heights} lines only")
     missing = sorted(set(range(frames)) - set(numbers))
     # The time of the film's first frame on the clock, by the frames that were read with the least delay.
     delays = sorted(at - number / RATE for number, at, _ in seen.frames) or [0.0]
@@ -281,7 +286,7 @@ def run(
 
         def reload() -> None:
             """Load another page again; it must list all encoded parts."""
-            text = client.http.get(urljoin(url, "video.m3u8")).text
+            text = client.http.get(urljoin(url, f"{LADDER[0]}p.m3u8")).text
             there = sum(float(line[8:-1]) for line in text.splitlines() if line[:8] == "#EXTINF:")
             found = watching.reloaded(_AGAIN)
             tell(f"Listed are {there:.1f} s; a page that is loaded anew has {found:.1f} s.")

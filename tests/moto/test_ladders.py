@@ -1,4 +1,4 @@
-"""Ladders, encoded: the same frames at the same times on every rung, and switches between any two segments."""
+"""Ladders, encoded: each frame at its time on every rung, and switches between any two segments."""
 
 from __future__ import annotations
 
