@@ -112,10 +112,11 @@ function decodeTimeOf(bytes) {
   return tfdt && (tfdt.getUint8(0) ? Number(tfdt.getBigUint64(4)) : tfdt.getUint32(4));
 }
 
-// Has a player take another rung every second and a half; not to the end, where a switch keeps Shaka from ending.
+// Has a player take another rung every second and a half, while the film grows. (Shaka takes the film to be as long as
+// it knew the sound, where it first loads a rung as the film becomes complete.)
 function switchRungs(take) {
   let number = 0;
-  const timer = setInterval(() => (number < 6 ? take(number++) : clearInterval(timer)), 1500);
+  const timer = setInterval(() => (number < 4 ? take(number++) : clearInterval(timer)), 1500);
 }
 
 const players = {
