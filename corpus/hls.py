@@ -34,11 +34,20 @@ class Media:
 
 @dataclass(frozen=True)
 class Stream:
-    """All that a player gets from the URL of an HLS output."""
+    """All that a player gets from the URL of an HLS output, of one of its variants."""
 
     master: m3u8.M3U8
+    variant: m3u8.Playlist
     video: Media
     audio: Media | None
+
+
+@dataclass(frozen=True)
+class KeyFrames:
+    """The playlist of a variant's key frames, and the bits a second that the multivariant playlist says."""
+
+    playlist: m3u8.M3U8
+    bandwidth: int
 
 
 @dataclass(frozen=True)
@@ -55,38 +64,64 @@ class NoStream(Exception):
 
 
 def fetch(url: str, http: httpx.Client, folder: Path) -> Stream:
-    """Fetch all playlists and files from the URL on. Raises NoStream, httpx.HTTPError."""
-    master = _playlist(url, http)
-    if len(master.playlists) != 1:
-        raise NoStream(f"the multivariant playlist has {len(master.playlists)} variants, not one")
-    variant = master.playlists[0]
-    group = variant.stream_info.audio
+    """Fetch the only variant from the URL on. Raises NoStream, httpx.HTTPError."""
+    variants = fetch_all(url, http, folder)
+    if len(variants) != 1:
+        raise NoStream(f"the multivariant playlist has {len(variants)} variants, not one")
+    return variants[0]
+
+
+def fetch_all(url: str, http: httpx.Client, folder: Path) -> list[Stream]:
+    """Fetch all playlists and files from the URL on, of each variant. Raises NoStream, httpx.HTTPError."""
+    master = playlist(url, http)
+    groups = {variant.stream_info.audio for variant in master.playlists}
+    if len(groups) != 1:
+        raise NoStream(f"its variants name {len(groups)} audio groups, not one")
+    (group,) = groups
     renditions = [
         media for media in master.media if media.type == "AUDIO" and media.group_id == group
     ]
     if group and len(renditions) != 1:
         raise NoStream(f"the audio group {group} has {len(renditions)} renditions, not one")
     audio = _media(urljoin(url, renditions[0].uri), http, folder / "audio.mp4") if group else None
-    return Stream(master, _media(urljoin(url, variant.uri), http, folder / "video.mp4"), audio)
+    return [
+        Stream(
+            master,
+            variant,
+            _media(urljoin(url, variant.uri), http, folder / f"video_{number}.mp4"),
+            audio,
+        )
+        for number, variant in enumerate(master.playlists)
+    ]
 
 
-def _playlist(url: str, http: httpx.Client) -> m3u8.M3U8:
+def key_frames(url: str, http: httpx.Client, stream: Stream) -> KeyFrames | None:
+    """The key frames of a variant, by its resolution and its codec; None where there is no playlist."""
+    info = stream.variant.stream_info
+    for each in stream.master.iframe_playlists:
+        found = each.iframe_stream_info
+        if found.resolution == info.resolution and info.codecs.startswith(found.codecs):
+            return KeyFrames(playlist(urljoin(url, each.uri), http), found.bandwidth)
+    return None
+
+
+def playlist(url: str, http: httpx.Client) -> m3u8.M3U8:
     answer = http.get(url, follow_redirects=True).raise_for_status()
     return m3u8.loads(answer.text)
 
 
 def _media(url: str, http: httpx.Client, joined: Path) -> Media:
-    playlist = _playlist(url, http)
-    if not playlist.segments or not playlist.segment_map:
+    listed = playlist(url, http)
+    if not listed.segments or not listed.segment_map:
         raise NoStream("a media playlist has no segments, or no EXT-X-MAP")
 
     def get(uri: str) -> bytes:
         return http.get(urljoin(url, uri), follow_redirects=True).raise_for_status().content
 
-    initialisation = get(playlist.segment_map[0].uri)
-    segments = tuple(get(segment.uri) for segment in playlist.segments)
+    initialisation = get(listed.segment_map[0].uri)
+    segments = tuple(get(segment.uri) for segment in listed.segments)
     joined.write_bytes(b"".join((initialisation, *segments)))
-    return Media(playlist, initialisation, segments, joined)
+    return Media(listed, initialisation, segments, joined)
 
 
 def check_stream(
@@ -170,8 +205,8 @@ def average(media: Media) -> float:
 def check_master(
     stream: Stream, size: tuple[int, int], rates: Sequence[float]
 ) -> Iterator[Failure]:
-    """The multivariant playlist's attributes of its one variant are true."""
-    info = stream.master.playlists[0].stream_info
+    """The multivariant playlist's attributes of a variant are true."""
+    info = stream.variant.stream_info
     both = [media for media in (stream.video, stream.audio) if media]
     needed = sum(peak(media) for media in both)
     if not info.bandwidth or info.bandwidth < needed * 0.999:

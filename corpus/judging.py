@@ -19,11 +19,12 @@ from corpus.failures import Failure
 from corpus.files import File, check_elsewhere, opened
 from corpus.hunted import Right, check_right, drawn, plays_elsewhere
 from corpus.independent import Decoder, NoDecoder
+from corpus.ladders import check_ladder
 from corpus.manifest import Entry
 from corpus.outputs import Outputs
 from corpus.pictures import Original, check_image
+from corpus.pipelines import Hls, Mp4, Poster, Step
 from corpus.pipelines import Image as ImageStep
-from corpus.pipelines import Mp4, Poster, Step
 from corpus.posters import check_poster
 from corpus.report import on_checks
 from corpus.sending import Ran
@@ -208,6 +209,11 @@ def _check_film(
             yield from check_poster(step, outputs, files, original, most)
             yield from _check_elsewhere(files, outputs)
     yield from _check_mp4s(outputs, original, steps, right.most or films.MOST_DIFFERENCE, pictures)
+    for step in steps:
+        if isinstance(step, Hls) and step.name in outputs and outputs.films:
+            yield from check_ladder(
+                step.name, outputs, outputs.films[0], original, right.most or films.MOST_DIFFERENCE
+            )
     if "transcode_720p" in outputs and "hls_720p" in outputs:
         yield from check_hls(outputs, original)
 

@@ -68,8 +68,19 @@ class Outputs:
     def stream(self) -> hls.Stream:
         """The HLS output. Raises NoStream, httpx.HTTPError."""
         if self._stream is None:
-            self._stream = hls.fetch(self.listed("hls_720p")[0]["url"], self._http, self._folder)
+            self._stream = hls.fetch(self._address("hls_720p"), self._http, self._folder)
         return self._stream
+
+    def streams(self, name: str) -> list[hls.Stream]:
+        """All variants of an HLS output. Raises NoStream, httpx.HTTPError."""
+        return hls.fetch_all(self._address(name), self._http, self._folder)
+
+    def key_frames(self, name: str, stream: hls.Stream) -> hls.KeyFrames | None:
+        """The key frames of one of them. Raises httpx.HTTPError."""
+        return hls.key_frames(self._address(name), self._http, stream)
+
+    def _address(self, name: str) -> str:
+        return str(self.listed(name)[0]["url"])
 
     @property
     def films(self) -> tuple[str, ...]:

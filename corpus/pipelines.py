@@ -89,7 +89,14 @@ class Mp4(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ma
     codec: Codec = "h264"
 
 
-Step = Preset | Image | Poster | Mp4
+class Hls(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="make", tag="hls"):
+    """A film in several renditions; judged beside an MP4 with all of its frames."""
+
+    name: str = ""
+    ladder: Literal["auto"] = "auto"
+
+
+Step = Preset | Image | Poster | Mp4 | Hls
 
 
 def read(path: Path) -> Pipelines:
@@ -112,7 +119,7 @@ def _step(item: Item) -> Step:
     if isinstance(item, str):
         return Preset(item)
     try:
-        step = msgspec.convert(item, Image | Poster | Mp4)
+        step = msgspec.convert(item, Image | Poster | Mp4 | Hls)
     except msgspec.ValidationError as error:
         raise NotJudged(f"{item} is not judged: {error}") from error
     return msgspec.structs.replace(step, name=name_of(item))
