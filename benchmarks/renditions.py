@@ -1,4 +1,4 @@
-"""A film in three renditions, in chunks; baselines: one bare FFmpeg that decodes once, and three of them.
+"""A film in several renditions, in chunks; baselines: one bare FFmpeg that decodes once, and one for each.
 
 The bare runs have the flags of the renditions. All are measured one after the other, three times.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,44 +23,60 @@ from chalicelib.errors import JobError
 from chalicelib.model.facts import VideoFacts
 from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import video
-from chalicelib.planning.operation import Rendition
+from chalicelib.planning.operation import Item, Packaging, Rendition
 from chalicelib.planning.planner import make_plan
 from chalicelib.tasks.workbench import ASSETS
 from infra.tools import samples
 from testing.planned import DEFAULTS
 
 RUNS = 3
-PIPELINE = [
-    {"make": "mp4", "name": "full", "height": 1080},
-    {"make": "mp4", "height": 720},
-    {"make": "mp4", "name": "marked", "height": "source", "watermark": True},
-]
+
+
+class Case(NamedTuple):
+    """A pipeline, and what its renditions are called in a figure."""
+
+    name: str
+    pipeline: Sequence[Item]
+
+
+CASES = (
+    Case(
+        "MP4s of 1080 lines, of 720 and with a mark",
+        [
+            {"make": "mp4", "name": "full", "height": 1080},
+            {"make": "mp4", "height": 720},
+            {"make": "mp4", "name": "marked", "height": "source", "watermark": True},
+        ],
+    ),
+    Case("a ladder of 1080, 720, 480 and 360", [{"make": "hls", "ladder": [1080, 720, 480, 360]}]),
+)
 
 
 def measure() -> list[Figure]:
     machine.stand_in_for_lambda()
     film = next(films())
-    runs = [_measured(film) for _ in range(RUNS)]
+    return [figure for case in CASES for figure in _figures(film, case)]
+
+
+def _figures(film: Path, case: Case) -> Iterator[Figure]:
+    runs = [_measured(film, case) for _ in range(RUNS)]
     ours, once, apart = ([run[side] for run in runs] for side in range(3))
-    name = f"{film.stem}, MP4s of 1080 lines, of 720 and with a mark, CPU"
-    return [
-        Figure(name, "s", ours, "one bare FFmpeg for all three", once),
-        Figure(name, "s", ours, "three bare encodes", apart),
-    ]
+    name = f"{film.stem}, {case.name}, CPU"
+    yield Figure(name, "s", ours, "one bare FFmpeg for all", once)
+    yield Figure(name, "s", ours, "bare encodes one by one", apart)
 
 
-def _measured(film: Path) -> tuple[float, float, float]:
-    """CPU of the chunks with sound and packages, of one bare run, of three, in seconds."""
+def _measured(film: Path, case: Case) -> tuple[float, float, float]:
+    """CPU of the chunks with sound and packages, of one bare run, of one for each rendition; seconds."""
     from testing.local import carry_out, facts_of
 
     facts = facts_of(film)
     assert isinstance(facts, VideoFacts)
+    steps = find_steps(case.pipeline, JobError)
+    works = [step.video(facts, DEFAULTS) for step in steps]
     renditions = [
-        video.rendition(facts, short_side=1080),
-        video.rendition(facts, short_side=720),
-        video.rendition(facts, short_side=None, mark=DEFAULTS.mark),
+        rendition for work in works if isinstance(work, Packaging) for rendition in work.renditions
     ]
-    steps = find_steps(PIPELINE, JobError)
     plan = make_plan("job", film.name, facts, steps, DEFAULTS)
     with TemporaryDirectory() as scratch:
         before = machine.cpu_of_tree(os.getpid())
