@@ -172,7 +172,7 @@ COMPUTING_MODULES = frozenset(
         "tasks.audio",
         "tasks.chunks", "tasks.copying", "tasks.encoding", "tasks.estimates", "tasks.hls",
         "tasks.images", "tasks.mp4", "tasks.packaging", "tasks.posters", "tasks.prediction",
-        "tasks.pricing", "tasks.sharing", "tasks.stills",
+        "tasks.pricing", "tasks.sharing", "tasks.stills", "tasks.storyboards",
     )
 )  # fmt: skip
 

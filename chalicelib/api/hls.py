@@ -17,7 +17,9 @@ from chalicelib.store import objects, plans, progress, tasks
 from chalicelib.store.objects import Link
 from chalicelib.telemetry import logger
 
-HLS_FILE = re.compile(r"[a-z0-9_]{1,64}\.(m3u8|m4s|mp4)")
+HLS_FILE = re.compile(r"[a-z0-9_]{1,64}\.(m3u8|m4s|mp4|vtt|json|jpg)")
+# Files that name others beside them: they are answered as they are, never by a redirect.
+TEXTS = (".m3u8", ".vtt", ".json")
 # A signature ends early where the credentials that made it do: clients ask for a new address by then.
 _REDIRECT_SECONDS = 300
 
@@ -39,7 +41,7 @@ def hls_file(job_id: str, token: str, name: str) -> HlsFile:
         raise _no_such_file()
     key = f"{grant.folder}/{name}"
     content_type = objects.CONTENT_TYPES[name[name.rindex(".") :]]
-    if not name.endswith(".m3u8"):
+    if not name.endswith(TEXTS):
         # Clients keep a redirect: it must not lead to an object that does not exist yet.
         if not objects.has_output(key):
             raise _no_such_file()
@@ -47,7 +49,8 @@ def hls_file(job_id: str, token: str, name: str) -> HlsFile:
         max_age = min(_REDIRECT_SECONDS, _seconds_until_end(link))
         return HlsFile(content_type, max_age, address=link.url)
     stored = objects.read_object(key)
-    if stored is None and (growing := _growing_playlist(job_id, grant.folder, name)):
+    growing = _growing_playlist(job_id, grant.folder, name) if stored is None else None
+    if growing:
         return HlsFile(content_type, 0, playlist=growing)
     # The job may have ended since the first look, and stored the playlist.
     stored = stored or objects.read_object(key)

@@ -20,6 +20,8 @@ _FORMATS = {
     ".png": "png",
     ".mp4": "mp4",
     ".m3u8": "hls",
+    ".vtt": "vtt",
+    ".json": "json",
 }
 
 

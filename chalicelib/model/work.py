@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import accumulate, chain, pairwise, repeat
+from math import ceil
 from typing import ClassVar, NamedTuple
 
 import msgspec
@@ -266,7 +267,7 @@ class Hls(msgspec.Struct, frozen=True, tag="hls"):
 def renditions_of(work: Work) -> tuple[str, ...]:
     """Names of the renditions that a package is made of."""
     match work:
-        case Join(rendition=rendition):
+        case Join(rendition=rendition) | Storyboard(rendition=rendition):
             return (rendition,)
         case Hls(rungs=rungs):
             return tuple(rung.rendition for rung in rungs)
@@ -288,4 +289,27 @@ def marks_of(work: Work) -> list[Mark]:
     return list({mark.file: mark for mark in marks if mark}.values())
 
 
-Work = Animation | Images | Poster | Chunk | Audio | Remux | Join | Hls
+class Storyboard(msgspec.Struct, frozen=True, tag="storyboard"):
+    """Tiles of a film's key frames on sheets, from the parts of a rendition."""
+
+    pool: ClassVar[str] = PICTURES
+    rendition: str  # its name
+    command: Command  # from a film of the key frames to sheets
+    width: int  # of a tile
+    height: int
+    grid: tuple[int, int]  # tiles of a sheet: across, and down
+    every: float  # seconds of the film for each tile
+    seconds: float
+    warning: str = ""
+
+    @property
+    def tiles(self) -> int:
+        return max(1, ceil(self.seconds / self.every - 1e-6))
+
+    @property
+    def sheets(self) -> int:
+        across, down = self.grid
+        return ceil(self.tiles / (across * down))
+
+
+Work = Animation | Images | Poster | Chunk | Audio | Remux | Join | Hls | Storyboard

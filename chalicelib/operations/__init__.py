@@ -10,6 +10,7 @@ from chalicelib.operations.hls import Hls
 from chalicelib.operations.image import Image
 from chalicelib.operations.mp4 import Mp4
 from chalicelib.operations.poster import Poster
+from chalicelib.operations.storyboard import Storyboard
 from chalicelib.planning.operation import Operation, Step
 
 OPERATIONS: tuple[type[Operation], ...] = (
@@ -17,6 +18,7 @@ OPERATIONS: tuple[type[Operation], ...] = (
     Poster,
     Mp4,
     Hls,
+    Storyboard,
 )
 
 # The keys of their files end as they did before there were operations.

@@ -14,7 +14,7 @@ from chalicelib.errors import JobError
 from chalicelib.model.facts import FINEST_TIMESCALE, VideoFacts, rhythm
 from chalicelib.model.plan import REMUX, Plan, Task, work_folder
 from chalicelib.model.work import AUDIO_FRAMES, Command, Remux, Source
-from chalicelib.planning import audio, chunking
+from chalicelib.planning import audio, chunking, storyboards
 from chalicelib.planning.inputs import open_source
 from chalicelib.planning.operation import Packaging, PlanSettings, Rendition, Step
 
@@ -52,8 +52,8 @@ def renditions_of(
     facts: VideoFacts, steps: Sequence[Step], settings: PlanSettings
 ) -> list[Rendition]:
     """The renditions that steps need of a film, each once."""
-    made = [step.video(facts, settings) for step in steps]
-    packagings = [work for work in made if isinstance(work, Packaging)]
+    made = storyboards.shared({step.name: step.video(facts, settings) for step in steps})
+    packagings = [work for work in made.values() if isinstance(work, Packaging)]
     return list(dict.fromkeys(each for work in packagings for each in work.renditions))
 
 

@@ -14,7 +14,7 @@ from chalicelib.formats.cmaf import SEGMENT_SECONDS
 from chalicelib.model.facts import ImageFacts, VideoFacts
 from chalicelib.model.mark import Mark
 from chalicelib.model.picture import Picture
-from chalicelib.model.work import Audio, Chunk, Command, Hls, Join, Poster
+from chalicelib.model.work import Audio, Chunk, Command, Hls, Join, Poster, Storyboard
 
 # An item of a pipeline: the name of a preset, or an operation as an object.
 type Item = str | dict[str, Any]
@@ -53,7 +53,7 @@ class Packaging(msgspec.Struct, frozen=True):
     """Work on renditions instead of on the source: on one, or on those of a ladder."""
 
     renditions: tuple[Rendition, ...]
-    work: Join | Hls
+    work: Join | Hls | Storyboard
     folder: str = (
         ""  # "hls/": where there are many files, their keys have this behind the job's prefix
     )

@@ -14,9 +14,9 @@ from chalicelib.model.facts import Facts, ImageFacts, VideoFacts
 from chalicelib.model.filenames import stem
 from chalicelib.model.picture import Picture
 from chalicelib.model.plan import FILM, SOUND, Plan, Task, Track, outputs_prefix, work_folder
-from chalicelib.model.work import Command, Hls, Images, Poster, Rung, Source
-from chalicelib.planning import audio, chunking, video
-from chalicelib.planning.operation import Packaging, Part, PlanSettings, Step
+from chalicelib.model.work import Command, Hls, Images, Poster, Rung, Source, Storyboard
+from chalicelib.planning import audio, chunking, storyboards, video
+from chalicelib.planning.operation import Encode, Packaging, Part, PlanSettings, Step
 
 # Weights in the progress, in seconds of encoding; a weight must not be zero.
 PICTURE_COST = 1.0
@@ -96,7 +96,7 @@ def _of_film(
     settings: PlanSettings,
     copy: Source | None,
 ) -> Plan:
-    asked = {step.name: step.video(facts, settings) for step in steps}
+    asked = storyboards.shared({step.name: step.video(facts, settings) for step in steps})
     posters = {step: work for step, work in asked.items() if isinstance(work, Poster)}
     packagings = {step: work for step, work in asked.items() if isinstance(work, Packaging)}
     encodes = _encodes(job_id, prefix, facts, packagings, settings)
@@ -113,7 +113,7 @@ def _of_film(
         encoding=_encoding(facts, encodes),
         copy=copy,
         video=samples_of(job_id, index.video) if index else None,
-        audio=samples_of(job_id, index.audio) if packagings and index and index.audio else None,
+        audio=samples_of(job_id, index.audio) if encodes.audio and index and index.audio else None,
     )
 
 
@@ -140,7 +140,8 @@ def _encodes(
         dict.fromkeys(each for packaging in packagings.values() for each in packaging.renditions)
     )
     pictures = video.encode(facts, renditions, settings)
-    sound = audio.encode(facts, settings)
+    is_heard = any(not isinstance(each.work, Storyboard) for each in packagings.values())
+    sound = audio.encode(facts, settings) if is_heard else Encode([], {})
     # HLS lists the parts of a rendition as they are: they are made under the keys where it lists them.
     streams = [each for each in packagings.values() if isinstance(each.work, Hls)]
     listed = {
@@ -189,7 +190,8 @@ def _poster_task(step: str, work: Poster, prefix: str) -> Task:
 
 
 def _packaging_task(step: str, packaging: Packaging, prefix: str, encodes: _Encodes) -> Task:
-    needed = (*encodes.video, *encodes.audio)
+    is_heard = not isinstance(packaging.work, Storyboard)
+    needed = (*encodes.video, *(encodes.audio if is_heard else ()))
     return Task(
         step,
         packaging.work,

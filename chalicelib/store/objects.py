@@ -30,6 +30,8 @@ CONTENT_TYPES = {
     ".mp4": "video/mp4",
     ".m4s": "video/mp4",
     ".m3u8": "application/vnd.apple.mpegurl",
+    ".vtt": "text/vtt",
+    ".json": "application/json",
 }
 # An output never changes. `private`: whoever may read it has a signed address.
 _UNCHANGING = "private, max-age=31536000, immutable"

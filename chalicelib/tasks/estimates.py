@@ -15,6 +15,7 @@ chunk, audio     4                  3 and, of each track, 1 + segments;      2
                                     2 without excerpts instead of 3
 MP4              4 + ⌈parts/100⌉    3 + tracks + segments + ⌈bytes/8 MiB⌉    2
 HLS              4 + ⌈parts/100⌉    2 + tracks, and 1 for each rung          2
+storyboard       4 + ⌈parts/100⌉    5 + sheets + different key frames        2
 a job            2, and 1 with HLS  1 with HLS                               1 for all packages
 
 Each operator's watermark is one more request to S3, of intake and of each task that lays it.

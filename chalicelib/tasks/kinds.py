@@ -7,7 +7,18 @@ from functools import partial
 from typing import NamedTuple, assert_never
 
 from chalicelib.model.result import Result
-from chalicelib.model.work import Animation, Audio, Chunk, Hls, Images, Join, Poster, Remux, Work
+from chalicelib.model.work import (
+    Animation,
+    Audio,
+    Chunk,
+    Hls,
+    Images,
+    Join,
+    Poster,
+    Remux,
+    Storyboard,
+    Work,
+)
 from chalicelib.tasks.prediction import Basis, Prediction
 from chalicelib.tasks.workbench import Workbench
 
@@ -57,5 +68,9 @@ def kind_of(work: Work) -> Kind:
             from chalicelib.tasks import hls
 
             return Kind(partial(hls.run, work), partial(hls.predict, work))
+        case Storyboard():
+            from chalicelib.tasks import storyboards
+
+            return Kind(partial(storyboards.run, work), partial(storyboards.predict, work))
         case _:
             assert_never(work)

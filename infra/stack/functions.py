@@ -244,7 +244,13 @@ def _own(function: Function) -> list[dict[str, Any]]:
             return [_originals(*marks), *_worker(*published)]
         case "pictures":
             published = f"{_OUTPUTS}/work/*/copy-*", f"{_OUTPUTS}/outputs/*"  # copies of animations
-            return [_originals(_WATERMARKS), *_worker(*published)]
+            # Storyboards are made of the parts of renditions.
+            listed = f"{_OUTPUTS}/outputs/*"
+            return [
+                _originals(_WATERMARKS, listed),
+                *_worker(*published),
+                _rows("BatchGetItem"),
+            ]
         case _:
             # It reads the rows of a rendition's parts; those that HLS lists, too, lie among the outputs.
             listed = f"{_OUTPUTS}/outputs/*"

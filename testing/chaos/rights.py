@@ -36,6 +36,7 @@ _LAMBDAS_OWN = (
     "xray:PutTelemetryRecords",
     "xray:PutTraceSegments",
 )
+_OF_STORYBOARDS = (("pictures", "dynamodb:BatchGetItem"),)
 # Actions of S3's operations whose names differ, by AWS's documentation of S3's permissions.
 _S3_ACTIONS = {
     "HeadObject": "GetObject",
@@ -49,9 +50,9 @@ _S3_ACTIONS = {
 
 @cache
 def given() -> frozenset[Right]:
-    """Every right of every function, without those that Lambda itself uses, and those for operators' marks.
+    """Every right of every function, without those that Lambda itself uses and those that no preset needs.
 
-    Presets name no watermark; tests/stack/test_recipes.py has every function use that right.
+    Presets name no watermark and make no storyboard: tests/stack/test_recipes.py uses these rights.
     """
     return frozenset(
         Right(function.name, action, _pattern(resource))
@@ -59,7 +60,9 @@ def given() -> frozenset[Right]:
         for statement in functions.statements(function, AWS)
         for action in statement["Action"]
         for resource in statement["Resource"]
-        if action not in _LAMBDAS_OWN and WATERMARKS not in _pattern(resource)
+        if action not in _LAMBDAS_OWN
+        and WATERMARKS not in _pattern(resource)
+        and (function.name, action) not in _OF_STORYBOARDS
     )
 
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import av
 import pytest
@@ -206,6 +207,21 @@ def test_a_step_may_name_an_operators_watermark(
     (output,) = made(client, sample("plain.mp4"), step)["mp4"]
     _, shown = frames(client, output)
     assert all(near(frame.to_image().getpixel((213, 120)), purple) for frame in shown[::10])
+
+
+def test_a_storyboard_is_read_from_its_address_alone(client: Client, sample: Sample) -> None:
+    outputs = made(
+        client, sample("plain.mp4"), {"make": "storyboard"}, {"make": "hls", "ladder": [240]}
+    )
+    vtt, told, sheet = outputs["storyboard"]
+    answer = client.http.get(vtt["url"]).raise_for_status()
+    assert answer.headers["content-type"].startswith("text/vtt")
+    (name,) = {line.partition("#")[0] for line in answer.text.splitlines() if "#xywh=" in line}
+    address = urljoin(vtt["url"], name)
+    content = client.http.get(address, follow_redirects=True).raise_for_status().content
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.size == (sheet["width"], sheet["height"])
+    assert client.http.get(told["url"]).raise_for_status().json()["sheets"] == [name]
 
 
 def _changed(one: Image.Image, other: Image.Image, box: tuple[int, int, int, int]) -> int:
