@@ -206,7 +206,7 @@ class _LocalBench(Workbench):
     def folder(self) -> Iterator[Path]:
         (self.place / "out").mkdir(parents=True)
         lay_out_marks(self.task.work, self.place)
-        if self.task.excerpt is None:
+        if self.task.reads_source:
             shutil.copy(self.path, self.place / "source")
         yield self.place
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 from chalicelib.engines import attention, placeholders
 from chalicelib.engines.image_colours import in_profile, to_srgb
 from chalicelib.engines.image_decoding import Box, Canvas
+from chalicelib.errors import JobError
 from chalicelib.model.colours import ColourSpace
 from chalicelib.model.mark import Mark, margin_of, mark_box
 from chalicelib.model.picture import Picture, Variant
@@ -172,8 +173,12 @@ class Drawing:
     def _layer(self, mark: Mark, picture: tuple[int, int]) -> Image.Image:
         """The watermark as it lies on a picture of that size."""
         if self._mark is None:
-            with Image.open(self._marks / mark.file, formats=("PNG",)) as drawn:
-                self._mark = drawn.convert("RGBA")
+            try:
+                with Image.open(self._marks / mark.file, formats=("PNG",)) as drawn:
+                    self._mark = drawn.convert("RGBA")
+            except (OSError, SyntaxError, ValueError) as error:
+                detail = f"The watermark {mark.image} is damaged, and cannot be decoded."
+                raise JobError("watermark_unusable", detail) from error
         layer = self._mark
         across, high = mark_box(mark, *picture)
         scale = min(across / layer.width, high / layer.height)

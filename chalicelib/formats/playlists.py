@@ -19,6 +19,8 @@ _MOMENT = 0.1
 MASTER, VIDEO, AUDIO = "master", "video", "audio"
 # A rung that needs more than this part of the next larger one's bits is not worth a switch.
 _WORTH = 0.7
+# Bits a second of the rung that players start with, about (rule 1.32 of Apple's authoring specification).
+START_BITS = 2_000_000
 # The initialisation of a track. Names of its files follow that of its playlist: "video_init.mp4".
 INIT = "init.mp4"
 
@@ -92,6 +94,16 @@ def useful(variants: Sequence[Variant]) -> list[Variant]:
         if not larger or (each.average_bits or 0.0) <= _WORTH * (larger[-1].average_bits or 0.0):
             kept.append(each)
     return [each for each in variants if each in kept]
+
+
+def start_first(variants: Sequence[Variant]) -> list[Variant]:
+    """The variants with the one first with which players should start: of the first codec."""
+    codec = variants[0].codec.partition(".")[0]
+    first = min(
+        (each for each in variants if each.codec.startswith(codec)),
+        key=lambda each: abs((each.average_bits or 0.0) - START_BITS),
+    )
+    return [first, *(each for each in variants if each is not first)]
 
 
 def complete(name: str, segments: Sequence[Segment]) -> str:
@@ -222,16 +234,30 @@ def longest(pictures: Sequence[Task]) -> float:
 
 def key_frame_bits(segments: Sequence[Segment]) -> tuple[float, float]:
     """Bits a second of the key frames alone, as `bits`."""
-    keys = [key for segment in segments for key in segment.keys]
-    rates = [8 * key.length / max(0.001, key.seconds) for key in keys]
-    seconds = sum(key.seconds for key in keys)
-    return max(rates), 8 * sum(key.length for key in keys) / max(0.001, seconds)
+    return _rates([(key.length, key.seconds) for each in segments for key in each.keys])
 
 
 def bits(segments: Sequence[Segment]) -> tuple[float, float]:
-    """Bits a second, in the fullest segment and on average; 0 where there is no segment."""
-    if not segments:
+    """Bits a second, at the peak and on average; 0 where there is no segment."""
+    return _rates([(segment.size, segment.seconds) for segment in segments])
+
+
+def _rates(parts: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """The rates of parts of so many bytes and seconds.
+
+    The peak is that of consecutive parts which last half of the target duration or more (RFC 8216, 4.1).
+    """
+    if not parts:
         return 0.0, 0.0
-    rates = [8 * segment.size / max(0.001, segment.seconds) for segment in segments]
-    seconds = sum(segment.seconds for segment in segments)
-    return max(rates), 8 * sum(segment.size for segment in segments) / max(0.001, seconds)
+    least = max(seconds for _, seconds in parts) / 2
+    peak = 0.0
+    for first in range(len(parts)):
+        size, length = 0, 0.0
+        for more, seconds in parts[first:]:
+            size, length = size + more, length + seconds
+            if length >= least:
+                peak = max(peak, 8 * size / max(0.001, length))
+                break
+    total, seconds = sum(size for size, _ in parts), sum(seconds for _, seconds in parts)
+    average = 8 * total / max(0.001, seconds)
+    return max(peak, average), average

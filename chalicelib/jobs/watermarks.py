@@ -6,7 +6,6 @@ import struct
 from collections.abc import Iterable
 
 from chalicelib.errors import JobError
-from chalicelib.formats.sniff import sniff
 from chalicelib.model.mark import WATERMARKS
 from chalicelib.planning.operation import Step
 from chalicelib.store import objects
@@ -14,8 +13,9 @@ from chalicelib.store import objects
 # What a watermark may have: bytes, and pixels. Each task that lays it fetches and decodes it.
 _MOST_BYTES = 4_000_000
 _MOST_PIXELS = 4_000_000
-# Signature and IHDR, which comes first: width, height, bits of a channel (PNG specification, 11.2.1).
-_HEADER = struct.Struct(">16xIIB")
+# Signature and IHDR, which comes first: width, height, bits of a channel (PNG specification, 5.2 and 11.2.1).
+_HEADER = struct.Struct(">8s4x4sIIB")
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def etags_of(steps: Iterable[Step]) -> dict[str, str]:
@@ -34,9 +34,9 @@ def _etag_of(name: str) -> str:
             f"{WATERMARKS}{name}.",
         )
     original, head = opened
-    if len(head) < _HEADER.size or sniff(head).format != "PNG":
+    signature, chunk, width, height, bits = _HEADER.unpack(head.ljust(_HEADER.size, b"\0"))
+    if (signature, chunk) != (_SIGNATURE, b"IHDR") or not width or not height:
         raise _unusable(name, "is no PNG")
-    width, height, bits = _HEADER.unpack(head)
     if bits > 8:
         raise _unusable(name, f"has {bits} bits a channel")
     if width * height > _MOST_PIXELS or original.size > _MOST_BYTES:

@@ -76,8 +76,13 @@ class Task(msgspec.Struct, frozen=True):
         return group_of(self.id)
 
     @property
+    def reads_source(self) -> bool:
+        """Whether it reads all of the source; else excerpts of it, or what other tasks made of it."""
+        return self.excerpt is None and not self.needs
+
+    @property
     def excerpt(self) -> Excerpt | None:
-        """The part of the source that is read first; None: all of it."""
+        """The part of the source that is read first; None where there is no index."""
         match self.work:
             case Chunk(run=run) | Audio(run=run) | Poster(candidates=(run, *_)):
                 return run.excerpt

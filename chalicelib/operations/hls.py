@@ -52,7 +52,7 @@ class Hls(Operation, frozen=True, kw_only=True, tag="hls"):
             ladders.automatic(facts) if self.ladder == "auto" else list(map(_wanted, self.ladder))
         )
         renditions = ladders.renditions(facts, wanted)
-        left_out = ladders.left_out(facts, wanted) if len(renditions) < len(wanted) else ""
+        left_out = ladders.left_out(facts, wanted) if len(wanted) > 1 else ""
         has_audio = facts.audio_stream is not None
         work = HlsWork(
             tuple(ladders.rungs(facts, renditions, audio.BITS_PER_SECOND if has_audio else 0)),

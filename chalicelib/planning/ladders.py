@@ -11,15 +11,13 @@ from chalicelib.model.work import Rung
 from chalicelib.planning import video
 from chalicelib.planning.operation import Codec, Rendition
 
-# Short sides of the automatic ladder, with the most kilobits a second where fewer pixels look well with less
-# than the encoder would give them: twice the average of Apple's authoring specification (2025-06-26).
-_AUTOMATIC = {1080: None, 720: None, 480: 2200, 360: 730, 234: 290}
+# Short sides of the automatic ladder, with the most kilobits a second: twice the average of Apple's authoring
+# specification (2025-06-26).
+_AUTOMATIC = {1080: 15_600, 720: 9000, 480: 2200, 360: 730, 234: 290}
 # A film that has so many times the lines of a rung hardly has more detail.
 _CLOSE = 1.2
 # Short sides below this one have at most so many frames a second (likewise Apple's).
 _SMALL, _SMALL_FPS = 480, 30
-# Bits a second of the rung that players start with, about (Apple's rule 1.32).
-_START_BITS = 2_000_000
 
 
 class Wanted(NamedTuple):
@@ -46,19 +44,24 @@ def automatic(facts: VideoFacts) -> list[Wanted]:
     ]
 
 
-def _most_kbps(lines: int) -> int | None:
+def _most_kbps(lines: int) -> int:
     """Of the smallest rung that has so many lines or more."""
     return next(kbps for height, kbps in reversed(_AUTOMATIC.items()) if height >= lines)
 
 
 def renditions(facts: VideoFacts, wanted: Sequence[Wanted]) -> list[Rendition]:
-    """The renditions of a ladder, each once: rungs above the film's own size come out as that. JobError."""
+    """The renditions of a ladder, each once: rungs above the film's own size come out as that. JobError.
+
+    A film of unsteady rate without an index keeps all frames on every rung: its groups begin by what is
+    decoded, and would not begin together.
+    """
+    aligned = facts.steady or facts.index is not None
     found = (
         video.rendition(
             facts,
             short_side=each.height,
             codec=each.codec,
-            max_fps=each.max_fps,
+            max_fps=each.max_fps if aligned else None,
             max_kbps=each.max_kbps,
         )
         for each in wanted
@@ -89,7 +92,7 @@ def _ordered(facts: VideoFacts, ladder: Sequence[Rendition]) -> Iterator[Renditi
         of_codec.sort(key=lambda each: video.bits_per_second(facts, each), reverse=True)
         start = min(
             of_codec,
-            key=lambda each: abs(video.bits_per_second(facts, each) - _START_BITS),
+            key=lambda each: abs(video.bits_per_second(facts, each) - playlists.START_BITS),
             default=None,
         )
         if start is not None:

@@ -119,7 +119,7 @@ def end(job: Job, divide: Divide | None = None) -> str | None:
         used = total([*(current.used or ()), *by_tasks, *last])
         usage_actions = [JobRow.used.set(writes.usage_entries(used))]
         if parts:
-            usage_actions.append(JobRow.parts.set(parts))
+            usage_actions.append(JobRow.parts.set([parts[name] for name in job.step_statuses]))
         every_step_ended = (JobRow.status == STARTED) & _has_used(current)
         if _end(job, status, error, code, usage_actions, every_step_ended, tidy=tidy):
             return status

@@ -17,24 +17,22 @@ The value of a row is what store/ hands out of it: a struct of model/job.py.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from pynamodb.attributes import (
-    Attribute,
+    BinaryAttribute,
     BooleanAttribute,
     DiscriminatorAttribute,
     JSONAttribute,
     ListAttribute,
-    MapAttribute,
     NumberAttribute,
     UnicodeAttribute,
     UnicodeSetAttribute,
 )
-from pynamodb.constants import LIST, MAP
 from pynamodb.exceptions import DoesNotExist, PynamoDBException
+from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
 
@@ -53,34 +51,8 @@ from chalicelib.model.result import Result
 from chalicelib.model.step import TERMINAL, Output, StepState, format_of
 from chalicelib.model.usage import read
 from chalicelib.settings import DROPS, settings
+from chalicelib.store.attributes import MapOfAny, PipelineAttribute, pack, unpack
 from chalicelib.telemetry import logger
-
-
-class MapOfAny(Attribute[dict[str, Any]]):
-    """A map with any names: PynamoDB's own cannot hold one of the name `self`, and clients choose names."""
-
-    attr_type = MAP
-
-    def serialize(self, value: Any) -> Any:
-        return MapAttribute().serialize(value)
-
-    def deserialize(self, value: Any) -> dict[str, Any]:
-        found: dict[str, Any] = MapAttribute().deserialize(value)
-        return found
-
-
-class PipelineAttribute(Attribute[list[str | dict[str, Any]]]):
-    """A list of texts: names of presets, and objects in JSON, whose numbers DynamoDB may have no room for."""
-
-    attr_type = LIST
-
-    def serialize(self, value: Any) -> Any:
-        texts = (item if isinstance(item, str) else json.dumps(item) for item in value)
-        return [{"S": text} for text in texts]
-
-    def deserialize(self, value: Any) -> list[str | dict[str, Any]]:
-        texts = (item["S"] for item in value)
-        return [json.loads(text) if text.startswith("{") else text for text in texts]
 
 
 class _ByKey(GlobalSecondaryIndex["JobRow"]):
@@ -166,7 +138,7 @@ class JobRow(Row, discriminator="job"):
     awaits_upload = BooleanAttribute(default=False)
     awaits_copy = BooleanAttribute(default=False)
     used: ListAttribute[str] = ListAttribute(null=True)  # JSON of Used
-    parts = JSONAttribute(null=True)
+    parts = JSONAttribute(null=True)  # of each step in that, in the order of `step_names`
     deadline_at = NumberAttribute()
     looks = NumberAttribute(default=0)
     seen = NumberAttribute(default=0)
@@ -214,7 +186,7 @@ class JobRow(Row, discriminator="job"):
             awaits_upload=bool(self.awaits_upload),
             awaits_copy=bool(self.awaits_copy),
             used=None if self.used is None else list(read(self.used)),
-            parts=self.parts or {},
+            parts=dict(zip(names, self.parts or (), strict=False)),
             deadline_at=self.deadline_at,
             due_at=self.due_at,
             looks=int(self.looks or 0),
@@ -302,6 +274,9 @@ class TaskRow(Row, discriminator="task"):
     lease_until = NumberAttribute(null=True)
     attempts = NumberAttribute(default=0)
     result = JSONAttribute(null=True)
+    packed = BinaryAttribute(
+        legacy_encoding=False, null=True
+    )  # instead, of a large one: zlib of its JSON
     last_error = UnicodeAttribute(default="")
     used: ListAttribute[str] = ListAttribute(null=True)  # by each try: JSON of Used
 
@@ -313,6 +288,18 @@ class TaskRow(Row, discriminator="task"):
     def task_id(self) -> str:
         return self.sk.rpartition("#")[2]
 
+    @classmethod
+    def ended(cls, result: Result) -> Action:
+        """The change that stores a result."""
+        packed = pack(result)
+        return cls.packed.set(packed) if packed else cls.result.set(msgspec.to_builtins(result))
+
+    def _result(self) -> Result | None:
+        if self.packed is not None:
+            unpacked: Result = unpack(self.packed, Result)
+            return unpacked
+        return self.result if self.result is None else msgspec.convert(self.result, Result)
+
     def value(self) -> TaskRecord:
         return TaskRecord(
             task_id=self.task_id,
@@ -320,7 +307,7 @@ class TaskRow(Row, discriminator="task"):
             owner=self.owner,
             lease_until=self.lease_until,
             attempts=int(self.attempts),
-            result=self.result if self.result is None else msgspec.convert(self.result, Result),
+            result=self._result(),
             last_error=self.last_error,
         )
 

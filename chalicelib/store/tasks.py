@@ -6,7 +6,6 @@ import time
 from collections.abc import Collection, Iterator
 from enum import Enum
 
-import msgspec
 from pynamodb.exceptions import DoesNotExist
 
 from chalicelib.model.job import DONE, FAILED, FREE, RUNNING, TaskRecord
@@ -92,7 +91,7 @@ def end(job_id: str, task_id: str, owner: str, result: Result) -> TaskRecord | N
         [
             TaskRow.row.set(TaskRow),
             TaskRow.state.set(state),
-            TaskRow.result.set(msgspec.to_builtins(result)),
+            TaskRow.ended(result),
             *writes.add_used(TaskRow, writes.lap()),
             TaskRow.expires_at.set(writes.subitem_expiry()),
             TaskRow.lease_until.remove(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 
 from chalicelib.formats import playlists
 from chalicelib.formats.playlists import Variant
@@ -29,7 +28,8 @@ def run(work: Hls, bench: Workbench) -> StepsEnded:
         rung.rendition: delivered(video[rung.rendition], rung.frames, work.seconds)
         for rung in work.rungs
     }
-    warnings = [work.warning, *chain.from_iterable(each.warnings for each in made.values())]
+    # What the largest rung lacks, the others lack.
+    warnings = [work.warning, *made[work.largest.rendition].warnings]
     warnings += [part.encoded.warning for part in audio]
     name, shown = f"{playlists.MASTER}.m3u8", (work.largest.width, work.largest.height)
     size = _write(work, video, made, audio, bench.task.destination)
@@ -59,7 +59,8 @@ def _write(
         size += _put(folder, playlists.key_frames_of(rung.playlist), keys)
         variants.append(_variant(rung, parts, made[rung.rendition], segments, sound))
     listed = playlists.useful(variants) if work.only_useful else variants
-    return size + _put(folder, playlists.MASTER, playlists.master(work, listed))
+    text = playlists.master(work, playlists.start_first(listed))
+    return size + _put(folder, playlists.MASTER, text)
 
 
 def _segments(parts: Iterable[Part]) -> list[Segment]:

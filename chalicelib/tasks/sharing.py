@@ -32,7 +32,7 @@ def parts_by_step(plan: Plan, used: Iterable[tuple[str, Used]]) -> dict[str, flo
         for step, weight in weights.items():
             sums[step] += amount * weight / together
     total = sum(sums.values())
-    return {step: round(amount / total, 6) for step, amount in sums.items()} if total else {}
+    return {step: round(amount / total, 5) for step, amount in sums.items()} if total else {}
 
 
 def _weights(plan: Plan, group: str, steps: Sequence[str]) -> Weights:

@@ -38,12 +38,12 @@ class Workbench:
     def folder(self) -> Iterator[Path]:
         """A scratch folder with the file `source`, those of marks, and an empty folder `out` for outputs.
 
-        A task that reads excerpts finds no `source`; it calls `fetch` for each excerpt.
+        A task that reads excerpts, or no source, finds none; it calls `fetch` for each excerpt.
         """
         with scratch_folder() as folder:
             (folder / "out").mkdir()
             lay_out_marks(self.task.work, folder)
-            if self.task.excerpt is None:
+            if self.task.reads_source:
                 objects.fetch(self.source, folder / "source")
             yield folder
 

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import boto3
@@ -17,9 +18,10 @@ import msgspec
 import pytest
 
 from chalicelib.model.job import Claimed, Job
-from chalicelib.model.result import Failed, StepsEnded
+from chalicelib.model.result import Encoded, EncodedTrack, Failed, StepsEnded
 from chalicelib.model.step import FAILURE, PENDING, STARTED, STATUSES, SUCCESS, Output, StepState
 from chalicelib.model.usage import Used, total
+from chalicelib.model.work import KeyFrame, Segment
 from chalicelib.operations.pipelines import MOST_BYTES
 from chalicelib.settings import settings
 from chalicelib.store import identities, jobs, overdue, progress, starts, steps, tasks
@@ -410,8 +412,40 @@ def test_the_row_of_a_job_with_all_that_it_can_have_stays_under_4_kb(
     use_much(job_id)
     ended = steps.end(job(job_id), dict.fromkeys(STEPS, state))
     assert ended is not None
-    assert jobs.end(ended) == status
+    assert jobs.end(ended, lambda _: dict.fromkeys(STEPS, 0.12345)) == status
     assert size_of(rows.job_item(job_id)) < 4096
+    assert job(job_id).parts == dict.fromkeys(STEPS, 0.12345)
+
+
+def test_the_result_of_a_long_film_in_one_chunk_fits_in_an_item() -> None:
+    """Two hours in eight renditions: segments of six seconds with three key frames each."""
+    job_id = "a"
+    random = Random(1)
+
+    def keys() -> tuple[KeyFrame, ...]:
+        sizes = [random.randrange(10_000, 90_000) for _ in range(3)]
+        return tuple(KeyFrame(9 * size, size, 1.96) for size in sizes)
+
+    tracks = {
+        f"{lines}p_2200kbps": EncodedTrack(
+            tuple(
+                Segment(f"00000_{n}.m4s", 5.88, random.randrange(300_000, 900_000), keys())
+                for n in range(1200)
+            ),
+            7200.0,
+            "0123456789abcdef",
+        )
+        for lines in range(8)
+    }
+    result = Encoded(tracks)
+    assert len(msgspec.json.encode(result)) > 400_000
+    claimed, _ = tasks.claim(job_id, "film.0", "me", 60)
+    assert claimed is Claim.FREE
+    ended = tasks.end(job_id, "film.0", "me", result)
+    assert ended is not None
+    assert ended.result == result
+    assert tasks.encoded_parts(job_id, ["film.0"]) == {"film.0": result}
+    assert size_of(rows.task_item(job_id, "film.0")) < 300_000
 
 
 @pytest.fixture

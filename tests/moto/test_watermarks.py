@@ -111,6 +111,9 @@ def is_red(colour: Any) -> bool:
         (lambda: None, "watermark_not_found", "into the output bucket as watermarks/acme.png."),
         (lambda: b"", "watermark_unusable", "is no PNG: it must be a PNG of 8 bits a channel"),
         (lambda: b"GIF89a" + bytes(60), "watermark_unusable", "is no PNG"),
+        (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "watermark_unusable", "is no PNG"),
+        (lambda: b"ID3\3" + bytes(60), "watermark_unusable", "is no PNG"),
+        (lambda: png(RED)[:16] + bytes(20), "watermark_unusable", "is no PNG"),
         (lambda: png(RED, (2001, 2000)), "watermark_unusable", "2001 × 2000 pixels"),
         (lambda: deep(), "watermark_unusable", "has 16 bits a channel"),
     ],
@@ -135,6 +138,14 @@ def deep() -> bytes:
     file = io.BytesIO()
     Image.new("I;16", (16, 16), 40_000).save(file, "PNG")
     return file.getvalue()
+
+
+def test_a_watermark_that_is_cut_short_is_told_by_its_name() -> None:
+    put(png(RED, (400, 400), compress_level=0)[:5000])
+    drop("a.png", grey_photo())
+    job = ask("a.png", {"make": "image", "box": 64, "watermark": LAID})
+    assert (job.status, job.error_code) == (FAILURE, "watermark_unusable")
+    assert "acme.png is damaged" in job.error
 
 
 def test_a_watermark_that_changes_while_a_job_runs_is_not_laid() -> None:

@@ -94,6 +94,7 @@ def test_rungs_above_the_film_are_told_once_and_never_made() -> None:
     found = stream(film(854, 480), ladder=[1080, 720, 240])
     assert [rung.rendition for rung in found.rungs] == ["480p", "240p"]
     assert found.warning == "It has 480 lines, and was not enlarged: there is no rung of 720, 1080."
+    assert stream(film(854, 480), ladder=[1080, 240]).warning.endswith("no rung of 1080.")
     # As it always was: one rung that is as large as the film can be.
     assert stream(film(854, 480), ladder=[720]).warning == ""
 
@@ -133,6 +134,38 @@ def test_equal_rungs_are_one() -> None:
     assert [each.name for each in ladders.renditions(FILM, wanted)] == ["1080p", "720p"]
 
 
+def test_an_unsteady_film_without_an_index_keeps_its_frames_on_every_rung() -> None:
+    """Its groups begin by what is decoded: rungs with other frames would have other segments."""
+    unsteady = msgspec.structs.replace(film(1920, 1080, "60"), steady=False)
+    assert {rung.frame_rate for rung in stream(unsteady).rungs} == {60.0}
+
+
+def test_rungs_at_sixty_frames_a_second_are_capped() -> None:
+    names = {rung.rendition for rung in stream(film(1920, 1080, "60")).rungs}
+    assert names >= {"1080p_15600kbps", "720p_9000kbps", "480p_2200kbps"}
+    # At usual rates the caps are above what the encoder would ever give: an MP4 shares these rungs.
+    names = {rung.rendition for rung in stream(FILM).rungs}
+    assert names >= {"1080p", "720p", "480p"}
+
+
+def test_players_start_with_what_was_measured_next_to_two_megabits() -> None:
+    variants = [variant("720p", 3.6e6), variant("1080p", 5e6), variant("480p", 1.8e6)]
+    variants.append(variant("hevc", 2e6, "hvc1.1.6"))
+    found = playlists.start_first(variants)
+    assert [each.rung.rendition for each in found] == ["480p", "720p", "1080p", "hevc"]
+
+
+def test_the_peak_is_that_of_half_a_segment_or_more() -> None:
+    """RFC 8216, 4.1: a last segment of a moment does not count by itself."""
+    sizes = [(600_000, 6.0), (800_000, 6.0), (90_000, 0.08), (600_000, 6.0)]
+    segments = [Segment("a", seconds, size) for size, seconds in sizes]
+    most, average = playlists.bits(segments)
+    assert most == pytest.approx(8 * 800_000 / 6)
+    assert average == pytest.approx(8 * 2_090_000 / 18.08)
+    assert playlists.bits(segments[2:])[0] == pytest.approx(8 * 690_000 / 6.08)
+    assert playlists.bits([]) == (0.0, 0.0)
+
+
 def variant(name: str, average: float, codec: str = "avc1.64001f") -> Variant:
     return Variant(Rung(name, name, 16, 16, None, 25.0, 9), codec, 25.0, 2 * average, average)
 
@@ -148,7 +181,7 @@ def test_a_rung_that_saves_little_is_left_out() -> None:
             variant("f", 420, "hvc1.1.6"),
         ]
     )
-    # c needs 0.69 of a's bits; b 0.94 of c's. f needs exactly 0.7 of e's.
+    # c needs 0.69 of a's bits, b 0.94 of c's, f exactly 0.7 of e's.
     assert [each.rung.rendition for each in found] == ["a", "c", "d", "e", "f"]
 
 
