@@ -183,9 +183,13 @@ def check_media(
 
 def peak(media: Media) -> float:
     """Peak bits per second: of the busiest run of segments of 0.5 to 1.5 target durations (RFC 8216, 4.1)."""
-    target = media.playlist.target_duration or 1
-    sizes = [8 * len(segment) for segment in media.segments]
+    sizes = [len(segment) for segment in media.segments]
     lengths = [float(segment.duration) for segment in media.playlist.segments]
+    return peak_of(sizes, lengths, media.playlist.target_duration or 1)
+
+
+def peak_of(sizes: Sequence[int], lengths: Sequence[float], target: int) -> float:
+    """`peak` of parts of so many bytes and seconds."""
     most = 0.0
     for first in range(len(sizes)):
         for last in range(first + 1, len(sizes) + 1):
@@ -193,8 +197,8 @@ def peak(media: Media) -> float:
             if seconds > 1.5 * target:
                 break
             if seconds >= 0.5 * target:
-                most = max(most, sum(sizes[first:last]) / seconds)
-    return most or sum(sizes) / sum(lengths)  # for a film shorter than 0.5 target durations
+                most = max(most, 8 * sum(sizes[first:last]) / seconds)
+    return most or 8 * sum(sizes) / sum(lengths)  # of what is shorter than 0.5 target durations
 
 
 def average(media: Media) -> float:

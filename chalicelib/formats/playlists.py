@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import accumulate, takewhile
 from typing import NamedTuple
 
@@ -123,7 +123,7 @@ def key_frames(name: str, segments: Sequence[Segment]) -> str:
     lines = [
         "#EXTM3U",
         f"#EXT-X-VERSION:{_VERSION}",
-        f"#EXT-X-TARGETDURATION:{max(1, int(max(key.seconds for _, key in keys) + 0.5))}",
+        f"#EXT-X-TARGETDURATION:{_key_frames_target(key.seconds for _, key in keys)}",
         "#EXT-X-MEDIA-SEQUENCE:0",
         "#EXT-X-PLAYLIST-TYPE:VOD",
         "#EXT-X-I-FRAMES-ONLY",
@@ -146,7 +146,7 @@ def media(name: str, segments: Sequence[Segment], longest: float, *, complete: b
     lines = [
         "#EXTM3U",
         f"#EXT-X-VERSION:{_VERSION}",
-        f"#EXT-X-TARGETDURATION:{max(SEGMENT_SECONDS, int(longest + 0.5))}",
+        f"#EXT-X-TARGETDURATION:{_target(longest)}",
         # Chromium's own player takes a playlist that grows and has EXT-X-MEDIA-SEQUENCE, 0 by default, for
         # a broadcast: it does not seek back, skips what it was paused for, and fails where few segments are
         # listed.
@@ -160,6 +160,14 @@ def media(name: str, segments: Sequence[Segment], longest: float, *, complete: b
     if complete:
         lines.append("#EXT-X-ENDLIST")
     return "\n".join(lines) + "\n"
+
+
+def _target(longest: float) -> int:
+    return max(SEGMENT_SECONDS, int(longest + 0.5))
+
+
+def _key_frames_target(lengths: Iterable[float]) -> int:
+    return max(1, int(max(lengths, default=0.0) + 0.5))
 
 
 def so_far(
@@ -234,30 +242,33 @@ def longest(pictures: Sequence[Task]) -> float:
 
 def key_frame_bits(segments: Sequence[Segment]) -> tuple[float, float]:
     """Bits a second of the key frames alone, as `bits`."""
-    return _rates([(key.length, key.seconds) for each in segments for key in each.keys])
+    keys = [(key.length, key.seconds) for each in segments for key in each.keys]
+    return _rates(keys, _key_frames_target(seconds for _, seconds in keys))
 
 
 def bits(segments: Sequence[Segment]) -> tuple[float, float]:
     """Bits a second, at the peak and on average; 0 where there is no segment."""
-    return _rates([(segment.size, segment.seconds) for segment in segments])
+    parts = [(segment.size, segment.seconds) for segment in segments]
+    return _rates(parts, _target(max((seconds for _, seconds in parts), default=0.0)))
 
 
-def _rates(parts: Sequence[tuple[int, float]]) -> tuple[float, float]:
+def _rates(parts: Sequence[tuple[int, float]], target: int) -> tuple[float, float]:
     """The rates of parts of so many bytes and seconds.
 
-    The peak is that of consecutive parts which last half of the target duration or more (RFC 8216, 4.1).
+    The peak is that of consecutive parts which last half of the target duration to one and a half (RFC 8216,
+    4.1).
     """
     if not parts:
         return 0.0, 0.0
-    least = max(seconds for _, seconds in parts) / 2
     peak = 0.0
     for first in range(len(parts)):
         size, length = 0, 0.0
         for more, seconds in parts[first:]:
             size, length = size + more, length + seconds
-            if length >= least:
-                peak = max(peak, 8 * size / max(0.001, length))
+            if length > 1.5 * target:
                 break
+            if length >= 0.5 * target:
+                peak = max(peak, 8 * size / length)
     total, seconds = sum(size for size, _ in parts), sum(seconds for _, seconds in parts)
     average = 8 * total / max(0.001, seconds)
     return max(peak, average), average

@@ -92,7 +92,7 @@ FUNCTIONS = (
     Function("estimate", layer="pyav"),
     Function("intake", "intake", POOLS, layer="pyav"),
     _pool(PICTURES),
-    _pool(ENCODE, PACKAGE),
+    _pool(ENCODE, PACKAGE, PICTURES),  # storyboards
     _pool(AUDIO, PACKAGE),
     _pool(PACKAGE, decodes=False),
     Function("dead_letters", DEAD_LETTERS),

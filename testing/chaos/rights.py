@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from chalicelib.model.mark import WATERMARKS
 from chalicelib.settings import settings
 from infra.stack import functions
 from infra.stack.catalogue import FUNCTIONS, OUTPUT_BUCKET, UPLOAD_BUCKET, queue_id
@@ -36,7 +35,13 @@ _LAMBDAS_OWN = (
     "xray:PutTelemetryRecords",
     "xray:PutTraceSegments",
 )
-_OF_STORYBOARDS = (("pictures", "dynamodb:BatchGetItem"),)
+# Parts of resources, for which only steps with parameters need a right of a function.
+_OF_PARAMETERS = {
+    "estimate": ("/watermarks/",),
+    "intake": ("/watermarks/",),
+    "encode": ("/watermarks/", "queue/pictures"),
+    "pictures": ("/watermarks/", "/outputs/*"),
+}
 # Actions of S3's operations whose names differ, by AWS's documentation of S3's permissions.
 _S3_ACTIONS = {
     "HeadObject": "GetObject",
@@ -54,16 +59,26 @@ def given() -> frozenset[Right]:
 
     Presets name no watermark and make no storyboard: tests/stack/test_recipes.py uses these rights.
     """
-    return frozenset(
+    rights = (
         Right(function.name, action, _pattern(resource))
         for function in FUNCTIONS
         for statement in functions.statements(function, AWS)
         for action in statement["Action"]
         for resource in statement["Resource"]
-        if action not in _LAMBDAS_OWN
-        and WATERMARKS not in _pattern(resource)
-        and (function.name, action) not in _OF_STORYBOARDS
     )
+    return frozenset(
+        right
+        for right in rights
+        if right.action not in _LAMBDAS_OWN and not _is_for_parameters(right)
+    )
+
+
+def _is_for_parameters(right: Right) -> bool:
+    if right == Right("pictures", "dynamodb:BatchGetItem", "table"):
+        return True
+    is_put = right.action in ("s3:PutObject", "s3:AbortMultipartUpload")
+    parts = _OF_PARAMETERS.get(right.function, ())
+    return not is_put and any(part in right.resource for part in parts)
 
 
 def _pattern(resource: Any) -> str:

@@ -230,5 +230,5 @@ def test_a_playlist_of_key_frames_names_the_bytes_of_each() -> None:
         "#EXT-X-ENDLIST",
     ]
     most, average = playlists.key_frame_bits(segments)
-    assert most == pytest.approx(8 * 800 / 1.5)
+    assert most == pytest.approx(8 * 800 / 1.5)  # of 1 to 3 seconds
     assert average == pytest.approx(8 * 2400 / 5.5)
