@@ -1,4 +1,4 @@
-"""The call that players make: playlists, also of films that are still encoded, and redirects to segments."""
+"""The call that players make: playlists, also of films that are still encoded, storyboards, and redirects."""
 
 from __future__ import annotations
 
@@ -114,21 +114,26 @@ DESCRIPTIONS = {
     "hls_file": CallDescription(
         "hlsFile",
         "Streams",
-        "A playlist, or the way to a segment",
+        "A playlist, a storyboard's layout, or the way to a file",
         "The `url` of an output leads here. Its token stands for itself, for six hours or twice "
         "the film.",
         {
             "200": Answer(
-                "A playlist (RFC 8216)",
+                "A playlist (RFC 8216), or where a storyboard's tiles are",
                 content={
                     "application/vnd.apple.mpegurl": {
                         "schema": {"type": "string"},
                         "example": "#EXTM3U\n",
-                    }
+                    },
+                    "text/vtt": {"schema": {"type": "string"}, "example": "WEBVTT\n"},
+                    "application/json": {
+                        "schema": {"type": "object"},
+                        "example": {"duration": 60.0, "sheets": ["storyboard_1.jpg"]},
+                    },
                 },
             ),
             "302": Answer(
-                "Where the segment is",
+                "Where the segment or the sheet is",
                 headers={
                     "Location": {
                         "description": "A link that needs no credentials.",
@@ -144,7 +149,7 @@ DESCRIPTIONS = {
             parameter(
                 "name",
                 "path",
-                described("A file of the rendition.", "master.m3u8", type="string"),
+                described("A file of the output.", "master.m3u8", type="string"),
             ),
         ),
         needs_credentials=False,

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 import av
+import m3u8
 import pytest
 from PIL import Image, ImageCms, ImageStat
 
@@ -209,9 +210,30 @@ def test_a_step_may_name_an_operators_watermark(
     assert all(near(frame.to_image().getpixel((213, 120)), purple) for frame in shown[::10])
 
 
+def test_a_film_gets_what_a_player_expects(client: Client, sample: Sample) -> None:
+    """The pipeline of the README: all of it from one decode."""
+    pipeline = [
+        {"make": "hls"},
+        {"make": "storyboard"},
+        {"make": "poster"},
+        {"make": "mp4", "height": 720},
+    ]
+    outputs = made(client, sample("plain.mp4"), *pipeline)
+    assert [len(outputs[name]) for name in ("hls", "storyboard", "poster", "mp4")] == [1, 3, 1, 1]
+    (stream,) = outputs["hls"]
+    master = m3u8.loads(client.http.get(stream["url"]).raise_for_status().text)
+    assert (1280, 720) in [each.stream_info.resolution for each in master.playlists]
+    for each in (*master.playlists, *master.iframe_playlists):
+        listed = m3u8.loads(
+            client.http.get(urljoin(stream["url"], each.uri)).raise_for_status().text
+        )
+        assert listed.is_endlist
+        assert sum(segment.duration for segment in listed.segments) == pytest.approx(3, abs=0.1)
+
+
 def test_a_storyboard_is_read_from_its_address_alone(client: Client, sample: Sample) -> None:
     outputs = made(
-        client, sample("plain.mp4"), {"make": "storyboard"}, {"make": "hls", "ladder": [240]}
+        client, sample("plain.mp4"), {"make": "storyboard"}, {"make": "mp4", "height": 240}
     )
     vtt, told, sheet = outputs["storyboard"]
     answer = client.http.get(vtt["url"]).raise_for_status()
