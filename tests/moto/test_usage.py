@@ -317,7 +317,7 @@ def test_what_is_for_all_steps_follows_what_each_has_of_its_own() -> None:
     of_tasks = [used("film.0", 40), used("sound.0", 6), used("poster", 10), used("large", 4)]
     before = parts_by_step(film_plan(), of_tasks)
     assert before == pytest.approx(
-        {"large": (30 + 2 + 4) / 60, "small": 7 / 60, "stream": 7 / 60, "poster": 10 / 60}, abs=1e-6
+        {"large": (30 + 2 + 4) / 60, "small": 7 / 60, "stream": 7 / 60, "poster": 10 / 60}, abs=1e-5
     )
     assert parts_by_step(film_plan(), [*of_tasks, used("remux", 20)]) == before
     assert parts_by_step(film_plan(), []) == {}

@@ -160,7 +160,7 @@ def test_the_peak_is_that_of_half_a_segment_or_more() -> None:
     sizes = [(600_000, 6.0), (800_000, 6.0), (90_000, 0.08), (600_000, 6.0)]
     segments = [Segment("a", seconds, size) for size, seconds in sizes]
     most, average = playlists.bits(segments)
-    assert most == pytest.approx(8 * 800_000 / 6)
+    assert most == pytest.approx(8 * 890_000 / 6.08)
     assert average == pytest.approx(8 * 2_090_000 / 18.08)
     assert playlists.bits(segments[2:])[0] == pytest.approx(8 * 690_000 / 6.08)
     assert playlists.bits([]) == (0.0, 0.0)
