@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from chalicelib.model.work import Storyboard
+
 
 class Tile(msgspec.Struct, frozen=True):
     """A tile: its time in seconds, its sheet by number from 0 on, its top left corner in pixels."""
@@ -27,24 +29,29 @@ class Layout(msgspec.Struct, frozen=True):
     tiles: tuple[Tile, ...]
 
 
-def layout(
-    seconds: float,
-    every: float,
-    tile: tuple[int, int],
-    sheets: Sequence[str],
-    grid: tuple[int, int],
-) -> Layout:
-    """The layout of a film's tiles, one for `every` so many seconds, on sheets of `grid` across and down."""
-    across, down = grid
-    found: list[Tile] = []
-    start = 0.0
-    while not found or start < seconds - 1e-6:
-        sheet, place = divmod(len(found), across * down)
-        end = min(seconds, (len(found) + 1) * every)
-        row, column = divmod(place, across)
-        found.append(Tile(round(start, 3), round(end, 3), sheet, column * tile[0], row * tile[1]))
-        start = end
-    return Layout(round(seconds, 3), *tile, tuple(sheets), tuple(found))
+def layout(work: Storyboard, sheets: Sequence[str]) -> Layout:
+    """The layout of a film's tiles on sheets of these names."""
+    return Layout(
+        round(work.seconds, 3),
+        work.width,
+        work.height,
+        tuple(sheets),
+        tuple(_tile(work, number) for number in range(work.tiles)),
+    )
+
+
+def _tile(work: Storyboard, number: int) -> Tile:
+    across, down = work.grid
+    sheet, place = divmod(number, across * down)
+    row, column = divmod(place, across)
+    end = work.seconds if number + 1 == work.tiles else (number + 1) * work.every
+    return Tile(
+        round(number * work.every, 3),
+        round(end, 3),
+        sheet,
+        column * work.width,
+        row * work.height,
+    )
 
 
 def webvtt(layout: Layout) -> str:

@@ -289,6 +289,11 @@ def marks_of(work: Work) -> list[Mark]:
     return list({mark.file: mark for mark in marks if mark}.values())
 
 
+def count_tiles(seconds: float, every: float) -> int:
+    """Tiles of a film of so many seconds: one for `every` so many, a millionth of one aside."""
+    return max(1, ceil(seconds / every - 1e-6))
+
+
 class Storyboard(msgspec.Struct, frozen=True, tag="storyboard"):
     """Tiles of a film's key frames on sheets, from the parts of a rendition."""
 
@@ -304,7 +309,7 @@ class Storyboard(msgspec.Struct, frozen=True, tag="storyboard"):
 
     @property
     def tiles(self) -> int:
-        return max(1, ceil(self.seconds / self.every - 1e-6))
+        return count_tiles(self.seconds, self.every)
 
     @property
     def sheets(self) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from math import ceil
 from typing import Annotated
 
 from msgspec import Meta
 
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.work import Storyboard as StoryboardWork
+from chalicelib.model.work import count_tiles
 from chalicelib.planning import storyboards
 from chalicelib.planning.operation import Operation, Packaging, PlanSettings
 
@@ -34,7 +34,7 @@ class Storyboard(Operation, frozen=True, kw_only=True, tag="storyboard"):
         tile = storyboards.size(facts, self.width)
         chosen = storyboards.tiles(facts.seconds, self.every)
         rendition = storyboards.rendition(facts, tile)
-        grid = storyboards.grid(ceil(facts.seconds / chosen.every))
+        grid = storyboards.grid(count_tiles(facts.seconds, chosen.every))
         command = storyboards.command(tile, grid)
         work = StoryboardWork(
             rendition.name, command, *tile, grid, chosen.every, facts.seconds, chosen.warning

@@ -43,8 +43,7 @@ def run(work: Storyboard, bench: Workbench) -> StepsEnded:
     parts = video[work.rendition]
     found = list(_key_frames(parts))
     names = [f"{_STEM}_{number}.jpg" for number in range(1, 1 + work.sheets)]
-    tile = work.width, work.height
-    layout = storyboards.layout(work.seconds, work.every, tile, names, work.grid)
+    layout = storyboards.layout(work, names)
     with bench.folder() as folder:
         wanted = [_nearest(found, (tile.start + tile.end) / 2) for tile in layout.tiles]
         header = objects.read_object(f"{parts[0].prefix}{playlists.INIT}")

@@ -42,10 +42,9 @@ from infra.stack.targets import AWS
 from infra.tools.samples import film
 from testing import environment
 from testing.local import a_plan
-from testing.planned import DEFAULTS
+from testing.planned import DEFAULTS, FILM
 from testing.pump import deliver, drain, drop, take
 from testing.rows import spent
-from tests.unit.test_plan import FILM
 
 pytestmark = pytest.mark.usefixtures("cloud")
 Sample = Callable[[str], Path]

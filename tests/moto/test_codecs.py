@@ -27,9 +27,8 @@ from testing import exactness
 from testing.attacks import box
 from testing.clips import clip, clips
 from testing.local import carry_out, facts_of
-from testing.planned import DEFAULTS, SHORT_CHUNKS, plan_settings_with
+from testing.planned import DEFAULTS, FILM, SHORT_CHUNKS, plan_settings_with
 from tests.moto.test_exact import saying
-from tests.unit.test_plan import FILM
 
 pytestmark = pytest.mark.media
 

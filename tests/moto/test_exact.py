@@ -33,10 +33,9 @@ from testing import exactness, fuzz_chunks
 from testing.clips import clip
 from testing.fuzz_chunks import SHORTEST_CHUNKS
 from testing.local import Result, carry_out, copy_of, facts_of
-from testing.planned import SHORT_CHUNKS
+from testing.planned import FILM, SHORT_CHUNKS
 from testing.prepared import CORPUS
 from tests.moto.test_chunks import columns
-from tests.unit.test_plan import FILM
 
 pytestmark = pytest.mark.media
 

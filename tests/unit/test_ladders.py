@@ -16,19 +16,7 @@ from chalicelib.planning import ladders
 from chalicelib.planning.ladders import Wanted
 from chalicelib.planning.operation import Item
 from chalicelib.planning.planner import make_plan
-from testing.planned import DEFAULTS
-
-FILM = VideoFacts(
-    demuxer="mov",
-    width=1920,
-    height=1080,
-    seconds=60.0,
-    frames=1500,
-    frame_rate="25",
-    timescale=12800,
-    video_stream=0,
-    audio_stream=1,
-)
+from testing.planned import DEFAULTS, FILM
 
 
 def film(width: int, height: int, rate: str = "25") -> VideoFacts:

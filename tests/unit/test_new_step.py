@@ -16,7 +16,7 @@ from chalicelib.model.pools import POOLS
 from infra.stack.catalogue import OUTPUT_BUCKET, UPLOAD_BUCKET, queue_id
 from testing.commands import copy_project, run
 from testing.environment import ENVIRONMENT
-from tests.unit.test_plan import FILM
+from testing.planned import FILM
 from tests.unit.test_template import may, source_of
 
 OPERATION = """

@@ -35,21 +35,10 @@ from chalicelib.store.queues import QUEUES
 from chalicelib.tasks.packaging import parts_of, shortfall
 from chalicelib.tasks.workbench import Workbench
 from testing.local import a_plan
-from testing.planned import DEFAULTS
+from testing.planned import DEFAULTS, FILM
 
 JOB = "d7b8f4bf-5809-4c62-97a4-c008686e881d"
 HEX = JOB.replace("-", "")
-FILM = VideoFacts(
-    demuxer="mov",
-    width=1920,
-    height=1080,
-    seconds=60.0,
-    frames=1500,
-    frame_rate="25",
-    timescale=12800,
-    video_stream=0,
-    audio_stream=1,
-)
 INDEX = FrameIndex(
     timescale=12800,
     start=0,

@@ -21,8 +21,7 @@ from chalicelib.operations.pipelines import MOST_BYTES, are_known, canonical, fi
 from chalicelib.operations.recipes import Book, InvalidRecipes, read_book
 from chalicelib.settings import recipes
 from infra.tools import describe_recipes
-from testing.planned import DEFAULTS
-from tests.unit.test_plan import FILM
+from testing.planned import DEFAULTS, FILM
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 PHOTO = ImageFacts("JPEG", 4000, 3000)

@@ -16,22 +16,12 @@ from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import storyboards
 from chalicelib.planning.operation import Item
 from chalicelib.planning.planner import make_plan
-from testing.planned import DEFAULTS
+from testing.planned import DEFAULTS, FILM
 
-FILM = VideoFacts(
-    demuxer="mov",
-    width=1920,
-    height=1080,
-    seconds=600.0,
-    frames=15000,
-    frame_rate="25",
-    timescale=12800,
-    video_stream=0,
-    audio_stream=1,
-)
+TEN_MINUTES = msgspec.structs.replace(FILM, seconds=600.0, frames=15000)
 
 
-def plan(*pipeline: Item, facts: VideoFacts = FILM) -> Plan:
+def plan(*pipeline: Item, facts: VideoFacts = TEN_MINUTES) -> Plan:
     return make_plan("job", "uploads/a.mov", facts, find_steps(pipeline, JobError), DEFAULTS)
 
 
@@ -39,6 +29,22 @@ def work_of(made: Plan) -> Storyboard:
     work = made.task("storyboard").work
     assert isinstance(work, Storyboard)
     return work
+
+
+def board(seconds: float, every: float, grid: tuple[int, int]) -> Storyboard:
+    return Storyboard("720p", (), 64, 36, grid, every, seconds)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "every"), [(7200.0005, 3600.0), (100.0, 100 / 3), (6.0001, 2.0)]
+)
+def test_no_tile_is_beyond_the_last_sheet(seconds: float, every: float) -> None:
+    """A film that is a hair longer than its tiles has no tile for that hair."""
+    work = board(seconds, every, (1, 1))
+    layout = formats.layout(work, [f"{number}.jpg" for number in range(work.sheets)])
+    assert len(layout.tiles) == work.tiles == work.sheets
+    assert layout.tiles[-1].end == pytest.approx(seconds, abs=1e-3)
+    formats.webvtt(layout)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +69,7 @@ def test_the_tiles_of_a_film(
     assert (work.tiles, work.sheets, work.grid) == (tiles, sheets, grid)
     assert bool(work.warning) == (seconds == 43200)
     names = [f"a_{number}.jpg" for number in range(sheets)]
-    layout = formats.layout(work.seconds, work.every, (work.width, work.height), names, work.grid)
+    layout = formats.layout(work, names)
     assert len(layout.tiles) == tiles
     assert {tile.sheet for tile in layout.tiles} == set(range(sheets))
 
@@ -106,7 +112,7 @@ def test_a_storyboard_alone_encodes_a_small_film_without_sound() -> None:
 
 
 def test_a_layout_as_webvtt() -> None:
-    layout = formats.layout(3725.5, 1300, (64, 36), ["s_1.jpg", "s_2.jpg"], (2, 1))
+    layout = formats.layout(board(3725.5, 1300, (2, 1)), ["s_1.jpg", "s_2.jpg"])
     assert formats.webvtt(layout) == (
         "WEBVTT\n\n"
         "00:00:00.000 --> 00:21:40.000\ns_1.jpg#xywh=0,0,64,36\n\n"
@@ -116,7 +122,7 @@ def test_a_layout_as_webvtt() -> None:
 
 
 def test_times_of_cues_follow_each_other() -> None:
-    layout = formats.layout(59.9996, 7.77, (64, 36), ["a.jpg"], (5, 10))
+    layout = formats.layout(board(59.9996, 7.77, (5, 10)), ["a.jpg"])
     times = re.findall(r"(\S+) --> (\S+)", formats.webvtt(layout))
     assert [end for _, end in times][:-1] == [start for start, _ in times][1:]
     assert all(re.fullmatch(r"\d\d:\d\d:[0-5]\d\.\d{3}", one) for pair in times for one in pair)

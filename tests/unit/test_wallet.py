@@ -17,7 +17,7 @@ from chalicelib.probing.film_limits import check_film
 from infra.tools.samples import run_ffmpeg
 from testing.attacks import MEDIA_AT, audio_track, movie
 from testing.hostile import film, frame, judge, tables
-from tests.unit.test_plan import FILM
+from testing.planned import FILM
 
 pytestmark = pytest.mark.media
 
