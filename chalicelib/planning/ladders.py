@@ -81,8 +81,22 @@ def left_out(facts: VideoFacts, wanted: Sequence[Wanted]) -> str:
 
 def rungs(facts: VideoFacts, ladder: Sequence[Rendition], audio_bits: int) -> list[Rung]:
     """The rungs as players find them: the start first, then the largest; H.264 before what fewer can play."""
+    # By how many a second they may be: to count those of a long film takes a while.
+    frames: dict[int | None, int | None] = {}
+    for each in ladder:
+        if each.max_fps not in frames:
+            frames[each.max_fps] = video.frames(facts, each)
     return [
-        _rung(facts, each, audio_bits, alone=len(ladder) == 1) for each in _ordered(facts, ladder)
+        Rung(
+            each.name,
+            each.name if len(ladder) > 1 else playlists.VIDEO,
+            each.width,
+            each.height,
+            frames[each.max_fps],
+            frame_rate=video.frame_rate(facts, each),
+            max_bits=video.max_bits_per_second(facts, each) + audio_bits,
+        )
+        for each in _ordered(facts, ladder)
     ]
 
 
@@ -98,15 +112,3 @@ def _ordered(facts: VideoFacts, ladder: Sequence[Rendition]) -> Iterator[Renditi
         if start is not None:
             yield start
             yield from (each for each in of_codec if each is not start)
-
-
-def _rung(facts: VideoFacts, rendition: Rendition, audio_bits: int, *, alone: bool) -> Rung:
-    return Rung(
-        rendition.name,
-        playlists.VIDEO if alone else rendition.name,
-        rendition.width,
-        rendition.height,
-        video.frames(facts, rendition),
-        frame_rate=video.frame_rate(facts, rendition),
-        max_bits=video.max_bits_per_second(facts, rendition) + audio_bits,
-    )

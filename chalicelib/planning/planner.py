@@ -14,7 +14,7 @@ from chalicelib.model.facts import Facts, ImageFacts, VideoFacts
 from chalicelib.model.filenames import stem
 from chalicelib.model.picture import Picture
 from chalicelib.model.plan import FILM, SOUND, Plan, Task, Track, outputs_prefix, work_folder
-from chalicelib.model.work import Command, Hls, Images, Poster, Rung, Source, Storyboard
+from chalicelib.model.work import Command, Hls, Images, Poster, Source, Storyboard
 from chalicelib.planning import audio, chunking, storyboards, video
 from chalicelib.planning.operation import Encode, Packaging, Part, PlanSettings, Step
 
@@ -143,11 +143,15 @@ def _encodes(
     is_heard = any(not isinstance(each.work, Storyboard) for each in packagings.values())
     sound = audio.encode(facts, settings) if is_heard else Encode([], {})
     # HLS lists the parts of a rendition as they are: they are made under the keys where it lists them.
-    streams = [each for each in packagings.values() if isinstance(each.work, Hls)]
+    streams = [
+        (prefix + each.folder, each.work)
+        for each in packagings.values()
+        if isinstance(each.work, Hls)
+    ]
     listed = {
-        rung.rendition: f"{prefix}{stream.folder}{rung.playlist}_"
-        for stream in streams
-        for rung in _rungs(stream)
+        rung.rendition: f"{folder}{rung.playlist}_"
+        for folder, stream in streams
+        for rung in stream.rungs
     }
     work = work_folder(job_id)
     tracks = {
@@ -158,7 +162,7 @@ def _encodes(
         )
         for each in renditions
     }
-    folder = prefix + streams[0].folder if streams else f"{work}{SOUND}/"
+    folder = streams[0][0] if streams else f"{work}{SOUND}/"
     tracks[SOUND] = Track(f"{folder}{playlists.AUDIO}_", audio.BITS_PER_SECOND)
     return _Encodes(
         _part_tasks(FILM, pictures.parts),
@@ -166,11 +170,6 @@ def _encodes(
         pictures.commands | sound.commands,
         tracks,
     )
-
-
-def _rungs(stream: Packaging) -> tuple[Rung, ...]:
-    assert isinstance(stream.work, Hls)
-    return stream.work.rungs
 
 
 def _part_tasks(group: str, parts: Sequence[Part]) -> list[Task]:
