@@ -18,8 +18,6 @@ from chalicelib.store.objects import Link
 from chalicelib.telemetry import logger
 
 HLS_FILE = re.compile(r"[a-z0-9_]{1,64}\.(m3u8|m4s|mp4|vtt|json|jpg)")
-# Files that name others beside them: they are answered as they are, never by a redirect.
-TEXTS = (".m3u8", ".vtt", ".json")
 # A signature ends early where the credentials that made it do: clients ask for a new address by then.
 _REDIRECT_SECONDS = 300
 
@@ -41,7 +39,7 @@ def hls_file(job_id: str, token: str, name: str) -> HlsFile:
         raise _no_such_file()
     key = f"{grant.folder}/{name}"
     content_type = objects.CONTENT_TYPES[name[name.rindex(".") :]]
-    if not name.endswith(TEXTS):
+    if not name.endswith(objects.TEXTS):
         # Clients keep a redirect: it must not lead to an object that does not exist yet.
         if not objects.has_output(key):
             raise _no_such_file()

@@ -19,7 +19,6 @@ from chalicelib.api.descriptions import (
     parameter,
     reference,
 )
-from chalicelib.api.hls import TEXTS
 from chalicelib.api.hls_tokens import tokens
 from chalicelib.api.requests import (
     MOST_JOBS,
@@ -124,7 +123,7 @@ def _view_if_readable(job: Job, standing: JobProgress, base_url: str) -> JobView
 def _output_link(base_url: str, job: Job, output: Output) -> Link:
     """A signed link to S3; of what names files beside it, like HLS, a path of this API with a token in it."""
     folder, _, name = output.s3_key.rpartition("/")
-    if not name.endswith(TEXTS):
+    if not name.endswith(objects.TEXTS):
         saved_as = filenames.of_output(output.s3_key, job.job_id, job.source_key, job.shown_name)
         return objects.output_link(output.s3_key, saved_as)
     token, expires_at = tokens().issue(job.job_id, folder, float(job.duration or 0))
