@@ -112,11 +112,19 @@ function decodeTimeOf(bytes) {
   return tfdt && (tfdt.getUint8(0) ? Number(tfdt.getBigUint64(4)) : tfdt.getUint32(4));
 }
 
-// Has a player take another rung every second and a half, while the film grows. (Shaka takes the film to be as long as
-// it knew the sound, where it first loads a rung as the film becomes complete.)
-function switchRungs(take) {
-  let number = 0;
-  const timer = setInterval(() => (number < 4 ? take(number++) : clearInterval(timer)), 1500);
+// Has a player take another rung four times: once it knows its rungs, and then when it shows the last one, which is
+// known by its height, and a second and a half have passed. (Shaka takes the film to be as long as it knew the sound,
+// where it first loads a rung as the film becomes complete.) `rungs` gives the heights of the rungs.
+function switchRungs(rungs, take) {
+  let taken = 0, since = 0;
+  const timer = setInterval(() => {
+    const heights = rungs();
+    const isShown = !taken || seen.heights.at(-1) === heights[(taken - 1) % heights.length];
+    if (heights.length < 2 || !isShown || performance.now() - since < 1500) return;
+    take(taken++ % heights.length);
+    since = performance.now();
+    if (taken === 4) clearInterval(timer);
+  }, 100);
 }
 
 const players = {
@@ -149,16 +157,16 @@ const players = {
     hls.on(Hls.Events.ERROR, (_, error) => error.fatal && fail(error.details));
     hls.loadSource(url);
     hls.attachMedia(video);
-    switchRungs((number) => (hls.nextLevel = number % hls.levels.length));
+    switchRungs(() => hls.levels.map(({ height }) => height), (number) => (hls.nextLevel = number));
   },
   async videojs() {
     await script("./node_modules/video.js/dist/video.js");
     const player = window.videojs(video, { html5: { vhs: { overrideNative: true } } });
     player.on("error", () => fail(player.error()?.message));
     player.src({ src: url, type: "application/vnd.apple.mpegurl" });
-    switchRungs((number) => {
-      const rungs = player.tech(true).vhs?.representations() ?? [];
-      rungs.forEach((rung, at) => rung.enabled(at === number % rungs.length));
+    const rungs = () => player.tech(true).vhs?.representations() ?? [];
+    switchRungs(() => rungs().map(({ height }) => height), (number) => {
+      rungs().forEach((rung, at) => rung.enabled(at === number));
     });
   },
   async shaka() {
@@ -168,10 +176,8 @@ const players = {
     await player.attach(video);
     await player.load(url, 0);
     player.configure({ abr: { enabled: false } });
-    switchRungs((number) => {
-      const rungs = player.getVariantTracks();
-      player.selectVariantTrack(rungs[number % rungs.length]);
-    });
+    const rungs = () => player.getVariantTracks();
+    switchRungs(() => rungs().map(({ height }) => height), (number) => player.selectVariantTrack(rungs()[number]));
   },
 };
 
