@@ -92,9 +92,10 @@ def _bare(film: Path, facts: VideoFacts, renditions: list[Rendition]) -> float:
     """Seconds of CPU of one FFmpeg run that decodes the film once, with its sound beside."""
     whole = msgspec.structs.replace(facts, index=None)
     (command,) = video.encode(whole, renditions, DEFAULTS).commands.values()
+    assert facts.audio
     sound = (
         "-map",
-        f"0:{facts.audio_stream}",
+        f"0:{facts.audio.stream}",
         "-c:a",
         "aac",
         "-b:a",

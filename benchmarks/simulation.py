@@ -24,6 +24,7 @@ from chalicelib.formats.playlists import planned
 from chalicelib.model.facts import (
     AUDIO_CUT_SECONDS,
     AudioCut,
+    AudioTrack,
     Cut,
     FrameIndex,
     TrackSamples,
@@ -141,7 +142,7 @@ def film(hours: float, assumed: Assumptions) -> VideoFacts:
         audio_cuts=audio_cuts,
     )
     return VideoFacts(
-        "mov", 1920, 1080, float(seconds), 25 * seconds, "25", 12800, 0, 1, index=index
+        "mov", 1920, 1080, float(seconds), 25 * seconds, "25", 12800, 0, AudioTrack(1), index=index
     )  # fmt: skip
 
 

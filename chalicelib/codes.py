@@ -132,6 +132,7 @@ FAILURES = {
     "watermark_unusable": "The watermark that a step names is no PNG of 8 bits a channel, or too large.",
     "watermark_changed": "The watermark that a step names was changed or removed while the job ran. Start it "
     "again.",
+    "no_audio_stream": "The film has no sound of which a file could be made.",
     "no_video_stream": "The file has no pictures: it is sound alone, or damaged.",
     "side_too_long": "A file of the step would have more pixels than its format can have.",
     "step_needs_video": "The pipeline has a step for videos, but the file is an image.",

@@ -17,6 +17,7 @@ Pipelines = Mapping[str, Sequence[Item]]  # by kind of file
 PRESETS: Pipelines = {
     "image": ("thumbnail", "watermark"),
     "video": ("thumbnail", "watermark", "transcode_720p", "hls_720p"),
+    "audio": ("thumbnail", "transcode_720p"),  # sound where a film is expected
 }
 
 

@@ -186,7 +186,7 @@ def judge(content: bytes) -> Verdict:
     """Probe, plan and price as intake does. Raises AssertionError if a film is accepted that may not be."""
     started = time.monotonic()
     try:
-        _, facts = inspect.inspect(
+        facts = inspect.inspect(
             lambda start, length: content[start : start + length], len(content), _BUDGET
         )
     except JobError as error:

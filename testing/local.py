@@ -26,6 +26,7 @@ from chalicelib.model.result import Result as TaskResult
 from chalicelib.model.step import Output
 from chalicelib.model.work import (
     Audio,
+    AudioFile,
     Chunk,
     Excerpt,
     Hls,
@@ -94,7 +95,7 @@ def facts_of(path: Path, budget: Budget = _ROOMY) -> Facts:
             file.seek(start)
             return file.read(length)
 
-        return inspect.inspect(read, path.stat().st_size, budget)[1]
+        return inspect.inspect(read, path.stat().st_size, budget)
 
 
 def copy_of(path: Path, folder: Path) -> tuple[VideoFacts, VideoFacts, Path]:
@@ -219,7 +220,7 @@ def write_excerpt(
 ) -> None:
     """Write an excerpt to `target`, as a worker does, from a local file with this frame index."""
     assert index is not None
-    coded = index.audio if isinstance(task.work, Audio) else index.video
+    coded = index.audio if isinstance(task.work, Audio | AudioFile) else index.video
     assert coded is not None
     cut = mp4_excerpt.make(
         plan.samples(task), wanted, coded.rows[slice(*mp4_excerpt.rows_of(coded, wanted))]

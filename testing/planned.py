@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.jobs.plan_settings import plan_settings
-from chalicelib.model.facts import VideoFacts
+from chalicelib.model.facts import AudioTrack, VideoFacts
 from chalicelib.planning.operation import PlanSettings
 from chalicelib.settings import Settings
 
@@ -32,5 +32,5 @@ FILM = VideoFacts(
     frame_rate="25",
     timescale=12800,
     video_stream=0,
-    audio_stream=1,
+    audio=AudioTrack(1),
 )

@@ -88,7 +88,9 @@ PROPERTIES: dict[str, Json] = {
     "input_url_expires_at": described(
         "When the link to the original stops to work.", _TIME, format="date-time"
     ),
-    "kind": described("What the file is, by its content.", "image", enum=["image", "video"]),
+    "kind": described(
+        "What the file is, by its content.", "image", enum=["image", "video", "audio"]
+    ),
     "tasks": described("How many tasks the job would have.", 1, **_COUNT),
     "functions": described("By the Lambda that used it.", {}),
     "bytes_read": described("Read from S3.", 121417, **_COUNT),
@@ -134,6 +136,7 @@ PROPERTIES: dict[str, Json] = {
     "description": described("What it is for.", "A page's pictures, and films to stream"),
     "image": described("What it makes of an image.", ["thumbnail"]),
     "video": described("What it makes of a film.", ["thumbnail", "hls_720p"]),
+    "audio": described("What it makes of sound.", [{"make": "audio"}]),
     "prefix": described("How the key begins.", "inbox/products/"),
     "DropView.recipe": described("The name of the recipe.", "web"),
     "request_id": described(

@@ -31,6 +31,7 @@ class RecipeView(msgspec.Struct):
     description: str
     image: Pipeline
     video: Pipeline
+    audio: Pipeline
 
 
 class DropView(msgspec.Struct):
@@ -62,7 +63,14 @@ def list_recipes() -> RecipesView:
     found = book()
     return RecipesView(
         [
-            RecipeView(name, found.version_of(name), recipe.description, recipe.image, recipe.video)
+            RecipeView(
+                name,
+                found.version_of(name),
+                recipe.description,
+                recipe.image,
+                recipe.video,
+                recipe.audio,
+            )
             for name, recipe in found.recipes.items()
         ],
         [DropView(drop.prefix, drop.recipe) for drop in found.drops],

@@ -32,6 +32,8 @@ class Accepted(msgspec.Struct):
 class OutputView(msgspec.Struct, omit_defaults=True):
     """A result. `size` in bytes, of all files for HLS; `duration` in seconds, null for pictures.
 
+    `width` and `height` in pixels, null for sound.
+
     What is not `complete` plays and grows: HLS, from its first seconds on. A picture may have a
     `placeholder`, which a page shows until the picture is there, and a `color`.
     """
@@ -44,8 +46,8 @@ class OutputView(msgspec.Struct, omit_defaults=True):
     expires_at: str  # of the URL
     size: int
     content_type: str
-    width: int
-    height: int
+    width: int | None
+    height: int | None
     duration: float | None
     complete: bool
     placeholder: str = ""

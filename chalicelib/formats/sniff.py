@@ -12,8 +12,8 @@ HEAD_BYTES = 4096
 class Sniffed(NamedTuple):
     """What a file is."""
 
-    kind: str  # "image" or "video"
-    format: str  # Pillow's name of an image's format, FFmpeg's of a video's demuxer
+    kind: str  # "image", "audio"; or "video", which may turn out to have sound alone
+    format: str  # Pillow's name of an image's format, FFmpeg's of the demuxer of anything else
 
 
 _IMAGES = (
@@ -62,11 +62,17 @@ _REFUSED = (
     (b"8BPS", "Photoshop's own format"),
 )
 _AUDIO = (
-    (b"ID3", "MP3"),
-    (b"fLaC", "FLAC"),
-    (b"\xff\xfb", "MP3"),
-    (b"\xff\xf1", "AAC"),
+    (b"ID3", "mp3"),
+    (b"fLaC", "flac"),
+    # Frames in no container. ISO/IEC 11172-3 and 13818-3, layer III, and MPEG 2.5; ISO/IEC 13818-7 (ADTS).
+    *(
+        (b"\xff" + second, "mp3")
+        for second in (b"\xfb", b"\xfa", b"\xf3", b"\xf2", b"\xe3", b"\xe2")
+    ),
+    *((b"\xff" + second, "aac") for second in (b"\xf1", b"\xf0", b"\xf9", b"\xf8")),
 )
+# ISO base media files that are sound, whatever pictures lie beside: covers, chapters of an audio book.
+_AUDIO_BRANDS = frozenset({b"M4A ", b"M4B "})
 
 
 def sniff(head: bytes) -> Sniffed:
@@ -80,16 +86,18 @@ def sniff(head: bytes) -> Sniffed:
     for magic, name in _VIDEOS:
         if head.startswith(magic):
             return Sniffed("video", name)
-    if head.startswith(b"RIFF"):
+    if head.startswith((b"RIFF", b"RF64")):
         return _riff(head[8:12])
     if head[4:8] in _MOV_BOXES:
         return _iso(head)
     if _is_mpegts(head):
         return Sniffed("video", "mpegts")
+    if head.startswith(b"FORM") and head[8:12] in (b"AIFF", b"AIFC"):
+        return Sniffed("audio", "aiff")
     for magic, name in _AUDIO:
         if head.startswith(magic):
-            raise _audio(name)
-    raise _unsupported("is neither an image nor a video that Sluice knows")
+            return Sniffed("audio", name)
+    raise _unsupported("is no image, video or sound that Sluice knows")
 
 
 def _is_mpegts(head: bytes) -> bool:
@@ -106,8 +114,8 @@ def _riff(form: bytes) -> Sniffed:
     if form == b"AVI ":
         return Sniffed("video", "avi")
     if form == b"WAVE":
-        raise _audio("WAV")
-    raise _unsupported("is a RIFF file, but neither WebP nor AVI")
+        return Sniffed("audio", "wav")
+    raise _unsupported("is a RIFF file, but neither WebP, AVI nor WAV")
 
 
 def _iso(head: bytes) -> Sniffed:
@@ -117,6 +125,8 @@ def _iso(head: bytes) -> Sniffed:
     brands = [head[at : at + 4] for at in (8, *range(16, min(end, len(head)), 4))]
     if brands[0] == b"crx ":
         raise unsupported("A camera's raw file")
+    if brands[0] in _AUDIO_BRANDS:
+        return Sniffed("audio", "mov")
     images = _AVIF_BRANDS | _HEIF_BRANDS
     # Films can name image brands as compatible, but do not have their meta box right after ftyp.
     is_image = brands[0] in images or (
@@ -136,10 +146,3 @@ def unsupported(kind: str) -> JobError:
 
 def _unsupported(what: str) -> JobError:
     return JobError("unsupported_media", f"The file {what}.")
-
-
-def _audio(name: str) -> JobError:
-    return JobError(
-        "no_video_stream",
-        f"The file is sound only ({name}); the steps need an image or a video.",
-    )

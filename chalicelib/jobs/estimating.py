@@ -18,7 +18,7 @@ from chalicelib.invocation import Invocation
 from chalicelib.jobs import limits, watermarks
 from chalicelib.jobs.plan_settings import plan_settings
 from chalicelib.model.estimate import Estimated, EstimateView, Refusal, Wanted
-from chalicelib.model.facts import ImageFacts, VideoFacts
+from chalicelib.model.facts import Facts, ImageFacts, VideoFacts, kind_of, seconds_of
 from chalicelib.model.plan import GENERATION
 from chalicelib.model.usage import Used
 from chalicelib.model.work import Source
@@ -35,8 +35,7 @@ from chalicelib.store.meter import meter
 class Look(msgspec.Struct, frozen=True):
     """What a file is, and the usage of finding that out."""
 
-    kind: str
-    facts: ImageFacts | VideoFacts
+    facts: Facts
     used: Used
 
 
@@ -61,7 +60,7 @@ def _estimate(wanted: Wanted, invocation: Invocation) -> EstimateView:
     look = _look(source, invocation)
     facts = look.facts
     asked, book = Asked(wanted.pipeline, wanted.recipe), read_book(recipes())
-    chosen = choose(asked, wanted.metadata, wanted.key, look.kind, book)
+    chosen = choose(asked, wanted.metadata, wanted.key, kind_of(facts), book)
     set_up = plan_settings(settings(), watermarks.etags_of(chosen.steps))
     job_id, film = str(uuid.uuid4()), None
     if isinstance(facts, ImageFacts) and any(step.moves(facts) for step in chosen.steps):
@@ -75,8 +74,8 @@ def _estimate(wanted: Wanted, invocation: Invocation) -> EstimateView:
         plan = copying.foreseen(plan, source, facts, chosen.steps, set_up)
     return EstimateView(
         key=wanted.key,
-        kind=look.kind,
-        duration=facts.seconds if isinstance(facts, VideoFacts) else None,
+        kind=kind_of(facts),
+        duration=seconds_of(facts),
         pipeline=[step.item for step in chosen.steps],
         recipe=chosen.recipe,
         tasks=len(plan.tasks),
@@ -94,10 +93,10 @@ def _look(source: Source, invocation: Invocation) -> Look:
     meter.begin("intake", invocation.memory_bytes)
     meter.lap()  # drops the invocation itself, which intake will not have
     try:
-        sniffed, facts = inspect.inspect_source(source, invocation)
+        facts = inspect.inspect_source(source, invocation)
         (used,) = meter.lap()
     finally:
         meter.end()
-    look = Look(sniffed.kind, facts, used)
+    look = Look(facts, used)
     objects.put_new_work(kept_as, msgspec.msgpack.encode(look))
     return look

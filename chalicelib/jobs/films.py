@@ -20,6 +20,7 @@ from chalicelib.model.result import Copied, Failed
 from chalicelib.model.step import STARTED
 from chalicelib.model.usage import Used
 from chalicelib.model.work import Source
+from chalicelib.operations.audio import Audio
 from chalicelib.planning import animations, copying
 from chalicelib.planning.operation import PlanSettings, Rendition, Step
 from chalicelib.planning.planner import make_plan
@@ -47,20 +48,25 @@ class Film(NamedTuple):
     tracks: list[TrackSamples]  # of which tasks read excerpts
 
 
-def film_of(known: Known, facts: Facts) -> Film | None:
+def film_of(known: Known, facts: ImageFacts | VideoFacts) -> Film | None:
     """The film to plan with, which is a copy where the source is an image; None while a copy is made.
 
     Raises JobError.
     """
     if isinstance(facts, ImageFacts):
-        looked, encodes = _animation(known, facts), False
+        looked, hears = _animation(known, facts), False
     else:
         encoded = copying.renditions_of(facts, known.steps, known.settings)
-        looked, encodes = _with_copy(known, facts, encoded), bool(encoded)
+        looked, hears = _with_copy(known, facts, encoded), bool(encoded) or _hears(known.steps)
     if looked is None:
         return None
     index = looked[0].index
-    return Film(*looked, index.tracks(audio=encodes) if index else [])
+    return Film(*looked, index.tracks(audio=hears) if index else [])
+
+
+def _hears(steps: Sequence[Step]) -> bool:
+    """Whether a step reads the sound alone."""
+    return any(isinstance(step.operations.get("video"), Audio) for step in steps)
 
 
 def _animation(known: Known, facts: ImageFacts) -> tuple[VideoFacts, Source | None] | None:
@@ -81,7 +87,7 @@ def _animation(known: Known, facts: ImageFacts) -> tuple[VideoFacts, Source | No
         raise JobError(copied.result.code, copied.result.detail)
     assert isinstance(copied.result, Copied)
     copy = copied.result.copy
-    _, copied_facts = inspect_source(copy, known.invocation)
+    copied_facts = inspect_source(copy, known.invocation)
     assert isinstance(copied_facts, VideoFacts)
     return copied_facts, copy
 
@@ -156,7 +162,7 @@ def _from_copy(known: Known, facts: VideoFacts, copy: Source) -> tuple[VideoFact
     if copy.size > _MOST_GROWTH * known.source.size:
         return facts, "its copy is larger than it could be"
     try:
-        _, copied = inspect_source(copy, known.invocation)
+        copied = inspect_source(copy, known.invocation)
     except JobError as error:
         if is_first_time_out(error, known.job):
             raise

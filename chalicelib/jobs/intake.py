@@ -16,7 +16,7 @@ from chalicelib.jobs import films, lifecycle, s3_events, watermarks
 from chalicelib.jobs.films import Film, Known
 from chalicelib.jobs.plan_settings import plan_settings
 from chalicelib.jobs.s3_events import Opened
-from chalicelib.model.facts import VideoFacts
+from chalicelib.model.facts import ImageFacts, VideoFacts, kind_of, seconds_of
 from chalicelib.model.job import Job
 from chalicelib.model.plan import GENERATION, Plan
 from chalicelib.model.step import STARTED, TERMINAL
@@ -127,13 +127,15 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
         detail = "The file was overwritten before it could be worked on."
         raise JobError("source_changed", detail)
     source = Source(job.source_key, original.etag, size=original.size)
-    sniffed, facts = inspect_source(source, invocation, head)
+    facts = inspect_source(source, invocation, head)
     asked, book = Asked(job.pipeline, job.recipe), read_book(recipes())
-    chosen = choose(asked, original.metadata, job.source_key, sniffed.kind, book)
+    chosen = choose(asked, original.metadata, job.source_key, kind_of(facts), book)
     steps = chosen.steps
     set_up = plan_settings(settings(), watermarks.etags_of(steps))
     film: Film | None = None
-    if isinstance(facts, VideoFacts) or any(step.moves(facts) for step in steps):
+    if isinstance(facts, VideoFacts) or (
+        isinstance(facts, ImageFacts) and any(step.moves(facts) for step in steps)
+    ):
         film = films.film_of(Known(job, source, steps, chosen.recipe, set_up, invocation), facts)
         if film is None:
             return None
@@ -154,7 +156,7 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     charge = films.charge(job, made, facts, source, film)
     plan = plans.store_plan(job, original.etag, made)
     logger.info(
-        "Planned", kind=sniffed.kind, tasks=plan.sizes(), encoding=plan.encoding, usd=charge.usd
+        "Planned", kind=kind_of(facts), tasks=plan.sizes(), encoding=plan.encoding, usd=charge.usd
     )
     if job.status == STARTED:  # by another version of this code
         if not starts.restart(job, plan, turn.message_id):
@@ -163,7 +165,7 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
         return None
     started = starts.start(
         job,
-        duration=film.facts.seconds if film else None,
+        duration=seconds_of(film.facts if film else facts),
         etag=original.etag,
         # Another intake may have planned something else first.
         pipeline=plan.pipeline,

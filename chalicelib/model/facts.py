@@ -148,6 +148,20 @@ class Coding(msgspec.Struct, frozen=True, array_like=True):
     full: bool  # full range; else that of television
 
 
+class AudioTrack(msgspec.Struct, frozen=True):
+    """The track of a file that is heard."""
+
+    stream: Stream  # index in the container
+    codec: Name = ""  # FFmpeg's name
+    rate: Size = 48000  # samples a second
+    channels: Number = 2
+    # How many of the channels, the first ones, are a sound field (AmbiX).
+    ambisonic: Number = 0
+    # From the start of the file to the end of the audio; None if not counted.
+    seconds: Seconds | None = None
+    language: Language = "und"  # as BCP 47 has it
+
+
 class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     """A film. Size in square pixels, rotated, of its largest frames; times in seconds."""
 
@@ -159,14 +173,7 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     frame_rate: Rate  # "30000/1001"
     timescale: Size  # ticks per second, so fine that every timestamp of the source is whole
     video_stream: Stream  # index in the container
-    audio_stream: Stream | None
-    audio_rate: Size = 48000  # samples a second
-    audio_channels: Number = 2
-    audio_ambisonic: Number = (
-        0  # how many of the channels, the first ones, are a sound field (AmbiX)
-    )
-    audio_seconds: Seconds | None = None  # start of the film to end of audio; None if not counted
-    audio_language: Language = "und"  # as BCP 47 has it
+    audio: AudioTrack | None = None
     # Seconds from the start of the film to its first frame. Negative where the container takes for the start
     # what is decoded first and shown later.
     video_start: Seconds = 0.0
@@ -185,9 +192,7 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
         ""  # why the source cannot be cut, as a clause after a colon; "" where it can
     )
     copy_may_help: bool = False  # a copy in another container could be cut
-    # FFmpeg's names.
-    video_codec: Name = ""
-    audio_codec: Name = ""
+    video_codec: Name = ""  # FFmpeg's name
     # For comparison with a copy: how the first frame is coded and shown; digest of all frame times, "" where
     # packets were not read.
     looks: Looks = ""
@@ -205,12 +210,29 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
         """Seconds from the same start to the end of the audio; None if not counted."""
         if self.index is not None:
             return float(AUDIO_CUT_SECONDS * len(self.index.audio_cuts))
-        return (
-            None if self.audio_seconds is None else self.audio_seconds - min(0.0, self.video_start)
-        )
+        seconds = self.audio.seconds if self.audio else None
+        return None if seconds is None else seconds - min(0.0, self.video_start)
 
 
-Facts = ImageFacts | VideoFacts
+class AudioFacts(msgspec.Struct, frozen=True, tag="audio"):
+    """A file of sound without a film; a cover is none."""
+
+    demuxer: Name  # FFmpeg's name, pinned with -f
+    seconds: Seconds  # a guess where `audio.seconds` is None
+    audio: AudioTrack
+
+
+Facts = ImageFacts | VideoFacts | AudioFacts
+
+
+def seconds_of(facts: Facts) -> float | None:
+    """How long it plays; None where it does not."""
+    return None if isinstance(facts, ImageFacts) else facts.seconds
+
+
+def kind_of(facts: Facts) -> str:
+    """The kind of media: "image", "video" or "audio"."""
+    return str(facts.__struct_config__.tag)
 
 
 class Interest(NamedTuple):

@@ -12,7 +12,18 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.model.work import Audio, Chunk, Command, Excerpt, Hls, Images, Poster, Source, Work
+from chalicelib.model.work import (
+    Audio,
+    AudioFile,
+    Chunk,
+    Command,
+    Excerpt,
+    Hls,
+    Images,
+    Poster,
+    Source,
+    Work,
+)
 
 # Code of one generation does not continue what another generation has begun. Count FORMAT up whenever stored
 # plans, results of tasks, or the bytes under a key change: tests/moto/test_formats.py says when. ENCODER is
@@ -84,7 +95,9 @@ class Task(msgspec.Struct, frozen=True):
     def excerpt(self) -> Excerpt | None:
         """The part of the source that is read first; None where there is no index."""
         match self.work:
-            case Chunk(run=run) | Audio(run=run) | Poster(candidates=(run, *_)):
+            case (
+                Chunk(run=run) | Audio(run=run) | AudioFile(run=run) | Poster(candidates=(run, *_))
+            ):
                 return run.excerpt
             case _:
                 return None
@@ -120,7 +133,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     def samples(self, task: Task) -> Samples:
         """What the excerpts of a task are made from."""
-        found = self.audio if isinstance(task.work, Audio) else self.video
+        found = self.audio if isinstance(task.work, Audio | AudioFile) else self.video
         assert found is not None
         return found
 

@@ -19,6 +19,9 @@ _FORMATS = {
     ".avif": "avif",
     ".png": "png",
     ".mp4": "mp4",
+    ".m4a": "m4a",
+    ".mp3": "mp3",
+    ".opus": "opus",
     ".m3u8": "hls",
     ".vtt": "vtt",
     ".json": "json",
@@ -37,8 +40,8 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     s3_key: str
     size: int
     content_type: str
-    width: int
-    height: int
+    width: int | None = None  # None where there is nothing to see
+    height: int | None = None
     duration: float | None = None
     warning: str = ""
     complete: bool = True

@@ -178,6 +178,19 @@ class Audio(msgspec.Struct, frozen=True, tag="audio"):
     max_seconds: float | None = None  # of the run's audio; None where the source's is not counted
 
 
+class AudioFile(msgspec.Struct, frozen=True, tag="audio_file"):
+    """One file of a film's audio, or of sound: FFmpeg's output as it is."""
+
+    pool: ClassVar[str] = AUDIO
+    command: Command
+    run: Run
+    output: str  # the last argument, too
+    seconds: float
+    bits_per_second: int  # about
+    is_padded: bool = False  # with silence, so that it is as long as `seconds`
+    is_counted: bool = False  # whether the source has sound of that length
+
+
 # The pictures of an animation as files, numbered from 0 on; by its time a file tells when it is shown.
 PICTURE = "picture_%06d.ppm"
 # The longest time that a picture of an animation is shown, in milliseconds: formats have room for more.
@@ -317,4 +330,4 @@ class Storyboard(msgspec.Struct, frozen=True, tag="storyboard"):
         return ceil(self.tiles / (across * down))
 
 
-Work = Animation | Images | Poster | Chunk | Audio | Remux | Join | Hls | Storyboard
+Work = Animation | Images | Poster | Chunk | Audio | AudioFile | Remux | Join | Hls | Storyboard

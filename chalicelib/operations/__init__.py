@@ -6,6 +6,7 @@ pipelines, `recipes.py` the recipes of `recipes.toml`.
 
 from __future__ import annotations
 
+from chalicelib.operations.audio import Audio
 from chalicelib.operations.hls import Hls
 from chalicelib.operations.image import Image
 from chalicelib.operations.mp4 import Mp4
@@ -19,6 +20,7 @@ OPERATIONS: tuple[type[Operation], ...] = (
     Mp4,
     Hls,
     Storyboard,
+    Audio,
 )
 
 # The keys of their files end as they did before there were operations.

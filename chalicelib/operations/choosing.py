@@ -38,12 +38,16 @@ class Chosen(NamedTuple):
 
 
 def choose(asked: Asked, metadata: Mapping[str, str], key: str, kind: str, book: Book) -> Chosen:
-    """What is to be made of a file of this kind ("image" or "video"), with its metadata and its key.
+    """What is to be made of a file of this kind of media, with its metadata and its key. Raises JobError.
 
-    Raises JobError.
+    A recipe's pipeline that was chosen before anybody had looked into the file may be for another kind.
     """
     if asked.pipeline:
-        return Chosen(find_steps(asked.pipeline, JobError), asked.recipe)
+        steps = find_steps(asked.pipeline, JobError)
+        name, _, version = asked.recipe.partition("@")
+        if not version or all(step.makes_of(kind) for step in steps):
+            return Chosen(steps, asked.recipe)
+        return _by_recipe(name, kind, book)
     if asked.recipe:
         return _by_recipe(asked.recipe, kind, book)
     told = check(

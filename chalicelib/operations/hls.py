@@ -53,11 +53,10 @@ class Hls(Operation, frozen=True, kw_only=True, tag="hls"):
         )
         renditions = ladders.renditions(facts, wanted)
         left_out = ladders.left_out(facts, wanted) if len(wanted) > 1 else ""
-        has_audio = facts.audio_stream is not None
         work = HlsWork(
-            tuple(ladders.rungs(facts, renditions, audio.BITS_PER_SECOND if has_audio else 0)),
+            tuple(ladders.rungs(facts, renditions, audio.BITS_PER_SECOND if facts.audio else 0)),
             facts.seconds,
-            language=facts.audio_language if has_audio else None,
+            language=facts.audio.language if facts.audio else None,
             only_useful=self.ladder == "auto",
             warning=" ".join(filter(None, (left_out, filters.warning(facts)))),
         )

@@ -18,9 +18,9 @@ from chalicelib.operations.pipelines import canonical, find_steps
 from chalicelib.planning.operation import Item
 
 DEFAULT = "default"
-KINDS = ("image", "video")
-# What operations can be for, where a recipe has them for a kind: an image may be animated.
-_MAKES_OF = {"image": ("image", "animation"), "video": ("video",)}
+KINDS = ("image", "video", "audio")
+
+_PLURALS = {"image": "images", "animation": "animations", "video": "videos", "audio": "sound"}
 
 RecipeName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$(?!\n)")]
 
@@ -31,10 +31,16 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: str = ""
     image: list[Any] = []
     video: list[Any] = []
+    audio: list[Any] = []
 
     def pipeline(self, kind: str) -> list[Item]:
         """What it makes of this kind of media."""
-        return self.image if kind == "image" else self.video
+        made: dict[str, list[Item]] = {
+            "image": self.image,
+            "video": self.video,
+            "audio": self.audio,
+        }
+        return made[kind]
 
 
 class Drop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,11 +110,10 @@ def _faults(book: Book) -> Iterator[Fault]:
                 yield from error.faults
                 continue
             for number, step in enumerate(steps):
-                if step.operations.keys().isdisjoint(_MAKES_OF[kind]):
-                    others = " and ".join(f"{other}s" for other in step.operations)
-                    yield Fault(
-                        f"{at}/{number}", f"{step.name!r} is for {others}, not for {kind}s."
-                    )
+                if not step.makes_of(kind):
+                    others = " and ".join(map(_PLURALS.__getitem__, step.operations))
+                    detail = f"{step.name!r} is for {others}, not for {_PLURALS[kind]}."
+                    yield Fault(f"{at}/{number}", detail)
     if DEFAULT not in book.recipes:
         yield Fault("#/recipes", f"There is no recipe {DEFAULT!r}, for files that name none.")
     for number, drop in enumerate(book.drops):

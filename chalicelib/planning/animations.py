@@ -45,6 +45,5 @@ def foreseen(facts: ImageFacts) -> VideoFacts:
         frame_rate=f"{_FORESEEN_RATE}",
         timescale=TICKS,
         video_stream=0,
-        audio_stream=None,
         whole_reason="how long it lasts is not known yet",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chalicelib.formats import cmaf
-from chalicelib.model.facts import VideoFacts
+from chalicelib.model.facts import AudioTrack, VideoFacts
 from chalicelib.model.work import FIRST_PACKET, Audio, Command, Run
 from chalicelib.planning import chunking
 from chalicelib.planning.excerpts import audio_excerpt
@@ -28,34 +28,35 @@ _STEREO = "aformat=sample_fmts=fltp:channel_layouts=mono|stereo|downmix,pan=ster
 
 def encode(facts: VideoFacts, settings: PlanSettings) -> Encode:
     """The audio as AAC, in parts where it is long; no part where the film has no audio."""
-    if facts.audio_stream is None:
+    if facts.audio is None:
         return Encode([], {})
     # Only audio with an index is cut.
     seconds = facts.audio_end or 0.0 if facts.index else 0.0
     part_seconds = max(settings.audio_part_seconds, seconds / _MAX_PARTS)
-    pieces = chunking.pieces(seconds, facts.audio_rate, _FIRST_PART_SECONDS, part_seconds)
+    pieces = chunking.pieces(seconds, facts.audio.rate, _FIRST_PART_SECONDS, part_seconds)
     works = [_part(facts, number, piece, settings) for number, piece in enumerate(pieces)]
     to_the_end = {work.command: work.packets is None for work in works}
     commands = {
-        name: _command(facts, settings, to_the_end=last) for name, last in to_the_end.items()
+        name: _command(facts, facts.audio, settings, to_the_end=last)
+        for name, last in to_the_end.items()
     }
-    return Encode([Part(work, max(0.1, work.seconds / _SPEED)) for work in works], commands)
+    return Encode([Part(work, cost_of(work.seconds)) for work in works], commands)
+
+
+def cost_of(seconds: float) -> float:
+    """Seconds to encode so many seconds of audio."""
+    return max(0.1, seconds / _SPEED)
 
 
 def _part(facts: VideoFacts, number: int, piece: chunking.Piece, settings: PlanSettings) -> Audio:
-    # Where audio ends earlier than the video, silence follows: players would wait for what is not there.
-    film_end = min(facts.end, settings.max_video_seconds)
     begin = piece.start / _PACKETS_PER_SECOND
     end = None if piece.stop is None else piece.stop / _PACKETS_PER_SECOND
-    values = {"seconds": f"{max(0.0, (film_end if end is None else end) - begin):.6f}"}
-    excerpt = None
-    if facts.index and facts.index.audio:
-        excerpt, start = audio_excerpt(facts.index, facts.index.audio, begin, end)
-        values |= {"trim_start": f"{max(0.0, start):.6f}", "zero": f"{start:.6f}"}
-    length = (max(film_end, facts.audio_end or 0.0) if end is None else end) - begin
+    length = (film_end(facts, settings) if end is None else end) - begin
+    if end is None:
+        length = max(length, (facts.audio_end or 0.0) - begin)
     return Audio(
         "sound_to_the_end" if piece.stop is None else "sound",
-        Run(values, excerpt),
+        run_of(facts, begin, end, settings),
         prefix=f"{number:03d}_",
         first=piece.first,
         skip=piece.first - piece.start,
@@ -65,23 +66,44 @@ def _part(facts: VideoFacts, number: int, piece: chunking.Piece, settings: PlanS
     )
 
 
-def steady_audio(facts: VideoFacts, label: str) -> Command:
+def film_end(facts: VideoFacts, settings: PlanSettings) -> float:
+    """Seconds of audio that a film needs: where it ends earlier, silence follows.
+
+    Players would wait for what is not there.
+    """
+    return min(facts.end, settings.max_video_seconds)
+
+
+def run_of(facts: VideoFacts, begin: float, end: float | None, settings: PlanSettings) -> Run:
+    """The run of `film_audio` from `begin` to `end` seconds of a film, or to its end."""
+    until = film_end(facts, settings) if end is None else end
+    values = {"seconds": f"{max(0.0, until - begin):.6f}"}
+    excerpt = None
+    if facts.index and facts.index.audio:
+        excerpt, start = audio_excerpt(facts.index, facts.index.audio, begin, end)
+        values |= {"trim_start": f"{max(0.0, start):.6f}", "zero": f"{start:.6f}"}
+    return Run(values, excerpt)
+
+
+def steady_audio(track: AudioTrack, label: str) -> Command:
     """A null output, which is decoded again: stereo at one rate and in time, to be mapped as `[label]`.
 
     Where the source changes its channels or its rate, FFmpeg makes the filter graph anew, and `aresample`
     would repeat all audio so far as silence. The decoded samples never change.
     """
-    return _decoded_again(f"0:{facts.audio_stream}", _stereo(facts), f"{_ON_TIME}[{label}]")
+    return decoded_again(f"0:{track.stream}", stereo(track), f"{_ON_TIME}[{label}]")
 
 
-def _decoded_again(stream: str, before: str, after: str, *beside: str) -> Command:
+def decoded_again(
+    stream: str, before: str, after: str, *beside: str, rate: int = cmaf.SAMPLE_RATE
+) -> Command:
     """Samples that pass through a null output and its decoder, between the filters `before` and `after`.
 
     `beside`: more outputs.
     """
     return (
         "-map", stream,
-        "-af", f"{before},aresample={cmaf.SAMPLE_RATE},{_AT_LEAST_ONE_SAMPLE}",
+        "-af", f"{before},aresample={rate},{_AT_LEAST_ONE_SAMPLE}",
         "-c:a", "pcm_f32le",
         "-f", "null", "-",
         *beside,
@@ -90,9 +112,12 @@ def _decoded_again(stream: str, before: str, after: str, *beside: str) -> Comman
     )  # fmt: skip
 
 
-def _command(facts: VideoFacts, settings: PlanSettings, *, to_the_end: bool) -> Command:
-    """Arguments with the placeholder `seconds`, how long the part is; for an excerpt, two more.
+def film_audio(
+    facts: VideoFacts, track: AudioTrack, settings: PlanSettings, *, to_the_end: bool
+) -> Command:
+    """Arguments that open a film and decode its audio to [sound]: stereo at 48 kHz, silent in gaps.
 
+    The placeholder `seconds` is how long it is, if it goes to the end. For an excerpt, there are two more:
     `trim_start` is where the part begins in the excerpt, not below 0; `zero` the same, but below 0 where the
     audio begins later than the part.
     """
@@ -100,18 +125,27 @@ def _command(facts: VideoFacts, settings: PlanSettings, *, to_the_end: bool) -> 
         stream, source, beside = "0:0", ("-copyts", *open_source(facts, settings)), Command()
         trim = "atrim=start={trim_start},asetpts=round(PTS-({zero})/TB),"
     else:
-        stream, source = f"0:{facts.audio_stream}", open_whole_source(facts, settings)
+        stream, source = f"0:{track.stream}", open_whole_source(facts, settings)
         beside = (
             *other_stream_to_null(facts, facts.video_stream),
             "-map", stream, "-c", "copy", "-frames:a", "1", "-f", "data", FIRST_PACKET,
         )  # fmt: skip
         trim = ""
-    # Without `-t`, the pad ends it; with it, one packet more than is wanted: the last one of a run is short.
-    pad, limit = ("apad=whole_dur={seconds}s", ()) if to_the_end else ("apad", ("-t", "{seconds}"))
+    pad = "apad=whole_dur={seconds}s" if to_the_end else "apad"
     return (
         *source,
-        *_decoded_again(stream, f"{trim}{_stereo(facts)}", f"{_ON_TIME},{pad}[sound]", *beside),
+        *decoded_again(stream, f"{trim}{stereo(track)}", f"{_ON_TIME},{pad}[sound]", *beside),
         "-map", "[sound]",
+    )  # fmt: skip
+
+
+def _command(
+    facts: VideoFacts, track: AudioTrack, settings: PlanSettings, *, to_the_end: bool
+) -> Command:
+    # Without `-t`, the pad ends it; with it, one packet more than is wanted: the last one of a run is short.
+    limit = () if to_the_end else ("-t", "{seconds}")
+    return (
+        *film_audio(facts, track, settings, to_the_end=to_the_end),
         "-c:a", "aac",
         "-b:a", str(BITS_PER_SECOND),
         "-ac", "2",
@@ -126,14 +160,14 @@ def _command(facts: VideoFacts, settings: PlanSettings, *, to_the_end: bool) -> 
     )  # fmt: skip
 
 
-def _stereo(facts: VideoFacts) -> str:
+def stereo(track: AudioTrack) -> str:
     """Filters to two channels."""
-    field = facts.audio_ambisonic
+    field = track.ambisonic
     if not field:
         return _STEREO
     # Two cardioid microphones that look to the sides: W + Y and W - Y (AmbiX: channels by ACN, SN3D), with
     # the power of mid and side. By half of each, what is in front would be 6 dB quieter than in the field.
     left, right = "0.7071*c0+0.7071*c1", "0.7071*c0-0.7071*c1"
-    if facts.audio_channels == field + 2:  # and head-locked stereo (RFC 8486, 3.1)
+    if track.channels == field + 2:  # and head-locked stereo (RFC 8486, 3.1)
         left, right = f"{left}+c{field}", f"{right}+c{field + 1}"
     return f"aformat=sample_fmts=fltp,pan=stereo|c0={left}|c1={right}"

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from chalicelib.errors import JobError
-from chalicelib.model.facts import FINEST_TIMESCALE, VideoFacts, rhythm
+from chalicelib.model.facts import FINEST_TIMESCALE, AudioTrack, VideoFacts, rhythm
 from chalicelib.model.plan import REMUX, Plan, Task, work_folder
 from chalicelib.model.work import AUDIO_FRAMES, Command, Remux, Source
 from chalicelib.planning import audio, chunking, storyboards
@@ -70,8 +70,8 @@ def obstacle(facts: VideoFacts, size: int) -> str:
     """Why a film of `size` bytes cannot be copied, as a clause; "" where it can."""
     if facts.video_codec not in VIDEO_CODECS:
         return f"{facts.video_codec} cannot be copied into one that has"
-    if facts.audio_stream is not None and facts.audio_codec not in AUDIO_CODECS:
-        return f"{facts.audio_codec} sound cannot be copied into one that has"
+    if facts.audio and facts.audio.codec not in AUDIO_CODECS:
+        return f"{facts.audio.codec} sound cannot be copied into one that has"
     if facts.alpha and facts.video_codec == "vp9":
         return "a copy would lose what is transparent in it"
     if facts.disordered:
@@ -86,18 +86,14 @@ def obstacle(facts: VideoFacts, size: int) -> str:
 def _fits(facts: VideoFacts, size: int) -> bool:
     """Whether the function `audio` has the disk and the time to copy a film of `size` bytes."""
     needed = 2 * size + _RESERVE_BYTES
-    if _audio_can_change(facts):
+    if facts.audio and _can_change(facts.audio, facts.demuxer):
         needed += round(_FLAC_BYTES_PER_SECOND * facts.seconds)
     return needed <= DISK_BYTES and _PASSES * size / BYTES_A_SECOND <= ENCODE_SECONDS / 2
 
 
-def _audio_can_change(facts: VideoFacts) -> bool:
+def _can_change(audio: AudioTrack, demuxer: str) -> bool:
     """Whether the copying task checks each audio frame, and decodes the audio where they are not alike."""
-    return (
-        facts.audio_stream is not None
-        and facts.audio_codec == "aac"
-        and facts.demuxer in _AAC_FRAMES_DESCRIBE_THEMSELVES
-    )
+    return audio.codec == "aac" and demuxer in _AAC_FRAMES_DESCRIBE_THEMSELVES
 
 
 def check_length(facts: VideoFacts, renditions: Collection[Rendition]) -> None:
@@ -114,7 +110,7 @@ def check_length(facts: VideoFacts, renditions: Collection[Rendition]) -> None:
 
 def plan_copy(job_id: str, etag: str, facts: VideoFacts, settings: PlanSettings) -> Plan:
     """The task that makes the copy: the streams in use, with a clock as fine as the film's."""
-    video_stream, audio_stream = f"0:{facts.video_stream}", f"0:{facts.audio_stream}"
+    video_stream = f"0:{facts.video_stream}"
     target: Command = (
         "-map_metadata", "-1",
         "-map_chapters", "-1",
@@ -126,11 +122,11 @@ def plan_copy(job_id: str, etag: str, facts: VideoFacts, settings: PlanSettings)
     # FFmpeg warns of times that it doubts; the task takes a warning for a failure.
     source: Command = ("-v", "warning", "-xerror", *open_source(facts, settings))
     frames, again = Command(), Command()
-    if _audio_can_change(facts):
-        frames = ("-map", audio_stream, "-c", "copy", "-f", "data", AUDIO_FRAMES)
+    if facts.audio and _can_change(facts.audio, facts.demuxer):
+        frames = ("-map", f"0:{facts.audio.stream}", "-c", "copy", "-f", "data", AUDIO_FRAMES)
         again = (
             *source,
-            *audio.steady_audio(facts, "sound"),
+            *audio.steady_audio(facts.audio, "sound"),
             "-map", video_stream,
             "-map", "[sound]",
             "-c:v", "copy",
@@ -142,7 +138,7 @@ def plan_copy(job_id: str, etag: str, facts: VideoFacts, settings: PlanSettings)
         *source,
         *frames,
         "-map", video_stream,
-        *(("-map", audio_stream) if facts.audio_stream is not None else ()),
+        *(("-map", f"0:{facts.audio.stream}") if facts.audio else ()),
         "-c", "copy",
         *target,
     )  # fmt: skip
@@ -178,9 +174,13 @@ def difference(facts: VideoFacts, copy: VideoFacts) -> str:
         return "its copy would look different"
     if copy.timescale != facts.timescale:
         return "its copy has another clock"
-    if (copy.audio_stream is None) != (facts.audio_stream is None):
+    if bool(copy.audio) != bool(facts.audio):
         return "its copy has lost its sound"
-    if copy.audio_rate != facts.audio_rate and copy.audio_codec == facts.audio_codec:
+    if (
+        copy.audio
+        and facts.audio
+        and (copy.audio.rate != facts.audio.rate and copy.audio.codec == facts.audio.codec)
+    ):
         return "its copy sounds different"
     if facts.frames is not None and copy.frames != facts.frames:
         return f"its copy has {copy.frames} frames of {facts.frames}"
@@ -197,10 +197,14 @@ def as_copied(facts: VideoFacts, copy: VideoFacts) -> VideoFacts:
         facts,
         demuxer=copy.demuxer,
         video_stream=copy.video_stream,
-        audio_stream=copy.audio_stream,
-        audio_rate=copy.audio_rate,
-        audio_channels=copy.audio_channels,
+        audio=facts.audio and copy.audio and _read_from(facts.audio, copy.audio),
         index=copy.index,
+    )
+
+
+def _read_from(audio: AudioTrack, copy: AudioTrack) -> AudioTrack:
+    return msgspec.structs.replace(
+        audio, stream=copy.stream, rate=copy.rate, channels=copy.channels
     )
 
 

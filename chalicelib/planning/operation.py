@@ -11,10 +11,10 @@ from msgspec import Meta
 
 from chalicelib.errors import JobError
 from chalicelib.formats.cmaf import SEGMENT_SECONDS
-from chalicelib.model.facts import ImageFacts, VideoFacts
+from chalicelib.model.facts import AudioFacts, ImageFacts, VideoFacts
 from chalicelib.model.mark import Mark
 from chalicelib.model.picture import Picture
-from chalicelib.model.work import Audio, Chunk, Command, Hls, Join, Poster, Storyboard
+from chalicelib.model.work import Audio, AudioFile, Chunk, Command, Hls, Join, Poster, Storyboard
 
 # An item of a pipeline: the name of a preset, or an operation as an object.
 type Item = str | dict[str, Any]
@@ -59,6 +59,9 @@ class Packaging(msgspec.Struct, frozen=True):
     )
 
 
+type FilmWork = Poster | AudioFile | Packaging
+
+
 StepName = Annotated[
     str,
     Meta(
@@ -78,7 +81,7 @@ class Operation(
 ):
     """What can be made of one kind of media. The fields are its parameters, as a client writes them."""
 
-    # Of media: "image", "video"; "animation", which is an image of several pictures, taken for a film.
+    # Of media: "image", "video", "audio"; "animation", an image of several pictures, taken for a film.
     kinds: ClassVar[tuple[str, ...]]
 
     name: Annotated[
@@ -98,7 +101,9 @@ class Operation(
         return ()
 
     def plan(self, stem: str, facts: Any, settings: PlanSettings) -> Any:
-        """The work on media of its kinds: a Picture, Poster or Packaging; names of files begin with `stem`.
+        """The work on media of its kinds: a Picture, Poster, AudioFile or Packaging.
+
+        Names of files begin with `stem`.
 
         Raises JobError.
         """
@@ -124,6 +129,10 @@ class Step:
         """Names of the operators' watermarks that it may lay."""
         return {mark for each in self.operations.values() for mark in each.marks()}
 
+    def makes_of(self, kind: str) -> bool:
+        """Whether it makes something of this kind of media; of an image it may need that it is animated."""
+        return kind in self.operations or (kind == "image" and "animation" in self.operations)
+
     def moves(self, facts: ImageFacts) -> bool:
         """Whether it makes a film of an image, which has several pictures."""
         return facts.animated and "animation" in self.operations and "image" not in self.operations
@@ -137,12 +146,25 @@ class Step:
         made: Picture = self.operations["image"].plan(self.stem, facts, settings)
         return made
 
-    def video(self, facts: VideoFacts, settings: PlanSettings) -> Poster | Packaging:
+    def video(self, facts: VideoFacts, settings: PlanSettings) -> FilmWork:
         """The work on a film. Raises JobError."""
         if "video" not in self.operations:
             detail = f"The step {self.name} needs an image, but the file is a video."
             raise JobError("step_needs_image", detail)
-        made: Poster | Packaging = self.operations["video"].plan(self.stem, facts, settings)
+        made: FilmWork = self.operations["video"].plan(self.stem, facts, settings)
+        return made
+
+    def audio(self, facts: AudioFacts, settings: PlanSettings) -> AudioFile:
+        """The work on sound. Raises JobError."""
+        if "audio" not in self.operations:
+            needed = " or ".join(
+                {"image": "an image", "video": "a video"}[kind]
+                for kind in self.operations
+                if kind != "animation"
+            )
+            detail = f"The step {self.name} needs {needed}, but the file is sound only."
+            raise JobError("no_video_stream", detail)
+        made: AudioFile = self.operations["audio"].plan(self.stem, facts, settings)
         return made
 
 

@@ -10,11 +10,11 @@ import msgspec
 
 from chalicelib.formats import playlists
 from chalicelib.formats.mp4_excerpt import samples_of
-from chalicelib.model.facts import Facts, ImageFacts, VideoFacts
+from chalicelib.model.facts import AudioFacts, Facts, ImageFacts, VideoFacts
 from chalicelib.model.filenames import stem
 from chalicelib.model.picture import Picture
 from chalicelib.model.plan import FILM, SOUND, Plan, Task, Track, outputs_prefix, work_folder
-from chalicelib.model.work import Command, Hls, Images, Poster, Source, Storyboard
+from chalicelib.model.work import AudioFile, Command, Hls, Images, Poster, Source, Storyboard
 from chalicelib.planning import audio, chunking, storyboards, video
 from chalicelib.planning.operation import Encode, Packaging, Part, PlanSettings, Step
 
@@ -41,11 +41,13 @@ def make_plan(
     step cannot work on this kind of source.
     """
     prefix = f"{outputs_prefix(job_id)}{stem(source_key)}_{label and label + '_'}"
-    plan = (
-        _of_film(job_id, prefix, facts, steps, settings, copy)
-        if isinstance(facts, VideoFacts)
-        else _of_still_or_animation(job_id, prefix, facts, steps, settings, copy, film)
-    )
+    match facts:
+        case VideoFacts():
+            plan = _of_film(job_id, prefix, facts, steps, settings, copy)
+        case AudioFacts():
+            plan = _of_sound(prefix, facts, steps, settings)
+        case ImageFacts():
+            plan = _of_still_or_animation(job_id, prefix, facts, steps, settings, copy, film)
     return msgspec.structs.replace(plan, pipeline=tuple(step.item for step in steps))
 
 
@@ -88,6 +90,16 @@ def _of_image(
     return Plan((task,), dict.fromkeys(made, task.id))
 
 
+def _of_sound(
+    prefix: str, facts: AudioFacts, steps: Sequence[Step], settings: PlanSettings
+) -> Plan:
+    files = {step.name: step.audio(facts, settings) for step in steps}
+    return Plan(
+        tuple(_audio_file_task(step, work, prefix) for step, work in files.items()),
+        {step: step for step in files},
+    )
+
+
 def _of_film(
     job_id: str,
     prefix: str,
@@ -98,6 +110,7 @@ def _of_film(
 ) -> Plan:
     asked = storyboards.shared({step.name: step.video(facts, settings) for step in steps})
     posters = {step: work for step, work in asked.items() if isinstance(work, Poster)}
+    files = {step: work for step, work in asked.items() if isinstance(work, AudioFile)}
     packagings = {step: work for step, work in asked.items() if isinstance(work, Packaging)}
     encodes = _encodes(job_id, prefix, facts, packagings, settings)
     index = facts.index
@@ -105,6 +118,7 @@ def _of_film(
         (
             *(_poster_task(step, work, prefix) for step, work in posters.items()),
             *_first_parts_first(encodes),
+            *(_audio_file_task(step, work, prefix) for step, work in files.items()),
             *(_packaging_task(step, work, prefix, encodes) for step, work in packagings.items()),
         ),
         {step.name: step.name for step in steps},
@@ -113,7 +127,11 @@ def _of_film(
         encoding=_encoding(facts, encodes),
         copy=copy,
         video=samples_of(job_id, index.video) if index else None,
-        audio=samples_of(job_id, index.audio) if encodes.audio and index and index.audio else None,
+        audio=(
+            samples_of(job_id, index.audio)
+            if (encodes.audio or files) and index and index.audio
+            else None
+        ),
     )
 
 
@@ -186,6 +204,10 @@ def _first_parts_first(encodes: _Encodes) -> Iterator[Task]:
 
 def _poster_task(step: str, work: Poster, prefix: str) -> Task:
     return Task(step, work, prefix, cost=PICTURE_COST)
+
+
+def _audio_file_task(step: str, work: AudioFile, prefix: str) -> Task:
+    return Task(step, work, prefix, cost=audio.cost_of(work.seconds))
 
 
 def _packaging_task(step: str, packaging: Packaging, prefix: str, encodes: _Encodes) -> Task:

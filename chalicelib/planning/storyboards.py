@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from chalicelib.formats.cmaf import GROUP_SECONDS
 from chalicelib.model.facts import VideoFacts
-from chalicelib.model.work import Command, Poster, Storyboard
+from chalicelib.model.work import Command, Storyboard
 from chalicelib.planning import video
-from chalicelib.planning.operation import Packaging, Rendition
+from chalicelib.planning.operation import FilmWork, Packaging, Rendition
 
 # Tiles beside and above each other on a sheet, at most.
 _ACROSS, _DOWN = 5, 10
@@ -85,7 +85,7 @@ def command(tile: tuple[int, int], grid: tuple[int, int]) -> Command:
     )  # fmt: skip
 
 
-def shared(asked: Mapping[str, Poster | Packaging]) -> dict[str, Poster | Packaging]:
+def shared(asked: Mapping[str, FilmWork]) -> dict[str, FilmWork]:
     """Steps whose storyboards take their tiles from what is encoded for the other steps, where that serves.
 
     That is the smallest rendition without a mark that has enough pixels.
@@ -101,7 +101,7 @@ def shared(asked: Mapping[str, Poster | Packaging]) -> dict[str, Poster | Packag
     return {step: _shared(work, others) for step, work in asked.items()}
 
 
-def _shared(work: Poster | Packaging, others: list[Rendition]) -> Poster | Packaging:
+def _shared(work: FilmWork, others: list[Rendition]) -> FilmWork:
     if not isinstance(work, Packaging) or not isinstance(work.work, Storyboard):
         return work
     least = work.work.width

@@ -1,17 +1,15 @@
-"""The index of a film's frames, read from its container without the media data. Runs in a child."""
+"""The index of a film's frames, read from its container without the media data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import IO
 
 import av
 import msgspec
 import numpy as np
 from av.stream import Stream
 
-from chalicelib.engines.sandbox_child import keep_memory
 from chalicelib.formats.mp4_tables import Column
 from chalicelib.formats.preamble import MOST_BYTES, preamble
 from chalicelib.model.facts import (
@@ -23,7 +21,7 @@ from chalicelib.model.facts import (
     TrackSamples,
     VideoFacts,
 )
-from chalicelib.probing.film import Film, open_film, to_fraction
+from chalicelib.probing.film import Film, to_fraction
 from chalicelib.probing.packets import (
     CannotCut,
     IndexedTrack,
@@ -34,7 +32,6 @@ from chalicelib.probing.packets import (
     coded,
     video_packets,
 )
-from chalicelib.probing.video import facts_of
 
 _MOST_AUDIO_CUTS = 50_000
 # FFmpeg takes larger offsets between times for damage (libavformat/mov.c).
@@ -42,15 +39,6 @@ _MOST_LAG = 2**28
 # Tables of an excerpt have 31 bits for the step from one time to the next: a gap, and twice the lag.
 _MOST_TICKS = 2**30
 _MOST_SPAN = 2**62
-
-
-def look_at(
-    source: IO[bytes], demuxer: str, size: int, max_streams: int, max_pixels: int
-) -> VideoFacts:
-    """The facts of a film with its index. Raises JobError."""
-    keep_memory()
-    with open_film(source, demuxer, size, max_streams) as film:
-        return with_index(film, facts_of(film, max_pixels))
 
 
 def with_index(film: Film, facts: VideoFacts) -> VideoFacts:
@@ -86,8 +74,8 @@ def _index(film: Film, facts: VideoFacts) -> FrameIndex:
         raise CannotCut("its frames are coded hours before they are shown")
     pictures = coded(packets, track, lag)
     sound, sound_cuts = None, list[AudioCut]()
-    if facts.audio_stream is not None:
-        audio_track = IndexedTrack(film, film.layout, container.streams[facts.audio_stream])
+    if facts.audio is not None:
+        audio_track = IndexedTrack(film, film.layout, container.streams[facts.audio.stream])
         audio = audio_packets(film, audio_track)
         check_shared(film.size, packets, audio)
         sound, sound_cuts = _audio(audio_track, audio, start_us)

@@ -9,16 +9,14 @@ from chalicelib.engines import sandbox, sandbox_child
 from chalicelib.errors import JobError, crashed
 from chalicelib.formats.sniff import HEAD_BYTES, Sniffed, sniff
 from chalicelib.invocation import Budget, Invocation
-from chalicelib.model.facts import Facts, ImageFacts, VideoFacts
+from chalicelib.model.facts import AudioFacts, Facts, ImageFacts, VideoFacts
 from chalicelib.model.work import Source
-from chalicelib.probing.film_limits import check_film
+from chalicelib.probing.film_limits import check_film, check_sound
 from chalicelib.settings import settings
 from chalicelib.store import objects
 
 
-def inspect_source(
-    source: Source, invocation: Invocation, head: bytes = b""
-) -> tuple[Sniffed, Facts]:
+def inspect_source(source: Source, invocation: Invocation, head: bytes = b"") -> Facts:
     """`inspect` for an object; `head` is its first block, if that has been read already."""
     budget = Budget(invocation.work_seconds, invocation.spare_bytes)
     return inspect(partial(objects.read, source), source.size, budget, head)
@@ -26,7 +24,7 @@ def inspect_source(
 
 def inspect(
     read: Callable[[int, int], bytes], size: int, budget: Budget, head: bytes = b""
-) -> tuple[Sniffed, Facts]:
+) -> Facts:
     """What a file of `size` bytes is; `read(start, length)` returns its bytes, fewer at the end.
 
     `head` is the first block, if that has been read already. Raises JobError where no step can work on the
@@ -46,18 +44,21 @@ def inspect(
         job,
         sniffed.format,
         *args,
-        returns=ImageFacts if sniffed.kind == "image" else VideoFacts,
+        returns=ImageFacts if sniffed.kind == "image" else VideoFacts | AudioFacts,
         read=lambda start, length: read(start, length) if start else head[:length],
         size=size,
         seconds=min(float(settings().probe_seconds), most),
         most_seconds=most,
         memory_bytes=budget.memory_bytes,
     )
-    if sniffed.format != (facts.demuxer if isinstance(facts, VideoFacts) else facts.format):
+    if sniffed.format != (facts.format if isinstance(facts, ImageFacts) else facts.demuxer):
         raise crashed()
-    if isinstance(facts, VideoFacts):
-        check_film(facts)
-    return sniffed, facts
+    match facts:
+        case VideoFacts():
+            check_film(facts)
+        case AudioFacts():
+            check_sound(facts)
+    return facts
 
 
 def _probe_job(sniffed: Sniffed, size: int) -> tuple[str, tuple[int, ...]]:
@@ -65,8 +66,7 @@ def _probe_job(sniffed: Sniffed, size: int) -> tuple[str, tuple[int, ...]]:
     chosen = settings()
     if sniffed.kind == "image":
         return "chalicelib.engines.pillow:probe_image", (chosen.max_image_pixels,)
-    return "chalicelib.probing.frame_index:look_at", (
-        size,
-        chosen.max_streams,
-        chosen.max_video_pixels,
-    )
+    of_any = (size, chosen.max_streams)
+    if sniffed.kind == "audio":
+        return "chalicelib.probing.media:listen_to", of_any
+    return "chalicelib.probing.media:look_at", (*of_any, chosen.max_video_pixels)

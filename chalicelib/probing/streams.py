@@ -10,6 +10,8 @@ from av.video.stream import VideoStream
 
 from chalicelib.errors import JobError
 from chalicelib.formats import cmaf
+from chalicelib.formats.languages import tag_of
+from chalicelib.model.facts import AudioTrack
 from chalicelib.probing.film import Film, to_fraction
 
 # Containers of several programmes, whose streams have no table of samples. They can be read from any byte on.
@@ -20,16 +22,23 @@ LEAST_AUDIO_SECONDS = cmaf.PACKET_SAMPLES / cmaf.SAMPLE_RATE
 _DOLBY_OWN = frozenset({5, 10, 20})
 
 
-def choose_video(film: Film) -> VideoStream:
-    """The stream that is the film: others may be previews, or not meant to be shown. Raises JobError."""
+def has_film(film: Film) -> bool:
+    """Whether there are pictures that move; else it is sound, if anything."""
+    return bool(_video_streams(film))
+
+
+def _video_streams(film: Film) -> list[VideoStream]:
     cover = av.stream.Disposition.attached_pic
-    streams = [
+    return [
         stream
         for stream in film.container.streams.video
         if not stream.disposition & cover and stream.codec_context is not None
     ]
-    if not streams:
-        raise JobError("no_video_stream", "The file has no video stream; the steps need one.")
+
+
+def choose_video(film: Film) -> VideoStream:
+    """The stream that is the film, where there is one: others may be previews, or not to be shown."""
+    streams = _video_streams(film)
     longest = max(map(_seconds, streams))
 
     def rank(stream: VideoStream) -> tuple[bool, bool, int]:
@@ -89,6 +98,18 @@ def _is_audible(stream: AudioStream, *, has_index: bool) -> bool:
     return len(stream.index_entries) > 0 and not 0 < seconds < LEAST_AUDIO_SECONDS
 
 
-def ambisonic_channels(stream: AudioStream) -> int:
+def track_of(stream: AudioStream) -> AudioTrack:
+    """What the header says of the audio; not how long it is."""
+    return AudioTrack(
+        stream=stream.index,
+        codec=stream.codec_context.codec.canonical_name,
+        rate=stream.sample_rate,
+        channels=stream.channels,
+        ambisonic=_ambisonic_channels(stream),
+        language=tag_of(stream.language),
+    )
+
+
+def _ambisonic_channels(stream: AudioStream) -> int:
     """How many channels are of a sound field, in the order of AmbiX (RFC 8486, 3.1)."""
     return sum(channel.name.startswith("AMBI") for channel in stream.codec_context.layout.channels)

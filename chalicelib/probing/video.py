@@ -10,13 +10,11 @@ from typing import NamedTuple
 
 import av
 import msgspec
-from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from chalicelib.errors import JobError
-from chalicelib.formats.languages import tag_of
 from chalicelib.model.facts import VideoFacts, rhythm
 from chalicelib.probing.film import (
     Film,
@@ -37,10 +35,10 @@ from chalicelib.probing.frames import (
 from chalicelib.probing.streams import (
     LEAST_AUDIO_SECONDS,
     PROGRAMMES,
-    ambisonic_channels,
     check_dolby_vision,
     choose_audio,
     choose_video,
+    track_of,
     unsupported_colours,
 )
 
@@ -64,7 +62,7 @@ _MICROSECONDS = 1_000_000
 
 
 def facts_of(film: Film, max_pixels: int) -> VideoFacts:
-    """Facts of a film. Raises JobError where it has no picture or is too large for us; FFmpegError."""
+    """Facts of a film. Raises JobError where it is too large for us; FFmpegError."""
     if film.demuxer in _UNTIMED and film.size > COUNT_BYTES:
         raise JobError(
             "source_too_large",
@@ -147,7 +145,7 @@ def _read_header(film: Film, inspector: FrameInspector) -> tuple[VideoFacts, Fra
         frame_rate=str(rate),
         timescale=_timescale(to_fraction(video.time_base) or _DEFAULT_TICK),
         video_stream=video.index,
-        audio_stream=None,
+        audio=track_of(audio) if audio else None,
         video_start=_late_seconds(container, frame),
         disordered=film.demuxer == "mxf" and _is_disordered(frame, container.decode(video)),
         steady=video.average_rate == video.base_rate
@@ -157,19 +155,7 @@ def _read_header(film: Film, inspector: FrameInspector) -> tuple[VideoFacts, Fra
         video_codec=video.codec_context.codec.canonical_name,
         looks=describe(frame, video.sample_aspect_ratio or Fraction(1)),
     )
-    return (_with_audio(facts, audio) if audio else facts), first
-
-
-def _with_audio(facts: VideoFacts, audio: AudioStream) -> VideoFacts:
-    return msgspec.structs.replace(
-        facts,
-        audio_stream=audio.index,
-        audio_rate=audio.sample_rate,
-        audio_channels=audio.channels,
-        audio_ambisonic=ambisonic_channels(audio),
-        audio_language=tag_of(audio.language),
-        audio_codec=audio.codec_context.codec.canonical_name,
-    )
+    return facts, first
 
 
 def _frame_rate(video: VideoStream) -> Fraction:
@@ -248,7 +234,7 @@ def _read_packets(film: Film, facts: VideoFacts, first: FrameFacts) -> VideoFact
 
 
 def _packets_of(container: InputContainer, facts: VideoFacts, watcher: ChangeWatcher) -> _Packets:
-    used = [n for n in (facts.video_stream, facts.audio_stream) if n is not None]
+    used = [facts.video_stream, *([facts.audio.stream] if facts.audio else [])]
     times, audio, taken = list[int](), list[tuple[int | None, int]](), 0
     for packet in container.demux([container.streams[n] for n in used]):
         taken += packet.size
@@ -284,14 +270,16 @@ def _with_audio_end(
     container: InputContainer, facts: VideoFacts, packets: Sequence[tuple[int | None, int]]
 ) -> VideoFacts:
     """The facts with the end of the audio, by times and durations of its packets; or without the audio."""
-    if facts.audio_stream is None:
+    if facts.audio is None:
         return facts
-    tick = to_fraction(container.streams[facts.audio_stream].time_base) or Fraction(1)
+    tick = to_fraction(container.streams[facts.audio.stream].time_base) or Fraction(1)
     spans = [(time, time + duration) for time, duration in packets if time is not None]
     start, end = min(spans, default=(0, 0))[0], max((end for _, end in spans), default=0)
     if not packets or (spans and (end - start) * tick < LEAST_AUDIO_SECONDS):
-        return msgspec.structs.replace(facts, audio_stream=None)
+        return msgspec.structs.replace(facts, audio=None)
     # Where a clock starts anew, as in films that were joined byte by byte, no packet says when it all ends.
     restarts = any((one - other) * tick > 1 for (one, _), (other, _) in pairwise(spans))
     seconds = float(end * tick - start_seconds(container)) if spans and not restarts else None
-    return msgspec.structs.replace(facts, audio_seconds=seconds)
+    return msgspec.structs.replace(
+        facts, audio=msgspec.structs.replace(facts.audio, seconds=seconds)
+    )

@@ -51,11 +51,11 @@ def encode(
     track = _write_segments(work, take_fragments(folder / args[-1]), out)
     is_empty = FIRST_PACKET in args and not (folder / FIRST_PACKET).stat().st_size
     if is_empty:
-        track = msgspec.structs.replace(track, warning=_SILENT)
+        track = msgspec.structs.replace(track, warning=SILENT)
     return Encoded({SOUND: track})
 
 
-_SILENT = "The sound track of the film is empty: there is silence instead."
+SILENT = "The sound track of the film is empty: there is silence instead."
 # How much longer than the container says the audio may be, as a part of its length and in seconds; the larger
 # of both counts. One or two packets and rounding make it longer.
 _ROOM = 0.01

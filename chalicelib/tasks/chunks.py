@@ -50,7 +50,7 @@ def encode(
     """
 
     def encode_once(args: Command, excerpt: Excerpt | None) -> Ran:
-        faults = run_ffmpeg(args, excerpt, folder, budget, fetch, on_seconds)
+        faults = run_ffmpeg(args, excerpt, folder, budget, fetch, on_seconds).faults
         return Ran([take_fragments(folder / file_of(name)) for name in work.renditions], faults)
 
     ran = encode_exactly(work, work.run.args(command), encode_once)

@@ -6,7 +6,7 @@ import mmap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from chalicelib.formats import mp4_fragments
 from chalicelib.invocation import Budget
@@ -14,6 +14,9 @@ from chalicelib.model.result import Encoded
 from chalicelib.model.work import Audio, Chunk, Command, Excerpt
 from chalicelib.store import objects
 from chalicelib.tasks.workbench import Workbench
+
+if TYPE_CHECKING:
+    from chalicelib.engines.ffmpeg import Delivered
 
 # Writes an excerpt of the film to the file that FFmpeg reads.
 type Fetch = Callable[[Excerpt], None]
@@ -36,23 +39,22 @@ def run_ffmpeg(
     budget: Budget,
     fetch: Fetch,
     on_seconds: Callable[[float], None] = lambda _: None,
-) -> int:
+) -> Delivered:
     """Run FFmpeg in `folder` on the file `source`, into which the excerpt, if any, is fetched first.
 
-    Returns the number of frames in which the decoder found errors. Raises JobError, Transient.
+    Returns what it reports. Raises JobError, Transient.
     """
     from chalicelib.engines import ffmpeg
 
     if excerpt:
         fetch(excerpt)
-    delivered = ffmpeg.run(
+    return ffmpeg.run(
         args,
         folder=folder,
         seconds=budget.seconds(),
         memory_bytes=budget.memory_bytes,
         on_seconds=on_seconds,
     )
-    return delivered.faults
 
 
 def take_fragments(path: Path) -> Fragments:

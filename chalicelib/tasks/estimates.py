@@ -13,6 +13,7 @@ image, k steps   4                  2 + k                                    2
 poster           4                  4, and 2 for each dull candidate         2
 chunk, audio     4                  3 and, of each track, 1 + segments;      2
                                     2 without excerpts instead of 3
+a file of sound  4                  4; 3 without excerpts                    2
 MP4              4 + ⌈parts/100⌉    3 + tracks + segments + ⌈bytes/8 MiB⌉    2
 HLS              4 + ⌈parts/100⌉    2 + tracks, and 1 for each rung          2
 storyboard       4 + ⌈parts/100⌉    5 + sheets + different key frames        2

@@ -10,6 +10,7 @@ from chalicelib.model.result import Result
 from chalicelib.model.work import (
     Animation,
     Audio,
+    AudioFile,
     Chunk,
     Hls,
     Images,
@@ -52,6 +53,10 @@ def kind_of(work: Work) -> Kind:
             from chalicelib.tasks import audio
 
             return Kind(partial(audio.run, work), partial(audio.predict, work))
+        case AudioFile():
+            from chalicelib.tasks import audio_files
+
+            return Kind(partial(audio_files.run, work), partial(audio_files.predict, work))
         case Remux():
             from chalicelib.tasks import copying
 

@@ -609,7 +609,7 @@ def test_an_estimate_follows_the_pipeline_asked_for_in_body_or_metadata(
     [
         ("text.jpg", None, "unsupported_media"),
         ("empty.png", None, "empty_file"),
-        ("sound_only.m4a", None, "no_video_stream"),
+        ("sound_only.m4a", ["thumbnail"], "no_video_stream"),
         ("photo.jpg", ["hls_720p"], "step_needs_video"),
         ("photo.jpg", ["sepia"], "unknown_step"),
     ],

@@ -528,7 +528,7 @@ def test_an_intake_that_was_overtaken_leaves_what_is_sent_to_the_other_and_to_th
     [
         ("text.jpg", "", "unsupported_media"),
         ("empty.png", "", "empty_file"),
-        ("sound_only.m4a", "", "no_video_stream"),
+        ("sound_only.m4a", "thumbnail", "no_video_stream"),
         ("photo.jpg", "thumbnail,transcode_720p", "step_needs_video"),
     ],
 )

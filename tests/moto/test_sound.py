@@ -16,13 +16,13 @@ import pytest
 
 from chalicelib.errors import JobError
 from chalicelib.formats import adts
-from chalicelib.model.facts import VideoFacts
+from chalicelib.model.facts import AudioTrack, VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.work import Audio
 from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan
-from chalicelib.probing import frame_index, video
+from chalicelib.probing import media, video
 from infra.tools import samples
 from testing.local import Result, carry_out, copy_of, facts_of, run
 from testing.planned import DEFAULTS, SHORT_CHUNKS, plan_settings_with
@@ -198,7 +198,8 @@ def test_aac_that_changes_is_decoded_for_a_copy(tmp_path: Path, first: str, seco
     changing(path, "aac", pieces)
     facts, copied, copy = copy_of(path, tmp_path / "copy")
     assert copying.difference(facts, copied) == ""
-    assert (facts.audio_codec, copied.audio_codec) == ("aac", "flac")
+    assert facts.audio and copied.audio
+    assert (facts.audio.codec, copied.audio.codec) == ("aac", "flac")
     steps = find_steps(["transcode_720p"], JobError)
     plan = make_plan("job", "a.ts", copying.as_copied(facts, copied), steps, DEFAULTS)
     results = carry_out(plan, copy, tmp_path / "made")
@@ -238,11 +239,11 @@ def test_a_copy_whose_sound_cannot_be_decoded_is_not_trusted(tmp_path: Path) -> 
 
 def test_room_on_the_disk_is_kept_for_sound_that_may_be_decoded() -> None:
     facts = VideoFacts(
-        "mpegts", 1920, 1080, 7200.0, None, "25", 90000, 0, 1, video_codec="h264", audio_codec="aac"
+        "mpegts", 1920, 1080, 7200.0, None, "25", 90000, 0, AudioTrack(1, "aac"), video_codec="h264"
     )
     size = (copying.DISK_BYTES - 1024**3) // 2
     assert "too large" in copying.obstacle(facts, size)
-    assert copying.obstacle(facts.__replace__(audio_codec="ac3"), size) == ""
+    assert copying.obstacle(facts.__replace__(audio=AudioTrack(1, "ac3")), size) == ""
 
 
 # ── level ───────────────────────────────────────────────────────────────────────────────────────
@@ -407,7 +408,7 @@ def test_a_track_is_known_to_be_empty_when_it_is_encoded_at_the_latest(
     # Looked at here: in a child it would be another module.
     monkeypatch.setattr(video, "COUNT_BYTES", 0)
     with path.open("rb") as file:
-        facts = frame_index.look_at(file, "matroska", path.stat().st_size, 64, 10**8)
+        facts = media.look_at(file, "matroska", path.stat().st_size, 64, 10**8)
     plan = make_plan("job", path.name, facts, find_steps(BOTH, JobError), DEFAULTS)
     results = carry_out(plan, path, tmp_path / "made")
     for result in results.values():

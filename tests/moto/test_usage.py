@@ -45,7 +45,7 @@ def count(event_name: str, request: Any, **_: Any) -> None:
 botocore.handlers.BUILTIN_HANDLERS.append(("before-send", count, botocore.handlers.REGISTER_FIRST))
 
 
-def run(key: str, *pipeline: str) -> tuple[JobView, Counted]:
+def run(key: str, *pipeline: Any) -> tuple[JobView, Counted]:
     """A job for what is there, each of its messages delivered once; its requests by function and service."""
     job_id = submissions.from_key("-", FromKeyRequest(key, list(pipeline) or None), None).job_id
     counted: Counted = Counter()
@@ -130,6 +130,30 @@ def test_a_film_in_chunks_makes_the_requests_that_were_estimated(
         # To each pool, to encode twice, and what the last part sends.
         "sqs": 2 + ("thumbnail" in job.pipeline) + 1 + 1,
     }
+
+
+@pytest.mark.media
+@pytest.mark.usefixtures("cloud")
+def test_sound_makes_the_requests_that_were_estimated(sample: Sample) -> None:
+    drop("a.m4a", sample("sound_only.m4a").read_bytes())
+    estimated = estimates.estimate("-", FromKeyRequest("a.m4a"))
+    job, counted = run("a.m4a")
+    assert (job.status, job.pipeline, estimated.kind) == (SUCCESS, [{"make": "audio"}], "audio")
+    counted.pop(("audio", "progress"), None)
+    assert requests_of(estimated.usage) == counted
+
+
+@pytest.mark.media
+@pytest.mark.usefixtures("cloud")
+def test_the_sound_of_a_film_makes_the_requests_that_were_estimated(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", size="160x96")
+    drop("a.mp4", (tmp_path / "a.mp4").read_bytes())
+    asked = FromKeyRequest("a.mp4", [{"make": "audio"}])
+    estimated = estimates.estimate("-", asked)
+    job, counted = run("a.mp4", {"make": "audio"})
+    assert (job.status, estimated.kind) == (SUCCESS, "video")
+    counted.pop(("audio", "progress"), None)
+    assert requests_of(estimated.usage) == counted
 
 
 def _by_parts(requests: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:

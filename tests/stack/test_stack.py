@@ -276,7 +276,6 @@ def test_folder_markers_make_no_job_and_empty_files_a_failed_one(client: Client)
         ("text.jpg", "unsupported_media"),
         ("truncated.jpg", "source_damaged"),
         ("truncated.mp4", "source_damaged"),
-        ("sound_only.m4a", "no_video_stream"),
     ],
 )
 def test_a_bad_file_fails_with_its_sentence(

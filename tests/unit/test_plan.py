@@ -12,6 +12,7 @@ from chalicelib.invocation import Budget
 from chalicelib.jobs.plan_settings import plan_settings
 from chalicelib.model.facts import (
     AudioCut,
+    AudioTrack,
     Cut,
     FrameIndex,
     ImageFacts,
@@ -301,7 +302,7 @@ MKV = msgspec.structs.replace(
     seconds=120.0,
     frames=3000,
     video_codec="h264",
-    audio_codec="aac",
+    audio=AudioTrack(1, "aac"),
     looks="upright",
     rhythm=rhythm(range(0, 3000 * 512, 512)),
     whole_reason="its container has no index of every frame",
@@ -342,8 +343,8 @@ def test_a_picture_of_a_film_is_not_worth_a_copy() -> None:
         ({}, 4 * GB, ""),
         ({}, 5 * 1024**3, "too large"),
         ({"video_codec": "vp8"}, GB, "vp8 cannot be copied"),
-        ({"audio_codec": "wmav2"}, GB, "wmav2 sound cannot be copied"),
-        ({"audio_codec": "", "audio_stream": None}, GB, ""),
+        ({"audio": AudioTrack(1, "wmav2")}, GB, "wmav2 sound cannot be copied"),
+        ({"audio": None}, GB, ""),
         ({"interlaced": True}, GB, "fields for frames"),
         ({"interlaced": True, "video_codec": "mpeg2video"}, GB, ""),
         ({"timescale": 10_000_000}, GB, "clock"),
@@ -362,8 +363,8 @@ def test_what_cannot_be_copied_says_why(change: dict[str, Any], size: int, why: 
         ({"width": 1440}, "look different"),
         ({"timescale": 90000}, "another clock"),
         ({"frame_rate": "3000/121"}, ""),
-        ({"audio_stream": None}, "lost its sound"),
-        ({"audio_rate": 24000}, "sounds different"),
+        ({"audio": None}, "lost its sound"),
+        ({"audio": AudioTrack(1, "aac", 24000)}, "sounds different"),
         ({"frames": 2999}, "2999 frames of 3000"),
         ({"seconds": 122.0}, "122 s long, and it 120 s"),
         ({"seconds": 120.5}, ""),
@@ -387,15 +388,21 @@ def test_a_copy_of_a_film_that_nobody_read_whole_is_compared_by_its_length() -> 
 
 def test_what_is_read_from_a_copy_is_planned_as_the_film_that_it_is() -> None:
     copy = msgspec.structs.replace(
-        MKV, demuxer="mov", index=INDEX, video_stream=0, audio_stream=None, frame_rate="24.9"
+        MKV,
+        demuxer="mov",
+        index=INDEX,
+        video_stream=0,
+        audio=AudioTrack(0, "flac", 44100, 1, language="de"),
+        frame_rate="24.9",
     )
     facts = copying.as_copied(MKV, copy)
-    assert (facts.demuxer, facts.index, facts.audio_stream) == ("mov", INDEX, None)
+    assert (facts.demuxer, facts.index) == ("mov", INDEX)
+    assert facts.audio == AudioTrack(0, "aac", 44100, 1)
     assert (facts.frame_rate, facts.seconds) == (MKV.frame_rate, MKV.seconds)
 
 
 def test_the_copy_has_the_streams_that_are_used() -> None:
-    chosen = msgspec.structs.replace(MKV, video_stream=2, audio_stream=5)
+    chosen = msgspec.structs.replace(MKV, video_stream=2, audio=AudioTrack(5))
     (task,) = copying.plan_copy(JOB, "abc", chosen, DEFAULTS).tasks
     assert isinstance(task.work, Remux)
     text = " ".join(task.work.args)

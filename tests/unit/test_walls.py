@@ -176,7 +176,8 @@ GRAPH = "bt709[a];movie=/proc/self/status[b];[a][b]overlay,scale=640:360:in_colo
         ("frame_rate", "1/0"),
         ("frame_rate", "0"),
         ("video_codec", "{0.__class__}"),
-        ("audio_language", 'en",URI="x'),
+        ("audio", {"stream": 1, "language": 'en",URI="x'}),
+        ("audio", {"stream": 1, "codec": "{0.__class__}"}),
         ("whole_reason", "<script>"),
         ("width", 0),
         ("height", -2),
@@ -201,9 +202,11 @@ def test_facts_of_another_format_than_the_files_are_none(monkeypatch: pytest.Mon
     budget = Budget(lambda: 20.0, 2**30)
 
     def inspected(demuxer: str) -> str:
-        forged = VideoFacts(demuxer, 640, 360, 10.0, 250, "25", 12800, 0, None)
+        forged = VideoFacts(demuxer, 640, 360, 10.0, 250, "25", 12800, 0)
         monkeypatch.setattr(sandbox, "call_with_source", lambda *_, **__: forged)
-        return inspect.inspect(lambda start, end: film[start:end], len(film), budget)[0].format
+        facts = inspect.inspect(lambda start, end: film[start:end], len(film), budget)
+        assert isinstance(facts, VideoFacts)
+        return facts.demuxer
 
     assert inspected("mov") == "mov"
     with pytest.raises(JobError, match="crash"):

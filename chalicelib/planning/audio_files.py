@@ -1,0 +1,115 @@
+"""FFmpeg's arguments for files of sound: M4A, MP3 and Opus."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from chalicelib.errors import JobError
+from chalicelib.formats.cmaf import SAMPLE_RATE
+from chalicelib.model.facts import AudioFacts, AudioTrack, VideoFacts
+from chalicelib.model.work import AudioFile, Command, Run
+from chalicelib.planning import audio
+from chalicelib.planning.operation import PlanSettings
+
+AudioFormat = Literal["m4a", "mp3", "opus"]
+
+# Silence in gaps; the first sample is the start.
+_WITHOUT_GAPS = "aresample={rate}:async=1:min_hard_comp=0.03"
+# FFmpeg would make two equal channels louder by 3 dB.
+_BOTH_IN_ONE = ",pan=mono|c0=0.5*c0+0.5*c1"
+# Kilobits a second of each channel, at which hardly anybody hears a difference.
+_USUAL_KBPS: dict[AudioFormat, int] = {"m4a": 64, "mp3": 96, "opus": 48}
+# Encoders take no more for a channel, and no less.
+_MOST_KBPS: dict[AudioFormat, int] = {"m4a": 256, "mp3": 320, "opus": 256}
+_ENCODERS: dict[AudioFormat, Command] = {
+    "m4a": ("-c:a", "aac", "-movflags", "+faststart", "-f", "ipod"),
+    # Without tags but with the header that players know the length by, and where to begin and to end.
+    "mp3": ("-c:a", "libmp3lame", "-id3v2_version", "0", "-write_xing", "1", "-f", "mp3"),
+    "opus": ("-c:a", "libopus", "-f", "opus"),
+}
+
+
+def audio_file(
+    facts: VideoFacts | AudioFacts,
+    stem: str,
+    audio_format: AudioFormat,
+    kbps: int | None,
+    settings: PlanSettings,
+) -> AudioFile:
+    """The audio of a film, as long as the film; or sound, with one channel where it has one.
+
+    Raises JobError where a film has none.
+    """
+    output = f"{stem}.{audio_format}"
+    if isinstance(facts, AudioFacts):
+        channels = min(2, facts.audio.channels)
+        rate = _rate_of(facts.audio, audio_format)
+        return AudioFile(
+            (
+                *_of_sound(facts, rate, channels),
+                *_encoder(audio_format, kbps, channels, rate, output),
+            ),
+            Run(),
+            output,
+            facts.seconds,
+            bits_per_second(audio_format, kbps, channels),
+            is_counted=facts.audio.seconds is not None,
+        )
+    if facts.audio is None:
+        raise JobError(
+            "no_audio_stream", "The video has no sound: there is nothing to make a file of."
+        )
+    return AudioFile(
+        (
+            *audio.film_audio(facts, facts.audio, settings, to_the_end=True),
+            *_encoder(audio_format, kbps, 2, SAMPLE_RATE, output),
+        ),
+        audio.run_of(facts, 0.0, None, settings),
+        output,
+        audio.film_end(facts, settings),
+        bits_per_second(audio_format, kbps, 2),
+        is_padded=True,
+    )
+
+
+def bits_per_second(audio_format: AudioFormat, kbps: int | None, channels: int) -> int:
+    """Bits a second of the file, about."""
+    usual = _USUAL_KBPS[audio_format] * channels
+    return 1000 * min(kbps or usual, _MOST_KBPS[audio_format] * channels)
+
+
+def _rate_of(track: AudioTrack, audio_format: AudioFormat) -> int:
+    """Samples a second: 44,100 of what is a multiple or a part of that. Opus has 48,000 always (RFC 7845)."""
+    return 44_100 if audio_format != "opus" and track.rate % 11_025 == 0 else SAMPLE_RATE
+
+
+def _of_sound(facts: AudioFacts, rate: int, channels: int) -> Command:
+    """Arguments that open a file of sound and decode it to [sound]."""
+    mixed = _BOTH_IN_ONE if channels == 1 else ""
+    return (
+        "-f", facts.demuxer,
+        "-protocol_whitelist", "file",
+        "-i", "source",
+        *audio.decoded_again(
+            f"0:{facts.audio.stream}",
+            audio.stereo(facts.audio),
+            f"{_WITHOUT_GAPS.format(rate=rate)}{mixed}[sound]",
+            rate=rate,
+        ),
+        "-map", "[sound]",
+    )  # fmt: skip
+
+
+def _encoder(
+    audio_format: AudioFormat, kbps: int | None, channels: int, rate: int, output: str
+) -> Command:
+    return (
+        "-b:a", str(bits_per_second(audio_format, kbps, channels)),
+        "-ac", str(channels),
+        "-ar", str(rate),
+        "-map_metadata", "-1",
+        "-map_chapters", "-1",
+        "-bitexact",
+        *_ENCODERS[audio_format],
+        output,
+    )  # fmt: skip

@@ -1,0 +1,74 @@
+"""Encode the audio of a film, or a file of sound, into one file, and check how long that is."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from chalicelib.errors import JobError
+from chalicelib.model.result import StepsEnded
+from chalicelib.model.step import SUCCESS, Output, StepState, format_of
+from chalicelib.model.work import FIRST_PACKET, AudioFile
+from chalicelib.store import objects
+from chalicelib.tasks.audio import SILENT
+from chalicelib.tasks.encoding import run_ffmpeg
+from chalicelib.tasks.prediction import DECODER_SECONDS, Basis, Prediction
+from chalicelib.tasks.workbench import Workbench
+
+# The part of the sound that must have been decoded, and what may be missing without a word, in seconds.
+_ENOUGH = 0.9
+_UNHEARD = 0.5
+
+
+def run(work: AudioFile, bench: Workbench) -> StepsEnded:
+    """Encode the file and store it. Raises JobError, Transient."""
+    with bench.folder() as folder:
+        args = work.run.args(work.command)
+        delivered = run_ffmpeg(
+            args,
+            work.run.excerpt,
+            folder,
+            bench.budget,
+            partial(bench.fetch, folder),
+            lambda at: bench.on_progress(min(1.0, at / max(work.seconds, 1.0))),
+        )
+        is_silent = FIRST_PACKET in args and not (folder / FIRST_PACKET).stat().st_size
+        # FFmpeg's own count begins with the first packet that it reports of an excerpt.
+        seconds = work.seconds if work.is_padded else delivered.seconds
+        warning = SILENT if is_silent else _shortfall(work, seconds)
+        path = folder / args[-1]
+        output = Output(
+            type=bench.task.id,
+            s3_key=bench.task.destination + path.name,
+            size=bench.publish(path),
+            content_type=objects.CONTENT_TYPES[path.suffix],
+            duration=round(seconds, 3),
+            warning=warning,
+            format=format_of(path.name),
+        )
+    return StepsEnded({bench.task.id: StepState(SUCCESS, outputs=(output,))})
+
+
+def _shortfall(work: AudioFile, seconds: float) -> str:
+    """A warning if less came out than the source has, else "". Raises JobError if much is missing."""
+    if not work.is_counted:
+        return ""
+    part = seconds / max(work.seconds, 0.001)
+    if part < _ENOUGH and work.seconds - seconds > _UNHEARD:
+        detail = f"Only {part:.0%} of the sound can be decoded: the file is damaged."
+        raise JobError("source_damaged", detail)
+    if work.seconds - seconds > max(_UNHEARD, 0.01 * work.seconds):
+        return f"The file is damaged: {part:.1%} of the sound could be decoded."
+    return ""
+
+
+def predict(work: AudioFile, basis: Basis) -> Prediction:
+    gets, fetched = basis.reading_source()
+    size = round(work.seconds * work.bits_per_second / 8)
+    return Prediction(
+        gets,
+        1,
+        fetched,
+        size,
+        seconds=DECODER_SECONDS + basis.task.cost / basis.one_core,
+        output_bytes=size,
+    )
