@@ -39,7 +39,7 @@ from chalicelib.model.work import (
 )
 from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import copying
-from chalicelib.planning.operation import PlanSettings
+from chalicelib.planning.operation import Item, PlanSettings
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing import inspect
 from chalicelib.settings import settings
@@ -133,7 +133,7 @@ class Result(NamedTuple):
 
 
 def run(
-    path: Path, folder: Path, *pipeline: str, chosen: PlanSettings = DEFAULTS
+    path: Path, folder: Path, *pipeline: Item, chosen: PlanSettings = DEFAULTS
 ) -> dict[str, Result]:
     """Plan and run a pipeline for a file. Returns the output of each step."""
     steps = find_steps(pipeline, JobError)

@@ -52,14 +52,17 @@ class Heard(NamedTuple):
 def decoded(path: Path) -> Heard:
     with av.open(str(path)) as container:
         assert not container.metadata.keys() - {"major_brand", "minor_version", "compatible_brands"}
-        (stream,) = container.streams
+        (stream,) = container.streams.audio
+        assert len(container.streams) == 1
         found = [frame.to_ndarray() for frame in container.decode(audio=0)]
         name = stream.codec_context.codec.name
-        return Heard(name, stream.rate, stream.channels, numpy.concatenate(found, axis=1))
+        return Heard(
+            name, stream.rate, stream.codec_context.channels, numpy.concatenate(found, axis=1)
+        )
 
 
 def made(path: Path, folder: Path, **parameters: Any) -> tuple[Output, Heard]:
-    result = run(path, folder, {"make": "audio", **parameters})["audio"]  # type: ignore[arg-type]
+    result = run(path, folder, {"make": "audio", **parameters})["audio"]
     assert result.made.size == result.path.stat().st_size
     return result.made, decoded(result.path)
 

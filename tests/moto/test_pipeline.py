@@ -62,7 +62,7 @@ from chalicelib.store import (
 from chalicelib.store.queues import StartMessage
 from chalicelib.store.tasks import Claim
 from chalicelib.telemetry import logger
-from infra.tools.samples import film
+from infra.tools.samples import film, run_ffmpeg
 from testing import rows
 from testing.cloud import before_put
 from testing.local import FREE, a_plan, facts_of
@@ -518,6 +518,35 @@ def test_an_intake_that_was_overtaken_leaves_what_is_sent_to_the_other_and_to_th
     deliver("intake", *take("intake"))
     (body,) = take("pictures")
     assert json.loads(body)["task_id"] == "watermark"
+
+
+@pytest.mark.media
+@pytest.mark.parametrize("name", ["voice.webm", "voice.ogg", "voice.mp4", "voice.mp3"])
+def test_a_file_that_turns_out_to_be_sound_gets_the_recipe_for_sound(
+    tmp_path: Path, name: str
+) -> None:
+    """Its first bytes may be those of a film: then a recipe is chosen for that before intake looks."""
+    run_ffmpeg("-f", "lavfi", "-i", "sine=440:d=1", str(tmp_path / name))
+    drop(name, (tmp_path / name).read_bytes())
+    (first, again) = (
+        submissions.from_key("-", FromKeyRequest(name, None, recipe="web"), None).job_id
+        for _ in range(2)
+    )
+    assert first == again
+    drain()
+    job = api_jobs.get_job("-", first, "https://x/api")
+    assert (job.status, job.recipe.partition("@")[0]) == (SUCCESS, "web")
+    assert [output.format for output in job.outputs] == ["m4a", "opus"]
+
+
+def test_a_pipeline_that_a_client_chose_is_kept_for_sound(sample: Sample) -> None:
+    drop("a.m4a", sample("sound_only.m4a").read_bytes())
+    pipeline = [{"make": "audio"}, "hls_720p"]
+    job_id = submissions.from_key("-", FromKeyRequest("a.m4a", pipeline), None).job_id
+    drain()
+    job = api_jobs.get_job("-", job_id, "https://x/api")
+    assert (job.status, job.error_code, job.pipeline) == (FAILURE, "no_video_stream", pipeline)
+    assert job.error == "The step hls_720p needs a video, but the file is sound only."
 
 
 # ── every job ends ──────────────────────────────────────────────────────────────────────────────

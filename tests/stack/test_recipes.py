@@ -52,6 +52,31 @@ def near(colour: Any, wanted: Colour, within: float = 40) -> bool:
     return all(abs(one - other) <= within for one, other in zip(colour[:3], wanted, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("audio_format", "codec"), [("m4a", "aac"), ("mp3", "mp3float"), ("opus", "opus")]
+)
+def test_sound_comes_of_a_film_and_of_a_file_of_sound(
+    client: Client, sample: Sample, audio_format: str, codec: str
+) -> None:
+    step = {"make": "audio", "format": audio_format, "kbps": 96}
+    for source in ("plain.mp4", "sound_only.m4a"):
+        (output,) = made(client, sample(source), step)["audio"]
+        assert (output["format"], output["width"], output["height"]) == (audio_format, None, None)
+        assert output["s3_key"].endswith(f"_audio.{audio_format}")
+        with av.open(content(client, output), "r") as container:
+            (stream,) = container.streams.audio
+            seconds = sum(frame.samples / frame.rate for frame in container.decode(stream))
+            assert stream.codec_context.codec.name == codec
+        assert seconds == pytest.approx(output["duration"], abs=0.1)
+
+
+def test_sound_that_says_nothing_gets_the_recipe_for_sound(client: Client, sample: Sample) -> None:
+    client.drop(sample("sound_only.m4a"), "sounds/a.m4a")
+    job = client.wait_for_drop("sounds/a.m4a")
+    assert (job["status"], job["pipeline"]) == ("SUCCESS", [{"make": "audio"}])
+    assert job["recipe"].startswith("default@")
+
+
 def test_each_size_comes_in_each_format(client: Client, sample: Sample) -> None:
     step = {"make": "image", "widths": [320, 640, 5000], "formats": ["avif", "webp", "jpeg", "png"]}
     outputs = made(client, sample("photo.jpg"), step)["image"]
