@@ -21,6 +21,7 @@ from chalicelib.model.work import (
     Hls,
     Images,
     Poster,
+    Preview,
     Source,
     Work,
 )
@@ -96,7 +97,11 @@ class Task(msgspec.Struct, frozen=True):
         """The part of the source that is read first; None where there is no index."""
         match self.work:
             case (
-                Chunk(run=run) | Audio(run=run) | AudioFile(run=run) | Poster(candidates=(run, *_))
+                Chunk(run=run)
+                | Audio(run=run)
+                | AudioFile(run=run)
+                | Poster(candidates=(run, *_))
+                | Preview(pieces=(run, *_))
             ):
                 return run.excerpt
             case _:

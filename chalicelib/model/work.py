@@ -191,6 +191,29 @@ class AudioFile(msgspec.Struct, frozen=True, tag="audio_file"):
     is_counted: bool = False  # whether the source has sound of that length
 
 
+# Frames of one place of a preview, raw; and those of all, one after the other.
+PIECE, PIECES = "piece.yuv", "pieces.yuv"
+
+
+class Preview(msgspec.Struct, frozen=True, tag="preview"):
+    """Some seconds of a film from several places, in one file or several.
+
+    Each run of `command` writes PIECE, frames of 4:2:0 of 8 bits; `encode` reads PIECES.
+    """
+
+    pool: ClassVar[str] = ENCODE
+    command: Command
+    pieces: tuple[Run, ...]
+    encode: Command
+    outputs: tuple[str, ...]
+    width: int
+    height: int
+    rate: float  # frames a second
+    seconds: float
+    otherwise: Run | None = None  # where none of the runs finds a frame
+    warning: str = ""
+
+
 # The pictures of an animation as files, numbered from 0 on; by its time a file tells when it is shown.
 PICTURE = "picture_%06d.ppm"
 # The longest time that a picture of an animation is shown, in milliseconds: formats have room for more.
@@ -330,4 +353,16 @@ class Storyboard(msgspec.Struct, frozen=True, tag="storyboard"):
         return ceil(self.tiles / (across * down))
 
 
-Work = Animation | Images | Poster | Chunk | Audio | AudioFile | Remux | Join | Hls | Storyboard
+Work = (
+    Animation
+    | Images
+    | Poster
+    | Chunk
+    | Audio
+    | AudioFile
+    | Preview
+    | Remux
+    | Join
+    | Hls
+    | Storyboard
+)

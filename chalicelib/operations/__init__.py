@@ -11,6 +11,7 @@ from chalicelib.operations.hls import Hls
 from chalicelib.operations.image import Image
 from chalicelib.operations.mp4 import Mp4
 from chalicelib.operations.poster import Poster
+from chalicelib.operations.preview import Preview
 from chalicelib.operations.storyboard import Storyboard
 from chalicelib.planning.operation import Operation, Step
 
@@ -20,6 +21,7 @@ OPERATIONS: tuple[type[Operation], ...] = (
     Mp4,
     Hls,
     Storyboard,
+    Preview,
     Audio,
 )
 

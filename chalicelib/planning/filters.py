@@ -7,7 +7,7 @@ from chalicelib.model.mark import Mark, margin_of, mark_box
 from chalicelib.planning import colours
 
 # Tags of BT.709, limited range, which every player expects, and assumes where nothing is said (ITU-R BT.709).
-_TAGGED_BT709 = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
+TAGGED_BT709 = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
 
 
 def shape(facts: VideoFacts, width: int, height: int, trim: str, *, filled: bool) -> str:
@@ -40,7 +40,7 @@ def to_size(facts: VideoFacts, width: int, height: int, trim: str, *, filled: bo
     scaled = colours.to_bt709(facts, f"scale={_fitted_size(facts, width, height)}:flags=bicubic")
     bars = f"pad={width}:{height}:-1:-1:eval=frame" if filled else ""
     last = (_progressive(facts), trim) if keeps_one_graph(facts) else ()
-    return _joined(limited, opaque, scaled, "setsar=1", _TAGGED_BT709, bars, *last)
+    return _joined(limited, opaque, scaled, "setsar=1", TAGGED_BT709, bars, *last)
 
 
 def _progressive(facts: VideoFacts) -> str:

@@ -14,7 +14,17 @@ from chalicelib.formats.cmaf import SEGMENT_SECONDS
 from chalicelib.model.facts import AudioFacts, ImageFacts, VideoFacts
 from chalicelib.model.mark import Mark
 from chalicelib.model.picture import Picture
-from chalicelib.model.work import Audio, AudioFile, Chunk, Command, Hls, Join, Poster, Storyboard
+from chalicelib.model.work import (
+    Audio,
+    AudioFile,
+    Chunk,
+    Command,
+    Hls,
+    Join,
+    Poster,
+    Preview,
+    Storyboard,
+)
 
 # An item of a pipeline: the name of a preset, or an operation as an object.
 type Item = str | dict[str, Any]
@@ -59,7 +69,8 @@ class Packaging(msgspec.Struct, frozen=True):
     )
 
 
-type FilmWork = Poster | AudioFile | Packaging
+# On a film: alone, or on renditions of it that steps share.
+type FilmWork = Poster | AudioFile | Preview | Packaging
 
 
 StepName = Annotated[

@@ -14,12 +14,22 @@ from chalicelib.model.facts import AudioFacts, Facts, ImageFacts, VideoFacts
 from chalicelib.model.filenames import stem
 from chalicelib.model.picture import Picture
 from chalicelib.model.plan import FILM, SOUND, Plan, Task, Track, outputs_prefix, work_folder
-from chalicelib.model.work import AudioFile, Command, Hls, Images, Poster, Source, Storyboard
+from chalicelib.model.work import (
+    AudioFile,
+    Command,
+    Hls,
+    Images,
+    Poster,
+    Preview,
+    Source,
+    Storyboard,
+)
 from chalicelib.planning import audio, chunking, storyboards, video
 from chalicelib.planning.operation import Encode, Packaging, Part, PlanSettings, Step
 
 # Weights in the progress, in seconds of encoding; a weight must not be zero.
 PICTURE_COST = 1.0
+PREVIEW_COST = 3.0
 PACKAGING_COST = 0.5
 
 
@@ -95,7 +105,7 @@ def _of_sound(
 ) -> Plan:
     files = {step.name: step.audio(facts, settings) for step in steps}
     return Plan(
-        tuple(_audio_file_task(step, work, prefix) for step, work in files.items()),
+        tuple(_task_alone(step, work, prefix) for step, work in files.items()),
         {step: step for step in files},
     )
 
@@ -110,7 +120,7 @@ def _of_film(
 ) -> Plan:
     asked = storyboards.shared({step.name: step.video(facts, settings) for step in steps})
     posters = {step: work for step, work in asked.items() if isinstance(work, Poster)}
-    files = {step: work for step, work in asked.items() if isinstance(work, AudioFile)}
+    others = {step: work for step, work in asked.items() if isinstance(work, AudioFile | Preview)}
     packagings = {step: work for step, work in asked.items() if isinstance(work, Packaging)}
     encodes = _encodes(job_id, prefix, facts, packagings, settings)
     index = facts.index
@@ -118,7 +128,7 @@ def _of_film(
         (
             *(_poster_task(step, work, prefix) for step, work in posters.items()),
             *_first_parts_first(encodes),
-            *(_audio_file_task(step, work, prefix) for step, work in files.items()),
+            *(_task_alone(step, work, prefix) for step, work in others.items()),
             *(_packaging_task(step, work, prefix, encodes) for step, work in packagings.items()),
         ),
         {step.name: step.name for step in steps},
@@ -129,7 +139,9 @@ def _of_film(
         video=samples_of(job_id, index.video) if index else None,
         audio=(
             samples_of(job_id, index.audio)
-            if (encodes.audio or files) and index and index.audio
+            if (encodes.audio or any(isinstance(work, AudioFile) for work in others.values()))
+            and index
+            and index.audio
             else None
         ),
     )
@@ -206,8 +218,9 @@ def _poster_task(step: str, work: Poster, prefix: str) -> Task:
     return Task(step, work, prefix, cost=PICTURE_COST)
 
 
-def _audio_file_task(step: str, work: AudioFile, prefix: str) -> Task:
-    return Task(step, work, prefix, cost=audio.cost_of(work.seconds))
+def _task_alone(step: str, work: AudioFile | Preview, prefix: str) -> Task:
+    cost = audio.cost_of(work.seconds) if isinstance(work, AudioFile) else PREVIEW_COST
+    return Task(step, work, prefix, cost=cost)
 
 
 def _packaging_task(step: str, packaging: Packaging, prefix: str, encodes: _Encodes) -> Task:

@@ -16,6 +16,8 @@ chunk, audio     4                  3 and, of each track, 1 + segments;      2
 a file of sound  4                  4; 3 without excerpts                    2
 MP4              4 + ⌈parts/100⌉    3 + tracks + segments + ⌈bytes/8 MiB⌉    2
 HLS              4 + ⌈parts/100⌉    2 + tracks, and 1 for each rung          2
+preview          4                  1 + files, and 2 for each piece; 2 +     2
+                                    files without excerpts
 storyboard       4 + ⌈parts/100⌉    5 + sheets + different key frames        2
 a job            2, and 1 with HLS  1 with HLS                               1 for all packages
 

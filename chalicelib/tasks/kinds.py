@@ -16,6 +16,7 @@ from chalicelib.model.work import (
     Images,
     Join,
     Poster,
+    Preview,
     Remux,
     Storyboard,
     Work,
@@ -57,6 +58,10 @@ def kind_of(work: Work) -> Kind:
             from chalicelib.tasks import audio_files
 
             return Kind(partial(audio_files.run, work), partial(audio_files.predict, work))
+        case Preview():
+            from chalicelib.tasks import previews
+
+            return Kind(partial(previews.run, work), partial(previews.predict, work))
         case Remux():
             from chalicelib.tasks import copying
 

@@ -156,6 +156,21 @@ def test_the_sound_of_a_film_makes_the_requests_that_were_estimated(tmp_path: Pa
     assert requests_of(estimated.usage) == counted
 
 
+@pytest.mark.media
+@pytest.mark.usefixtures("cloud")
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_preview_makes_the_requests_that_were_estimated(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    film(path, size="160x96", seconds=12, output=("-g", "25"))
+    drop(path.name, path.read_bytes())
+    step = {"make": "preview", "seconds": 4, "formats": ["mp4", "webp"]}
+    estimated = estimates.estimate("-", FromKeyRequest(path.name, [step]))
+    job, counted = run(path.name, step)
+    assert (job.status, len(job.outputs)) == (SUCCESS, 2)
+    counted.pop(("encode", "progress"), None)
+    assert requests_of(estimated.usage) == counted
+
+
 def _by_parts(requests: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
     """With audio's as encode's: whose part ends last, and so sends the packages, depends on the day."""
     summed: Counter[tuple[str, str]] = Counter()

@@ -70,6 +70,26 @@ def test_sound_comes_of_a_film_and_of_a_file_of_sound(
         assert seconds == pytest.approx(output["duration"], abs=0.1)
 
 
+def test_a_preview_of_a_film_and_of_an_animated_picture(
+    client: Client, sample: Sample, tmp_path: Path
+) -> None:
+    frames = [Image.new("RGB", (320, 180), (10 * number, 0, 0)) for number in range(20)]
+    animation = tmp_path / "animation.gif"
+    frames[0].save(animation, save_all=True, append_images=frames[1:], duration=100, loop=0)
+    step = {"make": "preview", "seconds": 2, "width": 160, "formats": ["webp", "mp4"]}
+    for source in (sample("plain.mp4"), animation):
+        pictures, film = made(client, source, step)["preview"]
+        assert (pictures["format"], film["format"]) == ("webp", "mp4")
+        with Image.open(content(client, pictures)) as image:
+            assert (image.size[0], getattr(image, "n_frames", 1) > 5) == (160, True)
+        with av.open(content(client, film), "r") as container:
+            decoded = list(container.decode(container.streams.video[0]))
+        assert (decoded[0].width, film["width"]) == (160, 160)
+        assert len(decoded) / film["duration"] == pytest.approx(
+            25 if source != animation else 20, 0.3
+        )
+
+
 def test_sound_that_says_nothing_gets_the_recipe_for_sound(client: Client, sample: Sample) -> None:
     client.drop(sample("sound_only.m4a"), "sounds/a.m4a")
     job = client.wait_for_drop("sounds/a.m4a")
