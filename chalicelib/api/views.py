@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from urllib.parse import urljoin
 
 import msgspec
 
@@ -33,7 +34,8 @@ class OutputView(msgspec.Struct, omit_defaults=True):
     """A result. `size` in bytes, of all files for HLS; `duration` in seconds, null for pictures.
 
     What is not `complete` plays and grows: HLS, from its first seconds on. A picture may have a
-    `placeholder`, which a page shows until the picture is there, and a `color`.
+    `placeholder`, which a page shows until the picture is there, and a `color`. A complete film in HLS has a
+    `dash_url` where that was asked for.
     """
 
     name: str  # of the step, as `type`
@@ -50,6 +52,7 @@ class OutputView(msgspec.Struct, omit_defaults=True):
     complete: bool
     placeholder: str = ""
     color: str = ""
+    dash_url: str = ""
 
 
 class StepView(msgspec.Struct):
@@ -162,6 +165,7 @@ def _output_view(output: Output, link: Link) -> OutputView:
         complete=output.complete,
         placeholder=output.placeholder,
         color=output.color,
+        dash_url=urljoin(link.url, output.manifest) if output.manifest else "",
     )
 
 
