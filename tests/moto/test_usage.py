@@ -45,7 +45,7 @@ def count(event_name: str, request: Any, **_: Any) -> None:
 botocore.handlers.BUILTIN_HANDLERS.append(("before-send", count, botocore.handlers.REGISTER_FIRST))
 
 
-def run(key: str, *pipeline: str) -> tuple[JobView, Counted]:
+def run(key: str, *pipeline: Any) -> tuple[JobView, Counted]:
     """A job for what is there, each of its messages delivered once; its requests by function and service."""
     job_id = submissions.from_key("-", FromKeyRequest(key, list(pipeline) or None), None).job_id
     counted: Counted = Counter()
@@ -101,10 +101,16 @@ def test_an_image_job_makes_the_requests_that_were_estimated(
 @pytest.mark.usefixtures("cloud", "short_chunks")
 @pytest.mark.parametrize(
     "pipeline",
-    [(), ("hls_720p",), ("thumbnail", "transcode_720p"), ("watermark", "hls_720p")],
+    [
+        (),
+        ("hls_720p",),
+        ("thumbnail", "transcode_720p"),
+        ("watermark", "hls_720p"),
+        ({"make": "hls", "ladder": [144], "dash": True},),
+    ],
 )
 def test_a_film_in_chunks_makes_the_requests_that_were_estimated(
-    long_film: bytes, pipeline: tuple[str, ...]
+    long_film: bytes, pipeline: tuple[Any, ...]
 ) -> None:
     drop("a.mp4", long_film)
     estimated = estimates.estimate("-", FromKeyRequest("a.mp4", list(pipeline) or None))
@@ -126,7 +132,11 @@ def test_a_film_in_chunks_makes_the_requests_that_were_estimated(
     for (_, service), number in (counted - requests_of(job.usage)).items():
         missing[service] += number
     assert missing == {
-        "dynamodb": 1 + parts + ("hls_720p" in job.pipeline) + len(job.pipeline) - 1,
+        "dynamodb": 1
+        + parts
+        + any(each.name in ("hls", "hls_720p") for each in job.steps)
+        + len(job.steps)
+        - 1,
         # To each pool, to encode twice, and what the last part sends.
         "sqs": 2 + ("thumbnail" in job.pipeline) + 1 + 1,
     }
