@@ -80,7 +80,7 @@ bench: setup ## figures, beside their baselines
 corpus: setup ## every file of DIR= through the local stack, judged, in .local/corpus/report.html (PIPELINES=)
 	@$(PYTHON_ENV) -m corpus "$(DIR)" $(if $(PIPELINES),--pipelines "$(PIPELINES)")
 
-players: setup $(PLAYERS) ## a film in four players of Chromium, while it is encoded; a few minutes
+players: setup $(PLAYERS) ## a film in four players of Chromium while it is encoded, in two as DASH after; a few minutes
 	@$(PYTHON_ENV) -m testing.players
 
 # What npm installed, as it says itself.

@@ -57,8 +57,7 @@ def span(initialisation: bytes, segment: bytes) -> tuple[float, float]:
     Durations are times between two decodings: the sample that is decoded last tells how long the last one is
     shown.
     """
-    header = next(payloads(initialisation, "mdhd"))
-    scale = int.from_bytes(header[20:24] if header[0] else header[12:16])
+    scale = timescale(initialisation)
     default = int.from_bytes(next(payloads(initialisation, "trex"))[12:16])
     shown = []
     for fragment in payloads(segment, "traf"):
@@ -69,6 +68,12 @@ def span(initialisation: bytes, segment: bytes) -> tuple[float, float]:
                 shown.append(time + offset)
                 time += lasts
     return min(shown) / scale, (max(shown) + lasts) / scale
+
+
+def timescale(initialisation: bytes) -> int:
+    """Ticks a second of the track of an initialisation segment."""
+    header = next(payloads(initialisation, "mdhd"))
+    return int.from_bytes(header[20:24] if header[0] else header[12:16])
 
 
 def _usual_duration(tfhd: bytes, default: int) -> int:

@@ -212,7 +212,7 @@ def _check_film(
     for step in steps:
         if isinstance(step, Hls) and step.name in outputs and outputs.films:
             yield from check_ladder(
-                step.name, outputs, outputs.films[0], original, right.most or films.MOST_DIFFERENCE
+                step, outputs, outputs.films[0], original, right.most or films.MOST_DIFFERENCE
             )
     if "transcode_720p" in outputs and "hls_720p" in outputs:
         yield from check_hls(outputs, original)

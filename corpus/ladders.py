@@ -12,12 +12,13 @@ import av
 import httpx
 import numpy as np
 
-from corpus import films, hls
+from corpus import dash, films, hls
 from corpus.audio import check_audio
 from corpus.decode import Film, NoFilm, decode, decode_audio
 from corpus.failures import Failure
 from corpus.films import Packet
 from corpus.outputs import Outputs
+from corpus.pipelines import Hls
 
 # Frames a second of small rungs, at most.
 _SMALL_SIDE, _SMALL_FPS = 480, 30.5
@@ -28,11 +29,13 @@ _SWITCH = 1.02  # the smaller of two rungs may have at most so many times the bi
 
 
 def check_ladder(
-    name: str, outputs: Outputs, mp4: str, original: Film, most: float
+    step: Hls, outputs: Outputs, mp4: str, original: Film, most: float
 ) -> Iterator[Failure]:
     """Every check of a step. The step `mp4` has all frames; `most`: the largest mean ΔE of a frame."""
+    name = step.name
     try:
         streams = outputs.streams(name)
+        manifest = outputs.manifest(name)
         rungs = [decode(stream.video.joined) for stream in streams]
     except (hls.NoStream, NoFilm, httpx.HTTPError) as error:
         yield Failure("hls", f"{name}: it cannot be played: {error}")
@@ -44,6 +47,10 @@ def check_ladder(
         yield from _check_key_frames(called, outputs.key_frames(name, stream), stream, rung)
     yield from _check_sides(name, rungs, original)
     yield from _check_together(name, streams, rungs)
+    if step.dash != (manifest is not None):
+        yield Failure("dash", f"{name}: DASH was {'' if step.dash else 'not '}asked for")
+    if manifest is not None:
+        yield from dash.check_manifest(name, manifest, streams)
     if audio := streams[0].audio:
         sound = decode_audio(audio.joined, rungs[0].zero)
         yield from check_audio(name, sound, original.audio, whole.end, original.frame)

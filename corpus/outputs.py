@@ -79,6 +79,11 @@ class Outputs:
         """The key frames of one of them. Raises httpx.HTTPError."""
         return hls.key_frames(self._address(name), self._http, stream)
 
+    def manifest(self, name: str) -> str | None:
+        """The MPD of an HLS output; None where it tells none. Raises httpx.HTTPError."""
+        address = self.listed(name)[0].get("dash_url")
+        return self._http.get(address).raise_for_status().text if address else None
+
     def _address(self, name: str) -> str:
         return str(self.listed(name)[0]["url"])
 

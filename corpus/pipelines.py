@@ -95,6 +95,7 @@ class Hls(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ma
 
     name: str = ""
     ladder: Literal["auto"] = "auto"
+    dash: bool = False
 
 
 Step = Preset | Image | Poster | Mp4 | Hls

@@ -65,7 +65,7 @@ def a_plan(*pipeline: str) -> Plan:
     chunks = tuple(
         Task(
             f"{FILM}.{number}",
-            Chunk(FILM, Run(), ("720p",), f"{number}_", 2.0),
+            Chunk(FILM, Run(), ("720p",), number, 2.0),
             cost=cost,
         )
         for number, cost in enumerate((2.0, 4.0, 2.0))

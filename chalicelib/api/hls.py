@@ -1,4 +1,4 @@
-"""The call that players make: playlists, also of films that are still encoded, storyboards, and redirects."""
+"""The call that players make: playlists, also of growing films, MPDs, storyboards, and redirects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chalicelib.store import objects, plans, progress, tasks
 from chalicelib.store.objects import Link
 from chalicelib.telemetry import logger
 
-HLS_FILE = re.compile(r"[a-z0-9_]{1,64}\.(m3u8|m4s|mp4|vtt|json|jpg)")
+HLS_FILE = re.compile(r"[a-z0-9_]{1,64}\.(m3u8|mpd|m4s|mp4|vtt|json|jpg)")
 # A signature ends early where the credentials that made it do: clients ask for a new address by then.
 _REDIRECT_SECONDS = 300
 
@@ -112,16 +112,20 @@ DESCRIPTIONS = {
     "hls_file": CallDescription(
         "hlsFile",
         "Streams",
-        "A playlist, a storyboard's layout, or the way to a file",
-        "The `url` of an output leads here. Its token stands for itself, for six hours or twice "
-        "the film.",
+        "A playlist, an MPD, a storyboard's layout, or the way to a file",
+        "The `url` and the `dash_url` of an output lead here. The token in it stands for itself, for six "
+        "hours or twice the film.",
         {
             "200": Answer(
-                "A playlist (RFC 8216), or where a storyboard's tiles are",
+                "A playlist (RFC 8216), an MPD (ISO/IEC 23009-1), or where a storyboard's tiles are",
                 content={
                     "application/vnd.apple.mpegurl": {
                         "schema": {"type": "string"},
                         "example": "#EXTM3U\n",
+                    },
+                    "application/dash+xml": {
+                        "schema": {"type": "string"},
+                        "example": "<MPD/>\n",
                     },
                     "text/vtt": {"schema": {"type": "string"}, "example": "WEBVTT\n"},
                     "application/json": {

@@ -60,6 +60,11 @@ PROPERTIES: dict[str, Json] = {
         _SIGNED.format("outputs/d7b8f4bf_photo_thumb.jpg"),
         format="uri",
     ),
+    "dash_url": described(
+        "An MPD of the same film, for players of DASH.",
+        "https://api.example/api/jobs/d7b8f4bf-5809-4c62-97a4-c008686e881d/hls/token/manifest.mpd",
+        format="uri",
+    ),
     "expires_at": described("When the link stops to work.", _TIME, format="date-time"),
     "size": described("In bytes; of all files, for HLS.", 24816, **_COUNT),
     "content_type": described("Its media type.", "image/jpeg"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from urllib.parse import urljoin
 
 import msgspec
 
@@ -35,7 +36,8 @@ class OutputView(msgspec.Struct, omit_defaults=True):
     `width` and `height` in pixels, null for sound.
 
     What is not `complete` plays and grows: HLS, from its first seconds on. A picture may have a
-    `placeholder`, which a page shows until the picture is there, and a `color`.
+    `placeholder`, which a page shows until the picture is there, and a `color`. A complete film in HLS has a
+    `dash_url` where that was asked for.
     """
 
     name: str  # of the step, as `type`
@@ -52,6 +54,7 @@ class OutputView(msgspec.Struct, omit_defaults=True):
     complete: bool
     placeholder: str = ""
     color: str = ""
+    dash_url: str = ""
 
 
 class StepView(msgspec.Struct):
@@ -164,6 +167,7 @@ def _output_view(output: Output, link: Link) -> OutputView:
         complete=output.complete,
         placeholder=output.placeholder,
         color=output.color,
+        dash_url=urljoin(link.url, output.manifest) if output.manifest else "",
     )
 
 

@@ -15,6 +15,15 @@ START_SECONDS = 1
 PACKET_SAMPLES = 1024
 SAMPLE_RATE = 48_000
 SEGMENT_PACKETS = SEGMENT_SECONDS * SAMPLE_RATE // PACKET_SAMPLES
+# The initialisation of a track, and the numbers of its segments, from 0 on. Names of its files follow that
+# of its playlist: "video_init.mp4", "video_00042.m4s".
+INIT = "init.mp4"
+NUMBER = "%05d"
+
+
+def segment_name(number: int) -> str:
+    """The name of a segment within its track."""
+    return f"{NUMBER % number}.m4s"
 
 
 def decode_times(shown: Sequence[int], timescale: int) -> list[int]:

@@ -7,7 +7,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import accumulate, takewhile
 from typing import NamedTuple
 
-from chalicelib.formats.cmaf import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, audio_segments
+from chalicelib.formats.cmaf import (
+    INIT,
+    PACKET_SAMPLES,
+    SAMPLE_RATE,
+    SEGMENT_SECONDS,
+    audio_segments,
+    segment_name,
+)
 from chalicelib.model.plan import Task
 from chalicelib.model.result import EncodedTrack
 from chalicelib.model.work import Audio, Chunk, Exact, Hls, Rung, Segment, Work
@@ -17,12 +24,11 @@ _VERSION = 7
 # Seconds by which cuts of video and of audio for the same moment lie apart, at most.
 _MOMENT = 0.1
 MASTER, VIDEO, AUDIO = "master", "video", "audio"
+AUDIO_CODEC = "mp4a.40.2"  # AAC-LC (RFC 6381)
 # A rung that needs more than this part of the next larger one's bits is not worth a switch.
 _WORTH = 0.7
 # Bits a second of the rung that players start with, about (rule 1.32 of Apple's authoring specification).
 START_BITS = 2_000_000
-# The initialisation of a track. Names of its files follow that of its playlist: "video_init.mp4".
-INIT = "init.mp4"
 
 
 class Variant(NamedTuple):
@@ -44,7 +50,7 @@ def master(work: Hls, variants: Sequence[Variant]) -> str:
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{_VERSION}", "#EXT-X-INDEPENDENT-SEGMENTS"]
     sound, group = "", ""
     if work.language is not None:
-        sound, group = ",mp4a.40.2", ',AUDIO="audio"'
+        sound, group = f",{AUDIO_CODEC}", ',AUDIO="audio"'
         lines.append(
             f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio",LANGUAGE="{work.language}",'
             f'DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="{AUDIO}.m3u8"'
@@ -221,16 +227,16 @@ def planned(work: Work) -> Sequence[Segment]:
 def of_chunk(work: Chunk, exact: Exact) -> list[Segment]:
     """The segments of a part of the video, the same in each rendition."""
     return [
-        Segment(f"{work.prefix}{number}.m4s", seconds)
-        for number, seconds in enumerate(exact.lengths())
+        Segment(segment_name(number), seconds)
+        for number, seconds in enumerate(exact.lengths(), work.first_segment)
     ]
 
 
 def of_audio(work: Audio, packets: int) -> list[Segment]:
     """The segments of a part of the audio that has `packets` packets."""
     return [
-        Segment(f"{work.prefix}{number}.m4s", round(count * PACKET_SAMPLES / SAMPLE_RATE, 6))
-        for number, (_, count) in enumerate(audio_segments(work.first, packets))
+        Segment(segment_name(number), round(count * PACKET_SAMPLES / SAMPLE_RATE, 6))
+        for number, (_, count) in enumerate(audio_segments(work.first, packets), work.first_segment)
     ]
 
 

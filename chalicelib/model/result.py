@@ -15,6 +15,9 @@ class EncodedTrack(msgspec.Struct, frozen=True, omit_defaults=True):
     segments: tuple[Segment, ...]
     seconds: float
     header: str  # digest of ftyp and moov; the parts of a track must agree on it
+    # When each segment begins, and when the last one ends; ticks of the track, `timescale` a second.
+    times: tuple[int, ...] = ()
+    timescale: int = 0
     frames: int = 0
     faults: int = 0  # frames in which the decoder found errors
     codec: str = ""  # of the video, as playlists name it (RFC 6381)

@@ -48,6 +48,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     format: str = ""  # as `format_of` names it
     placeholder: str = ""  # of a picture, as it was asked for: ThumbHash in base64, or BlurHash
     color: str = ""  # that most of a picture has: #rrggbb
+    manifest: str = ""  # the name of the MPD beside a film in HLS, over the same segments
 
 
 class StepState(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -82,7 +82,7 @@ class KeyFrame(NamedTuple):
 class Segment(msgspec.Struct, frozen=True):
     """A file of a track: consecutive fragments. `size` in bytes, 0 before it is made."""
 
-    name: str  # as it is told apart within its track, like "00012_0.m4s"
+    name: str  # as it is told apart within its track, like "00012.m4s"
     seconds: float
     size: int = 0
     keys: tuple[KeyFrame, ...] = ()
@@ -138,7 +138,7 @@ class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
     command: str  # key of Plan.commands
     run: Run
     renditions: tuple[str, ...]  # their names
-    prefix: str  # of the names of its segments
+    first_segment: int  # number of its first segment, in the whole track
     seconds: float
     exact: Exact | None = None  # None where only decoding tells
     fewer: dict[str, Exact] = {}  # of renditions that do not keep all frames of the film
@@ -170,7 +170,7 @@ class Audio(msgspec.Struct, frozen=True, tag="audio"):
     pool: ClassVar[str] = AUDIO
     command: str  # key of Plan.commands
     run: Run
-    prefix: str
+    first_segment: int  # its number, in the whole track
     first: int
     skip: int
     packets: int | None  # None: to the end
@@ -293,6 +293,7 @@ class Hls(msgspec.Struct, frozen=True, tag="hls"):
     language: str | None  # of the audio (BCP 47); None where there is no audio
     # Whether a rung is left out that turns out to need hardly fewer bits than the next larger one.
     only_useful: bool = False
+    dash: bool = False  # whether an MPD is written, too
     warning: str = ""
 
     @property

@@ -1,4 +1,4 @@
-"""The operation `hls`: a film as HTTP Live Streaming, in CMAF segments, audio and video apart."""
+"""The operation `hls`: a film as HTTP Live Streaming, and DASH, in CMAF segments, audio and video apart."""
 
 from __future__ import annotations
 
@@ -40,6 +40,13 @@ class Hls(Operation, frozen=True, kw_only=True, tag="hls"):
             examples=[[1080, 720, 480]],
         ),
     ] = "auto"
+    dash: Annotated[
+        bool,
+        Meta(
+            description="Whether players of DASH find the complete film, too, in the same segments: the "
+            "output then has a `dash_url`, which leads to an MPD."
+        ),
+    ] = False
 
     def faults(self) -> Iterator[tuple[str, str]]:
         wanted = [] if self.ladder == "auto" else list(map(_wanted, self.ladder))
@@ -58,6 +65,7 @@ class Hls(Operation, frozen=True, kw_only=True, tag="hls"):
             facts.seconds,
             language=facts.audio.language if facts.audio else None,
             only_useful=self.ladder == "auto",
+            dash=self.dash,
             warning=" ".join(filter(None, (left_out, filters.warning(facts)))),
         )
         return Packaging(tuple(renditions), work, f"{stem}/")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 from chalicelib.formats import cmaf
 from chalicelib.model.facts import AudioTrack, VideoFacts
 from chalicelib.model.work import FIRST_PACKET, Audio, Command, Run
@@ -34,7 +36,16 @@ def encode(facts: VideoFacts, settings: PlanSettings) -> Encode:
     seconds = facts.audio_end or 0.0 if facts.index else 0.0
     part_seconds = max(settings.audio_part_seconds, seconds / _MAX_PARTS)
     pieces = chunking.pieces(seconds, facts.audio.rate, _FIRST_PART_SECONDS, part_seconds)
-    works = [_part(facts, number, piece, settings) for number, piece in enumerate(pieces)]
+    # Of each part but the last, which has as many as there are.
+    segments = (
+        len(cmaf.audio_segments(piece.first, piece.stop - piece.first))
+        for piece in pieces
+        if piece.stop is not None
+    )
+    works = [
+        _part(facts, first, piece, settings)
+        for first, piece in zip(accumulate(segments, initial=0), pieces, strict=True)
+    ]
     to_the_end = {work.command: work.packets is None for work in works}
     commands = {
         name: _command(facts, facts.audio, settings, to_the_end=last)
@@ -48,7 +59,9 @@ def cost_of(seconds: float) -> float:
     return max(0.1, seconds / _SPEED)
 
 
-def _part(facts: VideoFacts, number: int, piece: chunking.Piece, settings: PlanSettings) -> Audio:
+def _part(
+    facts: VideoFacts, first_segment: int, piece: chunking.Piece, settings: PlanSettings
+) -> Audio:
     begin = piece.start / _PACKETS_PER_SECOND
     end = None if piece.stop is None else piece.stop / _PACKETS_PER_SECOND
     length = (film_end(facts, settings) if end is None else end) - begin
@@ -57,7 +70,7 @@ def _part(facts: VideoFacts, number: int, piece: chunking.Piece, settings: PlanS
     return Audio(
         "sound_to_the_end" if piece.stop is None else "sound",
         run_of(facts, begin, end, settings),
-        prefix=f"{number:03d}_",
+        first_segment=first_segment,
         first=piece.first,
         skip=piece.first - piece.start,
         packets=None if piece.stop is None else piece.stop - piece.first,

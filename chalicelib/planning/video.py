@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate, chain, groupby, pairwise
@@ -17,7 +17,7 @@ from math import ceil, lcm
 import msgspec
 
 from chalicelib.errors import JobError
-from chalicelib.formats import cmaf
+from chalicelib.formats import cmaf, playlists
 from chalicelib.model.facts import FrameIndex, VideoFacts, fit_short_side, fps
 from chalicelib.model.mark import Mark
 from chalicelib.model.plan import FILM
@@ -132,8 +132,7 @@ def encode(facts: VideoFacts, renditions: Sequence[Rendition], settings: PlanSet
         first_seconds,
         film.common if isinstance(film.common, range) else frozenset(film.common),
     )
-    parts = [_chunk(film, number, span) for number, span in enumerate(spans)]
-    return Encode(parts, {FILM: _chunk_command(film, settings)})
+    return Encode(list(_chunks(film, spans)), {FILM: _chunk_command(film, settings)})
 
 
 # Pixels of the frames that are encoded at once: those of HEVC and AV1 take twice the memory. The largest film
@@ -196,7 +195,7 @@ def _as_a_whole(
         FILM,
         Run(),
         _names(renditions),
-        prefix="00000_",
+        first_segment=0,
         seconds=facts.seconds,
         marks=_marks(renditions),
     )
@@ -221,7 +220,15 @@ def _chunk_command(film: _Film, settings: PlanSettings) -> Command:
     )
 
 
-def _chunk(film: _Film, number: int, span: chunking.Span) -> Part:
+def _chunks(film: _Film, spans: Iterable[chunking.Span]) -> Iterator[Part]:
+    segments = 0
+    for span in spans:
+        part = _chunk(film, segments, span)
+        segments += len(playlists.planned(part.work))
+        yield part
+
+
+def _chunk(film: _Film, first_segment: int, span: chunking.Span) -> Part:
     facts, index, times = film.facts, film.index, film.times
     first = index.cuts[span.first].frame
     stop = len(times) - 1 if span.stop == len(index.cuts) else index.cuts[span.stop].frame
@@ -249,7 +256,7 @@ def _chunk(film: _Film, number: int, span: chunking.Span) -> Part:
         FILM,
         Run(values, excerpt),
         _names(film.renditions),
-        prefix=f"{number:05d}_",
+        first_segment=first_segment,
         seconds=(times[stop] - times[first]) / index.timescale,
         exact=_exact(film, first, stop, group_starts, 1),
         fewer={

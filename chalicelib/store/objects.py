@@ -33,11 +33,12 @@ CONTENT_TYPES = {
     ".opus": "audio/ogg",
     ".m4s": "video/mp4",
     ".m3u8": "application/vnd.apple.mpegurl",
+    ".mpd": "application/dash+xml",
     ".vtt": "text/vtt",
     ".json": "application/json",
 }
 # Outputs that name files beside them: they are answered as they are, never by a redirect.
-TEXTS = (".m3u8", ".vtt", ".json")
+TEXTS = (".m3u8", ".mpd", ".vtt", ".json")
 # An output never changes. `private`: whoever may read it has a signed address.
 _UNCHANGING = "private, max-age=31536000, immutable"
 PART_BYTES = 8 * 1024**2  # of a multipart upload, at least

@@ -71,9 +71,9 @@ def _write_segments(work: Audio, file: Fragments, out: Path) -> EncodedTrack:
         packets = packets[: work.packets]
     if not packets or len(packets) < (work.packets or 0):
         raise JobError("source_damaged", "The sound cannot be decoded: it is damaged.")
-    (out / playlists.INIT).write_bytes(header)
+    (out / cmaf.INIT).write_bytes(header)
 
-    segments = []
+    segments, begins = [], []
     for segment, (first, count) in zip(
         playlists.of_audio(work, len(packets)),
         cmaf.audio_segments(work.first, len(packets)),
@@ -85,11 +85,14 @@ def _write_segments(work: Audio, file: Fragments, out: Path) -> EncodedTrack:
         *times, stop = (start + number * cmaf.PACKET_SAMPLES for number in range(count + 1))
         fragment = mp4_fragments.fragment(1, times, [*times, stop], [True] * count, segment_packets)
         (out / segment.name).write_bytes(fragment)
+        begins.append(start)
         segments.append(msgspec.structs.replace(segment, size=len(fragment)))
     return EncodedTrack(
         segments=tuple(segments),
         seconds=sum(segment.seconds for segment in segments),
         header=hashlib.sha256(header).hexdigest()[:16],
+        times=(*begins, stop),
+        timescale=cmaf.SAMPLE_RATE,
     )
 
 

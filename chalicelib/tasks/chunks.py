@@ -128,7 +128,7 @@ def _write_segments(
     if work.exact and exact:  # the part of the damaged frames that it keeps, about
         faults = ceil(faults * exact.frames / work.exact.frames)
     codec = codecs.codec_of(header)
-    (out / playlists.INIT).write_bytes(header)
+    (out / cmaf.INIT).write_bytes(header)
     groups = (
         grouped_as_planned(work, work.exact, fragments)
         if work.exact
@@ -136,7 +136,8 @@ def _write_segments(
     )
     # The encoder can only guess the duration of the last frame; the plan knows it.
     chunk_stop = exact.end if exact else fragments[-1].shown_until
-    stops = [*(members[0].shown_at for _, members in groups[1:]), chunk_stop]
+    begins = [members[0].shown_at for _, members in groups]
+    stops = [*begins[1:], chunk_stop]
     scale = mp4_movie.timescale_of(header)
     segments = [
         write_segment(segment, members, stop, data, scale, out)
@@ -147,6 +148,8 @@ def _write_segments(
         segments=tuple(segments),
         seconds=sum(segment.seconds for segment in segments),
         header=hashlib.sha256(header).hexdigest()[:16],
+        times=(*begins, chunk_stop),
+        timescale=scale,
         frames=frames,
         faults=min(faults, frames),
         codec=codec,
@@ -236,10 +239,10 @@ def _by_length(work: Chunk, header: bytes, fragments: Sequence[mp4_fragments.Fra
             groups.append((stop, [fragment]))
     return [
         (
-            Segment(f"{work.prefix}{number}.m4s", round((stop - members[0].shown_at) / scale, 6)),
+            Segment(cmaf.segment_name(number), round((stop - members[0].shown_at) / scale, 6)),
             members,
         )
-        for number, (stop, members) in enumerate(groups)
+        for number, (stop, members) in enumerate(groups, work.first_segment)
     ]
 
 

@@ -1,10 +1,10 @@
-"""Write the HLS playlists of a ladder; the segments of its rungs are stored already."""
+"""Write the playlists of a ladder, and its MPD; the segments of its rungs are stored already."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from chalicelib.formats import playlists
+from chalicelib.formats import dash, playlists
 from chalicelib.formats.playlists import Variant
 from chalicelib.model.result import StepsEnded
 from chalicelib.model.work import Hls, Rung, Segment
@@ -34,7 +34,8 @@ def run(work: Hls, bench: Workbench) -> StepsEnded:
     name, shown = f"{playlists.MASTER}.m3u8", (work.largest.width, work.largest.height)
     size = _write(work, video, made, audio, bench.task.destination)
     seconds = made[work.largest.rendition].seconds
-    return packaged(bench, name, size, shown, seconds, warnings)
+    manifest = dash.NAME if work.dash else ""
+    return packaged(bench, name, size, shown, seconds, warnings, manifest=manifest)
 
 
 def _write(
@@ -44,7 +45,7 @@ def _write(
     audio: Sequence[Part],
     folder: str,
 ) -> int:
-    """Write the playlists under the key prefix `folder`. Returns the bytes of all files of the ladder."""
+    """Write playlists and MPD under the key prefix `folder`. Returns the bytes of all files of the ladder."""
     size, sound = 0, _segments(audio)
     if sound:
         size += _put(folder, playlists.AUDIO, playlists.complete(playlists.AUDIO, sound))
@@ -59,8 +60,13 @@ def _write(
         size += _put(folder, playlists.key_frames_of(rung.playlist), keys)
         variants.append(_variant(rung, parts, made[rung.rendition], segments, sound))
     listed = playlists.useful(variants) if work.only_useful else variants
-    text = playlists.master(work, playlists.start_first(listed))
-    return size + _put(folder, playlists.MASTER, text)
+    listed = playlists.start_first(listed)
+    if work.dash:
+        text = dash.manifest(
+            [_picture(each, video[each.rung.rendition]) for each in listed], _sound(work, audio)
+        )
+        size += objects.put_output(folder + dash.NAME, text.encode())
+    return size + _put(folder, playlists.MASTER, playlists.master(work, listed))
 
 
 def _segments(parts: Iterable[Part]) -> list[Segment]:
@@ -86,6 +92,19 @@ def _variant(
     )
 
 
+def _picture(variant: Variant, parts: Sequence[Part]) -> dash.Picture:
+    most, _ = playlists.bits(_segments(parts))
+    tracks = [part.encoded for part in parts]
+    return dash.Picture(variant.rung, variant.codec, most, tracks)
+
+
+def _sound(work: Hls, parts: Sequence[Part]) -> dash.Sound | None:
+    if work.language is None:
+        return None
+    most, _ = playlists.bits(_segments(parts))
+    return dash.Sound(work.language, most, [part.encoded for part in parts])
+
+
 def _put(folder: str, name: str, text: str) -> int:
     return objects.put_output(f"{folder}{name}.m3u8", text.encode())
 
@@ -94,7 +113,7 @@ def predict(work: Hls, basis: Basis) -> Prediction:
     _, audio = basis.plan.parts(basis.task)
     return Prediction(
         s3_gets=1,
-        s3_puts=1 + 2 * len(work.rungs) + bool(audio),
+        s3_puts=1 + 2 * len(work.rungs) + bool(audio) + work.dash,
         bytes_read=0,
         bytes_written=0,
         results_read=len(basis.task.needs),

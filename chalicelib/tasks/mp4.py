@@ -9,8 +9,8 @@ from math import ceil
 from typing import NamedTuple
 
 from chalicelib.errors import JobError, Transient
-from chalicelib.formats import mp4_fragments, mp4_movie, playlists
-from chalicelib.formats.cmaf import START_SECONDS
+from chalicelib.formats import mp4_fragments, mp4_movie
+from chalicelib.formats.cmaf import INIT, START_SECONDS
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.result import StepsEnded
 from chalicelib.model.work import Join
@@ -60,7 +60,7 @@ def _join(
     if total > _MOST_BYTES:
         detail = f"The MP4 would have {total} bytes, and at most {_MOST_BYTES} can be joined: use hls_720p."
         raise JobError("output_too_large", detail)
-    headers = [parts[0].prefix + playlists.INIT for parts in (video, audio) if parts]
+    headers = [parts[0].prefix + INIT for parts in (video, audio) if parts]
     tracks = [mp4_movie.Track(_get(header), START_SECONDS) for header in headers]
     order = sorted(
         chain(_files(0, video), _files(1, audio)), key=lambda file: (file.begins, file.track)

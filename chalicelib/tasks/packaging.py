@@ -77,10 +77,13 @@ def packaged(
     shown: tuple[int, int],
     seconds: float,
     warnings: Iterable[str],
+    *,
+    manifest: str = "",
 ) -> StepsEnded:
     """The successful end of a package's step.
 
-    Its output is the file `name`, of `size` bytes in all, `shown` as wide and high. `warnings` are sentences.
+    Its output is the file `name`, of `size` bytes in all, `shown` as wide and high. `warnings` are sentences;
+    `manifest` is the name of an MPD beside it.
     """
     width, height = shown
     output = Output(
@@ -93,6 +96,7 @@ def packaged(
         duration=round(seconds, 3),
         warning=" ".join(dict.fromkeys(filter(None, warnings))),
         format=format_of(name),
+        manifest=manifest,
     )
     return StepsEnded({bench.task.id: StepState(SUCCESS, outputs=(output,))})
 

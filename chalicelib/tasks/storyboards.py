@@ -11,7 +11,8 @@ from typing import NamedTuple
 import msgspec
 
 from chalicelib.errors import Transient, crashed
-from chalicelib.formats import mp4_fragments, mp4_movie, playlists, storyboards
+from chalicelib.formats import mp4_fragments, mp4_movie, storyboards
+from chalicelib.formats.cmaf import INIT
 from chalicelib.formats.storyboards import Layout
 from chalicelib.model.result import StepsEnded
 from chalicelib.model.step import SUCCESS, Output, StepState, format_of
@@ -46,7 +47,7 @@ def run(work: Storyboard, bench: Workbench) -> StepsEnded:
     layout = storyboards.layout(work, names)
     with bench.folder() as folder:
         wanted = [_nearest(found, (tile.start + tile.end) / 2) for tile in layout.tiles]
-        header = objects.read_object(f"{parts[0].prefix}{playlists.INIT}")
+        header = objects.read_object(f"{parts[0].prefix}{INIT}")
         if header is None:
             raise Transient("part_missing", "A part of the video is not there.")
         (folder / "source").write_bytes(_film(header, _samples(wanted)))

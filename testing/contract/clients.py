@@ -52,8 +52,9 @@ def typescript_client(description: Path, folder: Path) -> Path:
 def python_client(description: Path, folder: Path) -> Path:
     """Generate the package sluice_client by openapi-python-client. Returns its folder. Raises ToolError."""
     config = folder / "config.json"
-    # The generator does not know the media type of playlists. Nobody reads the code: skip its formatters.
-    types = {"application/vnd.apple.mpegurl": "text/plain"}
+    # The generator does not know the media types of playlists and MPDs. Nobody reads the code: skip its
+    # formatters.
+    types = dict.fromkeys(("application/vnd.apple.mpegurl", "application/dash+xml"), "text/plain")
     config.write_text(json.dumps({"post_hooks": [], "content_type_overrides": types}))
     _run(
         str(Path(sys.executable).with_name("openapi-python-client")),

@@ -1,4 +1,4 @@
-"""`make players`: play a film in every player while it is encoded, from first listing to last frame."""
+"""`make players`: play a film in every player while it is encoded, and as DASH after, to its last frame."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ _SECONDS = 18
 def main() -> int:
     """Print the verdict on each player. Returns 1 if one of them has not shown the whole film."""
     parser = argparse.ArgumentParser(prog="python -m testing.players", description=__doc__)
-    parser.add_argument("players", nargs="*", metavar="PLAYER", help=", ".join(trial.PLAYERS))
-    chosen = parser.parse_args().players or trial.PLAYERS
+    every = (*trial.PLAYERS, *trial.DASH_PLAYERS)
+    parser.add_argument("players", nargs="*", metavar="PLAYER", help=", ".join(every))
+    chosen = parser.parse_args().players or every
     folder = LOCAL / "players"
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "numbered.mp4"
@@ -25,7 +26,11 @@ def main() -> int:
     faults: list[str] = []
     with cloud.running("test") as stack, Client(stack) as client:
         for player in chosen:
-            (verdict,) = trial.run(client, source, _SECONDS, (player,), folder, print).values()
+            if player in trial.DASH_PLAYERS:
+                found = trial.run_complete(client, source, _SECONDS, (player,), folder)
+            else:
+                found = trial.run(client, source, _SECONDS, (player,), folder, print)
+            verdict = found[player]
             print(
                 f"{player}: {verdict.shown} of {_SECONDS * film.RATE} frames shown, "
                 f"{verdict.sought} more by seeking; tracks {1000 * verdict.seen.apart:.1f} ms apart; "

@@ -169,6 +169,19 @@ const players = {
       rungs().forEach((rung, at) => rung.enabled(at === number));
     });
   },
+  async dashjs() {
+    await script("./node_modules/dashjs/dist/modern/umd/dash.all.min.js");
+    const player = window.dashjs.MediaPlayer().create();
+    // What is loaded is shown: with more ahead, the film would be loaded before a rung is switched.
+    const ahead = { bufferTimeDefault: 4, bufferTimeAtTopQuality: 4, bufferTimeAtTopQualityLongForm: 4 };
+    player.updateSettings({ streaming: { buffer: ahead, abr: { autoSwitchBitrate: { video: false } } } });
+    player.on("error", ({ error }) => fail(`dash.js ${error.code} ${error.message}`));
+    player.initialize(video, url, false);
+    const rungs = () => (player.isReady() ? player.getRepresentationsByType("video") : []);
+    switchRungs(() => rungs().map(({ height }) => height), (number) => {
+      player.setRepresentationForTypeByIndex("video", number);
+    });
+  },
   async shaka() {
     await script("./node_modules/shaka-player/dist/shaka-player.compiled.js");
     const player = new window.shaka.Player();

@@ -1,4 +1,4 @@
-"""Play a film in a browser's players while it is encoded, and read the number of each frame on the screen.
+"""Play a film in a browser's players while it is encoded, or after, and read each shown frame's number.
 
 The API, its playlists and its redirects are the stack's own. The trial only controls when a part of the film
 is encoded: it takes the tasks from their queue and calls their Lambda.
@@ -28,6 +28,8 @@ FOLDER = Path(__file__).parent
 _AGAIN = "again"
 LADDER = (180, 144)  # lines; the first is the film's own
 PLAYERS = ("hls", "videojs", "shaka", "native")
+# Of a complete film's MPD: the page's player of each.
+DASH_PLAYERS = {"dashjs": "dashjs", "shaka_dash": "shaka"}
 BROWSER = Path("/usr/bin/chromium")
 # Play without a user's gesture; and without Chromium's sandbox, which root, the user of CI, does not have.
 _FLAGS = ("--autoplay-policy=no-user-gesture-required", "--no-sandbox")
@@ -306,14 +308,35 @@ def run(
         stage.finish()
         reload()
         assert listed == sorted(listed)
-        deadline = time.monotonic() + 4 * seconds + 30
-        waiting = list(players)
-        while waiting and time.monotonic() < deadline:
-            time.sleep(0.5)
-            waiting = [
-                p for p in waiting if not (watching.seen(p).ended or watching.seen(p).errors)
-            ]
-        if pictures:
-            for player in players:
-                watching.picture(player, pictures / f"{player}.png")
-        return {player: judge(watching, player, seconds * RATE) for player in players}
+        return _verdicts(watching, players, seconds, pictures)
+
+
+def run_complete(
+    client: Client,
+    film: Path,
+    seconds: int,
+    players: Sequence[str] = tuple(DASH_PLAYERS),
+    pictures: Path | None = None,
+) -> dict[str, Verdict]:
+    """Encode a film of `seconds`, then play its MPD in each player. Returns a verdict on each."""
+    step = {"make": "hls", "ladder": list(LADDER), "dash": True}
+    (output,) = client.wait(client.upload(film, step))["outputs"]
+    with viewers() as watching:
+        for player in players:
+            watching.open(player, output["dash_url"], DASH_PLAYERS[player])
+        return _verdicts(watching, players, seconds, pictures)
+
+
+def _verdicts(
+    watching: Viewers, players: Sequence[str], seconds: int, pictures: Path | None
+) -> dict[str, Verdict]:
+    """Let players come to the end of a film that is complete, and judge them."""
+    deadline = time.monotonic() + 4 * seconds + 30
+    waiting = list(players)
+    while waiting and time.monotonic() < deadline:
+        time.sleep(0.5)
+        waiting = [p for p in waiting if not (watching.seen(p).ended or watching.seen(p).errors)]
+    if pictures:
+        for player in players:
+            watching.picture(player, pictures / f"{player}.png")
+    return {player: judge(watching, player, seconds * RATE) for player in players}

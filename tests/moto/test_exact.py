@@ -554,7 +554,7 @@ def test_of_several_runs_the_last_that_has_its_frames_counts(
     again = RunUp(Excerpt((0, 1), 0, (0, 1)), 0)
     steps = ((len(FRAMES), 20),)
     exact = Exact(0, steps, starts=(0,), end=100, timescale=25)
-    chunk = Chunk("film", Run(), ("720p",), "", 4.0, exact, again=(again, again))
+    chunk = Chunk("film", Run(), ("720p",), 0, 4.0, exact, again=(again, again))
     script = iter(runs)
 
     def made(args: Command, excerpt: Excerpt | None) -> Ran:

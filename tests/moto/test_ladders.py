@@ -216,8 +216,8 @@ def test_all_rungs_play_and_grow_together(tmp_path: Path) -> None:
     for name in ("160p", "144p"):
         growing = read(f"{name}.m3u8")
         assert not growing.is_endlist
-        assert [each.uri for each in growing.segments] == [f"{name}_00000_0.m4s"]
-        assert hls.hls_file(job_id, token, f"{name}_00000_0.m4s").address
+        assert [each.uri for each in growing.segments] == [f"{name}_00000.m4s"]
+        assert hls.hls_file(job_id, token, f"{name}_00000.m4s").address
     for body in messages:
         deliver("encode" if "film" in body else "audio", body)
     drain()

@@ -238,7 +238,7 @@ def test_a_segment_of_few_frames_lasts_as_long_as_its_playlist_says(
     playlist = run(source, tmp_path / "made", "hls_720p")["hls_720p"].path.with_name("video.m3u8")
     (line,) = (line for line in playlist.read_text().splitlines() if line.startswith("#EXTINF:"))
     joined = tmp_path / "joined.mp4"
-    names = "video_init.mp4", "video_00000_0.m4s"
+    names = "video_init.mp4", "video_00000.m4s"
     joined.write_bytes(b"".join((playlist.parent / name).read_bytes() for name in names))
     with av.open(str(joined)) as container:
         spans = [

@@ -429,11 +429,13 @@ def test_the_result_of_a_long_film_in_one_chunk_fits_in_an_item() -> None:
     tracks = {
         f"{lines}p_2200kbps": EncodedTrack(
             tuple(
-                Segment(f"00000_{n}.m4s", 5.88, random.randrange(300_000, 900_000), keys())
+                Segment(f"{n:05d}.m4s", 5.88, random.randrange(300_000, 900_000), keys())
                 for n in range(1200)
             ),
             7200.0,
             "0123456789abcdef",
+            times=tuple(range(90_000, 648_100_000, 540_000)),
+            timescale=90_000,
         )
         for lines in range(8)
     }

@@ -101,10 +101,16 @@ def test_an_image_job_makes_the_requests_that_were_estimated(
 @pytest.mark.usefixtures("cloud", "short_chunks")
 @pytest.mark.parametrize(
     "pipeline",
-    [(), ("hls_720p",), ("thumbnail", "transcode_720p"), ("watermark", "hls_720p")],
+    [
+        (),
+        ("hls_720p",),
+        ("thumbnail", "transcode_720p"),
+        ("watermark", "hls_720p"),
+        ({"make": "hls", "ladder": [144], "dash": True},),
+    ],
 )
 def test_a_film_in_chunks_makes_the_requests_that_were_estimated(
-    long_film: bytes, pipeline: tuple[str, ...]
+    long_film: bytes, pipeline: tuple[Any, ...]
 ) -> None:
     drop("a.mp4", long_film)
     estimated = estimates.estimate("-", FromKeyRequest("a.mp4", list(pipeline) or None))
@@ -126,7 +132,11 @@ def test_a_film_in_chunks_makes_the_requests_that_were_estimated(
     for (_, service), number in (counted - requests_of(job.usage)).items():
         missing[service] += number
     assert missing == {
-        "dynamodb": 1 + parts + ("hls_720p" in job.pipeline) + len(job.pipeline) - 1,
+        "dynamodb": 1
+        + parts
+        + any(each.name in ("hls", "hls_720p") for each in job.steps)
+        + len(job.steps)
+        - 1,
         # To each pool, to encode twice, and what the last part sends.
         "sqs": 2 + ("thumbnail" in job.pipeline) + 1 + 1,
     }
@@ -320,8 +330,8 @@ def used(task_id: str, gb_seconds: float) -> tuple[str, Used]:
 
 def film_plan() -> Plan:
     """Two MP4s, one of three times the pixels, the small one also as HLS, and a poster."""
-    chunk = Chunk("film", Run(), ("large", "small"), "0_", 6.0)
-    sound = Audio("sound", Run(), "0_", 0, 1, None, 6.0)
+    chunk = Chunk("film", Run(), ("large", "small"), 0, 6.0)
+    sound = Audio("sound", Run(), 0, 0, 1, None, 6.0)
     poster = Poster((), (Run(),), Picture(()), (16, 16))
     parts = ("film.0", "film.1", "sound.0")
     large = Join("large", "a.mp4", 640, 360, 12.0, None)

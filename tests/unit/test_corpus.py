@@ -18,7 +18,7 @@ import pytest
 from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
 
 from corpus import __main__ as runner
-from corpus import chart, films, hls, hunted, independent, judging, stills
+from corpus import boxes, chart, dash, films, hls, hunted, independent, judging, stills
 from corpus.audio import check_audio
 from corpus.boxes import codecs
 from corpus.colour import difference
@@ -506,6 +506,74 @@ def test_a_wrong_playlist_fails(
     assert old in playlist.read_text()
     playlist.write_text(playlist.read_text().replace(old, new))
     assert check in check_cut(out)
+
+
+def manifest(out: Path) -> str:
+    """The MPD of a stream by FFmpeg's muxer, whose fragments begin at 0."""
+    stream = fetched(out)
+    assert stream.audio
+    shown = 'width="384" height="216" frameRate="25"'
+    tracks = representation(stream.video, "video", shown) + representation(
+        stream.audio, "audio", ""
+    )
+    last = max(spans[-1][1] for spans in map(segment_spans, (stream.video, stream.audio)))
+    return (
+        '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+        f'mediaPresentationDuration="PT{last + 0.001:.3f}S"><Period>{tracks}</Period></MPD>'
+    )
+
+
+def segment_spans(media: hls.Media) -> list[tuple[float, float]]:
+    return [boxes.span(media.initialisation, segment) for segment in media.segments]
+
+
+def representation(media: hls.Media, kind: str, more: str) -> str:
+    scale = boxes.timescale(media.initialisation)
+    runs = "".join(
+        f'<S t="{round(start * scale)}" d="{round((end - start) * scale)}"/>'
+        for start, end in segment_spans(media)
+    )
+    return (
+        f'<AdaptationSet mimeType="{kind}/mp4"><Representation id="{kind}" bandwidth="9000000" '
+        f'codecs="{codecs(media.initialisation)[0]}" {more}><SegmentTemplate timescale="{scale}" '
+        'startNumber="0" initialization="$RepresentationID$.mp4" media="$RepresentationID$_$Number$.m4s">'
+        f"<SegmentTimeline>{runs}</SegmentTimeline></SegmentTemplate></Representation></AdaptationSet>"
+    )
+
+
+def check_dash(out: Path, text: str) -> set[str]:
+    return checks(dash.check_manifest("hls", text, [fetched(out)]))
+
+
+def test_a_right_manifest_passes(cut: Path) -> None:
+    assert check_dash(cut, manifest(cut)) == set()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('width="384"', 'width="386"'),
+        ('frameRate="25"', 'frameRate="30"'),
+        ('codecs="avc1.64', 'codecs="avc1.42'),
+        ('bandwidth="9000000"', 'bandwidth="9000"'),
+        ('startNumber="0"', 'startNumber="1"'),
+        ("$RepresentationID$.mp4", "init.mp4"),
+        ('d="', 'd="1'),
+        ('timescale="', 'timescale="1'),
+        ('mediaPresentationDuration="PT', 'mediaPresentationDuration="PT1'),
+        ('mediaPresentationDuration="PT', 'mediaPresentationDuration="P1DT'),
+    ],
+)
+def test_a_wrong_manifest_fails(cut: Path, old: str, new: str) -> None:
+    text = manifest(cut)
+    assert old in text
+    assert check_dash(cut, text.replace(old, new)) == {"dash"}
+
+
+def test_a_manifest_without_a_track_fails(cut: Path) -> None:
+    text = manifest(cut)
+    without = text[: text.index('<AdaptationSet mimeType="audio')] + "</Period></MPD>"
+    assert check_dash(cut, without) == {"dash"}
 
 
 def test_segments_that_need_the_one_before_fail(make: Make, tmp_path: Path) -> None:

@@ -201,8 +201,8 @@ def test_a_multivariant_playlist_says_what_each_rung_is() -> None:
 
 def test_a_playlist_of_key_frames_names_the_bytes_of_each() -> None:
     segments = [
-        Segment("00000_0.m4s", 4.0, 9000, (KeyFrame(0, 700, 2.0), KeyFrame(4000, 900, 2.0))),
-        Segment("00000_1.m4s", 1.5, 3000, (KeyFrame(0, 800, 1.5),)),
+        Segment("00000.m4s", 4.0, 9000, (KeyFrame(0, 700, 2.0), KeyFrame(4000, 900, 2.0))),
+        Segment("00001.m4s", 1.5, 3000, (KeyFrame(0, 800, 1.5),)),
     ]
     assert playlists.key_frames("720p", segments).splitlines() == [
         "#EXTM3U",
@@ -212,9 +212,9 @@ def test_a_playlist_of_key_frames_names_the_bytes_of_each() -> None:
         "#EXT-X-PLAYLIST-TYPE:VOD",
         "#EXT-X-I-FRAMES-ONLY",
         '#EXT-X-MAP:URI="720p_init.mp4"',
-        *("#EXTINF:2.000000,", "#EXT-X-BYTERANGE:700@0", "720p_00000_0.m4s"),
-        *("#EXTINF:2.000000,", "#EXT-X-BYTERANGE:900@4000", "720p_00000_0.m4s"),
-        *("#EXTINF:1.500000,", "#EXT-X-BYTERANGE:800@0", "720p_00000_1.m4s"),
+        *("#EXTINF:2.000000,", "#EXT-X-BYTERANGE:700@0", "720p_00000.m4s"),
+        *("#EXTINF:2.000000,", "#EXT-X-BYTERANGE:900@4000", "720p_00000.m4s"),
+        *("#EXTINF:1.500000,", "#EXT-X-BYTERANGE:800@0", "720p_00001.m4s"),
         "#EXT-X-ENDLIST",
     ]
     most, average = playlists.key_frame_bits(segments)

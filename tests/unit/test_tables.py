@@ -180,6 +180,12 @@ def _join(plan: Plan, out: Path, headers: tuple[bytes, bytes]) -> None:
             for fragment in mp4_fragments.split(written)[1]:
                 track.add(fragment, 0)
         assert playlists.planned(task.work)
+    for kind in (Chunk, Audio):
+        parts = [task.work for task in plan.tasks if isinstance(task.work, kind)]
+        names = [segment.name for part in parts for segment in playlists.planned(part)]
+        assert names == [cmaf.segment_name(number) for number in range(len(names))]
+        # The last part of the audio has as many as there are.
+        assert all(part.first_segment <= len(names) for part in parts)
     for track in tracks.values():
         mp4_movie.movie_header([track, _second_of_sound(headers[1])], 0)
 
