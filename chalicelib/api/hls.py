@@ -81,7 +81,7 @@ def _growing_playlist(job_id: str, folder: str, name: str) -> str | None:
     assert isinstance(task.work, Hls)
     video, audio = plan.parts(task)
     if track == playlists.MASTER:
-        if video[0].id not in ended:
+        if not plan.beginning(task) <= set(ended):
             return None
         first = tasks.encoded_parts(job_id, [video[0].id])[video[0].id]
         codecs = {name: encoded.codec for name, encoded in first.tracks.items()}
@@ -117,7 +117,7 @@ DESCRIPTIONS = {
         "the film.",
         {
             "200": Answer(
-                "A playlist (RFC 8216), or where a storyboard's tiles are",
+                "A playlist (RFC 8216), captions, or where a storyboard's tiles are",
                 content={
                     "application/vnd.apple.mpegurl": {
                         "schema": {"type": "string"},

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from chalicelib.formats.cmaf import PACKET_SAMPLES, SAMPLE_RATE, SEGMENT_SECONDS, audio_segments
 from chalicelib.model.plan import Task
 from chalicelib.model.result import EncodedTrack
-from chalicelib.model.work import Audio, Chunk, Exact, Hls, Rung, Segment, Work
+from chalicelib.model.work import Audio, Caption, Chunk, Exact, Hls, Rung, Segment, Work
 
 # The lowest version with EXT-X-MAP outside of I-frame playlists (RFC 8216, 7).
 _VERSION = 7
@@ -23,6 +23,10 @@ _WORTH = 0.7
 START_BITS = 2_000_000
 # The initialisation of a track. Names of its files follow that of its playlist: "video_init.mp4".
 INIT = "init.mp4"
+# What captions for who cannot hear have (rule 4.5).
+_TELLS_ALL = (
+    "public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound"
+)
 
 
 class Variant(NamedTuple):
@@ -49,6 +53,9 @@ def master(work: Hls, variants: Sequence[Variant]) -> str:
             f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio",LANGUAGE="{work.language}",'
             f'DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="{AUDIO}.m3u8"'
         )
+    if work.captions:
+        lines += map(_caption, work.captions)
+        group += ',SUBTITLES="subs"'
     for each in variants:
         size = f"RESOLUTION={each.rung.width}x{each.rung.height}"
         lines += [
@@ -63,6 +70,31 @@ def master(work: Hls, variants: Sequence[Variant]) -> str:
                 f"#EXT-X-I-FRAME-STREAM-INF:{_bandwidth(each.most_key_bits, each.average_key_bits)}"
                 f'CODECS="{each.codec}",{size},URI="{key_frames_of(each.rung.playlist)}.m3u8"'
             )
+    return "\n".join(lines) + "\n"
+
+
+def _caption(track: Caption) -> str:
+    """Players choose one by the viewer's language where the viewer wants captions, and else show none."""
+    told = f',CHARACTERISTICS="{_TELLS_ALL}"' if track.hearing_impaired else ""
+    return (
+        f'#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="subs",NAME="{track.name}",LANGUAGE="{track.language}",'
+        f"DEFAULT=NO,AUTOSELECT=YES,FORCED={'YES' if track.forced else 'NO'}{told},"
+        f'URI="{track.playlist}.m3u8"'
+    )
+
+
+def captions(name: str, seconds: float) -> str:
+    """The playlist of a track of captions: one file for the whole film (rule 5.7 of Apple's)."""
+    lines = [
+        "#EXTM3U",
+        f"#EXT-X-VERSION:{_VERSION}",
+        f"#EXT-X-TARGETDURATION:{_target(seconds)}",
+        "#EXT-X-MEDIA-SEQUENCE:0",
+        "#EXT-X-PLAYLIST-TYPE:VOD",
+        f"#EXTINF:{max(0.001, seconds):.6f},",
+        f"{name}.vtt",
+        "#EXT-X-ENDLIST",
+    ]
     return "\n".join(lines) + "\n"
 
 

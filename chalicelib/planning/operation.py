@@ -14,7 +14,17 @@ from chalicelib.formats.cmaf import SEGMENT_SECONDS
 from chalicelib.model.facts import ImageFacts, VideoFacts
 from chalicelib.model.mark import Mark
 from chalicelib.model.picture import Picture
-from chalicelib.model.work import Audio, Chunk, Command, Hls, Join, Poster, Storyboard
+from chalicelib.model.work import (
+    Audio,
+    Captions,
+    Chunk,
+    Command,
+    Hls,
+    Join,
+    Poster,
+    Source,
+    Storyboard,
+)
 
 # An item of a pipeline: the name of a preset, or an operation as an object.
 type Item = str | dict[str, Any]
@@ -28,6 +38,7 @@ class PlanSettings(msgspec.Struct, frozen=True):
     chunk_work_seconds: float  # how long two cores work on a chunk, about
     mark: Mark  # the watermark
     marks: dict[str, str] = {}  # ETags of the operators' that steps name, by their names
+    sidecars: dict[str, Source] = {}  # files of captions that steps name, by their keys
     least_chunk_seconds: float = float(SEGMENT_SECONDS)  # of film; no chunk is planned shorter
     audio_part_seconds: float = (
         60.0  # length of a part of the audio, but for the first and the last
@@ -57,6 +68,7 @@ class Packaging(msgspec.Struct, frozen=True):
     folder: str = (
         ""  # "hls/": where there are many files, their keys have this behind the job's prefix
     )
+    captions: Captions | None = None  # which lie beside what the work makes
 
 
 StepName = Annotated[
@@ -97,6 +109,10 @@ class Operation(
         """Names of the operators' watermarks that it lays."""
         return ()
 
+    def sidecars(self) -> tuple[str, ...]:
+        """Keys of the files of captions that it reads."""
+        return ()
+
     def plan(self, stem: str, facts: Any, settings: PlanSettings) -> Any:
         """The work on media of its kinds: a Picture, Poster or Packaging; names of files begin with `stem`.
 
@@ -123,6 +139,11 @@ class Step:
     def marks(self) -> set[str]:
         """Names of the operators' watermarks that it may lay."""
         return {mark for each in self.operations.values() for mark in each.marks()}
+
+    @property
+    def sidecars(self) -> set[str]:
+        """Keys of the files of captions that it may read."""
+        return {key for each in self.operations.values() for key in each.sidecars()}
 
     def moves(self, facts: ImageFacts) -> bool:
         """Whether it makes a film of an image, which has several pictures."""

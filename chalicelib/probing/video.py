@@ -43,6 +43,7 @@ from chalicelib.probing.streams import (
     choose_video,
     unsupported_colours,
 )
+from chalicelib.probing.subtitles import subtitles_of
 
 # Files without an index of samples are read whole to count frames, if they are no larger than this.
 COUNT_BYTES = 256 * 1024**2
@@ -156,6 +157,8 @@ def _read_header(film: Film, inspector: FrameInspector) -> tuple[VideoFacts, Fra
         matrix="bt709" if min(frame.width, frame.height) >= _HD_LINES else "smpte170m",
         video_codec=video.codec_context.codec.canonical_name,
         looks=describe(frame, video.sample_aspect_ratio or Fraction(1)),
+        subtitles=subtitles_of(film),
+        subtitles_demuxer=film.demuxer,
     )
     return (_with_audio(facts, audio) if audio else facts), first
 

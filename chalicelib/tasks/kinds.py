@@ -10,6 +10,7 @@ from chalicelib.model.result import Result
 from chalicelib.model.work import (
     Animation,
     Audio,
+    Captions,
     Chunk,
     Hls,
     Images,
@@ -52,6 +53,10 @@ def kind_of(work: Work) -> Kind:
             from chalicelib.tasks import audio
 
             return Kind(partial(audio.run, work), partial(audio.predict, work))
+        case Captions():
+            from chalicelib.tasks import captions
+
+            return Kind(partial(captions.run, work), partial(captions.predict, work))
         case Remux():
             from chalicelib.tasks import copying
 
