@@ -18,7 +18,7 @@ from chalicelib.planning.operation import PlanSettings
 _TEXT = frozenset({"mov_text", "subrip", "ass", "ssa", "webvtt", "text"})
 _CONTAINERS = frozenset({"mov", "matroska"})
 _MOST_TRACKS = 32
-_MOST_BYTES = 2_000_000  # of a track as SubRip; what comes later is cut off
+_MOST_BYTES = 1_500_000  # of a track as SubRip; what comes later is cut off
 
 
 class Chosen(NamedTuple):

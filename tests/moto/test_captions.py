@@ -1,4 +1,4 @@
-"""Captions of streams: tracks of a film and files beside it, at the film's times, before it can be watched."""
+"""Captions of streams: tracks of a film and files beside it, at its times, before it can be watched."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from random import Random
 
 import msgspec
 import pytest
@@ -323,3 +324,29 @@ def test_the_master_lists_captions_and_each_variant_has_them() -> None:
     ]
     variants = [line for line in text.split("\n") if line.startswith("#EXT-X-STREAM-INF")]
     assert all(line.endswith(',AUDIO="audio",SUBTITLES="subs"') for line in variants)
+
+
+# ── whatever is in a file ───────────────────────────────────────────────────────────────────────
+
+PIECES = (
+    "<", "</i>", "<i>", "<b x>", "&", "&lt;", "&#10;", "&#0;", "&#xD800;", "\n", "\n\n", "\r", "-->",
+    "00:00:01,000", "99999999999:00:00.000", "{\\an8}", "{", "}", "WEBVTT", "STYLE", "NOTE", "REGION", "1",
+    "\u2028", "\x00", "\ufeff", "line:1e9", "align:start", "<v A>", "<00:01.000>", "\x1b",
+)  # fmt: skip
+
+
+def test_a_file_with_anything_in_it_is_refused_or_becomes_what_a_strict_reader_takes() -> None:
+    dice, made_of = Random(1), 0
+    for _ in range(2000):
+        text = list(dice.choice([SRT, VTT]))
+        for _ in range(dice.randint(1, 12)):
+            at = dice.randrange(len(text) + 1)
+            until = at + (dice.randint(1, 8) if dice.random() < 0.3 else 0)
+            text[at:until] = dice.choice(PIECES) if until == at else ""
+        try:
+            cues = captions.read("".join(text).encode())
+        except Unusable:
+            continue
+        cues_of(captions.to_webvtt(cues).decode())
+        made_of += 1
+    assert made_of > 1000
