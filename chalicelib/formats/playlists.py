@@ -83,18 +83,21 @@ def _caption(track: Caption) -> str:
     )
 
 
-def captions(name: str, seconds: float) -> str:
-    """The playlist of a track of captions: one file for the whole film (rule 5.7 of Apple's)."""
+def captions(name: str, seconds: float, *, complete: bool) -> str:
+    """The playlist of a track of captions: one file for the whole film (rule 5.7 of Apple's).
+
+    Shaka takes a film for complete as soon as one of its playlists is: this one ends with the others.
+    """
     lines = [
         "#EXTM3U",
         f"#EXT-X-VERSION:{_VERSION}",
         f"#EXT-X-TARGETDURATION:{_target(seconds)}",
-        "#EXT-X-MEDIA-SEQUENCE:0",
-        "#EXT-X-PLAYLIST-TYPE:VOD",
+        *_kind(complete=complete),
         f"#EXTINF:{max(0.001, seconds):.6f},",
         f"{name}.vtt",
-        "#EXT-X-ENDLIST",
     ]
+    if complete:
+        lines.append("#EXT-X-ENDLIST")
     return "\n".join(lines) + "\n"
 
 
@@ -179,11 +182,7 @@ def media(name: str, segments: Sequence[Segment], longest: float, *, complete: b
         "#EXTM3U",
         f"#EXT-X-VERSION:{_VERSION}",
         f"#EXT-X-TARGETDURATION:{_target(longest)}",
-        # Chromium's own player takes a playlist that grows and has EXT-X-MEDIA-SEQUENCE, 0 by default, for
-        # a broadcast: it does not seek back, skips what it was paused for, and fails where few segments are
-        # listed.
-        "#EXT-X-MEDIA-SEQUENCE:0" if complete else "#EXT-X-START:TIME-OFFSET=0,PRECISE=YES",
-        f"#EXT-X-PLAYLIST-TYPE:{'VOD' if complete else 'EVENT'}",
+        *_kind(complete=complete),
         "#EXT-X-INDEPENDENT-SEGMENTS",
         f'#EXT-X-MAP:URI="{name}_{INIT}"',
     ]
@@ -192,6 +191,17 @@ def media(name: str, segments: Sequence[Segment], longest: float, *, complete: b
     if complete:
         lines.append("#EXT-X-ENDLIST")
     return "\n".join(lines) + "\n"
+
+
+def _kind(*, complete: bool) -> tuple[str, str]:
+    """What a playlist says of whether it grows.
+
+    Chromium's own player takes one that grows and has EXT-X-MEDIA-SEQUENCE, 0 by default, for a broadcast: it
+    does not seek back, skips what it was paused for, and fails where few segments are listed.
+    """
+    if complete:
+        return "#EXT-X-MEDIA-SEQUENCE:0", "#EXT-X-PLAYLIST-TYPE:VOD"
+    return "#EXT-X-START:TIME-OFFSET=0,PRECISE=YES", "#EXT-X-PLAYLIST-TYPE:EVENT"
 
 
 def _target(longest: float) -> int:

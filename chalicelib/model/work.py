@@ -235,7 +235,7 @@ class Caption(msgspec.Struct, frozen=True):
 
 
 class Captions(msgspec.Struct, frozen=True, tag="captions"):
-    """The captions of a film, as WebVTT with a playlist: sidecars, and tracks of the film itself.
+    """The captions of a film, as WebVTT: sidecars, and tracks of the film itself.
 
     One run of FFmpeg writes those of the film, each to the file that SUBRIP makes of its playlist's name.
     """

@@ -1,4 +1,4 @@
-"""Make a film's captions: WebVTT and a playlist of each track, before the film can be watched."""
+"""Make a film's captions: a WebVTT of each track, before the film can be watched."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from chalicelib.errors import JobError
-from chalicelib.formats import captions, playlists
-from chalicelib.formats.captions import Cue
+from chalicelib.formats import captions
 from chalicelib.model.plan import CAPTIONS
 from chalicelib.model.result import Encoded, EncodedTrack
 from chalicelib.model.work import SUBRIP, Captions, Segment
@@ -25,29 +24,31 @@ _UNREAD = "The film's own subtitles could not be read: there are none in the cap
 def run(work: Captions, bench: Workbench) -> Encoded:
     """Store the captions of a film. Raises JobError `captions_changed`, Transient.
 
-    The film's own ones, which nobody asked for, are empty where they cannot be read: a playlist lists them.
+    The film's own ones, which nobody asked for, are empty where they cannot be read: playlists list them.
     """
     files = list[Segment]()
     for playlist, sidecar in work.sidecars.items():
-        files += _stored(work, bench, playlist, captions.read(objects.read_sidecar(sidecar)))
+        text = _webvtt(work, objects.read_sidecar(sidecar))
+        files.append(_stored(work, bench, playlist, text))
     warning = ""
-    for playlist, cues in _embedded(work, bench):
-        files += _stored(work, bench, playlist, cues or [])
-        warning = warning if cues is not None else _UNREAD
+    for playlist, found in _embedded(work, bench):
+        files.append(_stored(work, bench, playlist, found or captions.to_webvtt(())))
+        warning = warning if found else _UNREAD
     made = EncodedTrack(tuple(files), work.seconds, header="", warning=warning)
     return Encoded({CAPTIONS: made})
 
 
-def _stored(work: Captions, bench: Workbench, playlist: str, cues: list[Cue]) -> Iterator[Segment]:
-    """Store a track, its playlist last: players ask for what that lists."""
-    listed = playlists.captions(playlist, work.seconds).encode()
-    text = captions.to_webvtt(captions.until(cues, work.seconds))
-    for name, body in ((f"{playlist}.vtt", text), (f"{playlist}.m3u8", listed)):
-        yield Segment(name, work.seconds, objects.put_output(bench.task.destination + name, body))
+def _webvtt(work: Captions, body: bytes) -> bytes:
+    return captions.to_webvtt(captions.until(captions.read(body), work.seconds))
 
 
-def _embedded(work: Captions, bench: Workbench) -> Iterator[tuple[str, list[Cue] | None]]:
-    """The cues of each of the film's own tracks, by their playlists; None where they cannot be read."""
+def _stored(work: Captions, bench: Workbench, playlist: str, text: bytes) -> Segment:
+    name = f"{playlist}.vtt"
+    return Segment(name, work.seconds, objects.put_output(bench.task.destination + name, text))
+
+
+def _embedded(work: Captions, bench: Workbench) -> Iterator[tuple[str, bytes | None]]:
+    """The WebVTT of each of the film's own tracks, by their playlists; None where they cannot be read."""
     if not work.command:
         return
     with bench.folder() as folder:
@@ -58,13 +59,13 @@ def _embedded(work: Captions, bench: Workbench) -> Iterator[tuple[str, list[Cue]
             yield from ((playlist, None) for playlist in work.embedded)
         else:
             for playlist in work.embedded:
-                yield playlist, _read(folder / SUBRIP.format(playlist))
+                yield playlist, _read(work, folder / SUBRIP.format(playlist))
 
 
-def _read(path: Path) -> list[Cue] | None:
+def _read(work: Captions, path: Path) -> bytes | None:
     body = path.read_bytes() if path.exists() else b""
     try:
-        return captions.read(body) if body.strip() else []
+        return _webvtt(work, body) if body.strip() else captions.to_webvtt(())
     except captions.Unusable as unusable:
         logger.warning("No captions", file=path.name, error=str(unusable))
         return None
@@ -76,7 +77,7 @@ def predict(work: Captions, basis: Basis) -> Prediction:
     reads_film = bool(work.command)
     return Prediction(
         s3_gets=1 + len(work.sidecars) + reads_film,
-        s3_puts=2 * tracks,
+        s3_puts=tracks,
         bytes_read=sum(each.size for each in work.sidecars.values())
         + (basis.source_bytes if reads_film else 0),
         bytes_written=size,

@@ -16,7 +16,7 @@ chunk, audio     4                  3 and, of each track, 1 + segments;      2
 MP4              4 + ⌈parts/100⌉    3 + tracks + segments + ⌈bytes/8 MiB⌉    2
 HLS              4 + ⌈parts/100⌉    2 + tracks, and 1 for each rung          2
 storyboard       4 + ⌈parts/100⌉    5 + sheets + different key frames        2
-captions         4                  1 + 2 for each track, and 1 for each file    2
+captions         4                  1 + tracks, and 1 for each file             2
                                     of captions, and 1 for those of the film
 a job            2, and 1 with HLS  1 with HLS                               1 for all packages
 

@@ -40,6 +40,9 @@ def run(work: Hls, bench: Workbench) -> StepsEnded:
     if captions:
         warnings.append(captions.warning)
         size += sum(segment.size for segment in captions.segments)
+        for track in work.captions:
+            listed = playlists.captions(track.playlist, captions.seconds, complete=True)
+            size += _put(bench.task.destination, track.playlist, listed)
     seconds = made[work.largest.rendition].seconds
     return packaged(bench, name, size, shown, seconds, warnings)
 
@@ -101,7 +104,7 @@ def predict(work: Hls, basis: Basis) -> Prediction:
     _, audio = basis.plan.parts(basis.task)
     return Prediction(
         s3_gets=1,
-        s3_puts=1 + 2 * len(work.rungs) + bool(audio),
+        s3_puts=1 + 2 * len(work.rungs) + bool(audio) + len(work.captions),
         bytes_read=0,
         bytes_written=0,
         results_read=len(basis.task.needs),

@@ -42,8 +42,8 @@ function look() {
   if (number !== null && number !== seen.frames.at(-1)?.[0]) {
     seen.frames.push([number, video.currentTime, performance.now() / 1000]);
     if (video.videoHeight !== seen.heights.at(-1)) seen.heights.push(video.videoHeight);
-    for (const track of textTracks()) {
-      for (const { text, startTime, endTime } of track.activeCues ?? []) {
+    for (const track of Array.from(textTracks())) {
+      for (const { text, startTime, endTime } of Array.from(track.activeCues ?? [])) {
         (seen.cues[text] ??= [[startTime, endTime], []])[1].push(number);
       }
     }
@@ -176,7 +176,7 @@ const players = {
     await script("./node_modules/video.js/dist/video.js");
     const player = window.videojs(video, { html5: { vhs: { overrideNative: true } } });
     player.on("error", () => fail(player.error()?.message));
-    textTracks = () => Array.from(player.textTracks());
+    textTracks = () => player.textTracks();
     player.textTracks().on("addtrack", show);
     player.src({ src: url, type: "application/vnd.apple.mpegurl" });
     const rungs = () => player.tech(true).vhs?.representations() ?? [];

@@ -180,6 +180,40 @@ def test_pictures_are_left_out_with_a_warning(tmp_path: Path) -> None:
     assert not m3u8.load(str(made.path)).media
 
 
+@pytest.mark.usefixtures("cloud", "short_chunks")
+def test_captions_of_a_film_that_is_copied_are_read_from_the_film_itself(tmp_path: Path) -> None:
+    """The copy has neither the subtitles nor the film's clock, which starts at 1.5 s."""
+    film(tmp_path / "plain.mp4", size="160x96", rate="25", seconds=24, output=("-g", "50"))
+    (tmp_path / "a.srt").write_text(SRT)
+    run_ffmpeg(
+        "-itsoffset", "1.5", "-i", str(tmp_path / "plain.mp4"), "-itsoffset", "1.5",
+        "-i", str(tmp_path / "a.srt"), "-map", "0", "-map", "1", "-c", "copy", "-copyts",
+        "-metadata:s:s:0", "language=eng", str(tmp_path / "a.mkv"),
+    )  # fmt: skip
+    drop("a.mkv", (tmp_path / "a.mkv").read_bytes())
+    job_id = submissions.from_key("-", FromKeyRequest("a.mkv", ["hls_720p"]), None).job_id
+    drain()
+    job = view(job_id)
+    assert (job.status, job.warnings) == (SUCCESS, [])
+    assert "chunks at once, from a copy" in job.encoding
+    assert near(cues_of(read(job, "subs_en.vtt"))) == [FIRST, SECOND]
+
+
+@pytest.mark.usefixtures("cloud")
+def test_subtitles_that_are_too_much_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    """Their text is taken for a file, and becomes more WebVTT than the API can answer with."""
+    block = "{}\n00:00:{:02},000 --> 00:00:{:02},900\n" + "&" * 240_000 + "\n\n"
+    captioned(tmp_path / "a.mkv", {"a.srt": "".join(block.format(n, n, n) for n in range(1, 6))})
+    drop("a.mkv", (tmp_path / "a.mkv").read_bytes())
+    job_id = submissions.from_key("-", FromKeyRequest("a.mkv", ["hls_720p"]), None).job_id
+    drain()
+    job = view(job_id)
+    assert job.status == SUCCESS
+    (warning,) = job.warnings
+    assert "own subtitles could not be read: there are none in the captions." in warning
+    assert cues_of(read(job, "subs_und.vtt")) == []
+
+
 # ── files beside the film ───────────────────────────────────────────────────────────────────────
 
 
@@ -229,7 +263,7 @@ def test_sidecars_are_there_when_the_film_can_be_watched_first(tmp_path: Path) -
     ]
     assert near(cues_of(read(job, "subs_en.vtt"))) == [FIRST, SECOND]
     playlist = m3u8.loads(read(job, "subs_en.m3u8"))
-    assert playlist.is_endlist
+    assert not playlist.is_endlist  # or Shaka would take all of the film for complete
     assert (playlist.segments[0].uri, playlist.target_duration) == ("subs_en.vtt", 16)
     with pytest.raises(NotFound):
         read(job, "subs_fr.m3u8")
@@ -238,6 +272,7 @@ def test_sidecars_are_there_when_the_film_can_be_watched_first(tmp_path: Path) -
     drain()
     job = view(job_id)
     assert (job.status, job.warnings) == (SUCCESS, [])
+    assert m3u8.loads(read(job, "subs_en.m3u8")).is_endlist
     assert m3u8.loads(read(job, "master.m3u8")).media[-1].name == "中文 (Hant)"
     assert job.usage
     for pool in ("intake", "audio"):
