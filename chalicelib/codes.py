@@ -133,6 +133,11 @@ FAILURES = {
     "watermark_changed": "The watermark that a step names was changed or removed while the job ran. Start it "
     "again.",
     "no_audio_stream": "The film has no sound of which a file could be made.",
+    "captions_not_found": "A step names a file of captions that is not there, or another owner's.",
+    "captions_unusable": "The file of captions that a step names is neither SRT nor WebVTT in UTF-8, is too "
+    "large, or has no captions.",
+    "captions_changed": "The file of captions that a step names was changed or removed while the job ran. "
+    "Start it again.",
     "no_video_stream": "The file has no pictures: it is sound alone, or damaged.",
     "side_too_long": "A file of the step would have more pixels than its format can have.",
     "step_needs_video": "The pipeline has a step for videos, but the file is an image.",

@@ -9,12 +9,16 @@ import msgspec
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from chalicelib.api.descriptions import Answer, CallDescription
-from chalicelib.api.recipes import check_asked
+from chalicelib.api.recipes import book, check_asked
 from chalicelib.api.requests import FromKeyRequest, check_key, check_metadata
 from chalicelib.api.uploads import open_file
 from chalicelib.errors import Busy, Unprocessable
+from chalicelib.formats.sniff import HEAD_BYTES
 from chalicelib.model.estimate import Estimated, EstimateView, Refusal, Wanted
+from chalicelib.operations.choosing import Asked, choose_if_known
+from chalicelib.operations.pipelines import find_steps
 from chalicelib.settings import settings
+from chalicelib.store import identities
 from chalicelib.store.clients import lambdas
 from chalicelib.telemetry import logger
 
@@ -29,7 +33,9 @@ def estimate(caller: str, request: FromKeyRequest) -> EstimateView:
     asked = check_asked(request.pipeline, request.recipe)
     check_metadata(request.metadata)
     check_key(request.key)
-    original = open_file(caller, request.key, 1).original
+    file = open_file(caller, request.key, HEAD_BYTES)
+    original = file.original
+    chosen = choose_if_known(asked, original.metadata, file.key, file.head, book())
     return _invoke(
         Wanted(
             request.key,
@@ -39,8 +45,15 @@ def estimate(caller: str, request: FromKeyRequest) -> EstimateView:
             list(asked.pipeline),
             asked.recipe,
             request.max_usd,
+            [key for key in _sidecars(chosen) if identities.may_read(caller, key)],
         )
     )
+
+
+def _sidecars(chosen: Asked) -> list[str]:
+    """Keys of the files of captions that a job for this would read; the Lambda refuses what is wrong."""
+    steps = find_steps(chosen.pipeline, Unprocessable) if chosen.pipeline else ()
+    return sorted({key for step in steps for key in step.sidecars})
 
 
 def _invoke(wanted: Wanted) -> EstimateView:

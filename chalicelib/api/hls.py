@@ -10,9 +10,9 @@ from chalicelib.api.descriptions import JOB_ID, Answer, CallDescription, describ
 from chalicelib.api.hls_tokens import Grant, tokens
 from chalicelib.errors import NotFound
 from chalicelib.formats import playlists
-from chalicelib.model.plan import GENERATION, SOUND
+from chalicelib.model.plan import CAPTIONS, GENERATION, SOUND
 from chalicelib.model.step import STARTED
-from chalicelib.model.work import Hls
+from chalicelib.model.work import Captions, Hls
 from chalicelib.store import objects, plans, progress, tasks
 from chalicelib.store.objects import Link
 from chalicelib.telemetry import logger
@@ -81,11 +81,17 @@ def _growing_playlist(job_id: str, folder: str, name: str) -> str | None:
     assert isinstance(task.work, Hls)
     video, audio = plan.parts(task)
     if track == playlists.MASTER:
-        if video[0].id not in ended:
+        if not plan.beginning(task) <= set(ended):
             return None
         first = tasks.encoded_parts(job_id, [video[0].id])[video[0].id]
         codecs = {name: encoded.codec for name, encoded in first.tracks.items()}
         return playlists.growing_master(task.work, codecs)
+    if track in (caption.playlist for caption in task.work.captions):
+        captions = plan.task(CAPTIONS)
+        assert isinstance(captions.work, Captions)
+        if captions.id not in ended:
+            return None
+        return playlists.captions(track, captions.work.seconds, complete=False)
     # All rungs have the same segments.
     shown = next((rung for rung in task.work.rungs if rung.playlist == track), task.work.rungs[0])
     if track not in (shown.playlist, playlists.AUDIO):
@@ -117,7 +123,7 @@ DESCRIPTIONS = {
         "hours or twice the film.",
         {
             "200": Answer(
-                "A playlist (RFC 8216), an MPD (ISO/IEC 23009-1), or where a storyboard's tiles are",
+                "A playlist (RFC 8216), an MPD (ISO/IEC 23009-1), captions, or a storyboard's layout",
                 content={
                     "application/vnd.apple.mpegurl": {
                         "schema": {"type": "string"},

@@ -28,8 +28,41 @@ _CODES = """
 """
 _SHORT = dict(pair.split(":") for pair in _CODES.split())
 
+# How languages call themselves: what players show must be in the language itself (RFC 8216, 4.3.4.1).
+_OWN_NAMES = """
+    ar:العربية bg:Български bn:বাংলা bs:Bosanski ca:Català cs:Čeština cy:Cymraeg da:Dansk de:Deutsch
+    el:Ελληνικά en:English es:Español et:Eesti eu:Euskara fa:فارسی fi:Suomi fr:Français ga:Gaeilge
+    gl:Galego gu:ગુજરાતી he:עברית hi:हिन्दी hr:Hrvatski hu:Magyar hy:Հայերեն id:Indonesia is:Íslenska
+    it:Italiano ja:日本語 ka:ქართული kk:Қазақша kn:ಕನ್ನಡ ko:한국어 lt:Lietuvių lv:Latviešu mk:Македонски
+    ml:മലയാളം mr:मराठी ms:Melayu nb:Norsk nl:Nederlands nn:Nynorsk no:Norsk pa:ਪੰਜਾਬੀ pl:Polski
+    pt:Português ro:Română ru:Русский sk:Slovenčina sl:Slovenščina sq:Shqip sr:Српски sv:Svenska
+    sw:Kiswahili ta:தமிழ் te:తెలుగు th:ไทย tl:Tagalog tr:Türkçe uk:Українська ur:اردو vi:Việt zh:中文
+"""
+_NAMES = dict(pair.split(":") for pair in _OWN_NAMES.split())
+# Language, script, region and variants (RFC 5646, 2.1): no extensions, nothing private.
+TAG = r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3})){0,2}"
+
 
 def tag_of(named: str | None) -> str:
     """The tag of a language that a file names; UNKNOWN where it names none, or not by such a code."""
     code = re.match("[a-z]{2,3}(?![a-z0-9])", (named or "").lower())
     return _SHORT.get(code[0], code[0]) if code else UNKNOWN
+
+
+def canonical(tag: str) -> str | None:
+    """A tag in its usual letters: "pt-BR" of "por-br"; None where it is none of BCP 47 (RFC 5646, 2.1.1)."""
+    if not re.fullmatch(TAG, tag):
+        return None
+    code, *others = tag.lower().split("-")
+    cased = (_CASES.get(len(part), str.lower)(part) for part in others)
+    return "-".join((_SHORT.get(code, code), *cased))
+
+
+_CASES = {2: str.upper, 4: str.title}  # of regions, and of scripts
+
+
+def name_of(tag: str) -> str:
+    """How a language calls itself, as a viewer is shown it: "Português (BR)"; else its tag."""
+    code, _, more = tag.partition("-")
+    name = _NAMES.get(code, code)
+    return f"{name} ({more})" if more else name

@@ -17,7 +17,7 @@ from chalicelib.formats.cmaf import (
 )
 from chalicelib.model.plan import Task
 from chalicelib.model.result import EncodedTrack
-from chalicelib.model.work import Audio, Chunk, Exact, Hls, Rung, Segment, Work
+from chalicelib.model.work import Audio, Caption, Chunk, Exact, Hls, Rung, Segment, Work
 
 # The lowest version with EXT-X-MAP outside of I-frame playlists (RFC 8216, 7).
 _VERSION = 7
@@ -29,6 +29,10 @@ AUDIO_CODEC = "mp4a.40.2"  # AAC-LC (RFC 6381)
 _WORTH = 0.7
 # Bits a second of the rung that players start with, about (rule 1.32 of Apple's authoring specification).
 START_BITS = 2_000_000
+# What captions for who cannot hear have (rule 4.5).
+_TELLS_ALL = (
+    "public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound"
+)
 
 
 class Variant(NamedTuple):
@@ -55,6 +59,9 @@ def master(work: Hls, variants: Sequence[Variant]) -> str:
             f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio",LANGUAGE="{work.language}",'
             f'DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="{AUDIO}.m3u8"'
         )
+    if work.captions:
+        lines += map(_caption, work.captions)
+        group += ',SUBTITLES="subs"'
     for each in variants:
         size = f"RESOLUTION={each.rung.width}x{each.rung.height}"
         lines += [
@@ -69,6 +76,34 @@ def master(work: Hls, variants: Sequence[Variant]) -> str:
                 f"#EXT-X-I-FRAME-STREAM-INF:{_bandwidth(each.most_key_bits, each.average_key_bits)}"
                 f'CODECS="{each.codec}",{size},URI="{key_frames_of(each.rung.playlist)}.m3u8"'
             )
+    return "\n".join(lines) + "\n"
+
+
+def _caption(track: Caption) -> str:
+    """Players choose one by the viewer's language where the viewer wants captions, and else show none."""
+    told = f',CHARACTERISTICS="{_TELLS_ALL}"' if track.hearing_impaired else ""
+    return (
+        f'#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="subs",NAME="{track.name}",LANGUAGE="{track.language}",'
+        f"DEFAULT=NO,AUTOSELECT=YES,FORCED={'YES' if track.forced else 'NO'}{told},"
+        f'URI="{track.playlist}.m3u8"'
+    )
+
+
+def captions(name: str, seconds: float, *, complete: bool) -> str:
+    """The playlist of a track of captions: one file for the whole film (rule 5.7 of Apple's).
+
+    Shaka takes a film for complete as soon as one of its playlists is: this one ends with the others.
+    """
+    lines = [
+        "#EXTM3U",
+        f"#EXT-X-VERSION:{_VERSION}",
+        f"#EXT-X-TARGETDURATION:{_target(seconds)}",
+        *_kind(complete=complete),
+        f"#EXTINF:{max(0.001, seconds):.6f},",
+        f"{name}.vtt",
+    ]
+    if complete:
+        lines.append("#EXT-X-ENDLIST")
     return "\n".join(lines) + "\n"
 
 
@@ -153,11 +188,7 @@ def media(name: str, segments: Sequence[Segment], longest: float, *, complete: b
         "#EXTM3U",
         f"#EXT-X-VERSION:{_VERSION}",
         f"#EXT-X-TARGETDURATION:{_target(longest)}",
-        # Chromium's own player takes a playlist that grows and has EXT-X-MEDIA-SEQUENCE, 0 by default, for
-        # a broadcast: it does not seek back, skips what it was paused for, and fails where few segments are
-        # listed.
-        "#EXT-X-MEDIA-SEQUENCE:0" if complete else "#EXT-X-START:TIME-OFFSET=0,PRECISE=YES",
-        f"#EXT-X-PLAYLIST-TYPE:{'VOD' if complete else 'EVENT'}",
+        *_kind(complete=complete),
         "#EXT-X-INDEPENDENT-SEGMENTS",
         f'#EXT-X-MAP:URI="{name}_{INIT}"',
     ]
@@ -166,6 +197,17 @@ def media(name: str, segments: Sequence[Segment], longest: float, *, complete: b
     if complete:
         lines.append("#EXT-X-ENDLIST")
     return "\n".join(lines) + "\n"
+
+
+def _kind(*, complete: bool) -> tuple[str, str]:
+    """What a playlist says of whether it grows.
+
+    Chromium's own player takes one that grows and has EXT-X-MEDIA-SEQUENCE, 0 by default, for a broadcast: it
+    does not seek back, skips what it was paused for, and fails where few segments are listed.
+    """
+    if complete:
+        return "#EXT-X-MEDIA-SEQUENCE:0", "#EXT-X-PLAYLIST-TYPE:VOD"
+    return "#EXT-X-START:TIME-OFFSET=0,PRECISE=YES", "#EXT-X-PLAYLIST-TYPE:EVENT"
 
 
 def _target(longest: float) -> int:

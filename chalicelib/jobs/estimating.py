@@ -15,7 +15,7 @@ import msgspec
 
 from chalicelib.errors import JobError, Transient
 from chalicelib.invocation import Invocation
-from chalicelib.jobs import limits, watermarks
+from chalicelib.jobs import captions, limits, watermarks
 from chalicelib.jobs.plan_settings import plan_settings
 from chalicelib.model.estimate import Estimated, EstimateView, Refusal, Wanted
 from chalicelib.model.facts import Facts, ImageFacts, VideoFacts, kind_of, seconds_of
@@ -61,7 +61,11 @@ def _estimate(wanted: Wanted, invocation: Invocation) -> EstimateView:
     facts = look.facts
     asked, book = Asked(wanted.pipeline, wanted.recipe), read_book(recipes())
     chosen = choose(asked, wanted.metadata, wanted.key, kind_of(facts), book)
-    set_up = plan_settings(settings(), watermarks.etags_of(chosen.steps))
+    set_up = plan_settings(
+        settings(),
+        watermarks.etags_of(chosen.steps),
+        captions.found(chosen.steps, frozenset(wanted.sidecars).__contains__),
+    )
     job_id, film = str(uuid.uuid4()), None
     if isinstance(facts, ImageFacts) and any(step.moves(facts) for step in chosen.steps):
         film = animations.foreseen(facts)

@@ -5,6 +5,7 @@ What another version of the code has planned, it plans anew.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
@@ -12,7 +13,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from chalicelib.engines import sandbox_child
 from chalicelib.errors import JobError, defect
 from chalicelib.invocation import Invocation, Later
-from chalicelib.jobs import films, lifecycle, s3_events, watermarks
+from chalicelib.jobs import captions, films, lifecycle, s3_events, watermarks
 from chalicelib.jobs.films import Film, Known
 from chalicelib.jobs.plan_settings import plan_settings
 from chalicelib.jobs.s3_events import Opened
@@ -27,7 +28,7 @@ from chalicelib.operations.recipes import read_book
 from chalicelib.planning.planner import make_plan
 from chalicelib.probing.inspect import inspect_source
 from chalicelib.settings import recipes, settings
-from chalicelib.store import clients, jobs, objects, plans, progress, starts
+from chalicelib.store import clients, identities, jobs, objects, plans, progress, starts
 from chalicelib.store.queues import StartMessage
 from chalicelib.telemetry import logger, tracer
 
@@ -131,7 +132,11 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     asked, book = Asked(job.pipeline, job.recipe), read_book(recipes())
     chosen = choose(asked, original.metadata, job.source_key, kind_of(facts), book)
     steps = chosen.steps
-    set_up = plan_settings(settings(), watermarks.etags_of(steps))
+    set_up = plan_settings(
+        settings(),
+        watermarks.etags_of(steps),
+        captions.found(steps, partial(identities.may_read, job.owner)),
+    )
     film: Film | None = None
     if isinstance(facts, VideoFacts) or (
         isinstance(facts, ImageFacts) and any(step.moves(facts) for step in steps)

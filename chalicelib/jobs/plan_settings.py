@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chalicelib.model.mark import Mark
+from chalicelib.model.work import Source
 from chalicelib.planning.operation import PlanSettings
 from chalicelib.settings import Settings
 
 
-def plan_settings(chosen: Settings, marks: Mapping[str, str] | None = None) -> PlanSettings:
+def plan_settings(
+    chosen: Settings,
+    marks: Mapping[str, str] | None = None,
+    sidecars: Mapping[str, Source] | None = None,
+) -> PlanSettings:
     """What plans depend on, of the settings that an operator chose.
 
-    `marks` are the ETags of the operators' watermarks that steps name.
+    `marks` are the ETags of the operators' watermarks that steps name, `sidecars` the files of captions.
     """
     return PlanSettings(
         max_video_pixels=chosen.max_video_pixels,
@@ -25,4 +30,5 @@ def plan_settings(chosen: Settings, marks: Mapping[str, str] | None = None) -> P
             opacity=chosen.watermark_opacity,
         ),
         marks=dict(marks or {}),
+        sidecars=dict(sidecars or {}),
     )

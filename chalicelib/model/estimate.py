@@ -36,6 +36,7 @@ class Wanted(msgspec.Struct, frozen=True):
     pipeline: list[str | dict[str, Any]]
     recipe: str = ""
     max_usd: float | None = None
+    sidecars: list[str] = []  # files of captions that it asks for, and the caller may read
 
 
 class Refusal(msgspec.Struct, frozen=True, tag="refusal"):

@@ -24,6 +24,8 @@ Format = Annotated[str, Meta(pattern=r"^[A-Z0-9]{1,10}\Z")]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9_.-]{0,40}\Z")]
 Matrix = Literal["bt709", "smpte170m"]
 Language = Annotated[str, Meta(pattern=r"^[a-z]{2,3}\Z")]
+# Of a track, as a file names it: it becomes a quoted string of a playlist (RFC 8216, 4.2).
+Title = Annotated[str, Meta(pattern=r'^[^\x00-\x1f"\x7f-\x9f\u2028\u2029\ud800-\udfff]{0,60}\Z')]
 Clause = Annotated[str, Meta(pattern=r"^[a-z0-9 ,.:]{0,200}\Z")]
 Looks = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_ :.-]{0,400}\Z")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{0,16}\Z")]
@@ -162,6 +164,17 @@ class AudioTrack(msgspec.Struct, frozen=True):
     language: Language = "und"  # as BCP 47 has it
 
 
+class SubtitleTrack(msgspec.Struct, frozen=True, array_like=True):
+    """A track of subtitles, of text or of pictures."""
+
+    stream: Stream  # index in the container
+    codec: Name  # FFmpeg's name
+    language: Language
+    title: Title = ""
+    forced: bool = False  # only what is to be read by everybody, like signs and other languages
+    hearing_impaired: bool = False  # it tells of sounds, too
+
+
 class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     """A film. Size in square pixels, rotated, of its largest frames; times in seconds."""
 
@@ -197,6 +210,9 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     # packets were not read.
     looks: Looks = ""
     rhythm: Digest = ""
+    subtitles: Annotated[tuple[SubtitleTrack, ...], Meta(max_length=64)] = ()
+    # FFmpeg's name of the demuxer of the file that has them, where a copy is read instead, too.
+    subtitles_demuxer: Name = ""
 
     @property
     def end(self) -> float:

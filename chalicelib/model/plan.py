@@ -15,6 +15,7 @@ import msgspec
 from chalicelib.model.work import (
     Audio,
     AudioFile,
+    Captions,
     Chunk,
     Command,
     Excerpt,
@@ -37,6 +38,7 @@ GENERATION = f"{FORMAT}-{ENCODER}"
 REMUX = "remux"  # id of the task that copies a film, which runs before the other tasks are planned
 # The groups of the tasks that encode a film: its video, in all renditions, and its audio, which is one track.
 FILM, SOUND = "film", "sound"
+CAPTIONS = "captions"  # id of the task that makes them
 
 
 def work_folder(job_id: str) -> str:
@@ -89,7 +91,9 @@ class Task(msgspec.Struct, frozen=True):
 
     @property
     def reads_source(self) -> bool:
-        """Whether it reads all of the source; else excerpts of it, or what other tasks made of it."""
+        """Whether it reads all of the source; else excerpts, what other tasks made of it, or nothing."""
+        if isinstance(self.work, Captions) and not self.work.command:
+            return False
         return self.excerpt is None and not self.needs
 
     @property
@@ -143,8 +147,9 @@ class Plan(msgspec.Struct, frozen=True):
         return found
 
     def source(self, task: Task, original: Source) -> Source:
-        """What a task reads. Pictures of an image are drawn from the original, also where a copy is made."""
-        return original if self.copy is None or isinstance(task.work, Images) else self.copy
+        """What a task reads. Copies of films have no captions, and pictures of an image need none."""
+        is_of_original = isinstance(task.work, Images | Captions)
+        return original if self.copy is None or is_of_original else self.copy
 
     def first(self) -> list[Task]:
         """The tasks that need no other."""
@@ -158,14 +163,23 @@ class Plan(msgspec.Struct, frozen=True):
         return any(task_id in task.needs for task in self.tasks)
 
     def watchable_from(self, task_id: str, ended: Collection[str]) -> list[Task]:
-        """The HLS packages that can be played from now on: the last of their first parts was `task_id`."""
+        """The HLS packages that can be played from now on: what they begin with has ended by `task_id`."""
         found = []
         for task in self.tasks:
             if isinstance(task.work, Hls):
-                first = {parts[0].id for parts in self.parts(task) if parts}
+                first = self.beginning(task)
                 if task_id in first and first <= set(ended):
                     found.append(task)
         return found
+
+    def beginning(self, task: Task) -> set[str]:
+        """The tasks that must have ended before an HLS package can be played.
+
+        They are the first part of each track, and the captions: players read a multivariant playlist once,
+        and a track that is not there when they ask for it is out for good.
+        """
+        first = {parts[0].id for parts in self.parts(task) if parts}
+        return first | ({CAPTIONS} & set(task.needs))
 
     def steps_needing(self, task_id: str) -> list[str]:
         """The steps that fail if `task_id` does."""

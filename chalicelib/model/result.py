@@ -25,7 +25,10 @@ class EncodedTrack(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Encoded(msgspec.Struct, frozen=True, tag="encoded"):
-    """A part of a film: of every rendition, by their names, or of the audio, by the name SOUND."""
+    """A part of a film: of every rendition, by their names, or of the audio, by the name SOUND.
+
+    Or the captions, by the name CAPTIONS: a file of each track.
+    """
 
     tracks: dict[str, EncodedTrack]
 

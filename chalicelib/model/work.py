@@ -256,6 +256,33 @@ class Source(msgspec.Struct, frozen=True):
     size: int = 0  # bytes; 0 where nobody asks
 
 
+# Captions of a film itself, as FFmpeg writes them before they are made WebVTT: for `format`.
+SUBRIP = "{}.srt"
+
+
+class Caption(msgspec.Struct, frozen=True):
+    """A track of captions, as HLS lists it."""
+
+    playlist: str  # the name of its playlist, and of its WebVTT
+    name: str  # as a viewer is shown it
+    language: str  # BCP 47
+    forced: bool = False
+    hearing_impaired: bool = False
+
+
+class Captions(msgspec.Struct, frozen=True, tag="captions"):
+    """The captions of a film, as WebVTT: sidecars, and tracks of the film itself.
+
+    One run of FFmpeg writes those of the film, each to the file that SUBRIP makes of its playlist's name.
+    """
+
+    pool: ClassVar[str] = AUDIO
+    sidecars: dict[str, Source]  # by names of playlists
+    embedded: tuple[str, ...]  # names of playlists
+    command: Command  # () where there are only sidecars
+    seconds: float  # of the film; what would be shown later is left out
+
+
 class Join(msgspec.Struct, frozen=True, tag="join"):
     """One MP4 of the parts of a rendition and of the audio, by copying, with its index first."""
 
@@ -295,6 +322,7 @@ class Hls(msgspec.Struct, frozen=True, tag="hls"):
     only_useful: bool = False
     dash: bool = False  # whether an MPD is written, too
     warning: str = ""
+    captions: tuple[Caption, ...] = ()
 
     @property
     def largest(self) -> Rung:
@@ -362,6 +390,7 @@ Work = (
     | Audio
     | AudioFile
     | Preview
+    | Captions
     | Remux
     | Join
     | Hls

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from chalicelib.formats.languages import TAG, canonical
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.work import Hls as HlsWork
 from chalicelib.operations.mp4 import ChosenCodec, MostFps, MostKbps, ShortSide
-from chalicelib.planning import audio, filters, ladders
+from chalicelib.planning import audio, captions, filters, ladders
 from chalicelib.planning.ladders import Wanted
 from chalicelib.planning.operation import Operation, Packaging, PlanSettings
+
+EXAMPLE_SIDECAR = "uploads/957c949f_film.en.srt"
+_MOST_KEY_BYTES = 1024  # of S3
 
 
 class Rung(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -47,12 +51,26 @@ class Hls(Operation, frozen=True, kw_only=True, tag="hls"):
             "output then has a `dash_url`, which leads to an MPD."
         ),
     ] = False
+    captions: Annotated[
+        Annotated[dict[str, str], Meta(min_length=1, max_length=16)] | None,
+        Meta(
+            description="Files of captions, SRT or WebVTT, by their languages (BCP 47): keys in the upload "
+            "bucket. A film's own tracks of text become captions by themselves; a file takes the place of "
+            "those in its language.",
+            examples=[{"en": EXAMPLE_SIDECAR}],
+            extra_json_schema={"propertyNames": {"pattern": f"^{TAG}$"}},
+        ),
+    ] = None
 
     def faults(self) -> Iterator[tuple[str, str]]:
+        yield from _language_faults(self.captions or {})
         wanted = [] if self.ladder == "auto" else list(map(_wanted, self.ladder))
         for number, rung in enumerate(wanted):
             if rung in wanted[:number]:
                 yield f"ladder/{number}", "This rung is there already; once is enough."
+
+    def sidecars(self) -> tuple[str, ...]:
+        return tuple((self.captions or {}).values())
 
     def plan(self, stem: str, facts: VideoFacts, settings: PlanSettings) -> Packaging:
         wanted = (
@@ -60,15 +78,35 @@ class Hls(Operation, frozen=True, kw_only=True, tag="hls"):
         )
         renditions = ladders.renditions(facts, wanted)
         left_out = ladders.left_out(facts, wanted) if len(wanted) > 1 else ""
+        captioned = captions.choose(facts, self.captions or {}, settings)
         work = HlsWork(
             tuple(ladders.rungs(facts, renditions, audio.BITS_PER_SECOND if facts.audio else 0)),
             facts.seconds,
             language=facts.audio.language if facts.audio else None,
             only_useful=self.ladder == "auto",
             dash=self.dash,
-            warning=" ".join(filter(None, (left_out, filters.warning(facts)))),
+            warning=" ".join(filter(None, (left_out, filters.warning(facts), captioned.warning))),
+            captions=captioned.tracks,
         )
-        return Packaging(tuple(renditions), work, f"{stem}/")
+        return Packaging(tuple(renditions), work, f"{stem}/", captioned.work)
+
+
+def _language_faults(sidecars: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    seen = dict[str, str]()
+    for given, key in sidecars.items():
+        place = f"captions/{given.replace('~', '~0').replace('/', '~1')}"
+        language = canonical(given)
+        if language is None:
+            yield (
+                place,
+                f"{given[:100]!r} is no language of BCP 47, like 'en', 'pt-BR' or 'zh-Hant'.",
+            )
+        elif language in seen:
+            yield place, f"This is the language of {seen[language]!r}; once is enough."
+        elif not 0 < len(key.encode(errors="replace")) <= _MOST_KEY_BYTES:
+            yield place, "It is the key of a file in the upload bucket."
+        else:
+            seen[language] = given
 
 
 def _wanted(rung: int | Rung) -> Wanted:

@@ -21,7 +21,7 @@ MOST_BYTES = 1024
 # More than any operation has: each that is wrong takes a millisecond.
 _MOST_PARAMETERS = 40
 # Tasks of a plan have these ids.
-_RESERVED = frozenset({"film", "sound", "remux"})
+_RESERVED = frozenset({"captions", "film", "sound", "remux"})
 
 _ANY: Any = Union[OPERATIONS]  # noqa: UP007 - of a tuple
 _BY_TAG = {tag_of(shape): shape for shape in OPERATIONS}

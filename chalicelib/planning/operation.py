@@ -17,12 +17,14 @@ from chalicelib.model.picture import Picture
 from chalicelib.model.work import (
     Audio,
     AudioFile,
+    Captions,
     Chunk,
     Command,
     Hls,
     Join,
     Poster,
     Preview,
+    Source,
     Storyboard,
 )
 
@@ -38,6 +40,7 @@ class PlanSettings(msgspec.Struct, frozen=True):
     chunk_work_seconds: float  # how long two cores work on a chunk, about
     mark: Mark  # the watermark
     marks: dict[str, str] = {}  # ETags of the operators' that steps name, by their names
+    sidecars: dict[str, Source] = {}  # files of captions that steps name, by their keys
     least_chunk_seconds: float = float(SEGMENT_SECONDS)  # of film; no chunk is planned shorter
     audio_part_seconds: float = (
         60.0  # length of a part of the audio, but for the first and the last
@@ -67,6 +70,7 @@ class Packaging(msgspec.Struct, frozen=True):
     folder: str = (
         ""  # "hls/": where there are many files, their keys have this behind the job's prefix
     )
+    captions: Captions | None = None  # which lie beside what the work makes
 
 
 # On a film: alone, or on renditions of it that steps share.
@@ -111,6 +115,10 @@ class Operation(
         """Names of the operators' watermarks that it lays."""
         return ()
 
+    def sidecars(self) -> tuple[str, ...]:
+        """Keys of the files of captions that it reads."""
+        return ()
+
     def plan(self, stem: str, facts: Any, settings: PlanSettings) -> Any:
         """The work on media of its kinds: a Picture, Poster, AudioFile or Packaging.
 
@@ -143,6 +151,11 @@ class Step:
     def makes_of(self, kind: str) -> bool:
         """Whether it makes something of this kind of media; of an image it may need that it is animated."""
         return kind in self.operations or (kind == "image" and "animation" in self.operations)
+
+    @property
+    def sidecars(self) -> set[str]:
+        """Keys of the files of captions that it may read."""
+        return {key for each in self.operations.values() for key in each.sidecars()}
 
     def moves(self, facts: ImageFacts) -> bool:
         """Whether it makes a film of an image, which has several pictures."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -13,7 +13,16 @@ from chalicelib.formats.mp4_excerpt import samples_of
 from chalicelib.model.facts import AudioFacts, Facts, ImageFacts, VideoFacts
 from chalicelib.model.filenames import stem
 from chalicelib.model.picture import Picture
-from chalicelib.model.plan import FILM, SOUND, Plan, Task, Track, outputs_prefix, work_folder
+from chalicelib.model.plan import (
+    CAPTIONS,
+    FILM,
+    SOUND,
+    Plan,
+    Task,
+    Track,
+    outputs_prefix,
+    work_folder,
+)
 from chalicelib.model.work import (
     AudioFile,
     Command,
@@ -31,6 +40,7 @@ from chalicelib.planning.operation import Encode, Packaging, Part, PlanSettings,
 PICTURE_COST = 1.0
 PREVIEW_COST = 3.0
 PACKAGING_COST = 0.5
+CAPTIONS_COST = 1.0
 
 
 def make_plan(
@@ -127,7 +137,7 @@ def _of_film(
     return Plan(
         (
             *(_poster_task(step, work, prefix) for step, work in posters.items()),
-            *_first_parts_first(encodes),
+            *_first_parts_first(encodes, _caption_tasks(packagings.values(), prefix)),
             *(_task_alone(step, work, prefix) for step, work in others.items()),
             *(_packaging_task(step, work, prefix, encodes) for step, work in packagings.items()),
         ),
@@ -208,9 +218,17 @@ def _part_tasks(group: str, parts: Sequence[Part]) -> list[Task]:
     ]
 
 
-def _first_parts_first(encodes: _Encodes) -> Iterator[Task]:
+def _caption_tasks(packagings: Iterable[Packaging], prefix: str) -> list[Task]:
+    return [
+        Task(CAPTIONS, each.captions, prefix + each.folder, cost=CAPTIONS_COST)
+        for each in packagings
+        if each.captions
+    ]
+
+
+def _first_parts_first(encodes: _Encodes, captions: Sequence[Task]) -> Iterator[Task]:
     """The first part of each encode, then the second of each: with the first parts, watching can begin."""
-    for same_number in zip_longest(encodes.video, encodes.audio):
+    for same_number in zip_longest(encodes.video, encodes.audio, captions):
         yield from (task for task in same_number if task is not None)
 
 
@@ -226,11 +244,12 @@ def _task_alone(step: str, work: AudioFile | Preview, prefix: str) -> Task:
 def _packaging_task(step: str, packaging: Packaging, prefix: str, encodes: _Encodes) -> Task:
     is_heard = not isinstance(packaging.work, Storyboard)
     needed = (*encodes.video, *(encodes.audio if is_heard else ()))
+    captions = (CAPTIONS,) if packaging.captions else ()
     return Task(
         step,
         packaging.work,
         prefix + packaging.folder,
-        needs=tuple(task.id for task in needed),
+        needs=(*(task.id for task in needed), *captions),
         cost=PACKAGING_COST,
     )
 

@@ -41,6 +41,7 @@ from chalicelib.probing.streams import (
     track_of,
     unsupported_colours,
 )
+from chalicelib.probing.subtitles import subtitles_of
 
 # Files without an index of samples are read whole to count frames, if they are no larger than this.
 COUNT_BYTES = 256 * 1024**2
@@ -154,6 +155,8 @@ def _read_header(film: Film, inspector: FrameInspector) -> tuple[VideoFacts, Fra
         matrix="bt709" if min(frame.width, frame.height) >= _HD_LINES else "smpte170m",
         video_codec=video.codec_context.codec.canonical_name,
         looks=describe(frame, video.sample_aspect_ratio or Fraction(1)),
+        subtitles=subtitles_of(film),
+        subtitles_demuxer=film.demuxer,
     )
     return facts, first
 

@@ -12,7 +12,7 @@ from pynamodb.exceptions import DoesNotExist
 
 from chalicelib.model.job import Claimed, Ticket
 from chalicelib.model.step import FAILURE
-from chalicelib.settings import settings
+from chalicelib.settings import DROPS, settings
 from chalicelib.store import jobs, writes
 from chalicelib.store.table import ClaimRow, TicketRow, read_many
 
@@ -50,6 +50,12 @@ def get_ticket(key: str) -> Ticket | None:
     except DoesNotExist:
         return None
     return row.value()
+
+
+def may_read(caller: str, key: str) -> bool:
+    """Whether a file of this key, if there is one, is of an owner whose files the caller sees."""
+    ticket = get_ticket(key)
+    return (ticket.owner if ticket else DROPS) in settings().owners_seen_by(caller)
 
 
 def _ticket_key(key: str) -> str:

@@ -127,6 +127,17 @@ def fetch_watermark(mark: Mark, target: Path) -> None:
         raise JobError("watermark_changed", detail) from error
 
 
+def read_sidecar(sidecar: Source) -> bytes:
+    """A file of captions. Raises JobError `captions_changed`."""
+    try:
+        return _open(sidecar).read()
+    except JobError as error:
+        detail = (
+            f"The captions {sidecar.key} were changed or removed while the job ran. Start it again."
+        )
+        raise JobError("captions_changed", detail) from error
+
+
 def fetch_parts(
     source: Source, target: Path, head: bytes, parts: Sequence[tuple[int, int]]
 ) -> None:

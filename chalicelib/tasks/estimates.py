@@ -19,9 +19,12 @@ HLS              4 + ⌈parts/100⌉    2 + tracks, and 1 for each rung         
 preview          4                  1 + files, and 2 for each piece; 2 +     2
                                     files without excerpts
 storyboard       4 + ⌈parts/100⌉    5 + sheets + different key frames        2
+captions         4                  1 + tracks, and 1 for each file             2
+                                    of captions, and 1 for those of the film
 a job            2, and 1 with HLS  1 with HLS                               1 for all packages
 
-Each operator's watermark is one more request to S3, of intake and of each task that lays it.
+Each operator's watermark is one more request to S3, of intake and of each task that lays it. Each file of
+captions is one to S3 and one to DynamoDB, of intake.
 
 The steps that a task ends are one request to DynamoDB, a transaction, however many. An estimate leaves out
 what a job may need more: that request again, where another task has ended a step meanwhile; an item that is
@@ -37,9 +40,9 @@ from math import ceil
 import msgspec
 
 from chalicelib.model.facts import Facts, VideoFacts
-from chalicelib.model.plan import Plan
+from chalicelib.model.plan import CAPTIONS, Plan
 from chalicelib.model.usage import POLLER_REQUESTS, Used, total
-from chalicelib.model.work import Animation, Hls, Images, Remux, marks_of
+from chalicelib.model.work import Animation, Captions, Hls, Images, Remux, marks_of
 from chalicelib.planning.copying import BYTES_A_SECOND
 from chalicelib.settings import FunctionSize
 from chalicelib.tasks.kinds import kind_of
@@ -110,6 +113,7 @@ def estimate(
             [
                 _of_intake(plan, probing, stored_plan, samples, sizes["intake"]),
                 *_of_watermarks(plan),
+                *_of_sidecars(plan),
                 *(probing for task in plan.tasks if isinstance(task.work, Remux | Animation)),
                 *by_tasks,
                 *_of_cold_starts(plan, sizes),
@@ -186,6 +190,15 @@ def _of_watermarks(plan: Plan) -> Iterator[Used]:
         yield Used(pool, s3_gets=1)
 
 
+def _of_sidecars(plan: Plan) -> Iterator[Used]:
+    """The requests for files of captions while planning: whose each is, and what is in it."""
+    for task in plan.tasks:
+        if isinstance(task.work, Captions):
+            sidecars = {each.key: each.size for each in task.work.sidecars.values()}
+            for size in sidecars.values():
+                yield Used("intake", dynamodb=1, reads=1, s3_gets=1, bytes_read=size)
+
+
 def _steps_writes(plan: Plan) -> int:
     """Write units of the transaction that ends steps, the last ones, or lists an output that grows."""
     return _IN_TRANSACTION * (_ROW_WRITES + ceil(len(plan.steps) * _STEP_BYTES / 1024))
@@ -201,7 +214,8 @@ def _of_fan_in(plan: Plan) -> Iterator[Used]:
     for number, task in enumerate(parts):
         yield Used(task.pool, writes=1 + number * _ID_BYTES // 1024)
     packages = [task for task in plan.tasks if task.needs]
-    for _ in {(task.needs, task.pool) for task in packages}:  # those of equal needs are one request
+    # Those of equal needs are one request. Captions have ended by then.
+    for _ in {(frozenset(task.needs) - {CAPTIONS}, task.pool) for task in packages}:
         yield Used(parts[-1].pool, sqs=1)
     for task in packages:
         if isinstance(task.work, Hls):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from chalicelib.formats import dash, playlists
 from chalicelib.formats.playlists import Variant
+from chalicelib.model.plan import CAPTIONS
 from chalicelib.model.result import StepsEnded
 from chalicelib.model.work import Hls, Rung, Segment
 from chalicelib.store import objects
@@ -14,8 +15,9 @@ from chalicelib.tasks.packaging import (
     Part,
     delivered,
     packaged,
-    parts_of,
+    parts_in,
     predicted_bytes,
+    results_of,
 )
 from chalicelib.tasks.prediction import Basis, Prediction
 from chalicelib.tasks.workbench import Workbench
@@ -23,7 +25,8 @@ from chalicelib.tasks.workbench import Workbench
 
 def run(work: Hls, bench: Workbench) -> StepsEnded:
     """Write the complete playlists of a ladder. Raises JobError, Transient."""
-    video, audio = parts_of(bench)
+    results = results_of(bench)
+    video, audio = parts_in(results, bench)
     made = {
         rung.rendition: delivered(video[rung.rendition], rung.frames, work.seconds)
         for rung in work.rungs
@@ -31,8 +34,15 @@ def run(work: Hls, bench: Workbench) -> StepsEnded:
     # What the largest rung lacks, the others lack.
     warnings = [work.warning, *made[work.largest.rendition].warnings]
     warnings += [part.encoded.warning for part in audio]
+    captions = results[CAPTIONS].tracks[CAPTIONS] if work.captions else None
     name, shown = f"{playlists.MASTER}.m3u8", (work.largest.width, work.largest.height)
     size = _write(work, video, made, audio, bench.task.destination)
+    if captions:
+        warnings.append(captions.warning)
+        size += sum(segment.size for segment in captions.segments)
+        for track in work.captions:
+            listed = playlists.captions(track.playlist, captions.seconds, complete=True)
+            size += _put(bench.task.destination, track.playlist, listed)
     seconds = made[work.largest.rendition].seconds
     manifest = dash.NAME if work.dash else ""
     return packaged(bench, name, size, shown, seconds, warnings, manifest=manifest)
@@ -113,7 +123,7 @@ def predict(work: Hls, basis: Basis) -> Prediction:
     _, audio = basis.plan.parts(basis.task)
     return Prediction(
         s3_gets=1,
-        s3_puts=1 + 2 * len(work.rungs) + bool(audio) + work.dash,
+        s3_puts=1 + 2 * len(work.rungs) + bool(audio) + work.dash + len(work.captions),
         bytes_read=0,
         bytes_written=0,
         results_read=len(basis.task.needs),

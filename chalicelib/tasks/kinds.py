@@ -11,6 +11,7 @@ from chalicelib.model.work import (
     Animation,
     Audio,
     AudioFile,
+    Captions,
     Chunk,
     Hls,
     Images,
@@ -35,7 +36,7 @@ class Kind(NamedTuple):
     predict: Callable[[Basis], Prediction]
 
 
-def kind_of(work: Work) -> Kind:
+def kind_of(work: Work) -> Kind:  # noqa: C901 - one case for each kind
     """The functions of a piece of work. Imports their module, so that a worker loads only what it runs."""
     match work:
         case Images():
@@ -62,6 +63,10 @@ def kind_of(work: Work) -> Kind:
             from chalicelib.tasks import previews
 
             return Kind(partial(previews.run, work), partial(previews.predict, work))
+        case Captions():
+            from chalicelib.tasks import captions
+
+            return Kind(partial(captions.run, work), partial(captions.predict, work))
         case Remux():
             from chalicelib.tasks import copying
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from chalicelib.errors import JobError, Transient
 from chalicelib.model.plan import SOUND, Task
-from chalicelib.model.result import EncodedTrack, StepsEnded
+from chalicelib.model.result import Encoded, EncodedTrack, StepsEnded
 from chalicelib.model.step import SUCCESS, Output, StepState, format_of
 from chalicelib.model.work import Hls, Join, renditions_of
 from chalicelib.store import objects
@@ -40,9 +40,21 @@ def parts_of(bench: Workbench) -> tuple[dict[str, list[Part]], list[Part]]:
     Raises JobError `chunks_differ` if their initialisation segments differ; Transient if a result is not
     there.
     """
+    return parts_in(results_of(bench), bench)
+
+
+def results_of(bench: Workbench) -> Mapping[str, Encoded]:
+    """What the tasks that a package needs have ended with, by their ids. Raises Transient."""
     results = bench.results(bench.task.needs)
     if not results.keys() >= set(bench.task.needs):
         raise Transient("part_missing", "A part of the video is not there.")
+    return results
+
+
+def parts_in(
+    results: Mapping[str, Encoded], bench: Workbench
+) -> tuple[dict[str, list[Part]], list[Part]]:
+    """`parts_of` in what tasks have ended with. Raises JobError `chunks_differ`."""
     chunks, sound = bench.plan.parts(bench.task)
 
     def of(name: str, tasks: Sequence[Task]) -> list[Part]:

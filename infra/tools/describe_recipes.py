@@ -72,7 +72,8 @@ def _values(schema: dict[str, Any], schemas: dict[str, Any]) -> Iterator[str]:
         least, most = schema.get("minItems", 0), schema.get("maxItems")
         yield f"list of {least if least == most else f'{least} to {most}'}: {of}"
     elif schema["type"] == "object":
-        yield "an object with one for each format"
+        of_text = schema["additionalProperties"].get("type") == "string"
+        yield "an object of texts" if of_text else "an object with one for each format"
     else:
         least = schema.get("minimum", schema.get("exclusiveMinimum"))
         most = schema.get("maximum")

@@ -1,4 +1,7 @@
-"""A film whose frames show their numbers as blocks at the upper edge, one per bit, for a page to read."""
+"""A film whose frames show their numbers as blocks at the upper edge, one per bit, for a page to read.
+
+It has captions, of which a page tells when they are shown.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,20 @@ RATE = 5
 _BLOCKS = 16
 
 
+def cues(seconds: int) -> dict[str, tuple[float, float]]:
+    """The captions of a film of `seconds`: when each text begins and ends, in seconds."""
+    return {f"From {at}.4 on": (at + 0.4, at + 2.0) for at in range(1, seconds - 2, 3)}
+
+
 def make(path: Path, seconds: int) -> None:
-    """Write a film of `seconds`, with audio and a key frame every two seconds."""
+    """Write a film of `seconds`, with audio, captions, and a key frame every two seconds."""
+    captions = path.with_suffix(".srt")
+    captions.write_text(
+        "\n".join(
+            f"{number}\n00:00:{begin:06.3f} --> 00:00:{end:06.3f}\n{text}\n".replace(".", ",", 2)
+            for number, (text, (begin, end)) in enumerate(cues(seconds).items(), 1)
+        )
+    )
     width, height = 320, 180
     bit = f"mod(floor(N/pow(2,floor(X/{width // _BLOCKS}))),2)"
     # Below each block is its inverse; each of both rows is 2/15 of the height, in grey.
@@ -20,10 +35,12 @@ def make(path: Path, seconds: int) -> None:
     run_ffmpeg(
         "-f", "lavfi", "-i", f"testsrc2=size={width}x{height}:rate={RATE}:duration={seconds}",
         "-f", "lavfi", "-i", f"sine=440:sample_rate=48000:duration={seconds}",
+        "-i", str(captions),
         "-vf", f"geq=lum='if(lt(Y,{2 * row}),if(eq({bit},lt(Y,{row})),235,16),lum(X,Y))'"
         f":cb='if(lt(Y,{row}),128,cb(X,Y))':cr='if(lt(Y,{row}),128,cr(X,Y))',format=yuv420p",
         "-c:v", "libx264", "-preset", "ultrafast", "-crf", "20",
         "-g", str(2 * RATE), "-keyint_min", str(2 * RATE), "-sc_threshold", "0",
         "-c:a", "aac",
+        "-c:s", "mov_text", "-metadata:s:s:0", "language=eng",
         str(path),
     )  # fmt: skip

@@ -7,7 +7,8 @@ const video = document.getElementById("video");
 
 // Shown frames as [number, the element's time, the clock's time]; errors; the places of appends in the media source.
 // The height of each run of frames, in which a change is a switch to another rung.
-const seen = { frames: [], errors: [], ended: false, appended: {}, heights: [] };
+// Of each text of the captions its times in the film, and the numbers of the frames that were seen with it.
+const seen = { frames: [], errors: [], ended: false, appended: {}, heights: [], cues: {} };
 window.seen = seen;
 
 const BLOCKS = 16;
@@ -28,12 +29,24 @@ function numberOf(frame) {
   return number;
 }
 
+// Where a player keeps its captions. A viewer chooses the first track as soon as it is there.
+let textTracks = () => video.textTracks;
+function show({ track }) {
+  if (track.kind === "subtitles") setTimeout(() => (track.mode = "showing"));
+}
+video.textTracks.addEventListener("addtrack", show);
+
 // The callback for each frame comes too late on a busy machine, so the page also looks in between.
 function look() {
   const number = video.videoWidth && !video.seeking ? numberOf(video) : null;
   if (number !== null && number !== seen.frames.at(-1)?.[0]) {
     seen.frames.push([number, video.currentTime, performance.now() / 1000]);
     if (video.videoHeight !== seen.heights.at(-1)) seen.heights.push(video.videoHeight);
+    for (const track of Array.from(textTracks())) {
+      for (const { text, startTime, endTime } of Array.from(track.activeCues ?? [])) {
+        (seen.cues[text] ??= [[startTime, endTime], []])[1].push(number);
+      }
+    }
   }
 }
 
@@ -163,6 +176,8 @@ const players = {
     await script("./node_modules/video.js/dist/video.js");
     const player = window.videojs(video, { html5: { vhs: { overrideNative: true } } });
     player.on("error", () => fail(player.error()?.message));
+    textTracks = () => player.textTracks();
+    player.textTracks().on("addtrack", show);
     player.src({ src: url, type: "application/vnd.apple.mpegurl" });
     const rungs = () => player.tech(true).vhs?.representations() ?? [];
     switchRungs(() => rungs().map(({ height }) => height), (number) => {
@@ -188,6 +203,7 @@ const players = {
     player.addEventListener("error", ({ detail }) => fail(`shaka ${detail.code}`));
     await player.attach(video);
     await player.load(url, 0);
+    player.selectTextTrack(player.getTextTracks()[0]);
     player.configure({ abr: { enabled: false } });
     const rungs = () => player.getVariantTracks();
     switchRungs(() => rungs().map(({ height }) => height), (number) => player.selectVariantTrack(rungs()[number]));

@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from infra.local import cloud
 from sluice.client import Client, until
-from testing.players.film import RATE
+from testing.players.film import RATE, cues
 
 FOLDER = Path(__file__).parent
 _AGAIN = "again"
@@ -30,6 +30,7 @@ LADDER = (180, 144)  # lines; the first is the film's own
 PLAYERS = ("hls", "videojs", "shaka", "native")
 # Of a complete film's MPD: the page's player of each.
 DASH_PLAYERS = {"dashjs": "dashjs", "shaka_dash": "shaka"}
+CAPTIONED = ("hls", "videojs", "shaka")  # the others show no captions
 BROWSER = Path("/usr/bin/chromium")
 # Play without a user's gesture; and without Chromium's sandbox, which root, the user of CI, does not have.
 _FLAGS = ("--autoplay-policy=no-user-gesture-required", "--no-sandbox")
@@ -50,6 +51,8 @@ class Seen:
         str, list[float]
     ]  # decode time of the first sample of each append, by track; seconds
     heights: list[int]  # of the frames, as rungs were switched
+    # When each text of the captions begins and ends by the film, and the frames with which it was seen.
+    cues: dict[str, tuple[float, float, list[int]]]
 
     @property
     def numbers(self) -> list[int]:
@@ -192,6 +195,7 @@ class Viewers:
             told["ended"],
             {track: each["starts"] for track, each in told["appended"].items()},
             told["heights"],
+            {text: (*times, frames) for text, (times, frames) in told["cues"].items()},
         )
 
     def look_again(self, player: str, missing: Sequence[int], offset: float) -> list[int]:
@@ -254,10 +258,25 @@ def judge(viewers: Viewers, player: str, frames: int) -> Verdict:
     missing = sorted(set(range(frames)) - set(numbers))
     # The time of the film's first frame on the clock, by the frames that were read with the least delay.
     delays = sorted(at - number / RATE for number, at, _ in seen.frames) or [0.0]
+    if player in CAPTIONED:
+        faults += _wrong_cues(seen, frames, delays[len(delays) // 10])
     sought = viewers.look_again(player, missing, delays[len(delays) // 10])
     if gone := sorted(set(missing) - set(sought)):
         faults.append(f"frames are nowhere: {gone}")
     return Verdict(len(set(numbers)), len(sought), faults, seen)
+
+
+def _wrong_cues(seen: Seen, frames: int, offset: float) -> Iterator[str]:
+    """What is wrong with the captions; `offset` is the time of the film's first frame on the clock."""
+    for text, (begin, end) in cues(frames // RATE).items():
+        if text not in seen.cues:
+            yield f"the caption {text!r} was not shown"
+            continue
+        begins, ends, shown = seen.cues[text]
+        if max(abs(begins - offset - begin), abs(ends - offset - end)) > 1 / RATE:
+            yield f"the caption {text!r} is from {begins - offset:.2f} to {ends - offset:.2f}"
+        if any(not begin - _SLACK < number / RATE < end + _SLACK for number in shown):
+            yield f"the caption {text!r} was shown with the frames {shown}"
 
 
 def _until_shown(watching: Viewers, player: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image, ImageCms, ImageStat
 
 from sluice.client import Client
+from testing.webvtt import cues_of
 
 pytestmark = [pytest.mark.stack, pytest.mark.media]
 Sample = Callable[[str], Path]
@@ -445,3 +446,31 @@ def test_all_faults_of_a_pipeline_come_with_their_places(client: Client) -> None
         "#/pipeline/1/width",
         "#/pipeline/1/fit",
     ]
+
+
+def test_captions_are_read_from_a_file_beside_the_film(client: Client, sample: Sample) -> None:
+    def put(name: str, body: bytes) -> str:
+        request = {"filename": name, "content_type": "application/octet-stream", "size": len(body)}
+        ticket = client.post("/uploads/presign/", request).raise_for_status().json()
+        client.http.put(ticket["url"], content=body, headers=ticket["headers"]).raise_for_status()
+        return str(ticket["key"])
+
+    srt = put("a.en.srt", b"1\n00:00:00,250 --> 00:00:01,125\nHello & <script>\n")
+    step = {"make": "hls", "ladder": [240], "captions": {"en": srt, "de": srt}}
+    asked = {"key": put("plain.mp4", sample("plain.mp4").read_bytes()), "pipeline": [step]}
+    assert client.post("/jobs/estimate/", asked).raise_for_status().json()["usage"]
+    job_id = client.post("/jobs/from-key/", asked).raise_for_status().json()["job_id"]
+    job = client.wait(job_id)
+    assert job["status"] == "SUCCESS", job
+    (output,) = job["outputs"]
+    master = m3u8.loads(client.http.get(output["url"]).text)
+    listed = [each for each in master.media if each.type == "SUBTITLES"]
+    assert [(each.name, each.language) for each in listed] == [("English", "en"), ("Deutsch", "de")]
+    playlist = m3u8.loads(client.http.get(urljoin(output["url"], listed[0].uri)).text)
+    answer = client.http.get(urljoin(output["url"], playlist.segments[0].uri))
+    assert answer.headers["content-type"].split(";")[0] == "text/vtt"
+    (cue,) = cues_of(answer.text)
+    assert cue[:3] == (0.25, 1.125, "Hello & <script>")
+    step["captions"] = {"en": "uploads/none.srt"}
+    refused = client.post("/jobs/estimate/", asked)
+    assert (refused.status_code, refused.json()["code"]) == (422, "captions_not_found")
