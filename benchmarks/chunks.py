@@ -73,7 +73,7 @@ def _measure(film: Path, pool: ProcessPoolExecutor) -> list[Figure]:
     plan = make_plan("job", film.name, facts, steps, DEFAULTS)
     read = {
         kind: sum(
-            bytes_read(plan.samples(task), task.excerpt)
+            bytes_read(plan.samples[task.excerpt.track], task.excerpt)
             for task in plan.tasks
             if isinstance(task.work, kind) and task.excerpt
         )

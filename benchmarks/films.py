@@ -119,7 +119,7 @@ def bare_args(facts: VideoFacts, target: str) -> tuple[str, ...]:
         # Leave out the filters for sources whose audio changes on the way.
         encoder = len(command) - command[::-1].index("-c:a") - 1
         flags = command[encoder : command.index("-map_metadata", encoder)]
-        audio = ("-map", f"0:{facts.audio.stream if facts.audio else None}", *flags)
+        audio = ("-map", f"0:{facts.audio[0].stream}", *flags)
     return (*video, *audio, "-movflags", "+faststart", "-f", "mp4", target)
 
 

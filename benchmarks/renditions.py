@@ -95,7 +95,7 @@ def _bare(film: Path, facts: VideoFacts, renditions: list[Rendition]) -> float:
     assert facts.audio
     sound = (
         "-map",
-        f"0:{facts.audio.stream}",
+        f"0:{facts.audio[0].stream}",
         "-c:a",
         "aac",
         "-b:a",

@@ -27,6 +27,7 @@ from chalicelib.model.facts import (
     AudioTrack,
     Cut,
     FrameIndex,
+    IndexedAudio,
     TrackSamples,
     VideoFacts,
 )
@@ -125,6 +126,11 @@ def film(hours: float, assumed: Assumptions) -> VideoFacts:
     frames, audio_packets = np.arange(25 * seconds), np.arange(packets)
     shown = 512 * (frames ^ 1)  # the order of presentation differs from that of decoding
     none, track = np.arange(0), bytes(1000)
+    packets_of_audio = TrackSamples(
+        *pack(PACKET_SAMPLES * audio_packets, 300 * audio_packets, 300 + 0 * audio_packets, none),
+        track,
+        PACKET_SAMPLES,
+    )
     index = FrameIndex(
         timescale=12800,
         start=0,
@@ -132,17 +138,10 @@ def film(hours: float, assumed: Assumptions) -> VideoFacts:
         durations=((25 * seconds, 512),),
         cuts=cuts,
         video=TrackSamples(*pack(shown, 1000 * frames, 1000 + 0 * frames, none), track, 512, 512),
-        audio=TrackSamples(
-            *pack(
-                PACKET_SAMPLES * audio_packets, 300 * audio_packets, 300 + 0 * audio_packets, none
-            ),
-            track,
-            PACKET_SAMPLES,
-        ),
-        audio_cuts=audio_cuts,
+        audio=(IndexedAudio(packets_of_audio, audio_cuts),),
     )
     return VideoFacts(
-        "mov", 1920, 1080, float(seconds), 25 * seconds, "25", 12800, 0, AudioTrack(1), index=index
+        "mov", 1920, 1080, float(seconds), 25 * seconds, "25", 12800, 0, (AudioTrack(1),), index=index
     )  # fmt: skip
 
 
@@ -202,7 +201,7 @@ def _allowed_at(started: int, ramp: Ramp) -> float:
 
 def _seconds(plan: Plan, task: Task, assumed: Assumptions) -> float:
     assert task.excerpt is not None
-    fetched = bytes_read(plan.samples(task), task.excerpt) / assumed.network
+    fetched = bytes_read(plan.samples[task.excerpt.track], task.excerpt) / assumed.network
     work = task.work
     assert isinstance(work, Chunk | Audio)
     if isinstance(work, Audio):

@@ -43,7 +43,7 @@ with TemporaryDirectory() as scratch:
     folder = Path(scratch)
     (folder / "out").mkdir()
     def fetch(wanted):
-        samples = plan.samples(task)
+        samples = plan.samples[wanted.track]
         first, behind = mp4_excerpt.rows_of(samples, wanted)
         with Path(rows).open("rb") as file:
             file.seek(first)
@@ -57,7 +57,7 @@ with TemporaryDirectory() as scratch:
     budget = Budget(lambda: 900.0, 10 * 1024**3)
     encode = chunks.encode if isinstance(task.work, Chunk) else audio.encode
     lay_out_marks(task.work, folder)
-    encode(task.work, plan.commands[task.work.command], folder, budget, fetch)
+    encode(task.work, plan.commands, folder, budget, fetch)
     seconds = time.monotonic() - began
     disk = sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
 own = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])  # since exec, unlike ru_maxrss
@@ -125,14 +125,14 @@ class Planned:
         facts = facts_of(film)
         assert isinstance(facts, VideoFacts)
         assert facts.index is not None
-        assert facts.index.audio is not None
+        assert facts.index.audio
         plan = make_plan("job", film.name, facts, find_steps(["hls_720p"], JobError), DEFAULTS)
         self._film = film
         self._plan = film.with_suffix(".plan.json")
         self._plan.write_bytes(msgspec.json.encode(plan))
         self._rows = {name: film.with_suffix(f".{name}.bin") for name in ("film", "sound")}
         self._rows["film"].write_bytes(facts.index.video.rows)
-        self._rows["sound"].write_bytes(facts.index.audio.rows)
+        self._rows["sound"].write_bytes(facts.index.audio[0].samples.rows)
 
     def worker(self, task: str) -> list[float]:
         """[peak bytes of our process, of FFmpeg, bytes on disk, seconds] of one task."""

@@ -79,10 +79,12 @@ def fetch_all(url: str, http: httpx.Client, folder: Path) -> list[Stream]:
         raise NoStream(f"its variants name {len(groups)} audio groups, not one")
     (group,) = groups
     renditions = [
-        media for media in master.media if media.type == "AUDIO" and media.group_id == group
+        media
+        for media in master.media
+        if media.type == "AUDIO" and media.group_id == group and media.default == "YES"
     ]
     if group and len(renditions) != 1:
-        raise NoStream(f"the audio group {group} has {len(renditions)} renditions, not one")
+        raise NoStream(f"the audio group {group} has {len(renditions)} defaults, not one")
     audio = _media(urljoin(url, renditions[0].uri), http, folder / "audio.mp4") if group else None
     return [
         Stream(

@@ -134,5 +134,5 @@ def cut_off_memory(_: IO[bytes]) -> bytes:
 
 def forged(_: IO[bytes], demuxer: str, field: str, value: object) -> object:
     """Facts of a film with one invalid value."""
-    facts = VideoFacts(demuxer, 640, 360, 10.0, 250, "25", 12800, 0, None)
+    facts = VideoFacts(demuxer, 640, 360, 10.0, 250, "25", 12800, 0)
     return msgspec.to_builtins(facts) | {field: value}

@@ -140,8 +140,7 @@ def _encoded(plan: Plan, task: Task, path: Path, facts: VideoFacts, place: Path)
     fetch = partial(write_excerpt, plan, task, facts.index, path, place / "source")
     if task.excerpt is None:
         shutil.copy(path, place / "source")
-    command = plan.commands[task.work.command]
-    (track,) = chunks.encode(task.work, command, place, _BUDGET, fetch).tracks.values()
+    (track,) = chunks.encode(task.work, plan.commands, place, _BUDGET, fetch).tracks.values()
     return track
 
 

@@ -20,13 +20,11 @@ from chalicelib.invocation import Budget
 from chalicelib.model.facts import Facts, FrameIndex, VideoFacts
 from chalicelib.model.job import Charge
 from chalicelib.model.picture import Picture, Variant
-from chalicelib.model.plan import FILM, Plan, Task, Track
+from chalicelib.model.plan import FILM, Plan, Task, Track, sound_track
 from chalicelib.model.result import Encoded, StepsEnded
 from chalicelib.model.result import Result as TaskResult
 from chalicelib.model.step import Output
 from chalicelib.model.work import (
-    Audio,
-    AudioFile,
     Chunk,
     Excerpt,
     Hls,
@@ -72,7 +70,7 @@ def a_plan(*pipeline: str) -> Plan:
     )
     needs = tuple(task.id for task in chunks)
     works: dict[str, Hls | Join] = {
-        "hls_720p": Hls((Rung("720p", "video", 2, 2, 6, 1.0, 9000),), 6.0, None),
+        "hls_720p": Hls((Rung("720p", "video", 2, 2, 6, 1.0, 9000),), 6.0),
         "transcode_720p": Join("720p", "720p.mp4", 2, 2, 6.0, 6),
     }
     packages = tuple(
@@ -152,7 +150,7 @@ def carry_out(
     Each task is run by `wrap`. If `wrap` suppresses its exception, the tasks that need it are left out.
     """
     made: dict[str, TaskResult] = {}
-    facts = facts_of(path) if plan.video else None
+    facts = facts_of(path) if plan.samples else None
     index = facts.index if isinstance(facts, VideoFacts) else None
     listed: dict[str, Output] = {}
     with mocked():
@@ -220,10 +218,10 @@ def write_excerpt(
 ) -> None:
     """Write an excerpt to `target`, as a worker does, from a local file with this frame index."""
     assert index is not None
-    coded = index.audio if isinstance(task.work, Audio | AudioFile) else index.video
-    assert coded is not None
+    sounds = {sound_track(number): each.samples for number, each in enumerate(index.audio)}
+    coded = sounds.get(wanted.track, index.video)
     cut = mp4_excerpt.make(
-        plan.samples(task), wanted, coded.rows[slice(*mp4_excerpt.rows_of(coded, wanted))]
+        plan.samples[wanted.track], wanted, coded.rows[slice(*mp4_excerpt.rows_of(coded, wanted))]
     )
     with path.open("rb") as source, target.open("wb") as file:
         file.write(cut.head)

@@ -32,5 +32,5 @@ FILM = VideoFacts(
     frame_rate="25",
     timescale=12800,
     video_stream=0,
-    audio=AudioTrack(1),
+    audio=(AudioTrack(1),),
 )

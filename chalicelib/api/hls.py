@@ -94,21 +94,22 @@ def _growing_playlist(job_id: str, folder: str, name: str) -> str | None:
         return playlists.captions(track, captions.work.seconds, complete=False)
     # All rungs have the same segments.
     shown = next((rung for rung in task.work.rungs if rung.playlist == track), task.work.rungs[0])
-    if track not in (shown.playlist, playlists.AUDIO):
+    heard = next((sound for sound in task.work.sounds if sound.playlist == track), None)
+    if heard is None and track != shown.playlist:
         return None
     unplanned = [
         part.id
         for part in (*video, *audio)
         if part.id in ended and not playlists.is_planned(part.work)
     ]
-    names = {part.id: shown.rendition for part in video} | {part.id: SOUND for part in audio}
+    sound = heard.track if heard else SOUND
+    names = {part.id: shown.rendition for part in video} | {part.id: sound for part in audio}
     encoded = tasks.encoded_parts(job_id, unplanned)
     made = {task_id: each.tracks[names[task_id]] for task_id, each in encoded.items()}
-    sound = track == playlists.AUDIO
     segments = playlists.so_far(video, audio, ended, made)[
-        playlists.AUDIO if sound else playlists.VIDEO
+        playlists.AUDIO if heard else playlists.VIDEO
     ]
-    longest = 0.0 if sound else playlists.longest(video)
+    longest = 0.0 if heard else playlists.longest(video)
     return playlists.media(track, segments, longest, complete=False)
 
 

@@ -13,12 +13,13 @@ from xml.etree.ElementTree import Element, SubElement
 from chalicelib.formats import playlists
 from chalicelib.formats.cmaf import INIT, NUMBER, SAMPLE_RATE, SEGMENT_SECONDS, START_SECONDS
 from chalicelib.model.result import EncodedTrack
-from chalicelib.model.work import Rung
+from chalicelib.model.work import Rung, Sound
 
 NAME = "manifest.mpd"
 _NAMESPACE = "urn:mpeg:dash:schema:mpd:2011"
 # Segments by templates, with a timeline (23009-1, 8.4). A list of segments may have no timeline in dash.js.
 _PROFILE = "urn:mpeg:dash:profile:isoff-live:2011"
+_ROLES = "urn:mpeg:dash:role:2011"
 _CHANNELS = "urn:mpeg:dash:23003:3:audio_channel_configuration:2011"
 # Rates of film and television are whole, or whole but for this divisor: 30000/1001.
 _RATE_DIVISOR = 1001
@@ -33,17 +34,17 @@ class Picture(NamedTuple):
     parts: Sequence[EncodedTrack]
 
 
-class Sound(NamedTuple):
-    """The audio as the MPD tells it."""
+class Heard(NamedTuple):
+    """A track of audio as the MPD tells it."""
 
-    language: str  # BCP 47
+    sound: Sound
     bits: float  # most of a second
     parts: Sequence[EncodedTrack]
 
 
-def manifest(pictures: Sequence[Picture], sound: Sound | None) -> str:
-    """The MPD: rungs in that order, those of one codec together."""
-    tracks = [each.parts for each in (*pictures, *([sound] if sound else ()))]
+def manifest(pictures: Sequence[Picture], sounds: Sequence[Heard]) -> str:
+    """The MPD: rungs in that order, those of one codec together; of `sounds` players take the first."""
+    tracks = [*(each.parts for each in pictures), *(each.parts for each in sounds)]
     # By the longest track, and rounded up: players drop a frame that would end later.
     end = max(Fraction(parts[-1].times[-1], parts[-1].timescale) for parts in tracks)
     longest = max(
@@ -80,18 +81,21 @@ def manifest(pictures: Sequence[Picture], sound: Sound | None) -> str:
                 frameRate=_frame_rate(each.rung),
             )
             _template(representation, each.parts)
-    if sound:
-        adaptation = _adaptation_set(period, "audio", lang=sound.language)
+    for number, heard in enumerate(sounds):
+        adaptation = _adaptation_set(period, "audio", lang=heard.sound.language)
+        role = "description" if heard.sound.describes else "alternate" if number else "main"
+        SubElement(adaptation, "Role", {"schemeIdUri": _ROLES, "value": role})
+        SubElement(adaptation, "Label").text = heard.sound.name
         representation = _representation(
             adaptation,
-            playlists.AUDIO,
+            heard.sound.playlist,
             playlists.AUDIO_CODEC,
-            sound.bits,
+            heard.bits,
             audioSamplingRate=str(SAMPLE_RATE),
         )
         channels = {"schemeIdUri": _CHANNELS, "value": "2"}
         SubElement(representation, "AudioChannelConfiguration", channels)
-        _template(representation, sound.parts)
+        _template(representation, heard.parts)
     ElementTree.indent(mpd)
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(mpd, encoding="unicode")}\n'

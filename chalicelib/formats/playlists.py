@@ -17,7 +17,7 @@ from chalicelib.formats.cmaf import (
 )
 from chalicelib.model.plan import Task
 from chalicelib.model.result import EncodedTrack
-from chalicelib.model.work import Audio, Caption, Chunk, Exact, Hls, Rung, Segment, Work
+from chalicelib.model.work import Audio, Caption, Chunk, Exact, Hls, Rung, Segment, Sound, Work
 
 # The lowest version with EXT-X-MAP outside of I-frame playlists (RFC 8216, 7).
 _VERSION = 7
@@ -29,6 +29,8 @@ AUDIO_CODEC = "mp4a.40.2"  # AAC-LC (RFC 6381)
 _WORTH = 0.7
 # Bits a second of the rung that players start with, about (rule 1.32 of Apple's authoring specification).
 START_BITS = 2_000_000
+# What tells who cannot see of the pictures has (rule 2.12).
+_DESCRIBES_VIDEO = "public.accessibility.describes-video"
 # What captions for who cannot hear have (rule 4.5).
 _TELLS_ALL = (
     "public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound"
@@ -53,12 +55,9 @@ def master(work: Hls, variants: Sequence[Variant]) -> str:
     """The multivariant playlist: `variants` in that order, and what plays of each at high speed."""
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{_VERSION}", "#EXT-X-INDEPENDENT-SEGMENTS"]
     sound, group = "", ""
-    if work.language is not None:
+    if work.sounds:
         sound, group = f",{AUDIO_CODEC}", ',AUDIO="audio"'
-        lines.append(
-            f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio",LANGUAGE="{work.language}",'
-            f'DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="{AUDIO}.m3u8"'
-        )
+        lines += [_sound(each, is_first=not number) for number, each in enumerate(work.sounds)]
     if work.captions:
         lines += map(_caption, work.captions)
         group += ',SUBTITLES="subs"'
@@ -77,6 +76,16 @@ def master(work: Hls, variants: Sequence[Variant]) -> str:
                 f'CODECS="{each.codec}",{size},URI="{key_frames_of(each.rung.playlist)}.m3u8"'
             )
     return "\n".join(lines) + "\n"
+
+
+def _sound(track: Sound, *, is_first: bool) -> str:
+    """Players take the first, or that in the viewer's language."""
+    told = f',CHARACTERISTICS="{_DESCRIBES_VIDEO}"' if track.describes else ""
+    return (
+        f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="{track.name}",LANGUAGE="{track.language}",'
+        f'DEFAULT={"YES" if is_first else "NO"},AUTOSELECT=YES{told},CHANNELS="2",'
+        f'URI="{track.playlist}.m3u8"'
+    )
 
 
 def _caption(track: Caption) -> str:

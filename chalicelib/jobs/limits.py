@@ -57,8 +57,8 @@ def _check_reading(plan: Plan, size: int) -> None:
     """Raises JobError where tasks would read a source of `size` bytes again and again."""
     read: Counter[str] = Counter()
     for task in plan.tasks:
-        if task.excerpt:
-            read[task.group] += bytes_read(plan.samples(task), task.excerpt)
+        for excerpt in task.excerpts:
+            read[task.group] += bytes_read(plan.samples[excerpt.track], excerpt)
     if max(read.values(), default=0) > _MOST_READINGS * size:
         detail = (
             "The frames of the video lie scattered over the file: it is damaged, or made to harm."

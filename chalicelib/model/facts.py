@@ -31,6 +31,7 @@ Looks = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_ :.-]{0,400}\Z")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{0,16}\Z")]
 Row = Annotated[str, Meta(pattern=r"^<[bhiq][HIQ][bhiq]\Z")]
 Boxes = Annotated[bytes, Meta(max_length=2**18)]
+MOST_AUDIO = 16  # tracks of audio of a film
 FEW = Meta(min_length=1, max_length=64)
 MANY = Meta(min_length=1, max_length=2**22)
 # Frame durations, run-length encoded: (frames, ticks each).
@@ -89,6 +90,13 @@ class TrackSamples(msgspec.Struct, frozen=True):
     preamble: Boxes = b""  # units of the first sample that later samples are decoded by, too
 
 
+class IndexedAudio(msgspec.Struct, frozen=True):
+    """Where the packets of a track of audio lie."""
+
+    samples: TrackSamples
+    cuts: Annotated[tuple[AudioCut, ...], Meta(max_length=2**22)]  # one for each AUDIO_CUT_SECONDS
+
+
 class FrameIndex(msgspec.Struct, frozen=True):
     """Where every frame of a film lies and when it is shown, as its container says.
 
@@ -101,14 +109,11 @@ class FrameIndex(msgspec.Struct, frozen=True):
     durations: Durations
     cuts: Annotated[tuple[Cut, ...], MANY]  # the first one is the first frame
     video: TrackSamples
-    audio: TrackSamples | None = None
-    audio_cuts: Annotated[
-        tuple[AudioCut, ...], Meta(max_length=2**22)
-    ] = ()  # one for each AUDIO_CUT_SECONDS
+    audio: Annotated[tuple[IndexedAudio, ...], Meta(max_length=MOST_AUDIO)] = ()
 
     def tracks(self, *, audio: bool) -> list[TrackSamples]:
         """The tracks that tasks read: the video; with `audio`, the audio too, if there is any."""
-        return [self.video, self.audio] if audio and self.audio else [self.video]
+        return [self.video, *(each.samples for each in self.audio if audio)]
 
     @property
     def end(self) -> int:
@@ -151,7 +156,7 @@ class Coding(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AudioTrack(msgspec.Struct, frozen=True):
-    """The track of a file that is heard."""
+    """A track of a file that can be heard."""
 
     stream: Stream  # index in the container
     codec: Name = ""  # FFmpeg's name
@@ -162,6 +167,8 @@ class AudioTrack(msgspec.Struct, frozen=True):
     # From the start of the file to the end of the audio; None if not counted.
     seconds: Seconds | None = None
     language: Language = "und"  # as BCP 47 has it
+    title: Title = ""
+    describes: bool = False  # it tells who cannot see what there is to be seen
 
 
 class SubtitleTrack(msgspec.Struct, frozen=True, array_like=True):
@@ -186,7 +193,8 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     frame_rate: Rate  # "30000/1001"
     timescale: Size  # ticks per second, so fine that every timestamp of the source is whole
     video_stream: Stream  # index in the container
-    audio: AudioTrack | None = None
+    # The first is what players take, and steps that want one.
+    audio: Annotated[tuple[AudioTrack, ...], Meta(max_length=MOST_AUDIO)] = ()
     # Seconds from the start of the film to its first frame. Negative where the container takes for the start
     # what is decoded first and shown later.
     video_start: Seconds = 0.0
@@ -223,11 +231,16 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
 
     @property
     def audio_end(self) -> float | None:
-        """Seconds from the same start to the end of the audio; None if not counted."""
+        """Seconds from the same start to the end of all audio; None where not all of it is counted."""
         if self.index is not None:
-            return float(AUDIO_CUT_SECONDS * len(self.index.audio_cuts))
-        seconds = self.audio.seconds if self.audio else None
-        return None if seconds is None else seconds - min(0.0, self.video_start)
+            return float(
+                AUDIO_CUT_SECONDS * max((len(each.cuts) for each in self.index.audio), default=0)
+            )
+        ends = [each.seconds for each in self.audio]
+        counted = [end for end in ends if end is not None]
+        if not ends or len(counted) < len(ends):
+            return None
+        return max(counted) - min(0.0, self.video_start)
 
 
 class AudioFacts(msgspec.Struct, frozen=True, tag="audio"):

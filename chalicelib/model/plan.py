@@ -21,6 +21,7 @@ from chalicelib.model.work import (
     Excerpt,
     Hls,
     Images,
+    Join,
     Poster,
     Preview,
     Source,
@@ -99,17 +100,37 @@ class Task(msgspec.Struct, frozen=True):
     @property
     def excerpt(self) -> Excerpt | None:
         """The part of the source that is read first; None where there is no index."""
+        return next(iter(self.excerpts), None)
+
+    @property
+    def excerpts(self) -> list[Excerpt]:
+        """The parts of the source that are read for sure; none where there is no index."""
         match self.work:
-            case (
-                Chunk(run=run)
-                | Audio(run=run)
-                | AudioFile(run=run)
-                | Poster(candidates=(run, *_))
-                | Preview(pieces=(run, *_))
-            ):
-                return run.excerpt
+            case Chunk(run=run) | AudioFile(run=run) | Poster(candidates=(run, *_)):
+                runs = [run]
+            case Audio(runs=tracks):
+                runs = list(tracks.values())
+            case Preview(pieces=pieces):
+                runs = list(pieces)
             case _:
-                return None
+                runs = []
+        return [run.excerpt for run in runs if run.excerpt]
+
+
+def sound_track(number: int) -> str:
+    """The name of a film's track of audio: SOUND of the first, then "sound_2"."""
+    return f"{SOUND}_{number + 1}" if number else SOUND
+
+
+def sounds_of(work: Work) -> tuple[str, ...]:
+    """Names of the tracks of audio that a package is made of, if the film has any."""
+    match work:
+        case Join():
+            return (SOUND,)
+        case Hls(sounds=sounds):
+            return tuple(sound.track for sound in sounds)
+        case _:
+            return ()
 
 
 def group_of(task_id: str) -> str:
@@ -124,12 +145,10 @@ class Plan(msgspec.Struct, frozen=True):
     steps: dict[str, str]
     pipeline: tuple[str | dict[str, Any], ...] = ()  # what was asked for, item by item
     commands: dict[str, Command] = {}  # by their names
-    tracks: dict[str, Track] = {}  # renditions, by their names, and SOUND
+    tracks: dict[str, Track] = {}  # renditions, by their names, and tracks of audio
     encoding: str = ""  # a sentence for the client: how a film is encoded, and why
     copy: Source | None = None  # read instead of the original
-    # What excerpts of the video and of the audio are made from.
-    video: Samples | None = None
-    audio: Samples | None = None
+    samples: dict[str, Samples] = {}  # what excerpts are made from, by the names of their tracks
 
     def task(self, task_id: str) -> Task:
         return next(task for task in self.tasks if task.id == task_id)
@@ -139,12 +158,6 @@ class Plan(msgspec.Struct, frozen=True):
         needed = self._needed(task)
         video = [part for part in needed if isinstance(part.work, Chunk)]
         return video, [part for part in needed if isinstance(part.work, Audio)]
-
-    def samples(self, task: Task) -> Samples:
-        """What the excerpts of a task are made from."""
-        found = self.audio if isinstance(task.work, Audio | AudioFile) else self.video
-        assert found is not None
-        return found
 
     def source(self, task: Task, original: Source) -> Source:
         """What a task reads. Copies of films have no captions, and pictures of an image need none."""

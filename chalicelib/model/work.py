@@ -29,6 +29,7 @@ class Excerpt(msgspec.Struct, frozen=True):
     samples: tuple[int, int]  # numbers: start and stop
     first_offset: int  # of the first sample
     byte_range: tuple[int, int]  # start and stop of the bytes that hold the samples
+    track: str  # the name of the samples in Plan.samples
 
 
 # FFmpeg's arguments. The input is always the local file `source`, the last argument the output. A name in
@@ -162,20 +163,23 @@ FIRST_PACKET = "first_packet"
 
 
 class Audio(msgspec.Struct, frozen=True, tag="audio"):
-    """A part of the audio, or all of it: AAC packets of 1,024 samples at 48 kHz.
+    """A part of the audio, or all of it, of each track: AAC packets of 1,024 samples at 48 kHz.
 
-    Packet `first` of all audio is packet `skip` of this run. Packet 0 of a run is the encoder's delay.
+    Packet `first` of all audio is packet `skip` of a run. Packet 0 of a run is the encoder's delay.
     """
 
     pool: ClassVar[str] = AUDIO
-    command: str  # key of Plan.commands
-    run: Run
+    runs: dict[str, Run]  # by the names of the tracks; each has its commands in Plan.commands
     first_segment: int  # its number, in the whole track
     first: int
     skip: int
     packets: int | None  # None: to the end
     seconds: float
-    max_seconds: float | None = None  # of the run's audio; None where the source's is not counted
+    max_seconds: float | None = None  # of a run's audio; None where the source's is not counted
+
+    def command_of(self, track: str) -> str:
+        """The key of Plan.commands for a track."""
+        return f"{track}_to_the_end" if self.packets is None else track
 
 
 class AudioFile(msgspec.Struct, frozen=True, tag="audio_file"):
@@ -233,18 +237,20 @@ class Animation(msgspec.Struct, frozen=True, tag="animation"):
 
 
 # AAC frames in ADTS: each says its channels and rate (ISO/IEC 14496-3, 1.A.2.2).
-AUDIO_FRAMES = "sound.adts"
+AUDIO_FRAMES = "sound_{}.adts"
 
 
 class Remux(msgspec.Struct, frozen=True, tag="remux"):
     """A copy of a film in a container with an index, made by one FFmpeg run; its last argument is the file.
 
-    The run may also write AUDIO_FRAMES. Where these are not all of a kind, the run `again` makes the copy.
+    The run may also write `frames`, files of AAC frames, each of a stream. Where those of one are not all
+    of a kind, the run `again` makes the copy.
     """
 
     pool: ClassVar[str] = AUDIO
     args: Command
     again: Command = ()
+    frames: tuple[str, ...] = ()
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -309,6 +315,16 @@ class Rung(msgspec.Struct, frozen=True):
     max_bits: int
 
 
+class Sound(msgspec.Struct, frozen=True):
+    """A track of audio, as HLS lists it."""
+
+    track: str  # its name
+    playlist: str  # the name of its playlist, with which those of its files begin
+    name: str  # as a viewer is shown it
+    language: str  # BCP 47
+    describes: bool = False  # it tells who cannot see what there is to be seen
+
+
 class Hls(msgspec.Struct, frozen=True, tag="hls"):
     """The playlists of renditions whose segments exist."""
 
@@ -317,7 +333,7 @@ class Hls(msgspec.Struct, frozen=True, tag="hls"):
         Rung, ...
     ]  # in the order of the multivariant playlist: players start with the first
     seconds: float
-    language: str | None  # of the audio (BCP 47); None where there is no audio
+    sounds: tuple[Sound, ...] = ()  # players take the first
     # Whether a rung is left out that turns out to need hardly fewer bits than the next larger one.
     only_useful: bool = False
     dash: bool = False  # whether an MPD is written, too

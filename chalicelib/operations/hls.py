@@ -15,6 +15,7 @@ from chalicelib.operations.mp4 import ChosenCodec, MostFps, MostKbps, ShortSide
 from chalicelib.planning import audio, captions, filters, ladders
 from chalicelib.planning.ladders import Wanted
 from chalicelib.planning.operation import Operation, Packaging, PlanSettings
+from chalicelib.planning.sounds import sounds
 
 EXAMPLE_SIDECAR = "uploads/957c949f_film.en.srt"
 _MOST_KEY_BYTES = 1024  # of S3
@@ -51,6 +52,12 @@ class Hls(Operation, frozen=True, kw_only=True, tag="hls"):
             "output then has a `dash_url`, which leads to an MPD."
         ),
     ] = False
+    audio: Annotated[
+        Literal["all", "first"],
+        Meta(
+            description="The film's tracks of sound between which a viewer can choose: all, or the first."
+        ),
+    ] = "all"
     captions: Annotated[
         Annotated[dict[str, str], Meta(min_length=1, max_length=16)] | None,
         Meta(
@@ -82,7 +89,7 @@ class Hls(Operation, frozen=True, kw_only=True, tag="hls"):
         work = HlsWork(
             tuple(ladders.rungs(facts, renditions, audio.BITS_PER_SECOND if facts.audio else 0)),
             facts.seconds,
-            language=facts.audio.language if facts.audio else None,
+            sounds=sounds(facts.audio if self.audio == "all" else facts.audio[:1]),
             only_useful=self.ladder == "auto",
             dash=self.dash,
             warning=" ".join(filter(None, (left_out, filters.warning(facts), captioned.warning))),

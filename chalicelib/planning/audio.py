@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
+from collections.abc import Sequence
+from itertools import accumulate, chain
 
 from chalicelib.formats import cmaf
 from chalicelib.model.facts import AudioTrack, VideoFacts
+from chalicelib.model.plan import sound_track
 from chalicelib.model.work import FIRST_PACKET, Audio, Command, Run
 from chalicelib.planning import chunking
 from chalicelib.planning.excerpts import audio_excerpt
@@ -28,14 +30,19 @@ _AT_LEAST_ONE_SAMPLE = "apad=whole_len=1"
 _STEREO = "aformat=sample_fmts=fltp:channel_layouts=mono|stereo|downmix,pan=stereo|FL=FL+FC+DL|FR=FR+FC+DR"
 
 
-def encode(facts: VideoFacts, settings: PlanSettings) -> Encode:
-    """The audio as AAC, in parts where it is long; no part where the film has no audio."""
-    if facts.audio is None:
+def encode(facts: VideoFacts, settings: PlanSettings, most: int = 1) -> Encode:
+    """The first `most` tracks of audio as AAC, in parts where they are long; no part where there is none.
+
+    A part has the same packets of each track.
+    """
+    tracks = facts.audio[:most]
+    if not tracks:
         return Encode([], {})
     # Only audio with an index is cut.
     seconds = facts.audio_end or 0.0 if facts.index else 0.0
     part_seconds = max(settings.audio_part_seconds, seconds / _MAX_PARTS)
-    pieces = chunking.pieces(seconds, facts.audio.rate, _FIRST_PART_SECONDS, part_seconds)
+    rates = {track.rate for track in tracks}
+    pieces = chunking.pieces(seconds, rates, _FIRST_PART_SECONDS, part_seconds)
     # Of each part but the last, which has as many as there are.
     segments = (
         len(cmaf.audio_segments(piece.first, piece.stop - piece.first))
@@ -43,15 +50,18 @@ def encode(facts: VideoFacts, settings: PlanSettings) -> Encode:
         if piece.stop is not None
     )
     works = [
-        _part(facts, first, piece, settings)
+        _part(facts, len(tracks), first, piece, settings)
         for first, piece in zip(accumulate(segments, initial=0), pieces, strict=True)
     ]
-    to_the_end = {work.command: work.packets is None for work in works}
     commands = {
-        name: _command(facts, facts.audio, settings, to_the_end=last)
-        for name, last in to_the_end.items()
+        work.command_of(sound_track(number)): _command(
+            facts, number, settings, to_the_end=work.packets is None
+        )
+        for work in (works[0], works[-1])
+        for number in range(len(tracks))
     }
-    return Encode([Part(work, cost_of(work.seconds)) for work in works], commands)
+    parts = [Part(work, cost_of(len(tracks) * work.seconds)) for work in works]
+    return Encode(parts, commands)
 
 
 def cost_of(seconds: float) -> float:
@@ -60,7 +70,11 @@ def cost_of(seconds: float) -> float:
 
 
 def _part(
-    facts: VideoFacts, first_segment: int, piece: chunking.Piece, settings: PlanSettings
+    facts: VideoFacts,
+    tracks: int,
+    first_segment: int,
+    piece: chunking.Piece,
+    settings: PlanSettings,
 ) -> Audio:
     begin = piece.start / _PACKETS_PER_SECOND
     end = None if piece.stop is None else piece.stop / _PACKETS_PER_SECOND
@@ -68,8 +82,10 @@ def _part(
     if end is None:
         length = max(length, (facts.audio_end or 0.0) - begin)
     return Audio(
-        "sound_to_the_end" if piece.stop is None else "sound",
-        run_of(facts, begin, end, settings),
+        {
+            sound_track(number): run_of(facts, number, begin, end, settings)
+            for number in range(tracks)
+        },
         first_segment=first_segment,
         first=piece.first,
         skip=piece.first - piece.start,
@@ -87,24 +103,42 @@ def film_end(facts: VideoFacts, settings: PlanSettings) -> float:
     return min(facts.end, settings.max_video_seconds)
 
 
-def run_of(facts: VideoFacts, begin: float, end: float | None, settings: PlanSettings) -> Run:
-    """The run of `film_audio` from `begin` to `end` seconds of a film, or to its end."""
+def run_of(
+    facts: VideoFacts, number: int, begin: float, end: float | None, settings: PlanSettings
+) -> Run:
+    """The run of `film_audio` for a track, from `begin` to `end` seconds of a film, or to its end."""
     until = film_end(facts, settings) if end is None else end
     values = {"seconds": f"{max(0.0, until - begin):.6f}"}
     excerpt = None
-    if facts.index and facts.index.audio:
-        excerpt, start = audio_excerpt(facts.index, facts.index.audio, begin, end)
+    if facts.index:
+        excerpt, start = audio_excerpt(facts.index.audio[number], sound_track(number), begin, end)
         values |= {"trim_start": f"{max(0.0, start):.6f}", "zero": f"{start:.6f}"}
     return Run(values, excerpt)
 
 
-def steady_audio(track: AudioTrack, label: str) -> Command:
-    """A null output, which is decoded again: stereo at one rate and in time, to be mapped as `[label]`.
+def steady_audio(tracks: Sequence[AudioTrack]) -> Command:
+    """Null outputs, which are decoded again: stereo at one rate and in time, to be mapped as [sound0], ….
 
     Where the source changes its channels or its rate, FFmpeg makes the filter graph anew, and `aresample`
     would repeat all audio so far as silence. The decoded samples never change.
     """
-    return decoded_again(f"0:{track.stream}", stereo(track), f"{_ON_TIME}[{label}]")
+    nulls = (_null(f"0:{track.stream}", stereo(track), cmaf.SAMPLE_RATE) for track in tracks)
+    decoders = (("-dec", f"{number}:0") for number in range(len(tracks)))
+    filters = (f"[dec:{number}]{_ON_TIME}[sound{number}]" for number in range(len(tracks)))
+    return (
+        *chain.from_iterable(nulls),
+        *chain.from_iterable(decoders),
+        "-filter_complex", ";".join(filters),
+    )  # fmt: skip
+
+
+def _null(stream: str, before: str, rate: int) -> Command:
+    return (
+        "-map", stream,
+        "-af", f"{before},aresample={rate},{_AT_LEAST_ONE_SAMPLE}",
+        "-c:a", "pcm_f32le",
+        "-f", "null", "-",
+    )  # fmt: skip
 
 
 def decoded_again(
@@ -115,10 +149,7 @@ def decoded_again(
     `beside`: more outputs.
     """
     return (
-        "-map", stream,
-        "-af", f"{before},aresample={rate},{_AT_LEAST_ONE_SAMPLE}",
-        "-c:a", "pcm_f32le",
-        "-f", "null", "-",
+        *_null(stream, before, rate),
         *beside,
         "-dec", "0:0",
         "-filter_complex", f"[dec:0]{after}",
@@ -126,15 +157,16 @@ def decoded_again(
 
 
 def film_audio(
-    facts: VideoFacts, track: AudioTrack, settings: PlanSettings, *, to_the_end: bool
+    facts: VideoFacts, number: int, settings: PlanSettings, *, to_the_end: bool
 ) -> Command:
-    """Arguments that open a film and decode its audio to [sound]: stereo at 48 kHz, silent in gaps.
+    """Arguments that open a film and decode a track to [sound]: stereo at 48 kHz, silent in gaps.
 
     The placeholder `seconds` is how long it is, if it goes to the end. For an excerpt, there are two more:
     `trim_start` is where the part begins in the excerpt, not below 0; `zero` the same, but below 0 where the
     audio begins later than the part.
     """
-    if facts.index and facts.index.audio:
+    track = facts.audio[number]
+    if facts.index:
         stream, source, beside = "0:0", ("-copyts", *open_source(facts, settings)), Command()
         trim = "atrim=start={trim_start},asetpts=round(PTS-({zero})/TB),"
     else:
@@ -153,12 +185,12 @@ def film_audio(
 
 
 def _command(
-    facts: VideoFacts, track: AudioTrack, settings: PlanSettings, *, to_the_end: bool
+    facts: VideoFacts, number: int, settings: PlanSettings, *, to_the_end: bool
 ) -> Command:
     # Without `-t`, the pad ends it; with it, one packet more than is wanted: the last one of a run is short.
     limit = () if to_the_end else ("-t", "{seconds}")
     return (
-        *film_audio(facts, track, settings, to_the_end=to_the_end),
+        *film_audio(facts, number, settings, to_the_end=to_the_end),
         "-c:a", "aac",
         "-b:a", str(BITS_PER_SECOND),
         "-ac", "2",

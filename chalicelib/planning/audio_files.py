@@ -55,16 +55,16 @@ def audio_file(
             bits_per_second(audio_format, kbps, channels),
             is_counted=facts.audio.seconds is not None,
         )
-    if facts.audio is None:
+    if not facts.audio:
         raise JobError(
             "no_audio_stream", "The video has no sound: there is nothing to make a file of."
         )
     return AudioFile(
         (
-            *audio.film_audio(facts, facts.audio, settings, to_the_end=True),
+            *audio.film_audio(facts, 0, settings, to_the_end=True),
             *_encoder(audio_format, kbps, 2, SAMPLE_RATE, output),
         ),
-        audio.run_of(facts, 0.0, None, settings),
+        audio.run_of(facts, 0, 0.0, None, settings),
         output,
         audio.film_end(facts, settings),
         bits_per_second(audio_format, kbps, 2),

@@ -82,15 +82,16 @@ def _track(
     playlist = f"subs_{language.lower().replace('-', '_')}"
     playlist += "_forced" if forced else "_sdh" if told else ""
     return Caption(
-        _free(playlist, "_", {each.playlist for each in others}),
-        _free(name if title else name + kind, " ", {each.name for each in others}),
+        free(playlist, "_", {each.playlist for each in others}),
+        free(name if title else name + kind, " ", {each.name for each in others}),
         language,
         forced=forced,
         hearing_impaired=told,
     )
 
 
-def _free(name: str, between: str, taken: Collection[str]) -> str:
+def free(name: str, between: str, taken: Collection[str]) -> str:
+    """The name, with a number where it is taken."""
     numbered = (f"{name}{between}{number}" for number in count(2))
     return name if name not in taken else next(each for each in numbered if each not in taken)
 

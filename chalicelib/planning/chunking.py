@@ -8,7 +8,8 @@ the last one ends. `first` and `stop` are frame numbers, the second exclusive.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+from math import gcd, lcm
 from typing import NamedTuple
 
 from chalicelib.formats.cmaf import (
@@ -150,13 +151,16 @@ class Piece(NamedTuple):
     start: int  # a packet that begins on a whole sample of the source
 
 
-def pieces(seconds: float, rate: int, first_seconds: float, part_seconds: float) -> list[Piece]:
-    """Parts of audio of `rate` samples a second, cut where packets begin on whole samples of the source.
+def pieces(
+    seconds: float, rates: Iterable[int], first_seconds: float, part_seconds: float
+) -> list[Piece]:
+    """Parts of tracks of audio of so many samples a second, cut where packets begin on whole samples of each.
 
     A part is of whole segments where such places allow it. The first one has `first_seconds`, as a viewer
     waits for it; the last one has at least half of `part_seconds`.
     """
-    grid = next(n for n in range(1, SAMPLE_RATE) if n * PACKET_SAMPLES * rate % SAMPLE_RATE == 0)
+    # Packets that are whole samples at every rate.
+    grid = lcm(*(SAMPLE_RATE // gcd(SAMPLE_RATE, PACKET_SAMPLES * rate) for rate in rates))
     packets_per_second = SAMPLE_RATE / PACKET_SAMPLES
 
     def packets(lasting: float) -> int:

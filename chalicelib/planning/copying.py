@@ -7,6 +7,7 @@ instead of the source.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import chain
 
 import msgspec
 
@@ -70,8 +71,9 @@ def obstacle(facts: VideoFacts, size: int) -> str:
     """Why a film of `size` bytes cannot be copied, as a clause; "" where it can."""
     if facts.video_codec not in VIDEO_CODECS:
         return f"{facts.video_codec} cannot be copied into one that has"
-    if facts.audio and facts.audio.codec not in AUDIO_CODECS:
-        return f"{facts.audio.codec} sound cannot be copied into one that has"
+    for track in facts.audio:
+        if track.codec not in AUDIO_CODECS:
+            return f"{track.codec} sound cannot be copied into one that has"
     if facts.alpha and facts.video_codec == "vp9":
         return "a copy would lose what is transparent in it"
     if facts.disordered:
@@ -86,14 +88,18 @@ def obstacle(facts: VideoFacts, size: int) -> str:
 def _fits(facts: VideoFacts, size: int) -> bool:
     """Whether the function `audio` has the disk and the time to copy a film of `size` bytes."""
     needed = 2 * size + _RESERVE_BYTES
-    if facts.audio and _can_change(facts.audio, facts.demuxer):
-        needed += round(_FLAC_BYTES_PER_SECOND * facts.seconds)
+    if _can_change(facts):
+        needed += round(len(facts.audio) * _FLAC_BYTES_PER_SECOND * facts.seconds)
     return needed <= DISK_BYTES and _PASSES * size / BYTES_A_SECOND <= ENCODE_SECONDS / 2
 
 
-def _can_change(audio: AudioTrack, demuxer: str) -> bool:
-    """Whether the copying task checks each audio frame, and decodes the audio where they are not alike."""
-    return audio.codec == "aac" and demuxer in _AAC_FRAMES_DESCRIBE_THEMSELVES
+def _can_change(facts: VideoFacts) -> bool:
+    """Whether the copying task checks frames of audio, and decodes all audio where one track's differ."""
+    return any(map(_is_aac, facts.audio)) and facts.demuxer in _AAC_FRAMES_DESCRIBE_THEMSELVES
+
+
+def _is_aac(track: AudioTrack) -> bool:
+    return track.codec == "aac"
 
 
 def check_length(facts: VideoFacts, renditions: Collection[Rendition]) -> None:
@@ -121,14 +127,18 @@ def plan_copy(job_id: str, etag: str, facts: VideoFacts, settings: PlanSettings)
     )  # fmt: skip
     # FFmpeg warns of times that it doubts; the task takes a warning for a failure.
     source: Command = ("-v", "warning", "-xerror", *open_source(facts, settings))
-    frames, again = Command(), Command()
-    if facts.audio and _can_change(facts.audio, facts.demuxer):
-        frames = ("-map", f"0:{facts.audio.stream}", "-c", "copy", "-f", "data", AUDIO_FRAMES)
+    frames, again = dict[str, Command](), Command()
+    if _can_change(facts):
+        frames = {
+            file: ("-map", f"0:{track.stream}", "-c", "copy", "-f", "data", file)
+            for track in filter(_is_aac, facts.audio)
+            if (file := AUDIO_FRAMES.format(track.stream))
+        }
         again = (
             *source,
-            *audio.steady_audio(facts.audio, "sound"),
+            *audio.steady_audio(facts.audio),
             "-map", video_stream,
-            "-map", "[sound]",
+            *chain.from_iterable(("-map", f"[sound{n}]") for n in range(len(facts.audio))),
             "-c:v", "copy",
             "-c:a", "flac",
             "-sample_fmt", "s16",
@@ -136,13 +146,13 @@ def plan_copy(job_id: str, etag: str, facts: VideoFacts, settings: PlanSettings)
         )  # fmt: skip
     copy = (
         *source,
-        *frames,
+        *chain.from_iterable(frames.values()),
         "-map", video_stream,
-        *(("-map", f"0:{facts.audio.stream}") if facts.audio else ()),
+        *chain.from_iterable(("-map", f"0:{track.stream}") for track in facts.audio),
         "-c", "copy",
         *target,
     )  # fmt: skip
-    return Plan((Task(REMUX, Remux(copy, again), work_folder(job_id)),), {})
+    return Plan((Task(REMUX, Remux(copy, again, tuple(frames)), work_folder(job_id)),), {})
 
 
 def foreseen(
@@ -174,13 +184,10 @@ def difference(facts: VideoFacts, copy: VideoFacts) -> str:
         return "its copy would look different"
     if copy.timescale != facts.timescale:
         return "its copy has another clock"
-    if bool(copy.audio) != bool(facts.audio):
+    if len(copy.audio) != len(facts.audio):
         return "its copy has lost its sound"
-    if (
-        copy.audio
-        and facts.audio
-        and (copy.audio.rate != facts.audio.rate and copy.audio.codec == facts.audio.codec)
-    ):
+    pairs = zip(copy.audio, facts.audio, strict=True)
+    if any(one.rate != other.rate and one.codec == other.codec for one, other in pairs):
         return "its copy sounds different"
     if facts.frames is not None and copy.frames != facts.frames:
         return f"its copy has {copy.frames} frames of {facts.frames}"
@@ -197,7 +204,7 @@ def as_copied(facts: VideoFacts, copy: VideoFacts) -> VideoFacts:
         facts,
         demuxer=copy.demuxer,
         video_stream=copy.video_stream,
-        audio=facts.audio and copy.audio and _read_from(facts.audio, copy.audio),
+        audio=tuple(map(_read_from, facts.audio, copy.audio)),
         index=copy.index,
     )
 

@@ -11,7 +11,8 @@ from operator import attrgetter
 import msgspec
 
 from chalicelib.formats.mp4_excerpt import count
-from chalicelib.model.facts import AUDIO_CUT_SECONDS, FrameIndex, TrackSamples, VideoFacts
+from chalicelib.model.facts import AUDIO_CUT_SECONDS, FrameIndex, IndexedAudio, VideoFacts
+from chalicelib.model.plan import FILM
 from chalicelib.model.work import Excerpt
 from chalicelib.planning.chunking import PIXELS_PER_SECOND, Span
 
@@ -43,7 +44,7 @@ def video_excerpt(facts: VideoFacts, index: FrameIndex, span: Span) -> tuple[Exc
             earliest = min(earliest, following.earliest)
             begin, end = min(begin, following.begin), max(end, following.leading_bytes_stop)
     samples = cuts[0].sample, stop
-    return Excerpt(samples, cuts[0].at, (begin, end)), earliest - index.video.reorder_delay
+    return Excerpt(samples, cuts[0].at, (begin, end), FILM), earliest - index.video.reorder_delay
 
 
 def run_ups(facts: VideoFacts, index: FrameIndex, first: int) -> list[int]:
@@ -65,24 +66,25 @@ def run_ups(facts: VideoFacts, index: FrameIndex, first: int) -> list[int]:
 
 
 def audio_excerpt(
-    index: FrameIndex, audio: TrackSamples, begin: float, end: float | None
+    audio: IndexedAudio, track: str, begin: float, end: float | None
 ) -> tuple[Excerpt, float]:
-    """What is read to decode the audio from `begin` to `end` seconds of the film, or to its end.
+    """What is read to decode a track of audio from `begin` to `end` seconds of the film, or to its end.
 
     And when `begin` is, in seconds of the excerpt: below zero where the audio begins later.
     """
-    cuts = index.audio_cuts
-    # One cut earlier, so that the decoder is warm; one later, where the last packet begins late.
-    number = max(0, int(begin / AUDIO_CUT_SECONDS) - 1)
+    cuts = audio.cuts
+    # One cut earlier, so that the decoder is warm; one later, where the last packet begins late. Of a track
+    # that ends before others do, the end is read.
+    number = min(max(0, int(begin / AUDIO_CUT_SECONDS) - 1), len(cuts) - 1)
     last = len(cuts) if end is None else int(end / AUDIO_CUT_SECONDS) + 2
-    stop = cuts[last].sample if last < len(cuts) else count(audio)
+    stop = cuts[last].sample if last < len(cuts) else count(audio.samples)
     with_packets = [cut for cut in cuts[number:last] if cut.end]
     if not with_packets:  # only silence: read the packet that ends it
         stop = cuts[number].sample + 1
         with_packets = [next(cut for cut in cuts[last:] if cut.end)]
     place = min(cut.begin for cut in with_packets), max(cut.end for cut in with_packets)
     first = cuts[number]
-    return Excerpt((first.sample, stop), first.at, place), begin - first.us / 1e6
+    return Excerpt((first.sample, stop), first.at, place, track), begin - first.us / 1e6
 
 
 def trim_point(index: FrameIndex, times: Sequence[int], frame: int, zero: int) -> float:

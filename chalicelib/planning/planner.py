@@ -10,7 +10,7 @@ import msgspec
 
 from chalicelib.formats import playlists
 from chalicelib.formats.mp4_excerpt import samples_of
-from chalicelib.model.facts import AudioFacts, Facts, ImageFacts, VideoFacts
+from chalicelib.model.facts import AudioFacts, Facts, FrameIndex, ImageFacts, VideoFacts
 from chalicelib.model.filenames import stem
 from chalicelib.model.picture import Picture
 from chalicelib.model.plan import (
@@ -18,9 +18,12 @@ from chalicelib.model.plan import (
     FILM,
     SOUND,
     Plan,
+    Samples,
     Task,
     Track,
     outputs_prefix,
+    sound_track,
+    sounds_of,
     work_folder,
 )
 from chalicelib.model.work import (
@@ -34,7 +37,7 @@ from chalicelib.model.work import (
     Storyboard,
 )
 from chalicelib.planning import audio, chunking, storyboards, video
-from chalicelib.planning.operation import Encode, Packaging, Part, PlanSettings, Step
+from chalicelib.planning.operation import Packaging, Part, PlanSettings, Step
 
 # Weights in the progress, in seconds of encoding; a weight must not be zero.
 PICTURE_COST = 1.0
@@ -134,6 +137,7 @@ def _of_film(
     packagings = {step: work for step, work in asked.items() if isinstance(work, Packaging)}
     encodes = _encodes(job_id, prefix, facts, packagings, settings)
     index = facts.index
+    hears = bool(encodes.audio) or any(isinstance(work, AudioFile) for work in others.values())
     return Plan(
         (
             *(_poster_task(step, work, prefix) for step, work in posters.items()),
@@ -146,15 +150,15 @@ def _of_film(
         tracks=encodes.tracks,
         encoding=_encoding(facts, encodes),
         copy=copy,
-        video=samples_of(job_id, index.video) if index else None,
-        audio=(
-            samples_of(job_id, index.audio)
-            if (encodes.audio or any(isinstance(work, AudioFile) for work in others.values()))
-            and index
-            and index.audio
-            else None
-        ),
+        samples=_samples(job_id, index, hears=hears) if index else {},
     )
+
+
+def _samples(job_id: str, index: FrameIndex, *, hears: bool) -> dict[str, Samples]:
+    """What excerpts are made from; with those of the audio, if a task `hears` that."""
+    sounds = {sound_track(number): each.samples for number, each in enumerate(index.audio)}
+    tracks = {FILM: index.video, **(sounds if hears else {})}
+    return {name: samples_of(job_id, coded) for name, coded in tracks.items()}
 
 
 class _Encodes(NamedTuple):
@@ -180,8 +184,10 @@ def _encodes(
         dict.fromkeys(each for packaging in packagings.values() for each in packaging.renditions)
     )
     pictures = video.encode(facts, renditions, settings)
-    is_heard = any(not isinstance(each.work, Storyboard) for each in packagings.values())
-    sound = audio.encode(facts, settings) if is_heard else Encode([], {})
+    heard = list(
+        dict.fromkeys(name for each in packagings.values() for name in sounds_of(each.work))
+    )
+    sound = audio.encode(facts, settings, len(heard))
     # HLS lists the parts of a rendition as they are: they are made under the keys where it lists them.
     streams = [
         (prefix + each.folder, each.work)
@@ -202,8 +208,14 @@ def _encodes(
         )
         for each in renditions
     }
-    folder = streams[0][0] if streams else f"{work}{SOUND}/"
-    tracks[SOUND] = Track(f"{folder}{playlists.AUDIO}_", audio.BITS_PER_SECOND)
+    sounds = {
+        sound.track: f"{folder}{sound.playlist}_"
+        for folder, stream in streams
+        for sound in stream.sounds
+    }
+    for name in heard:
+        listed_as = sounds.get(name, f"{work}{name}/{playlists.AUDIO}_")
+        tracks[name] = Track(listed_as, audio.BITS_PER_SECOND)
     return _Encodes(
         _part_tasks(FILM, pictures.parts),
         _part_tasks(SOUND, sound.parts),

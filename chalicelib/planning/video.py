@@ -356,7 +356,7 @@ def _command(
     return (
         *source,
         "-filter_complex", filter_graph.graph(facts, renditions, trim),
-        *other_stream_to_null(facts, facts.audio.stream if facts.audio else None),
+        *other_stream_to_null(facts, facts.audio[0].stream if facts.audio else None),
         *chain.from_iterable(outputs),
     )  # fmt: skip
 

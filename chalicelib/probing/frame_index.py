@@ -16,9 +16,10 @@ from chalicelib.model.facts import (
     AUDIO_CUT_SECONDS,
     FINEST_TIMESCALE,
     AudioCut,
+    AudioTrack,
     Cut,
     FrameIndex,
-    TrackSamples,
+    IndexedAudio,
     VideoFacts,
 )
 from chalicelib.probing.film import Film, to_fraction
@@ -47,13 +48,15 @@ def with_index(film: Film, facts: VideoFacts) -> VideoFacts:
     After that nothing can be decoded of the film: its media data is hidden. Raises JobError, FFmpegError.
     """
     try:
-        return msgspec.structs.replace(facts, index=_index(film, facts))
+        index, audio = _index(film, facts)
+        return msgspec.structs.replace(facts, index=index, audio=audio)
     except CannotCut as reason:
         copy_may_help = isinstance(reason, NoIndex)
         return msgspec.structs.replace(facts, whole_reason=str(reason), copy_may_help=copy_may_help)
 
 
-def _index(film: Film, facts: VideoFacts) -> FrameIndex:
+def _index(film: Film, facts: VideoFacts) -> tuple[FrameIndex, tuple[AudioTrack, ...]]:
+    """The index of a film, and its tracks of audio that are in that."""
     if film.demuxer != "mov":
         raise NoIndex("its container has no index of every frame")
     if film.layout is None:
@@ -73,13 +76,20 @@ def _index(film: Film, facts: VideoFacts) -> FrameIndex:
     if lag >= _MOST_LAG:
         raise CannotCut("its frames are coded hours before they are shown")
     pictures = coded(packets, track, lag)
-    sound, sound_cuts = None, list[AudioCut]()
-    if facts.audio is not None:
-        audio_track = IndexedTrack(film, film.layout, container.streams[facts.audio.stream])
-        audio = audio_packets(film, audio_track)
-        check_shared(film.size, packets, audio)
-        sound, sound_cuts = _audio(audio_track, audio, start_us)
-    return FrameIndex(
+    sounds, indexed = list[Packets](), dict[AudioTrack, IndexedAudio]()
+    for number, each in enumerate(facts.audio):
+        try:
+            audio_track = IndexedTrack(film, film.layout, container.streams[each.stream])
+            audio = audio_packets(film, audio_track)
+            indexed[each] = _audio(audio_track, audio, start_us)
+        except CannotCut:
+            # The film is cut without a track that nobody needs to hear.
+            if number == 0:
+                raise
+            continue
+        sounds.append(audio)
+        check_shared(film.size, packets, *sounds)
+    index = FrameIndex(
         timescale=timescale,
         start=round(Fraction(start_us, av.time_base) * timescale),
         start_us=start_us,
@@ -89,9 +99,9 @@ def _index(film: Film, facts: VideoFacts) -> FrameIndex:
             pictures,
             preamble=preamble(facts.video_codec, pictures.track, _first_sample(film, packets)),
         ),
-        audio=sound,
-        audio_cuts=tuple(sound_cuts),
+        audio=tuple(indexed.values()),
     )
+    return index, tuple(indexed)
 
 
 def _timescale(video: Stream) -> int:
@@ -189,9 +199,7 @@ def _apart(samples: Column, packets: Packets, shown: Column, second: int) -> Ite
             yield sample
 
 
-def _audio(
-    track: IndexedTrack, packets: Packets, start_us: int
-) -> tuple[TrackSamples, list[AudioCut]]:
+def _audio(track: IndexedTrack, packets: Packets, start_us: int) -> IndexedAudio:
     """The packets of the audio, and where each AUDIO_CUT_SECONDS of it lie."""
     tick = to_fraction(track.stream.time_base) or Fraction(1)  # in seconds
     start = round(Fraction(start_us, av.time_base) / tick)
@@ -220,5 +228,5 @@ def _audio(
         "end": ends.tolist(),
     }
     rows = zip(*columns.values(), strict=True)
-    cuts = [AudioCut(**dict(zip(columns, row, strict=True))) for row in rows]
-    return coded(packets, track), cuts
+    cuts = tuple(AudioCut(**dict(zip(columns, row, strict=True))) for row in rows)
+    return IndexedAudio(coded(packets, track), cuts)

@@ -20,9 +20,10 @@ _USUAL_RATE = 128_000
 
 def facts_of(film: Film) -> AudioFacts:
     """Facts of a file without a film. Raises JobError where it has no sound either; FFmpegError."""
-    stream = choose_audio(film)
-    if stream is None:
+    streams = choose_audio(film)
+    if not streams:
         raise JobError("no_video_stream", "The file has neither a video nor sound.")
+    stream = streams[0]
     seconds = _counted(film, stream)
     guess = _header_seconds(film, stream) or 8 * film.size / _USUAL_RATE
     track = msgspec.structs.replace(track_of(stream), seconds=seconds)

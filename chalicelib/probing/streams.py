@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 
 import av
 from av.audio.stream import AudioStream
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from chalicelib.errors import JobError
 from chalicelib.formats import cmaf
 from chalicelib.formats.languages import tag_of
-from chalicelib.model.facts import AudioTrack
+from chalicelib.model.facts import MOST_AUDIO, AudioTrack
 from chalicelib.probing.film import Film, to_fraction
 
 # Containers of several programmes, whose streams have no table of samples. They can be read from any byte on.
 PROGRAMMES = frozenset({"mpegts", "mpeg"})
 # The length of a packet of AAC. A shorter track was declared, and never filled.
 LEAST_AUDIO_SECONDS = cmaf.PACKET_SAMPLES / cmaf.SAMPLE_RATE
+# What a quoted string of a playlist cannot have (RFC 8216, 4.2), and what is no letter.
+_UNFIT = re.compile(r"[\x00-\x1f\"\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_MOST_LETTERS = 60
+_DESCRIBES = av.stream.Disposition.visual_impaired | av.stream.Disposition.descriptions
 # Dolby Vision profiles whose colours are Dolby's own (IPT-PQ-c2), and mean nothing without their metadata.
 _DOLBY_OWN = frozenset({5, 10, 20})
 
@@ -80,12 +86,16 @@ def unsupported_colours(colours: str) -> JobError:
     )
 
 
-def choose_audio(film: Film) -> AudioStream | None:
-    """The stream that players take: the first that its container marks as the default one, else the first."""
+def choose_audio(film: Film) -> list[AudioStream]:
+    """The streams that can be heard, at most MOST_AUDIO.
+
+    Before the others comes the one that players take: the first that its container marks as the default one.
+    """
     has_index = film.layout is not None
     audible = [s for s in film.container.streams.audio if _is_audible(s, has_index=has_index)]
     default = av.stream.Disposition.default
-    return next((s for s in audible if s.disposition & default), audible[0] if audible else None)
+    first = next((s for s in audible if s.disposition & default), None)
+    return sorted(audible, key=lambda stream: stream is not first)[:MOST_AUDIO]
 
 
 def _is_audible(stream: AudioStream, *, has_index: bool) -> bool:
@@ -107,7 +117,14 @@ def track_of(stream: AudioStream) -> AudioTrack:
         channels=stream.channels,
         ambisonic=_ambisonic_channels(stream),
         language=tag_of(stream.language),
+        title=title_of(stream),
+        describes=bool(stream.disposition & _DESCRIBES),
     )
+
+
+def title_of(stream: Stream) -> str:
+    """What the container calls a track, as a playlist can quote it."""
+    return _UNFIT.sub(" ", stream.metadata.get("title", "")).strip()[:_MOST_LETTERS].rstrip()
 
 
 def _ambisonic_channels(stream: AudioStream) -> int:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 from av.stream import Disposition, Stream
 
 from chalicelib.formats.languages import tag_of
 from chalicelib.model.facts import SubtitleTrack
 from chalicelib.probing.film import Film
+from chalicelib.probing.streams import title_of
 
 # More than a film has; the others are as if they were not there.
 _MOST = 64
-_MOST_LETTERS = 60
-# What a quoted string of a playlist cannot have, and what is no letter.
-_UNFIT = re.compile(r"[\x00-\x1f\"\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 
 def subtitles_of(film: Film) -> tuple[SubtitleTrack, ...]:
@@ -25,12 +21,11 @@ def subtitles_of(film: Film) -> tuple[SubtitleTrack, ...]:
 
 
 def _track(stream: Stream) -> SubtitleTrack:
-    title = _UNFIT.sub(" ", stream.metadata.get("title", ""))
     return SubtitleTrack(
         stream=stream.index,
         codec=stream.codec_context.codec.canonical_name,
         language=tag_of(stream.metadata.get("language")),
-        title=title.strip()[:_MOST_LETTERS].rstrip(),
+        title=title_of(stream),
         forced=bool(stream.disposition & Disposition.forced),
         hearing_impaired=bool(stream.disposition & Disposition.hearing_impaired),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import islice, pairwise
 from operator import attrgetter, not_
@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from chalicelib.errors import JobError
-from chalicelib.model.facts import VideoFacts, rhythm
+from chalicelib.model.facts import AudioTrack, VideoFacts, rhythm
 from chalicelib.probing.film import (
     Film,
     HollowFile,
@@ -133,7 +133,6 @@ def _read_header(film: Film, inspector: FrameInspector) -> tuple[VideoFacts, Fra
     if frame is None:
         raise damaged()
     first = inspector.inspect(frame)
-    audio = choose_audio(film)
     rate = _frame_rate(video)
     frames = (_count_entries(video, film.edits) or video.frames) if video.frames else None
     seconds = _header_seconds(container, video) or (frames or 1) / float(rate)
@@ -146,7 +145,7 @@ def _read_header(film: Film, inspector: FrameInspector) -> tuple[VideoFacts, Fra
         frame_rate=str(rate),
         timescale=_timescale(to_fraction(video.time_base) or _DEFAULT_TICK),
         video_stream=video.index,
-        audio=track_of(audio) if audio else None,
+        audio=tuple(map(track_of, choose_audio(film))),
         video_start=_late_seconds(container, frame),
         disordered=film.demuxer == "mxf" and _is_disordered(frame, container.decode(video)),
         steady=video.average_rate == video.base_rate
@@ -216,7 +215,7 @@ class _Packets(NamedTuple):
     """Times of the packets of a film, in ticks of their streams."""
 
     times: list[int]  # of video packets, sorted
-    audio: list[tuple[int | None, int]]  # times and durations of audio packets
+    audio: dict[int, list[tuple[int | None, int]]]  # times and durations of packets, by the stream
     taken: int  # bytes in all of them
 
 
@@ -231,19 +230,20 @@ def _read_packets(film: Film, facts: VideoFacts, first: FrameFacts) -> VideoFact
         # Fragments whose samples share bytes could be a film of any length. (Other demuxers may unpack.)
         if film.demuxer == "mov" and packets.taken > film.size:
             raise overstated()
-        facts = _with_audio_end(container, facts, packets.audio)
+        facts = _with_audio_ends(container, facts, packets.audio)
         tick = to_fraction(video.time_base) or _DEFAULT_TICK
     return _counted(_as_seen(facts, [first, *watcher.frames]), packets.times, tick)
 
 
 def _packets_of(container: InputContainer, facts: VideoFacts, watcher: ChangeWatcher) -> _Packets:
-    used = [facts.video_stream, *([facts.audio.stream] if facts.audio else [])]
-    times, audio, taken = list[int](), list[tuple[int | None, int]](), 0
+    audio: dict[int, list[tuple[int | None, int]]] = {each.stream: [] for each in facts.audio}
+    used = [facts.video_stream, *audio]
+    times, taken = list[int](), 0
     for packet in container.demux([container.streams[n] for n in used]):
         taken += packet.size
         if packet.stream_index != facts.video_stream:
             if packet.size:
-                audio.append((packet.pts, packet.duration or 0))
+                audio[packet.stream_index].append((packet.pts, packet.duration or 0))
         elif packet.pts is not None:
             times.append(packet.pts)
             watcher.see(packet)
@@ -269,20 +269,26 @@ def _counted(facts: VideoFacts, times: Sequence[int], time_base: Fraction) -> Vi
     )
 
 
-def _with_audio_end(
-    container: InputContainer, facts: VideoFacts, packets: Sequence[tuple[int | None, int]]
+def _with_audio_ends(
+    container: InputContainer,
+    facts: VideoFacts,
+    packets: Mapping[int, Sequence[tuple[int | None, int]]],
 ) -> VideoFacts:
-    """The facts with the end of the audio, by times and durations of its packets; or without the audio."""
-    if facts.audio is None:
-        return facts
-    tick = to_fraction(container.streams[facts.audio.stream].time_base) or Fraction(1)
+    """The facts with the end of each track of audio, by its packets; without the tracks that have none."""
+    ended = (_with_end(container, each, packets[each.stream]) for each in facts.audio)
+    return msgspec.structs.replace(facts, audio=tuple(each for each in ended if each))
+
+
+def _with_end(
+    container: InputContainer, track: AudioTrack, packets: Sequence[tuple[int | None, int]]
+) -> AudioTrack | None:
+    """A track with its end, by times and durations of its packets; None where it has hardly any."""
+    tick = to_fraction(container.streams[track.stream].time_base) or Fraction(1)
     spans = [(time, time + duration) for time, duration in packets if time is not None]
     start, end = min(spans, default=(0, 0))[0], max((end for _, end in spans), default=0)
     if not packets or (spans and (end - start) * tick < LEAST_AUDIO_SECONDS):
-        return msgspec.structs.replace(facts, audio=None)
+        return None
     # Where a clock starts anew, as in films that were joined byte by byte, no packet says when it all ends.
     restarts = any((one - other) * tick > 1 for (one, _), (other, _) in pairwise(spans))
     seconds = float(end * tick - start_seconds(container)) if spans and not restarts else None
-    return msgspec.structs.replace(
-        facts, audio=msgspec.structs.replace(facts.audio, seconds=seconds)
-    )
+    return msgspec.structs.replace(track, seconds=seconds)

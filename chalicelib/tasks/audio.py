@@ -1,4 +1,4 @@
-"""Encode one part of a film's audio track, check its length, and cut it into CMAF segments."""
+"""Encode one part of a film's tracks of audio, check its length, and cut it into CMAF segments."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ from chalicelib.errors import JobError
 from chalicelib.formats import cmaf, mp4_fragments, playlists
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import VideoFacts
-from chalicelib.model.plan import SOUND
 from chalicelib.model.result import Encoded, EncodedTrack
-from chalicelib.model.work import FIRST_PACKET, Audio, Command
-from chalicelib.tasks.encoding import Fetch, Fragments, run_ffmpeg, run_part, take_fragments
+from chalicelib.model.work import FIRST_PACKET, Audio
+from chalicelib.tasks.encoding import (
+    Commands,
+    Fetch,
+    Fragments,
+    run_ffmpeg,
+    run_part,
+    take_fragments,
+)
 from chalicelib.tasks.prediction import (
     COST_CORES,
     DECODER_SECONDS,
@@ -33,26 +39,34 @@ def run(work: Audio, bench: Workbench) -> Encoded:
 
 def encode(
     work: Audio,
-    command: Command,
+    commands: Commands,
     folder: Path,
     budget: Budget,
     fetch: Fetch,
     on_seconds: Callable[[float], None] = lambda _: None,
 ) -> Encoded:
-    """Encode the audio of `folder`/source, or of the excerpt that `fetch` writes there.
+    """Encode the audio of `folder`/source, or of the excerpts that `fetch` writes there, track by track.
 
-    Writes the segments and the initialisation segment to `folder`/out/SOUND. `on_seconds` gets the seconds of
-    audio that are encoded. Raises JobError, Transient.
+    Writes the segments and the initialisation segment of each track to `folder`/out/track. `on_seconds` gets
+    the seconds of audio that are encoded, of all tracks on average. Raises JobError, Transient.
     """
-    args = work.run.args(command)
-    run_ffmpeg(args, work.run.excerpt, folder, budget, fetch, on_seconds)
-    out = folder / "out" / SOUND
-    out.mkdir()
-    track = _write_segments(work, take_fragments(folder / args[-1]), out)
-    is_empty = FIRST_PACKET in args and not (folder / FIRST_PACKET).stat().st_size
-    if is_empty:
-        track = msgspec.structs.replace(track, warning=SILENT)
-    return Encoded({SOUND: track})
+    tracks = {}
+    for number, (name, run) in enumerate(work.runs.items()):
+        args = run.args(commands[work.command_of(name)])
+        before = number * work.seconds
+
+        def on_more(seconds: float, before: float = before) -> None:
+            on_seconds((before + seconds) / len(work.runs))
+
+        run_ffmpeg(args, run.excerpt, folder, budget, fetch, on_more)
+        out = folder / "out" / name
+        out.mkdir()
+        track = _write_segments(work, take_fragments(folder / args[-1]), out)
+        is_empty = FIRST_PACKET in args and not (folder / FIRST_PACKET).stat().st_size
+        if is_empty:
+            track = msgspec.structs.replace(track, warning=SILENT)
+        tracks[name] = track
+    return Encoded(tracks)
 
 
 SILENT = "The sound track of the film is empty: there is silence instead."
@@ -109,10 +123,11 @@ def predict(work: Audio, basis: Basis) -> Prediction:
     gets, fetched = basis.reading_source()
     cores = basis.one_core * COST_CORES
     assert isinstance(basis.facts, VideoFacts)
+    bits = sum(basis.plan.tracks[name].bits_per_second for name in work.runs)
     return Prediction(
         gets,
-        1 + count_segments(basis.task, basis.facts.seconds),
+        len(work.runs) * (1 + count_segments(basis.task, basis.facts.seconds)),
         fetched,
-        round(work.seconds * basis.plan.tracks[SOUND].bits_per_second / 8),
-        seconds=DECODER_SECONDS + basis.task.cost * COST_CORES / cores,
+        round(work.seconds * bits / 8),
+        seconds=DECODER_SECONDS * len(work.runs) + basis.task.cost * COST_CORES / cores,
     )

@@ -18,7 +18,14 @@ from chalicelib.formats import cmaf, codecs, mp4_fragments, mp4_movie, playlists
 from chalicelib.invocation import Budget
 from chalicelib.model.result import Encoded, EncodedTrack
 from chalicelib.model.work import Chunk, Command, Exact, Excerpt, KeyFrame, Segment, file_of
-from chalicelib.tasks.encoding import Fetch, Fragments, run_ffmpeg, run_part, take_fragments
+from chalicelib.tasks.encoding import (
+    Commands,
+    Fetch,
+    Fragments,
+    run_ffmpeg,
+    run_part,
+    take_fragments,
+)
 from chalicelib.tasks.prediction import (
     COST_CORES,
     DECODER_SECONDS,
@@ -37,7 +44,7 @@ def run(work: Chunk, bench: Workbench) -> Encoded:
 
 def encode(
     work: Chunk,
-    command: Command,
+    commands: Commands,
     folder: Path,
     budget: Budget,
     fetch: Fetch,
@@ -53,7 +60,7 @@ def encode(
         faults = run_ffmpeg(args, excerpt, folder, budget, fetch, on_seconds).faults
         return Ran([take_fragments(folder / file_of(name)) for name in work.renditions], faults)
 
-    ran = encode_exactly(work, work.run.args(command), encode_once)
+    ran = encode_exactly(work, work.run.args(commands[work.command]), encode_once)
     tracks = {}
     for name, file in zip(work.renditions, ran.files, strict=True):
         out = folder / "out" / name

@@ -8,7 +8,7 @@ from chalicelib.errors import JobError
 from chalicelib.formats import adts
 from chalicelib.invocation import Budget
 from chalicelib.model.result import Copied
-from chalicelib.model.work import AUDIO_FRAMES, Command, Remux
+from chalicelib.model.work import Command, Remux
 from chalicelib.store import objects
 from chalicelib.tasks.encoding import mapped
 from chalicelib.tasks.prediction import DECODER_SECONDS, Basis, Prediction
@@ -51,14 +51,18 @@ def remux(work: Remux, folder: Path, budget: Budget) -> Path:
             raise JobError("copy_not_exact", "FFmpeg has doubts about its times.")
 
     copy(work.args)
-    if work.again:
-        frames = folder / AUDIO_FRAMES
-        changes = frames.stat().st_size and len(adts.kinds(mapped(frames))) > 1
-        frames.unlink()
-        if changes:
-            logger.info("The sound changes on the way: it is decoded for the copy")
-            copy(work.again)
+    changes = [_changes(folder / file) for file in work.frames]
+    if any(changes):
+        logger.info("The sound changes on the way: it is decoded for the copy")
+        copy(work.again)
     return folder / work.args[-1]
+
+
+def _changes(frames: Path) -> bool:
+    """Whether frames are not all of a kind; their file is removed."""
+    changes = bool(frames.stat().st_size) and len(adts.kinds(mapped(frames))) > 1
+    frames.unlink()
+    return changes
 
 
 def predict(_: Remux, basis: Basis) -> Prediction:

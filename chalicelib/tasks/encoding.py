@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
 # Writes an excerpt of the film to the file that FFmpeg reads.
 type Fetch = Callable[[Excerpt], None]
-# Encodes a part by its command in a folder. The last argument gets the seconds that are encoded.
-type Encode[Part] = Callable[[Part, Command, Path, Budget, Fetch, Callable[[float], None]], Encoded]
+# The commands of a plan, by their names.
+type Commands = Mapping[str, Command]
+# Encodes a part in a folder. The last argument gets the seconds that are encoded.
+type Encode[Part] = Callable[
+    [Part, Commands, Path, Budget, Fetch, Callable[[float], None]], Encoded
+]
 
 
 class Fragments(NamedTuple):
@@ -72,7 +76,7 @@ def run_part[Part: (Chunk, Audio)](work: Part, encode: Encode[Part], bench: Work
     with bench.folder() as folder:
         encoded = encode(
             work,
-            bench.plan.commands[work.command],
+            bench.plan.commands,
             folder,
             bench.budget,
             partial(bench.fetch, folder),

@@ -40,7 +40,7 @@ from math import ceil
 import msgspec
 
 from chalicelib.model.facts import Facts, VideoFacts
-from chalicelib.model.plan import CAPTIONS, Plan
+from chalicelib.model.plan import CAPTIONS, SOUND, Plan
 from chalicelib.model.usage import POLLER_REQUESTS, Used, total
 from chalicelib.model.work import Animation, Captions, Hls, Images, Remux, marks_of
 from chalicelib.planning.copying import BYTES_A_SECOND
@@ -90,7 +90,7 @@ def estimate(
     stored_plan = len(msgspec.json.encode(plan))
     read = film or facts
     index = read.index if isinstance(read, VideoFacts) else None
-    tracks = index.tracks(audio=plan.audio is not None) if index else []
+    tracks = index.tracks(audio=SOUND in plan.samples) if index else []
     samples = [len(track.rows) for track in tracks]
     bases = [
         Basis(

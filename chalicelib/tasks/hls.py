@@ -8,7 +8,7 @@ from chalicelib.formats import dash, playlists
 from chalicelib.formats.playlists import Variant
 from chalicelib.model.plan import CAPTIONS
 from chalicelib.model.result import StepsEnded
-from chalicelib.model.work import Hls, Rung, Segment
+from chalicelib.model.work import Hls, Rung, Segment, Sound
 from chalicelib.store import objects
 from chalicelib.tasks.packaging import (
     Delivered,
@@ -26,17 +26,17 @@ from chalicelib.tasks.workbench import Workbench
 def run(work: Hls, bench: Workbench) -> StepsEnded:
     """Write the complete playlists of a ladder. Raises JobError, Transient."""
     results = results_of(bench)
-    video, audio = parts_in(results, bench)
+    video, sounds = parts_in(results, bench)
     made = {
         rung.rendition: delivered(video[rung.rendition], rung.frames, work.seconds)
         for rung in work.rungs
     }
     # What the largest rung lacks, the others lack.
     warnings = [work.warning, *made[work.largest.rendition].warnings]
-    warnings += [part.encoded.warning for part in audio]
+    warnings += [part.encoded.warning for parts in sounds.values() for part in parts]
     captions = results[CAPTIONS].tracks[CAPTIONS] if work.captions else None
     name, shown = f"{playlists.MASTER}.m3u8", (work.largest.width, work.largest.height)
-    size = _write(work, video, made, audio, bench.task.destination)
+    size = _write(work, video, made, sounds, bench.task.destination)
     if captions:
         warnings.append(captions.warning)
         size += sum(segment.size for segment in captions.segments)
@@ -52,14 +52,15 @@ def _write(
     work: Hls,
     video: Mapping[str, Sequence[Part]],
     made: Mapping[str, Delivered],
-    audio: Sequence[Part],
+    sounds: Mapping[str, Sequence[Part]],
     folder: str,
 ) -> int:
     """Write playlists and MPD under the key prefix `folder`. Returns the bytes of all files of the ladder."""
-    size, sound = 0, _segments(audio)
-    if sound:
-        size += _put(folder, playlists.AUDIO, playlists.complete(playlists.AUDIO, sound))
-        size += sum(segment.size for segment in sound)
+    size = 0
+    for sound in work.sounds:
+        heard = _segments(sounds[sound.track])
+        size += _put(folder, sound.playlist, playlists.complete(sound.playlist, heard))
+        size += sum(segment.size for segment in heard)
     variants = []
     for rung in work.rungs:
         parts = video[rung.rendition]
@@ -68,12 +69,13 @@ def _write(
         size += sum(segment.size for segment in segments)
         keys = playlists.key_frames(rung.playlist, segments)
         size += _put(folder, playlists.key_frames_of(rung.playlist), keys)
-        variants.append(_variant(rung, parts, made[rung.rendition], segments, sound))
+        variants.append(_variant(rung, parts, made[rung.rendition], segments, sounds))
     listed = playlists.useful(variants) if work.only_useful else variants
     listed = playlists.start_first(listed)
     if work.dash:
         text = dash.manifest(
-            [_picture(each, video[each.rung.rendition]) for each in listed], _sound(work, audio)
+            [_picture(each, video[each.rung.rendition]) for each in listed],
+            [_heard(each, sounds[each.track]) for each in work.sounds],
         )
         size += objects.put_output(folder + dash.NAME, text.encode())
     return size + _put(folder, playlists.MASTER, playlists.master(work, listed))
@@ -88,10 +90,12 @@ def _variant(
     parts: Sequence[Part],
     made: Delivered,
     segments: Sequence[Segment],
-    sound: Sequence[Segment],
+    sounds: Mapping[str, Sequence[Part]],
 ) -> Variant:
     most, average = playlists.bits(segments)
-    most_sound, average_sound = playlists.bits(sound)
+    # Of the largest track: a viewer may choose that.
+    of_sounds = (playlists.bits(_segments(each)) for each in sounds.values())
+    most_sound, average_sound = max(of_sounds, default=(0.0, 0.0))
     return Variant(
         rung,
         parts[0].encoded.codec,
@@ -108,11 +112,9 @@ def _picture(variant: Variant, parts: Sequence[Part]) -> dash.Picture:
     return dash.Picture(variant.rung, variant.codec, most, tracks)
 
 
-def _sound(work: Hls, parts: Sequence[Part]) -> dash.Sound | None:
-    if work.language is None:
-        return None
+def _heard(sound: Sound, parts: Sequence[Part]) -> dash.Heard:
     most, _ = playlists.bits(_segments(parts))
-    return dash.Sound(work.language, most, [part.encoded for part in parts])
+    return dash.Heard(sound, most, [part.encoded for part in parts])
 
 
 def _put(folder: str, name: str, text: str) -> int:
@@ -120,10 +122,9 @@ def _put(folder: str, name: str, text: str) -> int:
 
 
 def predict(work: Hls, basis: Basis) -> Prediction:
-    _, audio = basis.plan.parts(basis.task)
     return Prediction(
         s3_gets=1,
-        s3_puts=1 + 2 * len(work.rungs) + bool(audio) + work.dash + len(work.captions),
+        s3_puts=1 + 2 * len(work.rungs) + len(work.sounds) + work.dash + len(work.captions),
         bytes_read=0,
         bytes_written=0,
         results_read=len(basis.task.needs),

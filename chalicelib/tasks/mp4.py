@@ -12,6 +12,7 @@ from chalicelib.errors import JobError, Transient
 from chalicelib.formats import mp4_fragments, mp4_movie
 from chalicelib.formats.cmaf import INIT, START_SECONDS
 from chalicelib.model.facts import VideoFacts
+from chalicelib.model.plan import SOUND
 from chalicelib.model.result import StepsEnded
 from chalicelib.model.work import Join
 from chalicelib.store import objects
@@ -26,8 +27,8 @@ _MOST_BYTES = 9_000 * PART_BYTES
 
 def run(work: Join, bench: Workbench) -> StepsEnded:
     """Join the parts into one MP4. Raises JobError, Transient."""
-    video, audio = parts_of(bench)
-    parts = video[work.rendition]
+    video, sounds = parts_of(bench)
+    parts, audio = video[work.rendition], sounds.get(SOUND, [])
     made = delivered(parts, work.frames, work.seconds)
     key = bench.task.destination + work.output
     size = _join(parts, audio, key, bench.on_progress)

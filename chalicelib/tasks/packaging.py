@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from chalicelib.errors import JobError, Transient
-from chalicelib.model.plan import SOUND, Task
+from chalicelib.model.plan import Task, sounds_of
 from chalicelib.model.result import Encoded, EncodedTrack, StepsEnded
 from chalicelib.model.step import SUCCESS, Output, StepState, format_of
 from chalicelib.model.work import Hls, Join, renditions_of
@@ -34,8 +34,8 @@ class Delivered(NamedTuple):
     warnings: tuple[str, ...]  # sentences for the client
 
 
-def parts_of(bench: Workbench) -> tuple[dict[str, list[Part]], list[Part]]:
-    """The parts of each rendition, by its name, and of the audio, that a package is made of.
+def parts_of(bench: Workbench) -> tuple[dict[str, list[Part]], dict[str, list[Part]]]:
+    """The parts of each rendition and of each track of audio, by their names, that a package is made of.
 
     Raises JobError `chunks_differ` if their initialisation segments differ; Transient if a result is not
     there.
@@ -53,7 +53,7 @@ def results_of(bench: Workbench) -> Mapping[str, Encoded]:
 
 def parts_in(
     results: Mapping[str, Encoded], bench: Workbench
-) -> tuple[dict[str, list[Part]], list[Part]]:
+) -> tuple[dict[str, list[Part]], dict[str, list[Part]]]:
     """`parts_of` in what tasks have ended with. Raises JobError `chunks_differ`."""
     chunks, sound = bench.plan.parts(bench.task)
 
@@ -65,7 +65,7 @@ def parts_in(
     for parts in video.values():
         if len({part.encoded.header for part in parts}) != 1:
             raise JobError("chunks_differ", "The video's parts were encoded in different ways.")
-    return video, of(SOUND, sound)
+    return video, {name: of(name, sound) for name in sounds_of(bench.task.work) if sound}
 
 
 def delivered(parts: Sequence[Part], frames: int | None, seconds: float) -> Delivered:
@@ -149,6 +149,6 @@ def shortfall(
 def predicted_bytes(work: Join | Hls, basis: Basis) -> int:
     """Bytes of a package, estimated; for HLS of all its files."""
     _, audio = basis.plan.parts(basis.task)
-    names = (*renditions_of(work), *([SOUND] if audio else ()))
+    names = (*renditions_of(work), *(sounds_of(work) if audio else ()))
     bits = sum(basis.plan.tracks[name].bits_per_second for name in names)
     return round(work.seconds * bits / 8)

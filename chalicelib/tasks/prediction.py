@@ -45,9 +45,10 @@ class Basis(NamedTuple):
         return min(1.0, self.function.cores)
 
     def reading_source(self) -> tuple[int, int]:
-        """(S3 GETs, bytes) to read the source: all of it, or the task's excerpt."""
-        if excerpt := self.task.excerpt:
-            return 3, bytes_read(self.plan.samples(self.task), excerpt)
+        """(S3 GETs, bytes) to read the source: all of it, or the task's excerpts."""
+        if excerpts := self.task.excerpts:
+            fetched = (bytes_read(self.plan.samples[each.track], each) for each in excerpts)
+            return 1 + 2 * len(excerpts), sum(fetched)
         return 2, self.source_bytes
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from chalicelib.errors import JobError
-from chalicelib.formats.mp4_excerpt import bytes_read
 from chalicelib.model.facts import VideoFacts, fps
 from chalicelib.model.result import StepsEnded
 from chalicelib.model.step import SUCCESS, Output, StepState, format_of
@@ -67,10 +66,6 @@ def run(work: Preview, bench: Workbench) -> StepsEnded:
 def predict(work: Preview, basis: Basis) -> Prediction:
     assert isinstance(basis.facts, VideoFacts)
     gets, fetched = basis.reading_source()
-    if basis.task.excerpt:
-        samples = basis.plan.samples(basis.task)
-        gets = 1 + 2 * len(work.pieces)
-        fetched = sum(bytes_read(samples, piece.excerpt) for piece in work.pieces if piece.excerpt)
     decoded = work.seconds + _RUN_UP_SECONDS * len(work.pieces)
     pixels = decoded * fps(basis.facts) * basis.facts.width * basis.facts.height
     shown = work.seconds * work.rate * work.width * work.height * len(work.outputs)

@@ -49,7 +49,7 @@ class Workbench:
 
     def fetch(self, folder: Path, excerpt: Excerpt) -> None:
         """Write an excerpt of the source to `folder`/source, over the last. Raises JobError, Transient."""
-        samples = self.plan.samples(self.task)
+        samples = self.plan.samples[excerpt.track]
         cut = mp4_excerpt.make(samples, excerpt, plans.load_samples(samples, excerpt))
         objects.fetch_parts(self.source, folder / "source", cut.head, cut.parts)
 

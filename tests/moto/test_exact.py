@@ -424,7 +424,7 @@ def test_what_comes_before_a_sample_lies_before_it_where_parts_stay_in_order(
     coded = TrackSamples(*packed, facts.index.video.track, preamble=b"preamble")
     target = tmp_path / "excerpt.mp4"
     for first, said in ((0, b""), (1, b""), (2, b"preamble")):
-        wanted = Excerpt((first, 4), int(begins[first]), (0, 60))
+        wanted = Excerpt((first, 4), int(begins[first]), (0, 60), "film")
         samples_of = mp4_excerpt.samples_of("job", coded)
         rows = coded.rows[slice(*mp4_excerpt.rows_of(coded, wanted))]
         made = mp4_excerpt.make(samples_of, wanted, rows)
@@ -551,7 +551,7 @@ FRAMES = tuple(range(0, 100, 20))
 def test_of_several_runs_the_last_that_has_its_frames_counts(
     runs: list[tuple[Any, int]], frames: tuple[int, ...], faults: int
 ) -> None:
-    again = RunUp(Excerpt((0, 1), 0, (0, 1)), 0)
+    again = RunUp(Excerpt((0, 1), 0, (0, 1), "film"), 0)
     steps = ((len(FRAMES), 20),)
     exact = Exact(0, steps, starts=(0,), end=100, timescale=25)
     chunk = Chunk("film", Run(), ("720p",), 0, 4.0, exact, again=(again, again))

@@ -732,7 +732,7 @@ def test_what_is_transparent_in_a_film_does_not_show(tmp_path: Path, name: str) 
 
 
 def test_a_film_that_is_transparent_is_not_copied() -> None:
-    facts = VideoFacts("matroska", 160, 96, 60.0, 1500, "25", 16000, 0, None, alpha=True)
+    facts = VideoFacts("matroska", 160, 96, 60.0, 1500, "25", 16000, 0, alpha=True)
     as_vp9 = copying.obstacle(facts.__replace__(video_codec="vp9"), 10**6)
     assert "transparent" in as_vp9
 

@@ -1523,7 +1523,7 @@ def test_the_first_chunk_and_the_first_audio_are_sent_ahead_of_all_others() -> N
         ),
     )
     chunk = Chunk("film", Run(), ("720p",), 0, 2.0)
-    audio = Audio("sound", Run(), 0, first=0, skip=0, packets=None, seconds=2.0)
+    audio = Audio({"sound": Run()}, 0, first=0, skip=0, packets=None, seconds=2.0)
     chunks = [Task(f"film.{number}", chunk, "work/") for number in range(25)]
     sounds = [Task(f"sound.{number}", audio, "work/") for number in range(2)]
     plan = msgspec.structs.replace(a_plan("hls_720p"), tasks=(*chunks, *sounds))

@@ -198,8 +198,7 @@ def test_aac_that_changes_is_decoded_for_a_copy(tmp_path: Path, first: str, seco
     changing(path, "aac", pieces)
     facts, copied, copy = copy_of(path, tmp_path / "copy")
     assert copying.difference(facts, copied) == ""
-    assert facts.audio and copied.audio
-    assert (facts.audio.codec, copied.audio.codec) == ("aac", "flac")
+    assert [each.audio[0].codec for each in (facts, copied)] == ["aac", "flac"]
     steps = find_steps(["transcode_720p"], JobError)
     plan = make_plan("job", "a.ts", copying.as_copied(facts, copied), steps, DEFAULTS)
     results = carry_out(plan, copy, tmp_path / "made")
@@ -239,11 +238,20 @@ def test_a_copy_whose_sound_cannot_be_decoded_is_not_trusted(tmp_path: Path) -> 
 
 def test_room_on_the_disk_is_kept_for_sound_that_may_be_decoded() -> None:
     facts = VideoFacts(
-        "mpegts", 1920, 1080, 7200.0, None, "25", 90000, 0, AudioTrack(1, "aac"), video_codec="h264"
+        "mpegts",
+        1920,
+        1080,
+        7200.0,
+        None,
+        "25",
+        90000,
+        0,
+        (AudioTrack(1, "aac"),),
+        video_codec="h264",
     )
     size = (copying.DISK_BYTES - 1024**3) // 2
     assert "too large" in copying.obstacle(facts, size)
-    assert copying.obstacle(facts.__replace__(audio=AudioTrack(1, "ac3")), size) == ""
+    assert copying.obstacle(facts.__replace__(audio=(AudioTrack(1, "ac3"),)), size) == ""
 
 
 # ── level ───────────────────────────────────────────────────────────────────────────────────────

@@ -331,12 +331,12 @@ def used(task_id: str, gb_seconds: float) -> tuple[str, Used]:
 def film_plan() -> Plan:
     """Two MP4s, one of three times the pixels, the small one also as HLS, and a poster."""
     chunk = Chunk("film", Run(), ("large", "small"), 0, 6.0)
-    sound = Audio("sound", Run(), 0, 0, 1, None, 6.0)
+    sound = Audio({"sound": Run()}, 0, 0, 1, None, 6.0)
     poster = Poster((), (Run(),), Picture(()), (16, 16))
     parts = ("film.0", "film.1", "sound.0")
     large = Join("large", "a.mp4", 640, 360, 12.0, None)
     small = Join("small", "b.mp4", 320, 180, 12.0, None)
-    stream = Hls((Rung("small", "video", 320, 180, None, 25.0, 10**6),), 12.0, None)
+    stream = Hls((Rung("small", "video", 320, 180, None, 25.0, 10**6),), 12.0)
     return Plan(
         (
             *(Task(f"film.{number}", chunk) for number in range(2)),

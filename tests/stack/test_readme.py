@@ -30,7 +30,8 @@ def test_every_step_is_in_the_readme() -> None:
         assert step.name in README
     default = read_book(recipes()).recipes[DEFAULT]
     for kind in KINDS:
-        pipeline = ", ".join(map(str, default.pipeline(kind)))
+        items = default.pipeline(kind)
+        pipeline = ", ".join(each if isinstance(each, str) else json.dumps(each) for each in items)
         assert f"{kind} → {pipeline}" in re.sub(r"\s+", " ", README)
 
 

@@ -13,7 +13,7 @@ from chalicelib.formats import captions, playlists
 from chalicelib.formats.captions import Unusable
 from chalicelib.formats.languages import canonical, name_of
 from chalicelib.model.facts import SubtitleTrack
-from chalicelib.model.work import Hls, Rung, Source
+from chalicelib.model.work import Hls, Rung, Sound, Source
 from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import captions as planning
 from chalicelib.planning.planner import make_plan
@@ -313,7 +313,7 @@ def test_the_master_lists_captions_and_each_variant_has_them() -> None:
         SubtitleTrack(3, "subrip", "de", forced=True),
     )
     rung = Rung("720p", "video", 1280, 720, 6, 25.0, 9000)
-    work = Hls((rung, rung), 60.0, "en", captions=found.tracks)
+    work = Hls((rung, rung), 60.0, (Sound("sound", "audio", "audio", "en"),), captions=found.tracks)
     text = playlists.growing_master(work, {"720p": "avc1"})
     assert [line for line in text.split("\n") if "SUBTITLES" in line and "MEDIA" in line] == [
         '#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="subs",NAME="English (SDH)",LANGUAGE="en",DEFAULT=NO,'

@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 import pytest
 
 from chalicelib.formats import cmaf, dash
-from chalicelib.formats.dash import Picture, Sound
+from chalicelib.formats.dash import Heard, Picture
 from chalicelib.model.result import EncodedTrack
-from chalicelib.model.work import Rung
+from chalicelib.model.work import Rung, Sound
 
 MPD = "{urn:mpeg:dash:schema:mpd:2011}"
 
@@ -22,8 +22,12 @@ def picture(name: str, *parts: EncodedTrack, codec: str = "avc1.64001f") -> Pict
     return Picture(Rung(name, name, 16, 16, None, 25.0, 9), codec, 1000.2, parts)
 
 
-def parsed(pictures: list[Picture], sound: Sound | None = None) -> ElementTree.Element:
-    return ElementTree.fromstring(dash.manifest(pictures, sound))
+def heard(language: str, parts: list[EncodedTrack]) -> Heard:
+    return Heard(Sound("sound", "audio", language, language), 1.0, parts)
+
+
+def parsed(pictures: list[Picture], *sounds: Heard) -> ElementTree.Element:
+    return ElementTree.fromstring(dash.manifest(pictures, sounds))
 
 
 def timeline(mpd: ElementTree.Element) -> list[dict[str, str]]:
@@ -55,7 +59,7 @@ def test_a_frame_whose_length_nobody_knows_lasts_a_tick() -> None:
     [((1000, 7000), "PT6.000S"), ((1000, 3_601_000), "PT3600.000S"), ((999, 2001), "PT1.001S")],
 )
 def test_the_length_is_that_of_the_longest_track(times: tuple[int, ...], told: str) -> None:
-    sound = Sound("en", 1.0, [track(976, 1500)])
+    sound = heard("en", [track(976, 1500)])
     mpd = parsed([picture("a", track(*times))], sound)
     assert mpd.get("mediaPresentationDuration") == told
 
@@ -87,7 +91,7 @@ def test_a_film_without_sound_has_no_set_for_it() -> None:
 
 
 def test_what_a_file_calls_its_language_breaks_nothing() -> None:
-    sound = Sound('x"><S/>&', 1.0, [track(976, 2000)])
+    sound = heard('x"><S/>&', [track(976, 2000)])
     mpd = parsed([picture("a", track(1000, 2000))], sound)
     assert [each.get("lang") for each in mpd.iter(f"{MPD}AdaptationSet")] == [None, 'x"><S/>&']
     assert len(timeline(mpd)) == 2

@@ -16,6 +16,7 @@ from chalicelib.model.facts import (
     Cut,
     FrameIndex,
     ImageFacts,
+    IndexedAudio,
     TrackSamples,
     VideoFacts,
     fit_box,
@@ -191,7 +192,7 @@ def test_every_placeholder_of_a_command_is_filled_by_its_runs(index: FrameIndex 
     if index is not None:
         cut = AudioCut(us=0, sample=0, at=0, begin=0, end=1)
         audio = TrackSamples("<bHb", b"", "", b"")
-        index = msgspec.structs.replace(index, audio=audio, audio_cuts=(cut,) * 60)
+        index = msgspec.structs.replace(index, audio=(IndexedAudio(audio, (cut,) * 60),))
     made = plan(msgspec.structs.replace(FILM, index=index), *(step.name for step in PRESETS))
     text = " ".join(arg for task in made.tasks for args in filled(made, task) for arg in args)
     assert text.count("-i source") > 9
@@ -201,8 +202,11 @@ def test_every_placeholder_of_a_command_is_filled_by_its_runs(index: FrameIndex 
 
 def filled(made: Plan, task: Task) -> list[Command]:
     """The arguments of all runs of a task that encodes."""
-    if isinstance(task.work, Chunk | Audio):
+    if isinstance(task.work, Chunk):
         return [task.work.run.args(made.commands[task.work.command])]
+    if isinstance(task.work, Audio):
+        work = task.work
+        return [run.args(made.commands[work.command_of(name)]) for name, run in work.runs.items()]
     if isinstance(task.work, Poster):
         runs = (*task.work.candidates, *task.work.otherwise)
         return [run.args(task.work.command) for run in runs]
@@ -302,7 +306,7 @@ MKV = msgspec.structs.replace(
     seconds=120.0,
     frames=3000,
     video_codec="h264",
-    audio=AudioTrack(1, "aac"),
+    audio=(AudioTrack(1, "aac"),),
     looks="upright",
     rhythm=rhythm(range(0, 3000 * 512, 512)),
     whole_reason="its container has no index of every frame",
@@ -343,8 +347,12 @@ def test_a_picture_of_a_film_is_not_worth_a_copy() -> None:
         ({}, 4 * GB, ""),
         ({}, 5 * 1024**3, "too large"),
         ({"video_codec": "vp8"}, GB, "vp8 cannot be copied"),
-        ({"audio": AudioTrack(1, "wmav2")}, GB, "wmav2 sound cannot be copied"),
-        ({"audio": None}, GB, ""),
+        (
+            {"audio": (AudioTrack(1, "aac"), AudioTrack(2, "wmav2"))},
+            GB,
+            "wmav2 sound cannot be copied",
+        ),
+        ({"audio": ()}, GB, ""),
         ({"interlaced": True}, GB, "fields for frames"),
         ({"interlaced": True, "video_codec": "mpeg2video"}, GB, ""),
         ({"timescale": 10_000_000}, GB, "clock"),
@@ -363,8 +371,8 @@ def test_what_cannot_be_copied_says_why(change: dict[str, Any], size: int, why: 
         ({"width": 1440}, "look different"),
         ({"timescale": 90000}, "another clock"),
         ({"frame_rate": "3000/121"}, ""),
-        ({"audio": None}, "lost its sound"),
-        ({"audio": AudioTrack(1, "aac", 24000)}, "sounds different"),
+        ({"audio": ()}, "lost its sound"),
+        ({"audio": (AudioTrack(1, "aac", 24000),)}, "sounds different"),
         ({"frames": 2999}, "2999 frames of 3000"),
         ({"seconds": 122.0}, "122 s long, and it 120 s"),
         ({"seconds": 120.5}, ""),
@@ -392,17 +400,17 @@ def test_what_is_read_from_a_copy_is_planned_as_the_film_that_it_is() -> None:
         demuxer="mov",
         index=INDEX,
         video_stream=0,
-        audio=AudioTrack(0, "flac", 44100, 1, language="de"),
+        audio=(AudioTrack(0, "flac", 44100, 1, language="de"),),
         frame_rate="24.9",
     )
     facts = copying.as_copied(MKV, copy)
     assert (facts.demuxer, facts.index) == ("mov", INDEX)
-    assert facts.audio == AudioTrack(0, "aac", 44100, 1)
+    assert facts.audio == (AudioTrack(0, "aac", 44100, 1),)
     assert (facts.frame_rate, facts.seconds) == (MKV.frame_rate, MKV.seconds)
 
 
 def test_the_copy_has_the_streams_that_are_used() -> None:
-    chosen = msgspec.structs.replace(MKV, video_stream=2, audio=AudioTrack(5))
+    chosen = msgspec.structs.replace(MKV, video_stream=2, audio=(AudioTrack(5),))
     (task,) = copying.plan_copy(JOB, "abc", chosen, DEFAULTS).tasks
     assert isinstance(task.work, Remux)
     text = " ".join(task.work.args)

@@ -104,7 +104,7 @@ def test_tiles_come_from_the_smallest_rendition_of_the_job_that_serves() -> None
 def test_a_storyboard_alone_encodes_a_small_film_without_sound() -> None:
     made = plan({"make": "storyboard"})
     assert [type(task.work) for task in made.tasks] == [Chunk, Storyboard]
-    assert made.audio is None
+    assert list(made.samples) in ([], ["film"])
     made = plan({"make": "storyboard"}, {"make": "mp4"})
     assert made.task("storyboard").needs == ("film.0",)
     assert made.task("mp4").needs == ("film.0", "sound.0")
