@@ -1,6 +1,6 @@
 """A film whose frames show their numbers as blocks at the upper edge, one per bit, for a page to read.
 
-It has captions, of which a page tells when they are shown.
+It has captions, of which a page tells when they are shown, and two tracks of sound, each with its tone.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from infra.tools.samples import run_ffmpeg
 # Frames per second: so few that a busy machine shows each of them.
 RATE = 5
 _BLOCKS = 16
+TONES = (440, 1320)  # of the tracks of sound
 
 
 def cues(seconds: int) -> dict[str, tuple[float, float]]:
-    """The captions of a film of `seconds`: when each text begins and ends, in seconds."""
-    return {f"From {at}.4 on": (at + 0.4, at + 2.0) for at in range(1, seconds - 2, 3)}
+    """The captions of a film of `seconds`: when each text begins and ends, in seconds.
+
+    The first comes late: by then a player on a busy machine has loaded them, too.
+    """
+    return {f"From {at}.4 on": (at + 0.4, at + 2.0) for at in range(seconds // 2, seconds - 2, 3)}
 
 
 def make(path: Path, seconds: int) -> None:
@@ -34,13 +38,18 @@ def make(path: Path, seconds: int) -> None:
     row = height * 2 // 15
     run_ffmpeg(
         "-f", "lavfi", "-i", f"testsrc2=size={width}x{height}:rate={RATE}:duration={seconds}",
-        "-f", "lavfi", "-i", f"sine=440:sample_rate=48000:duration={seconds}",
+        *(
+            option
+            for tone in TONES
+            for option in ("-f", "lavfi", "-i", f"sine={tone}:sample_rate=48000:duration={seconds}")
+        ),
         "-i", str(captions),
+        "-map", "0:v", "-map", "1:a", "-map", "2:a", "-map", "3:s",
         "-vf", f"geq=lum='if(lt(Y,{2 * row}),if(eq({bit},lt(Y,{row})),235,16),lum(X,Y))'"
         f":cb='if(lt(Y,{row}),128,cb(X,Y))':cr='if(lt(Y,{row}),128,cr(X,Y))',format=yuv420p",
         "-c:v", "libx264", "-preset", "ultrafast", "-crf", "20",
         "-g", str(2 * RATE), "-keyint_min", str(2 * RATE), "-sc_threshold", "0",
-        "-c:a", "aac",
+        "-c:a", "aac", "-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=deu",
         "-c:s", "mov_text", "-metadata:s:s:0", "language=eng",
         str(path),
     )  # fmt: skip

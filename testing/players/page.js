@@ -8,7 +8,8 @@ const video = document.getElementById("video");
 // Shown frames as [number, the element's time, the clock's time]; errors; the places of appends in the media source.
 // The height of each run of frames, in which a change is a switch to another rung.
 // Of each text of the captions its times in the film, and the numbers of the frames that were seen with it.
-const seen = { frames: [], errors: [], ended: false, appended: {}, heights: [], cues: {} };
+// The tone of each run of looks that heard one, in hertz.
+const seen = { frames: [], errors: [], ended: false, appended: {}, heights: [], cues: {}, tones: [] };
 window.seen = seen;
 
 const BLOCKS = 16;
@@ -36,6 +37,21 @@ function show({ track }) {
 }
 video.textTracks.addEventListener("addtrack", show);
 
+// What is heard, as soon as a player has a second track of sound: only then is the element's sound taken.
+let ear = null;
+function listen() {
+  const context = new AudioContext();
+  ear = new AnalyserNode(context, { fftSize: 4096 });
+  context.createMediaElementSource(video).connect(ear).connect(context.destination);
+}
+function hear() {
+  const bins = new Float32Array(ear.frequencyBinCount);
+  ear.getFloatFrequencyData(bins);
+  const loudest = bins.indexOf(Math.max(...bins));
+  const tone = bins[loudest] > -60 ? Math.round(loudest * ear.context.sampleRate / ear.fftSize / 20) * 20 : 0;
+  if (tone && tone !== seen.tones.at(-1)) seen.tones.push(tone);
+}
+
 // The callback for each frame comes too late on a busy machine, so the page also looks in between.
 function look() {
   const number = video.videoWidth && !video.seeking ? numberOf(video) : null;
@@ -51,6 +67,7 @@ function look() {
 }
 
 function onFrame() {
+  if (ear) hear();
   look();
   video.requestVideoFrameCallback(onFrame);
 }
@@ -168,6 +185,13 @@ const players = {
     const { default: Hls } = await import("./node_modules/hls.js/dist/hls.mjs");
     const hls = new Hls();
     hls.on(Hls.Events.ERROR, (_, error) => error.fatal && fail(error.details));
+    hls.on(Hls.Events.AUDIO_TRACKS_UPDATED, (_, { audioTracks }) => audioTracks.length > 1 && !ear && listen());
+    // The other track of sound, as soon as the first has been heard.
+    const timer = setInterval(() => {
+      if (!seen.tones.length || hls.audioTracks.length < 2) return;
+      hls.audioTrack = 1;
+      clearInterval(timer);
+    }, 200);
     hls.loadSource(url);
     hls.attachMedia(video);
     switchRungs(() => hls.levels.map(({ height }) => height), (number) => (hls.nextLevel = number));

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urljoin
@@ -22,7 +23,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from infra.local import cloud
 from sluice.client import Client, until
-from testing.players.film import RATE, cues
+from testing.players.film import RATE, TONES, cues
 
 FOLDER = Path(__file__).parent
 _AGAIN = "again"
@@ -53,6 +54,7 @@ class Seen:
     heights: list[int]  # of the frames, as rungs were switched
     # When each text of the captions begins and ends by the film, and the frames with which it was seen.
     cues: dict[str, tuple[float, float, list[int]]]
+    tones: list[int]  # hertz, in the order in which they were heard
 
     @property
     def numbers(self) -> list[int]:
@@ -196,6 +198,7 @@ class Viewers:
             {track: each["starts"] for track, each in told["appended"].items()},
             told["heights"],
             {text: (*times, frames) for text, (times, frames) in told["cues"].items()},
+            told["tones"],
         )
 
     def look_again(self, player: str, missing: Sequence[int], offset: float) -> list[int]:
@@ -258,9 +261,14 @@ def judge(viewers: Viewers, player: str, frames: int) -> Verdict:
     missing = sorted(set(range(frames)) - set(numbers))
     # The time of the film's first frame on the clock, by the frames that were read with the least delay.
     delays = sorted(at - number / RATE for number, at, _ in seen.frames) or [0.0]
+    # Tones that are heard for a moment, as a track is changed, are those of neither.
+    heard = [tone for tone in seen.tones if min(abs(tone - each) for each in TONES) <= 20]
+    if player == "hls" and [tone for tone, _ in groupby(heard)] != list(TONES):
+        faults.append(f"its tracks of sound were heard as {seen.tones} Hz")
     if player in CAPTIONED:
         faults += _wrong_cues(seen, frames, delays[len(delays) // 10])
-    sought = viewers.look_again(player, missing, delays[len(delays) // 10])
+    # A player that shows nothing would be asked for minutes.
+    sought = viewers.look_again(player, missing, delays[len(delays) // 10]) if numbers else []
     if gone := sorted(set(missing) - set(sought)):
         faults.append(f"frames are nowhere: {gone}")
     return Verdict(len(set(numbers)), len(sought), faults, seen)
