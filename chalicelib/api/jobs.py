@@ -37,7 +37,7 @@ from chalicelib.settings import ANYBODY, DROPS, settings
 from chalicelib.store import identities, jobs, objects, progress
 from chalicelib.store.objects import Link
 from chalicelib.tasks.pricing import cost
-from chalicelib.telemetry import MetricUnit, logger, metrics
+from chalicelib.telemetry import logger
 
 _JOB_ID_FORM = re.compile(r"[0-9a-f-]{36}")
 
@@ -63,8 +63,6 @@ def cancel_job(caller: str, job_id: str, base_url: str) -> JobView:
         # Where that fails its status has changed, which it does twice at most.
         if jobs.cancel(job, [view.progress, *(step.progress for step in view.steps)]):
             logger.info("Job ended", status=CANCELED)
-            metrics.add_metric("JobsCanceled", MetricUnit.Count, 1)
-            metrics.flush_metrics()
 
 
 def _own(caller: str, job_id: str) -> tuple[Job, JobProgress]:

@@ -145,7 +145,7 @@ def dashboard() -> Json:
 
 
 # Metrics that chalicelib writes.
-_JOB_METRICS = ("JobsSuccess", "JobsFailure", "JobsCanceled", "Retries", "SweptJobs", "DeadLetters")
+_JOB_METRICS = ("JobsSuccess", "JobsFailure", "Retries", "SweptJobs", "DeadLetters")
 
 
 def _of_all_functions(metric: str) -> list[Any]:
