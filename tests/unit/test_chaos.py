@@ -25,7 +25,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_a_slice_of_all_schedules_holds_and_uses_every_right() -> None:
     # Every race once, those of the rights among them; the others are single faults and pairs.
-    told = run("-m", "testing.chaos", "--schedules", "62", "--seed", "rights", "--processes", "1")
+    told = run("-m", "testing.chaos", "--schedules", "66", "--seed", "rights", "--processes", "1")
     assert told.returncode == 0, told.stdout
 
 
