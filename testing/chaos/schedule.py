@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import app
+from chalicelib.model.pools import POOLS
 from chalicelib.settings import settings
 from testing.chaos.boundary import boundary
 from testing.chaos.clients import OWNERS, Clients, Context, caller_of
@@ -26,8 +27,6 @@ MOST_EVENTS = 15_000
 TERMINAL = ("SUCCESS", "FAILURE", "CANCELED")
 # Attributes that may change after a job's end: the sweep's next look, to tidy up.
 _MAY_CHANGE = {"due_at", "due_shard"}
-# They read, and tidy up after, jobs that have ended.
-_LOOK_AFTER_ENDED = ("api", "sweep")
 _RANKS = {"PENDING": 0, "STARTED": 1} | dict.fromkeys(TERMINAL, 2)
 
 
@@ -128,9 +127,12 @@ class Schedule:
                 self._original_written(key)
 
     def _check_it_has_stopped(self, service: str, operation: str, request: Any) -> None:
-        """A worker that has read that a job is canceled does nothing more for it, but to read that again."""
+        """A worker that has read that a job is canceled does nothing more for it.
+
+        It may read that again, for another message, and give up an upload that it had begun.
+        """
         worker = self.world.current
-        if worker is None or worker.function in _LOOK_AFTER_ENDED:
+        if worker is None or worker.function not in POOLS or operation == "AbortMultipartUpload":
             return
         body = request.body.decode(errors="replace") if isinstance(request.body, bytes) else ""
         if (service, operation) == ("dynamodb", "GetItem"):
