@@ -93,6 +93,14 @@ def get_job(request: Request, job_id: str) -> Response:
     return respond(jobs.get_job(caller(request), job_id, base_url(request)))
 
 
+@app.route("/jobs/{job_id}/cancel", **POST)
+@endpoint()
+def cancel_job(request: Request, job_id: str) -> Response:
+    from chalicelib.api import jobs
+
+    return respond(jobs.cancel_job(caller(request), job_id, base_url(request)), 202)
+
+
 @app.route("/jobs/{job_id}/hls/{token}/{name}", methods=READ, **PUBLIC)
 @endpoint(query=None)  # players add parameters of their own
 def hls_file(_: Request, job_id: str, token: str, name: str) -> Response:

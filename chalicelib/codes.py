@@ -49,6 +49,13 @@ REFUSALS = {
     "upload_incomplete": Meaning(
         (409,), "A URL was given for this key, but nothing was uploaded to it yet. PUT it first."
     ),
+    "job_ended": Meaning(
+        (409,), "The job has ended as SUCCESS or FAILURE: there is nothing to cancel."
+    ),
+    "job_canceled": Meaning(
+        (410,),
+        "The job was canceled before this stream was complete. What is left of it goes within the hour.",
+    ),
     "source_too_large": Meaning((413, 422), "The file is larger than this stage takes."),
     "form_too_large": Meaning(
         (413,), "A form may have 4 MB. Upload to the URL of POST /uploads/presign/ instead."

@@ -6,6 +6,7 @@ SluiceError                 `code` is stable, `str(error)` is a sentence for the
 │   ├── Forbidden           403
 │   ├── NotFound            404
 │   ├── Conflict            409
+│   ├── Gone                410
 │   ├── TooLarge            413
 │   ├── UnsupportedType     415
 │   ├── Unprocessable       422
@@ -15,7 +16,8 @@ SluiceError                 `code` is stable, `str(error)` is a sentence for the
 │   └── Crashed             a decoder crashed, or misbehaved as if the file had taken it over
 └── Transient               a service failed, not the input: the message is retried, then dead-lettered
 
-Not in the tree: invocation.Later, which postpones a message, and settings.InvalidSetting, for operators.
+Not in the tree: invocation.Later, which postpones a message, invocation.JobHasEnded, which ends a task that
+nobody waits for, and settings.InvalidSetting, for operators.
 """
 
 from __future__ import annotations
@@ -80,6 +82,12 @@ class Conflict(RequestError):
     """The present state of the object does not allow this."""
 
     status = 409
+
+
+class Gone(RequestError):
+    """There is no such thing any more, and there will be none."""
+
+    status = 410
 
 
 class TooLarge(RequestError):

@@ -1,4 +1,4 @@
-"""The time and memory that one invocation of a Lambda has left, and the error that postpones a message."""
+"""What one invocation of a Lambda has left, and the exceptions that are no errors: not now, and no more."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ class Later(Exception):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"again in {seconds:.0f} s")
         self.seconds = seconds
+
+
+class JobHasEnded(Exception):
+    """Ends a task whose job has ended before it, by a cancel for instance: nobody wants what it makes."""
 
 
 class Invocation:
@@ -52,3 +56,5 @@ class Budget:
 
     seconds: Callable[[], float]  # until it must have stopped
     memory_bytes: int
+    # Called about once a second while it works: what this raises ends the task, and its child.
+    check: Callable[[], None] = lambda: None

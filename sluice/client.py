@@ -12,7 +12,7 @@ import httpx
 
 from sluice.stack import Stack
 
-ENDED = ("SUCCESS", "FAILURE")
+ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 Job = dict[str, Any]
 
 
@@ -65,6 +65,10 @@ class Client:
 
     def job(self, job_id: str) -> Job:
         job: Job = self.get(f"/jobs/{job_id}/").raise_for_status().json()
+        return job
+
+    def cancel(self, job_id: str) -> Job:
+        job: Job = self.post(f"/jobs/{job_id}/cancel/").raise_for_status().json()
         return job
 
     def jobs_of(self, key: str) -> list[Job]:

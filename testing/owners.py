@@ -69,6 +69,10 @@ def get(job_id: str, method: str = "GET") -> Call:
     return Call(method, "/jobs/{job_id}", f"/jobs/{job_id}")
 
 
+def cancel(job_id: str) -> Call:
+    return Call("POST", "/jobs/{job_id}/cancel", f"/jobs/{job_id}/cancel")
+
+
 def listing(**parameters: str) -> Call:
     query = "&".join(f"{name}={quote(value, safe='')}" for name, value in parameters.items())
     return Call("GET", "/jobs", f"/jobs?{query}" if query else "/jobs")
@@ -89,11 +93,17 @@ def calls_about(things: Things) -> list[Call]:
             listing(key=key, status="SUCCESS"),
         )
     ]
-    return [*keyed, get(things.job_id), get(things.job_id, "HEAD"), get(things.job_id.upper())]
+    return [
+        *keyed,
+        get(things.job_id),
+        get(things.job_id, "HEAD"),
+        get(things.job_id.upper()),
+        cancel(things.job_id),
+    ]
 
 
 def listings() -> list[Call]:
-    statuses = ("PENDING", "STARTED", "SUCCESS", "FAILURE")
+    statuses = ("PENDING", "STARTED", "SUCCESS", "FAILURE", "CANCELED")
     return [listing(), listing(limit="1"), *(listing(status=status) for status in statuses)]
 
 
@@ -125,6 +135,7 @@ def check_all_is_revealed(owner: Ask, things: Things) -> None:
     assert owner(from_key(things.key, "thumbnail")).status == 202
     for call in (listing(), listing(key=things.key)):
         assert things.job_id in [job["id"] for job in owner(call).body["jobs"]]
+    assert owner(cancel(things.job_id)).status in (202, 409)  # depends on how far it is
 
 
 def _with_other_names(answer: Answer, things: Things) -> Answer:

@@ -1,4 +1,4 @@
-"""Calls that show jobs: one, and a page of them."""
+"""Calls that show jobs, one and a page of them, and the call that cancels one."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from chalicelib.api.requests import (
     parse_limit,
 )
 from chalicelib.api.views import JobPage, JobView, job_view
-from chalicelib.errors import NotFound, Unprocessable
+from chalicelib.errors import Conflict, NotFound, Unprocessable
 from chalicelib.model import filenames
 from chalicelib.model.job import Job, JobProgress
-from chalicelib.model.step import STATUSES, Output
+from chalicelib.model.step import CANCELED, STATUSES, TERMINAL, Output
 from chalicelib.settings import ANYBODY, DROPS, settings
 from chalicelib.store import identities, jobs, objects, progress
 from chalicelib.store.objects import Link
@@ -44,12 +44,35 @@ _JOB_ID_FORM = re.compile(r"[0-9a-f-]{36}")
 
 def get_job(caller: str, job_id: str, base_url: str) -> JobView:
     """A job of the caller with its progress and its links. Raises NotFound."""
+    return _view(*_own(caller, job_id), base_url)
+
+
+def cancel_job(caller: str, job_id: str, base_url: str) -> JobView:
+    """Cancel a job of the caller, whatever it is at; the job then. One that is canceled is left as it is.
+
+    Raises NotFound, and Conflict where it has ended otherwise.
+    """
+    while True:
+        job, standing = _own(caller, job_id)
+        view = _view(job, standing, base_url)
+        if job.status == CANCELED:
+            return view
+        if job.status in TERMINAL:
+            detail = f"The job has ended as {job.status}: there is nothing to cancel."
+            raise Conflict("job_ended", detail)
+        # Where that fails its status has changed, which it does twice at most.
+        if jobs.cancel(job, [view.progress, *(step.progress for step in view.steps)]):
+            logger.info("Job ended", status=CANCELED)
+
+
+def _own(caller: str, job_id: str) -> tuple[Job, JobProgress]:
+    """A job of the caller and how far it is. Raises NotFound."""
     found = progress.of_job(job_id) if _JOB_ID_FORM.fullmatch(job_id) else None
     if found is None or found[0].owner not in settings().owners_seen_by(caller):
         # The detail is logged: with the id in it, a search for that job's lines would find this one.
         raise NotFound("job_not_found", "There is no such job of yours; GET /jobs/ lists them.")
     logger.append_keys(job_id=job_id)
-    return _view(*found, base_url)
+    return found
 
 
 def list_jobs(caller: str, parameters: dict[str, str], base_url: str) -> JobPage:
@@ -180,6 +203,16 @@ DESCRIPTIONS = {
         "Links in it work for an hour unless the stage says otherwise: ask again for fresh ones.",
         {"200": Answer("The job", JobView)},
         ("400", "404"),
+        parameters=(JOB_ID,),
+    ),
+    "cancel_job": CallDescription(
+        "cancelJob",
+        "Jobs",
+        "Cancel a job",
+        "It ends as CANCELED, whatever it is at, and its work stops within seconds. Steps that have ended "
+        "keep their outputs. Canceling it again changes nothing.",
+        {"202": Answer("The job as it is", JobView)},
+        ("400", "404", "409"),
         parameters=(JOB_ID,),
     ),
 }

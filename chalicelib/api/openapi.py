@@ -54,7 +54,10 @@ DESCRIPTIONS: Mapping[str, CallDescription] = {
 
 # Schemas of values that several shapes share: description, values.
 _ENUMS: dict[str, tuple[str, list[str]]] = {
-    "Status": ("Where a job or a step stands; SUCCESS and FAILURE are for good.", [*STATUSES]),
+    "Status": (
+        "Where a job or a step stands; SUCCESS, FAILURE and CANCELED are for good.",
+        [*STATUSES],
+    ),
     "RefusalCode": (
         "Why a call was refused: docs/errors.md says what to do.",
         sorted({*REFUSALS, *GATEWAY, *FAILURES}),
@@ -77,7 +80,8 @@ _TITLES = {
     "401": "No credentials",
     "403": "Not allowed, or the link has expired",
     "404": "There is no such thing",
-    "409": "Not now: the upload is not complete",
+    "409": "Not now: the upload is not complete, or the job has ended",
+    "410": "It is not there any more",
     "413": "Too large",
     "415": "Not a form",
     "422": "Understood, but impossible",

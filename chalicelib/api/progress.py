@@ -7,7 +7,7 @@ from math import ceil
 
 from chalicelib.model.job import Progress
 from chalicelib.model.plan import group_of
-from chalicelib.model.step import SUCCESS, TERMINAL, StepState
+from chalicelib.model.step import SUCCESS, WORKED_OUT, StepState
 
 Costs = Mapping[str, float]  # of groups of tasks, in seconds of work
 Shares = Mapping[str, Costs]  # of each step: the groups that it needs
@@ -16,7 +16,7 @@ Shares = Mapping[str, Costs]  # of each step: the groups that it needs
 def groups_done(
     states: Mapping[str, StepState], progress: Progress | None, ended: Collection[str]
 ) -> dict[str, float]:
-    """Percent done of each group of tasks. All groups of a step that has ended are done.
+    """Percent done of each group of tasks. All groups of a step that work has ended are done.
 
     `ended`: ids of tasks.
     """
@@ -29,7 +29,7 @@ def groups_done(
         if group in done:
             done[group] += percent / progress.sizes[group]
     for name, state in states.items():
-        if state.status in TERMINAL:
+        if state.status in WORKED_OUT:
             done |= dict.fromkeys(progress.shares.get(name, {}), 100.0)
     return done
 

@@ -37,7 +37,12 @@ PROPERTIES: dict[str, Json] = {
     ),
     "JobView.id": described("The id of the job.", EXAMPLE_JOB_ID, format="uuid"),
     "status": described("Where it stands.", "SUCCESS", **reference("Status")),
-    "progress": described("In percent; at most 99 before SUCCESS.", 100, minimum=0, maximum=100),
+    "progress": described(
+        "In percent; at most 99 before SUCCESS. Of a canceled job, what it had reached.",
+        100,
+        minimum=0,
+        maximum=100,
+    ),
     "eta_seconds": described(
         "How long it will still take at the speed it has had, once that can be told.", 12
     ),

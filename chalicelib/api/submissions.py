@@ -18,14 +18,14 @@ from chalicelib.errors import Malformed, Unprocessable
 from chalicelib.formats.sniff import HEAD_BYTES
 from chalicelib.model import metadata
 from chalicelib.model.job import Claimed, Job
-from chalicelib.model.step import FAILURE, PENDING
+from chalicelib.model.step import CANCELED, FAILURE, PENDING
 from chalicelib.operations.choosing import Asked, choose_if_known
 from chalicelib.operations.pipelines import canonical
 from chalicelib.store import identities, jobs, queues
 
 
 def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) -> Accepted:
-    """The job for a file: an earlier one for the same file and pipeline, unless that one failed.
+    """The job for a file: an earlier one for the same file and pipeline, unless it failed or was canceled.
 
     With an Idempotency-Key, the earlier call with the same key decides alone: a new key asks for a new job.
     Raises Malformed, NotFound, Conflict, Unprocessable.
@@ -98,7 +98,9 @@ def _waiting_job(file: SourceFile, steps: Sequence[str]) -> str:
     if file.ticket is None or not file.ticket.ticket_job_id:
         return ""
     job = jobs.get(file.ticket.ticket_job_id)
-    if job is None or job.status == FAILURE or job.etag not in ("", file.original.etag):
+    if job is None or job.status in (FAILURE, CANCELED):
+        return ""
+    if job.etag not in ("", file.original.etag):
         return ""
     own = _chosen(Asked(job.pipeline, job.recipe), file)
     return job.job_id if set(steps) == set(canonical(own.pipeline)) else ""
@@ -121,7 +123,8 @@ DESCRIPTIONS = {
         "fromKey",
         "Jobs",
         "Start a job for a file that is there",
-        "The same file and steps, in whatever order, give the same job, unless that one failed.",
+        "The same file and steps, in whatever order, give the same job, unless that one failed or was "
+        "canceled.",
         {"202": Answer("The job", Accepted)},
         ("400", "404", "409", "422"),
         body=FromKeyRequest,

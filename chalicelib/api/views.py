@@ -10,7 +10,7 @@ import msgspec
 
 from chalicelib.api.progress import eta, groups_done, job_percent, step_percent
 from chalicelib.model.job import Job, JobProgress, Pipeline
-from chalicelib.model.step import PENDING, STARTED, SUCCESS, Output, StepState
+from chalicelib.model.step import CANCELED, PENDING, STARTED, SUCCESS, Output, StepState
 from chalicelib.model.usage import Usage
 from chalicelib.store.objects import Link
 
@@ -68,7 +68,7 @@ class StepView(msgspec.Struct):
 
 
 class JobView(msgspec.Struct):
-    """A job. Times in UTC; progress in percent, at most 99 before SUCCESS.
+    """A job. Times in UTC; progress in percent, at most 99 before SUCCESS, and what it was of a canceled job.
 
     `eta_seconds` is how long it will still take at the speed it has had, once that can be told;
     `encoding` says how a film is encoded, and why so. `usage` is null until it has ended.
@@ -118,6 +118,9 @@ def job_view(
     shares = progress.shares if progress else {}
     done = groups_done(states, progress, standing.ended)
     percent = job_percent(shares, done)
+    percents = [step_percent(state, shares.get(name, {}), done) for name, state in states.items()]
+    if job.status == CANCELED and job.reached:
+        percent, *percents = job.reached
     outputs = [output for state in states.values() for output in state.outputs]
     return JobView(
         id=job.job_id,
@@ -132,8 +135,8 @@ def job_view(
         pipeline=job.pipeline,
         recipe=job.recipe,
         steps=[
-            _step_view(name, state, step_percent(state, shares.get(name, {}), done))
-            for name, state in states.items()
+            _step_view(name, state, percent)
+            for (name, state), percent in zip(states.items(), percents, strict=True)
         ],
         warnings=[
             *([job.warning] if job.warning else []),
@@ -173,6 +176,7 @@ def _output_view(output: Output, link: Link) -> OutputView:
 
 def _step_view(name: str, state: StepState, percent: int) -> StepView:
     """A step is shown as STARTED from its first percent on: its row says PENDING until it ends."""
+    percent = 100 if state.status == SUCCESS else percent  # also where a cancel found it at work
     status = STARTED if state.status == PENDING and percent else state.status
     return StepView(name, status, percent, state.error, state.error_code)
 

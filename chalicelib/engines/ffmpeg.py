@@ -39,6 +39,8 @@ _LOGGED = re.compile(
 _PROGRESS = re.compile(r"(frame|out_time_us|progress)=\s*(\w+)")
 # Address space that FFmpeg maps and never touches, above all the stacks of its threads.
 _UNTOUCHED_BYTES = 1024**3
+# Seconds from one call of `check` to the next, at most.
+_CHECK_SECONDS = 1.0
 
 
 class Delivered(NamedTuple):
@@ -57,10 +59,12 @@ def run(
     seconds: float,
     memory_bytes: int,
     on_seconds: Callable[[float], None] = lambda _: None,
+    check: Callable[[], None] = lambda: None,
 ) -> Delivered:
     """Run FFmpeg in `folder` for at most `seconds`; `on_seconds` gets the seconds written, twice a second.
 
-    Raises JobError where the input is at fault, TimedOut, Transient where it was killed from outside.
+    `check` is called before that, and once a second: FFmpeg is killed at once where it raises. Raises
+    JobError where the input is at fault, TimedOut, Transient where it was killed from outside.
     """
     command = (
         str(binary()),
@@ -73,6 +77,7 @@ def run(
         "-stats_period", "0.5",
         *args,
     )  # fmt: skip
+    check()
     progress, messages = Progress(on_seconds), _Messages()
     seconds = max(seconds, 0)  # below 0 where fetching has used up all the time
     deadline = time.monotonic() + seconds
@@ -84,7 +89,7 @@ def run(
         )
         out_theirs.close()
         err_theirs.close()
-        _read_lines({out: progress.read, err: messages.read}, deadline)
+        _read_lines({out: progress.read, err: messages.read}, deadline, check)
         status = child.end(deadline - time.monotonic())
         check_files(folder)
         if child.was_killed:
@@ -106,14 +111,17 @@ def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
     )
 
 
-def _read_lines(readers: dict[IO[bytes], Callable[[str], None]], deadline: float) -> None:
+def _read_lines(
+    readers: dict[IO[bytes], Callable[[str], None]], deadline: float, check: Callable[[], None]
+) -> None:
     """Call the reader of each pipe with its lines, until all pipes have ended, or the deadline."""
     with selectors.DefaultSelector() as selector:
         for pipe in readers:
             selector.register(pipe, selectors.EVENT_READ)
         rests = dict.fromkeys(readers, b"")
         while selector.get_map() and (left := deadline - time.monotonic()) > 0:
-            for key, _ in selector.select(left):
+            check()
+            for key, _ in selector.select(min(left, _CHECK_SECONDS)):
                 pipe = cast("IO[bytes]", key.fileobj)
                 received = os.read(key.fd, 65536)
                 *lines, rest = (rests[pipe] + received).split(b"\n")

@@ -42,6 +42,8 @@ from chalicelib.telemetry import logger
 _PATIENCE_SECONDS = 20.0
 # How long a child may take to end after it has closed its socket.
 _DYING_SECONDS = 5.0
+# Seconds from one call of `check` to the next, at most.
+_CHECK_SECONDS = 1.0
 # Where a Python outside of system folders finds its libraries. The forkserver gets no other variable.
 _HANDED_ON = ("LD_LIBRARY_PATH",)
 _PROGRAM = """\
@@ -184,14 +186,22 @@ def forked(
             raise
 
 
-def call(job: str, *args: Any, returns: Any, seconds: float, memory_bytes: int) -> Any:
+def call(
+    job: str,
+    *args: Any,
+    returns: Any,
+    seconds: float,
+    memory_bytes: int,
+    check: Callable[[], None] = lambda: None,
+) -> Any:
     """Call a function in a child; its result, validated as `returns`.
 
-    `job` is its name, `module:function`: this process need not import it. Raises JobError where it raises a
-    SluiceError, `defect` where it raises anything else, `decoder_crashed` where the child died of the input;
-    TimedOut `decoder_timeout`; Transient where somebody else killed the child.
+    `job` is its name, `module:function`: this process need not import it. `check` is called before that, and
+    once a second: the child is killed at once where it raises. Raises JobError where the function raises a
+    SluiceError, `defect` where that raises anything else, `decoder_crashed` where the child died of the
+    input; TimedOut `decoder_timeout`; Transient where somebody else killed the child.
     """
-    wanted = _Call(job, returns, seconds, seconds)
+    wanted = _Call(job, returns, seconds, seconds, check)
     return _run(wanted, sandbox_child.answer, [], memory_bytes, job, *args)
 
 
@@ -220,7 +230,7 @@ def call_with_source(
             shared[: len(content)] = content
             return b"%d" % len(content)
 
-        wanted = _Call(job, returns, seconds, most_seconds, fetch)
+        wanted = _Call(job, returns, seconds, most_seconds, fetch=fetch)
         return _run(
             wanted, sandbox_child.answer_of_source, [descriptor], memory_bytes, size, job, *args
         )
@@ -247,10 +257,12 @@ class _Call(NamedTuple):
     returns: Any  # type of the result
     seconds: float  # without the time of fetching
     most_seconds: float  # in all
+    check: Callable[[], None] = lambda: None
     fetch: Callable[[sandbox_child.Wanted], bytes] | None = None
 
 
 def _run(wanted: _Call, run: Callable[..., None], descriptors: Sequence[int], *args: Any) -> Any:
+    wanted.check()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with (
         ours,
@@ -267,9 +279,13 @@ def _run(wanted: _Call, run: Callable[..., None], descriptors: Sequence[int], *a
         deadline = time.monotonic() + wanted.seconds
         end = time.monotonic() + wanted.most_seconds
         while True:
+            wanted.check()
+            left = min(deadline, end) - time.monotonic()
             try:
-                message = _message(ours, child, min(deadline, end) - time.monotonic())
+                message = _message(ours, child, min(left, _CHECK_SECONDS))
             except TimeoutError:
+                if left > _CHECK_SECONDS:
+                    continue
                 if end < deadline:
                     detail = "The file could not be read in time."
                     raise Transient("slow_storage", detail) from None

@@ -10,7 +10,7 @@ import msgspec
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from chalicelib.errors import JobError, TimedOut, Transient, defect
-from chalicelib.invocation import Budget, Invocation, Later
+from chalicelib.invocation import Budget, Invocation, JobHasEnded, Later
 from chalicelib.jobs import lifecycle
 from chalicelib.model.job import Job, TaskRecord
 from chalicelib.model.plan import GENERATION, REMUX, Plan, Task
@@ -18,9 +18,11 @@ from chalicelib.model.result import Failed, Result, failed
 from chalicelib.model.work import Source
 from chalicelib.settings import settings
 from chalicelib.store import clients, jobs, plans, queues, tasks
+from chalicelib.store.meter import meter
 from chalicelib.store.progress import Ticker
 from chalicelib.store.queues import TaskMessage
 from chalicelib.store.tasks import Claim
+from chalicelib.store.watch import Watch
 from chalicelib.tasks.kinds import kind_of
 from chalicelib.tasks.workbench import Workbench
 from chalicelib.telemetry import MetricUnit, logger, metrics, tracer
@@ -28,6 +30,9 @@ from chalicelib.telemetry import MetricUnit, logger, metrics, tracer
 
 def run_task(record: SQSRecord, invocation: Invocation) -> None:
     """Run the task of a message, once, however often its message comes.
+
+    Nothing is done where the job has ended: a message of a canceled job costs one read. Where that ends while
+    the task works, the task stops, and nothing more is written.
 
     Raises Later where somebody is at it already, where another version of this code has planned it, and where
     it failed and is to be tried again. A worker that dies, or whose result DynamoDB refuses to take, leaves
@@ -57,7 +62,12 @@ def run_task(record: SQSRecord, invocation: Invocation) -> None:
         case Claim.ENDED:
             ended: TaskRecord | None = task
         case Claim.FREE:
-            ended = _run_claimed(job, task, load_plan, invocation)
+            try:
+                ended = _run_claimed(job, task, load_plan, invocation)
+            except JobHasEnded:
+                logger.info("Stopped: the job has ended")
+                meter.lap()  # what it took is not the next message's
+                return
     if ended is None:
         logger.warning("The lease was lost to another worker")
     else:
@@ -81,6 +91,8 @@ def _run_claimed(
             raise _exhausted(task, task.last_error)
         plan = load_plan()
         result = _perform(job, plan, plan.task(task_id), invocation)
+    except JobHasEnded:
+        raise
     except Exception as error:
         again = isinstance(error, TimedOut) and not error.came_before(task.last_error)
         if isinstance(error, JobError) and not again:
@@ -105,13 +117,16 @@ def _run_claimed(
 
 @tracer.capture_method(capture_response=False)
 def _perform(job: Job, plan: Plan, task: Task, invocation: Invocation) -> Result:
-    """Carry a task out and store what it makes under its own keys. Raises JobError, Transient."""
+    """Carry a task out and store what it makes under its own keys.
+
+    Raises JobError, Transient, JobHasEnded.
+    """
     tracer.put_annotation("job_id", job.job_id)
     bench = Workbench(
         plan,
         task,
         plan.source(task, Source(job.source_key, job.etag)),
-        Budget(invocation.work_seconds, invocation.spare_bytes),
+        Budget(invocation.work_seconds, invocation.spare_bytes, Watch(job.job_id)),
         partial(tasks.encoded_parts, job.job_id),
         Ticker(job.job_id, task.id, len(plan.tasks)),
     )

@@ -29,7 +29,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: str
     pipeline: Pipeline
     recipe: str = ""  # which it was asked for by, or follows, with its version: `web@3f2a9c`
-    step_statuses: dict[str, str] = {}  # in pipeline order; {} before the job has started
+    # In pipeline order; {} before the start. In a canceled job, CANCELED where a step had not ended.
+    step_statuses: dict[str, str] = {}
     # What steps had come to when rows of jobs still said it; what they come to now is in an item of its own.
     former_states: dict[str, StepState] = {}
     warning: str = ""  # a sentence: what of the client's wishes was left out
@@ -52,6 +53,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     parts: dict[
         str, float
     ] = {}  # of each step in that, once it has ended; {} where nobody can tell
+    reached: tuple[int, ...] = ()  # percent of a canceled job, and of each of its steps
     deadline_at: float  # when the sweep ends it
     due_at: float | None = None  # when the sweep looks at it next; None: never
     looks: int = 0  # looks of the sweep in a row without progress

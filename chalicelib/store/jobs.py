@@ -15,6 +15,7 @@ from pynamodb.indexes import GlobalSecondaryIndex
 
 from chalicelib.model.job import Job
 from chalicelib.model.step import (
+    CANCELED,
     FAILURE,
     PENDING,
     STARTED,
@@ -157,12 +158,39 @@ def fail_pending(job: Job, code: str, error: str, *, overdue: bool = False) -> b
     return _end(job, FAILURE, error, code, usage_actions, never_started, tidy=False)
 
 
+def cancel(job: Job, reached: Sequence[int]) -> bool:
+    """End a job as CANCELED, whatever it is at; False where its status has changed since it was read.
+
+    `reached` is its progress in percent, and that of each of its steps: what its tasks tell from now on,
+    until their workers learn of the end, changes nothing. What those tries use is not in its usage.
+    """
+    as_read = JobRow.status == job.status
+    has_worked = job.status == STARTED or job.awaits_copy
+    by_tasks = [used for _, used in tasks.used_by(job.job_id)] if has_worked else []
+    entries = writes.usage_entries(total(by_tasks))
+    actions = [
+        JobRow.used.set((JobRow.used | []).append(entries)),
+        JobRow.reached.set(list(reached)),
+    ]
+    # Files of steps that were at work: nobody lists them.
+    return _end(job, CANCELED, "", "", actions, as_read, tidy=job.status == STARTED)
+
+
+def has_ended(job_id: str) -> bool:
+    """Whether a job has ended, perhaps a second ago: by half a read unit."""
+    try:
+        row = JobRow.get(writes.job_key(job_id), JobRow.SK, attributes_to_get=["row", "status"])
+    except DoesNotExist:
+        return False
+    return row.status in TERMINAL
+
+
 def _end(
     job: Job,
     status: str,
     error: str,
     code: str,
-    usage_actions: Sequence[Action],
+    own_actions: Sequence[Action],
     condition: Condition,
     *,
     tidy: bool,
@@ -172,7 +200,7 @@ def _end(
         JobRow.status.set(status),
         JobRow.error.set(error),
         JobRow.error_code.set(code),
-        *usage_actions,
+        *own_actions,
         JobRow.updated_at.set(writes.now_iso()),
         JobRow.expires_at.set(now + settings().retention_days * writes.DAY),
     ]

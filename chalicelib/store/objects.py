@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -110,10 +109,16 @@ def read(source: Source, start: int, length: int) -> bytes:
     return _open(source, Range=f"bytes={start}-{start + length - 1}").read()
 
 
-def fetch(source: Source, target: Path) -> None:
-    """Write the object to `target`. Raises JobError where it is not there, or its ETag is another by now."""
+def fetch(source: Source, target: Path, check: Callable[[], None] = lambda: None) -> None:
+    """Write the object to `target`; `check` is called on the way, and may raise.
+
+    Raises JobError where it is not there, or its ETag is another by now.
+    """
+    body = _open(source)
     with target.open("wb") as file:
-        shutil.copyfileobj(_open(source), file, 1024**2)
+        while block := body.read(1024**2):
+            file.write(block)
+            check()
 
 
 def fetch_watermark(mark: Mark, target: Path) -> None:

@@ -14,7 +14,7 @@ from pynamodb.expressions.condition import Condition
 
 from chalicelib.model.job import Job, StepStates
 from chalicelib.model.plan import GENERATION
-from chalicelib.model.step import STARTED, TERMINAL, Output, StepState
+from chalicelib.model.step import STARTED, TERMINAL, WORKED_OUT, Output, StepState
 from chalicelib.store import writes
 from chalicelib.store.table import JobRow, StepsRow
 from chalicelib.store.writes import Change
@@ -139,9 +139,12 @@ def _agrees(state: StepState, status: str) -> bool:
 
 
 def is_behind(job: Job, told: StepStates) -> bool:
-    """Whether `told` was read before a step ended that has ended in `job`."""
+    """Whether `told` was read before a step ended that has ended in `job`.
+
+    Of a step that was canceled nothing is told.
+    """
     found = job.former_states | told.states
     return any(
-        status in TERMINAL and (name not in found or not _agrees(found[name], status))
+        status in WORKED_OUT and (name not in found or not _agrees(found[name], status))
         for name, status in job.step_statuses.items()
     )

@@ -48,7 +48,7 @@ from chalicelib.model.job import (
 )
 from chalicelib.model.plan import GENERATION
 from chalicelib.model.result import Result
-from chalicelib.model.step import TERMINAL, Output, StepState, format_of
+from chalicelib.model.step import CANCELED, TERMINAL, Output, StepState, format_of
 from chalicelib.model.usage import read
 from chalicelib.settings import DROPS, settings
 from chalicelib.store.attributes import MapOfAny, PipelineAttribute, pack, unpack
@@ -139,6 +139,7 @@ class JobRow(Row, discriminator="job"):
     awaits_copy = BooleanAttribute(default=False)
     used: ListAttribute[str] = ListAttribute(null=True)  # JSON of Used
     parts = JSONAttribute(null=True)  # of each step in that, in the order of `step_names`
+    reached = JSONAttribute(null=True)
     deadline_at = NumberAttribute()
     looks = NumberAttribute(default=0)
     seen = NumberAttribute(default=0)
@@ -161,9 +162,7 @@ class JobRow(Row, discriminator="job"):
             updated_at=self.updated_at,
             recipe=self.recipe,
             pipeline=list(self.pipeline),
-            step_statuses={
-                name: msgspec.convert(step["status"], str) for name, step in stored.items()
-            },
+            step_statuses={name: self._status_of(step) for name, step in stored.items()},
             former_states={
                 name: _former_state(step)
                 for name, step in stored.items()
@@ -187,11 +186,17 @@ class JobRow(Row, discriminator="job"):
             awaits_copy=bool(self.awaits_copy),
             used=None if self.used is None else list(read(self.used)),
             parts=dict(zip(names, self.parts or (), strict=False)),
+            reached=tuple(self.reached or ()),
             deadline_at=self.deadline_at,
             due_at=self.due_at,
             looks=int(self.looks or 0),
             seen=int(self.seen or 0),
         )
+
+    def _status_of(self, step: dict[str, Any]) -> str:
+        """The status of a stored step: one write cancels a job, and leaves the steps as they are."""
+        status = msgspec.convert(step["status"], str)
+        return CANCELED if self.status == CANCELED and status not in TERMINAL else status
 
 
 def _former_state(stored: dict[str, Any]) -> StepState:

@@ -54,7 +54,11 @@ def as_film(work: Animation, folder: Path, budget: Budget) -> Path:
     last = {"last": f"{len(durations) - 1}", "milliseconds": f"{durations[-1]}"}
     args = Run(last).args(work.command)
     delivered = ffmpeg.run(
-        args, folder=folder, seconds=budget.seconds(), memory_bytes=budget.memory_bytes
+        args,
+        folder=folder,
+        seconds=budget.seconds(),
+        memory_bytes=budget.memory_bytes,
+        check=budget.check,
     )
     if delivered.frames != len(durations):
         detail = f"Of {len(durations)} pictures, {delivered.frames} came to be a film."

@@ -42,7 +42,11 @@ def remux(work: Remux, folder: Path, budget: Budget) -> Path:
 
     def copy(args: Command) -> None:
         delivered = ffmpeg.run(
-            args, folder=folder, seconds=budget.seconds(), memory_bytes=budget.memory_bytes
+            args,
+            folder=folder,
+            seconds=budget.seconds(),
+            memory_bytes=budget.memory_bytes,
+            check=budget.check,
         )
         lines = delivered.said.splitlines()
         doubtful = [line for line in lines if not any(harmless in line for harmless in _HARMLESS)]

@@ -58,6 +58,7 @@ def run_ffmpeg(
         seconds=budget.seconds(),
         memory_bytes=budget.memory_bytes,
         on_seconds=on_seconds,
+        check=budget.check,
     )
 
 

@@ -31,7 +31,12 @@ def run(work: Join, bench: Workbench) -> StepsEnded:
     parts, audio = video[work.rendition], sounds.get(SOUND, [])
     made = delivered(parts, work.frames, work.seconds)
     key = bench.task.destination + work.output
-    size = _join(parts, audio, key, bench.on_progress)
+
+    def on_part(part: float) -> None:
+        bench.budget.check()
+        bench.on_progress(part)
+
+    size = _join(parts, audio, key, on_part)
     warnings = (work.warning, *made.warnings, *(part.encoded.warning for part in audio))
     shown = work.width, work.height
     return packaged(bench, work.output, size, shown, made.seconds, warnings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def choose(work: Poster, folder: Path, budget: Budget, fetch: Fetch) -> DrawnPic
     Candidates are read from `folder`/source, or each from the excerpt that `fetch` writes there. Raises
     JobError, Transient.
     """
-    search_budget = Budget(lambda: budget.seconds() - DRAWING_SECONDS, budget.memory_bytes)
+    search_budget = replace(budget, seconds=lambda: budget.seconds() - DRAWING_SECONDS)
     best: tuple[Interest, Path] | None = None
     candidate_missing = any_not_blank = False
     for run in (*work.candidates, *work.otherwise):

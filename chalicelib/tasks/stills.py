@@ -28,6 +28,7 @@ def in_child(job: str, returns: Any, budget: Budget, *args: Any) -> Any:
         returns=returns,
         seconds=budget.seconds(),
         memory_bytes=budget.memory_bytes,
+        check=budget.check,
     )
 
 

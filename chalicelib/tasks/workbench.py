@@ -44,7 +44,7 @@ class Workbench:
             (folder / "out").mkdir()
             lay_out_marks(self.task.work, folder)
             if self.task.reads_source:
-                objects.fetch(self.source, folder / "source")
+                objects.fetch(self.source, folder / "source", self.budget.check)
             yield folder
 
     def fetch(self, folder: Path, excerpt: Excerpt) -> None:

@@ -209,7 +209,8 @@ def _own(function: Function) -> list[dict[str, Any]]:
                 _allow("s3:GetObject", f"{_UPLOADS}/*"),
                 _allow("s3:PutObject", f"{_UPLOADS}/uploads/*"),
                 _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*", *_PLANS),
-                _rows("GetItem", "BatchGetItem", "PutItem"),
+                # It changes jobs only to cancel them, for which it reads what their tasks have used.
+                _rows("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "Query"),
                 _query("by_owner", "by_key"),
                 _allow("secretsmanager:GetSecretValue", "${HlsSecret.Id}"),
                 _allow("lambda:InvokeFunction", "${Estimate.Arn}"),

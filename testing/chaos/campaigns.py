@@ -149,7 +149,10 @@ EVERY_RIGHT = (
     *(f"race:{race}:rights" for race in ("buried", "large", "stuck", "unreadable", "unsent")),
     *(f"race:{race}:rights-{n}" for race in ("gone", "watched") for n in range(4)),
     *(f"race:overtaken:rights-{n}" for n in range(2)),
-    *(f"each:{s}:DIES_BEFORE@0" for s in ("estimated", "form", "from_key", "marked", "unheard")),
+    *(
+        f"each:{story}:DIES_BEFORE@0"
+        for story in ("canceled", "estimated", "form", "from_key", "marked", "unheard")
+    ),
 )
 _MOST_EACH = 75  # requests, from the start of a story and from its end
 # The share of each kind in a hundred random schedules.

@@ -51,6 +51,7 @@ class Judge:
             self._one_end(job_id, life)
             view = self._views[job_id] = self._schedule.shown(job_id)
             if view is not None and life.ended is not None:
+                self._is_canceled_if_so_told(job_id, view)
                 self._end_is_deserved(life, view)
                 self._outputs(life, view)
         self._rows()
@@ -67,6 +68,18 @@ class Judge:
     def _one_end(self, job_id: str, life: Life) -> None:
         if life.ended is None:
             self._violate("a job does not end", f"{job_id} {life.item['status']['S']}")
+
+    def _is_canceled_if_so_told(self, job_id: str, view: dict[str, Any]) -> None:
+        clients, status = self._schedule.clients, view["status"]
+        if status == "CANCELED" and job_id not in clients.cancels:
+            self._violate("canceled, but nobody asked for that", job_id)
+        if status != "CANCELED" and job_id in clients.canceled:
+            self._violate("not canceled, though the API has said so", f"{job_id} {status}")
+        if not view["outputs"] and self._schedule.lives[job_id].outputs:
+            self._violate("an output that was shown is gone", job_id)
+        open_steps = [step for step in view["steps"] if step["status"] in ("PENDING", "STARTED")]
+        if open_steps:
+            self._violate("a step of a job that has ended has not", f"{job_id} {open_steps}")
 
     def _end_is_deserved(self, life: Life, view: dict[str, Any]) -> None:
         code, key = _code(view), view["key"]
@@ -225,7 +238,7 @@ class Judge:
         same: dict[Any, list[str]] = defaultdict(list)
         for job_id, life in self._schedule.lives.items():
             item = life.item
-            if item["status"]["S"] != "FAILURE" and item.get("etag", {}).get("S"):
+            if item["status"]["S"] not in ("FAILURE", "CANCELED") and item.get("etag", {}).get("S"):
                 steps = tuple(sorted(step["S"] for step in item["pipeline"]["L"]))
                 same[item["source_key"]["S"], item["etag"]["S"], steps].append(job_id)
         presigned = {ack.key for ack in clients.acks if ack.call == "presign"}

@@ -1,4 +1,4 @@
-"""The clients of a schedule: they upload, ask for jobs, ask again, overwrite files and read jobs."""
+"""The clients of a schedule: they upload, ask for jobs, ask again, cancel, overwrite files and read jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import boto3
 from botocore.config import Config
 
 import app
-from chalicelib.settings import settings
+from chalicelib.settings import DROPS, settings
 from testing.chaos.media import sample
 from testing.chaos.sqs import Sqs
 from testing.chaos.world import Worker, World
@@ -79,6 +79,8 @@ class Clients:
     puts: list[Put] = field(default_factory=list)
     acks: list[Ack] = field(default_factory=list)
     asked: list[Ack] = field(default_factory=list)  # calls for jobs, answered or not; without ids
+    cancels: set[str] = field(default_factory=set)  # jobs that a client wanted to be canceled
+    canceled: set[str] = field(default_factory=set)  # of those, the ones that the API says are
     deleted: set[str] = field(default_factory=set)
     spoilt: set[str] = field(default_factory=set)  # keys and jobs that cannot end well
     samples: dict[str, str] = field(default_factory=dict)  # by ETag
@@ -153,9 +155,12 @@ class Clients:
         """Ask for a job; ask again without an answer, and a little later if the file is not there yet."""
         ack = Ack("from-key", "", key, tuple(pipeline or ()), idempotency_key)
         self.asked.append(ack)
+        canceled = self.canceled.copy()
 
         def told(answer: Answer) -> None:
             if answer.status == 202:
+                if idempotency_key is None and answer.body["job_id"] in canceled:
+                    self.world.violate("a canceled job is given again", str(answer))
                 self.acks.append(ack._replace(job_id=answer.body["job_id"]))
                 self.world.note("202", key, answer.body["job_id"][:8])
             elif answer.status == 409 and tries > 1:
@@ -193,6 +198,20 @@ class Clients:
         headers = {"content-type": f"multipart/form-data; boundary={_BOUNDARY}"}
         body = b"".join(parts)
         self.call("POST", "/jobs/upload", told, caller=OTHER, body=body, headers=headers, tries=3)
+
+    def cancel(self, job_id: str, owner: str) -> None:
+        """Cancel a job."""
+        self.cancels.add(job_id)
+
+        def told(answer: Answer) -> None:
+            self.world.note("cancel:", job_id[:8], answer.status)
+            if answer.status == 202:
+                self.canceled.add(job_id)
+                if answer.body["status"] != "CANCELED":
+                    self.world.violate("a canceled job is shown as another", str(answer))
+
+        route = "/jobs/{job_id}/cancel"
+        self.call("POST", route, told, caller=caller_of(owner), tries=4, job_id=job_id)
 
     def call(
         self,
@@ -256,6 +275,11 @@ class Clients:
         body = {"key": key, "pipeline": list(pipeline)}
         caller = self.owners.get(key, OPERATOR)
         self.call("POST", "/jobs/estimate", told, caller=caller, body=body, tries=4)
+
+
+def caller_of(owner: str) -> str:
+    """Who sees what this owner has."""
+    return OPERATOR if owner == DROPS else owner
 
 
 def request_of(

@@ -80,8 +80,10 @@ class Memo:
         seconds: float,
         memory_bytes: int,
         on_seconds: Callable[[float], None] = lambda _: None,
+        check: Callable[[], None] = lambda: None,
     ) -> ffmpeg.Delivered:
         """Replaces `ffmpeg.run`."""
+        check()
         args = tuple(args)
         before = _files(folder)
         command = [Path(binary()).parent.parent.name, *args]
@@ -96,13 +98,24 @@ class Memo:
         takes = self.world.random.choice((0.05, 0.3, 1.0, 4.0))
         for part in (1, 2, 3):
             self.world.pause(takes / 3)
+            check()
             on_seconds(made.seconds * part / 4)
         return made
 
-    def call(self, job: str, *args: Any, returns: Any, seconds: float, memory_bytes: int) -> Any:
+    def call(
+        self,
+        job: str,
+        *args: Any,
+        returns: Any,
+        seconds: float,
+        memory_bytes: int,
+        check: Callable[[], None] = lambda: None,
+    ) -> Any:
         """Replaces `sandbox.call`. Drawing small images is quick, and is done in this process."""
         assert self.world is not None
+        check()
         self.world.pause(self.world.random.choice((0.02, 0.1, 0.5)))
+        check()
         return resolve_name(job)(*args)
 
     def call_with_source(

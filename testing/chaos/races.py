@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any
 
 from chalicelib.store import objects
-from testing.chaos.faults import Fault, Faults
+from testing.chaos.faults import EACH, Fault, Faults
+from testing.chaos.scenarios import cancel_any
 from testing.chaos.schedule import Scenario, Schedule
 from testing.chaos.versions import OTHER
 from testing.chaos.world import Worker
@@ -419,11 +420,60 @@ def unsent(schedule: Schedule) -> None:
         world.at(1, put)
 
 
+def canceled(schedule: Schedule) -> None:
+    """A job is canceled just as one of its workers makes some request, which may go wrong, too."""
+    world, clients = schedule.world, schedule.clients
+    chance = world.random
+    operation = chance.choice(
+        (
+            "TransactWriteItems",
+            "UpdateItem",
+            "PutObject",
+            "GetObject",
+            "SendMessageBatch",
+            "GetItem",
+        )
+    )
+    fault = chance.choice((None, None, *EACH))
+    left = [chance.randint(0, 20)]
+
+    def design(worker: Worker, event_name: str, _: Any) -> Fault | None:
+        if worker.function == "api" or not event_name.endswith(f".{operation}") or left[0] < 0:
+            return None
+        left[0] -= 1
+        if left[0] >= 0:
+            return None
+        for _call in range(chance.choice((1, 1, 2))):
+            world.at(chance.choice((0.0, 0.0, 0.01, 1.0)), lambda: cancel_any(schedule))
+        return fault
+
+    world.design = design
+    name = chance.choice(
+        ("photo.jpg", "film.mp4", "film.mp4", "short.mp4", "film.mkv", "moving.gif")
+    )
+    pipeline = ("transcode_720p",) if name == "moving.gif" else ()
+    world.at(1, lambda: clients.put("drop/a.x", name, pipeline=pipeline))
+
+
+def canceled_upload(schedule: Schedule) -> None:
+    """The job of an upload is canceled before it comes, as it comes, or after; then another is asked for."""
+    world, clients = schedule.world, schedule.clients
+    chance = world.random
+
+    def uploads(key: str, _: str | None) -> None:
+        world.at(1, lambda: clients.put(key, "photo.jpg", event_is_sent=chance.random() < 0.8))
+        world.at(chance.uniform(0.5, 3), lambda: cancel_any(schedule))
+        for at in chance.choice(((), (20.0,), (1.5, 2.0, 20.0))):
+            world.at(at, lambda: clients.from_key(key, _ONE))
+
+    world.at(1, lambda: clients.presign(uploads, _ONE))
+
+
 GENTLE = (
     "fifty", "another_file", "other_metadata", "end_refused", "killed_beside_a_copy", "poison",
     "at_the_deadline", "unheard_and_two_sweeps", "killed_and_swept", "one_identity", "two_puts",
     "put_again", "watched", "deployed", "conflicts", "unreadable_row", "buried", "gone", "stuck", "large",
-    "overtaken", "unsent",
+    "overtaken", "unsent", "canceled", "canceled_upload",
 )  # fmt: skip
 RACES: dict[str, Scenario] = {
     race.__name__: race
@@ -431,7 +481,7 @@ RACES: dict[str, Scenario] = {
         fifty, another_file, other_metadata, end_refused, killed_beside_a_copy, poison,
         at_the_deadline, unheard_and_two_sweeps, killed_and_swept, storm, one_identity, two_puts,
         put_again, watched, deployed, conflicts, unreadable, unreadable_row, buried, gone, stuck, large,
-        overtaken, unsent,
+        overtaken, unsent, canceled, canceled_upload,
     )
 }  # fmt: skip
 

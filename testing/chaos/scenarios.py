@@ -56,6 +56,12 @@ def animation(schedule: Schedule) -> None:
     schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", ANIMATION, pipeline=pipeline))
 
 
+def canceled(schedule: Schedule) -> None:
+    """A film is dropped, and its job is canceled while it is encoded."""
+    schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", "film.mp4"))
+    schedule.world.at(3, lambda: cancel_any(schedule))
+
+
 def junk(schedule: Schedule) -> None:
     """A file that is neither image nor film is dropped."""
     schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", JUNK))
@@ -109,7 +115,7 @@ def estimated(schedule: Schedule) -> None:
 STORIES: dict[str, Scenario] = {
     story.__name__: story
     for story in (
-        image, film, marked, mkv, animation, junk, presigned, unheard, never, from_key, idempotent,
+        image, film, marked, mkv, animation, canceled, junk, presigned, unheard, never, from_key, idempotent,
         form, both, estimated,
     )
 }  # fmt: skip
@@ -190,6 +196,17 @@ def anything(schedule: Schedule) -> None:
         kinds = (PICTURES, PICTURES, PICTURES, FILMS, FILMS, (JUNK,))
         action, name = chance.choice(ACTIONS), chance.choice(chance.choice(kinds))
         action(schedule, chance.uniform(0, 20), name)
+    if chance.random() < 0.2:
+        for _ in range(chance.choice((1, 1, 2))):
+            at = chance.choice((5.0, 30.0, 100.0))
+            schedule.world.at(chance.uniform(0, at), lambda: cancel_any(schedule))
+
+
+def cancel_any(schedule: Schedule) -> None:
+    """One of the jobs that there are is canceled."""
+    if schedule.lives:
+        job_id = schedule.world.random.choice(list(schedule.lives))
+        schedule.clients.cancel(job_id, schedule.lives[job_id].item["owner"]["S"])
 
 
 def _pipeline(schedule: Schedule, name: str) -> Pipeline:

@@ -10,9 +10,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import app
-from chalicelib.settings import DROPS, settings
+from chalicelib.model.pools import POOLS
+from chalicelib.settings import settings
 from testing.chaos.boundary import boundary
-from testing.chaos.clients import OPERATOR, OWNERS, Clients, Context
+from testing.chaos.clients import OWNERS, Clients, Context, caller_of
 from testing.chaos.cloud import Cloud, Stand
 from testing.chaos.faults import Faults
 from testing.chaos.media import SAMPLES, Memo, sample
@@ -38,6 +39,7 @@ class Life:
     ended: float | None = None
     shown: tuple[int, int, str] = (0, 0, "")  # rank of the status, percent, status
     generation: str = ""  # of the plan that it followed when it was shown
+    outputs: frozenset[str] = frozenset()  # keys of those that were shown as complete
 
 
 @dataclass
@@ -109,6 +111,7 @@ class Schedule:
 
     def changed(self, service: str, operation: str, request: Any) -> None:
         """Observe the effect of a request."""
+        self._check_it_has_stopped(service, operation, request)
         if service == "dynamodb":
             for written in _written(operation, json.loads(request.body)):
                 item = self.stand.item(written)
@@ -122,6 +125,28 @@ class Schedule:
                 self._output_written(key)
             elif operation == "PutObject":
                 self._original_written(key)
+
+    def _check_it_has_stopped(self, service: str, operation: str, request: Any) -> None:
+        """A worker that has read that a job is canceled does nothing more for it.
+
+        It may read that again, for another message, and give up an upload that it had begun.
+        """
+        worker = self.world.current
+        if worker is None or worker.function not in POOLS or operation == "AbortMultipartUpload":
+            return
+        body = request.body.decode(errors="replace") if isinstance(request.body, bytes) else ""
+        if (service, operation) == ("dynamodb", "GetItem"):
+            key = json.loads(body)["Key"]
+            item = self.stand.item(key) if key["sk"]["S"] == "job" else None
+            if item is not None:
+                if item["status"]["S"] == "CANCELED":
+                    worker.knows_canceled.add(key["pk"]["S"].partition("#")[2])
+                return
+        place = request.url if service == "s3" else body
+        for job_id in worker.knows_canceled:
+            if job_id in place or job_id.replace("-", "") in place:
+                what = f"{worker.name}: {operation} for {job_id}"
+                self.world.violate("a worker goes on with a job that it knows is canceled", what)
 
     def _job_written(self, job_id: str, item: dict[str, Any]) -> None:
         world = self.world
@@ -187,7 +212,7 @@ class Schedule:
             caller: self.clients.look("/jobs/{job_id}", caller=caller, job_id=job_id)
             for caller in OWNERS
         }
-        answer = answers.pop(OPERATOR if owner == DROPS else owner)
+        answer = answers.pop(caller_of(owner))
         (strangers,) = answers.values()
         if strangers.status != 404:
             self.world.violate("another's job is shown", f"{job_id}: {strangers}")
@@ -207,10 +232,15 @@ class Schedule:
         told = f"{view['id']}: {status} {percent}, {view['status']} {view['progress']}"
         if life.shown[0] < rank:
             self.world.violate("the status that is shown went back", told)
-        if view["progress"] < percent:
+        # The progress of a canceled job is that which the call had read.
+        if view["progress"] < percent and (view["status"] != "CANCELED" or rank == 2):
             self.world.violate("progress went back", told)
         if rank == 2 and life.shown != (rank, percent, status):
             self.world.violate("the end that is shown changed", told)
+        outputs = frozenset(each["s3_key"] for each in view["outputs"] if each["complete"])
+        if life.outputs - outputs:
+            self.world.violate("an output that was shown is gone", f"{told}: {life.outputs}")
+        life.outputs = outputs
 
 
 Scenario = Callable[[Schedule], None]

@@ -49,6 +49,7 @@ class Worker:
         self.refused: tuple[str, int] | None = (
             None  # a request, and how many more times it is refused
         )
+        self.knows_canceled: set[str] = set()  # ids of jobs that it has read as canceled
         self.on_end: Callable[[], None] = lambda: None
         self.version = world.version_of(function)
         self.meter = {**vars(Meter()), "_is_new": False}

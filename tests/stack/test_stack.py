@@ -492,6 +492,38 @@ def test_a_job_succeeds_whose_worker_was_killed(client: Client, bereaved: str) -
     assert frames(io.BytesIO(client.http.get(job["outputs"][0]["url"]).content)) == 150
 
 
+def test_a_canceled_film_ends_at_once_and_its_ffmpeg_with_it(
+    client: Client, tmp_path: Path
+) -> None:
+    film(tmp_path / "long.mp4", size="1280x720", seconds=24)
+    job_id = client.upload(tmp_path / "long.mp4", "thumbnail", {"make": "mp4", "codec": "av1"})
+    until(lambda: client.job(job_id)["outputs"], PATIENCE)
+    running = until(lambda: ffmpegs(client.stack), PATIENCE)
+    assert client.cancel(job_id)["status"] == "CANCELED"
+    # Its worker looks every two seconds. On a busy machine all takes a little longer.
+    assert not psutil.wait_procs(running, timeout=8)[1]
+    # What waits is acknowledged, and nothing is encoded.
+    until(lambda: not waiting(client, "encode"), PATIENCE)
+    assert ffmpegs(client.stack) == []
+    tasks = client.aws("dynamodb").query(
+        TableName=client.stack.jobs_table,
+        KeyConditionExpression="pk = :job AND begins_with(sk, :task)",
+        ExpressionAttributeValues={":job": {"S": f"job#{job_id}"}, ":task": {"S": "task#"}},
+    )["Items"]
+    assert "running" in {task["state"]["S"] for task in tasks}  # none of them came to its end
+    job = client.cancel(job_id)
+    assert [step["status"] for step in job["steps"]] == ["SUCCESS", "CANCELED"]
+    assert (types(job), job["error"]) == (["thumbnail"], "")
+    opened(client, job["outputs"][0])
+    listed = client.get("/jobs/", status="CANCELED").json()["jobs"]
+    assert [each["updated_at"] for each in listed] == [job["updated_at"]]
+    # The same file and steps are another job from now on.
+    wanted = {"key": job["key"], "pipeline": job["pipeline"]}
+    again = client.post("/jobs/from-key/", wanted).raise_for_status().json()["job_id"]
+    assert again != job_id
+    client.cancel(again)
+
+
 def test_a_message_that_always_fails_ends_as_a_failure_with_its_reason(
     client: Client, sample: Sample
 ) -> None:

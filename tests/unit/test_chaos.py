@@ -25,7 +25,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_a_slice_of_all_schedules_holds_and_uses_every_right() -> None:
     # Every race once, those of the rights among them; the others are single faults and pairs.
-    told = run("-m", "testing.chaos", "--schedules", "62", "--seed", "rights", "--processes", "1")
+    told = run("-m", "testing.chaos", "--schedules", "66", "--seed", "rights", "--processes", "1")
     assert told.returncode == 0, told.stdout
 
 
@@ -84,6 +84,11 @@ BREAKS = {
         "each:image:DIES_BEFORE@0",
         "an output is not that of a run without faults",
     ),
+    "a worker goes on after a cancel": Break(
+        "Watch.__call__ = lambda watch: jobs.has_ended(watch._job_id) and None",
+        "race:canceled:24",
+        "a worker goes on with a job that it knows is canceled",
+    ),
     "what is used is counted twice": Break(
         "writes.usage_entries = lambda used, entries=writes.usage_entries: 2 * entries(used)",
         "each:image:DIES_BEFORE@0",
@@ -101,7 +106,8 @@ from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 from chalicelib.engines import image_encoders
 from chalicelib.jobs import sweep
-from chalicelib.store import writes
+from chalicelib.store import jobs, writes
+from chalicelib.store.watch import Watch
 from infra.stack import functions
 from testing.chaos import rights
 for change, schedule in json.loads(sys.argv[1]):

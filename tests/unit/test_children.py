@@ -228,6 +228,44 @@ class Seen(Exception):
     """Enough was seen."""
 
 
+def after(seconds: float) -> Callable[[], None]:
+    """A check that raises once so much time is over."""
+    end = time.monotonic() + seconds
+
+    def check() -> None:
+        if time.monotonic() > end:
+            raise Seen
+
+    return check
+
+
+def test_ffmpeg_is_killed_by_what_the_check_raises(tmp_path: Path) -> None:
+    limits: Any = {"folder": tmp_path, "seconds": 60, "memory_bytes": 2 * GIB}
+    began = time.monotonic()
+    # FFmpeg that says nothing, too.
+    for args in (ENDLESS, ("-progress", "/dev/null", *ENDLESS)):
+        with pytest.raises(Seen):
+            ffmpeg.run(args, check=after(0.5), **limits)
+        assert below(psutil.Process()) == []
+    with pytest.raises(Seen):
+        ffmpeg.run(ENDLESS, check=after(-1), **limits)
+    assert time.monotonic() - began < 6
+    # The process that it was forked from goes on.
+    ffmpeg.run(("-f", "lavfi", "-i", "color=d=1", "-f", "null", "-"), **limits)
+
+
+def test_a_decoder_is_killed_by_what_the_check_raises() -> None:
+    began = time.monotonic()
+    for seconds in (0.5, -1):
+        with pytest.raises(Seen):
+            sandbox.call(
+                "testing.decoders:hang",
+                returns=bytes, seconds=60, memory_bytes=2 * GIB, check=after(seconds),
+            )  # fmt: skip
+        assert below(psutil.Process()) == []
+    assert time.monotonic() - began < 4
+
+
 def test_ffmpeg_has_no_environment_and_dies_with_an_error_of_ours(tmp_path: Path) -> None:
     def look(_: float) -> None:
         (running,) = below(psutil.Process())

@@ -16,6 +16,7 @@ REQUEST_ERRORS = {
     "Forbidden": 403,
     "NotFound": 404,
     "Conflict": 409,
+    "Gone": 410,
     "TooLarge": 413,
     "UnsupportedType": 415,
     "Unprocessable": 422,

@@ -193,7 +193,7 @@ def test_who_may_end_a_job_may_sum_up_its_tasks_and_nobody_else(template: Any) -
         if "dynamodb:Query" in statement["Action"]
         and {"Fn::Sub": "${JobsTable.Arn}"} in statement["Resource"]
     }
-    assert summing == BY_NAME.keys() - {"api", "dead_letters", "estimate"}
+    assert summing == BY_NAME.keys() - {"dead_letters", "estimate"}
 
 
 def may(template: Any, function: str, action: str) -> set[str]:
