@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from math import ceil
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,13 +32,36 @@ from chalicelib.model.facts import (
     VideoFacts,
 )
 from chalicelib.model.plan import Plan, Task
-from chalicelib.model.work import Audio, Chunk
+from chalicelib.model.work import Audio, Chunk, Join, Poster, Storyboard
 from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning.planner import make_plan
 from chalicelib.settings import Prices
 from chalicelib.store.objects import PART_BYTES
 from testing.planned import DEFAULTS
 
+
+class Wanted(NamedTuple):
+    """What is made of a film."""
+
+    pipeline: tuple[Any, ...]
+    work: float  # CPU to encode it, relative to that of 720p: `renditions` measures it
+    bits: float  # a second, of all renditions
+    media_convert: (
+        float  # its list price in dollars for a minute, basic tier, single pass, up to 30 fps
+    )
+
+
+ONE = Wanted(("transcode_720p", "hls_720p"), 1.0, 1.6e6, 2 * 0.015)
+LADDER = Wanted(
+    (
+        {"make": "hls", "ladder": [1080, 720, 480, 360]},
+        {"make": "poster"},
+        {"make": "storyboard"},
+    ),
+    2.4,
+    6.5e6,
+    2 * 0.015 + 2 * 0.0075,  # two outputs in HD, two in SD
+)
 HOURS = {"10 min": 1 / 6, "1 h": 1.0, "2 h": 2.0, "6 h": 6.0}
 _RESULTS = Path(__file__).parent / "results.json"
 
@@ -58,12 +81,10 @@ class Assumptions(NamedTuple):
     queue: float = 0.05  # from sending a message to an invocation, with a free poller
     concurrency: int = 1000
     source_bits: float = 5e6
-    result_bits: float = 1.6e6
     audio_speed: float = 50.0  # seconds of audio encoded per second
+    picture: float = 0.5  # seconds to decode and draw a poster
+    tile: float = 0.02  # seconds to fetch and draw a tile of a storyboard
     prices: Prices = Prices()
-    media_convert: float = (
-        2 * 0.015
-    )  # a minute: two HD AVC outputs, basic tier, single pass, up to 30 fps
 
 
 # The number of functions that may run at once, by seconds after the first message.
@@ -82,8 +103,11 @@ def measure() -> list[Figure]:
     for label, hours in HOURS.items():
         for ramp in RAMPS:
             figures += _figures(
-                f"simulated, {label} of 1080p25, {ramp}", hours, RAMPS[ramp], assumed
+                f"simulated, {label} of 1080p25, {ramp}", hours, RAMPS[ramp], ONE, assumed
             )
+    for ramp in RAMPS:
+        name = f"simulated, 2 h of 1080p25 in four rungs, with poster and storyboard, {ramp}"
+        figures += _figures(name, 2.0, RAMPS[ramp], LADDER, assumed)
     return figures
 
 
@@ -154,7 +178,9 @@ class Ran(NamedTuple):
     gb: float  # memory of its function
 
 
-def simulate(plan: Plan, ramp: Ramp, assumed: Assumptions, begin: float) -> list[Ran]:
+def simulate(
+    plan: Plan, wanted: Wanted, ramp: Ramp, assumed: Assumptions, begin: float
+) -> list[Ran]:
     """Run the plan's first tasks in the order of their messages, then the tasks that need their results."""
     free: list[float] = []  # a heap: the time at which each sandbox becomes free
     started = 0
@@ -169,7 +195,7 @@ def simulate(plan: Plan, ramp: Ramp, assumed: Assumptions, begin: float) -> list
             if free and free[0] < start:
                 start, wait = max(ready, heapq.heappop(free)), assumed.warm
                 started -= 1
-        end = start + wait + _seconds(plan, task, assumed)
+        end = start + wait + _seconds(plan, task, wanted, assumed)
         heapq.heappush(free, end)
         ran.append(Ran(task, start, end, assumed.encode_gb))
     last = max(one.end for one in ran)
@@ -180,7 +206,7 @@ def simulate(plan: Plan, ramp: Ramp, assumed: Assumptions, begin: float) -> list
                 Ran(
                     task,
                     start,
-                    start + assumed.cold + _packaging(task, plan, assumed),
+                    start + assumed.cold + _packaging(task, plan, wanted, assumed),
                     assumed.light_gb,
                 )
             )
@@ -199,38 +225,46 @@ def _allowed_at(started: int, ramp: Ramp) -> float:
     return moment
 
 
-def _seconds(plan: Plan, task: Task, assumed: Assumptions) -> float:
-    assert task.excerpt is not None
-    fetched = bytes_read(plan.samples[task.excerpt.track], task.excerpt) / assumed.network
+def _seconds(plan: Plan, task: Task, wanted: Wanted, assumed: Assumptions) -> float:
+    read = sum(bytes_read(plan.samples[each.track], each) for each in task.excerpts)
+    assert read
+    fetched = read / assumed.network
     work = task.work
+    if isinstance(work, Poster):
+        return assumed.calls + fetched + assumed.picture
     assert isinstance(work, Chunk | Audio)
     if isinstance(work, Audio):
         return assumed.calls + fetched + work.seconds / assumed.audio_speed
-    encode = work.seconds * assumed.cpu_a_second / (assumed.encode_vcpus * assumed.parallel)
-    return (
-        assumed.calls + fetched + encode + work.seconds * assumed.result_bits / 8 / assumed.network
+    encode = (
+        work.seconds
+        * wanted.work
+        * assumed.cpu_a_second
+        / (assumed.encode_vcpus * assumed.parallel)
     )
+    return assumed.calls + fetched + encode + work.seconds * wanted.bits / 8 / assumed.network
 
 
-def _packaging(task: Task, plan: Plan, assumed: Assumptions) -> float:
+def _packaging(task: Task, plan: Plan, wanted: Wanted, assumed: Assumptions) -> float:
     """Seconds of a package. Playlists are small; an MP4 is downloaded and uploaded at the same time."""
+    if isinstance(task.work, Storyboard):
+        return assumed.calls + task.work.tiles * assumed.tile
     seconds = sum(part.work.seconds for part in plan.parts(task)[0] if isinstance(part.work, Chunk))
-    copied = (
-        seconds * assumed.result_bits / 8 / assumed.network if task.id == "transcode_720p" else 0.0
-    )
+    copied = seconds * wanted.bits / 8 / assumed.network if isinstance(task.work, Join) else 0.0
     return assumed.calls + 0.01 * len(task.needs) / 100 + copied
 
 
-def _figures(name: str, hours: float, ramp: Ramp, assumed: Assumptions) -> Iterator[Figure]:
+def _figures(
+    name: str, hours: float, ramp: Ramp, wanted: Wanted, assumed: Assumptions
+) -> Iterator[Figure]:
     facts = film(hours, assumed)
-    steps = find_steps(["transcode_720p", "hls_720p"], JobError)
+    steps = find_steps(wanted.pipeline, JobError)
     plan = make_plan("job", "film.mp4", facts, steps, DEFAULTS)
     intake = assumed.queue + assumed.cold + 0.6 + hours * 0.3
-    ran = simulate(plan, ramp, assumed, intake)
+    ran = simulate(plan, wanted, ramp, assumed, intake)
     first = max(one.end for one in ran if one.task.id in ("film.0", "sound.0"))
     encoded = max(one.end for one in ran if not one.task.needs)
     ended = max(one.end for one in ran)
-    money = _money(ran, intake, assumed)
+    money = _money(ran, intake, wanted, assumed)
     minutes = hours * 60
     parts = [intake, encoded - intake, ended - encoded]
     yield Figure(f"{name}, in {plan.sizes()['film']} chunks: wall", "s", [ended])
@@ -241,13 +275,13 @@ def _figures(name: str, hours: float, ramp: Ramp, assumed: Assumptions) -> Itera
         "¢",
         [100 * sum(money.values()) / minutes],
         "MediaConvert's list price",
-        [100 * assumed.media_convert],
+        [100 * wanted.media_convert],
     )
     cents = [100 * part / minutes for part in money.values()]
     yield Figure(f"{name}: for {', '.join(money)}", "¢", cents, reduced="split")
 
 
-def _money(ran: list[Ran], intake: float, assumed: Assumptions) -> dict[str, float]:
+def _money(ran: list[Ran], intake: float, wanted: Wanted, assumed: Assumptions) -> dict[str, float]:
     """US dollars by service."""
     tasks = len(ran)
     segments = sum(len(planned(one.task.work)) for one in ran)
@@ -256,7 +290,8 @@ def _money(ran: list[Ran], intake: float, assumed: Assumptions) -> dict[str, flo
 
     prices = assumed.prices
     seconds = sum(one.task.work.seconds for one in encodes if isinstance(one.task.work, Chunk))
-    mp4_parts = ceil(seconds * assumed.result_bits / 8 / PART_BYTES)
+    joins = any(isinstance(one.task.work, Join) for one in ran)
+    mp4_parts = ceil(seconds * wanted.bits / 8 / PART_BYTES) if joins else 0
 
     def lambdas(tasks_run: list[Ran]) -> float:
         return sum(

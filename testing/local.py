@@ -24,17 +24,8 @@ from chalicelib.model.plan import FILM, Plan, Task, Track, sound_track
 from chalicelib.model.result import Encoded, StepsEnded
 from chalicelib.model.result import Result as TaskResult
 from chalicelib.model.step import Output
-from chalicelib.model.work import (
-    Chunk,
-    Excerpt,
-    Hls,
-    Images,
-    Join,
-    Remux,
-    Run,
-    Rung,
-    Source,
-)
+from chalicelib.model.streams import Rung
+from chalicelib.model.work import Chunk, Excerpt, Hls, Images, Join, Remux, Run, Source
 from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.operation import Item, PlanSettings

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element, SubElement
 from chalicelib.formats import playlists
 from chalicelib.formats.cmaf import INIT, NUMBER, SAMPLE_RATE, SEGMENT_SECONDS, START_SECONDS
 from chalicelib.model.result import EncodedTrack
-from chalicelib.model.work import Rung, Sound
+from chalicelib.model.streams import Rung, Sound
 
 NAME = "manifest.mpd"
 _NAMESPACE = "urn:mpeg:dash:schema:mpd:2011"

@@ -17,7 +17,8 @@ from chalicelib.formats.cmaf import (
 )
 from chalicelib.model.plan import Task
 from chalicelib.model.result import EncodedTrack
-from chalicelib.model.work import Audio, Caption, Chunk, Exact, Hls, Rung, Segment, Sound, Work
+from chalicelib.model.streams import Caption, Rung, Sound
+from chalicelib.model.work import Audio, Chunk, Exact, Hls, Segment, Work
 
 # The lowest version with EXT-X-MAP outside of I-frame playlists (RFC 8216, 7).
 _VERSION = 7

@@ -13,6 +13,7 @@ import msgspec
 from chalicelib.model.mark import Mark
 from chalicelib.model.picture import Picture
 from chalicelib.model.pools import AUDIO, ENCODE, PACKAGE, PICTURES
+from chalicelib.model.streams import Caption, Rung, Sound
 
 
 class Images(msgspec.Struct, frozen=True, tag="images"):
@@ -266,16 +267,6 @@ class Source(msgspec.Struct, frozen=True):
 SUBRIP = "{}.srt"
 
 
-class Caption(msgspec.Struct, frozen=True):
-    """A track of captions, as HLS lists it."""
-
-    playlist: str  # the name of its playlist, and of its WebVTT
-    name: str  # as a viewer is shown it
-    language: str  # BCP 47
-    forced: bool = False
-    hearing_impaired: bool = False
-
-
 class Captions(msgspec.Struct, frozen=True, tag="captions"):
     """The captions of a film, as WebVTT: sidecars, and tracks of the film itself.
 
@@ -300,29 +291,6 @@ class Join(msgspec.Struct, frozen=True, tag="join"):
     seconds: float
     frames: int | None
     warning: str = ""
-
-
-class Rung(msgspec.Struct, frozen=True):
-    """A rendition of a film, as HLS lists it."""
-
-    rendition: str  # its name
-    playlist: str  # the name of its playlist, with which those of its files begin
-    width: int
-    height: int
-    frames: int | None
-    # For playlists of a film that is still encoded: frames per second, and most bits per second with audio.
-    frame_rate: float
-    max_bits: int
-
-
-class Sound(msgspec.Struct, frozen=True):
-    """A track of audio, as HLS lists it."""
-
-    track: str  # its name
-    playlist: str  # the name of its playlist, with which those of its files begin
-    name: str  # as a viewer is shown it
-    language: str  # BCP 47
-    describes: bool = False  # it tells who cannot see what there is to be seen
 
 
 class Hls(msgspec.Struct, frozen=True, tag="hls"):

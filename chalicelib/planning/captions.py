@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from chalicelib.formats.languages import UNKNOWN, canonical, name_of
 from chalicelib.model.facts import SubtitleTrack, VideoFacts
-from chalicelib.model.work import SUBRIP, Caption, Captions, Command
+from chalicelib.model.streams import Caption
+from chalicelib.model.work import SUBRIP, Captions, Command
 from chalicelib.planning.inputs import open_whole_source
 from chalicelib.planning.operation import PlanSettings
 

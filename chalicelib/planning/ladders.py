@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from chalicelib.formats import playlists
 from chalicelib.model.facts import VideoFacts
-from chalicelib.model.work import Rung
+from chalicelib.model.streams import Rung
 from chalicelib.planning import video
 from chalicelib.planning.operation import Codec, Rendition
 

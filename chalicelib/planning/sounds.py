@@ -8,7 +8,7 @@ from chalicelib.formats import playlists
 from chalicelib.formats.languages import UNKNOWN, name_of
 from chalicelib.model.facts import AudioTrack
 from chalicelib.model.plan import sound_track
-from chalicelib.model.work import Sound
+from chalicelib.model.streams import Sound
 from chalicelib.planning.captions import free
 
 

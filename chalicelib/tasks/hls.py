@@ -8,7 +8,8 @@ from chalicelib.formats import dash, playlists
 from chalicelib.formats.playlists import Variant
 from chalicelib.model.plan import CAPTIONS
 from chalicelib.model.result import StepsEnded
-from chalicelib.model.work import Hls, Rung, Segment, Sound
+from chalicelib.model.streams import Rung, Sound
+from chalicelib.model.work import Hls, Segment
 from chalicelib.store import objects
 from chalicelib.tasks.packaging import (
     Delivered,

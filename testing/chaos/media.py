@@ -137,7 +137,9 @@ class Memo:
         def found() -> bytes:
             return msgspec.msgpack.encode(resolve_name(job)(io.BytesIO(source), *args))
 
-        done = self._once("probe", [job], {"": source}, None, found)
+        # An earlier version of the code may have left facts of another shape.
+        shape = msgspec.json.encode(msgspec.json.schema(returns)).decode()
+        done = self._once("probe", [job, shape], {"": source}, None, found)
         return msgspec.msgpack.decode(done.result, type=returns)
 
     def _once(

@@ -26,10 +26,11 @@ def cues(seconds: int) -> dict[str, tuple[float, float]]:
 def make(path: Path, seconds: int) -> None:
     """Write a film of `seconds`, with audio, captions, and a key frame every two seconds."""
     captions = path.with_suffix(".srt")
+    texts = cues(seconds)
     captions.write_text(
         "\n".join(
             f"{number}\n00:00:{begin:06.3f} --> 00:00:{end:06.3f}\n{text}\n".replace(".", ",", 2)
-            for number, (text, (begin, end)) in enumerate(cues(seconds).items(), 1)
+            for number, (text, (begin, end)) in enumerate(texts.items(), 1)
         )
     )
     width, height = 320, 180
@@ -43,8 +44,8 @@ def make(path: Path, seconds: int) -> None:
             for tone in TONES
             for option in ("-f", "lavfi", "-i", f"sine={tone}:sample_rate=48000:duration={seconds}")
         ),
-        "-i", str(captions),
-        "-map", "0:v", "-map", "1:a", "-map", "2:a", "-map", "3:s",
+        *(("-i", str(captions)) if texts else ()),
+        "-map", "0:v", "-map", "1:a", "-map", "2:a", *(("-map", "3:s") if texts else ()),
         "-vf", f"geq=lum='if(lt(Y,{2 * row}),if(eq({bit},lt(Y,{row})),235,16),lum(X,Y))'"
         f":cb='if(lt(Y,{row}),128,cb(X,Y))':cr='if(lt(Y,{row}),128,cr(X,Y))',format=yuv420p",
         "-c:v", "libx264", "-preset", "ultrafast", "-crf", "20",

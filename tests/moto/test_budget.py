@@ -310,6 +310,7 @@ def test_twelve_hours_of_4k_are_no_more_than_a_job_may_cost() -> None:
     index = FrameIndex(
         30_000, 0, 0, ((frames, 1000),), cuts, TrackSamples("<bHb", bytes(4 * frames), "", b"")
     )
+    audio_cuts = tuple(AudioCut(n * 10**6, 0, 0, 0, 9) for n in range(0, seconds, 2))
     facts = msgspec.structs.replace(
         FILM,
         width=3840,
@@ -318,7 +319,7 @@ def test_twelve_hours_of_4k_are_no_more_than_a_job_may_cost() -> None:
         frames=frames,
         frame_rate=str(rate),
         timescale=30_000,
-        index=index,
+        index=msgspec.structs.replace(index, audio=(IndexedAudio(index.video, audio_cuts),)),
     )
     check_film(facts)
     plan = make_plan("job", "uploads/a.mp4", facts, PRESETS, DEFAULTS)

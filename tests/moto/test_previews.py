@@ -41,7 +41,9 @@ def made(path: Path, folder: Path, **parameters: Any) -> Result:
 def numbered(folder: Path, name: str, seconds: int) -> Path:
     """A film of five numbered frames a second, without sound."""
     film.make(folder / "numbered.mp4", seconds)
-    samples.run_ffmpeg("-i", str(folder / "numbered.mp4"), "-an", "-c", "copy", str(folder / name))
+    samples.run_ffmpeg(
+        "-i", str(folder / "numbered.mp4"), "-an", "-sn", "-c", "copy", str(folder / name)
+    )
     return folder / name
 
 

@@ -18,8 +18,9 @@ from chalicelib.api.views import JobView
 from chalicelib.model.picture import Picture, Variant
 from chalicelib.model.plan import Plan, Task, Track
 from chalicelib.model.step import FAILURE, SUCCESS
+from chalicelib.model.streams import Rung
 from chalicelib.model.usage import Usage, Used, total
-from chalicelib.model.work import Audio, Chunk, Hls, Images, Join, Poster, Run, Rung
+from chalicelib.model.work import Audio, Chunk, Hls, Images, Join, Poster, Run
 from chalicelib.settings import FunctionSize, Prices, load
 from chalicelib.store.meter import Meter
 from chalicelib.store.queues import QUEUES

@@ -13,7 +13,8 @@ from chalicelib.formats import captions, playlists
 from chalicelib.formats.captions import Unusable
 from chalicelib.formats.languages import canonical, name_of
 from chalicelib.model.facts import SubtitleTrack
-from chalicelib.model.work import Hls, Rung, Sound, Source
+from chalicelib.model.streams import Rung, Sound
+from chalicelib.model.work import Hls, Source
 from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import captions as planning
 from chalicelib.planning.planner import make_plan

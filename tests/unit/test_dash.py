@@ -9,7 +9,7 @@ import pytest
 from chalicelib.formats import cmaf, dash
 from chalicelib.formats.dash import Heard, Picture
 from chalicelib.model.result import EncodedTrack
-from chalicelib.model.work import Rung, Sound
+from chalicelib.model.streams import Rung, Sound
 
 MPD = "{urn:mpeg:dash:schema:mpd:2011}"
 

@@ -10,7 +10,8 @@ from chalicelib.formats import playlists
 from chalicelib.formats.playlists import Variant
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.plan import Plan
-from chalicelib.model.work import Chunk, Hls, KeyFrame, Rung, Segment
+from chalicelib.model.streams import Rung
+from chalicelib.model.work import Chunk, Hls, KeyFrame, Segment
 from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import ladders
 from chalicelib.planning.ladders import Wanted
