@@ -10,11 +10,10 @@ from chalicelib.api.descriptions import JOB_ID, Answer, CallDescription, describ
 from chalicelib.api.hls_tokens import Grant, tokens
 from chalicelib.errors import Gone, NotFound
 from chalicelib.formats import playlists
-from chalicelib.model.job import Job
 from chalicelib.model.plan import CAPTIONS, GENERATION, SOUND
 from chalicelib.model.step import CANCELED, STARTED
 from chalicelib.model.work import Captions, Hls
-from chalicelib.store import objects, plans, progress, tasks
+from chalicelib.store import jobs, objects, plans, progress, tasks
 from chalicelib.store.objects import Link
 from chalicelib.telemetry import logger
 
@@ -48,17 +47,16 @@ def hls_file(job_id: str, token: str, name: str) -> HlsFile:
         max_age = min(_REDIRECT_SECONDS, _seconds_until_end(link))
         return HlsFile(content_type, max_age, address=link.url)
     stored = objects.read_object(key)
+    growing = _growing_playlist(job_id, grant.folder, name) if stored is None else None
+    if growing:
+        return HlsFile(content_type, 0, playlist=growing)
+    # The job may have ended since the first look, and stored the playlist.
+    stored = stored or objects.read_object(key)
     if stored is None:
-        job, ended = progress.ended_of_job(job_id)
-        growing = _growing_playlist(job, ended, grant.folder, name) if job else None
-        if growing:
-            return HlsFile(content_type, 0, playlist=growing)
-        # The job may have ended since the first look, and stored the playlist.
-        stored = objects.read_object(key)
-        if stored is None and job and job.status == CANCELED:
+        job = jobs.get(job_id)
+        if job and job.status == CANCELED:
             # A player must not wait for what nobody makes.
             raise Gone("job_canceled", "The job was canceled before this stream was complete.")
-    if stored is None:
         raise _no_such_file()
     return HlsFile(content_type, _seconds_until_end(grant), playlist=stored.decode())
 
@@ -71,13 +69,11 @@ def _no_such_file() -> NotFound:
     return NotFound("file_not_found", "There is no such file in this rendition.")
 
 
-def _growing_playlist(job: Job, ended: frozenset[str], folder: str, name: str) -> str | None:
-    """The playlist of the segments that exist so far; None where the job is not at work on it.
-
-    `ended` are the tasks that have ended well.
-    """
+def _growing_playlist(job_id: str, folder: str, name: str) -> str | None:
+    """The playlist of the segments that exist so far; None where the job is not at work on it."""
     track = name.removesuffix(".m3u8")
-    if job.status != STARTED:
+    job, ended = progress.ended_of_job(job_id)
+    if job is None or job.status != STARTED:
         return None
     if job.generation != GENERATION:  # another version's, until intake has planned it again
         return None
@@ -91,7 +87,7 @@ def _growing_playlist(job: Job, ended: frozenset[str], folder: str, name: str) -
     if track == playlists.MASTER:
         if not plan.beginning(task) <= set(ended):
             return None
-        first = tasks.encoded_parts(job.job_id, [video[0].id])[video[0].id]
+        first = tasks.encoded_parts(job_id, [video[0].id])[video[0].id]
         codecs = {name: encoded.codec for name, encoded in first.tracks.items()}
         return playlists.growing_master(task.work, codecs)
     if track in (caption.playlist for caption in task.work.captions):
@@ -112,7 +108,7 @@ def _growing_playlist(job: Job, ended: frozenset[str], folder: str, name: str) -
     ]
     sound = heard.track if heard else SOUND
     names = {part.id: shown.rendition for part in video} | {part.id: sound for part in audio}
-    encoded = tasks.encoded_parts(job.job_id, unplanned)
+    encoded = tasks.encoded_parts(job_id, unplanned)
     made = {task_id: each.tracks[names[task_id]] for task_id, each in encoded.items()}
     segments = playlists.so_far(video, audio, ended, made)[
         playlists.AUDIO if heard else playlists.VIDEO

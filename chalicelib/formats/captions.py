@@ -37,10 +37,13 @@ _SETTING = re.compile(
 )
 # Whatever stands between < and > is a tag in WebVTT. In SRT there are these, and those of WebVTT that people
 # write there; anything else is text.
-_TAGS = re.compile(r"<(/?)([a-z]*)[^<>]*>", re.IGNORECASE)
-_SRT_TAGS = re.compile(r"<(/?)(b|i|u|s|font|c|v|ruby|rt|lang)(?=[\s>.=])[^<>]*>", re.IGNORECASE)
+_TAGS = re.compile(r"<(/?)([a-z]*+)[^<>]*+>", re.IGNORECASE)
+_SRT_TAGS = re.compile(r"<(/?)(b|i|u|s|font|c|v|ruby|rt|lang)(?=[\s>.=])[^<>]*+>", re.IGNORECASE)
 _KEPT = frozenset({"b", "i", "u", "ruby", "rt"})
 _DEEPEST = 8  # tags within each other
+_MOST_LETTERS = 4000  # of a cue; no screen has room for more
+_DRAWN = re.compile(r"[bclmnps]|-?\d+(\.\d+)?")
+_NO_CHARACTER = re.compile(r"&#([0-9]{8,}+|[xX][0-9a-fA-F]{7,}+);?")
 # Codes of ASS, which people write in SRT as FFmpeg does: where a cue is, 7 to 9 at the top, 4 to 6 amid.
 _CODES = re.compile(r"\{\\[^{}]*\}")
 _PLACE = re.compile(r"\\an([4-9])")
@@ -65,15 +68,21 @@ def read(body: bytes) -> list[Cue]:
     if len(body) > MOST_BYTES:
         raise too_large(len(body))
     text = _decoded(body).lstrip("\r\n\t ")
+    if text.count("-->") > MOST_CUES:  # before anybody reads them all
+        raise _too_many(text.count("-->"))
     form = "vtt" if text.startswith("WEBVTT") else "srt"
     try:
         found = webvtt.from_buffer([text], format=form).captions
     except (MalformedFileError, MalformedCaptionError):
         raise Unusable("is neither WebVTT nor SRT") from None
     if len(found) > MOST_CUES:
-        raise Unusable(f"has {len(found)} cues, and at most {MOST_CUES} are taken")
+        raise _too_many(len(found))
     cues = filter(None, (_cue(each, is_srt=form == "srt") for each in found))
     return sorted(cues, key=attrgetter("start"))
+
+
+def _too_many(cues: int) -> Unusable:
+    return Unusable(f"has {cues} cues, and at most {MOST_CUES} are taken")
 
 
 def too_large(size: int) -> Unusable:
@@ -119,10 +128,23 @@ def _decoded(body: bytes) -> str:
 def _cue(caption: webvtt.Caption, *, is_srt: bool) -> Cue | None:
     """A cue; None where it would show nothing."""
     start, end = (time.in_milliseconds() for time in (caption.start_time, caption.end_time))
-    raw = "\n".join(caption.lines)
+    raw = "\n".join(caption.lines)[:_MOST_LETTERS]
+    if _is_drawing(raw):
+        return None
     settings = _place(raw) if is_srt else " ".join(filter(_SETTING.fullmatch, caption.settings))
-    text = _shown(_CODES.sub("", raw), _SRT_TAGS) if is_srt else _shown(raw, _TAGS, html.unescape)
+    text = _shown(_CODES.sub("", raw), _SRT_TAGS) if is_srt else _shown(raw, _TAGS, _unescaped)
     return Cue(start, end, text, settings) if text and start < end else None
+
+
+def _is_drawing(raw: str) -> bool:
+    """Whether a cue is what ASS draws with its numbers: FFmpeg takes that for text."""
+    first, *others = _CODES.sub("", raw).split() or [""]
+    return first == "m" and len(others) > 1 and all(map(_DRAWN.fullmatch, others))
+
+
+def _unescaped(text: str) -> str:
+    """The text with its character references read; one of a number that no character has is U+FFFD."""
+    return html.unescape(_NO_CHARACTER.sub("\ufffd", text))
 
 
 def _place(raw: str) -> str:

@@ -55,10 +55,11 @@ def _check_cost(usd: float, max_usd: float | None) -> None:
 
 def _check_reading(plan: Plan, size: int) -> None:
     """Raises JobError where tasks would read a source of `size` bytes again and again."""
-    read: Counter[str] = Counter()
+    read: Counter[tuple[str, str]] = Counter()
     for task in plan.tasks:
-        for excerpt in task.excerpts:
-            read[task.group] += bytes_read(plan.samples[excerpt.track], excerpt)
+        # What a preview reads is bounded by its plan.
+        for excerpt in () if isinstance(task.work, Preview) else task.excerpts:
+            read[task.group, excerpt.track] += bytes_read(plan.samples[excerpt.track], excerpt)
     if max(read.values(), default=0) > _MOST_READINGS * size:
         detail = (
             "The frames of the video lie scattered over the file: it is damaged, or made to harm."

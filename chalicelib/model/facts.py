@@ -25,7 +25,9 @@ Name = Annotated[str, Meta(pattern=r"^[a-z0-9_.-]{0,40}\Z")]
 Matrix = Literal["bt709", "smpte170m"]
 Language = Annotated[str, Meta(pattern=r"^[a-z]{2,3}\Z")]
 # Of a track, as a file names it: it becomes a quoted string of a playlist (RFC 8216, 4.2).
-Title = Annotated[str, Meta(pattern=r'^[^\x00-\x1f"\x7f-\x9f\u2028\u2029\ud800-\udfff]{0,60}\Z')]
+Title = Annotated[
+    str, Meta(pattern=r'^[^\x00-\x1f"\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]{0,60}\Z')
+]
 Clause = Annotated[str, Meta(pattern=r"^[a-z0-9 ,.:]{0,200}\Z")]
 Looks = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_ :.-]{0,400}\Z")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{0,16}\Z")]

@@ -21,7 +21,7 @@ PROGRAMMES = frozenset({"mpegts", "mpeg"})
 # The length of a packet of AAC. A shorter track was declared, and never filled.
 LEAST_AUDIO_SECONDS = cmaf.PACKET_SAMPLES / cmaf.SAMPLE_RATE
 # What a quoted string of a playlist cannot have (RFC 8216, 4.2), and what is no letter.
-_UNFIT = re.compile(r"[\x00-\x1f\"\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_UNFIT = re.compile(r"[\x00-\x1f\"\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
 _MOST_LETTERS = 60
 _DESCRIBES = av.stream.Disposition.visual_impaired | av.stream.Disposition.descriptions
 # Dolby Vision profiles whose colours are Dolby's own (IPT-PQ-c2), and mean nothing without their metadata.

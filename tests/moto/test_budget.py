@@ -24,7 +24,7 @@ from chalicelib.api import jobs as api_jobs
 from chalicelib.api.requests import FromKeyRequest, PresignRequest
 from chalicelib.api.views import JobView
 from chalicelib.errors import JobError, Unprocessable
-from chalicelib.model.facts import Cut, FrameIndex, TrackSamples
+from chalicelib.model.facts import AudioCut, Cut, FrameIndex, IndexedAudio, TrackSamples
 from chalicelib.model.job import Charge
 from chalicelib.model.step import PENDING, SUCCESS
 from chalicelib.model.usage import Used
