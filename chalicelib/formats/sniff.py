@@ -94,10 +94,21 @@ def sniff(head: bytes) -> Sniffed:
         return Sniffed("video", "mpegts")
     if head.startswith(b"FORM") and head[8:12] in (b"AIFF", b"AIFC"):
         return Sniffed("audio", "aiff")
-    for magic, name in _AUDIO:
-        if head.startswith(magic):
-            return Sniffed("audio", name)
+    # FLAC and AAC may have tags of MP3 before them.
+    for start in (_tag_bytes(head), 0):
+        for magic, name in _AUDIO:
+            if head.startswith(magic, start):
+                return Sniffed("audio", name)
     raise _unsupported("is no image, video or sound that Sluice knows")
+
+
+def _tag_bytes(head: bytes) -> int:
+    """Bytes of the tags at the beginning (ID3v2.4, 3.1): four times seven bits, behind ten bytes; else 0."""
+    if not head.startswith(b"ID3") or len(head) < 10:
+        return 0
+    return 10 + sum(
+        (byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)
+    )
 
 
 def _is_mpegts(head: bytes) -> bool:

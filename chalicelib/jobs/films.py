@@ -119,6 +119,7 @@ def _with_copy(
     job, source, chosen = known.job, known.source, known.settings
     copy, why = None, ""
     if copying.is_worth_it(facts, encoded, chosen):
+        facts = copying.without_what_cannot_be_copied(facts)
         why = copying.obstacle(facts, source.size)
         if not why:
             copied = tasks.get(job.job_id, REMUX)

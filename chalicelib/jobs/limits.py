@@ -9,6 +9,7 @@ from chalicelib.formats.mp4_excerpt import bytes_read
 from chalicelib.model.facts import Facts, VideoFacts
 from chalicelib.model.plan import Plan
 from chalicelib.model.usage import Usage, Used, dollars
+from chalicelib.model.work import Preview
 from chalicelib.settings import function_sizes, settings
 from chalicelib.tasks.estimates import estimate
 from chalicelib.tasks.pricing import cost

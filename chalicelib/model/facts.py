@@ -197,6 +197,7 @@ class VideoFacts(msgspec.Struct, frozen=True, tag="video"):
     video_stream: Stream  # index in the container
     # The first is what players take, and steps that want one.
     audio: Annotated[tuple[AudioTrack, ...], Meta(max_length=MOST_AUDIO)] = ()
+    sounds_left_out: Number = 0  # tracks of audio that there are besides
     # Seconds from the start of the film to its first frame. Negative where the container takes for the start
     # what is decoded first and shown later.
     video_start: Seconds = 0.0

@@ -192,7 +192,6 @@ class AudioFile(msgspec.Struct, frozen=True, tag="audio_file"):
     output: str  # the last argument, too
     seconds: float
     bits_per_second: int  # about
-    is_padded: bool = False  # with silence, so that it is as long as `seconds`
     is_counted: bool = False  # whether the source has sound of that length
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from chalicelib.formats.languages import TAG, canonical
-from chalicelib.model.facts import VideoFacts
+from chalicelib.model.facts import AudioTrack, VideoFacts
 from chalicelib.model.work import Hls as HlsWork
 from chalicelib.operations.mp4 import ChosenCodec, MostFps, MostKbps, ShortSide
 from chalicelib.planning import audio, captions, filters, ladders
@@ -79,20 +79,41 @@ class Hls(Operation, frozen=True, kw_only=True, tag="hls"):
     def sidecars(self) -> tuple[str, ...]:
         return tuple((self.captions or {}).values())
 
+    def _tracks(self, facts: VideoFacts) -> Sequence[AudioTrack]:
+        most = audio.most_tracks(facts) if facts.index is None else len(facts.audio)
+        return facts.audio[: 1 if self.audio == "first" else most]
+
+    def _unheard(self, facts: VideoFacts, tracks: int) -> str:
+        left_out = facts.sounds_left_out + len(facts.audio) - tracks
+        if self.audio == "first" or not left_out:
+            return ""
+        return f"Tracks of sound that cannot be taken are left out: {left_out}."
+
     def plan(self, stem: str, facts: VideoFacts, settings: PlanSettings) -> Packaging:
         wanted = (
             ladders.automatic(facts) if self.ladder == "auto" else list(map(_wanted, self.ladder))
         )
         renditions = ladders.renditions(facts, wanted)
         left_out = ladders.left_out(facts, wanted) if len(wanted) > 1 else ""
+        heard = sounds(self._tracks(facts))
         captioned = captions.choose(facts, self.captions or {}, settings)
         work = HlsWork(
             tuple(ladders.rungs(facts, renditions, audio.BITS_PER_SECOND if facts.audio else 0)),
             facts.seconds,
-            sounds=sounds(facts.audio if self.audio == "all" else facts.audio[:1]),
+            sounds=heard,
             only_useful=self.ladder == "auto",
             dash=self.dash,
-            warning=" ".join(filter(None, (left_out, filters.warning(facts), captioned.warning))),
+            warning=" ".join(
+                filter(
+                    None,
+                    (
+                        left_out,
+                        filters.warning(facts),
+                        captioned.warning,
+                        self._unheard(facts, len(heard)),
+                    ),
+                )
+            ),
             captions=captioned.tracks,
         )
         return Packaging(tuple(renditions), work, f"{stem}/", captioned.work)

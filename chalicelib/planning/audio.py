@@ -11,14 +11,17 @@ from chalicelib.model.plan import sound_track
 from chalicelib.model.work import FIRST_PACKET, Audio, Command, Run
 from chalicelib.planning import chunking
 from chalicelib.planning.excerpts import audio_excerpt
-from chalicelib.planning.inputs import open_source, open_whole_source, other_stream_to_null
+from chalicelib.planning.inputs import open_source, open_whole_source, other_streams_to_null
 from chalicelib.planning.operation import Encode, Part, PlanSettings
 
 BITS_PER_SECOND = 128_000
 _FIRST_PART_SECONDS = 12
 _MAX_PARTS = 400  # about; parts of a very long film are longer
-# Seconds of audio that are encoded in a second.
+# Seconds of audio that are encoded in a second; and in most of the time that a function may take.
 _SPEED = 50
+MOST_SECONDS = 780.0 * _SPEED
+# Seconds of audio that filters and encoder look ahead, at most.
+_ENOUGH_MORE = 1.0
 _PACKETS_PER_SECOND = cmaf.SAMPLE_RATE / cmaf.PACKET_SAMPLES
 _TARGET = "packets.mp4"
 
@@ -62,6 +65,11 @@ def encode(facts: VideoFacts, settings: PlanSettings, most: int = 1) -> Encode:
     }
     parts = [Part(work, cost_of(len(tracks) * work.seconds)) for work in works]
     return Encode(parts, commands)
+
+
+def most_tracks(facts: VideoFacts) -> int:
+    """How many tracks of a film one function can encode where it has to encode them as a whole."""
+    return max(1, int(MOST_SECONDS / max(facts.seconds, facts.audio_end or 0.0, 1.0)))
 
 
 def cost_of(seconds: float) -> float:
@@ -113,6 +121,7 @@ def run_of(
     if facts.index:
         excerpt, start = audio_excerpt(facts.index.audio[number], sound_track(number), begin, end)
         values |= {"trim_start": f"{max(0.0, start):.6f}", "zero": f"{start:.6f}"}
+        values |= {"enough": f"{until - begin + _ENOUGH_MORE:.6f}"}
     return Run(values, excerpt)
 
 
@@ -169,10 +178,12 @@ def film_audio(
     if facts.index:
         stream, source, beside = "0:0", ("-copyts", *open_source(facts, settings)), Command()
         trim = "atrim=start={trim_start},asetpts=round(PTS-({zero})/TB),"
+        # Of a track that begins behind a part, the gap would be filled up to its first packet.
+        trim += "" if to_the_end else "atrim=end={enough},"
     else:
         stream, source = f"0:{track.stream}", open_whole_source(facts, settings)
         beside = (
-            *other_stream_to_null(facts, facts.video_stream),
+            *other_streams_to_null(facts, track.stream),
             "-map", stream, "-c", "copy", "-frames:a", "1", "-f", "data", FIRST_PACKET,
         )  # fmt: skip
         trim = ""

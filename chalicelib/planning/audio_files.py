@@ -36,24 +36,31 @@ def audio_file(
     kbps: int | None,
     settings: PlanSettings,
 ) -> AudioFile:
-    """The audio of a film, as long as the film; or sound, with one channel where it has one.
+    """The audio of a film, at least as long as the film; or sound, with one channel where it has one.
 
-    Raises JobError where a film has none.
+    Raises JobError where a film has none, or it is too long.
     """
     output = f"{stem}.{audio_format}"
+    seconds = _seconds(facts, settings)
+    track_end = facts.audio.seconds if isinstance(facts, AudioFacts) else facts.audio_end
+    is_counted = track_end is not None
+    longest = seconds + room(seconds) if is_counted else settings.max_video_seconds
+    if seconds > (most := audio.MOST_SECONDS):
+        detail = f"The sound is {seconds:.0f} s long, and one function can encode {most:.0f} s."
+        raise JobError("too_long_as_a_whole", detail)
     if isinstance(facts, AudioFacts):
         channels = min(2, facts.audio.channels)
         rate = _rate_of(facts.audio, audio_format)
         return AudioFile(
             (
                 *_of_sound(facts, rate, channels),
-                *_encoder(audio_format, kbps, channels, rate, output),
+                *_encoder(audio_format, kbps, channels, rate, longest, output),
             ),
             Run(),
             output,
-            facts.seconds,
+            seconds,
             bits_per_second(audio_format, kbps, channels),
-            is_counted=facts.audio.seconds is not None,
+            is_counted,
         )
     if not facts.audio:
         raise JobError(
@@ -62,14 +69,25 @@ def audio_file(
     return AudioFile(
         (
             *audio.film_audio(facts, 0, settings, to_the_end=True),
-            *_encoder(audio_format, kbps, 2, SAMPLE_RATE, output),
+            *_encoder(audio_format, kbps, 2, SAMPLE_RATE, longest, output),
         ),
         audio.run_of(facts, 0, 0.0, None, settings),
         output,
-        audio.film_end(facts, settings),
+        seconds,
         bits_per_second(audio_format, kbps, 2),
-        is_padded=True,
+        is_counted,
     )
+
+
+def _seconds(facts: VideoFacts | AudioFacts, settings: PlanSettings) -> float:
+    if isinstance(facts, AudioFacts):
+        return facts.seconds
+    return max(audio.film_end(facts, settings), facts.audio_end or 0.0)
+
+
+def room(seconds: float) -> float:
+    """Seconds by which sound may be longer than its container says."""
+    return max(2.0, 0.01 * seconds)
 
 
 def bits_per_second(audio_format: AudioFormat, kbps: int | None, channels: int) -> int:
@@ -101,9 +119,15 @@ def _of_sound(facts: AudioFacts, rate: int, channels: int) -> Command:
 
 
 def _encoder(
-    audio_format: AudioFormat, kbps: int | None, channels: int, rate: int, output: str
+    audio_format: AudioFormat,
+    kbps: int | None,
+    channels: int,
+    rate: int,
+    longest: float,
+    output: str,
 ) -> Command:
     return (
+        "-t", f"{longest:.3f}",
         "-b:a", str(bits_per_second(audio_format, kbps, channels)),
         "-ac", str(channels),
         "-ar", str(rate),

@@ -67,11 +67,18 @@ def is_worth_it(
     return facts.seconds / chunking.chunk_seconds(facts, renditions, settings) >= WORTH_CHUNKS
 
 
+def without_what_cannot_be_copied(facts: VideoFacts) -> VideoFacts:
+    """The facts without tracks of audio besides the first that a copy cannot have."""
+    kept = [*facts.audio[:1], *(each for each in facts.audio[1:] if each.codec in AUDIO_CODECS)]
+    left_out = facts.sounds_left_out + len(facts.audio) - len(kept)
+    return msgspec.structs.replace(facts, audio=tuple(kept), sounds_left_out=left_out)
+
+
 def obstacle(facts: VideoFacts, size: int) -> str:
     """Why a film of `size` bytes cannot be copied, as a clause; "" where it can."""
     if facts.video_codec not in VIDEO_CODECS:
         return f"{facts.video_codec} cannot be copied into one that has"
-    for track in facts.audio:
+    for track in facts.audio[:1]:
         if track.codec not in AUDIO_CODECS:
             return f"{track.codec} sound cannot be copied into one that has"
     if facts.alpha and facts.video_codec == "vp9":

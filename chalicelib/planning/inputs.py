@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.work import Command
 from chalicelib.planning.filters import keeps_one_graph
@@ -36,11 +38,15 @@ def open_whole_source(facts: VideoFacts, settings: PlanSettings) -> Command:
     return (*offset, *open_source(facts, settings))
 
 
-def other_stream_to_null(facts: VideoFacts, stream: int | None) -> Command:
-    """Also map the other stream, to the null muxer: these demuxers take the start from the streams in use.
+def other_streams_to_null(facts: VideoFacts, stream: int) -> Command:
+    """Also map the other streams, to the null muxer: these demuxers take the start from the streams in use.
 
-    Video and audio are read by different runs, and must agree on when the film starts. () for other demuxers.
+    Video and tracks of audio are read by different runs, and must agree on when the film starts. () for other
+    demuxers.
     """
-    if facts.demuxer not in _STARTS_WITH_USED_STREAMS or stream is None:
+    used = (facts.video_stream, *(track.stream for track in facts.audio))
+    others = [each for each in used if each != stream]
+    if facts.demuxer not in _STARTS_WITH_USED_STREAMS or not others:
         return ()
-    return ("-map", f"0:{stream}", "-c", "copy", "-f", "null", "-")
+    maps = chain.from_iterable(("-map", f"0:{each}") for each in others)
+    return (*maps, "-c", "copy", "-f", "null", "-")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
-from math import ceil
+from math import ceil, sqrt
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -21,6 +21,11 @@ PreviewFormat = Literal["mp4", "webp"]
 
 # Seconds that are shown of one place, about: less can hardly be made out.
 _PIECE_SECONDS = 1.25
+# Pixels of a frame, as raw frames of half a minute lie on the disk; pixels that
+# may be decoded for all pieces, in a minute, about; bytes that may be read for them.
+_MOST_PIXELS = 1280 * 720
+_MOST_DECODED = 15e9
+_MOST_READ = 1e9
 # Frames a second: a whole part of the film's, or a multiple where that has fewer, as animations may.
 _MOST_FPS, _LEAST_FPS, _MOST_WEBP_FPS = Fraction(30), Fraction(12), Fraction(15)
 
@@ -33,22 +38,20 @@ def preview(
     settings: PlanSettings,
 ) -> Preview:
     """`seconds` of a film from several places, as files of the names `outputs`, without sound."""
-    across = even(min(width, facts.width))
-    down = even(facts.height * across / facts.width)
+    across, down = _size(facts, width)
     rate = _rate(facts)
-    begins, length = _places(facts.seconds, seconds)
-    frames = max(1, round(length * rate))
     index = facts.index
     if index is None:
         # An option for the input, and its value: to seek there, or to read from the start.
         source = ("{option}", "{option_us}us", *open_source(facts, settings))
         shown, otherwise = facts, Run({"option": "-itsoffset", "option_us": "0", "start": "0"})
+        begins, length = _places(facts.seconds, seconds, _most_pieces(seconds))
         pieces = [_sought(begin) for begin in begins]
     else:
         source = ("-copyts", *open_source(facts, settings))
         shown, otherwise = facts_of_excerpt(facts), None
-        times = index.times()
-        pieces = [_of_excerpt(facts, index, times, begin, begin + length) for begin in begins]
+        pieces, length = _affordable(facts, index, seconds)
+    frames = max(1, round(length * rate))
     return Preview(
         _piece(shown, source, (across, down), rate, frames),
         tuple(pieces),
@@ -57,10 +60,16 @@ def preview(
         across,
         down,
         float(rate),
-        length * len(begins),
+        length * len(pieces),
         otherwise,
         filters.warning(facts),
     )
+
+
+def _size(facts: VideoFacts, width: int) -> tuple[int, int]:
+    """The even size, `width` wide if it has no more than _MOST_PIXELS then; never larger than the film."""
+    scale = min(1.0, width / facts.width, sqrt(_MOST_PIXELS / (facts.width * facts.height)))
+    return even(facts.width * scale), even(facts.height * scale)
 
 
 def _rate(facts: VideoFacts) -> Fraction:
@@ -75,13 +84,37 @@ def _at_most(rate: Fraction, most: Fraction) -> Fraction:
     return rate / max(1, ceil(rate / most - Fraction(1, 100)))
 
 
-def _places(film: float, seconds: float) -> tuple[list[float], float]:
+def _most_pieces(seconds: float) -> int:
+    return max(1, round(seconds / _PIECE_SECONDS))
+
+
+def _places(film: float, seconds: float, count: int) -> tuple[list[float], float]:
     """When pieces begin, evenly over a film, and how long each is. A short film is one piece."""
     if film <= 1.2 * seconds:
         return [0.0], film
-    count = max(1, round(seconds / _PIECE_SECONDS))
     length = seconds / count
     return [(number + 0.5) / count * film - length / 2 for number in range(count)], length
+
+
+def _affordable(facts: VideoFacts, index: FrameIndex, seconds: float) -> tuple[list[Run], float]:
+    """The pieces, and how long each is: fewer where each is decoded from a key frame far before it.
+
+    The only one is then the beginning of the film.
+    """
+    times = index.times()
+    count = _most_pieces(seconds)
+    while True:
+        begins, length = _places(facts.seconds, seconds, count)
+        if count == 1:
+            begins = [0.0]
+        pieces = [_of_excerpt(facts, index, times, begin, begin + length) for begin in begins]
+        excerpts = [piece.excerpt for piece in pieces if piece.excerpt]
+        frames = sum(stop - start for start, stop in (each.samples for each in excerpts))
+        read = sum(stop - start for start, stop in (each.byte_range for each in excerpts))
+        is_much = frames * facts.width * facts.height > _MOST_DECODED or read > _MOST_READ
+        if count == 1 or not is_much:
+            return pieces, length
+        count //= 2
 
 
 def _sought(begin: float) -> Run:

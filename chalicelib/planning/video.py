@@ -24,7 +24,7 @@ from chalicelib.model.plan import FILM
 from chalicelib.model.work import Chunk, Command, Exact, Run, RunUp, file_of
 from chalicelib.planning import chunking, encoders, excerpts, filter_graph, frame_rates
 from chalicelib.planning.encoders import ENCODERS, LEAST_SIDE
-from chalicelib.planning.inputs import open_source, open_whole_source, other_stream_to_null
+from chalicelib.planning.inputs import open_source, open_whole_source, other_streams_to_null
 from chalicelib.planning.operation import Codec, Encode, Part, PlanSettings, Rendition
 
 # Fragments with the film's own times, after a header that is the same for every chunk.
@@ -356,7 +356,7 @@ def _command(
     return (
         *source,
         "-filter_complex", filter_graph.graph(facts, renditions, trim),
-        *other_stream_to_null(facts, facts.audio[0].stream if facts.audio else None),
+        *other_streams_to_null(facts, facts.video_stream),
         *chain.from_iterable(outputs),
     )  # fmt: skip
 

@@ -49,7 +49,8 @@ def with_index(film: Film, facts: VideoFacts) -> VideoFacts:
     """
     try:
         index, audio = _index(film, facts)
-        return msgspec.structs.replace(facts, index=index, audio=audio)
+        left_out = facts.sounds_left_out + len(facts.audio) - len(audio)
+        return msgspec.structs.replace(facts, index=index, audio=audio, sounds_left_out=left_out)
     except CannotCut as reason:
         copy_may_help = isinstance(reason, NoIndex)
         return msgspec.structs.replace(facts, whole_reason=str(reason), copy_may_help=copy_may_help)

@@ -8,7 +8,7 @@ from av.audio.stream import AudioStream
 
 from chalicelib.errors import JobError
 from chalicelib.model.facts import AudioFacts
-from chalicelib.probing.film import Film, damaged, to_fraction
+from chalicelib.probing.film import Film, damaged, overstated, to_fraction
 from chalicelib.probing.streams import choose_audio, track_of
 from chalicelib.probing.video import COUNT_BYTES
 
@@ -32,6 +32,9 @@ def facts_of(film: Film) -> AudioFacts:
 
 def _counted(film: Film, stream: AudioStream) -> float | None:
     """Seconds of audio, by the header or by all packets; None where nobody has counted them."""
+    # Samples that share bytes could be sound of any length.
+    if film.demuxer == "mov" and sum(entry.size for entry in stream.index_entries) > film.size:
+        raise overstated()
     if film.demuxer in _COUNTED_BY_HEADER and (seconds := _header_seconds(film, stream)):
         return seconds
     if film.size > COUNT_BYTES:

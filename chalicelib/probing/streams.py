@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from chalicelib.errors import JobError
 from chalicelib.formats import cmaf
 from chalicelib.formats.languages import tag_of
-from chalicelib.model.facts import MOST_AUDIO, AudioTrack
+from chalicelib.model.facts import AudioTrack
 from chalicelib.probing.film import Film, to_fraction
 
 # Containers of several programmes, whose streams have no table of samples. They can be read from any byte on.
@@ -29,17 +29,23 @@ _DOLBY_OWN = frozenset({5, 10, 20})
 
 
 def has_film(film: Film) -> bool:
-    """Whether there are pictures that move; else it is sound, if anything."""
+    """Whether there are pictures that move; else it is sound, if anything.
+
+    Raises JobError where nothing here can decode them.
+    """
+    if not _video_streams(film) and any(map(_is_shown, film.container.streams.video)):
+        raise JobError("no_video_stream", "The video is in a codec that Sluice does not know.")
     return bool(_video_streams(film))
 
 
 def _video_streams(film: Film) -> list[VideoStream]:
-    cover = av.stream.Disposition.attached_pic
-    return [
-        stream
-        for stream in film.container.streams.video
-        if not stream.disposition & cover and stream.codec_context is not None
-    ]
+    shown = filter(_is_shown, film.container.streams.video)
+    return [stream for stream in shown if stream.codec_context is not None]
+
+
+def _is_shown(stream: VideoStream) -> bool:
+    """Whether it is no cover."""
+    return not stream.disposition & av.stream.Disposition.attached_pic
 
 
 def choose_video(film: Film) -> VideoStream:
@@ -87,15 +93,18 @@ def unsupported_colours(colours: str) -> JobError:
 
 
 def choose_audio(film: Film) -> list[AudioStream]:
-    """The streams that can be heard, at most MOST_AUDIO.
+    """The streams that can be heard, before all the one that players take.
 
-    Before the others comes the one that players take: the first that its container marks as the default one.
+    That is the first that its container marks as the default one. It is the only one where there are several
+    programmes, as nothing here tells their streams apart.
     """
     has_index = film.layout is not None
     audible = [s for s in film.container.streams.audio if _is_audible(s, has_index=has_index)]
     default = av.stream.Disposition.default
     first = next((s for s in audible if s.disposition & default), None)
-    return sorted(audible, key=lambda stream: stream is not first)[:MOST_AUDIO]
+    audible.sort(key=lambda stream: stream is not first)
+    programmes = film.demuxer in PROGRAMMES and len(_video_streams(film)) > 1
+    return audible[:1] if programmes else audible
 
 
 def _is_audible(stream: AudioStream, *, has_index: bool) -> bool:

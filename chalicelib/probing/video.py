@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from chalicelib.errors import JobError
-from chalicelib.model.facts import AudioTrack, VideoFacts, rhythm
+from chalicelib.model.facts import MOST_AUDIO, AudioTrack, VideoFacts, rhythm
 from chalicelib.probing.film import (
     Film,
     HollowFile,
@@ -133,6 +133,7 @@ def _read_header(film: Film, inspector: FrameInspector) -> tuple[VideoFacts, Fra
     if frame is None:
         raise damaged()
     first = inspector.inspect(frame)
+    sounds = choose_audio(film)
     rate = _frame_rate(video)
     frames = (_count_entries(video, film.edits) or video.frames) if video.frames else None
     seconds = _header_seconds(container, video) or (frames or 1) / float(rate)
@@ -145,7 +146,8 @@ def _read_header(film: Film, inspector: FrameInspector) -> tuple[VideoFacts, Fra
         frame_rate=str(rate),
         timescale=_timescale(to_fraction(video.time_base) or _DEFAULT_TICK),
         video_stream=video.index,
-        audio=tuple(map(track_of, choose_audio(film))),
+        audio=tuple(map(track_of, sounds[:MOST_AUDIO])),
+        sounds_left_out=len(sounds[MOST_AUDIO:]),
         video_start=_late_seconds(container, frame),
         disordered=film.demuxer == "mxf" and _is_disordered(frame, container.decode(video)),
         steady=video.average_rate == video.base_rate

@@ -8,6 +8,7 @@ from chalicelib.errors import JobError
 from chalicelib.model.result import StepsEnded
 from chalicelib.model.step import SUCCESS, Output, StepState, format_of
 from chalicelib.model.work import FIRST_PACKET, AudioFile
+from chalicelib.planning.audio_files import room
 from chalicelib.store import objects
 from chalicelib.tasks.audio import SILENT
 from chalicelib.tasks.encoding import run_ffmpeg
@@ -23,7 +24,7 @@ def run(work: AudioFile, bench: Workbench) -> StepsEnded:
     """Encode the file and store it. Raises JobError, Transient."""
     with bench.folder() as folder:
         args = work.run.args(work.command)
-        delivered = run_ffmpeg(
+        run_ffmpeg(
             args,
             work.run.excerpt,
             folder,
@@ -32,10 +33,11 @@ def run(work: AudioFile, bench: Workbench) -> StepsEnded:
             lambda at: bench.on_progress(min(1.0, at / max(work.seconds, 1.0))),
         )
         is_silent = FIRST_PACKET in args and not (folder / FIRST_PACKET).stat().st_size
-        # FFmpeg's own count begins with the first packet that it reports of an excerpt.
-        seconds = work.seconds if work.is_padded else delivered.seconds
-        warning = SILENT if is_silent else _shortfall(work, seconds)
         path = folder / args[-1]
+        # By the packets that are in it: of an excerpt, a run counts from the first time that it reports.
+        counted = ("-i", path.name, "-map", "0:a", "-c", "copy", "-f", "null", "-")
+        seconds = run_ffmpeg(counted, None, folder, bench.budget, lambda _: None).seconds
+        warning = SILENT if is_silent else _checked(work, seconds)
         output = Output(
             type=bench.task.id,
             s3_key=bench.task.destination + path.name,
@@ -48,10 +50,16 @@ def run(work: AudioFile, bench: Workbench) -> StepsEnded:
     return StepsEnded({bench.task.id: StepState(SUCCESS, outputs=(output,))})
 
 
-def _shortfall(work: AudioFile, seconds: float) -> str:
-    """A warning if less came out than the source has, else "". Raises JobError if much is missing."""
+def _checked(work: AudioFile, seconds: float) -> str:
+    """A warning if less came out than the source has, else "".
+
+    Raises JobError if much is missing, or there is more than the file says.
+    """
     if not work.is_counted:
         return ""
+    if seconds > work.seconds + 0.99 * room(work.seconds):
+        detail = f"The file says {work.seconds:.0f} s of sound, and has more: it is damaged, or made to harm."
+        raise JobError("source_damaged", detail)
     part = seconds / max(work.seconds, 0.001)
     if part < _ENOUGH and work.seconds - seconds > _UNHEARD:
         detail = f"Only {part:.0%} of the sound can be decoded: the file is damaged."

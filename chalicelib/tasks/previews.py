@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 
 from chalicelib.errors import JobError
@@ -15,7 +16,7 @@ from chalicelib.tasks.encoding import run_ffmpeg
 from chalicelib.tasks.prediction import COST_CORES, DECODER_SECONDS, Basis, Prediction
 from chalicelib.tasks.workbench import Workbench
 
-# Seconds of film that are decoded for a piece besides itself, from the key frame before it on, about.
+# Seconds of film that are decoded for a piece besides itself where no index tells, about.
 _RUN_UP_SECONDS = 2.0
 _PIXEL_BYTES = 0.02  # of a file, for each pixel of each frame
 
@@ -31,8 +32,8 @@ def run(work: Preview, bench: Workbench) -> StepsEnded:
             run_ffmpeg(each.args(work.command), each.excerpt, folder, bench.budget, fetch)
             # A film may end before its container says.
             if piece.exists():
-                with pieces.open("ab") as file:
-                    file.write(piece.read_bytes())
+                with piece.open("rb") as found, pieces.open("ab") as file:
+                    shutil.copyfileobj(found, file)
                 piece.unlink()
             bench.on_progress(0.9 * (1 - len(wanted) / len(work.pieces)))
             is_empty = not pieces.exists() or not pieces.stat().st_size
@@ -66,8 +67,10 @@ def run(work: Preview, bench: Workbench) -> StepsEnded:
 def predict(work: Preview, basis: Basis) -> Prediction:
     assert isinstance(basis.facts, VideoFacts)
     gets, fetched = basis.reading_source()
-    decoded = work.seconds + _RUN_UP_SECONDS * len(work.pieces)
-    pixels = decoded * fps(basis.facts) * basis.facts.width * basis.facts.height
+    excerpts = basis.task.excerpts
+    usual = (work.seconds + _RUN_UP_SECONDS * len(work.pieces)) * fps(basis.facts)
+    frames = sum(stop - start for start, stop in (each.samples for each in excerpts)) or usual
+    pixels = frames * basis.facts.width * basis.facts.height
     shown = work.seconds * work.rate * work.width * work.height * len(work.outputs)
     size = round(shown * _PIXEL_BYTES)
     return Prediction(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
+import msgspec
 import numpy
 import pytest
 
 from chalicelib.errors import JobError
 from chalicelib.model.facts import AudioFacts
 from chalicelib.model.step import Output
+from chalicelib.operations.pipelines import find_steps
+from chalicelib.planning.planner import make_plan
 from infra.tools import samples
-from testing.local import facts_of, run
+from testing.local import carry_out, facts_of, run
+from testing.planned import DEFAULTS
 from testing.prepared import CORPUS
 
 pytestmark = pytest.mark.media
@@ -211,7 +216,63 @@ def test_sound_that_never_was_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"ID3\4\0\0\0\0\0\0" + bytes(5000))
     with pytest.raises(JobError) as refusal:
         facts_of(path)
-    assert refusal.value.code in ("source_damaged", "no_video_stream")
+    assert refusal.value.code in ("source_damaged", "no_video_stream", "unsupported_media")
+
+
+def test_sound_that_is_longer_than_its_film_is_whole(tmp_path: Path) -> None:
+    path = film(
+        tmp_path / "film.mp4", "-f", "lavfi", "-i", f"sine={TONE}:d=9", "-c:a", "aac", seconds=2
+    )
+    output, heard = made(path, tmp_path / "made")
+    assert heard.seconds == pytest.approx(9, abs=0.1)
+    assert output.duration == pytest.approx(heard.seconds, abs=0.1)
+
+
+def test_a_file_that_has_more_than_it_says_is_refused(tmp_path: Path) -> None:
+    path = sound(tmp_path / "a.flac", seconds=60)
+    facts = facts_of(path)
+    assert isinstance(facts, AudioFacts)
+    track = msgspec.structs.replace(facts.audio, seconds=20.0)
+    lies = msgspec.structs.replace(facts, seconds=20.0, audio=track)
+    plan = make_plan("job", path.name, lies, find_steps([{"make": "audio"}], JobError), DEFAULTS)
+    with pytest.raises(JobError) as refusal:
+        carry_out(plan, path, tmp_path / "made")
+    assert refusal.value.code == "source_damaged"
+    made_of_it = tmp_path / "made/tasks/audio/audio.m4a"
+    assert decoded(made_of_it).seconds < 23  # it is not encoded to its end
+
+
+def test_samples_that_share_bytes_are_refused(tmp_path: Path) -> None:
+    path = sound(tmp_path / "a.m4a", seconds=20)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"stsz") + 12
+    (count,) = struct.unpack_from(">I", content, at)
+    for number in range(count):
+        struct.pack_into(">I", content, at + 4 + 4 * number, len(content) // 2)
+    path.write_bytes(content)
+    with pytest.raises(JobError) as refusal:
+        facts_of(path)
+    assert refusal.value.code == "source_damaged"
+
+
+def test_tags_before_other_formats_are_no_mp3(tmp_path: Path) -> None:
+    tag = b"ID3\4\0\0\0\0\0\x20" + bytes(32)
+    for name, options in (("a.aac", ("-f", "adts")), ("a.flac", ())):
+        path = sound(tmp_path / name, *options)
+        path.write_bytes(tag + path.read_bytes())
+        facts = facts_of(path)
+        assert isinstance(facts, AudioFacts)
+        assert facts.demuxer == name[2:]
+        assert facts.seconds == pytest.approx(3, abs=0.1)
+
+
+def test_a_film_that_nobody_can_decode_is_no_sound(tmp_path: Path) -> None:
+    path = film(tmp_path / "film.mp4", *TONE_LATE, "-c:a", "aac")
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"xyz1"))
+    with pytest.raises(JobError) as refusal:
+        facts_of(path)
+    assert refusal.value.code == "no_video_stream"
+    assert "codec" in refusal.value.detail
 
 
 @pytest.mark.corpus

@@ -202,8 +202,9 @@ def test_captions_of_a_film_that_is_copied_are_read_from_the_film_itself(tmp_pat
 @pytest.mark.usefixtures("cloud")
 def test_subtitles_that_are_too_much_are_left_out_with_a_warning(tmp_path: Path) -> None:
     """Their text is taken for a file, and becomes more WebVTT than the API can answer with."""
-    block = "{}\n00:00:{:02},000 --> 00:00:{:02},900\n" + "&" * 240_000 + "\n\n"
-    captioned(tmp_path / "a.mkv", {"a.srt": "".join(block.format(n, n, n) for n in range(1, 6))})
+    block = "{}\n00:00:0{},{:03} --> 00:00:05,900\n" + "&" * 4_000 + "\n\n"
+    texts = (block.format(n, *divmod(10 * n, 1000)) for n in range(1, 301))
+    captioned(tmp_path / "a.mkv", {"a.srt": "".join(texts)})
     drop("a.mkv", (tmp_path / "a.mkv").read_bytes())
     job_id = submissions.from_key("-", FromKeyRequest("a.mkv", ["hls_720p"]), None).job_id
     drain()

@@ -6,12 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import av
+import msgspec
 import numpy
 import pytest
 from PIL import Image, ImageSequence
 
+from chalicelib.errors import JobError
+from chalicelib.jobs import limits
+from chalicelib.model.facts import VideoFacts
+from chalicelib.model.usage import Used
+from chalicelib.model.work import Preview
+from chalicelib.operations.pipelines import find_steps
+from chalicelib.planning.planner import make_plan
 from infra.tools import samples
-from testing.local import Result, run
+from testing.local import Result, facts_of, run
+from testing.planned import DEFAULTS, FILM
 from testing.players import film
 
 pytestmark = pytest.mark.media
@@ -130,3 +139,44 @@ def test_both_formats_are_outputs_of_one_step(tmp_path: Path) -> None:
     assert {step: each.path.suffix for step, each in results.items()} == {
         "preview": ".mp4", "a": ".webp",
     }  # fmt: skip
+
+
+def test_a_large_film_is_shown_small_enough() -> None:
+    facts = msgspec.structs.replace(FILM, width=2160, height=4320)
+    (step,) = find_steps([{"make": "preview", "seconds": 30, "width": 1280}], JobError)
+    made = step.video(facts, DEFAULTS)
+    assert isinstance(made, Preview)
+    assert 0.95 * 1280 * 720 < made.width * made.height <= 1.01 * 1280 * 720
+    assert made.height / made.width == pytest.approx(2, rel=0.01)
+
+
+def test_pieces_far_from_their_key_frames_are_fewer(tmp_path: Path) -> None:
+    """A film of one key frame is decoded from its start for each piece."""
+    path = tmp_path / "film.mp4"
+    samples.run_ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:d=120",
+        "-c:v", "libx264", "-preset", "ultrafast", "-g", "100000", str(path),
+    )  # fmt: skip
+    facts = facts_of(path)
+    assert isinstance(facts, VideoFacts)
+    (step,) = find_steps([{"make": "preview"}], JobError)
+
+    def pieces(width: int, height: int) -> int:
+        made = step.video(msgspec.structs.replace(facts, width=width, height=height), DEFAULTS)
+        assert isinstance(made, Preview)
+        return len(made.pieces)
+
+    assert [pieces(64, 48), pieces(1920, 1080), pieces(7680, 4320)] == [4, 4, 1]
+
+
+def test_a_film_with_few_key_frames_has_a_preview(tmp_path: Path) -> None:
+    """Its pieces lie in the same bytes of the file; that is no reason to take it for damaged."""
+    path = tmp_path / "film.mp4"
+    samples.run_ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:d=40",
+        "-c:v", "libx264", "-preset", "ultrafast", "-g", "250", str(path),
+    )  # fmt: skip
+    facts = facts_of(path)
+    steps = find_steps([{"make": "preview", "seconds": 30}], JobError)
+    plan = make_plan("job", path.name, facts, steps, DEFAULTS)
+    limits.affordable(plan, facts, path.stat().st_size, Used("intake"), None)

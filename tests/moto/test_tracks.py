@@ -13,10 +13,16 @@ import numpy
 import pytest
 
 from chalicelib.errors import JobError
+from chalicelib.jobs import limits
 from chalicelib.model.facts import VideoFacts
+from chalicelib.model.usage import Used
+from chalicelib.model.work import Hls
 from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import copying
 from chalicelib.planning.planner import make_plan
+from chalicelib.probing import media
+from chalicelib.probing.film import Film
+from chalicelib.probing.packets import CannotCut, IndexedTrack, Packets, audio_packets
 from infra.tools import samples
 from testing.local import Result, carry_out, copy_of, facts_of, run
 from testing.planned import DEFAULTS, SHORT_CHUNKS, plan_settings_with
@@ -185,13 +191,64 @@ def test_a_copy_has_all_tracks(tmp_path: Path, name: str, codec: str) -> None:
     check(carry_out(plan, copy, tmp_path / "made")["hls_720p"], voices)
 
 
-def test_a_track_that_cannot_be_cut_is_left_out(tmp_path: Path) -> None:
-    path = film(tmp_path / "film.mp4", ENGLISH, TOLD._replace(seconds=0.001))
-    facts = facts_of(path)
+def test_a_track_that_cannot_be_cut_is_left_out_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = film(tmp_path / "film.mp4", *VOICES)
+    packets = audio_packets
+
+    def some(opened: Film, track: IndexedTrack) -> Packets:
+        if track.stream.index == 2:
+            raise CannotCut("it has more than one edit")
+        return packets(opened, track)
+
+    # Looked at here: in a child it would be another module.
+    monkeypatch.setattr("chalicelib.probing.frame_index.audio_packets", some)
+    with path.open("rb") as file:
+        facts = media.look_at(file, "mov", path.stat().st_size, 64, 10**8)
     assert isinstance(facts, VideoFacts)
-    assert len(facts.audio) == 1
-    check(run(path, tmp_path / "made", "hls_720p")["hls_720p"], (ENGLISH,))
-    assert facts.index is not None
+    assert (len(facts.audio), facts.sounds_left_out) == (2, 1)
+    plan = make_plan("job", path.name, facts, find_steps(["hls_720p"], JobError), DEFAULTS)
+    work = plan.task("hls_720p").work
+    assert isinstance(work, Hls)
+    assert work.warning == "Tracks of sound that cannot be taken are left out: 1."
+    assert [sound.language for sound in work.sounds] == ["en", "en"]
+
+
+def test_many_tracks_lie_between_the_same_bytes(tmp_path: Path) -> None:
+    """Each excerpt of a track brings the others' bytes with it: the file is not damaged for that."""
+    path = film(
+        tmp_path / "film.mp4", *(Voice(300 + 50 * n, seconds=30) for n in range(6)), seconds=30
+    )
+    facts = facts_of(path)
+    plan = make_plan("job", path.name, facts, find_steps(["hls_720p"], JobError), DEFAULTS)
+    limits.affordable(plan, facts, path.stat().st_size, Used("intake"), None)
+
+
+def test_tracks_of_a_transport_stream_keep_their_times(tmp_path: Path) -> None:
+    """FFmpeg lets it start when the streams in use start."""
+    late = (Voice(440, begin=0.0), Voice(880, begin=1.25, seconds=3.0))
+    path = film(tmp_path / "film.ts", *late)
+    result = run(path, tmp_path / "made", {"make": "hls", "ladder": [144]})["hls"]
+    media = [each for each in m3u8.load(str(result.path)).media if each.type == "AUDIO"]
+    found = [tones(heard(result.path.parent / each.uri)) for each in media]
+    assert found[0][0] == 440
+    assert found[1] == wanted(late[1], 6)
+
+
+def test_a_track_that_begins_an_hour_late_costs_no_hour(tmp_path: Path) -> None:
+    """FFmpeg would hold all of the silence before it, for each part."""
+    chosen = plan_settings_with(audio_part_seconds=12.0)
+    voices = (Voice(440, seconds=30), Voice(880, begin=27.0, seconds=2.0))
+    path = film(tmp_path / "late.mp4", *voices, seconds=30)
+    check(
+        run(path, tmp_path / "made", {"make": "hls", "ladder": [144]}, chosen=chosen)["hls"],
+        voices,
+        30,
+    )
+    facts = facts_of(path)
+    plan = make_plan("job", path.name, facts, find_steps(["hls_720p"], JobError), chosen)
+    assert "atrim=end={enough}" in " ".join(plan.commands["sound_2"])
 
 
 def test_the_plan_says_what_is_read_of_each_track(tmp_path: Path) -> None:

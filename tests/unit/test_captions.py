@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from random import Random
 
 import msgspec
@@ -153,15 +154,33 @@ def test_what_is_no_captions_is_refused_with_the_reason(body: bytes, why: str) -
 
 def test_what_would_be_more_than_the_api_can_answer_is_refused() -> None:
     with pytest.raises(Unusable, match="bytes of WebVTT"):
-        captions.to_webvtt(captions.read(srt("&" * 1_900_000)))
+        captions.to_webvtt(captions.read(b"\n".join([srt("&" * 4_000)] * 480)))
 
 
-@pytest.mark.parametrize("piece", ["<", "<i", "<i>", "{\\", "{\\an8}", "&", "-->\n", "1\n", "00:"])
+@pytest.mark.parametrize(
+    "piece", ["<", "<i", "<i>", "{\\", "{\\an8}", "&", "-->\n", "1\n", "00:", "a", "&#1"]
+)
 def test_hostile_text_takes_no_longer_than_it_is(piece: str) -> None:
     started = time.monotonic()
-    for body in (srt(piece * (400_000 // len(piece))), f"WEBVTT\n\n{piece * 100_000}".encode()):
-        captions.to_webvtt(captions.read(body))
+    long = piece * (400_000 // len(piece))
+    cue = f"WEBVTT\n\n00:01.000 --> 00:02.000\n{long}"
+    for body in (srt(long), srt(f"<{long}"), cue.encode(), f"WEBVTT\n\n{long}".encode()):
+        with suppress(Unusable):
+            captions.to_webvtt(captions.read(body))
     assert time.monotonic() - started < 10
+
+
+def test_a_number_that_no_character_has_is_none() -> None:
+    (cue,) = captions.read(f"WEBVTT\n\n00:01.000 --> 00:02.000\na&#{'9' * 30};b &#233;".encode())
+    assert cue.text == "a\ufffdb é"
+    cue = captions.read(b"WEBVTT\n\n00:01.000 --> 00:02.000\n" + b"a" * 10_000)[0]
+    assert len(cue.text) == 4000
+
+
+@pytest.mark.parametrize("text", ["m 0 0 l 100 0 100 100", "{\\p1}m 0 0 l 1.5 0 b 1 2 3 4 5 6"])
+def test_what_ass_draws_is_no_caption(text: str) -> None:
+    assert captions.read(srt(text)) == []
+    assert captions.read(srt("m 5 and l")) != []
 
 
 # ── languages ───────────────────────────────────────────────────────────────────────────────────

@@ -30,7 +30,7 @@ from chalicelib.model.work import Audio, Chunk, Command, Join, Poster, Remux, Ru
 from chalicelib.operations import PRESETS
 from chalicelib.operations.pipelines import find_steps
 from chalicelib.planning import copying, video
-from chalicelib.planning.operation import PlanSettings
+from chalicelib.planning.operation import Packaging, PlanSettings
 from chalicelib.planning.planner import make_plan
 from chalicelib.settings import Settings
 from chalicelib.store.queues import QUEUES
@@ -348,7 +348,7 @@ def test_a_picture_of_a_film_is_not_worth_a_copy() -> None:
         ({}, 5 * 1024**3, "too large"),
         ({"video_codec": "vp8"}, GB, "vp8 cannot be copied"),
         (
-            {"audio": (AudioTrack(1, "aac"), AudioTrack(2, "wmav2"))},
+            {"audio": (AudioTrack(1, "wmav2"), AudioTrack(2, "aac"))},
             GB,
             "wmav2 sound cannot be copied",
         ),
@@ -361,6 +361,18 @@ def test_a_picture_of_a_film_is_not_worth_a_copy() -> None:
 def test_what_cannot_be_copied_says_why(change: dict[str, Any], size: int, why: str) -> None:
     said = copying.obstacle(msgspec.structs.replace(MKV, **change), size)
     assert (why in said) if why else not said
+
+
+def test_a_copy_goes_without_further_tracks_that_it_cannot_have() -> None:
+    tracks = tuple(AudioTrack(n, codec) for n, codec in enumerate(("ac3", "dts", "aac"), 1))
+    kept = copying.without_what_cannot_be_copied(msgspec.structs.replace(MKV, audio=tracks))
+    assert kept.audio == (tracks[0], tracks[2])
+    assert kept.sounds_left_out == 1
+    assert copying.obstacle(kept, GB) == ""
+    (stream,) = (each for each in find_steps([{"make": "hls"}], JobError))
+    made = stream.video(kept, DEFAULTS)
+    assert isinstance(made, Packaging)
+    assert made.work.warning == "Tracks of sound that cannot be taken are left out: 1."
 
 
 @pytest.mark.parametrize(
