@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from random import Random
 
@@ -160,14 +159,13 @@ def test_what_would_be_more_than_the_api_can_answer_is_refused() -> None:
 @pytest.mark.parametrize(
     "piece", ["<", "<i", "<i>", "{\\", "{\\an8}", "&", "-->\n", "1\n", "00:", "a", "&#1"]
 )
+@pytest.mark.timeout(120)  # a second is usual; if it were quadratic, hours
 def test_hostile_text_takes_no_longer_than_it_is(piece: str) -> None:
-    started = time.monotonic()
     long = piece * (400_000 // len(piece))
     cue = f"WEBVTT\n\n00:01.000 --> 00:02.000\n{long}"
     for body in (srt(long), srt(f"<{long}"), cue.encode(), f"WEBVTT\n\n{long}".encode()):
         with suppress(Unusable):
             captions.to_webvtt(captions.read(body))
-    assert time.monotonic() - started < 10
 
 
 def test_a_number_that_no_character_has_is_none() -> None:
