@@ -75,7 +75,6 @@ def audio_file(
         output,
         seconds,
         bits_per_second(audio_format, kbps, 2),
-        is_counted,
     )
 
 

@@ -219,6 +219,17 @@ def test_sound_that_never_was_is_refused(tmp_path: Path) -> None:
     assert refusal.value.code in ("source_damaged", "no_video_stream", "unsupported_media")
 
 
+@pytest.mark.parametrize("seconds", [2.5, 3.0])
+def test_sound_of_any_length_is_whole(tmp_path: Path, seconds: float) -> None:
+    """An index counts sound in pieces of two seconds."""
+    tone = ("-f", "lavfi", "-i", f"sine={TONE}:d={seconds}")
+    path = film(tmp_path / "film.mp4", *tone, "-c:a", "aac", seconds=seconds)
+    output, heard = made(path, tmp_path / "made")
+    assert output.warning == ""
+    assert output.duration == pytest.approx(seconds, abs=0.1)
+    assert heard.seconds == pytest.approx(seconds, abs=0.1)
+
+
 def test_sound_that_is_longer_than_its_film_is_whole(tmp_path: Path) -> None:
     path = film(
         tmp_path / "film.mp4", "-f", "lavfi", "-i", f"sine={TONE}:d=9", "-c:a", "aac", seconds=2
