@@ -23,6 +23,7 @@ _ROLES = "urn:mpeg:dash:role:2011"
 _CHANNELS = "urn:mpeg:dash:23003:3:audio_channel_configuration:2011"
 # Rates of film and television are whole, or whole but for this divisor: 30000/1001.
 _RATE_DIVISOR = 1001
+_UNSTEADY = 0.05
 
 
 class Picture(NamedTuple):
@@ -30,6 +31,7 @@ class Picture(NamedTuple):
 
     rung: Rung
     codec: str  # RFC 6381
+    frame_rate: float  # as it was measured
     bits: float  # most of a second, without audio
     parts: Sequence[EncodedTrack]
 
@@ -78,7 +80,7 @@ def manifest(pictures: Sequence[Picture], sounds: Sequence[Heard]) -> str:
                 each.bits,
                 width=str(each.rung.width),
                 height=str(each.rung.height),
-                frameRate=_frame_rate(each.rung),
+                frameRate=_frame_rate(each),
             )
             _template(representation, each.parts)
     for number, heard in enumerate(sounds):
@@ -160,8 +162,12 @@ def _runs(segments: Iterable[tuple[int, int]]) -> list[_Run]:
     return found
 
 
-def _frame_rate(rung: Rung) -> str:
-    return str(Fraction(rung.frame_rate).limit_denominator(_RATE_DIVISOR))
+def _frame_rate(picture: Picture) -> str:
+    """As it was planned; of an unsteady film, of which the plan knows another rate, as it was measured."""
+    planned = picture.rung.frame_rate
+    is_steady = abs(picture.frame_rate / planned - 1) < _UNSTEADY
+    rate = planned if is_steady else picture.frame_rate
+    return str(Fraction(rate).limit_denominator(_RATE_DIVISOR))
 
 
 def _duration(seconds: Fraction) -> str:

@@ -110,7 +110,7 @@ def _variant(
 def _picture(variant: Variant, parts: Sequence[Part]) -> dash.Picture:
     most, _ = playlists.bits(_segments(parts))
     tracks = [part.encoded for part in parts]
-    return dash.Picture(variant.rung, variant.codec, most, tracks)
+    return dash.Picture(variant.rung, variant.codec, variant.frame_rate, most, tracks)
 
 
 def _heard(sound: Sound, parts: Sequence[Part]) -> dash.Heard:

@@ -18,8 +18,10 @@ def track(*times: int, timescale: int = 1000) -> EncodedTrack:
     return EncodedTrack((), 0.0, "", times=times, timescale=timescale)
 
 
-def picture(name: str, *parts: EncodedTrack, codec: str = "avc1.64001f") -> Picture:
-    return Picture(Rung(name, name, 16, 16, None, 25.0, 9), codec, 1000.2, parts)
+def picture(
+    name: str, *parts: EncodedTrack, codec: str = "avc1.64001f", rate: float = 25.0
+) -> Picture:
+    return Picture(Rung(name, name, 16, 16, None, 25.0, 9), codec, rate, 1000.2, parts)
 
 
 def heard(language: str, parts: list[EncodedTrack]) -> Heard:
@@ -90,6 +92,12 @@ def test_a_film_without_sound_has_no_set_for_it() -> None:
     assert [each.get("contentType") for each in mpd.iter(f"{MPD}AdaptationSet")] == ["video"]
 
 
+@pytest.mark.parametrize(("measured", "told"), [(25.0, "25"), (24.7, "25"), (30.992, "3874/125")])
+def test_the_rate_is_the_plans_or_that_of_an_unsteady_film(measured: float, told: str) -> None:
+    mpd = parsed([picture("a", track(1000, 2000), rate=measured)])
+    assert [each.get("frameRate") for each in mpd.iter(f"{MPD}Representation")] == [told]
+
+
 def test_what_a_file_calls_its_language_breaks_nothing() -> None:
     sound = heard('x"><S/>&', [track(976, 2000)])
     mpd = parsed([picture("a", track(1000, 2000))], sound)
@@ -111,7 +119,9 @@ def test_names_of_segments_are_as_they_are_made() -> None:
 )
 def test_frame_rates_are_fractions(rate: float, told: str) -> None:
     rung = Rung("a", "a", 16, 16, None, rate, 9)
-    (made,) = parsed([Picture(rung, "avc1", 1.0, [track(1000, 2000)])]).iter(f"{MPD}Representation")
+    (made,) = parsed([Picture(rung, "avc1", rate, 1.0, [track(1000, 2000)])]).iter(
+        f"{MPD}Representation"
+    )
     assert made.get("frameRate") == told
 
 
