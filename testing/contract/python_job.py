@@ -20,9 +20,9 @@ from sluice_client.models import (
     PresignRequest,
     Problem,
     Status,
-    Step,
     UploadBody,
 )
+from sluice_client.models import PipelineItemType0 as Preset
 from sluice_client.types import File
 
 
@@ -51,7 +51,7 @@ def main(api: str, path: Path) -> None:
     ticket = must(presign.sync(client=client, body=request))
     headers = ticket.headers.to_dict()
     httpx.put(ticket.url, content=content, headers=headers).raise_for_status()
-    wanted = FromKeyRequest(ticket.key, [Step.THUMBNAIL, Step.WATERMARK])
+    wanted = FromKeyRequest(ticket.key, [Preset.THUMBNAIL, Preset.WATERMARK])
     estimated = must(estimate.sync(client=client, body=wanted))
     accepted = must(from_key.sync(client=client, body=wanted, idempotency_key=str(uuid.uuid4())))
     job = ended(client, accepted.job_id)
