@@ -159,6 +159,11 @@ def file_of(rendition: str) -> str:
     return f"{rendition}.mp4"
 
 
+def audio_room(seconds: float) -> float:
+    """Seconds by which audio may be longer than its container says: a packet or two, and rounding."""
+    return max(2.0, 0.01 * seconds)
+
+
 # A run that encodes audio may copy the first packet of its source to this file, if there is one.
 FIRST_PACKET = "first_packet"
 

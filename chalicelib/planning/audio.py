@@ -86,9 +86,7 @@ def _part(
 ) -> Audio:
     begin = piece.start / _PACKETS_PER_SECOND
     end = None if piece.stop is None else piece.stop / _PACKETS_PER_SECOND
-    length = (film_end(facts, settings) if end is None else end) - begin
-    if end is None:
-        length = max(length, (facts.audio_end or 0.0) - begin)
+    length = (whole_seconds(facts, settings) if end is None else end) - begin
     return Audio(
         {
             sound_track(number): run_of(facts, number, begin, end, settings)
@@ -109,6 +107,11 @@ def film_end(facts: VideoFacts, settings: PlanSettings) -> float:
     Players would wait for what is not there.
     """
     return min(facts.end, settings.max_video_seconds)
+
+
+def whole_seconds(facts: VideoFacts, settings: PlanSettings) -> float:
+    """Seconds of all audio that is made of a film: to the film's end, or its own where that is later."""
+    return max(film_end(facts, settings), facts.audio_end or 0.0)
 
 
 def run_of(

@@ -7,7 +7,7 @@ from typing import Literal
 from chalicelib.errors import JobError
 from chalicelib.formats.cmaf import SAMPLE_RATE
 from chalicelib.model.facts import AudioFacts, AudioTrack, VideoFacts
-from chalicelib.model.work import AudioFile, Command, Run
+from chalicelib.model.work import AudioFile, Command, Run, audio_room
 from chalicelib.planning import audio
 from chalicelib.planning.operation import PlanSettings
 
@@ -41,10 +41,11 @@ def audio_file(
     Raises JobError where a film has none, or it is too long.
     """
     output = f"{stem}.{audio_format}"
-    seconds = _seconds(facts, settings)
-    track_end = facts.audio.seconds if isinstance(facts, AudioFacts) else facts.audio_end
-    is_counted = track_end is not None
-    longest = seconds + room(seconds) if is_counted else settings.max_video_seconds
+    if isinstance(facts, AudioFacts):
+        seconds, is_counted = facts.seconds, facts.audio.seconds is not None
+    else:
+        seconds, is_counted = audio.whole_seconds(facts, settings), facts.audio_end is not None
+    longest = seconds + audio_room(seconds) if is_counted else settings.max_video_seconds
     if seconds > (most := audio.MOST_SECONDS):
         detail = f"The sound is {seconds:.0f} s long, and one function can encode {most:.0f} s."
         raise JobError("too_long_as_a_whole", detail)
@@ -76,17 +77,6 @@ def audio_file(
         seconds,
         bits_per_second(audio_format, kbps, 2),
     )
-
-
-def _seconds(facts: VideoFacts | AudioFacts, settings: PlanSettings) -> float:
-    if isinstance(facts, AudioFacts):
-        return facts.seconds
-    return max(audio.film_end(facts, settings), facts.audio_end or 0.0)
-
-
-def room(seconds: float) -> float:
-    """Seconds by which sound may be longer than its container says."""
-    return max(2.0, 0.01 * seconds)
 
 
 def bits_per_second(audio_format: AudioFormat, kbps: int | None, channels: int) -> int:

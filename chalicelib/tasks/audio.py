@@ -13,7 +13,7 @@ from chalicelib.formats import cmaf, mp4_fragments, playlists
 from chalicelib.invocation import Budget
 from chalicelib.model.facts import VideoFacts
 from chalicelib.model.result import Encoded, EncodedTrack
-from chalicelib.model.work import FIRST_PACKET, Audio
+from chalicelib.model.work import FIRST_PACKET, Audio, audio_room
 from chalicelib.tasks.encoding import (
     Commands,
     Fetch,
@@ -70,10 +70,6 @@ def encode(
 
 
 SILENT = "The sound track of the film is empty: there is silence instead."
-# How much longer than the container says the audio may be, as a part of its length and in seconds; the larger
-# of both counts. One or two packets and rounding make it longer.
-_ROOM = 0.01
-_ROOM_SECONDS = 2.0
 
 
 def _write_segments(work: Audio, file: Fragments, out: Path) -> EncodedTrack:
@@ -112,7 +108,7 @@ def _write_segments(work: Audio, file: Fragments, out: Path) -> EncodedTrack:
 
 def _check_length(work: Audio, seconds: float) -> None:
     max_seconds = work.max_seconds
-    if max_seconds is not None and seconds > max_seconds + max(_ROOM_SECONDS, _ROOM * max_seconds):
+    if max_seconds is not None and seconds > max_seconds + audio_room(max_seconds):
         raise JobError(
             "sound_not_exact",
             f"The sound came out {seconds:.0f} s long, instead of {max_seconds:.0f} s.",

@@ -7,8 +7,7 @@ from functools import partial
 from chalicelib.errors import JobError
 from chalicelib.model.result import StepsEnded
 from chalicelib.model.step import SUCCESS, Output, StepState, format_of
-from chalicelib.model.work import FIRST_PACKET, AudioFile
-from chalicelib.planning.audio_files import room
+from chalicelib.model.work import FIRST_PACKET, AudioFile, audio_room
 from chalicelib.store import objects
 from chalicelib.tasks.audio import SILENT
 from chalicelib.tasks.encoding import run_ffmpeg
@@ -57,7 +56,7 @@ def _checked(work: AudioFile, seconds: float) -> str:
     """
     if not work.is_counted:
         return ""
-    if seconds > work.seconds + 0.99 * room(work.seconds):
+    if seconds > work.seconds + 0.99 * audio_room(work.seconds):
         detail = f"The file says {work.seconds:.0f} s of sound, and has more: it is damaged, or made to harm."
         raise JobError("source_damaged", detail)
     part = seconds / max(work.seconds, 0.001)

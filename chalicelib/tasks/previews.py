@@ -9,7 +9,7 @@ from chalicelib.errors import JobError
 from chalicelib.model.facts import VideoFacts, fps
 from chalicelib.model.result import StepsEnded
 from chalicelib.model.step import SUCCESS, Output, StepState, format_of
-from chalicelib.model.work import PIECE, PIECES, Preview
+from chalicelib.model.work import PIECE, PIECES, Preview, Run
 from chalicelib.planning.chunking import PIXELS_PER_SECOND
 from chalicelib.store import objects
 from chalicelib.tasks.encoding import run_ffmpeg
@@ -26,22 +26,22 @@ def run(work: Preview, bench: Workbench) -> StepsEnded:
     with bench.folder() as folder:
         pieces, piece = folder / PIECES, folder / PIECE
         fetch = partial(bench.fetch, folder)
-        wanted = list(work.pieces)
-        while wanted:
-            each = wanted.pop(0)
-            run_ffmpeg(each.args(work.command), each.excerpt, folder, bench.budget, fetch)
+
+        def add(run: Run) -> None:
+            run_ffmpeg(run.args(work.command), run.excerpt, folder, bench.budget, fetch)
             # A film may end before its container says.
             if piece.exists():
                 with piece.open("rb") as found, pieces.open("ab") as file:
                     shutil.copyfileobj(found, file)
                 piece.unlink()
-            bench.on_progress(0.9 * (1 - len(wanted) / len(work.pieces)))
-            is_empty = not pieces.exists() or not pieces.stat().st_size
-            if not wanted and is_empty and work.otherwise and each is not work.otherwise:
-                wanted.append(work.otherwise)
-        frames = (
-            pieces.stat().st_size // (work.width * work.height * 3 // 2) if pieces.exists() else 0
-        )
+
+        pieces.touch()
+        for number, each in enumerate(work.pieces, 1):
+            add(each)
+            bench.on_progress(0.9 * number / len(work.pieces))
+        if work.otherwise and not pieces.stat().st_size:
+            add(work.otherwise)
+        frames = pieces.stat().st_size // (work.width * work.height * 3 // 2)
         if not frames:
             raise JobError("source_damaged", "No frame of the video can be decoded.")
         run_ffmpeg(work.encode, None, folder, bench.budget, fetch)
