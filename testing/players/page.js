@@ -58,10 +58,14 @@ function look() {
   if (number !== null && number !== seen.frames.at(-1)?.[0]) {
     seen.frames.push([number, video.currentTime, performance.now() / 1000]);
     if (video.videoHeight !== seen.heights.at(-1)) seen.heights.push(video.videoHeight);
-    for (const track of Array.from(textTracks())) {
-      for (const { text, startTime, endTime } of Array.from(track.activeCues ?? [])) {
-        (seen.cues[text] ??= [[startTime, endTime], []])[1].push(number);
-      }
+    lookForCues(number);
+  }
+}
+
+function lookForCues(number) {
+  for (const track of Array.from(textTracks())) {
+    for (const { text, startTime, endTime } of Array.from(track.activeCues ?? [])) {
+      (seen.cues[text] ??= [[startTime, endTime], []])[1].push(number);
     }
   }
 }
@@ -94,7 +98,9 @@ async function sought(at) {
   const begins = await Promise.race([presented, pause(4000)]);
   for (let looks = 0; video.seeking && looks < 100; looks++) await pause(50);
   await pause(100);
-  return [numberOf(video), begins ?? video.currentTime];
+  const number = numberOf(video);
+  if (number !== null) lookForCues(number);
+  return [number, begins ?? video.currentTime];
 }
 
 function pause(milliseconds) {

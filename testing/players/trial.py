@@ -265,13 +265,24 @@ def judge(viewers: Viewers, player: str, frames: int) -> Verdict:
     heard = [tone for tone in seen.tones if min(abs(tone - each) for each in TONES) <= 20]
     if player == "hls" and [tone for tone, _ in groupby(heard)] != list(TONES):
         faults.append(f"its tracks of sound were heard as {seen.tones} Hz")
-    if player in CAPTIONED:
-        faults += _wrong_cues(seen, frames, delays[len(delays) // 10])
+    offset = delays[len(delays) // 10]
     # A player that shows nothing would be asked for minutes.
-    sought = viewers.look_again(player, missing, delays[len(delays) // 10]) if numbers else []
+    sought = viewers.look_again(player, missing, offset) if numbers else []
+    if numbers and player in CAPTIONED:
+        # A busy player may come to have a caption after the caption's time.
+        late = [at for text, at in _middles(frames).items() if text not in seen.cues]
+        viewers.look_again(player, late, offset)
+        faults += _wrong_cues(viewers.seen(player), frames, offset)
     if gone := sorted(set(missing) - set(sought)):
         faults.append(f"frames are nowhere: {gone}")
     return Verdict(len(set(numbers)), len(sought), faults, seen)
+
+
+def _middles(frames: int) -> dict[str, int]:
+    """The frame in the middle of each caption's time."""
+    return {
+        text: int((begin + end) / 2 * RATE) for text, (begin, end) in cues(frames // RATE).items()
+    }
 
 
 def _wrong_cues(seen: Seen, frames: int, offset: float) -> Iterator[str]:
