@@ -93,6 +93,15 @@ def get_job(request: Request, job_id: str) -> Response:
     return respond(jobs.get_job(caller(request), job_id, base_url(request)))
 
 
+@app.route("/jobs/{job_id}", methods=["DELETE"], **ACCESS)
+@endpoint(query=("cancel", "original"))
+def delete_job(request: Request, job_id: str) -> Response:
+    from chalicelib.api import jobs
+
+    jobs.delete_job(caller(request), job_id, query_parameters(request))
+    return Response("", {"Cache-Control": "no-store"}, 204)
+
+
 @app.route("/jobs/{job_id}/cancel", **POST)
 @endpoint()
 def cancel_job(request: Request, job_id: str) -> Response:

@@ -52,6 +52,16 @@ REFUSALS = {
     "job_ended": Meaning(
         (409,), "The job has ended as SUCCESS or FAILURE: there is nothing to cancel."
     ),
+    "job_not_ended": Meaning(
+        (409,), "The job has not ended: cancel it first, or delete it with `cancel=true`."
+    ),
+    "original_kept": Meaning(
+        (403,), "The stage keeps originals. Its operator may allow to delete them with their jobs."
+    ),
+    "original_in_use": Meaning(
+        (409,), "Another job is at work on the file, which can only be deleted with that one."
+    ),
+    "job_deleted": Meaning((410,), "The job was deleted, and what it had made."),
     "job_canceled": Meaning(
         (410,),
         "The job was canceled before this stream was complete. What is left of it goes within the hour.",

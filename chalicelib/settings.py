@@ -81,6 +81,8 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     retention_days: Annotated[int, Meta(ge=15)] = 30
     # Originals, and the records of who owns them, expire after so many days. None: never.
     original_days: Positive | None = None
+    # Whether a client may have a job's original deleted with the job. Else no function has the right to.
+    delete_originals: bool = False
 
     watermark_image: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+\.png$")] = "watermark.png"
     watermark_position: Literal[

@@ -11,7 +11,7 @@ from chalicelib.api.hls_tokens import Grant, tokens
 from chalicelib.errors import Gone, NotFound
 from chalicelib.formats import playlists
 from chalicelib.model.plan import CAPTIONS, GENERATION, SOUND
-from chalicelib.model.step import CANCELED, STARTED
+from chalicelib.model.step import CANCELED, DELETED, STARTED
 from chalicelib.model.work import Captions, Hls
 from chalicelib.store import jobs, objects, plans, progress, tasks
 from chalicelib.store.objects import Link
@@ -42,7 +42,7 @@ def hls_file(job_id: str, token: str, name: str) -> HlsFile:
     if not name.endswith(objects.TEXTS):
         # Clients keep a redirect: it must not lead to an object that does not exist yet.
         if not objects.has_output(key):
-            raise _no_such_file()
+            raise _missing(job_id)
         link = objects.output_link(key, until=grant.expires_at)
         max_age = min(_REDIRECT_SECONDS, _seconds_until_end(link))
         return HlsFile(content_type, max_age, address=link.url)
@@ -53,16 +53,22 @@ def hls_file(job_id: str, token: str, name: str) -> HlsFile:
     # The job may have ended since the first look, and stored the playlist.
     stored = stored or objects.read_object(key)
     if stored is None:
-        job = jobs.get(job_id)
-        if job and job.status == CANCELED:
-            # A player must not wait for what nobody makes.
-            raise Gone("job_canceled", "The job was canceled before this stream was complete.")
-        raise _no_such_file()
+        raise _missing(job_id)
     return HlsFile(content_type, _seconds_until_end(grant), playlist=stored.decode())
 
 
 def _seconds_until_end(granted: Link | Grant) -> int:
     return max(0, int(granted.expires_at - time.time()))
+
+
+def _missing(job_id: str) -> Gone | NotFound:
+    """Why a file is not there: a player must not wait for what nobody makes."""
+    job = jobs.get(job_id)
+    if job and job.status == DELETED:
+        return Gone("job_deleted", "The job was deleted.")
+    if job and job.status == CANCELED:
+        return Gone("job_canceled", "The job was canceled before this stream was complete.")
+    return _no_such_file()
 
 
 def _no_such_file() -> NotFound:

@@ -31,7 +31,7 @@ CORS = {
 # No browser guesses what an answer is, or tells another site the path it came from: HLS paths hold tokens.
 _SAFETY = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 _PREFLIGHT = {
-    "Access-Control-Allow-Methods": "GET,HEAD,POST,OPTIONS",
+    "Access-Control-Allow-Methods": "GET,HEAD,POST,DELETE,OPTIONS",
     "Access-Control-Allow-Headers": (
         "Authorization,Content-Type,Idempotency-Key,Range,X-Amz-Content-Sha256,X-Amz-Date,"
         "X-Amz-Security-Token,X-Api-Key"

@@ -1,4 +1,4 @@
-"""Calls that show jobs, one and a page of them, and the call that cancels one."""
+"""Calls that show jobs, one and a page of them, and the calls that cancel and delete one."""
 
 from __future__ import annotations
 
@@ -26,13 +26,22 @@ from chalicelib.api.requests import (
     check_key,
     encode_cursor,
     parse_cursor,
+    parse_flag,
     parse_limit,
 )
 from chalicelib.api.views import JobPage, JobView, job_view
-from chalicelib.errors import Conflict, NotFound, Unprocessable
+from chalicelib.errors import Conflict, Forbidden, Gone, NotFound, Unprocessable
 from chalicelib.model import filenames
 from chalicelib.model.job import Job, JobProgress
-from chalicelib.model.step import CANCELED, STATUSES, TERMINAL, Output
+from chalicelib.model.step import (
+    CANCELED,
+    DELETED,
+    PENDING,
+    STARTED,
+    STATUSES,
+    TERMINAL,
+    Output,
+)
 from chalicelib.settings import ANYBODY, DROPS, settings
 from chalicelib.store import identities, jobs, objects, progress
 from chalicelib.store.objects import Link
@@ -61,17 +70,55 @@ def cancel_job(caller: str, job_id: str, base_url: str) -> JobView:
             detail = f"The job has ended as {job.status}: there is nothing to cancel."
             raise Conflict("job_ended", detail)
         # Where that fails its status has changed, which it does twice at most.
-        if jobs.cancel(job, [view.progress, *(step.progress for step in view.steps)]):
-            logger.info("Job ended", status=CANCELED)
+        _cancel(job, view)
 
 
-def _own(caller: str, job_id: str) -> tuple[Job, JobProgress]:
-    """A job of the caller and how far it is. Raises NotFound."""
+def _cancel(job: Job, view: JobView) -> None:
+    if jobs.cancel(job, [view.progress, *(step.progress for step in view.steps)]):
+        logger.info("Job ended", status=CANCELED)
+
+
+def delete_job(caller: str, job_id: str, parameters: dict[str, str]) -> None:
+    """Delete a job of the caller that has ended, and all that it has made; once more changes nothing.
+
+    With `cancel` it is canceled first where it has not ended. With `original` its source goes, too. Raises
+    Malformed, NotFound, Conflict, Forbidden.
+    """
+    cancels, takes_original = (parse_flag(name, parameters) for name in ("cancel", "original"))
+    if takes_original and not settings().delete_originals:
+        detail = "This stage keeps originals: its operator may set SLUICE_DELETE_ORIGINALS."
+        raise Forbidden("original_kept", detail)
+    while True:
+        job, standing = _own(caller, job_id, is_deleted=True)
+        if job.status == DELETED:
+            return
+        if job.status not in TERMINAL:
+            if not cancels:
+                detail = f"The job is {job.status}: cancel it first, or call with `cancel=true`."
+                raise Conflict("job_not_ended", detail)
+            _cancel(job, _view(job, standing, ""))
+            continue
+        if takes_original and _others_at_work(job):
+            detail = "Another job is at work on the same file: delete the file with that one."
+            raise Conflict("original_in_use", detail)
+        if jobs.delete(job, takes_original=takes_original):
+            logger.info("Job deleted", takes_original=takes_original)
+            return
+
+
+def _others_at_work(job: Job) -> bool:
+    return bool(jobs.newest(1, None, [job.owner], (PENDING, STARTED), job.source_key))
+
+
+def _own(caller: str, job_id: str, *, is_deleted: bool = False) -> tuple[Job, JobProgress]:
+    """A job of the caller and how far it is. Raises NotFound; Gone where it was deleted, unless told to."""
     found = progress.of_job(job_id) if _JOB_ID_FORM.fullmatch(job_id) else None
     if found is None or found[0].owner not in settings().owners_seen_by(caller):
         # The detail is logged: with the id in it, a search for that job's lines would find this one.
         raise NotFound("job_not_found", "There is no such job of yours; GET /jobs/ lists them.")
     logger.append_keys(job_id=job_id)
+    if found[0].status == DELETED and not is_deleted:
+        raise Gone("job_deleted", "The job was deleted.")
     return found
 
 
@@ -202,7 +249,7 @@ DESCRIPTIONS = {
         "A job, its progress and its outputs",
         "Links in it work for an hour unless the stage says otherwise: ask again for fresh ones.",
         {"200": Answer("The job", JobView)},
-        ("400", "404"),
+        ("400", "404", "410"),
         parameters=(JOB_ID,),
     ),
     "cancel_job": CallDescription(
@@ -212,7 +259,33 @@ DESCRIPTIONS = {
         "It ends as CANCELED, whatever it is at, and its work stops within seconds. Steps that have ended "
         "keep their outputs. Canceling it again changes nothing.",
         {"202": Answer("The job as it is", JobView)},
-        ("400", "404", "409"),
+        ("400", "404", "409", "410"),
         parameters=(JOB_ID,),
+    ),
+    "delete_job": CallDescription(
+        "deleteJob",
+        "Jobs",
+        "Delete a job and all that it has made",
+        "Of an ended job nothing is told from now on. Its outputs, its work files and its records are gone "
+        "within minutes, links to them included. Deleting it again changes nothing.",
+        {"204": Answer("It is deleted")},
+        ("400", "404", "409"),
+        parameters=(
+            JOB_ID,
+            parameter(
+                "cancel",
+                "query",
+                described("Cancel it first where it has not ended.", False, type="boolean"),
+                required=False,
+            ),
+            parameter(
+                "original",
+                "query",
+                described(
+                    "Delete its file, too, where the stage allows it.", False, type="boolean"
+                ),
+                required=False,
+            ),
+        ),
     ),
 }

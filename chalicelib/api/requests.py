@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from posixpath import normpath
 from typing import Annotated, Any
 
@@ -156,6 +157,14 @@ def parse_limit(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= MOST_JOBS:
         raise Malformed("malformed_request", f"`limit` is a number from 1 to {MOST_JOBS}.")
     return int(text)
+
+
+def parse_flag(name: str, parameters: Mapping[str, str]) -> bool:
+    """The parameter `name`, false where it is not there. Raises Malformed."""
+    text = parameters.get(name, "false")
+    if text not in ("true", "false"):
+        raise Malformed("malformed_request", f"`{name}` is `true` or `false`.")
+    return text == "true"
 
 
 _POSITION = re.compile(r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}\.[0-9]{6}Z#[0-9a-f-]{36}")

@@ -1,7 +1,7 @@
 """The sweep: each minute it looks at jobs that are due, so that every job ends whatever was lost.
 
-It sends again what a lost message has left undone, ends jobs that are past their deadline, and deletes
-outputs that an ended job does not list.
+It sends again what a lost message has left undone, ends jobs that are past their deadline, and deletes what
+an ended job does not list, and what a deleted job has left.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import NamedTuple
 from chalicelib.errors import JobError
 from chalicelib.jobs import lifecycle
 from chalicelib.model.job import Item, Job, TaskRecord
-from chalicelib.model.plan import outputs_prefix
-from chalicelib.model.step import PENDING, TERMINAL, StepState
+from chalicelib.model.plan import outputs_prefix, work_prefix
+from chalicelib.model.step import DELETED, PENDING, TERMINAL, StepState
+from chalicelib.model.work import Source
 from chalicelib.store import jobs, objects, overdue, queues, steps
 from chalicelib.telemetry import MetricUnit, logger, metrics
 
@@ -104,7 +105,9 @@ def _look_after(item: Item) -> bool:
 
 def _look_after_job(job: Job, item: Item) -> bool:
     """Whether intake was told to send what is due."""
-    if job.status in TERMINAL:
+    if job.status == DELETED:
+        _remove(job, item)
+    elif job.status in TERMINAL:
         _tidy(job, item)
     elif job.status == PENDING and job.awaits_upload:
         return _look_for_upload(job)
@@ -142,6 +145,19 @@ def _move_on(job: Job) -> bool:
     queues.send_start(job.job_id, resume=True)
     overdue.postpone(job, looks=job.looks + 1, seen=ended)
     return True
+
+
+def _remove(job: Job, item: Item) -> None:
+    """Delete all that a deleted job has left but its tombstone; and again when no worker can be at it."""
+    for prefix in (outputs_prefix(job.job_id), work_prefix(job.job_id)):
+        objects.delete_outputs(list(objects.list_outputs(prefix)))
+    if job.takes_original and job.etag:
+        objects.delete_original(Source(job.source_key, job.etag))
+    jobs.forget_items(job.job_id)
+    if job.deadline_at > time.time():
+        overdue.look_once_more(job)
+    else:
+        overdue.forget(item)
 
 
 def _tidy(job: Job, item: Item) -> None:

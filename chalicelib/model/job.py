@@ -54,6 +54,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         str, float
     ] = {}  # of each step in that, once it has ended; {} where nobody can tell
     reached: tuple[int, ...] = ()  # percent of a canceled job, and of each of its steps
+    takes_original: bool = False  # of a tombstone: whether the source goes, too
     deadline_at: float  # when the sweep ends it
     due_at: float | None = None  # when the sweep looks at it next; None: never
     looks: int = 0  # looks of the sweep in a row without progress

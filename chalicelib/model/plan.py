@@ -44,7 +44,12 @@ CAPTIONS = "captions"  # id of the task that makes them
 
 def work_folder(job_id: str) -> str:
     """The key prefix of objects that a job's tasks share: plan, samples, parts of renditions."""
-    return f"work/{job_id}/{GENERATION}/"
+    return f"{work_prefix(job_id)}{GENERATION}/"
+
+
+def work_prefix(job_id: str) -> str:
+    """The key prefix of all that a job's tasks share, of whatever generation."""
+    return f"work/{job_id}/"
 
 
 def outputs_prefix(job_id: str) -> str:

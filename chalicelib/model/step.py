@@ -13,7 +13,9 @@ PENDING, STARTED, SUCCESS, FAILURE = "PENDING", "STARTED", "SUCCESS", "FAILURE"
 CANCELED = "CANCELED"
 STATUSES = (PENDING, STARTED, SUCCESS, FAILURE, CANCELED)
 WORKED_OUT = (SUCCESS, FAILURE)  # what work can come to
-TERMINAL = (*WORKED_OUT, CANCELED)
+ENDED = (*WORKED_OUT, CANCELED)
+DELETED = "DELETED"  # of a tombstone: what is left of the row of a job that was deleted. No answer has it.
+TERMINAL = (*ENDED, DELETED)
 
 _FORMATS = {
     ".jpg": "jpeg",

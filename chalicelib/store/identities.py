@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pynamodb.exceptions import DoesNotExist
 
 from chalicelib.model.job import Claimed, Ticket
-from chalicelib.model.step import CANCELED, FAILURE
+from chalicelib.model.step import CANCELED, DELETED, FAILURE
 from chalicelib.settings import DROPS, settings
 from chalicelib.store import jobs, writes
 from chalicelib.store.table import ClaimRow, TicketRow, read_many
@@ -129,7 +129,7 @@ def job_of_file(
     sequencer: str = "",
     candidate: str = "",
 ) -> str:
-    """The id of the job for a file's version and a set of steps: one, unless that failed or was canceled.
+    """The job for a version of a file and a set of steps: one, unless it failed, was canceled or deleted.
 
     An S3 event names its `sequencer`: that of a later upload of the same bytes asks for another job, and one
     that came before asks for none. `candidate` is the job that waits for the file, if there is one.
@@ -140,9 +140,9 @@ def job_of_file(
     if claimed.job_id == ours or _is_as_late(claimed.sequencer, sequencer):
         return claimed.job_id
     job = jobs.get(claimed.job_id)
-    # A late event of a file for which a job was canceled is no wish for another one.
+    # A late event of a file for which a job was canceled, or deleted, is no wish for another one.
     is_over = job is not None and (
-        job.status == FAILURE or (job.status == CANCELED and not sequencer)
+        job.status == FAILURE or (job.status in (CANCELED, DELETED) and not sequencer)
     )
     if is_over or (claimed.sequencer and sequencer):
         ours = str(uuid.uuid4())

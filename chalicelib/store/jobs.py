@@ -16,6 +16,8 @@ from pynamodb.indexes import GlobalSecondaryIndex
 from chalicelib.model.job import Job
 from chalicelib.model.step import (
     CANCELED,
+    DELETED,
+    ENDED,
     FAILURE,
     PENDING,
     STARTED,
@@ -27,7 +29,7 @@ from chalicelib.model.step import (
 from chalicelib.model.usage import Used, read, total
 from chalicelib.settings import settings
 from chalicelib.store import steps, tasks, writes
-from chalicelib.store.table import JobRow, MetadataRow, read_many
+from chalicelib.store.table import JobRow, MetadataRow, Row, read_many
 
 # How many entries of an index DynamoDB reads at once, at most.
 _MOST_INDEXED = 1000
@@ -174,6 +176,42 @@ def cancel(job: Job, reached: Sequence[int]) -> bool:
     ]
     # Files of steps that were at work: nobody lists them.
     return _end(job, CANCELED, "", "", actions, as_read, tidy=job.status == STARTED)
+
+
+def delete(job: Job, *, takes_original: bool) -> bool:
+    """Replace the row of an ended job by a tombstone; False where it has changed since it was read.
+
+    The tombstone has nothing of the job but its owner, its file and its times. It lives as long as the row of
+    a job that ends now. The sweep finds it, and deletes all that the job has left.
+    """
+    now = int(time.time())
+    tombstone = JobRow(
+        writes.job_key(job.job_id),
+        JobRow.SK,
+        status=DELETED,
+        owner=job.owner,
+        source_key=job.source_key,
+        etag=job.etag,
+        created=job.created,
+        created_at=job.created_at,
+        updated_at=writes.now_iso(),
+        takes_original=takes_original,
+        deadline_at=now + _TIDY_SECONDS,
+        due_shard=job.job_id[0],
+        due_at=now,
+        expires_at=now + settings().retention_days * writes.DAY,
+    )
+    has_ended = JobRow.status.is_in(*ENDED)
+    return writes.put(tombstone, has_ended & (JobRow.updated_at == job.updated_at))
+
+
+def forget_items(job_id: str) -> None:
+    """Delete all items of a deleted job but its tombstone."""
+    key = writes.job_key(job_id)
+    with Row.batch_write() as batch:
+        for row in Row.query(key, consistent_read=True, attributes_to_get=["pk", "sk"]):
+            if row.sk != JobRow.SK:
+                batch.delete(Row(row.pk, row.sk))
 
 
 def has_ended(job_id: str) -> bool:

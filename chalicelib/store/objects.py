@@ -299,8 +299,8 @@ def list_outputs(prefix: str) -> Iterator[str]:
 def delete_outputs(keys: Sequence[str]) -> None:
     """Delete objects of the output bucket, if they are there. Raises Transient where S3 kept one.
 
-    The sweep alone calls it (`jobs/sweep.py`), for ended jobs. Everything else goes by the buckets' lifecycle
-    rules (`infra/stack/storage.py`).
+    The sweep alone calls it (`jobs/sweep.py`), for jobs that have ended or were deleted. Everything else goes
+    by the buckets' lifecycle rules (`infra/stack/storage.py`).
     """
     for batch in batched(keys, 1000, strict=False):
         answer = s3().delete_objects(
@@ -309,6 +309,14 @@ def delete_outputs(keys: Sequence[str]) -> None:
         )
         if answer.get("Errors"):
             raise Transient("not_deleted", "S3 did not delete every object.")
+
+
+def delete_original(source: Source) -> None:
+    """Delete an original, if it is there and has this ETag. A stage may keep the right to that."""
+    listed = s3().list_objects_v2(Bucket=settings().upload_bucket, Prefix=source.key, MaxKeys=1)
+    for item in listed.get("Contents", ()):
+        if item["Key"] == source.key and item["ETag"].strip('"') == source.etag:
+            s3().delete_object(Bucket=settings().upload_bucket, Key=source.key)
 
 
 def has_output(key: str) -> bool:

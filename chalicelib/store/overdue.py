@@ -9,7 +9,7 @@ from itertools import islice
 from pynamodb.exceptions import DoesNotExist
 
 from chalicelib.model.job import Item, Job
-from chalicelib.model.step import PENDING, TERMINAL
+from chalicelib.model.step import DELETED, PENDING, TERMINAL
 from chalicelib.store import writes
 from chalicelib.store.table import EndedRow, JobRow, Row, read_many
 
@@ -56,6 +56,13 @@ def await_intake(job: Job) -> bool:
     unchanged = JobRow.due_at == job.due_at
     changes = [JobRow.awaits_upload.set(False), *writes.more_time()]
     return writes.update(writes.job_row(job.job_id), changes, waits_for_upload & unchanged)
+
+
+def look_once_more(job: Job) -> bool:
+    """Look at a tombstone again when no worker can be at its job any more; False where it has changed."""
+    unchanged = (JobRow.status == DELETED) & (JobRow.due_at == job.due_at)
+    changes = [JobRow.due_at.set(int(job.deadline_at))]
+    return writes.update(writes.job_row(job.job_id), changes, unchanged)
 
 
 def put_off(item: Item) -> None:

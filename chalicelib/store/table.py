@@ -1,7 +1,8 @@
 """The items of the one DynamoDB table, as PynamoDB's models; nobody outside store/ sees them.
 
 pk               sk                what it is
-job#<id>         job               the row that the API reads (small: at most 4 KB), of each step its status
+job#<id>         job               the row that the API reads (small: at most 4 KB), of each step its status;
+                                   once the job is deleted, its tombstone
 job#<id>         steps             what the steps have come to: outputs, or an error
 job#<id>         metadata          the client's metadata, where there are any
 job#<id>         progress          how far tasks are; what each step weighs
@@ -140,6 +141,7 @@ class JobRow(Row, discriminator="job"):
     used: ListAttribute[str] = ListAttribute(null=True)  # JSON of Used
     parts = JSONAttribute(null=True)  # of each step in that, in the order of `step_names`
     reached = JSONAttribute(null=True)
+    takes_original = BooleanAttribute(default=False)
     deadline_at = NumberAttribute()
     looks = NumberAttribute(default=0)
     seen = NumberAttribute(default=0)
@@ -187,6 +189,7 @@ class JobRow(Row, discriminator="job"):
             used=None if self.used is None else list(read(self.used)),
             parts=dict(zip(names, self.parts or (), strict=False)),
             reached=tuple(self.reached or ()),
+            takes_original=bool(self.takes_original),
             deadline_at=self.deadline_at,
             due_at=self.due_at,
             looks=int(self.looks or 0),

@@ -72,15 +72,16 @@ def functions(
     concurrency: Mapping[str, int | None],
     estimates: int,
     sizes: Mapping[str, FunctionSize],
+    delete_originals: bool,
 ) -> Json:
     """The functions with their roles and log groups.
 
     `concurrency` is of each queue, None for any number; `estimates` executions are reserved for estimates, 0
-    for none.
+    for none. With `delete_originals` the sweep has the right to.
     """
     resources: Json = {}
     for function in FUNCTIONS:
-        resources[function.role_id] = _role(function, target)
+        resources[function.role_id] = _role(function, target, delete_originals)
         # Chalice's own log group name refers to the API's function by a wrong id.
         resources[function.log_group_id] = {
             "Properties": {"LogGroupName": sub(f"/aws/lambda/{_name(function)}")}
@@ -169,7 +170,7 @@ _UPLOADS = f"arn:${{AWS::Partition}}:s3:::{UPLOAD_BUCKET}"
 _OUTPUTS = f"arn:${{AWS::Partition}}:s3:::{OUTPUT_BUCKET}"
 
 
-def _role(function: Function, target: Target) -> Json:
+def _role(function: Function, target: Target, delete_originals: bool) -> Json:
     return {
         "Type": "AWS::IAM::Role",
         "Properties": {
@@ -188,7 +189,7 @@ def _role(function: Function, target: Target) -> Json:
                     "PolicyName": "least-privilege",
                     "PolicyDocument": {
                         "Version": "2012-10-17",
-                        "Statement": statements(function, target),
+                        "Statement": statements(function, target, delete_originals),
                     },
                 }
             ],
@@ -196,9 +197,13 @@ def _role(function: Function, target: Target) -> Json:
     }
 
 
-def statements(function: Function, target: Target) -> list[dict[str, Any]]:
+def statements(
+    function: Function, target: Target, delete_originals: bool = False
+) -> list[dict[str, Any]]:
     """The policy statements of a function: all that it may do."""
-    return [*_own(function), *_common(function, target)]
+    deletes = delete_originals and function.name == "sweep"
+    originals = [_allow("s3:DeleteObject", f"{_UPLOADS}/*")] if deletes else []
+    return [*_own(function), *originals, *_common(function, target)]
 
 
 def _own(function: Function) -> list[dict[str, Any]]:
@@ -209,7 +214,7 @@ def _own(function: Function) -> list[dict[str, Any]]:
                 _allow("s3:GetObject", f"{_UPLOADS}/*"),
                 _allow("s3:PutObject", f"{_UPLOADS}/uploads/*"),
                 _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*", *_PLANS),
-                # It changes jobs only to cancel them, for which it reads what their tasks have used.
+                # It changes jobs only to cancel and delete them. A canceled one has what its tasks have used.
                 _rows("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "Query"),
                 _query("by_owner", "by_key"),
                 _allow("secretsmanager:GetSecretValue", "${HlsSecret.Id}"),
@@ -234,9 +239,9 @@ def _own(function: Function) -> list[dict[str, Any]]:
             ]
         case "sweep":
             return [
-                _allow("s3:DeleteObject", f"{_OUTPUTS}/outputs/*"),
+                _allow("s3:DeleteObject", f"{_OUTPUTS}/outputs/*", f"{_OUTPUTS}/work/*"),
                 _allow("s3:ListBucket", _UPLOADS, _OUTPUTS),
-                _rows("GetItem", "BatchGetItem", "UpdateItem", "Query"),
+                _rows("GetItem", "BatchGetItem", "UpdateItem", "Query", "BatchWriteItem"),
                 _query("by_due"),
             ]
         case "encode" | "audio":

@@ -81,6 +81,7 @@ def merge_template(config: ChaliceConfig) -> Json:
                 concurrency=chosen.concurrency,
                 estimates=chosen.estimates,
                 sizes=functions.sizes(memory, target),
+                delete_originals=settings.delete_originals,
             ),
             **gateway.rest_api(settings.auth, chosen.limits, target),
             **alarms.alarms(chosen.alarm_email, chosen.alarm_day_usd),

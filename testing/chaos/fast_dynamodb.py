@@ -105,6 +105,8 @@ class Dynamo:
                 return self._delete(body)
             case "BatchGetItem":
                 return self._batch_get(body)
+            case "BatchWriteItem":
+                return self._batch_write(body)
             case "Query":
                 return self._query(body)
         raise NotImplementedError(operation)
@@ -195,6 +197,12 @@ class Dynamo:
                 left[name] = {**asked, "Keys": keys[processed:]}
         capacity = [{"CapacityUnits": 1.0}]
         return {"Responses": found, "UnprocessedKeys": left, "ConsumedCapacity": capacity}
+
+    def _batch_write(self, body: Json) -> Json:
+        for name, requests in body["RequestItems"].items():
+            for request in requests:
+                self._delete({"TableName": name, **request["DeleteRequest"]})
+        return {"UnprocessedItems": {}, "ConsumedCapacity": [{"CapacityUnits": 1.0}]}
 
     def _query(self, body: Json) -> Json:
         table = self.tables[body["TableName"]]

@@ -279,7 +279,7 @@ def test_a_player_of_a_canceled_film_is_told(chunks: Path) -> None:
     rows.change_job(job_id, due_at=1)
     sweep.sweep(lambda: 60.0)
     assert keys() == set()
-    with pytest.raises(NotFound):
+    with pytest.raises(Gone):
         hls.hls_file(job_id, token, "video_00000.m4s")
     assert rows.count_due() == 0
 
