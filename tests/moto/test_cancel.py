@@ -17,7 +17,7 @@ from chalicelib.api import hls, submissions, uploads
 from chalicelib.api import jobs as api_jobs
 from chalicelib.api.requests import FromKeyRequest, PresignRequest
 from chalicelib.api.views import JobView
-from chalicelib.errors import Conflict, Gone, NotFound
+from chalicelib.errors import Conflict, Gone
 from chalicelib.jobs import sweep
 from chalicelib.model.step import CANCELED, FAILURE, PENDING, STARTED, SUCCESS
 from chalicelib.settings import settings
