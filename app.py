@@ -110,6 +110,15 @@ def cancel_job(request: Request, job_id: str) -> Response:
     return respond(jobs.cancel_job(caller(request), job_id, base_url(request)), 202)
 
 
+@app.route("/jobs/{job_id}/retry", **POST)
+@endpoint()
+def retry_job(request: Request, job_id: str) -> Response:
+    from chalicelib.api import requests, retries
+
+    asked = parse_body(request, requests.RetryRequest, empty="{}")
+    return respond(retries.retry_job(caller(request), job_id, asked), 202)
+
+
 @app.route("/jobs/{job_id}/hls/{token}/{name}", methods=READ, **PUBLIC)
 @endpoint(query=None)  # players add parameters of their own
 def hls_file(_: Request, job_id: str, token: str, name: str) -> Response:

@@ -53,7 +53,14 @@ REFUSALS = {
         (409,), "The job has ended as SUCCESS or FAILURE: there is nothing to cancel."
     ),
     "job_not_ended": Meaning(
-        (409,), "The job has not ended: cancel it first, or delete it with `cancel=true`."
+        (409,),
+        "The job has not ended: wait, or cancel it first. Who deletes it may say `cancel=true`.",
+    ),
+    "nothing_to_retry": Meaning(
+        (409,), "The job has succeeded with the same steps. Ask for `all` steps to make them anew."
+    ),
+    "source_replaced": Meaning(
+        (409,), "The file was overwritten since. Ask for a job for what it is now: from-key."
     ),
     "original_kept": Meaning(
         (403,), "The stage keeps originals. Its operator may allow to delete them with their jobs."
@@ -64,7 +71,7 @@ REFUSALS = {
     "job_deleted": Meaning((410,), "The job was deleted, and what it had made."),
     "job_canceled": Meaning(
         (410,),
-        "The job was canceled before this stream was complete. What is left of it goes within the hour.",
+        "The job was canceled before this stream was complete. What is left of it goes after a day.",
     ),
     "source_too_large": Meaning((413, 422), "The file is larger than this stage takes."),
     "form_too_large": Meaning(
@@ -175,6 +182,7 @@ FAILURES = {
     "step_timeout": "A step took longer than one function may.",
     "source_changed": "The file was overwritten while it was worked on. Start a new job.",
     "source_missing": "The file was deleted before it was worked on.",
+    "reused_missing": "What the retried job had made was deleted while it was copied. Retry it again.",
     "upload_expired": "Nothing was uploaded to the presigned URL in time.",
     "output_too_large": "An output would be larger than one can be.",
     "chunk_not_exact": "A chunk did not come out frame for frame as planned. It is a fault of ours.",

@@ -33,6 +33,11 @@ def ticket_item(key: str) -> dict[str, Any]:
     return item(f"upload#{key}", "ticket")
 
 
+def items_of(job_id: str) -> set[str]:
+    """The sort keys of all items of a job."""
+    return {row.sk for row in Row.query(f"job#{job_id}", attributes_to_get=["pk", "sk"])}
+
+
 def change_job(job_id: str, **attributes: Any) -> None:
     """Set attributes of a job's row."""
     actions = [getattr(JobRow, name).set(value) for name, value in attributes.items()]

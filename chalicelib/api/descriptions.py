@@ -39,6 +39,7 @@ class CallDescription(NamedTuple):
     refusals: tuple[str, ...]  # statuses, beside 401, 403, 429 and 500, which every call can answer
     body: type[msgspec.Struct] | Json | None = None  # JSON of a shape, or content by media type
     parameters: tuple[Json, ...] = ()
+    needs_body: bool = True  # if it takes one
     needs_credentials: bool = True
 
 

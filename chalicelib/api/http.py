@@ -151,10 +151,10 @@ def preflight(**_: str) -> Response:
     return Response("", {**CORS, **_PREFLIGHT}, 204)
 
 
-def parse_body[T](request: Request, shape: type[T]) -> T:
-    """The body of a request. Raises Malformed, which says what is wrong and where."""
+def parse_body[T](request: Request, shape: type[T], empty: str = "") -> T:
+    """The body of a request; `empty` where it has none. Raises Malformed: what is wrong, and where."""
     try:
-        body = request.raw_body
+        body = request.raw_body or empty
         parsed = msgspec.json.decode(body, type=shape)
         # Readers differ in which value of a repeated name counts: such bodies are refused.
         refuse_repeated_names(body if isinstance(body, str) else body.decode())

@@ -53,7 +53,7 @@ _JOB_ID_FORM = re.compile(r"[0-9a-f-]{36}")
 
 def get_job(caller: str, job_id: str, base_url: str) -> JobView:
     """A job of the caller with its progress and its links. Raises NotFound."""
-    return _view(*_own(caller, job_id), base_url)
+    return _view(*own_job(caller, job_id), base_url)
 
 
 def cancel_job(caller: str, job_id: str, base_url: str) -> JobView:
@@ -62,7 +62,7 @@ def cancel_job(caller: str, job_id: str, base_url: str) -> JobView:
     Raises NotFound, and Conflict where it has ended otherwise.
     """
     while True:
-        job, standing = _own(caller, job_id)
+        job, standing = own_job(caller, job_id)
         view = _view(job, standing, base_url)
         if job.status == CANCELED:
             return view
@@ -89,7 +89,7 @@ def delete_job(caller: str, job_id: str, parameters: dict[str, str]) -> None:
         detail = "This stage keeps originals: its operator may set SLUICE_DELETE_ORIGINALS."
         raise Forbidden("original_kept", detail)
     while True:
-        job, standing = _own(caller, job_id, is_deleted=True)
+        job, standing = own_job(caller, job_id, is_deleted=True)
         if job.status == DELETED:
             return
         if job.status not in TERMINAL:
@@ -110,7 +110,7 @@ def _others_at_work(job: Job) -> bool:
     return bool(jobs.newest(1, None, [job.owner], (PENDING, STARTED), job.source_key))
 
 
-def _own(caller: str, job_id: str, *, is_deleted: bool = False) -> tuple[Job, JobProgress]:
+def own_job(caller: str, job_id: str, *, is_deleted: bool = False) -> tuple[Job, JobProgress]:
     """A job of the caller and how far it is. Raises NotFound; Gone where it was deleted, unless told to."""
     found = progress.of_job(job_id) if _JOB_ID_FORM.fullmatch(job_id) else None
     if found is None or found[0].owner not in settings().owners_seen_by(caller):

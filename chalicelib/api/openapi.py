@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 from chalice.app import RouteEntry
 
-from chalicelib.api import estimates, hls, jobs, recipes, submissions, uploads
+from chalicelib.api import estimates, hls, jobs, recipes, retries, submissions, uploads
 from chalicelib.api.descriptions import Answer, CallDescription, Json, reference
 from chalicelib.api.properties import PROPERTIES
 from chalicelib.api.recipes import EITHER, RecipesView
-from chalicelib.api.requests import FromKeyRequest, PresignRequest, most_source_bytes
+from chalicelib.api.requests import FromKeyRequest, PresignRequest, RetryRequest, most_source_bytes
 from chalicelib.api.views import Accepted, JobPage, JobView, Presigned
 from chalicelib.codes import FAILURES, GATEWAY, REFUSALS
 from chalicelib.errors import PROBLEM_JSON, Problem
@@ -20,7 +20,7 @@ from chalicelib.model.estimate import EstimateView
 from chalicelib.model.step import STATUSES
 from chalicelib.settings import settings
 
-_REQUESTS = (PresignRequest, FromKeyRequest)
+_REQUESTS = (PresignRequest, FromKeyRequest, RetryRequest)
 _ANSWERS = (Presigned, Accepted, EstimateView, JobView, JobPage, RecipesView, Problem)
 
 # By the names of the routes' functions.
@@ -29,6 +29,7 @@ DESCRIPTIONS: Mapping[str, CallDescription] = {
     **submissions.DESCRIPTIONS,
     **estimates.DESCRIPTIONS,
     **jobs.DESCRIPTIONS,
+    **retries.DESCRIPTIONS,
     **hls.DESCRIPTIONS,
     **recipes.DESCRIPTIONS,
     "openapi": CallDescription(
@@ -166,7 +167,7 @@ def _operation(call: CallDescription, shapes: Json) -> Json:
     }
     if call.body is not None:
         content = call.body if isinstance(call.body, dict) else _content(shapes, call.body)
-        operation["requestBody"] = {"required": True, "content": content}
+        operation["requestBody"] = {"required": call.needs_body, "content": content}
     if call.parameters:
         operation["parameters"] = list(call.parameters)
     if not call.needs_credentials:
@@ -209,9 +210,8 @@ def _shapes() -> Json:
                 schema.pop("type", None)
             # It may be left out, but not be null: generated clients would send null. What an answer leaves
             # out is not there.
-            if name not in requests or schema.get("default", ...) is None:
-                schema.pop("default", None)
-    for request in requests:
+            schema.pop("default", None)
+    for request in requests - {RetryRequest.__name__}:
         # The code reads anything, so that it can refuse what is wrong with sentences.
         shapes[request]["properties"]["pipeline"]["anyOf"][0] = reference("Pipeline")
         shapes[request]["not"] = EITHER

@@ -134,6 +134,7 @@ PROPERTIES: dict[str, Json] = {
     "code": described("The same for programs.", "job_not_found", **reference("RefusalCode")),
     "errors": described("What is wrong at which places; left out where none can be named.", []),
     "pointer": described("Where: `#` and a JSON Pointer (RFC 6901).", "#/pipeline/0/widths/0"),
+    "retry_of": described("The id of the job that this one retries, if it does.", ""),
     "recipe": described(
         "The recipe that says so, with its version; empty where a pipeline was asked for.",
         "web@3f2a9c",

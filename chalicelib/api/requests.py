@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Mapping
 from posixpath import normpath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -116,6 +116,25 @@ class FromKeyRequest(msgspec.Struct, forbid_unknown_fields=True):
     max_usd: MaxUsd = None
     recipe: RecipeName = None
     metadata: Metadata = None
+
+
+class RetryRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """What is to be made again of a job that has ended."""
+
+    steps: Annotated[
+        Literal["failed", "all"],
+        Meta(
+            description="`failed`: what is whole of the job is used again. `all`: everything is made anew.",
+            examples=["failed"],
+        ),
+    ] = "failed"
+    recipe: Annotated[
+        Literal["as_it_was", "latest"],
+        Meta(
+            description="`latest`: the job's recipe as it is now; a job that had a pipeline keeps it.",
+            examples=["as_it_was"],
+        ),
+    ] = "as_it_was"
 
 
 def most_source_bytes() -> int:

@@ -41,9 +41,9 @@ def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) 
         claimed = identities.find(identity)
         earlier = claimed and jobs.get(_job_of_same_request(claimed, fingerprint))
         if earlier:
-            return _accepted(earlier)
+            return accepted(earlier)
     file = open_file(caller, request.key, HEAD_BYTES)
-    asked = _chosen(asked, file)
+    asked = chosen(asked, file)
     steps = canonical(asked.pipeline)
     if idempotency_key is not None:
         claimed = identities.claim(identity, str(uuid.uuid4()), fingerprint=fingerprint)
@@ -66,7 +66,7 @@ def from_key(caller: str, request: FromKeyRequest, idempotency_key: str | None) 
         warning=warning,
     )
     job = jobs.get(job_id)
-    return _accepted(job) if job else Accepted(job_id)
+    return accepted(job) if job else Accepted(job_id)
 
 
 def _metadata(request: FromKeyRequest, file: SourceFile) -> tuple[dict[str, str], str]:
@@ -102,16 +102,16 @@ def _waiting_job(file: SourceFile, steps: Sequence[str]) -> str:
         return ""
     if job.etag not in ("", file.original.etag):
         return ""
-    own = _chosen(Asked(job.pipeline, job.recipe), file)
+    own = chosen(Asked(job.pipeline, job.recipe), file)
     return job.job_id if set(steps) == set(canonical(own.pipeline)) else ""
 
 
-def _chosen(asked: Asked, file: SourceFile) -> Asked:
+def chosen(asked: Asked, file: SourceFile) -> Asked:
     """What a job for a file is to make, as far as that can be told by now."""
     return choose_if_known(asked, file.original.metadata, file.key, file.head, book())
 
 
-def _accepted(job: Job) -> Accepted:
+def accepted(job: Job) -> Accepted:
     """Send the job to intake, unless it has been there: an earlier call may have died before it sent it."""
     if job.status == PENDING:
         queues.send_start(job.job_id)

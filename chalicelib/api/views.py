@@ -83,6 +83,7 @@ class JobView(msgspec.Struct):
     error_code: str
     pipeline: Pipeline
     recipe: str
+    retry_of: str
     steps: list[StepView]
     warnings: list[str]
     encoding: str
@@ -134,6 +135,7 @@ def job_view(
         error_code=job.error_code,
         pipeline=job.pipeline,
         recipe=job.recipe,
+        retry_of=job.retry_of,
         steps=[
             _step_view(name, state, percent)
             for (name, state), percent in zip(states.items(), percents, strict=True)

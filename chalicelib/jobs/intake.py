@@ -13,7 +13,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from chalicelib.engines import sandbox_child
 from chalicelib.errors import JobError, defect
 from chalicelib.invocation import Invocation, Later
-from chalicelib.jobs import captions, films, lifecycle, s3_events, watermarks
+from chalicelib.jobs import captions, films, lifecycle, reusing, s3_events, watermarks
 from chalicelib.jobs.films import Film, Known
 from chalicelib.jobs.plan_settings import plan_settings
 from chalicelib.jobs.s3_events import Opened
@@ -158,6 +158,7 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
             film=film.facts if film else None,
             label=label,
         )
+    made = reusing.without_what_is_whole(job, made, original.etag)
     charge = films.charge(job, made, facts, source, film)
     plan = plans.store_plan(job, original.etag, made)
     logger.info(

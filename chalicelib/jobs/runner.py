@@ -122,11 +122,17 @@ def _perform(job: Job, plan: Plan, task: Task, invocation: Invocation) -> Result
     Raises JobError, Transient, JobHasEnded.
     """
     tracer.put_annotation("job_id", job.job_id)
+    budget = Budget(invocation.work_seconds, invocation.spare_bytes, Watch(job.job_id))
+    if task.id in plan.reused:
+        from chalicelib.jobs import reusing
+
+        if result := reusing.copied(job, plan, task, budget.check):
+            return result
     bench = Workbench(
         plan,
         task,
         plan.source(task, Source(job.source_key, job.etag)),
-        Budget(invocation.work_seconds, invocation.spare_bytes, Watch(job.job_id)),
+        budget,
         partial(tasks.encoded_parts, job.job_id),
         Ticker(job.job_id, task.id, len(plan.tasks)),
     )

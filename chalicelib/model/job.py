@@ -54,6 +54,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         str, float
     ] = {}  # of each step in that, once it has ended; {} where nobody can tell
     reached: tuple[int, ...] = ()  # percent of a canceled job, and of each of its steps
+    retry_of: str = ""  # id of the job that this one retries
+    anew: bool = False  # whether nothing of that one is used again
     takes_original: bool = False  # of a tombstone: whether the source goes, too
     deadline_at: float  # when the sweep ends it
     due_at: float | None = None  # when the sweep looks at it next; None: never

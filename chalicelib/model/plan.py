@@ -154,6 +154,8 @@ class Plan(msgspec.Struct, frozen=True):
     encoding: str = ""  # a sentence for the client: how a film is encoded, and why
     copy: Source | None = None  # read instead of the original
     samples: dict[str, Samples] = {}  # what excerpts are made from, by the names of their tracks
+    retry_of: str = ""  # id of the job of which something is used again
+    reused: dict[str, str] = {}  # tasks whose files are copied from there; digests of what they do
 
     def task(self, task_id: str) -> Task:
         return next(task for task in self.tasks if task.id == task_id)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pynamodb.exceptions import DoesNotExist
 
-from chalicelib.model.job import Claimed, Ticket
+from chalicelib.model.job import Claimed, Job, Ticket
 from chalicelib.model.step import CANCELED, DELETED, FAILURE
 from chalicelib.settings import DROPS, settings
 from chalicelib.store import jobs, writes
@@ -134,7 +134,7 @@ def job_of_file(
     An S3 event names its `sequencer`: that of a later upload of the same bytes asks for another job, and one
     that came before asks for none. `candidate` is the job that waits for the file, if there is one.
     """
-    identity = f"file {owner} {key} {etag} {','.join(sorted(pipeline))}"
+    identity = _file(owner, key, etag, pipeline)
     ours = candidate or str(uuid.uuid4())
     claimed = claim(identity, ours, sequencer=sequencer)
     if claimed.job_id == ours or _is_as_late(claimed.sequencer, sequencer):
@@ -151,6 +151,29 @@ def job_of_file(
     else:
         return claimed.job_id
     return claim(identity, ours, sequencer=sequencer, instead_of=claimed).job_id
+
+
+def _file(owner: str, key: str, etag: str, pipeline: Collection[str]) -> str:
+    return f"file {owner} {key} {etag} {','.join(sorted(pipeline))}"
+
+
+def job_of_retry(job: Job, etag: str, pipeline: Collection[str], *, anew: bool) -> str:
+    """The job that retries another with these steps: one, unless it failed, was canceled or deleted.
+
+    From then on it stands for the file and the steps, too, where the retried job did.
+    """
+    identity = f"retry {job.job_id} {anew} {','.join(sorted(pipeline))}"
+    claimed = claim(identity, str(uuid.uuid4()))
+    former = [job.job_id]
+    earlier = jobs.get(claimed.job_id)
+    if earlier and earlier.status in (FAILURE, CANCELED, DELETED):
+        former.append(earlier.job_id)
+        claimed = claim(identity, str(uuid.uuid4()), instead_of=claimed)
+    of_file = _file(job.owner, job.source_key, etag, pipeline)
+    before = find(of_file)
+    if before and before.job_id in former:
+        claim(of_file, claimed.job_id, instead_of=before)
+    return claimed.job_id
 
 
 def _is_as_late(sequencer: str, other: str) -> bool:

@@ -34,7 +34,9 @@ from chalicelib.store.table import JobRow, MetadataRow, Row, read_many
 # How many entries of an index DynamoDB reads at once, at most.
 _MOST_INDEXED = 1000
 # By then nobody works on a job any more that has ended: Lambda stops every function after 900 s.
-_TIDY_SECONDS = 1200
+_NOBODY_WORKS_SECONDS = 1200
+# How long files are kept that an ended job does not list: whoever retries it uses them again.
+_KEPT_SECONDS = writes.DAY
 
 
 def create(
@@ -50,10 +52,13 @@ def create(
     etag: str = "",
     upload_deadline: int | None = None,
     max_usd: float | None = None,
+    retry_of: str | None = None,
+    anew: bool | None = None,
 ) -> None:
     """Write a PENDING job, unless there is one with this id.
 
-    With `upload_deadline` (Unix seconds) it waits until then for its upload.
+    With `upload_deadline` (Unix seconds) it waits until then for its upload. With `retry_of` it uses again
+    what is whole of that job, unless it is to be made `anew`.
     """
     created_at = writes.now_iso()
     now = int(time.time())
@@ -72,6 +77,8 @@ def create(
         recipe=recipe,
         etag=etag,
         max_usd=max_usd,
+        retry_of=retry_of,
+        anew=anew,
         awaits_upload=upload_deadline is not None,
         deadline_at=upload_deadline or now + settings().job_deadline_seconds,
         due_shard=job_id[0],
@@ -178,6 +185,13 @@ def cancel(job: Job, reached: Sequence[int]) -> bool:
     return _end(job, CANCELED, "", "", actions, as_read, tidy=job.status == STARTED)
 
 
+def keep_files(job_id: str) -> None:
+    """Keep the files that an ended job does not list for a day from now on."""
+    later = int(time.time()) + _KEPT_SECONDS
+    are_to_go = JobRow.status.is_in(*ENDED) & (JobRow.due_at < later)
+    writes.update(writes.job_row(job_id), [JobRow.due_at.set(later)], are_to_go)
+
+
 def delete(job: Job, *, takes_original: bool) -> bool:
     """Replace the row of an ended job by a tombstone; False where it has changed since it was read.
 
@@ -196,7 +210,7 @@ def delete(job: Job, *, takes_original: bool) -> bool:
         created_at=job.created_at,
         updated_at=writes.now_iso(),
         takes_original=takes_original,
-        deadline_at=now + _TIDY_SECONDS,
+        deadline_at=now + _NOBODY_WORKS_SECONDS,
         due_shard=job.job_id[0],
         due_at=now,
         expires_at=now + settings().retention_days * writes.DAY,
@@ -243,7 +257,7 @@ def _end(
         JobRow.expires_at.set(now + settings().retention_days * writes.DAY),
     ]
     if tidy:
-        changes.append(JobRow.due_at.set(now + _TIDY_SECONDS))
+        changes.append(JobRow.due_at.set(now + _KEPT_SECONDS))
     else:
         changes += [JobRow.due_shard.remove(), JobRow.due_at.remove()]
     return writes.update(writes.job_row(job.job_id), changes, condition)

@@ -231,6 +231,28 @@ def put_output(key: str, body: bytes) -> int:
     return len(body)
 
 
+def copy_output(key: str, target: str) -> bool:
+    """Copy an object within the output bucket, from S3 to S3; False where it is not there."""
+    bucket = settings().output_bucket
+    try:
+        s3().copy(
+            {"Bucket": bucket, "Key": key},
+            bucket,
+            target,
+            ExtraArgs={
+                "ContentType": CONTENT_TYPES[Path(target).suffix],
+                "CacheControl": _UNCHANGING,
+                "MetadataDirective": "REPLACE",
+            },
+            Config=TRANSFER,
+        )
+    except ClientError as error:
+        if _is_absent(error):
+            return False
+        raise
+    return True
+
+
 @contextmanager
 def multipart(key: str) -> Iterator[Callable[[int, bytes], None]]:
     """A multipart upload to the output bucket: yields what stores a part, by its number (from 1) and bytes.

@@ -141,7 +141,9 @@ class JobRow(Row, discriminator="job"):
     used: ListAttribute[str] = ListAttribute(null=True)  # JSON of Used
     parts = JSONAttribute(null=True)  # of each step in that, in the order of `step_names`
     reached = JSONAttribute(null=True)
-    takes_original = BooleanAttribute(default=False)
+    retry_of = UnicodeAttribute(null=True)
+    anew = BooleanAttribute(null=True)
+    takes_original = BooleanAttribute(null=True)
     deadline_at = NumberAttribute()
     looks = NumberAttribute(default=0)
     seen = NumberAttribute(default=0)
@@ -189,6 +191,8 @@ class JobRow(Row, discriminator="job"):
             used=None if self.used is None else list(read(self.used)),
             parts=dict(zip(names, self.parts or (), strict=False)),
             reached=tuple(self.reached or ()),
+            retry_of=self.retry_of or "",
+            anew=bool(self.anew),
             takes_original=bool(self.takes_original),
             deadline_at=self.deadline_at,
             due_at=self.due_at,

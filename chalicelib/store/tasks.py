@@ -74,6 +74,19 @@ def get_many(job_id: str, task_ids: Collection[str]) -> dict[str, TaskRecord]:
     return {record.task_id: record for record in records}
 
 
+def results_of(job_id: str) -> dict[str, Result]:
+    """What the tasks of a job have ended with that ended well, by their ids; those of this generation."""
+    rows = TaskRow.query(
+        writes.job_key(job_id), TaskRow.sk.startswith(TaskRow.sk_of("")), consistent_read=True
+    )
+    records = (row.value() for row in rows)
+    return {
+        record.task_id: record.result
+        for record in records
+        if record.state == DONE and record.result is not None
+    }
+
+
 def encoded_parts(job_id: str, task_ids: Collection[str]) -> dict[str, Encoded]:
     """The parts of films that tasks have ended with, by their ids; those that ended well."""
     results = {task_id: task.result for task_id, task in get_many(job_id, task_ids).items()}

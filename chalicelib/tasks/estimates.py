@@ -45,6 +45,7 @@ from chalicelib.model.usage import POLLER_REQUESTS, Used, total
 from chalicelib.model.work import Animation, Captions, Hls, Images, Remux, marks_of
 from chalicelib.planning.copying import BYTES_A_SECOND
 from chalicelib.settings import FunctionSize
+from chalicelib.store.objects import READERS
 from chalicelib.tasks.kinds import kind_of
 from chalicelib.tasks.prediction import Basis, Prediction
 from chalicelib.tasks.sharing import parts_by_step
@@ -102,7 +103,7 @@ def estimate(
         )
         for task in plan.tasks
     ]
-    predicted = [kind_of(basis.task.work).predict(basis) for basis in bases]
+    predicted = [_predicted(basis) for basis in bases]
     last = plan.tasks[-1].pool
     by_tasks = [
         _of_task(basis, prediction, stored_plan)
@@ -129,6 +130,15 @@ def estimate(
         sum(prediction.output_bytes for prediction in predicted),
         parts_by_step(plan, zip((task.id for task in plan.tasks), by_tasks, strict=True)),
     )
+
+
+def _predicted(basis: Basis) -> Prediction:
+    """What the work of a task will use. One that copies files asks for each twice, and moves nothing."""
+    predicted = kind_of(basis.task.work).predict(basis)
+    if basis.task.id not in basis.plan.reused:
+        return predicted
+    files = predicted.s3_puts
+    return Prediction(files, files, 0, 0, 0.0, 1, READERS, predicted.output_bytes)
 
 
 def _of_intake(

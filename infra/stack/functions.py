@@ -229,6 +229,8 @@ def _own(function: Function) -> list[dict[str, Any]]:
             return [
                 _allow("s3:GetObject", f"{_UPLOADS}/*", _WATERMARKS),
                 _allow(("s3:GetObject", "s3:PutObject"), f"{_OUTPUTS}/work/*"),
+                # What a retried job has left.
+                _allow("s3:ListBucket", _OUTPUTS),
                 _rows("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "Query"),
             ]
         case "dead_letters":
@@ -247,7 +249,8 @@ def _own(function: Function) -> list[dict[str, Any]]:
         case "encode" | "audio":
             published = f"{_OUTPUTS}/work/*", f"{_OUTPUTS}/outputs/*"
             marks = [_WATERMARKS] if function.name == "encode" else []
-            return [_originals(*marks), *_worker(*published)]
+            # What a retried job has made is copied.
+            return [_originals(*marks, f"{_OUTPUTS}/outputs/*"), *_worker(*published)]
         case "pictures":
             published = f"{_OUTPUTS}/work/*/copy-*", f"{_OUTPUTS}/outputs/*"  # copies of animations
             # Storyboards are made of the parts of renditions.

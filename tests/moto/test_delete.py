@@ -18,7 +18,6 @@ from chalicelib.jobs import sweep
 from chalicelib.model.step import DELETED, FAILURE, STARTED, SUCCESS
 from chalicelib.settings import settings
 from chalicelib.store import jobs, objects, overdue
-from chalicelib.store.table import JobRow, Row
 from infra.tools.samples import film
 from testing import rows
 from testing.pump import deliver, drain, drop, event_of
@@ -60,14 +59,10 @@ def keys(bucket: str = "") -> set[str]:
     return {item["Key"] for item in listed.get("Contents", ())}
 
 
-def items_of(job_id: str) -> set[str]:
-    return {row.sk for row in Row.query(f"job#{job_id}", attributes_to_get=["pk", "sk"])}
-
-
 def check_deleted(job_id: str) -> None:
     """Nothing is left but the tombstone, which tells nothing, and nothing is due."""
     assert not {key for key in keys() if job_id in key or job_id.replace("-", "") in key}
-    assert items_of(job_id) == {JobRow.SK}
+    assert rows.items_of(job_id) == {"job"}
     tombstone = rows.job_item(job_id)
     assert tombstone["status"] == {"S": DELETED}
     assert not tombstone.keys() & {"due_at", "due_shard", "used", "step_names"}
@@ -79,7 +74,7 @@ def check_deleted(job_id: str) -> None:
 
 
 @pytest.fixture
-def chunks(tmp_path: Path) -> Path:
+def chunks(tmp_path: Path, short_chunks: None) -> Path:
     """A film of three chunks and one part of sound."""
     film(tmp_path / "a.mp4", size="160x96", seconds=16, output=("-g", "50"))
     return tmp_path / "a.mp4"
@@ -107,7 +102,7 @@ def test_a_job_leaves_nothing_but_its_tombstone(
         api_jobs.get_job("-", job_id, BASE)
     delete(job_id)  # once more
     swept(job_id)
-    assert items_of(job_id) == {JobRow.SK}
+    assert rows.items_of(job_id) == {"job"}
     when_no_worker_is_left(job_id)
     check_deleted(job_id)
     delete(job_id)
@@ -246,7 +241,7 @@ def test_a_sweep_that_dies_on_its_way_goes_on(
         patched.setattr(jobs, "forget_items", dies)
         with pytest.raises(ExceptionGroup):
             swept(job_id)
-    assert len(items_of(job_id)) > 1
+    assert len(rows.items_of(job_id)) > 1
     swept(job_id)
     when_no_worker_is_left(job_id)
     check_deleted(job_id)

@@ -212,7 +212,8 @@ def test_a_function_reads_and_lists_no_more_than_it_works_on(template: Any) -> N
     reading = {f for f in BY_NAME if f"{uploads}/*" in may(template, f, "s3:GetObject")}
     pools = ("pictures", "encode", "audio")
     assert reading == {"api", "estimate", "intake", "dead_letters", *pools}
-    assert {f for f in BY_NAME if may(template, f, "s3:ListBucket")} == {"sweep"}
+    assert {f for f in BY_NAME if may(template, f, "s3:ListBucket")} == {"sweep", "intake"}
+    assert may(template, "intake", "s3:ListBucket") == {OUTPUT_BUCKET}
     assert may(template, "api", "s3:GetObject") == {
         f"{uploads}/*",
         f"{OUTPUT_BUCKET}/outputs/*",
