@@ -195,8 +195,8 @@ def keep_files(job_id: str) -> None:
 def delete(job: Job, *, takes_original: bool) -> bool:
     """Replace the row of an ended job by a tombstone; False where it has changed since it was read.
 
-    The tombstone has nothing of the job but its owner, its file and its times. It lives as long as the row of
-    a job that ends now. The sweep finds it, and deletes all that the job has left.
+    The tombstone has nothing of the job but its owner, its charge, its file and its times. It lives as long
+    as the row of a job that ends now. The sweep finds it, and deletes all that the job has left.
     """
     now = int(time.time())
     tombstone = JobRow(
@@ -209,6 +209,7 @@ def delete(job: Job, *, takes_original: bool) -> bool:
         created=job.created,
         created_at=job.created_at,
         updated_at=writes.now_iso(),
+        charged_usd=job.charged_usd,
         takes_original=takes_original,
         deadline_at=now + _NOBODY_WORKS_SECONDS,
         due_shard=job.job_id[0],

@@ -151,7 +151,16 @@ EVERY_RIGHT = (
     *(f"race:overtaken:rights-{n}" for n in range(2)),
     *(
         f"each:{story}:DIES_BEFORE@0"
-        for story in ("canceled", "estimated", "form", "from_key", "marked", "unheard")
+        for story in (
+            "canceled",
+            "deleted",
+            "retried",
+            "estimated",
+            "form",
+            "from_key",
+            "marked",
+            "unheard",
+        )
     ),
 )
 _MOST_EACH = 75  # requests, from the start of a story and from its end

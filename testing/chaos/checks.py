@@ -50,6 +50,7 @@ class Judge:
         for job_id, life in self._schedule.lives.items():
             self._one_end(job_id, life)
             view = self._views[job_id] = self._schedule.shown(job_id)
+            self._is_gone_if_deleted(job_id)
             if view is not None and life.ended is not None:
                 self._is_canceled_if_so_told(job_id, view)
                 self._end_is_deserved(life, view)
@@ -68,6 +69,23 @@ class Judge:
     def _one_end(self, job_id: str, life: Life) -> None:
         if life.ended is None:
             self._violate("a job does not end", f"{job_id} {life.item['status']['S']}")
+
+    def _is_gone_if_deleted(self, job_id: str) -> None:
+        clients, is_deleted = self._schedule.clients, self._schedule.is_deleted(job_id)
+        if is_deleted and job_id not in clients.removals:
+            self._violate("deleted, but nobody asked for that", job_id)
+        if not is_deleted:
+            if job_id in clients.removed:
+                self._violate("not deleted, though the API has said so", job_id)
+            return
+        left = [key for key in self._objects if job_id in key or job_id.replace("-", "") in key]
+        left += [
+            item["sk"]["S"]
+            for item in self._schedule.stand.items()
+            if item["pk"]["S"] == f"job#{job_id}" and item["sk"]["S"] != "job"
+        ]
+        if left:
+            self._violate("something of a deleted job is left", f"{job_id}: {left}")
 
     def _is_canceled_if_so_told(self, job_id: str, view: dict[str, Any]) -> None:
         clients, status = self._schedule.clients, view["status"]
@@ -144,7 +162,11 @@ class Judge:
                 self._violate("a row without TTL", name)
 
     def _pages(self) -> None:
-        owners = {job_id: life.item["owner"]["S"] for job_id, life in self._schedule.lives.items()}
+        owners = {
+            job_id: life.item["owner"]["S"]
+            for job_id, life in self._schedule.lives.items()
+            if not self._schedule.is_deleted(job_id)
+        }
         told = {ack.job_id for ack in self._schedule.clients.acks}
         told |= {job_id for job_id, owner in owners.items() if owner == DROPS}
         for caller in OWNERS:
@@ -238,7 +260,8 @@ class Judge:
         same: dict[Any, list[str]] = defaultdict(list)
         for job_id, life in self._schedule.lives.items():
             item = life.item
-            if item["status"]["S"] not in ("FAILURE", "CANCELED") and item.get("etag", {}).get("S"):
+            is_over = item["status"]["S"] in ("FAILURE", "CANCELED", "DELETED")
+            if not is_over and item.get("etag", {}).get("S"):
                 steps = tuple(sorted(step["S"] for step in item["pipeline"]["L"]))
                 same[item["source_key"]["S"], item["etag"]["S"], steps].append(job_id)
         presigned = {ack.key for ack in clients.acks if ack.call == "presign"}
@@ -250,6 +273,7 @@ class Judge:
             is_drop = key.startswith("drop/")
             # An upload starts one job, whatever is PUT after it; each drop to a key starts another job.
             most = (max(1, times) if is_drop else int(others)) + len(wanted - {None})
+            most += clients.retries.count(key)  # which ask for a job of their own
             if len(ids) > most:
                 seen = f"{key} {steps}: {sorted(ids)}, {times} PUT, {len(wanted)} Idempotency-Keys"
                 self._violate("more than one job for a file and pipeline", seen)

@@ -81,6 +81,9 @@ class Clients:
     asked: list[Ack] = field(default_factory=list)  # calls for jobs, answered or not; without ids
     cancels: set[str] = field(default_factory=set)  # jobs that a client wanted to be canceled
     canceled: set[str] = field(default_factory=set)  # of those, the ones that the API says are
+    removals: set[str] = field(default_factory=set)  # jobs that a client wanted to be deleted
+    removed: set[str] = field(default_factory=set)  # of those, the ones that the API says are
+    retries: list[str] = field(default_factory=list)  # keys of the files of jobs to be tried again
     deleted: set[str] = field(default_factory=set)
     spoilt: set[str] = field(default_factory=set)  # keys and jobs that cannot end well
     samples: dict[str, str] = field(default_factory=dict)  # by ETag
@@ -213,6 +216,34 @@ class Clients:
         route = "/jobs/{job_id}/cancel"
         self.call("POST", route, told, caller=caller_of(owner), tries=4, job_id=job_id)
 
+    def retry(self, job_id: str, owner: str, key: str) -> None:
+        """Have a job tried again."""
+        self.retries.append(key)
+
+        def told(answer: Answer) -> None:
+            self.world.note("retry:", job_id[:8], answer)
+            if answer.status == 202:
+                self.acks.append(Ack("retry", answer.body["job_id"], key, (), None))
+
+        route = "/jobs/{job_id}/retry"
+        self.call("POST", route, told, caller=caller_of(owner), tries=4, job_id=job_id)
+
+    def remove(self, job_id: str, owner: str) -> None:
+        """Delete a job, whatever it is at."""
+        self.removals.add(job_id)
+
+        def told(answer: Answer) -> None:
+            self.world.note("delete:", job_id[:8], answer.status)
+            if answer.status == 204:
+                self.removed.add(job_id)
+
+        query = {"cancel": "true"}
+        self.cancels.add(job_id)
+        self.call(
+            "DELETE", "/jobs/{job_id}", told,
+            caller=caller_of(owner), tries=4, query=query, job_id=job_id,
+        )  # fmt: skip
+
     def call(
         self,
         method: str,
@@ -224,10 +255,11 @@ class Clients:
         headers: dict[str, str] | None = None,
         tries: int = 1,
         pause: float = 2.0,
+        query: dict[str, str] | None = None,
         **parameters: str,
     ) -> None:
         """Call the API; call again after a 5xx or no answer, as clients do."""
-        event = request_of(caller, method, route, parameters, body, headers or {})
+        event = request_of(caller, method, route, parameters, body, headers or {}, query)
         world = self.world
         seconds = TIMEOUTS["api"]
 
@@ -238,7 +270,8 @@ class Clients:
             if (answer.status == 0 or answer.status >= 500) and tries > 1:
                 again = lambda: self.call(  # noqa: E731
                     method, route, told,
-                    caller=caller, body=body, headers=headers, tries=tries - 1, pause=pause, **parameters,
+                    caller=caller, body=body, headers=headers, tries=tries - 1, pause=pause, query=query,
+                    **parameters,
                 )  # fmt: skip
                 world.at(pause, again)
             else:

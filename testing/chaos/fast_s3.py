@@ -66,12 +66,13 @@ class S3:
         match operation:
             case "CreateBucket":
                 return Answer(200)
-            case "GetObject":
-                return self._get(call)
-            case "HeadObject":
-                return self._get(call)._replace(body=b"")
+            case "GetObject" | "HeadObject":
+                found = self._get(call)
+                return found if operation == "GetObject" else found._replace(body=b"")
             case "PutObject":
                 return self._put(call)
+            case "CopyObject":
+                return self._copy(call)
             case "DeleteObject":
                 self.objects.pop((call.bucket, call.key), None)
                 return Answer(204)
@@ -118,6 +119,14 @@ class S3:
         stored = Stored(call.body, etag, _metadata(call), tags)
         self.objects[call.bucket, call.key] = stored
         return Answer(200, {"ETag": f'"{etag}"'})
+
+    def _copy(self, call: Call) -> Answer:
+        bucket, _, key = unquote(call.headers["x-amz-copy-source"]).lstrip("/").partition("/")
+        stored = self.objects.get((bucket, key))
+        if stored is None:
+            return _error(404, "NoSuchKey")
+        self.objects[call.bucket, call.key] = stored._replace(metadata=_metadata(call), tags="")
+        return _xml(f'<CopyObjectResult><ETag>"{stored.etag}"</ETag></CopyObjectResult>')
 
     def _delete(self, call: Call) -> Answer:
         for key in _KEY.findall(call.body.decode()):

@@ -45,6 +45,7 @@ _OF_PARAMETERS = {
 # Actions of S3's operations whose names differ, by AWS's documentation of S3's permissions.
 _S3_ACTIONS = {
     "HeadObject": "GetObject",
+    "CopyObject": "PutObject",
     "CreateMultipartUpload": "PutObject",
     "UploadPart": "PutObject",
     "CompleteMultipartUpload": "PutObject",
@@ -108,6 +109,10 @@ def asked(event_name: str, request: Any) -> Iterator[tuple[str, str]]:
             yield from ((action, f"{bucket}/{key}") for key in keys)
         else:
             yield action, f"{bucket}/{key}" if key else bucket
+        if operation == "CopyObject":
+            source = request.headers["x-amz-copy-source"]
+            told = source.decode() if isinstance(source, bytes) else source
+            yield "s3:GetObject", unquote(told).lstrip("/")
         return
     body = json.loads(request.body)
     match service:

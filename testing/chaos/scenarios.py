@@ -6,6 +6,7 @@ A new action is a function of a schedule, a moment and a file's name, and a line
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from testing.chaos.schedule import Scenario, Schedule
 
@@ -62,6 +63,20 @@ def canceled(schedule: Schedule) -> None:
     schedule.world.at(3, lambda: cancel_any(schedule))
 
 
+def retried(schedule: Schedule) -> None:
+    """A film is dropped, its job is canceled while it is encoded, and tried again."""
+    pipeline = ("transcode_720p", "hls_720p")
+    schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", "film.mp4", pipeline=pipeline))
+    schedule.world.at(6, lambda: cancel_any(schedule))
+    schedule.world.at(30, lambda: retry_any(schedule))
+
+
+def deleted(schedule: Schedule) -> None:
+    """A film is dropped, and its job is deleted while it is encoded."""
+    schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", "film.mp4"))
+    schedule.world.at(4, lambda: remove_any(schedule))
+
+
 def junk(schedule: Schedule) -> None:
     """A file that is neither image nor film is dropped."""
     schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", JUNK))
@@ -115,8 +130,8 @@ def estimated(schedule: Schedule) -> None:
 STORIES: dict[str, Scenario] = {
     story.__name__: story
     for story in (
-        image, film, marked, mkv, animation, canceled, junk, presigned, unheard, never, from_key, idempotent,
-        form, both, estimated,
+        image, film, marked, mkv, animation, canceled, retried, deleted, junk, presigned, unheard, never,
+        from_key, idempotent, form, both, estimated,
     )
 }  # fmt: skip
 
@@ -200,6 +215,26 @@ def anything(schedule: Schedule) -> None:
         for _ in range(chance.choice((1, 1, 2))):
             at = chance.choice((5.0, 30.0, 100.0))
             schedule.world.at(chance.uniform(0, at), lambda: cancel_any(schedule))
+    for act in (retry_any, remove_any):
+        if chance.random() < 0.2:
+            for _ in range(chance.choice((1, 1, 2, 5))):
+                at = chance.choice((5.0, 30.0, 100.0, 2000.0, 100_000.0))
+                schedule.world.at(chance.uniform(0, at), partial(act, schedule))
+
+
+def retry_any(schedule: Schedule) -> None:
+    """One of the jobs that there are is tried again."""
+    if schedule.lives:
+        job_id = schedule.world.random.choice(list(schedule.lives))
+        item = schedule.lives[job_id].item
+        schedule.clients.retry(job_id, item["owner"]["S"], item["source_key"]["S"])
+
+
+def remove_any(schedule: Schedule) -> None:
+    """One of the jobs that there are is deleted."""
+    if schedule.lives:
+        job_id = schedule.world.random.choice(list(schedule.lives))
+        schedule.clients.remove(job_id, schedule.lives[job_id].item["owner"]["S"])
 
 
 def cancel_any(schedule: Schedule) -> None:

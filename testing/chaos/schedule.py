@@ -24,10 +24,14 @@ from testing.environment import TIMEOUTS
 
 MOST_SECONDS = 320 * 3600.0
 MOST_EVENTS = 15_000
-TERMINAL = ("SUCCESS", "FAILURE", "CANCELED")
+DELETED = "DELETED"
+TERMINAL = ("SUCCESS", "FAILURE", "CANCELED", DELETED)
 # Attributes that may change after a job's end: the sweep's next look, to tidy up.
 _MAY_CHANGE = {"due_at", "due_shard"}
-_RANKS = {"PENDING": 0, "STARTED": 1} | dict.fromkeys(TERMINAL, 2)
+_RANKS = {"PENDING": 0, "STARTED": 1} | dict.fromkeys(TERMINAL, 2) | {DELETED: 3}
+
+
+_STORING = ("PutObject", "CompleteMultipartUpload", "CopyObject")
 
 
 @dataclass
@@ -52,6 +56,10 @@ class Schedule:
     sqs: Sqs
     lives: dict[str, Life] = field(default_factory=dict)
     _written: dict[str, str] = field(default_factory=dict)
+
+    def is_deleted(self, job_id: str) -> bool:
+        """Whether a job's tombstone is all that is to be left of it."""
+        return bool(self.lives[job_id].item["status"]["S"] == DELETED)
 
     @property
     def is_over(self) -> bool:
@@ -119,7 +127,7 @@ class Schedule:
                     continue
                 if item["sk"]["S"] == "job":
                     self._job_written(item["pk"]["S"].partition("#")[2], item)
-        elif service == "s3" and operation in ("PutObject", "CompleteMultipartUpload"):
+        elif service == "s3" and operation in _STORING:
             bucket, key = _place(request.url)
             if bucket == settings().output_bucket:
                 self._output_written(key)
@@ -158,7 +166,8 @@ class Schedule:
         if before == life.item:
             return
         before_status = before["status"]["S"] if before else "PENDING"
-        if before_status in TERMINAL and _changed(before, item) - _MAY_CHANGE:
+        is_buried = status == DELETED != before_status
+        if before_status in TERMINAL and not is_buried and _changed(before, item) - _MAY_CHANGE:
             world.violate(
                 "changed after its end", f"{job_id} {before_status}: {_changes(before, item)}"
             )
@@ -216,6 +225,10 @@ class Schedule:
         (strangers,) = answers.values()
         if strangers.status != 404:
             self.world.violate("another's job is shown", f"{job_id}: {strangers}")
+        if self.is_deleted(job_id):
+            if answer.status != 410:
+                self.world.violate("a deleted job is shown", f"{job_id}: {answer}")
+            return None
         if answer.status != 200:
             self.world.violate("a job cannot be shown", f"{job_id}: {answer}")
             return None

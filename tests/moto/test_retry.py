@@ -16,12 +16,13 @@ from chalicelib.api.requests import FromKeyRequest, RetryRequest
 from chalicelib.api.views import JobView
 from chalicelib.errors import Conflict, Gone, NotFound
 from chalicelib.jobs import sweep
-from chalicelib.model.result import Failed
+from chalicelib.model.result import Failed, Result
 from chalicelib.model.step import CANCELED, FAILURE, STARTED, SUCCESS
-from chalicelib.model.work import Chunk, Poster
+from chalicelib.model.work import Chunk, Poster, Work
 from chalicelib.settings import recipes, settings
 from chalicelib.store import objects
 from chalicelib.tasks import kinds
+from chalicelib.tasks.workbench import Workbench
 from infra.tools.samples import film
 from testing import rows
 from testing.pump import deliver, drain, drop, take
@@ -70,11 +71,11 @@ class Ran:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.tasks: list[str] = []
-        self.failing: Callable[[kinds.Work], bool] = lambda _: False
+        self.failing: Callable[[Work], bool] = lambda _: False
         kind_of = kinds.kind_of
 
-        def counted(work: kinds.Work) -> kinds.Kind:
-            def run(bench: kinds.Workbench) -> kinds.Result:
+        def counted(work: Work) -> kinds.Kind:
+            def run(bench: Workbench) -> Result:
                 self.tasks.append(bench.task.id)
                 if self.failing(work):
                     return Failed("conversion_failed", "It was made to fail.")
