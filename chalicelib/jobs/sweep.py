@@ -124,7 +124,7 @@ def _look_for_upload(job: Job) -> bool:
         overdue.await_intake(job)
         return True
     if job.deadline_at <= time.time():
-        detail = "No file was uploaded before the upload's URL expired."
+        detail = "No file was uploaded in the time that the upload had."
         lifecycle.fail(job, JobError("upload_expired", detail), overdue=True)
     else:
         overdue.postpone(job, looks=0, seen=0)

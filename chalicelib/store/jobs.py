@@ -47,11 +47,12 @@ def create(
     warning: str = "",
     etag: str = "",
     upload_deadline: int | None = None,
+    announced_size: int | None = None,
     max_usd: float | None = None,
 ) -> None:
     """Write a PENDING job, unless there is one with this id.
 
-    With `upload_deadline` (Unix seconds) it waits until then for its upload.
+    With `upload_deadline` (Unix seconds) it waits until then for its upload, of `announced_size` bytes.
     """
     created_at = writes.now_iso()
     now = int(time.time())
@@ -69,6 +70,7 @@ def create(
         pipeline=list(pipeline),
         recipe=recipe,
         etag=etag,
+        announced_size=announced_size,
         max_usd=max_usd,
         awaits_upload=upload_deadline is not None,
         deadline_at=upload_deadline or now + settings().job_deadline_seconds,
@@ -77,8 +79,8 @@ def create(
     )
     not_created_before = JobRow.pk.does_not_exist()
     if metadata and not read_many([(row.pk, row.sk)], consistent=True):
-        # An upload may come a day later.
-        expires_at = writes.subitem_expiry() + writes.DAY
+        waits = upload_deadline - now if upload_deadline else 0
+        expires_at = writes.subitem_expiry() + waits + writes.DAY
         theirs = MetadataRow(row.pk, MetadataRow.SK, metadata=dict(metadata), expires_at=expires_at)
         writes.put(theirs, not_created_before)
     writes.put(row, not_created_before)

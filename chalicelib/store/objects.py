@@ -172,12 +172,34 @@ def _blocks(body: StreamingBody, length: int) -> Iterator[bytes]:
         length -= len(block)
 
 
+def checksum_crc64nvme(original: Source) -> str:
+    """CRC-64/NVME of all bytes of an original, in Base64; "" where S3 has none. Raises JobError as `fetch`.
+
+    S3 computes it for each object whose sender chose no other checksum, also for one that came in parts.
+    """
+    with _pinned():
+        head = s3().head_object(
+            Bucket=settings().upload_bucket,
+            Key=original.key,
+            IfMatch=original.etag,
+            ChecksumMode="ENABLED",
+        )
+    # A checksum of the parts' checksums is none of the file.
+    return "" if head.get("ChecksumType") == "COMPOSITE" else head.get("ChecksumCRC64NVME", "")
+
+
 def _open(source: Source, **options: Any) -> StreamingBody:
     bucket = settings().output_bucket if source.is_copy else settings().upload_bucket
+    with _pinned():
+        found = s3().get_object(Bucket=bucket, Key=source.key, IfMatch=source.etag, **options)
+    return found["Body"]
+
+
+@contextmanager
+def _pinned() -> Iterator[None]:
+    """Raises JobError where S3 says that an object has another ETag by now, or is not there."""
     try:
-        return s3().get_object(Bucket=bucket, Key=source.key, IfMatch=source.etag, **options)[
-            "Body"
-        ]
+        yield
     except ClientError as error:
         if _status(error) == 412:
             detail = "The file was overwritten while it was being worked on."
@@ -320,16 +342,6 @@ def has_output(key: str) -> bool:
             raise
         return False
     return True
-
-
-def upload_url(key: str, size: int | None) -> str:
-    """A presigned PUT. `size` in bytes is signed, where it is announced; the content type is not."""
-    params: dict[str, Any] = {"Bucket": settings().upload_bucket, "Key": key}
-    if size is not None:
-        params["ContentLength"] = size
-    return s3().generate_presigned_url(
-        "put_object", Params=params, ExpiresIn=settings().upload_url_seconds
-    )
 
 
 class Link(NamedTuple):

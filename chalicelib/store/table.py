@@ -51,7 +51,7 @@ from chalicelib.model.result import Result
 from chalicelib.model.step import CANCELED, TERMINAL, Output, StepState, format_of
 from chalicelib.model.usage import read
 from chalicelib.settings import DROPS, settings
-from chalicelib.store.attributes import MapOfAny, PipelineAttribute, pack, unpack
+from chalicelib.store.attributes import MapOfAny, PipelineAttribute, pack, unpack, whole
 from chalicelib.telemetry import logger
 
 
@@ -123,6 +123,8 @@ class JobRow(Row, discriminator="job"):
     steps = MapOfAny(default=dict)
     warning = UnicodeAttribute(null=True)
     etag = UnicodeAttribute(default="")
+    announced_size = NumberAttribute(null=True)
+    checksum_crc64nvme = UnicodeAttribute(null=True)
     duration = NumberAttribute(null=True)
     encoding = UnicodeAttribute(default="")
     error = UnicodeAttribute(default="")
@@ -170,6 +172,8 @@ class JobRow(Row, discriminator="job"):
             },
             warning=self.warning or "",
             etag=self.etag,
+            announced_size=whole(self.announced_size),
+            checksum_crc64nvme=self.checksum_crc64nvme or "",
             duration=self.duration,
             encoding=self.encoding,
             error=self.error,
@@ -333,6 +337,8 @@ class TicketRow(Row, discriminator="ticket"):
     ticket_job_id = UnicodeAttribute(null=True)
     filename = UnicodeAttribute(default="")
     metadata = MapOfAny(null=True)
+    size = NumberAttribute(null=True)
+    open_until = NumberAttribute(null=True)
     arrived = UnicodeAttribute(null=True)
 
     def value(self) -> Ticket:
@@ -341,6 +347,8 @@ class TicketRow(Row, discriminator="ticket"):
             ticket_job_id=self.ticket_job_id,
             filename=self.filename,
             metadata=self.metadata or {},
+            size=whole(self.size),
+            open_until=whole(self.open_until),
             arrived=self.arrived,
         )
 
