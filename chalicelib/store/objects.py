@@ -181,7 +181,7 @@ def checksum_crc64nvme(original: Source) -> str:
         head = s3().head_object(
             Bucket=settings().upload_bucket,
             Key=original.key,
-            IfMatch=original.etag,
+            IfMatch=f'"{original.etag}"',
             ChecksumMode="ENABLED",
         )
     # A checksum of the parts' checksums is none of the file.
