@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,12 +54,18 @@ def test_an_upload_that_was_killed_goes_on_and_starts_its_job(
     assert told.value.response.json()["code"] == "upload_closed"
 
 
-def test_an_aborted_upload_leaves_no_part(client: Client, tmp_path: Path) -> None:
+def test_a_part_is_sent_again_after_its_signature_and_an_aborted_upload_leaves_none(
+    client: Client, tmp_path: Path
+) -> None:
     begun = client.sign({"method": "POST", "key": "a.mp4", "size": 6 * MIB})
     answer = client.http.post(begun["url"]).raise_for_status()
     upload = answer.text.partition("<UploadId>")[2].partition("<")[0]
     later = {"key": begun["key"], "uploadId": upload}
-    part = client.sign({"method": "PUT", "partNumber": 1, **later})
+    asked = {"method": "PUT", "partNumber": 1, **later}
+    late = client.sign({**asked, "expiresIn": 1})
+    time.sleep(3)
+    assert client.http.put(late["url"], content=bytes(5 * MIB)).status_code == 403
+    part = client.sign(asked)
     client.http.put(part["url"], content=bytes(5 * MIB)).raise_for_status()
 
     def kept() -> list[str]:
