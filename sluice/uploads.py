@@ -32,8 +32,8 @@ class _Begun(msgspec.Struct, frozen=True):
     upload_id: str
     job_id: str
     part_bytes: int
-    size: int  # of the file, in bytes
-    modified: int  # the file, in nanoseconds
+    about: dict[str, Any]  # what was said of the file
+    modified: int  # when the file was, in nanoseconds
 
 
 def put(http: httpx.Client, sign: Sign, path: Path, about: dict[str, Any]) -> str:
@@ -60,15 +60,16 @@ def send_in_parts(
 
     Memory holds a block of a part. A request that fails is signed and sent anew, with pauses between. With
     `resume`, that file keeps what is needed to go on in another process, until the upload is complete;
-    an upload that is over, or of a file that has changed since, is begun anew.
+    an upload that is over, or of a file that has changed since, or that is to become something else, is
+    begun anew.
     """
-    size, modified = path.stat().st_size, path.stat().st_mtime_ns
-    begun, etags = _resumed(http, sign, resume, size, modified)
+    size, modified = about["size"], path.stat().st_mtime_ns
+    begun, etags = _resumed(http, sign, resume, about, modified)
     if begun is None:
         part = part_bytes or max(_LEAST_PART_BYTES, -(-size // _PARTS))
         begun, etags = _begin(http, sign, path.name, about, part, modified), {}
         if resume:
-            resume.write_bytes(msgspec.json.encode(begun))
+            _keep(resume, begun)
     upload = {"key": begun.key, "uploadId": begun.upload_id}
     for number in range(1, -(-size // begun.part_bytes) + 1):
         if number not in etags:
@@ -94,18 +95,24 @@ def _begin(
         return http.post(signed["url"], headers=signed.get("headers")).raise_for_status()
 
     (upload_id,) = _texts(_retried(create), "UploadId")
-    size = about["size"]
-    return _Begun(signed["key"], upload_id, signed["job_id"], part_bytes, size, modified)
+    return _Begun(signed["key"], upload_id, signed["job_id"], part_bytes, about, modified)
+
+
+def _keep(resume: Path, begun: _Begun) -> None:
+    """Write the file as a whole: who is killed meanwhile leaves none, or the one before."""
+    new = resume.with_name(f"{resume.name}.new")
+    new.write_bytes(msgspec.json.encode(begun))
+    new.replace(resume)
 
 
 def _resumed(
-    http: httpx.Client, sign: Sign, resume: Path | None, size: int, modified: int
+    http: httpx.Client, sign: Sign, resume: Path | None, about: dict[str, Any], modified: int
 ) -> tuple[_Begun | None, dict[int, str]]:
     """The upload that `resume` tells of, if it can go on, and the ETags of the parts that S3 has."""
     if resume is None or not resume.exists():
         return None, {}
     begun = msgspec.json.decode(resume.read_bytes(), type=_Begun)
-    if (begun.size, begun.modified) != (size, modified):
+    if (begun.about, begun.modified) != (about, modified):
         return None, {}
     request = {"method": "GET", "key": begun.key, "uploadId": begun.upload_id}
     try:

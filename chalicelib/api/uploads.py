@@ -42,15 +42,7 @@ def presign(caller: str, request: PresignRequest) -> Presigned:
 
     Raises Unprocessable, TooLarge.
     """
-    wanted = Wanted(
-        request.filename,
-        request.size,
-        request.pipeline,
-        request.recipe,
-        request.max_usd,
-        request.metadata,
-    )
-    key, job_id = expect_upload(caller, wanted, most_put_bytes())
+    key, job_id = expect_upload(caller, _wanted(request), most_put_bytes())
     return Presigned(
         key=key,
         url=upload_urls.put_url(key, request.size, settings().upload_url_seconds),
@@ -76,7 +68,7 @@ def upload(caller: str, content_type: str, body: bytes | str) -> Accepted:
     asked = check_asked(request.pipeline, request.recipe)
     check_metadata(request.metadata)
     key, job_id = new_key(request.filename), str(uuid.uuid4())
-    _write_ticket(caller, key, job_id, request, asked)
+    _write_ticket(caller, key, job_id, _wanted(request), asked)
     objects.put_original(key, content, request.content_type)
     return Accepted(job_id)
 
@@ -120,7 +112,7 @@ def open_file(caller: str, key: str, length: int) -> SourceFile:
 
 
 class Wanted(NamedTuple):
-    """What a client says of a file before it uploads it, as PresignRequest has it."""
+    """What a client says of a file before it uploads it."""
 
     filename: str
     size: int | None
@@ -128,6 +120,17 @@ class Wanted(NamedTuple):
     recipe: str | None
     max_usd: float | None
     metadata: dict[str, str] | None
+
+
+def _wanted(request: PresignRequest) -> Wanted:
+    return Wanted(
+        request.filename,
+        request.size,
+        request.pipeline,
+        request.recipe,
+        request.max_usd,
+        request.metadata,
+    )
 
 
 def expect_upload(
@@ -154,7 +157,7 @@ def _write_ticket(
     owner: str,
     key: str,
     job_id: str | None,
-    request: PresignRequest | Wanted,
+    wanted: Wanted,
     asked: Asked,
     open_until: int | None = None,
 ) -> None:
@@ -162,7 +165,7 @@ def _write_ticket(
     # The last request may be signed as an upload in parts closes.
     begun = open_until or int(time.time())
     deadline = begun + settings().upload_url_seconds + _UPLOAD_GRACE_SECONDS
-    name = filenames.shortened(filenames.base(request.filename))
+    name = filenames.shortened(filenames.base(wanted.filename))
     if job_id:
         jobs.create(
             job_id,
@@ -172,9 +175,9 @@ def _write_ticket(
             recipe=asked.recipe,
             filename=name,
             upload_deadline=deadline,
-            announced_size=request.size,
-            max_usd=request.max_usd,
-            metadata=request.metadata,
+            announced_size=wanted.size,
+            max_usd=wanted.max_usd,
+            metadata=wanted.metadata,
         )
     identities.write_ticket(
         key,
@@ -182,8 +185,8 @@ def _write_ticket(
         job_id,
         deadline,
         name,
-        request.metadata,
-        size=request.size,
+        wanted.metadata,
+        size=wanted.size,
         open_until=open_until,
     )
 
