@@ -49,6 +49,14 @@ def presign(request: Request) -> Response:
     return respond(uploads.presign(caller(request), parse_body(request, requests.PresignRequest)))
 
 
+@app.route("/uploads/sign", **POST)
+@endpoint()
+def sign_upload(request: Request) -> Response:
+    from chalicelib.api import requests, signed_uploads
+
+    return respond(signed_uploads.sign(caller(request), parse_body(request, requests.SignRequest)))
+
+
 @app.route("/jobs/from-key", **POST)
 @endpoint()
 def from_key(request: Request) -> Response:

@@ -33,6 +33,9 @@ REFUSALS = {
         (403,), "The link to HLS is forged, or another job's. Ask for the job again."
     ),
     "token_expired": Meaning((403,), "The link to HLS has expired. Ask for the job again."),
+    "delete_refused": Meaning(
+        (403,), "A DELETE of a file is not signed; one with an `uploadId` aborts its upload."
+    ),
     "unknown_caller": Meaning((403,), "API Gateway does not say who calls. It is a fault of ours."),
     "job_not_found": Meaning(
         (404,), "The caller has no job with this id, or no longer. Another's is as none."
@@ -48,6 +51,9 @@ REFUSALS = {
     ),
     "upload_incomplete": Meaning(
         (409,), "A URL was given for this key, but nothing was uploaded to it yet. PUT it first."
+    ),
+    "upload_closed": Meaning(
+        (409,), "The upload in parts is complete, or its time is over. Begin a new one."
     ),
     "job_ended": Meaning(
         (409,), "The job has ended as SUCCESS or FAILURE: there is nothing to cancel."
@@ -81,6 +87,9 @@ REFUSALS = {
     "key_required": Meaning(
         (422,),
         "This stage does not know who calls: it lists the jobs of one `key`, which is to be named.",
+    ),
+    "size_differs": Meaning(
+        (422,), "The file was uploaded with another size than was announced. Upload it anew."
     ),
     "size_required": Meaning((422,), "This stage wants to know the file's `size` before."),
     "pipeline_required": Meaning(
@@ -181,9 +190,10 @@ FAILURES = {
     "decoder_timeout": "Looking at the file took longer than it may.",
     "step_timeout": "A step took longer than one function may.",
     "source_changed": "The file was overwritten while it was worked on. Start a new job.",
+    "size_differs": "The file was uploaded with another size than was announced.",
     "source_missing": "The file was deleted before it was worked on.",
     "reused_missing": "What the retried job had made was deleted while it was copied. Retry it again.",
-    "upload_expired": "Nothing was uploaded to the presigned URL in time.",
+    "upload_expired": "Nothing was uploaded in time: to the presigned URL, or in parts.",
     "output_too_large": "An output would be larger than one can be.",
     "chunk_not_exact": "A chunk did not come out frame for frame as planned. It is a fault of ours.",
     "sound_not_exact": "The sound came out longer than it is. It is a fault of ours.",

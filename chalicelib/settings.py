@@ -50,7 +50,12 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     # up to 5 GB. Local stages do not require it.
     require_size: bool = True
 
-    max_source_bytes: Positive = 5 * 1024**3
+    # How long an upload in parts may take, from its begin on. S3 removes parts that nobody completed by then.
+    multipart_upload_seconds: Annotated[int, Meta(ge=3600, le=7 * 86400)] = 86400
+
+    # An MP4 of more cannot be joined (tasks/mp4.py). Of films that short max_video_seconds comes first: it is
+    # 12 hours of 13 Mbit/s.
+    max_source_bytes: Positive = 72 * 1000**3
     max_image_bytes: Positive = 200 * 1024**2
     max_image_pixels: Positive = 120_000_000
     max_video_pixels: Positive = 8192 * 4320

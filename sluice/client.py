@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import httpx
 
+from sluice import uploads
 from sluice.stack import Stack
 
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
@@ -44,19 +45,22 @@ class Client:
     def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
         return self.http.post(self.stack.api_url + path, json=body, headers=headers)
 
-    def upload(self, path: Path, *pipeline: Any) -> str:
-        """Upload a file through a presigned URL. Returns the id of the job that the upload starts."""
-        request = {
-            "filename": path.name,
-            "content_type": "application/octet-stream",
-            "pipeline": list(pipeline),
-            "size": path.stat().st_size,
-        }
-        ticket = self.post("/uploads/presign/", request).raise_for_status().json()
-        self.http.put(
-            ticket["url"], content=path.read_bytes(), headers=ticket["headers"]
-        ).raise_for_status()
-        return str(ticket["job_id"])
+    def upload(self, path: Path, *pipeline: Any, resume: Path | None = None) -> str:
+        """Upload a file, above 100 MB in parts. Returns the id of the job that the upload starts.
+
+        With `resume`, a file that is written meanwhile, an upload in parts goes on where an earlier call for
+        the same file was broken off.
+        """
+        size = path.stat().st_size
+        about = {"filename": path.name, "pipeline": list(pipeline), "size": size}
+        if size <= uploads.MOST_PUT_BYTES:
+            return uploads.put(self.http, self.sign, path, about)
+        return uploads.send_in_parts(self.http, self.sign, path, about, resume)
+
+    def sign(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Have a request of an upload to S3 signed."""
+        signed: dict[str, Any] = self.post("/uploads/sign/", request).raise_for_status().json()
+        return signed
 
     def drop(self, path: Path, key: str, **metadata: str) -> None:
         """Put a file into the upload bucket, as `aws s3 cp` does; `metadata` becomes the object's own."""

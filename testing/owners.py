@@ -69,6 +69,12 @@ def get(job_id: str, method: str = "GET") -> Call:
     return Call(method, "/jobs/{job_id}", f"/jobs/{job_id}")
 
 
+def sign(key: str, method: str, **more: Any) -> Call:
+    """A later request of an upload in parts."""
+    body = {"method": method, "key": key, "uploadId": "an-upload", **more}
+    return Call("POST", "/uploads/sign", "/uploads/sign", body)
+
+
 def cancel(job_id: str) -> Call:
     return Call("POST", "/jobs/{job_id}/cancel", f"/jobs/{job_id}/cancel")
 
@@ -91,6 +97,10 @@ def calls_about(things: Things) -> list[Call]:
             estimate(key),
             listing(key=key),
             listing(key=key, status="SUCCESS"),
+            sign(key, "PUT", partNumber=1),
+            sign(key, "GET"),
+            sign(key, "POST"),
+            sign(key, "DELETE"),
         )
     ]
     return [

@@ -8,24 +8,48 @@ from typing import Any
 import msgspec
 from chalice.app import RouteEntry
 
-from chalicelib.api import estimates, hls, jobs, recipes, retries, submissions, uploads
+from chalicelib.api import (
+    estimates,
+    hls,
+    jobs,
+    recipes,
+    retries,
+    signed_uploads,
+    submissions,
+    uploads,
+)
 from chalicelib.api.descriptions import Answer, CallDescription, Json, reference
 from chalicelib.api.properties import PROPERTIES
 from chalicelib.api.recipes import EITHER, RecipesView
-from chalicelib.api.requests import FromKeyRequest, PresignRequest, RetryRequest, most_source_bytes
-from chalicelib.api.views import Accepted, JobPage, JobView, Presigned
+from chalicelib.api.requests import (
+    FromKeyRequest,
+    PresignRequest,
+    RetryRequest,
+    SignRequest,
+    most_put_bytes,
+)
+from chalicelib.api.views import Accepted, JobPage, JobView, Presigned, Signed
 from chalicelib.codes import FAILURES, GATEWAY, REFUSALS
 from chalicelib.errors import PROBLEM_JSON, Problem
 from chalicelib.model.estimate import EstimateView
 from chalicelib.model.step import STATUSES
 from chalicelib.settings import settings
 
-_REQUESTS = (PresignRequest, FromKeyRequest, RetryRequest)
-_ANSWERS = (Presigned, Accepted, EstimateView, JobView, JobPage, RecipesView, Problem)
+_REQUESTS = (PresignRequest, SignRequest, FromKeyRequest, RetryRequest)
+_ANSWERS = (Presigned, Signed, Accepted, EstimateView, JobView, JobPage, RecipesView, Problem)
+
+# Fields of answers that may be left out, and are never null.
+_LEFT_OUT = (
+    ("Presigned", "job_id"),
+    ("Signed", "key"),
+    ("Signed", "headers"),
+    ("Signed", "job_id"),
+)
 
 # By the names of the routes' functions.
 DESCRIPTIONS: Mapping[str, CallDescription] = {
     **uploads.DESCRIPTIONS,
+    **signed_uploads.DESCRIPTIONS,
     **submissions.DESCRIPTIONS,
     **estimates.DESCRIPTIONS,
     **jobs.DESCRIPTIONS,
@@ -215,11 +239,15 @@ def _shapes() -> Json:
         # The code reads anything, so that it can refuse what is wrong with sentences.
         shapes[request]["properties"]["pipeline"]["anyOf"][0] = reference("Pipeline")
         shapes[request]["not"] = EITHER
-    size, _null = shapes["PresignRequest"]["properties"]["size"]["anyOf"]
-    size["maximum"] = most_source_bytes()
-    waiting_job = shapes["Presigned"]["properties"]["job_id"]  # left out, never null
-    del waiting_job["anyOf"]
-    waiting_job["type"] = "string"
+    for request, most in (
+        ("PresignRequest", most_put_bytes()),
+        ("SignRequest", settings().max_source_bytes),
+    ):
+        size, _null = shapes[request]["properties"]["size"]["anyOf"]
+        size["maximum"] = most
+    for name, field in _LEFT_OUT:
+        schema = shapes[name]["properties"][field]
+        schema |= schema.pop("anyOf")[0]
     template = "#/components/schemas/{name}"
     shapes["Pipeline"] = {
         "description": "What to make of a file.",

@@ -30,6 +30,22 @@ PROPERTIES: dict[str, Json] = {
         _SIGNED.format(EXAMPLE_KEY),
         format="uri",
     ),
+    "Signed.url": described(
+        "Where to send the request, for an hour unless the stage or the call says less.",
+        _SIGNED.format(EXAMPLE_KEY),
+        format="uri",
+    ),
+    "Signed.key": described(
+        "The upload's key; only of its first request. Later ones name it.", EXAMPLE_KEY
+    ),
+    "Signed.headers": described(
+        "Headers to send with the request; only where there are any.", {"Content-Type": "video/mp4"}
+    ),
+    "Signed.job_id": described(
+        "The job that starts when the file arrives; only where a pipeline was named.",
+        EXAMPLE_JOB_ID,
+        format="uuid",
+    ),
     "headers": described("Headers to send with the file.", {"Content-Type": "image/jpeg"}),
     "jobs": described("At most `limit` of them.", []),
     "next_cursor": described(
@@ -94,6 +110,10 @@ PROPERTIES: dict[str, Json] = {
     "EstimateView.usage": described("What it would use and cost.", None),
     "created_at": described("When the job was asked for.", _TIME, format="date-time"),
     "updated_at": described("When the job last changed.", _TIME, format="date-time"),
+    "checksum_crc64nvme": described(
+        "CRC-64/NVME of the original as S3 knows it, in Base64; empty where it knows none.",
+        "ejnX7aEJzrg=",
+    ),
     "input_url": described("A link to the original.", _SIGNED.format(EXAMPLE_KEY), format="uri"),
     "input_url_expires_at": described(
         "When the link to the original stops to work.", _TIME, format="date-time"

@@ -18,11 +18,13 @@ from chalicelib.settings import LEAST_DOLLARS, MOST_DOLLARS, settings
 
 MOST_PUT_BYTES = 5 * 1024**3  # of S3, for one PUT
 MOST_KEY_BYTES = 1024  # of S3
+MOST_PARTS = 10_000  # of S3, for one object
 MOST_JOBS = 100  # of a page
 MOST_OUTPUTS = (
     1000  # of a page of several jobs: a link has 2 KB, and a Lambda's answer at most 6 MB
 )
 
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$(?!\n)"
 Key = Annotated[
     str,
     Meta(
@@ -83,7 +85,7 @@ class PresignRequest(msgspec.Struct, forbid_unknown_fields=True):
         Meta(
             min_length=1,
             max_length=1024,
-            pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)",
+            pattern=_NO_CONTROLS,
             description="The file's own name, without control characters.",
             examples=["Übergröße.jpg"],
         ),
@@ -105,6 +107,59 @@ class PresignRequest(msgspec.Struct, forbid_unknown_fields=True):
         Meta(description="In bytes; signed, so that no other size is accepted.", examples=[121417]),
     ] = None
     max_usd: MaxUsd = None
+    metadata: Metadata = None
+
+
+class SignRequest(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """A request to S3 that is to be signed; `key` to `expiresIn` are those of Uppy's `signRequest`.
+
+    The fields from `filename` on are of the first request of an upload, and mean what they do for presign.
+    """
+
+    method: Annotated[
+        Literal["PUT", "POST", "GET", "DELETE"],
+        Meta(description="Of the request to S3.", examples=["POST"]),
+    ]
+    key: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=MOST_KEY_BYTES,
+            pattern=_NO_CONTROLS,
+            description="Of the upload; of its first request any, which is not used but for the file's name.",
+            examples=["film.mp4"],
+        ),
+    ]
+    upload_id: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[!-~]+$(?!\n)")] | None,
+        Meta(description="That S3 gave to the upload in parts.", examples=["VXBsb2FkIElE"]),
+    ] = None
+    part_number: Annotated[
+        Annotated[int, Meta(ge=1, le=MOST_PARTS)] | None,
+        Meta(description="Of a part of it.", examples=[1]),
+    ] = None
+    content_type: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[ -~]+$(?!\n)")] | None,
+        Meta(description="The file's media type, in ASCII.", examples=["video/mp4"]),
+    ] = None
+    expires_in: Annotated[
+        Annotated[int, Meta(ge=1, le=604800)] | None,
+        Meta(
+            description="How long the signature is to be valid, in seconds; the stage may say less.",
+            examples=[3600],
+        ),
+    ] = None
+    filename: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=1024, pattern=_NO_CONTROLS)] | None,
+        Meta(description="The file's own name, without control characters.", examples=["film.mp4"]),
+    ] = None
+    pipeline: Pipeline = None
+    recipe: RecipeName = None
+    size: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="In bytes; a file of another size is refused.", examples=[7340032]),
+    ] = None
+    max_usd: MaxUsd = msgspec.field(default=None, name="max_usd")
     metadata: Metadata = None
 
 
@@ -137,18 +192,19 @@ class RetryRequest(msgspec.Struct, forbid_unknown_fields=True):
     ] = "as_it_was"
 
 
-def most_source_bytes() -> int:
+def most_put_bytes() -> int:
     """The largest file that this stage takes by one PUT."""
     return min(MOST_PUT_BYTES, settings().max_source_bytes)
 
 
-def check_size(size: int | None) -> None:
-    """Raises TooLarge where `size`, in bytes, is more than this stage takes."""
-    limit = most_source_bytes()
-    if size is not None and size > limit:
-        raise TooLarge(
-            "source_too_large", f"A file may have {limit} bytes: a `size` of {size} is too large."
-        )
+def check_size(size: int | None, most: int) -> None:
+    """Raises Unprocessable where the stage wants a `size` (bytes), TooLarge where it is above `most`."""
+    if size is None and settings().require_size:
+        raise Unprocessable("size_required", "Say the file's `size` in bytes.")
+    if size is not None and size > most:
+        way = "in parts" if most == settings().max_source_bytes else "by one PUT"
+        detail = f"A file may have {most} bytes {way}: a `size` of {size} is too large."
+        raise TooLarge("source_too_large", detail)
 
 
 def check_metadata(given: dict[str, str] | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from io import BytesIO
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from multipart import MultipartError, MultipartParser, parse_options_header
@@ -13,7 +13,7 @@ from multipart import MultipartError, MultipartParser, parse_options_header
 from chalicelib.api.descriptions import Answer, CallDescription, Json, described
 from chalicelib.api.http import malformed, refuse_others, refuse_repeated_names
 from chalicelib.api.recipes import EITHER, check_asked
-from chalicelib.api.requests import PresignRequest, check_metadata, check_size
+from chalicelib.api.requests import PresignRequest, check_metadata, check_size, most_put_bytes
 from chalicelib.api.views import Accepted, Presigned
 from chalicelib.errors import (
     Conflict,
@@ -27,7 +27,7 @@ from chalicelib.model import filenames
 from chalicelib.model.job import Ticket
 from chalicelib.operations.choosing import Asked, items_of
 from chalicelib.settings import DROPS, LEAST_DOLLARS, MOST_DOLLARS, settings
-from chalicelib.store import identities, jobs, objects
+from chalicelib.store import identities, jobs, objects, upload_urls
 from chalicelib.store.objects import Original
 
 # API Gateway hands a Lambda at most 6 MB, in which a binary body is Base64.
@@ -42,21 +42,10 @@ def presign(caller: str, request: PresignRequest) -> Presigned:
 
     Raises Unprocessable, TooLarge.
     """
-    if request.size is None and settings().require_size:
-        raise Unprocessable("size_required", "Say the file's `size` in bytes.")
-    check_size(request.size)
-    asked = check_asked(request.pipeline, request.recipe)
-    check_metadata(request.metadata)
-    starts_job = asked != Asked()
-    if request.max_usd is not None and not starts_job:
-        detail = "`max_usd` is of a job: name its `pipeline` or `recipe`, or send it to POST /jobs/from-key/."
-        raise Unprocessable("pipeline_required", detail)
-    key = new_key(request.filename)
-    job_id = str(uuid.uuid4()) if starts_job else None
-    _expect_upload(caller, key, job_id, request, asked)
+    key, job_id = expect_upload(caller, _wanted(request), most_put_bytes())
     return Presigned(
         key=key,
-        url=objects.upload_url(key, request.size),
+        url=upload_urls.put_url(key, request.size, settings().upload_url_seconds),
         headers={"Content-Type": request.content_type},
         job_id=job_id,
     )
@@ -79,7 +68,7 @@ def upload(caller: str, content_type: str, body: bytes | str) -> Accepted:
     asked = check_asked(request.pipeline, request.recipe)
     check_metadata(request.metadata)
     key, job_id = new_key(request.filename), str(uuid.uuid4())
-    _expect_upload(caller, key, job_id, request, asked)
+    _write_ticket(caller, key, job_id, _wanted(request), asked)
     objects.put_original(key, content, request.content_type)
     return Accepted(job_id)
 
@@ -101,9 +90,10 @@ class SourceFile(NamedTuple):
 
 
 def open_file(caller: str, key: str, length: int) -> SourceFile:
-    """A file that the caller may use, with its first `length` bytes. Raises NotFound, Conflict.
+    """A file that the caller may use, with its first `length` bytes.
 
-    The owner is checked first: S3 is not asked whether another owner's file exists.
+    Raises NotFound, Conflict, Unprocessable. The owner is checked first: S3 is not asked whether another
+    owner's file exists.
     """
     ticket = identities.get_ticket(key)
     owner = ticket.owner if ticket else DROPS
@@ -114,15 +104,68 @@ def open_file(caller: str, key: str, length: int) -> SourceFile:
             detail = f"The file {key} has not been uploaded yet: PUT it first."
             raise Conflict("upload_incomplete", detail)
         raise NotFound("key_not_found", f"There is no file {key} of yours in the upload bucket.")
-    return SourceFile(key, owner, ticket, *opened)
+    file = SourceFile(key, owner, ticket, *opened)
+    if ticket and ticket.size not in (None, file.original.size):
+        detail = f"The file has {file.original.size} bytes, but {ticket.size} were announced: upload it anew."
+        raise Unprocessable("size_differs", detail)
+    return file
 
 
-def _expect_upload(
-    owner: str, key: str, job_id: str | None, request: PresignRequest, asked: Asked
+class Wanted(NamedTuple):
+    """What a client says of a file before it uploads it."""
+
+    filename: str
+    size: int | None
+    pipeline: list[Any] | None
+    recipe: str | None
+    max_usd: float | None
+    metadata: dict[str, str] | None
+
+
+def _wanted(request: PresignRequest) -> Wanted:
+    return Wanted(
+        request.filename,
+        request.size,
+        request.pipeline,
+        request.recipe,
+        request.max_usd,
+        request.metadata,
+    )
+
+
+def expect_upload(
+    owner: str, wanted: Wanted, most_bytes: int, open_until: int | None = None
+) -> tuple[str, str | None]:
+    """A new key, whose ticket is written, and the id of the job that waits for the file, if one is asked for.
+
+    `open_until` (Unix seconds) is of an upload in parts. Raises Unprocessable, TooLarge.
+    """
+    check_size(wanted.size, most_bytes)
+    asked = check_asked(wanted.pipeline, wanted.recipe)
+    check_metadata(wanted.metadata)
+    starts_job = asked != Asked()
+    if wanted.max_usd is not None and not starts_job:
+        detail = "`max_usd` is of a job: name its `pipeline` or `recipe`, or send it to POST /jobs/from-key/."
+        raise Unprocessable("pipeline_required", detail)
+    key = new_key(wanted.filename)
+    job_id = str(uuid.uuid4()) if starts_job else None
+    _write_ticket(owner, key, job_id, wanted, asked, open_until)
+    return key, job_id
+
+
+def _write_ticket(
+    owner: str,
+    key: str,
+    job_id: str | None,
+    wanted: Wanted,
+    asked: Asked,
+    open_until: int | None = None,
 ) -> None:
     """Write the ticket, and the job that waits, before anybody can upload."""
-    deadline = int(time.time()) + settings().upload_url_seconds + _UPLOAD_GRACE_SECONDS
-    name = filenames.shortened(filenames.base(request.filename))
+    # The last request may be signed as an upload in parts closes.
+    begun = open_until or int(time.time())
+    deadline = begun + settings().upload_url_seconds + _UPLOAD_GRACE_SECONDS
+    name = filenames.shortened(filenames.base(wanted.filename))
     if job_id:
         jobs.create(
             job_id,
@@ -132,10 +175,20 @@ def _expect_upload(
             recipe=asked.recipe,
             filename=name,
             upload_deadline=deadline,
-            max_usd=request.max_usd,
-            metadata=request.metadata,
+            announced_size=wanted.size,
+            max_usd=wanted.max_usd,
+            metadata=wanted.metadata,
         )
-    identities.write_ticket(key, owner, job_id, deadline, name, request.metadata)
+    identities.write_ticket(
+        key,
+        owner,
+        job_id,
+        deadline,
+        name,
+        wanted.metadata,
+        size=wanted.size,
+        open_until=open_until,
+    )
 
 
 def _read_form(body: bytes, boundary: str) -> tuple[PresignRequest, bytes]:

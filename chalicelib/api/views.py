@@ -24,6 +24,15 @@ class Presigned(msgspec.Struct, omit_defaults=True):
     job_id: str | None = None
 
 
+class Signed(msgspec.Struct, omit_defaults=True):
+    """A request to S3: its address, and of the first one of an upload the new key and headers to send."""
+
+    url: str
+    key: str | None = None
+    headers: dict[str, str] | None = None
+    job_id: str | None = None
+
+
 class Accepted(msgspec.Struct):
     """The job that was asked for."""
 
@@ -93,6 +102,7 @@ class JobView(msgspec.Struct):
     metadata: dict[str, str]
     created_at: str
     updated_at: str
+    checksum_crc64nvme: str
     input_url: str
     input_url_expires_at: str
 
@@ -151,6 +161,7 @@ def job_view(
         metadata=standing.metadata,
         created_at=job.created_at,
         updated_at=job.updated_at,
+        checksum_crc64nvme=job.checksum_crc64nvme,
         input_url=input_link.url,
         input_url_expires_at=_iso(input_link.expires_at),
     )

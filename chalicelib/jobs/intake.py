@@ -127,6 +127,9 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
     if job.etag and job.etag != original.etag:
         detail = "The file was overwritten before it could be worked on."
         raise JobError("source_changed", detail)
+    if job.announced_size not in (None, original.size):
+        detail = f"The file has {original.size} bytes, but {job.announced_size} were announced."
+        raise JobError("size_differs", detail)
     source = Source(job.source_key, original.etag, size=original.size)
     facts = inspect_source(source, invocation, head)
     asked, book = Asked(job.pipeline, job.recipe), read_book(recipes())
@@ -173,6 +176,7 @@ def _start(job: Job, invocation: Invocation, turn: Turn, opened: Opened) -> Plan
         job,
         duration=seconds_of(film.facts if film else facts),
         etag=original.etag,
+        checksum=objects.checksum_crc64nvme(source),
         # Another intake may have planned something else first.
         pipeline=plan.pipeline,
         recipe=chosen.recipe if plan.pipeline == made.pipeline else "",

@@ -12,7 +12,7 @@ from chalicelib.model.result import Result
 from chalicelib.model.step import DELETED
 from chalicelib.model.work import Join
 from chalicelib.planning import reusing
-from chalicelib.store import jobs, objects, plans, tasks
+from chalicelib.store import jobs, listings, objects, plans, tasks
 from chalicelib.telemetry import logger
 
 
@@ -30,7 +30,7 @@ def without_what_is_whole(job: Job, plan: Plan, etag: str) -> Plan:
     except Transient:  # work files are kept for two weeks
         return plan
     prefixes = (outputs_prefix(former.job_id), work_prefix(former.job_id))
-    keys = {key for prefix in prefixes for key in objects.list_outputs(prefix)}
+    keys = {key for prefix in prefixes for key in listings.list_outputs(prefix)}
     results = tasks.results_of(former.job_id)
     made = reusing.reuse(plan, job.job_id, reusing.Former(former.job_id, its_plan, results, keys))
     logger.info("Retried", reused=len(made.reused), of=len(plan.tasks))

@@ -19,7 +19,7 @@ from chalicelib.model.job import Item, Job, TaskRecord
 from chalicelib.model.plan import outputs_prefix, work_prefix
 from chalicelib.model.step import DELETED, PENDING, TERMINAL, StepState
 from chalicelib.model.work import Source
-from chalicelib.store import jobs, objects, overdue, queues, steps
+from chalicelib.store import jobs, listings, objects, overdue, queues, steps
 from chalicelib.telemetry import MetricUnit, logger, metrics
 
 # How many shards are swept at once, and how many rows of each.
@@ -127,7 +127,7 @@ def _look_for_upload(job: Job) -> bool:
         overdue.await_intake(job)
         return True
     if job.deadline_at <= time.time():
-        detail = "No file was uploaded before the upload's URL expired."
+        detail = "No file was uploaded in the time that the upload had."
         lifecycle.fail(job, JobError("upload_expired", detail), overdue=True)
     else:
         overdue.postpone(job, looks=0, seen=0)
@@ -150,9 +150,9 @@ def _move_on(job: Job) -> bool:
 def _remove(job: Job, item: Item) -> None:
     """Delete all that a deleted job has left but its tombstone; and again when no worker can be at it."""
     for prefix in (outputs_prefix(job.job_id), work_prefix(job.job_id)):
-        objects.delete_outputs(list(objects.list_outputs(prefix)))
+        listings.delete_outputs(list(listings.list_outputs(prefix)))
     if job.takes_original and job.etag:
-        objects.delete_original(Source(job.source_key, job.etag))
+        listings.delete_original(Source(job.source_key, job.etag))
     jobs.forget_items(job.job_id)
     if job.deadline_at > time.time():
         overdue.look_once_more(job)
@@ -166,13 +166,13 @@ def _tidy(job: Job, item: Item) -> None:
     if states is None:  # another version may know what it lists
         overdue.put_off(item)
         return
-    objects.delete_outputs(list(_unlisted(job, states)))
+    listings.delete_outputs(list(_unlisted(job, states)))
     overdue.forget(item)
 
 
 def _unlisted(job: Job, states: Mapping[str, StepState]) -> Iterator[str]:
     whole = {each.s3_key for state in states.values() for each in state.outputs if each.complete}
     folders = tuple(key.rpartition("/")[0] + "/" for key in whole if key.endswith(".m3u8"))
-    for key in objects.list_outputs(outputs_prefix(job.job_id)):
+    for key in listings.list_outputs(outputs_prefix(job.job_id)):
         if key not in whole and not (folders and key.startswith(folders)):
             yield key

@@ -35,6 +35,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     former_states: dict[str, StepState] = {}
     warning: str = ""  # a sentence: what of the client's wishes was left out
     etag: str = ""  # of the source's version that the job reads; "" before it is chosen
+    announced_size: int | None = None  # bytes that the upload is to have; None: nobody said it
+    checksum_crc64nvme: str = ""  # of the source, in Base64; "" where S3 has none
     duration: float | None = None  # seconds; None for images
     encoding: str = ""  # a sentence: how a film is encoded, and why
     error: str = ""
@@ -117,12 +119,16 @@ class JobProgress(msgspec.Struct, frozen=True):
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of a presigned upload URL."""
+    """The record of an upload: that a presigned URL was handed out for it, and to whom."""
 
     owner: str  # who asked for it
     ticket_job_id: str | None  # the job that waits for the upload
     filename: str = ""  # as the client gave it
     metadata: dict[str, str] = {}  # likewise
+    size: int | None = None  # bytes, as announced
+    open_until: int | None = (
+        None  # Unix seconds: when its last part is signed; None: it has no parts
+    )
     arrived: str | None = None  # the S3 event of the upload
 
 

@@ -50,3 +50,8 @@ def pack(value: object) -> bytes | None:
 
 def unpack(packed: bytes, shape: Any) -> Any:
     return msgspec.json.decode(zlib.decompress(packed), type=shape)
+
+
+def whole(number: float | None) -> int | None:
+    """A number that was stored as an integer."""
+    return None if number is None else int(number)

@@ -14,7 +14,8 @@ from chalicelib.model.job import Claimed, Job, Ticket
 from chalicelib.model.step import CANCELED, DELETED, FAILURE
 from chalicelib.settings import DROPS, settings
 from chalicelib.store import jobs, writes
-from chalicelib.store.table import ClaimRow, TicketRow, read_many
+from chalicelib.store.items import read_many
+from chalicelib.store.table import ClaimRow, TicketRow
 
 # ── uploads ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -26,6 +27,8 @@ def write_ticket(
     expires_at: int,
     filename: str = "",
     metadata: Mapping[str, str] | None = None,
+    size: int | None = None,
+    open_until: int | None = None,
 ) -> None:
     """Remember that a URL for `key` is handed out, and to whom: its upload is never taken for a drop.
 
@@ -39,6 +42,8 @@ def write_ticket(
         ticket_job_id=job_id,
         filename=filename,
         metadata=dict(metadata) if metadata else None,
+        size=size,
+        open_until=open_until,
         expires_at=expires_at + settings().retention_days * writes.DAY,
     ).save()
 

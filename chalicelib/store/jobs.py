@@ -29,7 +29,8 @@ from chalicelib.model.step import (
 from chalicelib.model.usage import Used, read, total
 from chalicelib.settings import settings
 from chalicelib.store import steps, tasks, writes
-from chalicelib.store.table import JobRow, MetadataRow, Row, read_many
+from chalicelib.store.items import read_many
+from chalicelib.store.table import JobRow, MetadataRow, Row
 
 # How many entries of an index DynamoDB reads at once, at most.
 _MOST_INDEXED = 1000
@@ -51,14 +52,15 @@ def create(
     warning: str = "",
     etag: str = "",
     upload_deadline: int | None = None,
+    announced_size: int | None = None,
     max_usd: float | None = None,
     retry_of: str | None = None,
     anew: bool | None = None,
 ) -> None:
     """Write a PENDING job, unless there is one with this id.
 
-    With `upload_deadline` (Unix seconds) it waits until then for its upload. With `retry_of` it uses again
-    what is whole of that job, unless it is to be made `anew`.
+    With `upload_deadline` (Unix seconds) it waits until then for its upload, of `announced_size` bytes. With
+    `retry_of` it uses again what is whole of that job, unless it is to be made `anew`.
     """
     created_at = writes.now_iso()
     now = int(time.time())
@@ -76,6 +78,7 @@ def create(
         pipeline=list(pipeline),
         recipe=recipe,
         etag=etag,
+        announced_size=announced_size,
         max_usd=max_usd,
         retry_of=retry_of,
         anew=anew,
@@ -86,8 +89,8 @@ def create(
     )
     not_created_before = JobRow.pk.does_not_exist()
     if metadata and not read_many([(row.pk, row.sk)], consistent=True):
-        # An upload may come a day later.
-        expires_at = writes.subitem_expiry() + writes.DAY
+        waits = upload_deadline - now if upload_deadline else 0
+        expires_at = writes.subitem_expiry() + waits + writes.DAY
         theirs = MetadataRow(row.pk, MetadataRow.SK, metadata=dict(metadata), expires_at=expires_at)
         writes.put(theirs, not_created_before)
     writes.put(row, not_created_before)

@@ -1,11 +1,10 @@
-"""Objects in the two buckets: the only module that talks to S3."""
+"""Objects in the two buckets: with `listings` and `upload_urls` the only module that talks to S3."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import batched
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -172,12 +171,34 @@ def _blocks(body: StreamingBody, length: int) -> Iterator[bytes]:
         length -= len(block)
 
 
+def checksum_crc64nvme(original: Source) -> str:
+    """CRC-64/NVME of all bytes of an original, in Base64; "" where S3 has none. Raises JobError as `fetch`.
+
+    S3 computes it for each object whose sender chose no other checksum, also for one that came in parts.
+    """
+    with _pinned():
+        head = s3().head_object(
+            Bucket=settings().upload_bucket,
+            Key=original.key,
+            IfMatch=f'"{original.etag}"',
+            ChecksumMode="ENABLED",
+        )
+    # A checksum of the parts' checksums is none of the file.
+    return "" if head.get("ChecksumType") == "COMPOSITE" else head.get("ChecksumCRC64NVME", "")
+
+
 def _open(source: Source, **options: Any) -> StreamingBody:
     bucket = settings().output_bucket if source.is_copy else settings().upload_bucket
+    with _pinned():
+        found = s3().get_object(Bucket=bucket, Key=source.key, IfMatch=source.etag, **options)
+    return found["Body"]
+
+
+@contextmanager
+def _pinned() -> Iterator[None]:
+    """Raises JobError where S3 says that an object has another ETag by now, or is not there."""
     try:
-        return s3().get_object(Bucket=bucket, Key=source.key, IfMatch=source.etag, **options)[
-            "Body"
-        ]
+        yield
     except ClientError as error:
         if _status(error) == 412:
             detail = "The file was overwritten while it was being worked on."
@@ -310,37 +331,6 @@ def read_object(key: str, part: tuple[int, int] | None = None) -> bytes | None:
         raise
 
 
-def list_outputs(prefix: str) -> Iterator[str]:
-    """The keys in the output bucket with this prefix."""
-    pages = s3().get_paginator("list_objects_v2")
-    for page in pages.paginate(Bucket=settings().output_bucket, Prefix=prefix):
-        for item in page.get("Contents", ()):
-            yield item["Key"]
-
-
-def delete_outputs(keys: Sequence[str]) -> None:
-    """Delete objects of the output bucket, if they are there. Raises Transient where S3 kept one.
-
-    The sweep alone calls it (`jobs/sweep.py`), for jobs that have ended or were deleted. Everything else goes
-    by the buckets' lifecycle rules (`infra/stack/storage.py`).
-    """
-    for batch in batched(keys, 1000, strict=False):
-        answer = s3().delete_objects(
-            Bucket=settings().output_bucket,
-            Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True},
-        )
-        if answer.get("Errors"):
-            raise Transient("not_deleted", "S3 did not delete every object.")
-
-
-def delete_original(source: Source) -> None:
-    """Delete an original, if it is there and has this ETag. A stage may keep the right to that."""
-    listed = s3().list_objects_v2(Bucket=settings().upload_bucket, Prefix=source.key, MaxKeys=1)
-    for item in listed.get("Contents", ()):
-        if item["Key"] == source.key and item["ETag"].strip('"') == source.etag:
-            s3().delete_object(Bucket=settings().upload_bucket, Key=source.key)
-
-
 def has_output(key: str) -> bool:
     """Whether there is such an object in the output bucket."""
     try:
@@ -350,16 +340,6 @@ def has_output(key: str) -> bool:
             raise
         return False
     return True
-
-
-def upload_url(key: str, size: int | None) -> str:
-    """A presigned PUT. `size` in bytes is signed, where it is announced; the content type is not."""
-    params: dict[str, Any] = {"Bucket": settings().upload_bucket, "Key": key}
-    if size is not None:
-        params["ContentLength"] = size
-    return s3().generate_presigned_url(
-        "put_object", Params=params, ExpiresIn=settings().upload_url_seconds
-    )
 
 
 class Link(NamedTuple):

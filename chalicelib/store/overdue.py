@@ -11,7 +11,8 @@ from pynamodb.exceptions import DoesNotExist
 from chalicelib.model.job import Item, Job
 from chalicelib.model.step import DELETED, PENDING, TERMINAL
 from chalicelib.store import writes
-from chalicelib.store.table import EndedRow, JobRow, Row, read_many
+from chalicelib.store.items import read_many
+from chalicelib.store.table import EndedRow, JobRow, Row
 
 # Its index has as many partitions as the first digit of a job's id has values.
 SHARDS = "0123456789abcdef"

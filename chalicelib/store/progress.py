@@ -10,7 +10,8 @@ from pynamodb.exceptions import PynamoDBException
 from chalicelib.model.job import Job, JobProgress, Progress, StepStates, Value
 from chalicelib.model.plan import GENERATION, Plan
 from chalicelib.store import steps, writes
-from chalicelib.store.table import EndedRow, JobRow, MetadataRow, ProgressRow, StepsRow, read_many
+from chalicelib.store.items import read_many
+from chalicelib.store.table import EndedRow, JobRow, MetadataRow, ProgressRow, StepsRow
 from chalicelib.telemetry import logger
 
 

@@ -25,11 +25,13 @@ def start(
     plan: Plan,
     starter: str,
     charge: Charge,
+    checksum: str = "",
 ) -> bool:
     """PENDING → STARTED, once, by the message `starter`. False where it was not PENDING.
 
     `pipeline` is what `plan` makes, and `recipe` is the one that says so, if any. `duration` in seconds, None
-    for images. The same write charges the owner: raises JobError as `budgets.charge`.
+    for images. `checksum` is the CRC-64/NVME of the source, if S3 has it. The same write charges the owner:
+    raises JobError as `budgets.charge`.
     """
     still_pending = JobRow.status == PENDING
     return budgets.charge(
@@ -43,6 +45,7 @@ def start(
             JobRow.step_names.set(list(plan.steps)),
             JobRow.steps.set({name: {"status": PENDING} for name in plan.steps}),
             JobRow.etag.set(etag),
+            *([JobRow.checksum_crc64nvme.set(checksum)] if checksum else []),
             JobRow.started_by.set(GENERATION),
             *_follow(plan, starter),
             *writes.add_used(JobRow, writes.lap()),

@@ -18,7 +18,6 @@ The value of a row is what store/ hands out of it: a struct of model/job.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -32,14 +31,12 @@ from pynamodb.attributes import (
     UnicodeAttribute,
     UnicodeSetAttribute,
 )
-from pynamodb.exceptions import DoesNotExist, PynamoDBException
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
 
 from chalicelib.model.job import (
     Claimed,
-    Item,
     Job,
     Progress,
     StepStates,
@@ -52,8 +49,7 @@ from chalicelib.model.result import Result
 from chalicelib.model.step import CANCELED, TERMINAL, Output, StepState, format_of
 from chalicelib.model.usage import read
 from chalicelib.settings import DROPS, settings
-from chalicelib.store.attributes import MapOfAny, PipelineAttribute, pack, unpack
-from chalicelib.telemetry import logger
+from chalicelib.store.attributes import MapOfAny, PipelineAttribute, pack, unpack, whole
 
 
 class _ByKey(GlobalSecondaryIndex["JobRow"]):
@@ -124,6 +120,8 @@ class JobRow(Row, discriminator="job"):
     steps = MapOfAny(default=dict)
     warning = UnicodeAttribute(null=True)
     etag = UnicodeAttribute(default="")
+    announced_size = NumberAttribute(null=True)
+    checksum_crc64nvme = UnicodeAttribute(null=True)
     duration = NumberAttribute(null=True)
     encoding = UnicodeAttribute(default="")
     error = UnicodeAttribute(default="")
@@ -174,6 +172,8 @@ class JobRow(Row, discriminator="job"):
             },
             warning=self.warning or "",
             etag=self.etag,
+            announced_size=whole(self.announced_size),
+            checksum_crc64nvme=self.checksum_crc64nvme or "",
             duration=self.duration,
             encoding=self.encoding,
             error=self.error,
@@ -340,6 +340,8 @@ class TicketRow(Row, discriminator="ticket"):
     ticket_job_id = UnicodeAttribute(null=True)
     filename = UnicodeAttribute(default="")
     metadata = MapOfAny(null=True)
+    size = NumberAttribute(null=True)
+    open_until = NumberAttribute(null=True)
     arrived = UnicodeAttribute(null=True)
 
     def value(self) -> Ticket:
@@ -348,6 +350,8 @@ class TicketRow(Row, discriminator="ticket"):
             ticket_job_id=self.ticket_job_id,
             filename=self.filename,
             metadata=self.metadata or {},
+            size=whole(self.size),
+            open_until=whole(self.open_until),
             arrived=self.arrived,
         )
 
@@ -367,32 +371,3 @@ class BudgetRow(Row, discriminator="budget"):
     """What an owner's jobs of one day cost; its `sk` is the day."""
 
     spent_usd = NumberAttribute()
-
-
-def read_many(keys: Sequence[tuple[str, str]], *, consistent: bool = False) -> list[Item]:
-    """The rows with these keys that are there, in any order, by as few requests as DynamoDB allows.
-
-    Where one of them cannot be read, each is read by a request of its own.
-    """
-    try:
-        return [_item(row) for row in Row.batch_get(keys, consistent_read=consistent)]
-    except PynamoDBException:
-        raise
-    except Exception:
-        return [item for key in keys if (item := _read(key))]
-
-
-def _read(key: tuple[str, str]) -> Item | None:
-    try:
-        return _item(Row.get(*key, consistent_read=True))
-    except DoesNotExist:
-        return None
-    except PynamoDBException:
-        raise
-    except Exception as error:
-        logger.warning("A row cannot be read", row=" ".join(key), error=str(error))
-        return Item(key, error=error)
-
-
-def _item(row: Row) -> Item:
-    return Item((row.pk, row.sk), row.due_at, row.value())

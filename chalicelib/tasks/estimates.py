@@ -7,7 +7,7 @@ AWS requests of a job for a key that sends n first messages to q queues. A dropp
 to DynamoDB.
 
 function         DynamoDB           S3                                       SQS
-intake           3                  2 + those of probing the source,         2, 1 + ⌈(n - 1)/10⌉ for each of q
+intake           3                  3 + those of probing the source,         2, 1 + ⌈(n - 1)/10⌉ for each of q
                                     and one for each track with excerpts
 image, k steps   4                  2 + k                                    2
 poster           4                  4, and 2 for each dull candidate         2
@@ -146,7 +146,7 @@ def _of_intake(
 ) -> Used:
     queues = Counter(task.pool for task in plan.first())
     sent = sum(1 + ceil((number - 1) / 10) for number in queues.values())
-    seconds = probing.seconds + (4 + len(samples) + sent) * _REQUEST_SECONDS
+    seconds = probing.seconds + (5 + len(samples) + sent) * _REQUEST_SECONDS
     return Used(
         "intake",
         invocations=1,
@@ -155,7 +155,7 @@ def _of_intake(
         dynamodb=3,
         reads=1,
         writes=1 + _IN_TRANSACTION * (_CHARGE_WRITES + _ROW_WRITES + _INDEX_WRITES),
-        s3_gets=probing.s3_gets,
+        s3_gets=1 + probing.s3_gets,  # of the checksum
         s3_puts=1 + len(samples),
         sqs=POLLER_REQUESTS + sent,
         bytes_read=probing.bytes_read,

@@ -212,7 +212,11 @@ def _own(function: Function) -> list[dict[str, Any]]:
         case "api":
             return [
                 _allow("s3:GetObject", f"{_UPLOADS}/*"),
-                _allow("s3:PutObject", f"{_UPLOADS}/uploads/*"),
+                # What it signs for clients, uploads in parts included, and the files of forms.
+                _allow(
+                    ("s3:PutObject", "s3:ListMultipartUploadParts", "s3:AbortMultipartUpload"),
+                    f"{_UPLOADS}/uploads/*",
+                ),
                 _allow("s3:GetObject", f"{_OUTPUTS}/outputs/*", *_PLANS),
                 # It changes jobs only to cancel and delete them. A canceled one has what its tasks have used.
                 _rows("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "Query"),

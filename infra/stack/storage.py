@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import NamedTuple
 
 from chalicelib.store.queues import DEAD_LETTERS
@@ -23,19 +24,32 @@ _DAY = 86400
 VISIBILITY_MARGIN_SECONDS = 30
 
 
-def buckets(target: Target, *, original_days: int | None, output_days: int | None) -> Json:
-    """The buckets with their policies; originals and outputs expire after so many days, None for never."""
+def buckets(
+    target: Target, *, original_days: int | None, output_days: int | None, upload_seconds: int
+) -> Json:
+    """The buckets with their policies; originals and outputs expire after so many days, None for never.
+
+    An upload in parts may take `upload_seconds`.
+    """
     upload = _bucket(
         UPLOAD_BUCKET,
         target,
         cors={
-            "AllowedMethods": ["PUT"],
+            "AllowedMethods": [
+                "PUT",
+                "POST",
+                "GET",
+                "DELETE",
+            ],  # of signed requests, also for parts
             "AllowedOrigins": ["*"],
             "AllowedHeaders": ["*"],
             "ExposedHeaders": ["ETag"],
             "MaxAge": 3600,
         },
-        rules=[_ABANDONED_UPLOADS, *_expiring("originals", "", original_days)],
+        rules=[
+            _abandoned_uploads(ceil(upload_seconds / _DAY)),
+            *_expiring("originals", "", original_days),
+        ],
     )
     # S3 tries to send to the queue before it accepts the notification.
     upload["DependsOn"] = "IntakeQueuePolicy"
@@ -55,7 +69,7 @@ def buckets(target: Target, *, original_days: int | None, output_days: int | Non
             "MaxAge": 3600,
         },
         rules=[
-            _ABANDONED_UPLOADS,
+            _abandoned_uploads(1),
             *_expiring("work", "work/", 14),
             *_expiring("outputs", "outputs/", output_days),
         ],
@@ -69,11 +83,12 @@ def buckets(target: Target, *, original_days: int | None, output_days: int | Non
     return resources
 
 
-_ABANDONED_UPLOADS: Json = {
-    "Id": "abandoned-uploads",
-    "Status": "Enabled",
-    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
-}
+def _abandoned_uploads(days: int) -> Json:
+    return {
+        "Id": "abandoned-uploads",
+        "Status": "Enabled",
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": days},
+    }
 
 
 def _expiring(name: str, prefix: str, days: int | None) -> list[Json]:

@@ -70,7 +70,10 @@ def merge_template(config: ChaliceConfig) -> Json:
         },
         "Resources": {
             **storage.buckets(
-                target, original_days=chosen.original_days, output_days=chosen.output_days
+                target,
+                original_days=chosen.original_days,
+                output_days=chosen.output_days,
+                upload_seconds=settings.multipart_upload_seconds,
             ),
             **storage.table(target),
             **storage.queues(timeouts, settings.max_receives),

@@ -35,6 +35,8 @@ _LAMBDAS_OWN = (
     "xray:PutTelemetryRecords",
     "xray:PutTraceSegments",
 )
+# Rights of requests that a function signs and clients send, which the simulation has none of.
+_SIGNED = {("api", "s3:AbortMultipartUpload"), ("api", "s3:ListMultipartUploadParts")}
 # Parts of resources, for which only steps with parameters need a right of a function.
 _OF_PARAMETERS = {
     "estimate": ("/watermarks/",),
@@ -56,7 +58,7 @@ _S3_ACTIONS = {
 
 @cache
 def given() -> frozenset[Right]:
-    """Every right of every function, without those that Lambda itself uses and those that no preset needs.
+    """Every right of every function, without those that Lambda itself or a client uses, or no preset needs.
 
     Presets name no watermark and make no storyboard: tests/stack/test_recipes.py uses these rights.
     """
@@ -70,7 +72,9 @@ def given() -> frozenset[Right]:
     return frozenset(
         right
         for right in rights
-        if right.action not in _LAMBDAS_OWN and not _is_for_parameters(right)
+        if right.action not in _LAMBDAS_OWN
+        and (right.function, right.action) not in _SIGNED
+        and not _is_for_parameters(right)
     )
 
 

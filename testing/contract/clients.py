@@ -64,6 +64,13 @@ def python_client(description: Path, folder: Path) -> Path:
     return folder
 
 
+def bundle(module: str) -> bytes:
+    """One script that has all that a module of ours imports from npm. Raises ToolError."""
+    return _node(
+        "esbuild", "--bundle", "--format=esm", "--log-level=warning", given=module
+    ).encode()
+
+
 def run_typescript(program: Path, api_url: str, file: Path) -> dict[str, Any]:
     """Run job.ts. Returns the job that it prints."""
     job: dict[str, Any] = json.loads(_run("node", str(program), api_url, str(file)))
@@ -79,15 +86,17 @@ def run_python(package: Path, api_url: str, file: Path) -> dict[str, Any]:
     return job
 
 
-def _node(tool: str, *args: str) -> str:
-    return _run(str(MODULES / ".bin" / tool), *args, **_QUIET)
+def _node(tool: str, *args: str, given: str = "") -> str:
+    return _run(str(MODULES / ".bin" / tool), *args, given=given, **_QUIET)
 
 
-def _run(*command: str, **variables: str) -> str:
+def _run(*command: str, given: str = "", **variables: str) -> str:
+    """Run a command with `given` as its input. Returns its output. Raises ToolError."""
     done = subprocess.run(
         command,
         cwd=HERE,
         env={**os.environ, **variables},
+        input=given,
         capture_output=True,
         text=True,
         check=False,

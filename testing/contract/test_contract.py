@@ -66,16 +66,69 @@ def test_requests_that_are_made_up(stack: Stack, description: Path, photo: Path)
     print(made_up.try_out(description, stack.api_url, examples=50))
 
 
-def test_uppy_in_chromium_sends_a_picture_a_film_and_what_it_would_cut_into_parts(
-    stack: Stack, tmp_path: Path, photo: Path
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A film of 200 MiB, which Uppy sends in 25 parts."""
+    film = samples.sample("small.mp4", LOCAL / "samples").read_bytes()
+    path = tmp_path / "Größe XXL.mp4"
+    rest = 200 * 1024**2 - len(film)
+    with path.open("wb") as file:
+        file.write(film + rest.to_bytes(4, "big") + b"free")  # players ignore this
+        file.truncate(len(film) + rest)
+    return path
+
+
+def under_way(stack: Stack) -> list[str]:
+    """The keys of uploads in parts that are neither complete nor aborted."""
+    with Client(stack) as client:
+        listed = client.aws("s3").list_multipart_uploads(Bucket=stack.upload_bucket)
+        return [each["Key"] for each in listed.get("Uploads", [])]
+
+
+def test_uppy_goes_on_after_the_network_was_cut_and_after_the_tab_was_loaded_anew(
+    stack: Stack, large: Path
+) -> None:
+    with uppy.opened(stack.api_url, todays=True) as page:
+        parts = uppy.Parts(page)
+        uppy.choose(page, large)
+        uppy.press(page, "Upload")
+        parts.wait_for(5)
+        page.context.set_offline(True)
+        page.wait_for_timeout(3000)
+        page.context.set_offline(False)
+        uppy.press(page, "Retry")
+        parts.wait_for(12)
+        assert len(under_way(stack)) == 1
+        page.reload()
+        uppy.press(
+            page, "Add more"
+        )  # beside the file that Uppy knows, and wants to be chosen again
+        uppy.choose(page, large)
+        uppy.press(page, "Upload")
+        assert uppy.wait(page, 1, seconds=240) == ["SUCCESS"]
+    assert len(set(parts.stored)) == len(parts.stored)  # none was sent again
+    # Of one that came as the tab was loaded, the page was not told.
+    assert len(parts.stored) in (24, 25)
+    assert under_way(stack) == []
+
+
+def test_an_upload_that_is_canceled_in_uppy_leaves_no_part(stack: Stack, large: Path) -> None:
+    with uppy.opened(stack.api_url, todays=True) as page:
+        parts = uppy.Parts(page)
+        uppy.choose(page, large)
+        uppy.press(page, "Upload")
+        parts.wait_for(3)
+        assert len(under_way(stack)) == 1
+        with page.expect_response(lambda answer: answer.request.method == "DELETE") as aborted:
+            uppy.press(page, "Cancel")
+        assert aborted.value.status == 204
+    assert under_way(stack) == []
+
+
+def test_uppy_in_chromium_sends_a_picture_a_film_and_what_it_cuts_into_parts(
+    stack: Stack, large: Path, photo: Path
 ) -> None:
     film = samples.sample("small.mp4", LOCAL / "samples")
-    # By default Uppy uploads files above 100 MB in parts: append as many bytes, which players ignore.
-    large = tmp_path / "Größe XXL.mp4"
-    large.write_bytes(film.read_bytes())
-    with large.open("ab") as file:
-        file.write((120 * 1024**2).to_bytes(4, "big") + b"free")
-        file.truncate(film.stat().st_size + 120 * 1024**2)
     with uppy.opened(stack.api_url) as page:
         assert uppy.send(page, photo, film, large, seconds=240) == ["SUCCESS"] * 3
         page.wait_for_function("[...document.images].every(image => image.naturalWidth)")

@@ -117,7 +117,7 @@ def test_other_names_of_stages_are_taken_and_fit_into_a_buckets(stage: str) -> N
 def named(outputs: dict[str, str]) -> dict[str, Any]:
     """The kept resources of a template, with their names, for a stack with these outputs."""
     resources: dict[str, Any] = storage.table(targets.AWS) | storage.buckets(
-        targets.AWS, original_days=None, output_days=None
+        targets.AWS, original_days=None, output_days=None, upload_seconds=86400
     )
     account = Numbered(region="eu-central-1")
     Kept("sluice-prod", account, outputs).name_in(resources, adopting=False)

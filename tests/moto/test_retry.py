@@ -20,7 +20,7 @@ from chalicelib.model.result import Failed, Result
 from chalicelib.model.step import CANCELED, FAILURE, STARTED, SUCCESS
 from chalicelib.model.work import Chunk, Poster, Work
 from chalicelib.settings import recipes, settings
-from chalicelib.store import objects
+from chalicelib.store import listings, objects
 from chalicelib.tasks import kinds
 from chalicelib.tasks.workbench import Workbench
 from infra.tools.samples import film
@@ -56,7 +56,7 @@ def read(key: str) -> bytes:
 def files_of(job_id: str) -> dict[str, bytes]:
     """What a job has in the output bucket, by what follows its id."""
     prefix = f"outputs/{job_id.replace('-', '')}_"
-    return {key.removeprefix(prefix): read(key) for key in objects.list_outputs(prefix)}
+    return {key.removeprefix(prefix): read(key) for key in listings.list_outputs(prefix)}
 
 
 @pytest.fixture

@@ -200,8 +200,8 @@ def test_of_a_film_that_gets_a_poster_only_no_samples_of_sound_are_kept(long_fil
     job, counted = run("a.mp4", "thumbnail")
     assert job.status == SUCCESS
     assert requests_of(estimated.usage) == counted
-    # Head and index, samples of pictures, the plan.
-    assert counted["intake", "s3"] == 3
+    # Head and index, samples of pictures, the plan, the checksum.
+    assert counted["intake", "s3"] == 4
 
 
 @pytest.mark.media

@@ -86,7 +86,7 @@ BREAKS = {
     ),
     "a worker goes on after a cancel": Break(
         "Watch.__call__ = lambda watch: jobs.has_ended(watch._job_id) and None",
-        "race:canceled:24",
+        "race:canceled:2",
         "a worker goes on with a job that it knows is canceled",
     ),
     "what is used is counted twice": Break(

@@ -222,6 +222,16 @@ def test_a_function_reads_and_lists_no_more_than_it_works_on(template: Any) -> N
     assert may(template, "sweep", "s3:GetObject") == set()
 
 
+def test_the_api_signs_uploads_in_parts_of_keys_that_it_makes_and_of_no_others(
+    template: Any,
+) -> None:
+    made = {f"{UPLOAD_BUCKET}/uploads/*"}
+    for action in ("PutObject", "ListMultipartUploadParts", "AbortMultipartUpload"):
+        assert may(template, "api", f"s3:{action}") == made
+    assert not may(template, "api", "s3:DeleteObject")
+    assert not may(template, "api", "s3:ListBucketMultipartUploads")
+
+
 def test_what_estimates_may_do_nothing_else_but_keep_what_it_has_seen(template: Any) -> None:
     looked = f"{OUTPUT_BUCKET}/work/looked/*"
     marks = f"{OUTPUT_BUCKET}/watermarks/*"
@@ -339,7 +349,8 @@ def test_buckets_are_private_encrypted_and_tls_only(template: Any, bucket: str) 
 
 def test_a_browser_may_upload_and_watch(template: Any) -> None:
     (upload,) = template["UploadBucket"]["Properties"]["CorsConfiguration"]["CorsRules"]
-    assert (upload["AllowedMethods"], upload["ExposedHeaders"]) == (["PUT"], ["ETag"])
+    assert set(upload["AllowedMethods"]) == {"PUT", "POST", "GET", "DELETE"}
+    assert (upload["ExposedHeaders"], upload["AllowedHeaders"]) == (["ETag"], ["*"])
     (output,) = template["OutputBucket"]["Properties"]["CorsConfiguration"]["CorsRules"]
     assert set(output["AllowedMethods"]) == {"GET", "HEAD"}
     assert output["AllowedOrigins"] == ["*"]
@@ -584,6 +595,14 @@ def expiring(resources: Any, bucket: str) -> dict[str, int]:
 def test_what_people_stored_does_not_expire_unless_a_stage_says_so(template: Any) -> None:
     assert expiring(template, "UploadBucket") == {}
     assert expiring(template, "OutputBucket") == {"work/": 14}
+
+
+@pytest.mark.parametrize(("seconds", "days"), [("86400", 1), ("86401", 2)])
+def test_parts_are_removed_when_their_upload_may_not_go_on(seconds: str, days: int) -> None:
+    chosen = {"SLUICE_AUTH": "iam", "SLUICE_MULTIPART_UPLOAD_SECONDS": seconds}
+    resources: Any = merge_template(Config(chosen))["Resources"]
+    (rule,) = resources["UploadBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": days}
 
 
 def test_a_key_has_a_monthly_quota_only_where_a_stage_says_so() -> None:
