@@ -75,6 +75,16 @@ class Client:
         job: Job = self.post(f"/jobs/{job_id}/cancel/").raise_for_status().json()
         return job
 
+    def retry(self, job_id: str, **what: str) -> str:
+        """Have a job tried again; the id of the job that does. `what` is the body of the call."""
+        answer = self.post(f"/jobs/{job_id}/retry/", what).raise_for_status()
+        return str(answer.json()["job_id"])
+
+    def delete(self, job_id: str, **flags: str) -> None:
+        """Delete a job; `flags` are parameters of the call, like cancel="true"."""
+        path = f"{self.stack.api_url}/jobs/{job_id}/"
+        self.http.delete(path, params=flags or None).raise_for_status()
+
     def jobs_of(self, key: str) -> list[Job]:
         jobs: list[Job] = self.get("/jobs/", key=key).raise_for_status().json()["jobs"]
         return jobs

@@ -79,6 +79,14 @@ def cancel(job_id: str) -> Call:
     return Call("POST", "/jobs/{job_id}/cancel", f"/jobs/{job_id}/cancel")
 
 
+def retry(job_id: str) -> Call:
+    return Call("POST", "/jobs/{job_id}/retry", f"/jobs/{job_id}/retry")
+
+
+def delete(job_id: str, query: str = "") -> Call:
+    return Call("DELETE", "/jobs/{job_id}", f"/jobs/{job_id}{query}")
+
+
 def listing(**parameters: str) -> Call:
     query = "&".join(f"{name}={quote(value, safe='')}" for name, value in parameters.items())
     return Call("GET", "/jobs", f"/jobs?{query}" if query else "/jobs")
@@ -109,6 +117,9 @@ def calls_about(things: Things) -> list[Call]:
         get(things.job_id, "HEAD"),
         get(things.job_id.upper()),
         cancel(things.job_id),
+        retry(things.job_id),
+        delete(things.job_id),
+        delete(things.job_id, "?cancel=true"),
     ]
 
 

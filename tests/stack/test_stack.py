@@ -524,9 +524,11 @@ def test_a_canceled_film_ends_at_once_and_its_ffmpeg_with_it(
     client.cancel(again)
 
 
-def test_a_message_that_always_fails_ends_as_a_failure_with_its_reason(
-    client: Client, sample: Sample
+def test_a_message_that_always_fails_fails_its_step_alone_and_a_retry_makes_that_and_no_more(
+    client: Client, tmp_path: Path
 ) -> None:
+    """The retry's files are copied by each pool under its own rights. Then both jobs are deleted."""
+    film(tmp_path / "a.mp4", size="160x96", seconds=6)
     s3, bucket = client.aws("s3"), client.stack.output_bucket
     policy = {
         "Version": "2012-10-17",
@@ -535,17 +537,43 @@ def test_a_message_that_always_fails_ends_as_a_failure_with_its_reason(
                 "Effect": "Deny",
                 "Principal": "*",
                 "Action": "s3:PutObject",
-                "Resource": f"arn:aws:s3:::{bucket}/outputs/*",
+                "Resource": f"arn:aws:s3:::{bucket}/outputs/*_thumb.jpg",
             }
         ],
     }
     s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
     try:
-        job = client.wait(client.upload(sample("photo.jpg"), "thumbnail"), PATIENCE)
+        job_id = client.upload(tmp_path / "a.mp4", "thumbnail", "transcode_720p", "hls_720p")
+        job = client.wait(job_id, PATIENCE)
     finally:
         s3.delete_bucket_policy(Bucket=bucket)
     assert (job["status"], job["error_code"]) == ("FAILURE", "attempts_exhausted")
     assert "AccessDenied" in job["error"]
+    assert types(job) == ["transcode_720p", "hls_720p"]
+    again = client.wait(client.retry(job["id"]), PATIENCE)
+    assert (again["status"], again["retry_of"]) == ("SUCCESS", job["id"])
+    assert types(again) == ["thumbnail", "transcode_720p", "hls_720p"]
+    picture, *films = again["outputs"]
+    opened(client, picture)
+    assert len({frames(output["url"]) for output in (*films, *job["outputs"])}) == 1
+    playlist = films[1]["url"]
+    for each in (job, again):
+        client.delete(each["id"])
+        answer = client.get(f"/jobs/{each['id']}/")
+        assert (answer.status_code, answer.json()["code"]) == (410, "job_deleted")
+
+    def is_gone() -> bool:
+        client.aws("lambda").invoke(
+            FunctionName=f"sluice-{client.stack.stage}-sweep", Payload=b"{}"
+        )
+        listed = s3.list_objects_v2(Bucket=bucket)
+        ids = [each["id"] for each in (job, again)]
+        names = [*ids, *(name.replace("-", "") for name in ids)]
+        keys = [item["Key"] for item in listed.get("Contents", ())]
+        return not [key for key in keys if any(name in key for name in names)]
+
+    until(is_gone, PATIENCE)
+    assert client.http.get(playlist).status_code == 410
 
 
 def test_the_sweep_runs_by_itself_and_ends_what_was_forgotten(
