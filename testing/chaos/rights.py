@@ -42,7 +42,7 @@ _OF_PARAMETERS = {
     "estimate": ("/watermarks/",),
     "intake": ("/watermarks/",),
     "encode": ("/watermarks/", "queue/pictures"),
-    "pictures": ("/watermarks/", "/outputs/*"),
+    "pictures": ("/watermarks/",),
 }
 # Actions of S3's operations whose names differ, by AWS's documentation of S3's permissions.
 _S3_ACTIONS = {
@@ -60,7 +60,7 @@ _S3_ACTIONS = {
 def given() -> frozenset[Right]:
     """Every right of every function, without those that Lambda itself or a client uses, or no preset needs.
 
-    Presets name no watermark and make no storyboard: tests/stack/test_recipes.py uses these rights.
+    Presets name no watermark: tests/stack/test_recipes.py uses these rights.
     """
     rights = (
         Right(function.name, action, _pattern(resource))

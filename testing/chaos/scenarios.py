@@ -65,8 +65,7 @@ def canceled(schedule: Schedule) -> None:
 
 def retried(schedule: Schedule) -> None:
     """A film is dropped, its job is canceled while it is encoded, and tried again."""
-    pipeline = ("transcode_720p", "hls_720p")
-    schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", "film.mp4", pipeline=pipeline))
+    schedule.world.at(1, lambda: schedule.clients.put("drop/a.x", "film.mp4"))
     schedule.world.at(6, lambda: cancel_any(schedule))
     schedule.world.at(30, lambda: retry_any(schedule))
 
