@@ -21,6 +21,7 @@ from chalicelib.api.http import (
     parse_body,
     query_parameters,
     respond,
+    respond_if_changed,
 )
 from chalicelib.settings import settings
 
@@ -86,11 +87,13 @@ def upload(request: Request) -> Response:
 
 
 @app.route("/jobs", methods=READ, **ACCESS)
-@endpoint(query=("limit", "cursor", "status", "key"))
+@endpoint(query=("limit", "cursor", "status", "key", "recipe", "created_after", "created_before"))
 def list_jobs(request: Request) -> Response:
-    from chalicelib.api import jobs
+    from chalicelib.api import job_lists
 
-    return respond(jobs.list_jobs(caller(request), query_parameters(request), base_url(request)))
+    return respond(
+        job_lists.list_jobs(caller(request), query_parameters(request), base_url(request))
+    )
 
 
 @app.route("/jobs/{job_id}", methods=READ, **ACCESS)
@@ -98,7 +101,8 @@ def list_jobs(request: Request) -> Response:
 def get_job(request: Request, job_id: str) -> Response:
     from chalicelib.api import jobs
 
-    return respond(jobs.get_job(caller(request), job_id, base_url(request)))
+    view = jobs.get_job(caller(request), job_id, base_url(request))
+    return respond_if_changed(request, view, jobs.tag_of(view), jobs.retry_after(view))
 
 
 @app.route("/jobs/{job_id}", methods=["DELETE"], **ACCESS)

@@ -37,7 +37,7 @@ def measure() -> list[Figure]:
 
 def _count(counted: Counter[str], name: str) -> Iterator[Figure]:
     """Drop a file, and deliver every message of its job once, as SQS would."""
-    from chalicelib.api import estimates, jobs
+    from chalicelib.api import estimates, job_lists
     from chalicelib.api.requests import FromKeyRequest
     from chalicelib.store.queues import QUEUES
     from testing import pump
@@ -54,7 +54,7 @@ def _count(counted: Counter[str], name: str) -> Iterator[Figure]:
             of_job += counted - before
             # The pump makes as many requests to SQS as Lambda's poller: one receives, one deletes.
         waiting = [(queue, body) for queue in QUEUES for body in pump.take(queue)]
-    (job,) = jobs.list_jobs("-", {"key": name}, "").jobs
+    (job,) = job_lists.list_jobs("-", {"key": name}, "").jobs
     formulas, reported = _by_service(estimated), _by_service(job.usage)
     # Of a dropped file, intake reads the ticket and the event in one request, writes both identities, and
     # writes the job's row. For a key, the API does.

@@ -92,8 +92,14 @@ class Client:
     def follow(self, job_id: str, seconds: float = 600, pause: float = 0.1) -> Iterator[Job]:
         """Yield the job every `pause` seconds until it has ended. Raises TimeoutError after `seconds`."""
         deadline = time.monotonic() + seconds
+        job: Job = {}
+        etag = ""
         while time.monotonic() < deadline:
-            job = self.job(job_id)
+            url = f"{self.stack.api_url}/jobs/{job_id}/"
+            answer = self.http.get(url, headers={"If-None-Match": etag} if etag else None)
+            if answer.status_code != httpx.codes.NOT_MODIFIED:
+                job = answer.raise_for_status().json()
+                etag = answer.headers["ETag"]
             yield job
             if job["status"] in ENDED:
                 return

@@ -26,14 +26,14 @@ from chalicelib.telemetry import logger
 
 CORS = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Location,Retry-After",
+    "Access-Control-Expose-Headers": "ETag,Location,Retry-After",
 }
 # No browser guesses what an answer is, or tells another site the path it came from: HLS paths hold tokens.
 _SAFETY = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET,HEAD,POST,DELETE,OPTIONS",
     "Access-Control-Allow-Headers": (
-        "Authorization,Content-Type,Idempotency-Key,Range,X-Amz-Content-Sha256,X-Amz-Date,"
+        "Authorization,Content-Type,Idempotency-Key,If-None-Match,Range,X-Amz-Content-Sha256,X-Amz-Date,"
         "X-Amz-Security-Token,X-Api-Key"
     ),
     "Access-Control-Max-Age": "600",
@@ -144,6 +144,24 @@ def respond(body: Any, status: int = 200, content_type: str = "application/json"
     """An answer in JSON."""
     encoded = msgspec.json.encode(body).decode()
     return Response(encoded, {"Content-Type": content_type, "Cache-Control": "no-store"}, status)
+
+
+def respond_if_changed(request: Request, body: Any, tag: str, retry_after: int | None) -> Response:
+    """An answer in JSON, or 304 where the client has what `tag` stands for (RFC 9110, 13.1.2 and 15.4.5).
+
+    `retry_after`: seconds after which it is worth while to ask again; None: it will not change any more.
+    """
+    etag = f'W/"{tag}"'
+    given = request.headers.get("if-none-match", "")
+    # Weak comparison: of a list of tags, or of any.
+    known = {each.strip().removeprefix("W/") for each in given.split(",")}
+    response = respond(body)
+    if known & {"*", f'"{tag}"'}:
+        response = Response("", {"Cache-Control": "no-store"}, 304)
+    response.headers["ETag"] = etag
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(retry_after)
+    return response
 
 
 def preflight(**_: str) -> Response:

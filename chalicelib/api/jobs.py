@@ -1,36 +1,27 @@
-"""Calls that show jobs, one and a page of them, and the calls that cancel and delete one."""
+"""Calls about one job: shown, canceled, deleted."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
-from bisect import bisect_right
-from collections.abc import Sequence
 from functools import partial
-from itertools import accumulate
+
+import msgspec
 
 from chalicelib.api.descriptions import (
-    EXAMPLE_CURSOR,
-    EXAMPLE_KEY,
     JOB_ID,
     Answer,
     CallDescription,
     described,
     parameter,
-    reference,
 )
 from chalicelib.api.hls_tokens import tokens
 from chalicelib.api.requests import (
-    MOST_JOBS,
-    MOST_OUTPUTS,
-    check_key,
-    encode_cursor,
-    parse_cursor,
     parse_flag,
-    parse_limit,
 )
-from chalicelib.api.views import JobPage, JobView, job_view
-from chalicelib.errors import Conflict, Forbidden, Gone, NotFound, Unprocessable
+from chalicelib.api.views import JobView, job_view
+from chalicelib.errors import Conflict, Forbidden, Gone, NotFound
 from chalicelib.model import filenames
 from chalicelib.model.job import Job, JobProgress
 from chalicelib.model.step import (
@@ -38,22 +29,42 @@ from chalicelib.model.step import (
     DELETED,
     PENDING,
     STARTED,
-    STATUSES,
     TERMINAL,
     Output,
 )
-from chalicelib.settings import ANYBODY, DROPS, settings
-from chalicelib.store import identities, jobs, objects, progress
+from chalicelib.settings import settings
+from chalicelib.store import jobs, lists, objects, progress
 from chalicelib.store.objects import Link
 from chalicelib.tasks.pricing import cost
 from chalicelib.telemetry import logger
+
+# How often a client that waits for the rest of a job is to look, about; and the longest pause, in seconds.
+_LOOKS = 10
+_MOST_RETRY_SECONDS = 10
 
 _JOB_ID_FORM = re.compile(r"[0-9a-f-]{36}")
 
 
 def get_job(caller: str, job_id: str, base_url: str) -> JobView:
     """A job of the caller with its progress and its links. Raises NotFound."""
-    return _view(*own_job(caller, job_id), base_url)
+    return view_of(*own_job(caller, job_id), base_url)
+
+
+def tag_of(view: JobView) -> str:
+    """A digest of a job as it is shown, but for the time that it will still take, which differs each second.
+
+    Links are part of it: they stay the same for half of their life, so a client with this tag has links that
+    work for as long again.
+    """
+    told = msgspec.json.encode(msgspec.structs.replace(view, eta_seconds=None))
+    return hashlib.sha256(told).hexdigest()[:24]
+
+
+def retry_after(view: JobView) -> int | None:
+    """Seconds until it is worth while to ask again, by what the job will still take; None after its end."""
+    if view.status in TERMINAL:
+        return None
+    return min(_MOST_RETRY_SECONDS, max(1, (view.eta_seconds or 0) // _LOOKS))
 
 
 def cancel_job(caller: str, job_id: str, base_url: str) -> JobView:
@@ -63,7 +74,7 @@ def cancel_job(caller: str, job_id: str, base_url: str) -> JobView:
     """
     while True:
         job, standing = own_job(caller, job_id)
-        view = _view(job, standing, base_url)
+        view = view_of(job, standing, base_url)
         if job.status == CANCELED:
             return view
         if job.status in TERMINAL:
@@ -96,7 +107,7 @@ def delete_job(caller: str, job_id: str, parameters: dict[str, str]) -> None:
             if not cancels:
                 detail = f"The job is {job.status}: cancel it first, or call with `cancel=true`."
                 raise Conflict("job_not_ended", detail)
-            _cancel(job, _view(job, standing, ""))
+            _cancel(job, view_of(job, standing, ""))
             continue
         if takes_original and _others_at_work(job):
             detail = "Another job is at work on the same file: delete the file with that one."
@@ -107,7 +118,11 @@ def delete_job(caller: str, job_id: str, parameters: dict[str, str]) -> None:
 
 
 def _others_at_work(job: Job) -> bool:
-    return bool(jobs.newest(1, None, [job.owner], (PENDING, STARTED), job.source_key))
+    wanted = lists.Wanted([job.owner], (PENDING, STARTED), job.source_key)
+    page = lists.newest(1, None, wanted)
+    while not page.jobs and page.after:
+        page = lists.newest(1, page.after, wanted)
+    return bool(page.jobs)
 
 
 def own_job(caller: str, job_id: str, *, is_deleted: bool = False) -> tuple[Job, JobProgress]:
@@ -122,54 +137,12 @@ def own_job(caller: str, job_id: str, *, is_deleted: bool = False) -> tuple[Job,
     return found
 
 
-def list_jobs(caller: str, parameters: dict[str, str], base_url: str) -> JobPage:
-    """A page of the caller's jobs, newest first; `parameters` are those of the query.
-
-    Raises Malformed, Unprocessable.
-    """
-    limit = parse_limit(parameters.get("limit", "20"))
-    status = parameters.get("status")
-    if status is not None and status not in STATUSES:
-        detail = f"There is no such `status`; there are {', '.join(STATUSES)}."
-        raise Unprocessable("unknown_status", detail)
-    key, cursor = parameters.get("key"), parameters.get("cursor")
-    before = None if cursor is None else parse_cursor(cursor)
-    owners = _owners_listed(caller, key)
-    statuses = [status] if status else STATUSES
-    found = jobs.newest(limit, before, owners, statuses, key) if owners else []
-    standings = progress.of_jobs(found)
-    fitting = found[: _fitting([len(_outputs(standings[job.job_id])) for job in found])]
-    views = (_view_if_readable(job, standings[job.job_id], base_url) for job in fitting)
-    is_last = len(found) < limit and len(fitting) == len(found)
-    next_cursor = None if is_last else encode_cursor(fitting[-1].created)
-    return JobPage([view for view in views if view], next_cursor)
-
-
-def _fitting(outputs: Sequence[int]) -> int:
-    """How many jobs fit into a page, the first of those that have so many outputs each; at least one."""
-    totals = list(accumulate(outputs))
-    return max(1, bisect_right(totals, MOST_OUTPUTS))
-
-
-def _outputs(standing: JobProgress) -> list[Output]:
+def outputs_of(standing: JobProgress) -> list[Output]:
     return [output for state in standing.states.values() for output in state.outputs]
 
 
-def _owners_listed(caller: str, key: str | None) -> Sequence[str]:
-    """The owners whose jobs a caller may list: of one key, or of all. Raises Malformed, Unprocessable."""
-    owners = settings().owners_seen_by(caller)
-    if key is not None:
-        check_key(key)
-        ticket = identities.get_ticket(key)
-        return [owner for owner in owners if owner == (ticket.owner if ticket else DROPS)]
-    if caller == ANYBODY and DROPS not in owners:
-        detail = "This stage does not know who calls: it lists the jobs of one `key`. Name it."
-        raise Unprocessable("key_required", detail)
-    return owners
-
-
-def _view(job: Job, standing: JobProgress, base_url: str) -> JobView:
-    stored = sum(output.size for output in _outputs(standing))
+def view_of(job: Job, standing: JobProgress, base_url: str) -> JobView:
+    stored = sum(output.size for output in outputs_of(standing))
     used = job.usage
     return job_view(
         job,
@@ -179,15 +152,6 @@ def _view(job: Job, standing: JobProgress, base_url: str) -> JobView:
         partial(_output_link, base_url),
         None if used is None else cost(used, stored, job.parts),
     )
-
-
-def _view_if_readable(job: Job, standing: JobProgress, base_url: str) -> JobView | None:
-    """None where this version cannot show the row: the page still shows the others."""
-    try:
-        return _view(job, standing, base_url)
-    except Exception:
-        logger.exception("A job cannot be shown", job_id=job.job_id)
-        return None
 
 
 def _output_link(base_url: str, job: Job, output: Output) -> Link:
@@ -200,57 +164,39 @@ def _output_link(base_url: str, job: Job, output: Output) -> Link:
     return Link(f"{base_url}/jobs/{job.job_id}/hls/{token}/{name}", expires_at)
 
 
+_POLLED = {
+    "ETag": {
+        "description": "Of the job as it is shown.",
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {
+        "description": "Seconds after which to look again, while the job runs.",
+        "schema": {"type": "integer"},
+    },
+}
+
 DESCRIPTIONS = {
-    "list_jobs": CallDescription(
-        "listJobs",
-        "Jobs",
-        "The caller's jobs, newest first",
-        "A page of them; `next_cursor` leads to the next one. It has fewer than `limit` where they have more "
-        f"than {MOST_OUTPUTS} outputs together. A stage that does not ask who calls wants a `key`.",
-        {"200": Answer("A page of jobs", JobPage)},
-        ("400", "422"),
-        parameters=(
-            parameter(
-                "limit",
-                "query",
-                described(
-                    "How many at most.",
-                    20,
-                    type="integer",
-                    minimum=1,
-                    maximum=MOST_JOBS,
-                    default=20,
-                ),
-                required=False,
-            ),
-            parameter(
-                "cursor",
-                "query",
-                described("The `next_cursor` of an earlier answer.", EXAMPLE_CURSOR, type="string"),
-                required=False,
-            ),
-            parameter(
-                "status",
-                "query",
-                described("Only these.", "SUCCESS", **reference("Status")),
-                required=False,
-            ),
-            parameter(
-                "key",
-                "query",
-                described("Only those of this file.", EXAMPLE_KEY, type="string", minLength=1),
-                required=False,
-            ),
-        ),
-    ),
     "get_job": CallDescription(
         "getJob",
         "Jobs",
         "A job, its progress and its outputs",
-        "Links in it work for an hour unless the stage says otherwise: ask again for fresh ones.",
-        {"200": Answer("The job", JobView)},
+        "Links in it work for an hour unless the stage says otherwise: ask again for fresh ones. With the "
+        "`ETag` of an earlier answer in `If-None-Match` it is a 304 as long as that is still right, but for "
+        "`eta_seconds`. `Retry-After` says when to look again.",
+        {
+            "200": Answer("The job", JobView, headers=_POLLED),
+            "304": Answer("Nothing has changed", headers=_POLLED),
+        },
         ("400", "404", "410"),
-        parameters=(JOB_ID,),
+        parameters=(
+            JOB_ID,
+            parameter(
+                "If-None-Match",
+                "header",
+                described("An `ETag`.", 'W/"6f1ed002ab5595859014ebf0"', type="string"),
+                required=False,
+            ),
+        ),
     ),
     "cancel_job": CallDescription(
         "cancelJob",

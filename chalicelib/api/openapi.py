@@ -11,6 +11,7 @@ from chalice.app import RouteEntry
 from chalicelib.api import (
     estimates,
     hls,
+    job_lists,
     jobs,
     recipes,
     retries,
@@ -52,6 +53,7 @@ DESCRIPTIONS: Mapping[str, CallDescription] = {
     **signed_uploads.DESCRIPTIONS,
     **submissions.DESCRIPTIONS,
     **estimates.DESCRIPTIONS,
+    **job_lists.DESCRIPTIONS,
     **jobs.DESCRIPTIONS,
     **retries.DESCRIPTIONS,
     **hls.DESCRIPTIONS,

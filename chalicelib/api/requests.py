@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from posixpath import normpath
 from typing import Annotated, Any, Literal
 
@@ -240,6 +241,21 @@ def parse_flag(name: str, parameters: Mapping[str, str]) -> bool:
     if text not in ("true", "false"):
         raise Malformed("malformed_request", f"`{name}` is `true` or `false`.")
     return text == "true"
+
+
+def parse_instant(name: str, text: str | None) -> str:
+    """An instant of RFC 3339 as jobs have it, in UTC; "" where there is none. Raises Malformed."""
+    if text is None:
+        return ""
+    try:
+        # A "+" that was not encoded arrives as a space.
+        instant = msgspec.convert(text.replace(" ", "+"), datetime).astimezone(UTC)
+        if "Z" not in text.upper() and not re.search(r"[ +-][0-9]{2}:[0-9]{2}$", text):
+            raise ValueError(text)
+    except (msgspec.ValidationError, ValueError, OverflowError):
+        detail = f"`{name}` is an instant with its time zone, like 2026-11-29T18:06:18Z."
+        raise Malformed("malformed_request", detail) from None
+    return instant.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 _POSITION = re.compile(r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}\.[0-9]{6}Z#[0-9a-f-]{36}")

@@ -1,17 +1,14 @@
-"""Jobs: created, read, listed, ended."""
+"""Jobs: created, read, ended, deleted."""
 
 from __future__ import annotations
 
-import heapq
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pynamodb.exceptions import DoesNotExist
 from pynamodb.expressions.condition import Condition, size
 from pynamodb.expressions.update import Action
-from pynamodb.indexes import GlobalSecondaryIndex
 
 from chalicelib.model.job import Job
 from chalicelib.model.step import (
@@ -21,7 +18,6 @@ from chalicelib.model.step import (
     FAILURE,
     PENDING,
     STARTED,
-    STATUSES,
     SUCCESS,
     TERMINAL,
     StepState,
@@ -32,8 +28,6 @@ from chalicelib.store import steps, tasks, writes
 from chalicelib.store.items import read_many
 from chalicelib.store.table import JobRow, MetadataRow, Row
 
-# How many entries of an index DynamoDB reads at once, at most.
-_MOST_INDEXED = 1000
 # By then nobody works on a job any more that has ended: Lambda stops every function after 900 s.
 _NOBODY_WORKS_SECONDS = 1200
 # How long files are kept that an ended job does not list: whoever retries it uses them again.
@@ -274,51 +268,3 @@ def look_soon(job_id: str, seconds: int) -> bool:
     return writes.update(
         writes.job_row(job_id), [JobRow.due_at.set(at)], would_look_later & writes.NOT_ENDED
     )
-
-
-# ── lists ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def newest(
-    limit: int,
-    before: str | None,
-    owners: Collection[str],
-    statuses: Collection[str],
-    source_key: str | None,
-) -> list[Job]:
-    """At most `limit` jobs of `owners` with one of `statuses`, newest first, created before `before`.
-
-    `before` is `Job.created` of another. Jobs that this version cannot read are left out.
-    """
-    if source_key is not None:
-        positions = (row.created for row in _entries(JobRow.by_key, source_key, before, limit))
-    else:
-        each = (_of_owner(owner, statuses, before, limit) for owner in owners)
-        positions = heapq.merge(*each, reverse=True)
-    found: list[Job] = []
-    while len(found) < limit:
-        page = list(islice(positions, limit - len(found)))
-        if not page:
-            break
-        keys = [(writes.job_key(position.partition("#")[2]), JobRow.SK) for position in page]
-        read_jobs = [item.value for item in read_many(keys) if isinstance(item.value, Job)]
-        read_jobs.sort(key=lambda job: job.created, reverse=True)
-        found += [job for job in read_jobs if job.status in statuses and job.owner in owners]
-    return found
-
-
-def _of_owner(
-    owner: str, statuses: Collection[str], before: str | None, limit: int
-) -> Iterator[str]:
-    # Of few statuses there may be few jobs among many: the more of the index is read at once.
-    size = limit if set(STATUSES) <= set(statuses) else _MOST_INDEXED
-    entries = _entries(JobRow.by_owner, owner, before, size)
-    return (entry.created for entry in entries if entry.status in statuses)
-
-
-def _entries(
-    index: GlobalSecondaryIndex[JobRow], value: str, before: str | None, size: int
-) -> Iterator[JobRow]:
-    """Entries of an index with this value, newest first, `size` a request."""
-    older = JobRow.created < before if before else None
-    return index.query(value, older, scan_index_forward=False, page_size=size)

@@ -25,7 +25,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app import app
-from chalicelib.api import hls, uploads
+from chalicelib.api import hls, job_lists, uploads
 from chalicelib.api import jobs as api_jobs
 from chalicelib.api.hls_tokens import Grant, Tokens, tokens
 from chalicelib.api.http import base_url
@@ -1043,7 +1043,7 @@ def test_no_parameter_is_a_fault_of_ours(client: Client) -> None:
             refusal_or_none(call(client, "GET", f"/jobs?{field}={quoted}"), field)
             # What a gateway hands on need not be what a client can send.
             with pytest.raises(RequestError):
-                api_jobs.list_jobs("-", {field: text + "\ud800"}, "")
+                job_lists.list_jobs("-", {field: text + "\ud800"}, "")
 
 
 def test_nothing_in_a_path_is_a_fault_of_ours(client: Client) -> None:

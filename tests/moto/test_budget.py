@@ -19,8 +19,7 @@ from moto.dynamodb.exceptions import TransactionCanceledException
 from moto.dynamodb.models import DynamoDBBackend
 from pynamodb.exceptions import TransactWriteError
 
-from chalicelib.api import estimates, submissions, uploads
-from chalicelib.api import jobs as api_jobs
+from chalicelib.api import estimates, job_lists, submissions, uploads
 from chalicelib.api.requests import FromKeyRequest, PresignRequest
 from chalicelib.api.views import JobView
 from chalicelib.errors import JobError, Unprocessable
@@ -61,7 +60,7 @@ def stage(**variables: str) -> Iterator[None]:
 
 
 def only_job(key: str) -> JobView:
-    (job,) = api_jobs.list_jobs("-", {"key": key}, "https://x/api").jobs
+    (job,) = job_lists.list_jobs("-", {"key": key}, "https://x/api").jobs
     return job
 
 
@@ -124,7 +123,7 @@ def test_a_client_says_what_its_job_may_cost(sample: Sample) -> None:
     # What it allows is enough: another job, for that one has failed.
     submissions.from_key("-", FromKeyRequest("a.jpg", None, 1), None)
     drain()
-    assert api_jobs.list_jobs("-", {"key": "a.jpg"}, "x").jobs[0].status == SUCCESS
+    assert job_lists.list_jobs("-", {"key": "a.jpg"}, "x").jobs[0].status == SUCCESS
 
 
 @pytest.mark.media

@@ -35,7 +35,7 @@ from moto import mock_aws
 from PIL import Image
 from sluice_ffmpeg import path as binary
 
-from chalicelib.api import jobs
+from chalicelib.api import job_lists
 from chalicelib.api.views import JobView
 from chalicelib.engines import sandbox
 from chalicelib.model.step import FAILURE, SUCCESS
@@ -313,7 +313,7 @@ def send(key: str, content: bytes) -> JobView:
     """The job of a file that was dropped, once everything has been done for it."""
     assert deliver("intake", drop(key, content)) == []
     drain()
-    (job,) = jobs.list_jobs("-", {"key": key}, "https://x/api").jobs
+    (job,) = job_lists.list_jobs("-", {"key": key}, "https://x/api").jobs
     return job
 
 

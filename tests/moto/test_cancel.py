@@ -13,7 +13,7 @@ import pytest
 from chalice.test import Client
 
 from app import app
-from chalicelib.api import hls, submissions, uploads
+from chalicelib.api import hls, job_lists, submissions, uploads
 from chalicelib.api import jobs as api_jobs
 from chalicelib.api.requests import FromKeyRequest, PresignRequest
 from chalicelib.api.views import JobView
@@ -86,7 +86,7 @@ def job_of(job_id: str) -> JobView:
 
 
 def only_job() -> JobView:
-    (job,) = api_jobs.list_jobs("-", {}, BASE).jobs
+    (job,) = job_lists.list_jobs("-", {}, BASE).jobs
     return job
 
 
@@ -257,7 +257,7 @@ def test_waiting_tasks_cost_a_read_and_those_at_work_stop(chunks: Path) -> None:
     assert set(job.usage.functions) == {"audio", "encode", "intake"}
     assert take(*queues.QUEUES) == []
     check_canceled(job_id)
-    assert api_jobs.list_jobs("-", {"status": CANCELED}, BASE).jobs[0].id == job_id
+    assert job_lists.list_jobs("-", {"status": CANCELED}, BASE).jobs[0].id == job_id
 
 
 @pytest.mark.usefixtures("short_chunks")
@@ -310,7 +310,7 @@ def test_what_a_stopped_task_used_is_not_the_next_ones(sample: Sample) -> None:
     body = sample("photo.jpg").read_bytes()
     for key in ("a.jpg", "b.jpg"):
         deliver("intake", drop(key, body, pipeline="thumbnail"))
-    other, first = api_jobs.list_jobs("-", {}, BASE).jobs
+    other, first = job_lists.list_jobs("-", {}, BASE).jobs
     assert first.key == "a.jpg"
     before("s3.GetObject", "a.jpg", lambda: cancel(first.id))
     deliver("pictures", *take("pictures"))

@@ -10,7 +10,7 @@ import pytest
 from chalice.test import Client
 
 from app import app
-from chalicelib.api import hls, submissions, uploads
+from chalicelib.api import hls, job_lists, submissions, uploads
 from chalicelib.api import jobs as api_jobs
 from chalicelib.api.requests import FromKeyRequest, PresignRequest
 from chalicelib.errors import Conflict, Forbidden, Gone, Malformed, NotFound
@@ -51,7 +51,7 @@ def dropped(sample: Path, pipeline: str, key: str = "a.x") -> str:
 
 
 def newest_job(key: str) -> str:
-    return api_jobs.list_jobs("-", {"key": key}, BASE).jobs[0].id
+    return job_lists.list_jobs("-", {"key": key}, BASE).jobs[0].id
 
 
 def keys(bucket: str = "") -> set[str]:
@@ -70,7 +70,7 @@ def check_deleted(job_id: str) -> None:
     assert "expires_at" in tombstone
     with pytest.raises(Gone, match="deleted"):
         api_jobs.get_job("-", job_id, BASE)
-    assert job_id not in [job.id for job in api_jobs.list_jobs("-", {}, BASE).jobs]
+    assert job_id not in [job.id for job in job_lists.list_jobs("-", {}, BASE).jobs]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import boto3
 import msgspec
 import pytest
 
-from chalicelib.api import hls, submissions, uploads
+from chalicelib.api import hls, job_lists, submissions, uploads
 from chalicelib.api import jobs as api_jobs
 from chalicelib.api.requests import FromKeyRequest, PresignRequest
 from chalicelib.api.views import JobView
@@ -28,7 +28,7 @@ from chalicelib.model.plan import ENCODER, FORMAT, GENERATION, Plan, work_folder
 from chalicelib.model.result import Result
 from chalicelib.model.step import STARTED, STATUSES, SUCCESS, Output, StepState
 from chalicelib.settings import settings
-from chalicelib.store import jobs, plans, steps, tasks
+from chalicelib.store import jobs, lists, plans, steps, tasks
 from infra.tools.samples import film
 from testing import rows
 from testing.cloud import before_put
@@ -170,7 +170,7 @@ def look_now(job_id: str) -> None:
 def started(source: bytes, pipeline: str) -> tuple[str, list[str]]:
     """A job of ours, and the messages of its parts."""
     deliver("intake", drop("formats.mp4", source, pipeline=pipeline))
-    (job,) = api_jobs.list_jobs("-", {"key": "formats.mp4"}, "https://x/api").jobs
+    (job,) = job_lists.list_jobs("-", {"key": "formats.mp4"}, "https://x/api").jobs
     return job.id, take("encode", "audio")
 
 
@@ -287,7 +287,7 @@ def test_a_film_that_is_copied_first_is_copied_again(tmp_path: Path) -> None:
     deliver("intake", drop("a.mkv", (tmp_path / "a.mkv").read_bytes(), pipeline="transcode_720p"))
     for queue in ("audio", "intake"):  # the copy, the plan
         assert deliver(queue, *take(queue)) == []
-    (job,) = api_jobs.list_jobs("-", {}, "https://x/api").jobs
+    (job,) = job_lists.list_jobs("-", {}, "https://x/api").jobs
     assert job.status == "STARTED"
     begun_by_another_version(job.id, "99-ffmpeg-10.0")
     waiting = take("encode", "audio")
@@ -313,7 +313,7 @@ def test_plans_of_one_generation_are_not_those_of_another(source: bytes) -> None
     assert work_folder("j") == f"work/j/{GENERATION}/"
     plan = Plan((), {})
     uploads.presign("-", PresignRequest("formats.mp4", "video/mp4", ["thumbnail"]))
-    (waiting,) = jobs.newest(1, None, ["-"], STATUSES, None)
+    (waiting,) = lists.newest(1, None, lists.Wanted(["-"], STATUSES)).jobs
     began = partial(msgspec.structs.replace, waiting, job_id="j", status=STARTED)
     ours, theirs = began(started_by=GENERATION), began(started_by="99-ffmpeg-10.0")
     for job in (ours, theirs):

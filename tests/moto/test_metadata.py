@@ -11,7 +11,7 @@ import pytest
 from chalice.test import Client
 
 from app import app
-from chalicelib.api import jobs as api_jobs
+from chalicelib.api import job_lists
 from chalicelib.api.views import JobView
 from chalicelib.model.metadata import MOST_BYTES, MOST_NAMES, fault
 from chalicelib.store import identities
@@ -42,7 +42,7 @@ def told(client: Client, job_id: str) -> dict[str, str]:
 
 
 def dropped(key: str) -> JobView:
-    (job,) = api_jobs.list_jobs("-", {"key": key}, "https://x/api").jobs
+    (job,) = job_lists.list_jobs("-", {"key": key}, "https://x/api").jobs
     return job
 
 

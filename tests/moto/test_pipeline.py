@@ -30,7 +30,7 @@ from hishel.httpx import CacheTransport
 from PIL import Image
 
 from app import app
-from chalicelib.api import hls, submissions, uploads
+from chalicelib.api import hls, job_lists, submissions, uploads
 from chalicelib.api import jobs as api_jobs
 from chalicelib.api.requests import FromKeyRequest, PresignRequest
 from chalicelib.api.views import JobView
@@ -51,6 +51,7 @@ from chalicelib.settings import DROPS, queue_url, settings
 from chalicelib.store import (
     clients,
     jobs,
+    lists,
     objects,
     plans,
     progress,
@@ -76,7 +77,7 @@ Sample = Callable[[str], Path]
 def only_job(key: str | None = None) -> JobView:
     """The one job there is, as the API shows it."""
     parameters = {"key": key} if key else {}
-    (job,) = api_jobs.list_jobs("-", parameters, "https://x/api").jobs
+    (job,) = job_lists.list_jobs("-", parameters, "https://x/api").jobs
     return job
 
 
@@ -246,7 +247,7 @@ def test_metadata_of_a_drop_chooses_the_pipeline(sample: Sample) -> None:
 def test_an_upload_without_a_pipeline_waits_for_from_key(sample: Sample) -> None:
     upload = uploads.presign("-", PresignRequest("a.jpg", "image/jpeg"))
     deliver("intake", drop(upload.key, sample("photo.jpg").read_bytes()))
-    assert api_jobs.list_jobs("-", {}, "https://x/api").jobs == []
+    assert job_lists.list_jobs("-", {}, "https://x/api").jobs == []
     submissions.from_key("-", FromKeyRequest(upload.key, ["thumbnail"]), None)
     drain()
     assert only_job().status == SUCCESS
@@ -265,7 +266,7 @@ def test_what_is_no_upload_makes_no_job() -> None:
     marker = drop("folder/", b"")
     removed = event_of("gone.jpg", size=0, etag="", name="ObjectRemoved:Delete")
     assert deliver("intake", test_event, marker, removed) == []
-    assert api_jobs.list_jobs("-", {}, "https://x/api").jobs == []
+    assert job_lists.list_jobs("-", {}, "https://x/api").jobs == []
 
 
 @pytest.mark.parametrize(
@@ -298,7 +299,7 @@ def test_an_event_is_one_job_whatever_became_of_its_object(sample: Sample, chang
     event = drop("a.png", body)
     deliver("intake", event)
     drain()
-    (first,) = api_jobs.list_jobs("-", {}, "https://x/api").jobs
+    (first,) = job_lists.list_jobs("-", {}, "https://x/api").jobs
     if change == "deleted":
         boto3.client("s3").delete_object(Bucket=settings().upload_bucket, Key="a.png")
     elif change == "overwritten":
@@ -308,7 +309,7 @@ def test_an_event_is_one_job_whatever_became_of_its_object(sample: Sample, chang
     assert deliver("intake", event) == []
     assert deliver("dead_letters", event) == []
     drain()
-    assert [job.id for job in api_jobs.list_jobs("-", {}, "https://x/api").jobs] == [first.id]
+    assert [job.id for job in job_lists.list_jobs("-", {}, "https://x/api").jobs] == [first.id]
 
 
 def test_a_drop_that_may_not_be_read_is_a_job_that_says_so(sample: Sample) -> None:
@@ -356,7 +357,7 @@ def test_the_same_key_dropped_again_is_another_job(sample: Sample) -> None:
     for _ in range(2):
         deliver("intake", drop("a.png", body))
         drain()
-    found = api_jobs.list_jobs("-", {"key": "a.png"}, "https://x/api").jobs
+    found = job_lists.list_jobs("-", {"key": "a.png"}, "https://x/api").jobs
     assert [job.status for job in found] == [SUCCESS, SUCCESS]
     assert len(outputs()) == 4
 
@@ -496,7 +497,7 @@ def test_an_intake_that_was_overtaken_leaves_what_is_sent_to_the_other_and_to_th
     facts = facts_of(sample("photo.jpg"))
 
     def overtake() -> None:
-        (job,) = jobs.newest(1, None, [DROPS], STATUSES, None)
+        (job,) = lists.newest(1, None, lists.Wanted([DROPS], STATUSES)).jobs
         watermark = find_steps(["watermark"], JobError)
         plan = planner.make_plan(job.job_id, "photo.jpg", facts, watermark, DEFAULTS)
         plans.store_plan(job, "other", plan)
@@ -908,7 +909,7 @@ def test_of_a_batch_only_what_failed_comes_again(sample: Sample) -> None:
     job_id = json.loads(bodies[1])["job_id"]
     tasks.claim(job_id, "thumbnail", "somebody", 60)
     assert deliver("pictures", *bodies) == [bodies[1]]
-    statuses = {job.id: job.status for job in api_jobs.list_jobs("-", {}, "https://x/api").jobs}
+    statuses = {job.id: job.status for job in job_lists.list_jobs("-", {}, "https://x/api").jobs}
     assert statuses.pop(job_id) == STARTED
     assert list(statuses.values()) == [SUCCESS] * 2
 
@@ -1163,7 +1164,7 @@ def test_a_row_that_cannot_be_shown_does_not_keep_a_page_from_the_others(
         UpdateExpression=change,
         ExpressionAttributeValues={":odd": {"N": "7"}},
     )
-    assert [job.id for job in api_jobs.list_jobs("-", {}, "https://x/api").jobs] == [good]
+    assert [job.id for job in job_lists.list_jobs("-", {}, "https://x/api").jobs] == [good]
 
 
 def test_progress_that_cannot_be_read_hides_no_job(sample: Sample) -> None:
@@ -1175,7 +1176,7 @@ def test_progress_that_cannot_be_read_hides_no_job(sample: Sample) -> None:
         UpdateExpression="SET shares = :odd",
         ExpressionAttributeValues={":odd": {"S": "no JSON"}},
     )
-    assert {job.id for job in api_jobs.list_jobs("-", {}, "https://x/api").jobs} == {bad, good}
+    assert {job.id for job in job_lists.list_jobs("-", {}, "https://x/api").jobs} == {bad, good}
     assert api_jobs.get_job("-", bad, "https://x/api").progress == 0
 
 

@@ -10,8 +10,8 @@ import pytest
 from chalice.test import Client
 
 from app import app
+from chalicelib.api import job_lists, retries, submissions
 from chalicelib.api import jobs as api_jobs
-from chalicelib.api import retries, submissions
 from chalicelib.api.requests import FromKeyRequest, RetryRequest
 from chalicelib.api.views import JobView
 from chalicelib.errors import Conflict, Gone, NotFound
@@ -44,7 +44,7 @@ def job_of(job_id: str) -> JobView:
 def dropped(sample: Path, pipeline: str, key: str = "a.x") -> str:
     """The id of a dropped file's job, whose messages wait."""
     deliver("intake", drop(key, sample.read_bytes(), pipeline=pipeline))
-    return api_jobs.list_jobs("-", {"key": key}, BASE).jobs[0].id
+    return job_lists.list_jobs("-", {"key": key}, BASE).jobs[0].id
 
 
 def read(key: str) -> bytes:

@@ -15,6 +15,7 @@ from moto.dynamodb.exceptions import DynamodbException, TransactionCanceledExcep
 from moto.dynamodb.models import DynamoDBBackend
 from pynamodb.exceptions import TransactWriteError, UpdateError
 
+from chalicelib.api import job_lists
 from chalicelib.api import jobs as api_jobs
 from chalicelib.api.views import JobView
 from chalicelib.jobs import sweep
@@ -275,7 +276,7 @@ def test_a_job_with_a_hundred_outputs_has_a_small_row_and_is_shown_by_as_many_re
     assert len({each.s3_key for each in view.outputs}) == 100
     assert requests(lambda: shown(many.job_id)) == requests(lambda: shown(few.job_id)) == 1
     # A query for each owner that the caller sees, the jobs' rows, all other items.
-    assert requests(lambda: api_jobs.list_jobs("-", {}, "https://x/api")) == 4
+    assert requests(lambda: job_lists.list_jobs("-", {}, "https://x/api")) == 4
 
 
 def test_a_page_ends_where_its_jobs_have_many_outputs_and_the_next_one_goes_on(
@@ -289,7 +290,7 @@ def test_a_page_ends_where_its_jobs_have_many_outputs_and_the_next_one_goes_on(
         made.append(job.job_id)
     pages, asked = list[list[int]](), {"limit": "4"}
     while len(pages) < 9:
-        page = api_jobs.list_jobs("-", asked, "https://x/api")
+        page = job_lists.list_jobs("-", asked, "https://x/api")
         pages.append([len(view.outputs) for view in page.jobs])
         if page.next_cursor is None:
             break
@@ -342,7 +343,7 @@ def test_an_item_that_cannot_be_read_keeps_nothing_else_from_being_shown_and_end
     spoil(bad, spoilt)
     assert jobs.end(current) == FAILURE
     assert shown(bad.job_id).outputs == []
-    listed = api_jobs.list_jobs("-", {}, "https://x/api").jobs
+    listed = job_lists.list_jobs("-", {}, "https://x/api").jobs
     assert {view.id: len(view.outputs) for view in listed} == {good.job_id: 1, bad.job_id: 0}
 
 

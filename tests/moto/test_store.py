@@ -24,7 +24,8 @@ from chalicelib.model.usage import Used, total
 from chalicelib.model.work import KeyFrame, Segment
 from chalicelib.operations.pipelines import MOST_BYTES
 from chalicelib.settings import settings
-from chalicelib.store import identities, jobs, overdue, progress, starts, steps, tasks
+from chalicelib.store import identities, jobs, lists, overdue, progress, starts, steps, tasks
+from chalicelib.store.lists import Wanted
 from chalicelib.store.meter import meter
 from chalicelib.store.queues import QUEUES
 from chalicelib.store.tasks import Claim
@@ -279,18 +280,51 @@ def test_a_ticket_tells_an_upload_from_a_drop() -> None:
 def test_jobs_are_listed_newest_first_page_by_page_and_by_status_and_key() -> None:
     ids = [new_job("thumbnail", key=f"uploads/{n % 2}", start=n % 3 == 0) for n in range(7)]
     newest = ids[::-1]
-    pages, before = [], None
-    while page := jobs.newest(3, before, ["-"], STATUSES, None):
-        pages.append([row.job_id for row in page])
-        before = page[-1].created
-    assert pages == [newest[:3], newest[3:6], newest[6:]]
-    started = jobs.newest(10, None, ["-"], [STARTED], None)
-    assert [row.job_id for row in started] == [ids[6], ids[3], ids[0]]
-    odd = jobs.newest(10, None, ["-"], STATUSES, "uploads/1")
-    assert [row.job_id for row in odd] == [ids[5], ids[3], ids[1]]
-    both = jobs.newest(1, None, ["-"], [STARTED], "uploads/1")
-    assert [row.job_id for row in both] == [ids[3]]
-    assert all(a.created > b.created for a, b in pairwise(odd))
+    every = Wanted(["-"], STATUSES)
+    assert pages(3, every) == [newest[:3], newest[3:6], newest[6:]]
+    started = every._replace(statuses=[STARTED])
+    assert pages(10, started) == [[ids[6], ids[3], ids[0]]]
+    odd = every._replace(source_key="uploads/1")
+    assert pages(10, odd) == [[ids[5], ids[3], ids[1]]]
+    assert pages(1, odd._replace(statuses=[STARTED]))[0] == [ids[3]]
+    found = lists.newest(10, None, every).jobs
+    assert all(a.created > b.created for a, b in pairwise(found))
+
+
+def pages(limit: int, wanted: Wanted) -> list[list[str]]:
+    """The ids of the jobs of each page, to the last."""
+    page = lists.newest(limit, None, wanted)
+    found = [page]
+    while page.after:
+        page = lists.newest(limit, page.after, wanted)
+        found.append(page)
+    return [[job.job_id for job in page.jobs] for page in found if page.jobs]
+
+
+@pytest.mark.parametrize("by", ["owner", "key"])
+def test_jobs_are_listed_by_when_they_were_created(by: str) -> None:
+    ids = [new_job("thumbnail", key="uploads/1") for _ in range(5)]
+    wanted = Wanted(["-"], STATUSES, "uploads/1" if by == "key" else None)
+    created = [job.created_at for job in reversed(lists.newest(10, None, wanted).jobs)]
+    within = wanted._replace(since=created[1], until=created[3])
+    assert pages(1, within) == [[ids[2]], [ids[1]]]  # the end is not in it
+    assert pages(10, wanted._replace(since=created[3])) == [[ids[4], ids[3]]]
+    assert pages(10, wanted._replace(until=created[1])) == [[ids[0]]]
+    assert pages(10, wanted._replace(since=created[3], until=created[1])) == []
+
+
+def test_a_page_looks_at_a_bounded_number_of_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [new_job("thumbnail", key="uploads/1", start=n == 0) for n in range(9)]
+    wanted = Wanted(["-"], [STARTED])
+    monkeypatch.setattr(lists, "_MOST_ENTRIES", 4)
+    first = lists.newest(2, None, wanted)
+    assert first.jobs == []
+    assert first.after
+    assert pages(2, wanted) == [[ids[0]]]
+    monkeypatch.setattr(lists, "_MOST_ENTRIES", 100)
+    monkeypatch.setattr(lists, "_MOST_READ", 3)
+    assert lists.newest(2, None, wanted._replace(recipe="web")).jobs == []
+    assert pages(5, Wanted(["-"], STATUSES)) == [ids[8:5:-1], ids[5:2:-1], ids[2::-1]]
 
 
 def found_by_sweep() -> set[str]:

@@ -15,8 +15,7 @@ import pytest
 import requests
 from boto3.s3.transfer import TransferConfig
 
-from chalicelib.api import jobs as api_jobs
-from chalicelib.api import signed_uploads, submissions, uploads
+from chalicelib.api import job_lists, signed_uploads, submissions, uploads
 from chalicelib.api.requests import FromKeyRequest, PresignRequest, SignRequest
 from chalicelib.api.views import JobView, Signed
 from chalicelib.errors import RequestError
@@ -114,7 +113,7 @@ def arrived(key: str) -> str:
 
 
 def job_of(key: str) -> JobView:
-    (job,) = api_jobs.list_jobs("-", {"key": key}, "https://x/api").jobs
+    (job,) = job_lists.list_jobs("-", {"key": key}, "https://x/api").jobs
     return job
 
 

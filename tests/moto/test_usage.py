@@ -12,7 +12,7 @@ import botocore.handlers
 import msgspec
 import pytest
 
-from chalicelib.api import estimates, jobs, submissions
+from chalicelib.api import estimates, job_lists, jobs, submissions
 from chalicelib.api.requests import FromKeyRequest
 from chalicelib.api.views import JobView
 from chalicelib.model.picture import Picture, Variant
@@ -273,7 +273,7 @@ def test_an_invocation_for_several_messages_is_one(sample: Sample) -> None:
 
 
 def only_job(key: str = "a.jpg") -> JobView:
-    (job,) = jobs.list_jobs("-", {"key": key}, "https://x/api").jobs
+    (job,) = job_lists.list_jobs("-", {"key": key}, "https://x/api").jobs
     return job
 
 

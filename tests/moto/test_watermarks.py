@@ -12,7 +12,7 @@ import av
 import pytest
 from PIL import Image
 
-from chalicelib.api import estimates, jobs, submissions
+from chalicelib.api import estimates, job_lists, jobs, submissions
 from chalicelib.api.requests import FromKeyRequest
 from chalicelib.api.views import JobView
 from chalicelib.errors import Unprocessable
@@ -166,7 +166,7 @@ def test_a_dropped_file_may_name_it() -> None:
     pipeline = json.dumps([{"make": "image", "box": 200, "formats": ["png"], "watermark": LAID}])
     assert deliver("intake", drop("b.png", grey_photo(), pipeline=pipeline)) == []
     drain()
-    (job,) = jobs.list_jobs("-", {"key": "b.png"}, "https://x/api").jobs
+    (job,) = job_lists.list_jobs("-", {"key": "b.png"}, "https://x/api").jobs
     assert job.status == SUCCESS, job.error
     (output,) = job.outputs
     image = Image.open(io.BytesIO(stored(output.s3_key))).convert("RGB")
