@@ -8,12 +8,14 @@ import shlex
 import signal
 import sys
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.operations.recipes import InvalidRecipes
 from chalicelib.settings import InvalidSetting
 from infra.deploying.account import Account, account_limits, with_region
 from infra.deploying.build import AUTHS, build
+from infra.deploying.dead_letters import DeadLetters
 from infra.deploying.deploy import delete, deploy
 from infra.deploying.errors import BuildError, BundleError, DeployError
 from infra.deploying.guards import refuse_unchosen, refuse_unconfirmed
@@ -78,6 +80,23 @@ def _run(chosen: argparse.Namespace) -> None:
             refuse_unconfirmed(chosen.stage, chosen.confirm, account)
             if not delete(chosen.stage, account):
                 print(f"There is no stack of {chosen.stage}.")
+        case "dlq":
+            _dead_letters(chosen, with_region(Account(endpoint_url)))
+
+
+def _dead_letters(chosen: argparse.Namespace, account: Account) -> None:
+    letters = DeadLetters(chosen.stage, account)
+    if chosen.action == "redrive":
+        print(f"{letters.redrive()} sent again; the sweep looks at their jobs within ten minutes.")
+        return
+    found = letters.listed()
+    if chosen.json:
+        print(msgspec.json.encode(found).decode())
+        return
+    for letter in found:
+        print(f"{letter.since:%Y-%m-%d %H:%M}  {letter.key}\n    {letter.message}")
+    if not found:
+        print("None: all dead letters could be read, and the sweep has looked at their jobs.")
 
 
 def _print_environment() -> None:
@@ -115,7 +134,10 @@ def argument_parser() -> argparse.ArgumentParser:
     package = commands.add_parser("package", help="make what is deployed")
     deploy_ = commands.add_parser("deploy", help="create or update the stack of a stage")
     delete_ = commands.add_parser("delete", help="delete it; buckets and table stay")
-    for command in (up, package, deploy_, delete_):
+    dlq = commands.add_parser("dlq", help="dead letters that could not be read: list, send again")
+    dlq.add_argument("action", choices=("ls", "redrive"))
+    dlq.add_argument("--json", action="store_true", help="of ls: as JSON")
+    for command in (up, package, deploy_, delete_, dlq):
         command.add_argument("--stage", type=_stage, default="local" if command is up else "prod")
     delete_.add_argument("--confirm", help="the stage's name, typed once more")
     for command in (package, deploy_):
