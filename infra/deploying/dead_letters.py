@@ -1,6 +1,6 @@
 """Dead letters that no version could read: listed, and sent again once a version is there that can.
 
-A dead letter that names a job needs no operator: `chalicelib/jobs/dead_letters.py` has the sweep look at that.
+One that names a job needs no operator: `chalicelib/jobs/dead_letters.py` has the sweep look at that.
 """
 
 from __future__ import annotations
