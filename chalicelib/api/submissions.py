@@ -18,7 +18,7 @@ from chalicelib.errors import Malformed, Unprocessable
 from chalicelib.formats.sniff import HEAD_BYTES
 from chalicelib.model import metadata
 from chalicelib.model.job import Claimed, Job
-from chalicelib.model.step import CANCELED, FAILURE, PENDING
+from chalicelib.model.step import CANCELED, DELETED, FAILURE, PENDING
 from chalicelib.operations.choosing import Asked, choose_if_known
 from chalicelib.operations.pipelines import canonical
 from chalicelib.store import identities, jobs, queues
@@ -98,7 +98,7 @@ def _waiting_job(file: SourceFile, steps: Sequence[str]) -> str:
     if file.ticket is None or not file.ticket.ticket_job_id:
         return ""
     job = jobs.get(file.ticket.ticket_job_id)
-    if job is None or job.status in (FAILURE, CANCELED):
+    if job is None or job.status in (FAILURE, CANCELED, DELETED):
         return ""
     if job.etag not in ("", file.original.etag):
         return ""

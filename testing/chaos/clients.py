@@ -158,12 +158,12 @@ class Clients:
         """Ask for a job; ask again without an answer, and a little later if the file is not there yet."""
         ack = Ack("from-key", "", key, tuple(pipeline or ()), idempotency_key)
         self.asked.append(ack)
-        canceled = self.canceled.copy()
+        over = self.canceled | self.removed
 
         def told(answer: Answer) -> None:
             if answer.status == 202:
-                if idempotency_key is None and answer.body["job_id"] in canceled:
-                    self.world.violate("a canceled job is given again", str(answer))
+                if idempotency_key is None and answer.body["job_id"] in over:
+                    self.world.violate("a job that was ended by hand is given again", str(answer))
                 self.acks.append(ack._replace(job_id=answer.body["job_id"]))
                 self.world.note("202", key, answer.body["job_id"][:8])
             elif answer.status == 409 and tries > 1:

@@ -148,6 +148,11 @@ def test_an_upload_of_a_deleted_job_starts_nothing(sample: Sample) -> None:
     drain()
     when_no_worker_is_left(answer.job_id)
     check_deleted(answer.job_id)
+    # Whoever asks for a job then gets another one.
+    again = submissions.from_key("-", FromKeyRequest(answer.key, ["thumbnail"]), None).job_id
+    assert again != answer.job_id
+    drain()
+    assert api_jobs.get_job("-", again, BASE).status == SUCCESS
 
 
 def test_whoever_asks_again_gets_a_new_job(sample: Sample) -> None:
