@@ -21,7 +21,6 @@ from chalicelib.api.http import (
     parse_body,
     query_parameters,
     respond,
-    respond_if_changed,
 )
 from chalicelib.settings import settings
 
@@ -99,10 +98,9 @@ def list_jobs(request: Request) -> Response:
 @app.route("/jobs/{job_id}", methods=READ, **ACCESS)
 @endpoint()
 def get_job(request: Request, job_id: str) -> Response:
-    from chalicelib.api import jobs
+    from chalicelib.api import jobs, polling
 
-    view = jobs.get_job(caller(request), job_id, base_url(request))
-    return respond_if_changed(request, view, jobs.tag_of(view), jobs.retry_after(view))
+    return polling.answer(request, jobs.get_job(caller(request), job_id, base_url(request)))
 
 
 @app.route("/jobs/{job_id}", methods=["DELETE"], **ACCESS)

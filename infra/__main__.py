@@ -7,20 +7,22 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Iterable
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.operations.recipes import InvalidRecipes
 from chalicelib.settings import InvalidSetting
+from chalicelib.store.queues import QUEUES
 from infra.deploying.account import Account, account_limits, with_region
 from infra.deploying.build import AUTHS, build
-from infra.deploying.dead_letters import DeadLetters
 from infra.deploying.deploy import delete, deploy
 from infra.deploying.errors import BuildError, BundleError, DeployError
 from infra.deploying.guards import refuse_unchosen, refuse_unconfirmed
 from infra.local import cloud
 from infra.local.ministack import EmulatorError
+from infra.operating import dead_letters
 from infra.paths import ROOT
 from infra.stack.catalogue import STAGE_NAME
 from layers.build import LayerError
@@ -81,22 +83,20 @@ def _run(chosen: argparse.Namespace) -> None:
             if not delete(chosen.stage, account):
                 print(f"There is no stack of {chosen.stage}.")
         case "dlq":
-            _dead_letters(chosen, with_region(Account(endpoint_url)))
+            account = with_region(Account(endpoint_url))
+            _dead_letters(dead_letters.of_stage(chosen.stage, account), chosen)
 
 
-def _dead_letters(chosen: argparse.Namespace, account: Account) -> None:
-    letters = DeadLetters(chosen.stage, account)
+def _dead_letters(stage: dead_letters.Stage, chosen: argparse.Namespace) -> None:
+    """Print a stage's dead letters, or what becomes of each: a line for one, of words or JSON."""
     if chosen.action == "redrive":
-        print(f"{letters.redrive()} sent again; the sweep looks at their jobs within ten minutes.")
-        return
-    found = letters.listed()
-    if chosen.json:
-        print(msgspec.json.encode(found).decode())
-        return
-    for letter in found:
-        print(f"{letter.since:%Y-%m-%d %H:%M}  {letter.key}\n    {letter.message}")
-    if not found:
-        print("None: all dead letters could be read, and the sweep has looked at their jobs.")
+        told: Iterable[dead_letters.Told] = dead_letters.redrive(stage, chosen.queue)
+    else:
+        found = dead_letters.listing(stage, chosen.queue)
+        told = [*found.letters, *found.aside]
+    for each in told:
+        line = msgspec.json.encode(each).decode()
+        print(line if chosen.json else dead_letters.sentence(each), flush=True)
 
 
 def _print_environment() -> None:
@@ -134,9 +134,10 @@ def argument_parser() -> argparse.ArgumentParser:
     package = commands.add_parser("package", help="make what is deployed")
     deploy_ = commands.add_parser("deploy", help="create or update the stack of a stage")
     delete_ = commands.add_parser("delete", help="delete it; buckets and table stay")
-    dlq = commands.add_parser("dlq", help="dead letters that could not be read: list, send again")
+    dlq = commands.add_parser("dlq", help="list dead letters with their jobs, or send them back")
     dlq.add_argument("action", choices=("ls", "redrive"))
-    dlq.add_argument("--json", action="store_true", help="of ls: as JSON")
+    dlq.add_argument("--queue", choices=QUEUES, help="only those that came from this queue")
+    dlq.add_argument("--json", action="store_true", help="an object in JSON on each line")
     for command in (up, package, deploy_, delete_, dlq):
         command.add_argument("--stage", type=_stage, default="local" if command is up else "prod")
     delete_.add_argument("--confirm", help="the stage's name, typed once more")

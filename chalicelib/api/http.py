@@ -146,24 +146,6 @@ def respond(body: Any, status: int = 200, content_type: str = "application/json"
     return Response(encoded, {"Content-Type": content_type, "Cache-Control": "no-store"}, status)
 
 
-def respond_if_changed(request: Request, body: Any, tag: str, retry_after: int | None) -> Response:
-    """An answer in JSON, or 304 where the client has what `tag` stands for (RFC 9110, 13.1.2 and 15.4.5).
-
-    `retry_after`: seconds after which it is worth while to ask again; None: it will not change any more.
-    """
-    etag = f'W/"{tag}"'
-    given = request.headers.get("if-none-match", "")
-    # Weak comparison: of a list of tags, or of any.
-    known = {each.strip().removeprefix("W/") for each in given.split(",")}
-    response = respond(body)
-    if known & {"*", f'"{tag}"'}:
-        response = Response("", {"Cache-Control": "no-store"}, 304)
-    response.headers["ETag"] = etag
-    if retry_after is not None:
-        response.headers["Retry-After"] = str(retry_after)
-    return response
-
-
 def preflight(**_: str) -> Response:
     """The answer to a browser that asks whether it may call."""
     return Response("", {**CORS, **_PREFLIGHT}, 204)

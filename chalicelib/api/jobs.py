@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from functools import partial
-
-import msgspec
 
 from chalicelib.api.descriptions import (
     JOB_ID,
@@ -38,33 +35,12 @@ from chalicelib.store.objects import Link
 from chalicelib.tasks.pricing import cost
 from chalicelib.telemetry import logger
 
-# How often a client that waits for the rest of a job is to look, about; and the longest pause, in seconds.
-_LOOKS = 10
-_MOST_RETRY_SECONDS = 10
-
 _JOB_ID_FORM = re.compile(r"[0-9a-f-]{36}")
 
 
 def get_job(caller: str, job_id: str, base_url: str) -> JobView:
     """A job of the caller with its progress and its links. Raises NotFound."""
     return view_of(*own_job(caller, job_id), base_url)
-
-
-def tag_of(view: JobView) -> str:
-    """A digest of a job as it is shown, but for the time that it will still take, which differs each second.
-
-    Links are part of it: they stay the same for half of their life, so a client with this tag has links that
-    work for as long again.
-    """
-    told = msgspec.json.encode(msgspec.structs.replace(view, eta_seconds=None))
-    return hashlib.sha256(told).hexdigest()[:24]
-
-
-def retry_after(view: JobView) -> int | None:
-    """Seconds until it is worth while to ask again, by what the job will still take; None after its end."""
-    if view.status in TERMINAL:
-        return None
-    return min(_MOST_RETRY_SECONDS, max(1, (view.eta_seconds or 0) // _LOOKS))
 
 
 def cancel_job(caller: str, job_id: str, base_url: str) -> JobView:

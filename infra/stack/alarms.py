@@ -35,7 +35,8 @@ def alarms(email: str | None, dollars_a_day: int) -> Json:
             _metric("AWS/ApiGateway", "5XXError", ApiName=ref("AWS::StackName")),
         ),
         f"{queue_id(DEAD_LETTERS)}Alarm": _alarm(
-            "A message failed every time and was buried. `python -m infra dlq ls` lists what cannot be read.",
+            "A message came too often; the sweep looks at its job. What is left of such is listed by "
+            "`python -m infra dlq ls --stage STAGE`, and sent back by `dlq redrive`.",
             # Not ApproximateNumberOfMessagesVisible: dead_letters consumes them before CloudWatch counts.
             _metric("AWS/SQS", "NumberOfMessagesReceived", QueueName=_queue_name(DEAD_LETTERS)),
         ),

@@ -1,82 +1,150 @@
-"""An operator lists the dead letters that nobody could read, and sends them again."""
+"""An operator's tools for dead letters, under moto."""
 
 from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
+from typing import Any
 
 import boto3
 import msgspec
 import pytest
 
-from chalicelib.model.step import PENDING
-from chalicelib.settings import DROPS, settings
+from chalicelib.model.step import STARTED, SUCCESS
+from chalicelib.settings import queue_url, settings
 from chalicelib.store import jobs
-from chalicelib.store.queues import TaskMessage
-from infra.deploying.account import Account
-from infra.deploying.dead_letters import DeadLetters
-from infra.deploying.errors import DeployError
+from chalicelib.store.queues import DEAD_LETTERS, QUEUES, StartMessage, TaskMessage
+from infra.operating.dead_letters import DROPPED, LEFT, SENT, Stage, listing, redrive, sentence
 from testing import rows
-from testing.pump import deliver
+from testing.pump import deliver, take
 
 pytestmark = pytest.mark.usefixtures("cloud")
-ACCOUNT = Account(region="us-east-1")
 
 
 @pytest.fixture
-def letters() -> DeadLetters:
-    """Those of a stack that has the test's table and bucket."""
-    values = {"JobsTable": settings().jobs_table, "OutputBucket": settings().output_bucket}
-    template = {
-        "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
-        "Outputs": {name: {"Value": value} for name, value in values.items()},
-    }
-    cloudformation = ACCOUNT.cloudformation()
-    cloudformation.create_stack(StackName="sluice-prod", TemplateBody=json.dumps(template))
-    boto3.client("sqs").create_queue(QueueName="sluice-prod-dead-letters")
-    return DeadLetters("prod", ACCOUNT)
+def stage() -> Stage:
+    return Stage(
+        "sluice",
+        settings().jobs_table,
+        settings().output_bucket,
+        boto3.client("sqs"),
+        boto3.client("dynamodb"),
+        boto3.client("s3"),
+    )
 
 
-def sent_again() -> list[str]:
-    sqs = boto3.client("sqs")
-    url = sqs.get_queue_url(QueueName="sluice-prod-dead-letters")["QueueUrl"]
-    found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
-    return sorted(message["Body"] for message in found)
+def _of_pictures(parsed: Any, **_: object) -> None:
+    """moto moves dead letters, but does not say where from, as SQS and MiniStack do."""
+    for message in parsed.get("Messages", ()):
+        source = "arn:aws:sqs:us-east-1:123456789012:sluice-pictures"
+        message["Attributes"]["DeadLetterQueueSourceArn"] = source
 
 
-def test_what_cannot_be_read_is_listed_and_sent_again(letters: DeadLetters) -> None:
+def job(status: str) -> str:
     job_id = str(uuid.uuid4())
-    jobs.create(job_id, DROPS, "a.x", ["thumbnail"])
-    put_aside = ['{"job": "of a later version"}', "no message at all"]
-    # What can be read is looked after, and put nowhere.
-    ours = msgspec.json.encode(TaskMessage(job_id, "thumbnail")).decode()
-    assert deliver("dead_letters", ours, *put_aside, receives=21) == []
-    found = letters.listed()
-    assert sorted(letter.message for letter in found) == sorted(put_aside)
-    assert letters.redrive() == len(put_aside)
-    assert sent_again() == sorted(put_aside)
-    assert letters.listed() == []
-    assert letters.redrive() == 0
-    assert rows.job_item(job_id)["status"] == {"S": PENDING}
+    jobs.create(job_id, "-", "a.png", ["thumbnail"])
+    rows.change_job(job_id, status=status)
+    return job_id
 
 
-def test_a_redrive_that_is_killed_loses_nothing(
-    letters: DeadLetters, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    deliver("dead_letters", "one", "two", receives=21)
-
-    def killed(**_: str) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(letters._s3, "delete_object", killed)
-        with pytest.raises(KeyboardInterrupt):
-            letters.redrive()
-    assert len(sent_again()) == 1
-    assert letters.redrive() == 2
-    assert sent_again() == ["one", "two"]
+def body_of(message: msgspec.Struct) -> str:
+    return msgspec.json.encode(message).decode()
 
 
-def test_a_stage_without_a_stack_is_refused() -> None:
-    with pytest.raises(DeployError, match="no stack sluice-prod"):
-        DeadLetters("prod", ACCOUNT)
+def bury(message: msgspec.Struct | str) -> None:
+    body = message if isinstance(message, str) else body_of(message)
+    boto3.client("sqs").send_message(QueueUrl=queue_url(DEAD_LETTERS), MessageBody=body)
+
+
+def s3_event(key: str) -> str:
+    record = {"eventName": "ObjectCreated:Put", "s3": {"object": {"key": key, "size": 1}}}
+    return json.dumps({"Records": [record]})
+
+
+def test_a_listing_tells_of_each_message_and_takes_none(stage: Stage) -> None:
+    at_work = job(STARTED)
+    bury(TaskMessage(at_work, "thumbnail"))
+    bury(s3_event("in/a+b.png"))
+    bury("no message of ours")
+    for _ in range(2):
+        by_job = {(letter.job_id, letter.key): letter for letter in listing(stage).letters}
+        assert by_job.keys() == {(at_work, ""), ("", "in/a b.png"), ("", "")}
+        letter = by_job[at_work, ""]
+        assert (letter.task_id, letter.status, letter.queue) == ("thumbnail", STARTED, "")
+        assert letter.age_seconds >= 0
+        assert at_work in sentence(letter)
+    assert letter.receives == 2
+
+
+def test_a_listing_has_what_could_not_be_read(stage: Stage) -> None:
+    assert deliver(DEAD_LETTERS, "no message of ours") == []
+    (aside,) = listing(stage).aside
+    assert (aside.key, aside.size) == ("work/dead_letters/0", len("no message of ours"))
+    assert aside.key in sentence(aside)
+
+
+def test_messages_of_jobs_at_work_go_back_and_those_of_ended_ones_are_dropped(stage: Stage) -> None:
+    at_work, ended, gone = job(STARTED), job(SUCCESS), str(uuid.uuid4())
+    for message in (
+        StartMessage(at_work),
+        TaskMessage(ended, "thumbnail"),
+        TaskMessage(gone, "thumbnail"),
+    ):
+        bury(message)
+    bury(s3_event("a.png"))
+    bury("no message of ours")
+    fates = {
+        (each.letter.job_id or each.letter.key): (each.fate, each.to) for each in redrive(stage)
+    }
+    assert fates == {
+        at_work: (SENT, "intake"),
+        ended: (DROPPED, ""),
+        gone: (DROPPED, ""),
+        "a.png": (SENT, "intake"),
+        "": (LEFT, ""),
+    }
+    assert sorted(take("intake")) == sorted([s3_event("a.png"), body_of(StartMessage(at_work))])
+    assert take(DEAD_LETTERS) == ["no message of ours"]
+    assert take(*QUEUES) == []
+
+
+def test_where_the_queue_is_not_known_intake_sends_the_tasks_of_the_job(stage: Stage) -> None:
+    at_work = job(STARTED)
+    bury(TaskMessage(at_work, "thumbnail"))
+    (told,) = redrive(stage)
+    assert (told.fate, told.to) == (SENT, "intake")
+    assert take("intake") == [body_of(StartMessage(at_work, resume=True))]
+
+
+class Killed(Exception):
+    pass
+
+
+def _die(**_: object) -> None:
+    raise Killed
+
+
+def test_one_that_is_killed_between_send_and_delete_loses_nothing(stage: Stage) -> None:
+    message = StartMessage(job(STARTED))
+    bury(message)
+    dying: Callable[..., None] = _die
+    events = stage.sqs.meta.events
+    events.register("before-call.sqs.DeleteMessage", dying)
+    with pytest.raises(Killed):
+        list(redrive(stage))
+    events.unregister("before-call.sqs.DeleteMessage", dying)
+    assert take("intake") == [body_of(message)]
+    assert take(DEAD_LETTERS) == [body_of(message)]
+
+
+def test_a_message_goes_back_to_the_queue_that_sqs_moved_it_from(stage: Stage) -> None:
+    message = TaskMessage(job(STARTED), "thumbnail")
+    bury(message)
+    stage.sqs.meta.events.register("after-call.sqs.ReceiveMessage", _of_pictures)
+    (letter,) = listing(stage).letters
+    assert letter.queue == "pictures"
+    assert listing(stage, "encode").letters == []
+    assert [each.fate for each in redrive(stage, "encode")] == [LEFT]
+    assert [(each.fate, each.to) for each in redrive(stage, "pictures")] == [(SENT, "pictures")]
+    assert take("pictures") == [body_of(message)]

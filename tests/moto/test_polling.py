@@ -15,7 +15,7 @@ from chalice.test import Client, HTTPResponse
 
 from app import app
 from chalicelib.api import jobs as api_jobs
-from chalicelib.api import submissions
+from chalicelib.api import polling, submissions
 from chalicelib.api.requests import FromKeyRequest
 from chalicelib.settings import settings
 from chalicelib.store import progress
@@ -102,15 +102,23 @@ def test_the_tag_changes_with_whatever_is_shown(tmp_path: Path, short_chunks: No
     assert len(set(tags)) > 4
 
 
-@pytest.mark.parametrize(("eta", "seconds"), [(None, 1), (3, 1), (45, 4), (4000, 10)])
-@pytest.mark.media
-def test_when_to_look_again(sample: Sample, eta: int | None, seconds: int) -> None:
+@pytest.mark.parametrize(("eta", "seconds"), [(None, 1), (3, 1), (45, 5), (4000, 10)])
+def test_when_to_look_again(eta: int | None, seconds: int) -> None:
+    assert polling.pause(eta) == seconds
 
+
+@pytest.mark.media
+def test_the_tag_is_not_of_signatures(sample: Sample) -> None:
+    """Two Lambdas sign with different credentials. When links are signed anew, it changes."""
     job_id = started(sample("photo.jpg"), "thumbnail")
+    drain()
     view = api_jobs.get_job("-", job_id, "")
-    assert api_jobs.retry_after(msgspec.structs.replace(view, eta_seconds=eta)) == seconds
-    ended = msgspec.structs.replace(view, eta_seconds=eta, status="SUCCESS")
-    assert api_jobs.retry_after(ended) is None
+    (output,) = view.outputs
+    replace = msgspec.structs.replace
+    other = replace(output, url="https://signed.by.another")
+    assert polling.entity_tag(replace(view, outputs=[other])) == polling.entity_tag(view)
+    later = replace(output, expires_at="2030-01-01T00:00:00Z")
+    assert polling.entity_tag(replace(view, outputs=[later])) != polling.entity_tag(view)
 
 
 @pytest.mark.media
