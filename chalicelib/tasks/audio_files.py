@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import msgspec
 
 from chalicelib.errors import JobError
+from chalicelib.formats import loudness
 from chalicelib.model.result import StepsEnded
 from chalicelib.model.step import SUCCESS, Output, StepState, format_of
-from chalicelib.model.work import FIRST_PACKET, AudioFile, audio_room
+from chalicelib.model.work import FIRST_PACKET, LEVELS, PEAKS, AudioFile, Command, audio_room
 from chalicelib.store import objects
 from chalicelib.tasks.audio import SILENT
 from chalicelib.tasks.encoding import run_ffmpeg
@@ -22,15 +26,23 @@ _UNHEARD = 0.5
 def run(work: AudioFile, bench: Workbench) -> StepsEnded:
     """Encode the file and store it. Raises JobError, Transient."""
     with bench.folder() as folder:
-        args = work.run.args(work.command)
-        run_ffmpeg(
-            args,
-            work.run.excerpt,
-            folder,
-            bench.budget,
-            partial(bench.fetch, folder),
-            lambda at: bench.on_progress(min(1.0, at / max(work.seconds, 1.0))),
-        )
+        if work.run.excerpt:
+            bench.fetch(folder, work.run.excerpt)
+        runs = 2 if work.measure else 1
+        run = work.run
+
+        def carry_out(args: Command, number: int) -> None:
+            def on_seconds(at: float) -> None:
+                bench.on_progress((number + min(1.0, at / max(work.seconds, 1.0))) / runs)
+
+            run_ffmpeg(args, None, folder, bench.budget, lambda _: None, on_seconds)
+
+        if work.loudness is not None:
+            carry_out(run.args(work.measure), 0)
+            values = run.values | {"gain": _gain(folder, work.loudness)}
+            run = msgspec.structs.replace(run, values=values)
+        args = run.args(work.command)
+        carry_out(args, runs - 1)
         is_silent = FIRST_PACKET in args and not (folder / FIRST_PACKET).stat().st_size
         path = folder / args[-1]
         # By the packets that are in it: of an excerpt, a run counts from the first time that it reports.
@@ -47,6 +59,12 @@ def run(work: AudioFile, bench: Workbench) -> StepsEnded:
             format=format_of(path.name),
         )
     return StepsEnded({bench.task.id: StepState(SUCCESS, outputs=(output,))})
+
+
+def _gain(folder: Path, target: float) -> str:
+    """Decibels by what a run has measured."""
+    with (folder / LEVELS).open() as levels, (folder / PEAKS).open() as peaks:
+        return f"{loudness.gain(loudness.parse(chain(levels, peaks)), target):.2f}"
 
 
 def _checked(work: AudioFile, seconds: float) -> str:
