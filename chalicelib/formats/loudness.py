@@ -21,7 +21,7 @@ _VALUE = re.compile(r"^lavfi\.r128\.(M|true_peak)=(\S+)$", re.MULTILINE)
 
 
 class Measured(NamedTuple):
-    """What was measured of sound, or of a part of it. Levels of parts add up to those of all."""
+    """What was measured of sound."""
 
     levels: Mapping[int, int]  # blocks above the absolute gate, by hundredths of a LUFS
     true_peak: float  # 1.0 is full scale
@@ -49,14 +49,6 @@ def parse(written: Iterable[str]) -> Measured:
                 peak = max(peak, value)
             elif value > _ABSOLUTE_GATE:
                 levels[round(_STEPS * value)] += 1
-    return Measured(levels, peak)
-
-
-def combined(parts: Iterable[Measured]) -> Measured:
-    levels, peak = Counter[int](), 0.0
-    for part in parts:
-        levels.update(part.levels)
-        peak = max(peak, part.true_peak)
     return Measured(levels, peak)
 
 

@@ -103,12 +103,11 @@ def test_quiet_blocks_do_not_count() -> None:
     assert meter.integrated({}) is None
 
 
-def test_parts_add_up_to_the_whole() -> None:
-    lines = [f"lavfi.r128.M={-30 + number % 17}.25" for number in range(100)]
-    peaks = ["frame:0 pts:0", "lavfi.r128.true_peak=0.500", "lavfi.r128.true_peak=0.250"]
-    whole = meter.parse([*lines, *peaks])
-    assert sum(whole.levels.values()) == 100
-    assert meter.combined([meter.parse(lines[:40] + peaks), meter.parse(lines[40:])]) == whole
+def test_what_the_filters_write_is_counted() -> None:
+    """By hundredths of an LU; what is below the absolute gate is not."""
+    written = ["frame:0", "lavfi.r128.M=-120.691", *["lavfi.r128.M=-23.456"] * 2]
+    written += ["lavfi.r128.true_peak=0.500", "lavfi.r128.true_peak=0.250"]
+    assert meter.parse(written) == meter.Measured({-2346: 2}, 0.5)
 
 
 def test_a_gain_stops_where_peaks_would_be_too_high() -> None:
