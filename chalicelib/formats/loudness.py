@@ -69,6 +69,11 @@ def gain(measured: Measured, target: float) -> float:
     return round(min(target - loudness, most), 2)
 
 
+def excess(true_peak: float) -> float:
+    """Decibels by which a peak is above the highest that may be; 0 where it is not."""
+    return max(0.0, 20 * log10(true_peak) - MOST_TRUE_PEAK) if true_peak else 0.0
+
+
 def _mean(levels: Mapping[int, int]) -> float:
     """The level of the mean power."""
     power = sum(count * 10 ** (level / _STEPS / 10) for level, count in levels.items())

@@ -21,6 +21,8 @@ _BOTH_IN_ONE = ",pan=mono|c0=0.5*c0+0.5*c1"
 # What is behind all other filters: of a run that measures, and of one that encodes.
 _METER = f",{meter.filters(LEVELS, PEAKS)}"
 _GAIN = ",volume={gain}dB:precision=float"
+# By so much sound with a loudness costs more: two runs that measure, and two that encode, at most.
+_MEASURED = 4
 # Kilobits a second of each channel, at which hardly anybody hears a difference.
 _USUAL_KBPS: dict[AudioFormat, int] = {"m4a": 64, "mp3": 96, "opus": 48}
 # Encoders take no more for a channel, and no less.
@@ -43,7 +45,7 @@ def audio_file(
 ) -> AudioFile:
     """The audio of a film, at least as long as the film; or sound, with one channel where it has one.
 
-    With a `loudness`, in LUFS, it is decoded twice: to measure how loud it is, and to encode it.
+    With a `loudness`, in LUFS, it is measured, encoded, and measured again; and encoded again, if need be.
 
     Raises JobError where a film has none, or it is too long.
     """
@@ -54,7 +56,7 @@ def audio_file(
         seconds, is_counted = audio.whole_seconds(facts, settings), facts.audio_end is not None
     longest = seconds + audio_room(seconds) if is_counted else settings.max_video_seconds
     is_measured = loudness is not None
-    if seconds > (most := audio.MOST_SECONDS / (1 + is_measured)):
+    if seconds > (most := audio.MOST_SECONDS / (_MEASURED if is_measured else 1)):
         verb = "measure and encode" if is_measured else "encode"
         detail = f"The sound is {seconds:.0f} s long, and one function can {verb} {most:.0f} s."
         raise JobError("too_long_as_a_whole", detail)
@@ -100,8 +102,8 @@ def audio_file(
 
 
 def cost_of(work: AudioFile) -> float:
-    """Seconds to make a file: it may be decoded twice."""
-    return audio.cost_of(work.seconds * (2 if work.measure else 1))
+    """Seconds to make a file."""
+    return audio.cost_of(work.seconds * (_MEASURED if work.measure else 1))
 
 
 def bits_per_second(audio_format: AudioFormat, kbps: int | None, channels: int) -> int:

@@ -21,6 +21,8 @@ from chalicelib.tasks.workbench import Workbench
 # The part of the sound that must have been decoded, and what may be missing without a word, in seconds.
 _ENOUGH = 0.9
 _UNHEARD = 0.5
+# Decibels by which sound is quieter than its peaks would need, where they came out too high.
+_AGAIN_DB = 0.3
 
 
 def run(work: AudioFile, bench: Workbench) -> StepsEnded:
@@ -37,12 +39,24 @@ def run(work: AudioFile, bench: Workbench) -> StepsEnded:
 
             run_ffmpeg(args, None, folder, bench.budget, lambda _: None, on_seconds)
 
-        if work.loudness is not None:
+        def encode_louder(gain: float) -> Command:
+            values = run.values | {"gain": f"{gain:.2f}"}
+            args = msgspec.structs.replace(run, values=values).args(work.command)
+            carry_out(args, 1)
+            return args
+
+        if work.loudness is None:
+            args = run.args(work.command)
+            carry_out(args, 0)
+        else:
             carry_out(run.args(work.measure), 0)
-            values = run.values | {"gain": _gain(folder, work.loudness)}
-            run = msgspec.structs.replace(run, values=values)
-        args = run.args(work.command)
-        carry_out(args, runs - 1)
+            gain = loudness.gain(_measured(folder), work.loudness)
+            args = encode_louder(gain)
+            # Encoders make some peaks higher than anybody can know before.
+            meter = loudness.filters(LEVELS, PEAKS)
+            carry_out(("-i", args[-1], "-map", "0:a", "-af", meter, "-f", "null", "-"), 1)
+            if excess := loudness.excess(_measured(folder).true_peak):
+                args = encode_louder(gain - excess - _AGAIN_DB)
         is_silent = FIRST_PACKET in args and not (folder / FIRST_PACKET).stat().st_size
         path = folder / args[-1]
         # By the packets that are in it: of an excerpt, a run counts from the first time that it reports.
@@ -61,10 +75,10 @@ def run(work: AudioFile, bench: Workbench) -> StepsEnded:
     return StepsEnded({bench.task.id: StepState(SUCCESS, outputs=(output,))})
 
 
-def _gain(folder: Path, target: float) -> str:
-    """Decibels by what a run has measured."""
+def _measured(folder: Path) -> loudness.Measured:
+    """What a run has measured."""
     with (folder / LEVELS).open() as levels, (folder / PEAKS).open() as peaks:
-        return f"{loudness.gain(loudness.parse(chain(levels, peaks)), target):.2f}"
+        return loudness.parse(chain(levels, peaks))
 
 
 def _checked(work: AudioFile, seconds: float) -> str:

@@ -88,6 +88,14 @@ def test_the_sound_of_a_film_is_brought_to_a_loudness(tmp_path: Path) -> None:
 
 
 @pytest.mark.media
+def test_peaks_that_the_encoder_makes_are_found(tmp_path: Path) -> None:
+    """FFmpeg's AAC encoder makes those of this tone higher by 4.7 dB."""
+    path = source(tmp_path / "a.wav", "bass", "-c:a", "pcm_f32le")
+    sound = heard(run(path, tmp_path / "made", {"make": "audio", "loudness": -9})["audio"].path)
+    assert loudness.true_peak(sound) <= meter.MOST_TRUE_PEAK
+
+
+@pytest.mark.media
 def test_silence_stays_silence(tmp_path: Path) -> None:
     path = tmp_path / "silence.wav"
     samples.run_ffmpeg("-f", "lavfi", "-i", "anullsrc=d=3", str(path))
