@@ -188,8 +188,15 @@ class Audio(msgspec.Struct, frozen=True, tag="audio"):
         return f"{track}_to_the_end" if self.packets is None else track
 
 
+# Where a run that measures loudness writes the levels, and the peaks.
+LEVELS, PEAKS = "levels", "peaks"
+
+
 class AudioFile(msgspec.Struct, frozen=True, tag="audio_file"):
-    """One file of a film's audio, or of sound: FFmpeg's output as it is."""
+    """One file of a film's audio, or of sound: FFmpeg's output as it is.
+
+    With a `loudness`, a run of `measure` goes first, and the command has the placeholder `gain`, in dB.
+    """
 
     pool: ClassVar[str] = AUDIO
     command: Command
@@ -198,6 +205,8 @@ class AudioFile(msgspec.Struct, frozen=True, tag="audio_file"):
     seconds: float
     bits_per_second: int  # about
     is_counted: bool = False  # whether the source has sound of that length
+    loudness: float | None = None  # to which it is brought, in LUFS
+    measure: Command = ()
 
 
 # Frames of one place of a preview, raw; and those of all, one after the other.

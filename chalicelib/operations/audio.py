@@ -11,6 +11,15 @@ from chalicelib.model.work import AudioFile
 from chalicelib.planning.audio_files import AudioFormat, audio_file
 from chalicelib.planning.operation import Operation, PlanSettings
 
+Loudness = Annotated[
+    Annotated[float, Meta(ge=-31, le=-9)] | None,
+    Meta(
+        description="In LUFS (EBU R 128): -23 of television, -16 and -14 of the web. The sound is measured, "
+        "and made louder or quieter as a whole; less loud where its peaks would be above -1 dBTP.",
+        examples=[-16],
+    ),
+]
+
 
 class Audio(Operation, frozen=True, kw_only=True, tag="audio"):
     """Sound in one file: of a film, in stereo and as long; or of sound, with one or two channels."""
@@ -31,6 +40,7 @@ class Audio(Operation, frozen=True, kw_only=True, tag="audio"):
             examples=[192],
         ),
     ] = None
+    loudness: Loudness = None
 
     def plan(self, stem: str, facts: VideoFacts | AudioFacts, settings: PlanSettings) -> AudioFile:
-        return audio_file(facts, stem, self.format, self.kbps, settings)
+        return audio_file(facts, stem, self.format, self.kbps, settings, self.loudness)

@@ -169,9 +169,11 @@ def decoded_again(
 
 
 def film_audio(
-    facts: VideoFacts, number: int, settings: PlanSettings, *, to_the_end: bool
+    facts: VideoFacts, number: int, settings: PlanSettings, *, to_the_end: bool, then: str = ""
 ) -> Command:
     """Arguments that open a film and decode a track to [sound]: stereo at 48 kHz, silent in gaps.
+
+    `then` are filters behind all others, each with a comma before it.
 
     The placeholder `seconds` is how long it is, if it goes to the end. For an excerpt, there are two more:
     `trim_start` is where the part begins in the excerpt, not below 0; `zero` the same, but below 0 where the
@@ -193,7 +195,7 @@ def film_audio(
     pad = "apad=whole_dur={seconds}s" if to_the_end else "apad"
     return (
         *source,
-        *decoded_again(stream, f"{trim}{stereo(track)}", f"{_ON_TIME},{pad}[sound]", *beside),
+        *decoded_again(stream, f"{trim}{stereo(track)}", f"{_ON_TIME},{pad}{then}[sound]", *beside),
         "-map", "[sound]",
     )  # fmt: skip
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 from chalicelib.errors import JobError
+from chalicelib.formats import loudness as meter
 from chalicelib.formats.cmaf import SAMPLE_RATE
 from chalicelib.model.facts import AudioFacts, AudioTrack, VideoFacts
-from chalicelib.model.work import AudioFile, Command, Run, audio_room
+from chalicelib.model.work import LEVELS, PEAKS, AudioFile, Command, Run, audio_room
 from chalicelib.planning import audio
 from chalicelib.planning.operation import PlanSettings
 
@@ -17,6 +18,11 @@ AudioFormat = Literal["m4a", "mp3", "opus"]
 _WITHOUT_GAPS = "aresample={rate}:async=1:min_hard_comp=0.03"
 # FFmpeg would make two equal channels louder by 3 dB.
 _BOTH_IN_ONE = ",pan=mono|c0=0.5*c0+0.5*c1"
+# What is behind all other filters: of a run that measures, and of one that encodes.
+_METER = f",{meter.filters(LEVELS, PEAKS)}"
+_GAIN = ",volume={gain}dB:precision=float"
+# By so much sound with a loudness costs more: two runs that measure, and two that encode, at most.
+_MEASURED = 4
 # Kilobits a second of each channel, at which hardly anybody hears a difference.
 _USUAL_KBPS: dict[AudioFormat, int] = {"m4a": 64, "mp3": 96, "opus": 48}
 # Encoders take no more for a channel, and no less.
@@ -35,8 +41,11 @@ def audio_file(
     audio_format: AudioFormat,
     kbps: int | None,
     settings: PlanSettings,
+    loudness: float | None = None,
 ) -> AudioFile:
     """The audio of a film, at least as long as the film; or sound, with one channel where it has one.
+
+    With a `loudness`, in LUFS, it is measured, encoded, and measured again; and encoded again, if need be.
 
     Raises JobError where a film has none, or it is too long.
     """
@@ -46,15 +55,17 @@ def audio_file(
     else:
         seconds, is_counted = audio.whole_seconds(facts, settings), facts.audio_end is not None
     longest = seconds + audio_room(seconds) if is_counted else settings.max_video_seconds
-    if seconds > (most := audio.MOST_SECONDS):
-        detail = f"The sound is {seconds:.0f} s long, and one function can encode {most:.0f} s."
+    is_measured = loudness is not None
+    if seconds > (most := audio.MOST_SECONDS / (_MEASURED if is_measured else 1)):
+        verb = "measure and encode" if is_measured else "encode"
+        detail = f"The sound is {seconds:.0f} s long, and one function can {verb} {most:.0f} s."
         raise JobError("too_long_as_a_whole", detail)
     if isinstance(facts, AudioFacts):
         channels = min(2, facts.audio.channels)
         rate = _rate_of(facts.audio, audio_format)
         return AudioFile(
             (
-                *_of_sound(facts, rate, channels),
+                *_of_sound(facts, rate, channels, _GAIN if is_measured else ""),
                 *_encoder(audio_format, kbps, channels, rate, longest, output),
             ),
             Run(),
@@ -62,6 +73,8 @@ def audio_file(
             seconds,
             bits_per_second(audio_format, kbps, channels),
             is_counted,
+            loudness,
+            (*_of_sound(facts, rate, channels, _METER), *_to_null(longest)) if is_measured else (),
         )
     if not facts.audio:
         raise JobError(
@@ -69,14 +82,28 @@ def audio_file(
         )
     return AudioFile(
         (
-            *audio.film_audio(facts, 0, settings, to_the_end=True),
+            *audio.film_audio(
+                facts, 0, settings, to_the_end=True, then=_GAIN if is_measured else ""
+            ),
             *_encoder(audio_format, kbps, 2, SAMPLE_RATE, longest, output),
         ),
         audio.run_of(facts, 0, 0.0, None, settings),
         output,
         seconds,
         bits_per_second(audio_format, kbps, 2),
+        loudness=loudness,
+        measure=(
+            *audio.film_audio(facts, 0, settings, to_the_end=True, then=_METER),
+            *_to_null(longest),
+        )
+        if is_measured
+        else (),
     )
+
+
+def cost_of(work: AudioFile) -> float:
+    """Seconds to make a file."""
+    return audio.cost_of(work.seconds * (_MEASURED if work.measure else 1))
 
 
 def bits_per_second(audio_format: AudioFormat, kbps: int | None, channels: int) -> int:
@@ -90,7 +117,7 @@ def _rate_of(track: AudioTrack, audio_format: AudioFormat) -> int:
     return 44_100 if audio_format != "opus" and track.rate % 11_025 == 0 else SAMPLE_RATE
 
 
-def _of_sound(facts: AudioFacts, rate: int, channels: int) -> Command:
+def _of_sound(facts: AudioFacts, rate: int, channels: int, then: str) -> Command:
     """Arguments that open a file of sound and decode it to [sound]."""
     mixed = _BOTH_IN_ONE if channels == 1 else ""
     return (
@@ -100,11 +127,15 @@ def _of_sound(facts: AudioFacts, rate: int, channels: int) -> Command:
         *audio.decoded_again(
             f"0:{facts.audio.stream}",
             audio.stereo(facts.audio),
-            f"{_WITHOUT_GAPS.format(rate=rate)}{mixed}[sound]",
+            f"{_WITHOUT_GAPS.format(rate=rate)}{mixed}{then}[sound]",
             rate=rate,
         ),
         "-map", "[sound]",
     )  # fmt: skip
+
+
+def _to_null(longest: float) -> Command:
+    return "-t", f"{longest:.3f}", "-c:a", "pcm_f32le", "-f", "null", "-"
 
 
 def _encoder(

@@ -36,7 +36,7 @@ from chalicelib.model.work import (
     Source,
     Storyboard,
 )
-from chalicelib.planning import audio, chunking, storyboards, video
+from chalicelib.planning import audio, audio_files, chunking, storyboards, video
 from chalicelib.planning.operation import Packaging, Part, PlanSettings, Step
 
 # Weights in the progress, in seconds of encoding; a weight must not be zero.
@@ -249,7 +249,7 @@ def _poster_task(step: str, work: Poster, prefix: str) -> Task:
 
 
 def _task_alone(step: str, work: AudioFile | Preview, prefix: str) -> Task:
-    cost = audio.cost_of(work.seconds) if isinstance(work, AudioFile) else PREVIEW_COST
+    cost = audio_files.cost_of(work) if isinstance(work, AudioFile) else PREVIEW_COST
     return Task(step, work, prefix, cost=cost)
 
 
