@@ -144,6 +144,40 @@ def hls_file(_: Request, job_id: str, token: str, name: str) -> Response:
     return Response(file.playlist, headers, 200)
 
 
+@app.route("/webhooks", **POST)
+@endpoint()
+def create_webhook(request: Request) -> Response:
+    from chalicelib.api import webhooks
+
+    asked = parse_body(request, webhooks.WebhookRequest)
+    return respond(webhooks.create_webhook(caller(request), asked), 201)
+
+
+@app.route("/webhooks", methods=READ, **ACCESS)
+@endpoint()
+def list_webhooks(request: Request) -> Response:
+    from chalicelib.api import webhooks
+
+    return respond(webhooks.list_webhooks(caller(request)))
+
+
+@app.route("/webhooks/{webhook_id}", methods=READ, **ACCESS)
+@endpoint()
+def get_webhook(request: Request, webhook_id: str) -> Response:
+    from chalicelib.api import webhooks
+
+    return respond(webhooks.get_webhook(caller(request), webhook_id))
+
+
+@app.route("/webhooks/{webhook_id}", methods=["DELETE"], **ACCESS)
+@endpoint()
+def delete_webhook(request: Request, webhook_id: str) -> Response:
+    from chalicelib.api import webhooks
+
+    webhooks.delete_webhook(caller(request), webhook_id)
+    return Response("", {"Cache-Control": "no-store"}, 204)
+
+
 @app.route("/openapi.json", methods=READ, **PUBLIC)
 @endpoint()
 def openapi(request: Request) -> Response:
@@ -204,6 +238,15 @@ pictures = _pool("pictures", "chalicelib.engines.pillow")
 encode = _pool("encode")
 audio = _pool("audio")
 package = _pool("package", sandboxed=False)
+
+
+@app.on_sqs_message(queue="events")
+def events(event: SQSEvent) -> Any:
+    from chalicelib.api.told import told
+    from chalicelib.jobs import consumer, telling
+
+    handle = partial(telling.handle, told)
+    return consumer.consume(event.to_dict(), event.context, "events", handle)
 
 
 @app.on_sqs_message(queue="dead_letters")

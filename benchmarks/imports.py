@@ -29,6 +29,7 @@ _FIRST_CALL = {
     "encode": (*_WORKER, "chalicelib.engines.ffmpeg", "chalicelib.tasks.chunks"),
     "audio": (*_WORKER, "chalicelib.engines.ffmpeg", "chalicelib.tasks.audio"),
     "package": (*_WORKER, "chalicelib.tasks.mp4"),
+    "events": ("chalicelib.api.told", "chalicelib.jobs.consumer", "chalicelib.jobs.telling"),
     "dead_letters": ("chalicelib.jobs.consumer", "chalicelib.jobs.dead_letters"),
     "sweep": ("chalicelib.invocation", "chalicelib.jobs.sweep"),
 }

@@ -40,6 +40,9 @@ REFUSALS = {
     "job_not_found": Meaning(
         (404,), "The caller has no job with this id, or no longer. Another's is as none."
     ),
+    "webhook_not_found": Meaning(
+        (404,), "The caller has no endpoint with this id. Another's is as none."
+    ),
     "key_not_found": Meaning(
         (404,),
         "The caller has no file with this key in the upload bucket. Another's is as none; dropped ones are "
@@ -54,6 +57,9 @@ REFUSALS = {
     ),
     "upload_closed": Meaning(
         (409,), "The upload in parts is complete, or its time is over. Begin a new one."
+    ),
+    "too_many_webhooks": Meaning(
+        (409,), "The caller has as many endpoints as an owner may have. Delete one first."
     ),
     "job_ended": Meaning(
         (409,), "The job has ended as SUCCESS or FAILURE: there is nothing to cancel."
@@ -112,6 +118,9 @@ REFUSALS = {
     "invalid_metadata": Meaning(
         (422,),
         "The metadata are more than a job keeps, or have a name that none may have. `detail` says which.",
+    ),
+    "webhook_url_refused": Meaning(
+        (422,), "The endpoint is not a public address of https. `detail` says what it has to be."
     ),
     "unknown_status": Meaning((422,), "There is no such status to list jobs by."),
     "idempotency_key_reused": Meaning(

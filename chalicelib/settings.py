@@ -34,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     upload_bucket: str = "sluice-upload"
     output_bucket: str = "sluice-output"
     hls_secret_arn: str = ""
+    webhook_secret_arn: str = ""
     estimate_function: str = "sluice-estimate"
     # The public base URL of the API. "": taken from the request, as API Gateway passes it on.
     api_url: str = ""
@@ -89,6 +90,9 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
     # Whether a client may have a job's original deleted with the job. Else no function has the right to.
     delete_originals: bool = False
 
+    # Whom webhooks may reach: public addresses by https, or, for local stages, anything.
+    webhook_targets: Literal["public", "any"] = "public"
+
     watermark_image: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+\.png$")] = "watermark.png"
     watermark_position: Literal[
         "top_left", "top_right", "center", "bottom_left", "bottom_right"
@@ -101,6 +105,11 @@ class Settings(msgspec.Struct, frozen=True, rename=lambda field: f"SLUICE_{field
         """The owners whose files and jobs a caller sees: the caller, and DROPS if it is an operator."""
         is_operator = not {caller, "*"}.isdisjoint(self.operators.split())
         return (caller, DROPS) if is_operator else (caller,)
+
+    def owners_told_of(self, owner: str) -> tuple[str, ...]:
+        """The owners whose endpoints are told of jobs of `owner`: of drops, the operators that are named."""
+        named = tuple(name for name in self.operators.split() if name != "*")
+        return named if owner == DROPS else (owner,)
 
     @property
     def max_receives(self) -> int:

@@ -65,6 +65,7 @@ def make_cloud() -> None:
     _make_queues()
     secrets = _client("secretsmanager")
     secrets.create_secret(Name=settings().hls_secret_arn, SecretString="first " * 8)
+    secrets.create_secret(Name=settings().webhook_secret_arn, SecretString="webhooks " * 8)
 
 
 @cache

@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "SLUICE_REQUIRE_SIZE": "false",
     "SLUICE_FUNCTION_SIZES": msgspec.json.encode(functions.sizes(MEMORY, EMULATOR)).decode(),
     "SLUICE_HLS_SECRET_ARN": "hls",
+    "SLUICE_WEBHOOK_SECRET_ARN": "webhooks",
 }
 
 

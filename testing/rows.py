@@ -8,7 +8,9 @@ from typing import Any
 
 import boto3
 
+from chalicelib.model.event import WAITING
 from chalicelib.settings import settings
+from chalicelib.store.event_rows import DeliveryRow, EventRow
 from chalicelib.store.overdue import SHARDS
 from chalicelib.store.table import BudgetRow, EndedRow, JobRow, Row, TaskRow
 
@@ -94,3 +96,31 @@ def spent() -> dict[str, float]:
         row.pk.removeprefix("budget#"): float(row.spent_usd)
         for row in BudgetRow.scan(BudgetRow.pk.startswith("budget#"))
     }
+
+
+def untold() -> list[EventRow]:
+    """All events that are not deliveries yet."""
+    return list(EventRow.scan(EventRow.pk.startswith("event#")))
+
+
+def deliveries_of(endpoint_id: str) -> list[DeliveryRow]:
+    """The deliveries to an endpoint, in the order of their keys."""
+    return list(DeliveryRow.query(f"webhook#{endpoint_id}"))
+
+
+def make_events_due() -> None:
+    """Let the time come for every event that is to be told, and every delivery that waits for an attempt."""
+    for row in untold():
+        row.update([EventRow.due_at.set(1)])
+    for delivery in DeliveryRow.scan(DeliveryRow.pk.startswith("webhook#")):
+        if delivery.state == WAITING:
+            delivery.update([DeliveryRow.due_at.set(1), DeliveryRow.next_at.set(1)])
+
+
+def count_due_of(prefix: str) -> int:
+    """The number of rows that the sweep is to look at at any time, of these keys."""
+    return sum(
+        row.pk.startswith(prefix)
+        for shard in SHARDS
+        for row in Row.by_due.query(shard, attributes_to_get=["pk", "sk"])
+    )

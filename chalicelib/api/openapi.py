@@ -18,6 +18,7 @@ from chalicelib.api import (
     signed_uploads,
     submissions,
     uploads,
+    webhooks,
 )
 from chalicelib.api.descriptions import Answer, CallDescription, Json, reference
 from chalicelib.api.properties import PROPERTIES
@@ -30,14 +31,26 @@ from chalicelib.api.requests import (
     most_put_bytes,
 )
 from chalicelib.api.views import Accepted, JobPage, JobView, Presigned, Signed
+from chalicelib.api.webhooks import WebhookRequest, WebhooksView, WebhookView
 from chalicelib.codes import FAILURES, GATEWAY, REFUSALS
 from chalicelib.errors import PROBLEM_JSON, Problem
 from chalicelib.model.estimate import EstimateView
 from chalicelib.model.step import STATUSES
 from chalicelib.settings import settings
 
-_REQUESTS = (PresignRequest, SignRequest, FromKeyRequest, RetryRequest)
-_ANSWERS = (Presigned, Signed, Accepted, EstimateView, JobView, JobPage, RecipesView, Problem)
+_REQUESTS = (PresignRequest, SignRequest, FromKeyRequest, RetryRequest, WebhookRequest)
+_ANSWERS = (
+    Presigned,
+    Signed,
+    Accepted,
+    EstimateView,
+    JobView,
+    JobPage,
+    RecipesView,
+    WebhookView,
+    WebhooksView,
+    Problem,
+)
 
 # Fields of answers that may be left out, and are never null.
 _LEFT_OUT = (
@@ -58,6 +71,7 @@ DESCRIPTIONS: Mapping[str, CallDescription] = {
     **retries.DESCRIPTIONS,
     **hls.DESCRIPTIONS,
     **recipes.DESCRIPTIONS,
+    **webhooks.DESCRIPTIONS,
     "openapi": CallDescription(
         "openapi",
         "API",
@@ -98,6 +112,7 @@ _ENUMS: dict[str, tuple[str, list[str]]] = {
 _TAGS = {
     "Uploads": "Files on their way in.",
     "Jobs": "What is made of a file, and how far it is.",
+    "Webhooks": "Who is told of what becomes of jobs.",
     "Streams": "HLS, by links that stand for themselves.",
     "API": "The API itself.",
 }
@@ -237,7 +252,7 @@ def _shapes() -> Json:
             # It may be left out, but not be null: generated clients would send null. What an answer leaves
             # out is not there.
             schema.pop("default", None)
-    for request in requests - {RetryRequest.__name__}:
+    for request in requests - {RetryRequest.__name__, WebhookRequest.__name__}:
         # The code reads anything, so that it can refuse what is wrong with sentences.
         shapes[request]["properties"]["pipeline"]["anyOf"][0] = reference("Pipeline")
         shapes[request]["not"] = EITHER

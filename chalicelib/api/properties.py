@@ -170,6 +170,20 @@ PROPERTIES: dict[str, Json] = {
     "audio": described("What it makes of sound.", [{"make": "audio"}]),
     "prefix": described("How the key begins.", "inbox/products/"),
     "DropView.recipe": described("The name of the recipe.", "web"),
+    "webhooks": described("At most ten of them.", []),
+    "WebhookView.id": described(
+        "The id of the endpoint.", "1f0f6f0e-5a0d-4f0e-8a57-3a1f6f6c2f55", format="uuid"
+    ),
+    "WebhookView.url": described(
+        "Where events are sent.", "https://shop.example/sluice", format="uri"
+    ),
+    "WebhookView.created_at": described("When it was made.", _TIME, format="date-time"),
+    "events": described("Of which types.", ["job.*"]),
+    "disabled": described("Why it is told no more; empty where it is told.", ""),
+    "secret": described(
+        "It signs what is sent; only in the answer that made the endpoint.",
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=",
+    ),
     "request_id": described(
         "To be told to whoever runs this.", "7139f063-80b4-486d-99b3-26a12c43a429"
     ),

@@ -1,7 +1,7 @@
 """The sweep: each minute it looks at jobs that are due, so that every job ends whatever was lost.
 
-It sends again what a lost message has left undone, ends jobs that are past their deadline, and deletes what
-an ended job does not list, and what a deleted job has left.
+It sends again what a lost message has left undone, tells what was not told, ends jobs that are past their
+deadline, and deletes what an ended job does not list, and what a deleted job has left.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 from chalicelib.errors import JobError
 from chalicelib.jobs import lifecycle
+from chalicelib.model.event import Delivery, Event
 from chalicelib.model.job import Item, Job, TaskRecord
 from chalicelib.model.plan import outputs_prefix, work_prefix
 from chalicelib.model.step import DELETED, PENDING, TERMINAL, StepState
 from chalicelib.model.work import Source
-from chalicelib.store import jobs, listings, objects, overdue, queues, steps
+from chalicelib.store import deliveries, jobs, listings, objects, outbox, overdue, queues, steps
 from chalicelib.telemetry import MetricUnit, logger, metrics
 
 # How many shards are swept at once, and how many rows of each.
@@ -95,6 +96,10 @@ def _look_after(item: Item) -> bool:
         case TaskRecord():  # of an older version, which had tasks looked at, too
             jobs.look_soon(item.key[0].partition("#")[2], 0)
             overdue.forget(item)
+        case Event() as event:
+            outbox.tell_again(event, item)
+        case Delivery() as delivery:
+            deliveries.send_again(delivery, item)
         case _:
             logger.warning(
                 "A row of a kind that this version does not know", row=" ".join(item.key)

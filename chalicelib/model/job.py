@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.model import filenames
+from chalicelib.model.event import Delivery, Event
 from chalicelib.model.result import Result
 from chalicelib.model.step import TERMINAL, StepState
 from chalicelib.model.usage import Used, total
@@ -58,6 +59,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     reached: tuple[int, ...] = ()  # percent of a canceled job, and of each of its steps
     retry_of: str = ""  # id of the job that this one retries
     anew: bool = False  # whether nothing of that one is used again
+    is_told: bool = False  # whether its owner had an endpoint when it was created
     takes_original: bool = False  # of a tombstone: whether the source goes, too
     deadline_at: float  # when the sweep ends it
     due_at: float | None = None  # when the sweep looks at it next; None: never
@@ -149,7 +151,16 @@ class Charge(msgspec.Struct, frozen=True):
 
 
 Value = (
-    Job | TaskRecord | Progress | StepStates | frozenset[str] | Ticket | Claimed | dict[str, str]
+    Job
+    | TaskRecord
+    | Progress
+    | StepStates
+    | frozenset[str]
+    | Ticket
+    | Claimed
+    | Event
+    | Delivery
+    | dict[str, str]
 )
 
 

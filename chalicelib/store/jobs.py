@@ -10,6 +10,7 @@ from pynamodb.exceptions import DoesNotExist
 from pynamodb.expressions.condition import Condition, size
 from pynamodb.expressions.update import Action
 
+from chalicelib.model.event import OF_END
 from chalicelib.model.job import Job
 from chalicelib.model.step import (
     CANCELED,
@@ -24,7 +25,7 @@ from chalicelib.model.step import (
 )
 from chalicelib.model.usage import Used, read, total
 from chalicelib.settings import settings
-from chalicelib.store import steps, tasks, writes
+from chalicelib.store import endpoints, outbox, steps, tasks, writes
 from chalicelib.store.items import read_many
 from chalicelib.store.table import JobRow, MetadataRow, Row
 
@@ -76,6 +77,7 @@ def create(
         max_usd=max_usd,
         retry_of=retry_of,
         anew=anew,
+        is_told=bool(endpoints.told_of(owner)) or None,
         awaits_upload=upload_deadline is not None,
         deadline_at=upload_deadline or now + settings().job_deadline_seconds,
         due_shard=job_id[0],
@@ -87,7 +89,8 @@ def create(
         expires_at = writes.subitem_expiry() + waits + writes.DAY
         theirs = MetadataRow(row.pk, MetadataRow.SK, metadata=dict(metadata), expires_at=expires_at)
         writes.put(theirs, not_created_before)
-    writes.put(row, not_created_before)
+    notes = [outbox.note(job_id, "job.created")] if row.is_told else []
+    outbox.put(row, not_created_before, notes)
 
 
 def get(job_id: str) -> Job | None:
@@ -214,7 +217,8 @@ def delete(job: Job, *, takes_original: bool) -> bool:
         expires_at=now + settings().retention_days * writes.DAY,
     )
     has_ended = JobRow.status.is_in(*ENDED)
-    return writes.put(tombstone, has_ended & (JobRow.updated_at == job.updated_at))
+    notes = [outbox.note(job.job_id, "job.deleted")] if job.is_told else []
+    return outbox.put(tombstone, has_ended & (JobRow.updated_at == job.updated_at), notes)
 
 
 def forget_items(job_id: str) -> None:
@@ -258,7 +262,8 @@ def _end(
         changes.append(JobRow.due_at.set(now + _KEPT_SECONDS))
     else:
         changes += [JobRow.due_shard.remove(), JobRow.due_at.remove()]
-    return writes.update(writes.job_row(job.job_id), changes, condition)
+    notes = [outbox.note(job.job_id, OF_END[status])] if job.is_told else []
+    return outbox.update(writes.job_row(job.job_id), changes, condition, notes)
 
 
 def look_soon(job_id: str, seconds: int) -> bool:

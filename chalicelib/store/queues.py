@@ -18,7 +18,8 @@ from chalicelib.store.clients import sqs
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
-QUEUES = ("intake", *POOLS)
+EVENTS = "events"
+QUEUES = ("intake", *POOLS, EVENTS)
 
 # The queue to which SQS moves a message of any other that was delivered too often.
 DEAD_LETTERS = "dead_letters"
@@ -26,6 +27,8 @@ DEAD_LETTERS = "dead_letters"
 # The longest that SQS hides a message.
 _MOST_SECONDS = 12 * 3600
 _MOST_BACKOFF_SECONDS = 900
+# The longest that SQS delays a message.
+MOST_DELAY_SECONDS = 900
 
 
 class TaskMessage(msgspec.Struct, frozen=True):
@@ -41,6 +44,26 @@ class StartMessage(msgspec.Struct, frozen=True, omit_defaults=True):
 
     job_id: str
     resume: bool = False
+
+
+class TellMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """To events: tell what is to be told of this job."""
+
+    job_id: str
+
+
+class DeliveryMessage(msgspec.Struct, frozen=True):
+    """To events: send what is due of this job to this endpoint."""
+
+    owner: str
+    endpoint_id: str
+    job_id: str
+
+
+def send_event(message: TellMessage | DeliveryMessage, seconds: int = 0) -> None:
+    """Send a message that arrives in `seconds`, at most MOST_DELAY_SECONDS."""
+    body = msgspec.json.encode(message).decode()
+    sqs().send_message(QueueUrl=queue_url(EVENTS), MessageBody=body, DelaySeconds=seconds)
 
 
 def send_start(job_id: str, *, resume: bool = False) -> None:

@@ -10,7 +10,7 @@ from pynamodb.expressions.update import Action
 from chalicelib.model.job import Charge, Job
 from chalicelib.model.plan import GENERATION, Plan
 from chalicelib.model.step import PENDING, STARTED, TERMINAL
-from chalicelib.store import budgets, jobs, steps, writes
+from chalicelib.store import budgets, jobs, outbox, steps, writes
 from chalicelib.store.table import JobRow
 from chalicelib.store.writes import Change
 
@@ -51,6 +51,7 @@ def start(
             *writes.add_used(JobRow, writes.lap()),
         ],
         still_pending,
+        [outbox.note(job.job_id, "job.started")] if job.is_told else [],
     )
 
 

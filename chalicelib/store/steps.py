@@ -14,8 +14,8 @@ from pynamodb.expressions.condition import Condition
 
 from chalicelib.model.job import Job, StepStates
 from chalicelib.model.plan import GENERATION
-from chalicelib.model.step import STARTED, TERMINAL, WORKED_OUT, Output, StepState
-from chalicelib.store import writes
+from chalicelib.model.step import STARTED, SUCCESS, TERMINAL, WORKED_OUT, Output, StepState
+from chalicelib.store import outbox, writes
 from chalicelib.store.table import JobRow, StepsRow
 from chalicelib.store.writes import Change
 from chalicelib.telemetry import logger
@@ -47,6 +47,11 @@ def end(
             unchanged &= writes.step_is_open(name)
         statuses = {name: state.status for name, state in ended.items()}
         changes = [JobRow.steps[name].set({"status": statuses[name]}) for name in ended]
+        notes = [
+            outbox.note(job.job_id, "job.output_ready", name)
+            for name, state in ended.items()
+            if job.is_told and state.status == SUCCESS
+        ]
         refused = writes.transact(
             Change(
                 writes.job_row(job.job_id),
@@ -54,8 +59,10 @@ def end(
                 unchanged,
             ),
             _told(job.job_id, [StepsRow.entry(name, state) for name, state in ended.items()]),
+            *notes,
         )
         if not refused:
+            outbox.tell(notes)
             return msgspec.structs.replace(job, step_statuses=job.step_statuses | statuses)
         found = refused[0] and refused[0].raw_item
         if not found:

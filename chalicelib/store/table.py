@@ -11,6 +11,9 @@ job#<id>         task#<g>#<id>     lease, attempts, result of one task, and what
 upload#<key>     ticket            a presigned URL was handed out for this key: to whom, and what came of it
 claim#<hash>     claim             which job a file and pipeline, or an Idempotency-Key, stands for
 budget#<owner>   <day, UTC>        what the owner's jobs that started on it are estimated to cost
+event#<id>       <type>#<step>     what a job's owner is still to be told
+webhooks#<owner> endpoints         where an owner wants to be told, and of what
+webhook#<id>     <job>#<position>  the delivery of one event to one endpoint
 
 <g> is the generation of code that planned the task (plan.GENERATION); rows of other generations are not read.
 The value of a row is what store/ hands out of it: a struct of model/job.py.
@@ -141,6 +144,7 @@ class JobRow(Row, discriminator="job"):
     reached = JSONAttribute(null=True)
     retry_of = UnicodeAttribute(null=True)
     anew = BooleanAttribute(null=True)
+    is_told = BooleanAttribute(null=True)
     takes_original = BooleanAttribute(null=True)
     deadline_at = NumberAttribute()
     looks = NumberAttribute(default=0)
@@ -193,6 +197,7 @@ class JobRow(Row, discriminator="job"):
             reached=tuple(self.reached or ()),
             retry_of=self.retry_of or "",
             anew=bool(self.anew),
+            is_told=bool(self.is_told),
             takes_original=bool(self.takes_original),
             deadline_at=self.deadline_at,
             due_at=self.due_at,

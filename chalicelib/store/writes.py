@@ -14,7 +14,13 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
-from pynamodb.exceptions import CancellationReason, PutError, TransactWriteError, UpdateError
+from pynamodb.exceptions import (
+    CancellationReason,
+    DeleteError,
+    PutError,
+    TransactWriteError,
+    UpdateError,
+)
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
@@ -57,12 +63,17 @@ def update_any(key: tuple[str, str], actions: Sequence[Action], condition: Condi
     )
 
 
+def delete(row: Row, condition: Condition) -> bool:
+    """Delete an item; False where the condition does not hold."""
+    return _is_written(lambda: row.delete(condition=condition))
+
+
 def _is_written(write: Callable[[], object]) -> bool:
     """Write; False where the condition does not hold."""
     for tries_left in reversed(range(_TRIES)):
         try:
             write()
-        except (PutError, UpdateError) as error:
+        except (PutError, UpdateError, DeleteError) as error:
             if error.cause_response_code == _LOST:
                 return False
             if error.cause_response_code != _MET or not tries_left:
@@ -77,7 +88,7 @@ class Change(NamedTuple):
     """A change of one item in a transaction."""
 
     row: Row
-    actions: Sequence[Action]
+    actions: Sequence[Action] | None  # None: the whole item is written
     condition: Condition | None = None
 
 
@@ -93,7 +104,10 @@ def transact(*changes: Change) -> list[CancellationReason | None]:
                 connection=Row._get_connection().connection, return_consumed_capacity="TOTAL"
             ) as write:
                 for row, actions, condition in changes:
-                    write.update(row, list(actions), condition, return_values="ALL_OLD")
+                    if actions is None:
+                        write.save(row, condition, return_values="ALL_OLD")
+                    else:
+                        write.update(row, list(actions), condition, return_values="ALL_OLD")
         except TransactWriteError as error:
             reasons = error.cancellation_reasons
             codes = {reason.code for reason in reasons if reason}

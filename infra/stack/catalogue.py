@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from chalice.utils import to_cfn_resource_name
 
 from chalicelib.model.pools import AUDIO, ENCODE, PACKAGE, PICTURES, POOLS
-from chalicelib.store.queues import DEAD_LETTERS, QUEUES
+from chalicelib.store.queues import DEAD_LETTERS, EVENTS, QUEUES
 
 type Json = dict[str, object]
 
@@ -66,7 +66,7 @@ class Queue:
 # Messages in work at once on AWS, so that a flood of uploads leaves room for the rest of the account.
 # The other queues need no limit: they fill only as fast as encodes end, which are limited. A queue without a
 # limit also costs less: while it is empty, two pollers ask it all month, not five.
-_CONCURRENCY = {"intake": 50, "pictures": 50, "encode": 500, "audio": 100}
+_CONCURRENCY = {"intake": 50, "pictures": 50, "encode": 500, "audio": 100, "events": 50}
 
 SOURCE_QUEUES = tuple(Queue(name, _CONCURRENCY.get(name)) for name in QUEUES)
 
@@ -79,24 +79,25 @@ BATCH_SIZES = {"intake": 5, "pictures": 5}
 
 
 def _pool(name: str, *sends: str, decodes: bool = True) -> Function:
-    """A pool of workers. It may send to intake, which plans jobs of other versions again.
+    """A pool of workers. It may send to intake, which plans jobs of other versions again, and to events.
 
     Those that decode get FFmpeg and a large disk.
     """
     layer = "ffmpeg" if decodes else None
-    return Function(name, name, (*sends, "intake"), layer, big_disk=decodes)
+    return Function(name, name, (*sends, "intake", EVENTS), layer, big_disk=decodes)
 
 
 FUNCTIONS = (
-    Function("api", sends=("intake",)),
+    Function("api", sends=("intake", EVENTS)),
     Function("estimate", layer="pyav"),
-    Function("intake", "intake", POOLS, layer="pyav"),
+    Function("intake", "intake", (*POOLS, EVENTS), layer="pyav"),
     _pool(PICTURES),
     _pool(ENCODE, PACKAGE, PICTURES),  # storyboards
     _pool(AUDIO, PACKAGE),
     _pool(PACKAGE, decodes=False),
+    Function(EVENTS, EVENTS, (EVENTS,)),
     Function("dead_letters", DEAD_LETTERS),
-    Function("sweep", sends=("intake",)),
+    Function("sweep", sends=("intake", EVENTS)),
 )
 
 LAYERS = tuple(dict.fromkeys(function.layer for function in FUNCTIONS if function.layer))

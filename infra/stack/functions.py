@@ -154,7 +154,9 @@ def _environment(function: Function, sizes: Mapping[str, FunctionSize], target: 
         variables["SLUICE_HLS_SECRET_ARN"] = sub("${HlsSecret.Id}")
         variables["SLUICE_API_URL"] = ref("ApiUrl")
         variables["SLUICE_ESTIMATE_FUNCTION"] = ref("Estimate")
-    if function.name in ("api", "estimate", "intake"):  # they price work
+    if function.name in ("api", "events"):
+        variables["SLUICE_WEBHOOK_SECRET_ARN"] = sub("${WebhookSecret.Id}")
+    if function.name in ("api", "estimate", "intake", "events"):  # they price work
         variables["SLUICE_FUNCTION_SIZES"] = msgspec.json.encode(sizes).decode()
     if not (target.traces and _traced(function)):
         variables["POWERTOOLS_TRACE_DISABLED"] = "true"
@@ -221,7 +223,7 @@ def _own(function: Function) -> list[dict[str, Any]]:
                 # It changes jobs only to cancel and delete them. A canceled one has what its tasks have used.
                 _rows("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "Query"),
                 _query("by_owner", "by_key"),
-                _allow("secretsmanager:GetSecretValue", "${HlsSecret.Id}"),
+                _allow("secretsmanager:GetSecretValue", "${HlsSecret.Id}", "${WebhookSecret.Id}"),
                 _allow("lambda:InvokeFunction", "${Estimate.Arn}"),
             ]
         case "estimate":  # nobody else reads the facts that it keeps
@@ -236,6 +238,11 @@ def _own(function: Function) -> list[dict[str, Any]]:
                 # What a retried job has left.
                 _allow("s3:ListBucket", _OUTPUTS),
                 _rows("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "Query"),
+            ]
+        case "events":
+            return [
+                _rows("BatchGetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"),
+                _allow("secretsmanager:GetSecretValue", "${WebhookSecret.Id}"),
             ]
         case "dead_letters":
             return [

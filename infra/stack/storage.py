@@ -268,7 +268,7 @@ def _queue(name: str, timeouts: dict[str, int], *, days: int, **more: object) ->
 
 
 def secret() -> Json:
-    """The secret that signs HLS links."""
+    """The secrets that sign HLS links, and from which those of webhooks are derived."""
     return {
         "HlsSecret": {
             "Type": "AWS::SecretsManager::Secret",
@@ -276,7 +276,14 @@ def secret() -> Json:
                 "Description": "Signs the links of HLS playlists; the secret before it still opens them",
                 "GenerateSecretString": {"PasswordLength": 64, "ExcludePunctuation": True},
             },
-        }
+        },
+        "WebhookSecret": {
+            "Type": "AWS::SecretsManager::Secret",
+            "Properties": {
+                "Description": "The secrets of webhooks are derived from it: never replace it",
+                "GenerateSecretString": {"PasswordLength": 64, "ExcludePunctuation": True},
+            },
+        },
     }
 
 

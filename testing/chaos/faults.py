@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from random import Random
 
-from chalicelib.store.queues import QUEUES
+from chalicelib.model.pools import POOLS
 
 
 class Fault(Enum):
@@ -175,7 +175,9 @@ def zombies(random: Random) -> Faults:
 def _backlogs(random: Random) -> dict[str, float]:
     if random.random() > 0.1:
         return {}
-    return {random.choice(QUEUES): random.choice((60.0, 900.0, 4 * 3600.0, 20 * 3600.0))}
+    return {
+        random.choice(("intake", *POOLS)): random.choice((60.0, 900.0, 4 * 3600.0, 20 * 3600.0))
+    }
 
 
 def _sometimes(random: Random, value: float) -> float:

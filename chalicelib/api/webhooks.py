@@ -1,0 +1,181 @@
+"""Calls about webhooks: an owner's endpoints, made, listed, shown and removed."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import uuid
+from datetime import UTC, datetime
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from chalicelib.api.descriptions import Answer, CallDescription, described, parameter
+from chalicelib.errors import Conflict, NotFound, Unprocessable
+from chalicelib.model.event import Endpoint, EventType
+from chalicelib.settings import settings
+from chalicelib.store import endpoints, webhook_secrets
+from chalicelib.telemetry import logger
+
+EXAMPLE_URL = "https://shop.example/sluice"
+
+
+class WebhookRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Whom to tell, and of what."""
+
+    url: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=2048,
+            pattern=r"^[!-~]+$(?!\n)",
+            description="Where to POST events: an address of https in ASCII.",
+            examples=[EXAMPLE_URL],
+        ),
+    ]
+    events: Annotated[
+        list[EventType | Annotated[str, Meta(pattern=r"^job\.\*$(?!\n)")]],
+        Meta(
+            min_length=1,
+            max_length=8,
+            description="Types of events, or `job.*` for every one.",
+            examples=[["job.*"]],
+        ),
+    ]
+
+
+class WebhookView(msgspec.Struct, omit_defaults=True):
+    """An endpoint. `secret` is only in the answer that made it; `disabled` says why it is told no more."""
+
+    id: str
+    url: str
+    events: list[str]
+    created_at: str
+    disabled: str
+    secret: str = ""
+
+
+class WebhooksView(msgspec.Struct):
+    """All endpoints of the caller, the first one first."""
+
+    webhooks: list[WebhookView]
+
+
+def create_webhook(caller: str, request: WebhookRequest) -> WebhookView:
+    """A new endpoint of the caller, with its secret. Raises Unprocessable, Conflict."""
+    _check_url(request.url)
+    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    wanted = list(dict.fromkeys(request.events))
+    endpoint = Endpoint(str(uuid.uuid4()), request.url, wanted, secrets.token_hex(16), now)
+    secret = webhook_secrets.secret_of(caller, endpoint)
+    if not endpoints.add(caller, endpoint):
+        detail = f"There are {endpoints.MOST} endpoints already: delete one first."
+        raise Conflict("too_many_webhooks", detail)
+    logger.info("Webhook created", endpoint=endpoint.id)
+    return msgspec.structs.replace(_view(endpoint), secret=secret)
+
+
+def list_webhooks(caller: str) -> WebhooksView:
+    return WebhooksView([_view(endpoint) for endpoint in endpoints.of_owner(caller)])
+
+
+def get_webhook(caller: str, webhook_id: str) -> WebhookView:
+    """An endpoint of the caller. Raises NotFound."""
+    endpoint = endpoints.get(caller, webhook_id)
+    if endpoint is None:
+        raise _not_found()
+    return _view(endpoint)
+
+
+def delete_webhook(caller: str, webhook_id: str) -> None:
+    """Remove an endpoint of the caller: it is told nothing more. Raises NotFound."""
+    if not endpoints.remove(caller, webhook_id):
+        raise _not_found()
+    logger.info("Webhook deleted", endpoint=webhook_id)
+
+
+def _not_found() -> NotFound:
+    return NotFound("webhook_not_found", "There is no such endpoint; GET /webhooks/ lists them.")
+
+
+def _view(endpoint: Endpoint) -> WebhookView:
+    return WebhookView(
+        endpoint.id, endpoint.url, endpoint.events, endpoint.created_at, endpoint.disabled
+    )
+
+
+def _check_url(url: str) -> None:
+    """Raises Unprocessable where nothing can be sent there. What its name means is checked each time."""
+    is_open = settings().webhook_targets == "any"
+    try:
+        address = urlsplit(url)
+        host, port = address.hostname, address.port
+    except ValueError:
+        host, port = None, None
+    schemes = ("https", "http") if is_open else ("https",)
+    if not host or address.scheme not in schemes or "@" in address.netloc or port == 0:
+        detail = "`url` is an address of https with a host, and without a user."
+        raise Unprocessable("webhook_url_refused", detail)
+    if not is_open and (host == "localhost" or _is_private_literal(host)):
+        detail = "`url` does not lead into the public internet."
+        raise Unprocessable("webhook_url_refused", detail)
+
+
+def _is_private_literal(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False
+
+
+_WEBHOOK_ID = parameter(
+    "webhook_id",
+    "path",
+    described(
+        "The id of the endpoint.",
+        "1f0f6f0e-5a0d-4f0e-8a57-3a1f6f6c2f55",
+        type="string",
+        format="uuid",
+    ),
+)
+
+DESCRIPTIONS = {
+    "create_webhook": CallDescription(
+        "createWebhook",
+        "Webhooks",
+        "Be told of events of jobs",
+        "Events of jobs that the caller creates from now on are POSTed to `url` by Standard Webhooks 1.0. "
+        f"The `secret` that signs them is told this once. An owner has at most {endpoints.MOST} endpoints.",
+        {"201": Answer("The endpoint", WebhookView)},
+        ("400", "409", "422"),
+        body=WebhookRequest,
+    ),
+    "list_webhooks": CallDescription(
+        "listWebhooks",
+        "Webhooks",
+        "The caller's endpoints",
+        "All of them.",
+        {"200": Answer("The endpoints", WebhooksView)},
+        ("400",),
+    ),
+    "get_webhook": CallDescription(
+        "getWebhook",
+        "Webhooks",
+        "An endpoint",
+        "Without its secret.",
+        {"200": Answer("The endpoint", WebhookView)},
+        ("400", "404"),
+        parameters=(_WEBHOOK_ID,),
+    ),
+    "delete_webhook": CallDescription(
+        "deleteWebhook",
+        "Webhooks",
+        "Be told no more",
+        "Events that were not delivered yet are given up.",
+        {"204": Answer("It is deleted")},
+        ("400", "404"),
+        parameters=(_WEBHOOK_ID,),
+    ),
+}
