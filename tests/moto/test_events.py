@@ -17,8 +17,8 @@ from chalice.test import Client
 from standardwebhooks.webhooks import Webhook
 
 from app import app
+from chalicelib.api import job_lists, uploads, webhooks
 from chalicelib.api import jobs as api_jobs
-from chalicelib.api import uploads, webhooks
 from chalicelib.api.requests import PresignRequest
 from chalicelib.api.told import told as told_of
 from chalicelib.api.webhooks import WebhookRequest, WebhookView
@@ -124,7 +124,7 @@ def test_a_job_is_told_from_its_creation_to_its_deletion(
     webhook = told(receiver)
     deliver("intake", drop("a.x", sample("photo.jpg").read_bytes(), pipeline="thumbnail,watermark"))
     drain()
-    (job,) = api_jobs.list_jobs("-", {"key": "a.x"}, BASE).jobs
+    (job,) = job_lists.list_jobs("-", {"key": "a.x"}, BASE).jobs
     assert sorted(receiver.types()[2:4]) == ["job.output_ready"] * 2
     assert receiver.types() == [
         *("job.created", "job.started", "job.output_ready", "job.output_ready", "job.succeeded"),
@@ -152,7 +152,7 @@ def test_a_job_is_told_from_its_creation_to_its_deletion(
 @pytest.mark.media
 def test_a_job_of_nobody_who_listens_costs_nothing_more(sample: Sample) -> None:
     deliver("intake", drop("a.x", sample("photo.jpg").read_bytes(), pipeline="thumbnail"))
-    (job,) = api_jobs.list_jobs("-", {"key": "a.x"}, BASE).jobs
+    (job,) = job_lists.list_jobs("-", {"key": "a.x"}, BASE).jobs
     assert take(queues.EVENTS) == []
     drain()
     assert not rows.untold()
