@@ -97,6 +97,16 @@ def webhook(webhook_id: str, method: str = "GET") -> Call:
     return Call(method, "/webhooks/{webhook_id}", f"/webhooks/{webhook_id}")
 
 
+def deliveries(webhook_id: str) -> Call:
+    route = "/webhooks/{webhook_id}/deliveries"
+    return Call("GET", route, f"/webhooks/{webhook_id}/deliveries")
+
+
+def replay(webhook_id: str) -> Call:
+    route = "/webhooks/{webhook_id}/deliveries/{delivery_id}/replay"
+    return Call("POST", route, f"/webhooks/{webhook_id}/deliveries/Zm9v/replay")
+
+
 def listing(**parameters: str) -> Call:
     query = "&".join(f"{name}={quote(value, safe='')}" for name, value in parameters.items())
     return Call("GET", "/jobs", f"/jobs?{query}" if query else "/jobs")
@@ -132,6 +142,8 @@ def calls_about(things: Things) -> list[Call]:
         delete(things.job_id, "?cancel=true"),
         webhook(things.webhook_id),
         webhook(things.webhook_id, "DELETE"),
+        deliveries(things.webhook_id),
+        replay(things.webhook_id),
     ]
 
 

@@ -442,6 +442,46 @@ def test_what_waits_for_a_deleted_endpoint_is_given_up(receiver: Receiver) -> No
     assert states(made) == [GIVEN_UP]
 
 
+def test_deliveries_are_listed_and_replayed(receiver: Receiver) -> None:
+    made = told(receiver)
+    job_id = presigned()
+    drain()
+    receiver.answer = 500
+    api_jobs.cancel_job("-", job_id, BASE)
+    drain()
+    first = webhooks.list_deliveries("-", made.id, {"limit": "1"})
+    assert first.next_cursor
+    rest = webhooks.list_deliveries("-", made.id, {"cursor": first.next_cursor})
+    assert rest.next_cursor is None
+    (failed,), (delivered,) = first.deliveries, rest.deliveries
+    assert (failed.type, failed.state, failed.attempts) == ("job.canceled", WAITING, 1)
+    assert (failed.status_code, failed.error) == (500, "The receiver answered 500.")
+    assert failed.next_at and failed.tried_at
+    assert (delivered.type, delivered.state, delivered.status_code) == (
+        *("job.created", DELIVERED, 200),
+    )
+    assert (delivered.next_at, delivered.error, delivered.job_id) == (None, "", job_id)
+    receiver.answer = 200
+    for delivery in (delivered, failed):
+        webhooks.replay_delivery("-", made.id, delivery.id)
+        drain()
+    types = ["job.created", "job.canceled"]
+    assert receiver.types() == types * 2
+    assert receiver.ids()[:2] == receiver.ids()[2:] == [delivered.event_id, failed.event_id]
+    assert receiver.got[0][1] == receiver.got[2][1]
+    assert states(made) == [DELIVERED] * 2
+    for unknown in ("Zm9v", "Zm9vI2Jhcg", "", "ü"):
+        with pytest.raises(NotFound):
+            webhooks.replay_delivery("-", made.id, unknown)
+    with pytest.raises(NotFound):
+        webhooks.replay_delivery("another", made.id, delivered.id)
+    receiver.answer = 410
+    presigned()
+    drain()
+    with pytest.raises(Conflict, match="no more"):
+        webhooks.replay_delivery("-", made.id, delivered.id)
+
+
 def test_an_owner_has_at_most_ten(receiver: Receiver) -> None:
     made = [told(receiver) for _ in range(10)]
     assert len({each.secret for each in made}) == 10
