@@ -7,7 +7,7 @@ import ipaddress
 import secrets
 import uuid
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -39,13 +39,13 @@ class WebhookRequest(msgspec.Struct, forbid_unknown_fields=True):
         Meta(
             min_length=1,
             max_length=2048,
-            pattern=r"^[!-~]+$(?!\n)",
+            pattern=r"^https?://[!-~]+$(?!\n)",
             description="Where to POST events: an address of https in ASCII.",
             examples=[EXAMPLE_URL],
         ),
     ]
     events: Annotated[
-        list[EventType | Annotated[str, Meta(pattern=r"^job\.\*$(?!\n)")]],
+        list[Literal[EventType, "job.*"]],
         Meta(
             min_length=1,
             max_length=8,
@@ -99,7 +99,7 @@ def create_webhook(caller: str, request: WebhookRequest) -> WebhookView:
     """A new endpoint of the caller, with its secret. Raises Unprocessable, Conflict."""
     _check_url(request.url)
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    wanted = list(dict.fromkeys(request.events))
+    wanted: list[str] = [*dict.fromkeys(request.events)]
     endpoint = Endpoint(str(uuid.uuid4()), request.url, wanted, secrets.token_hex(16), now)
     secret = webhook_secrets.secret_of(caller, endpoint)
     if not endpoints.add(caller, endpoint):
