@@ -178,6 +178,24 @@ def delete_webhook(request: Request, webhook_id: str) -> Response:
     return Response("", {"Cache-Control": "no-store"}, 204)
 
 
+@app.route("/webhooks/{webhook_id}/deliveries", methods=READ, **ACCESS)
+@endpoint(query=("limit", "cursor"))
+def list_deliveries(request: Request, webhook_id: str) -> Response:
+    from chalicelib.api import webhooks
+
+    parameters = query_parameters(request)
+    return respond(webhooks.list_deliveries(caller(request), webhook_id, parameters))
+
+
+@app.route("/webhooks/{webhook_id}/deliveries/{delivery_id}/replay", **POST)
+@endpoint()
+def replay_delivery(request: Request, webhook_id: str, delivery_id: str) -> Response:
+    from chalicelib.api import webhooks
+
+    webhooks.replay_delivery(caller(request), webhook_id, delivery_id)
+    return Response("", {"Cache-Control": "no-store"}, 202)
+
+
 @app.route("/openapi.json", methods=READ, **PUBLIC)
 @endpoint()
 def openapi(request: Request) -> Response:

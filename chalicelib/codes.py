@@ -43,6 +43,9 @@ REFUSALS = {
     "webhook_not_found": Meaning(
         (404,), "The caller has no endpoint with this id. Another's is as none."
     ),
+    "delivery_not_found": Meaning(
+        (404,), "The endpoint has no such delivery, or an attempt is under way."
+    ),
     "key_not_found": Meaning(
         (404,),
         "The caller has no file with this key in the upload bucket. Another's is as none; dropped ones are "
@@ -60,6 +63,9 @@ REFUSALS = {
     ),
     "too_many_webhooks": Meaning(
         (409,), "The caller has as many endpoints as an owner may have. Delete one first."
+    ),
+    "webhook_disabled": Meaning(
+        (409,), "The receiver has answered 410: the endpoint is told no more. Make a new one."
     ),
     "job_ended": Meaning(
         (409,), "The job has ended as SUCCESS or FAILURE: there is nothing to cancel."

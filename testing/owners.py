@@ -33,10 +33,11 @@ class Things(NamedTuple):
     job_id: str
     key: str  # of a stored file, the source of the job
     awaited: str  # of a file that is not uploaded yet
+    webhook_id: str = "00000000-0000-4000-8000-000000000001"  # without another, there is none
 
     @property
     def words(self) -> tuple[str, ...]:
-        return self.job_id, self.key, self.awaited
+        return self.job_id, self.key, self.awaited, self.webhook_id
 
 
 NOTHING = Things(
@@ -45,7 +46,7 @@ NOTHING = Things(
     f"uploads/{'1' * 32}_tiny.png",
 )
 # Routes that name no existing file or job; their results are the caller's own.
-OF_THEMSELVES = {"/uploads/presign", "/jobs/upload", "/recipes"}
+OF_THEMSELVES = {"/uploads/presign", "/jobs/upload", "/recipes", "/webhooks"}
 # Routes that everybody with the link may read.
 OF_A_LINK = {"/jobs/{job_id}/hls/{token}/{name}", "/openapi.json"}
 
@@ -87,6 +88,25 @@ def delete(job_id: str, query: str = "") -> Call:
     return Call("DELETE", "/jobs/{job_id}", f"/jobs/{job_id}{query}")
 
 
+def new_webhook() -> Call:
+    body = {"url": "https://shop.example/", "events": ["job.*"]}
+    return Call("POST", "/webhooks", "/webhooks", body)
+
+
+def webhook(webhook_id: str, method: str = "GET") -> Call:
+    return Call(method, "/webhooks/{webhook_id}", f"/webhooks/{webhook_id}")
+
+
+def deliveries(webhook_id: str) -> Call:
+    route = "/webhooks/{webhook_id}/deliveries"
+    return Call("GET", route, f"/webhooks/{webhook_id}/deliveries")
+
+
+def replay(webhook_id: str) -> Call:
+    route = "/webhooks/{webhook_id}/deliveries/{delivery_id}/replay"
+    return Call("POST", route, f"/webhooks/{webhook_id}/deliveries/Zm9v/replay")
+
+
 def listing(**parameters: str) -> Call:
     query = "&".join(f"{name}={quote(value, safe='')}" for name, value in parameters.items())
     return Call("GET", "/jobs", f"/jobs?{query}" if query else "/jobs")
@@ -120,6 +140,10 @@ def calls_about(things: Things) -> list[Call]:
         retry(things.job_id),
         delete(things.job_id),
         delete(things.job_id, "?cancel=true"),
+        webhook(things.webhook_id),
+        webhook(things.webhook_id, "DELETE"),
+        deliveries(things.webhook_id),
+        replay(things.webhook_id),
     ]
 
 

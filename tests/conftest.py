@@ -29,7 +29,12 @@ ABSENT = {
 }
 
 # Tests that one worker runs one after the other, for they share a cloud; others are shared out by file.
-SHARED = {"test_stack": "stack", "test_players": "stack", "test_large_uploads": "stack"}
+SHARED = {
+    "test_stack": "stack",
+    "test_players": "stack",
+    "test_large_uploads": "stack",
+    "test_webhooks": "stack",
+}
 # Files of which each test may run in another worker.
 APART = ("test_auth", "test_chaos")
 # What takes longest comes first: at the end, no worker waits for another one's long file.

@@ -31,7 +31,13 @@ from chalicelib.api.requests import (
     most_put_bytes,
 )
 from chalicelib.api.views import Accepted, JobPage, JobView, Presigned, Signed
-from chalicelib.api.webhooks import WebhookRequest, WebhooksView, WebhookView
+from chalicelib.api.webhooks import (
+    DeliveryPage,
+    DeliveryView,
+    WebhookRequest,
+    WebhooksView,
+    WebhookView,
+)
 from chalicelib.codes import FAILURES, GATEWAY, REFUSALS
 from chalicelib.errors import PROBLEM_JSON, Problem
 from chalicelib.model.estimate import EstimateView
@@ -49,6 +55,8 @@ _ANSWERS = (
     RecipesView,
     WebhookView,
     WebhooksView,
+    DeliveryView,
+    DeliveryPage,
     Problem,
 )
 

@@ -170,6 +170,25 @@ PROPERTIES: dict[str, Json] = {
     "audio": described("What it makes of sound.", [{"make": "audio"}]),
     "prefix": described("How the key begins.", "inbox/products/"),
     "DropView.recipe": described("The name of the recipe.", "web"),
+    "deliveries": described("At most `limit` of them.", []),
+    "DeliveryView.id": described(
+        "The id of the delivery.", "ZDdiOGY0YmYtNTgwOS00YzYyLTk3YTQtYzAwODY4NmU4ODFkIzM"
+    ),
+    "event_id": described("Its `webhook-id`.", "evt_5f2b0c6e1f4a4b6c8d9e0f1a2b3c4d5e"),
+    "DeliveryView.type": described("Of the event.", "job.succeeded"),
+    "state": described(
+        "What came of it so far.", "delivered", enum=["waiting", "delivered", "given_up"]
+    ),
+    "attempts": described("How often it was sent.", 1, **_COUNT),
+    "status_code": described("Of the last answer; null where there was none.", 200),
+    "DeliveryView.error": described(
+        "Why the last attempt failed, in a sentence; empty where it did not.", ""
+    ),
+    "DeliveryView.created_at": described("When it was made.", _TIME, format="date-time"),
+    "tried_at": described("When the last attempt ended; null before.", _TIME, format="date-time"),
+    "next_at": described(
+        "When the next attempt is due; null where there is none.", None, format="date-time"
+    ),
     "webhooks": described("At most ten of them.", []),
     "WebhookView.id": described(
         "The id of the endpoint.", "1f0f6f0e-5a0d-4f0e-8a57-3a1f6f6c2f55", format="uuid"

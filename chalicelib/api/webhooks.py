@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import secrets
 import uuid
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from chalicelib.api.descriptions import Answer, CallDescription, described, parameter
+from chalicelib.api.descriptions import (
+    EXAMPLE_CURSOR,
+    Answer,
+    CallDescription,
+    described,
+    parameter,
+)
+from chalicelib.api.requests import MOST_JOBS, encode_cursor, parse_cursor, parse_limit
 from chalicelib.errors import Conflict, NotFound, Unprocessable
-from chalicelib.model.event import Endpoint, EventType
+from chalicelib.model.event import WAITING, Delivery, Endpoint, EventType
 from chalicelib.settings import settings
-from chalicelib.store import endpoints, webhook_secrets
+from chalicelib.store import deliveries, endpoints, webhook_secrets
 from chalicelib.telemetry import logger
 
 EXAMPLE_URL = "https://shop.example/sluice"
+EXAMPLE_DELIVERY = "ZDdiOGY0YmYtNTgwOS00YzYyLTk3YTQtYzAwODY4NmU4ODFkIzM"
 
 
 class WebhookRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -30,13 +39,13 @@ class WebhookRequest(msgspec.Struct, forbid_unknown_fields=True):
         Meta(
             min_length=1,
             max_length=2048,
-            pattern=r"^[!-~]+$(?!\n)",
+            pattern=r"^https?://[!-~]+$(?!\n)",
             description="Where to POST events: an address of https in ASCII.",
             examples=[EXAMPLE_URL],
         ),
     ]
     events: Annotated[
-        list[EventType | Annotated[str, Meta(pattern=r"^job\.\*$(?!\n)")]],
+        list[Literal[EventType, "job.*"]],
         Meta(
             min_length=1,
             max_length=8,
@@ -63,11 +72,34 @@ class WebhooksView(msgspec.Struct):
     webhooks: list[WebhookView]
 
 
+class DeliveryView(msgspec.Struct):
+    """One event on its way to an endpoint. `status_code` is that of the last answer, if there was one."""
+
+    id: str
+    event_id: str
+    type: str
+    job_id: str
+    state: str
+    attempts: int
+    status_code: int | None
+    error: str
+    created_at: str
+    tried_at: str | None
+    next_at: str | None
+
+
+class DeliveryPage(msgspec.Struct):
+    """Deliveries, newest first; `next_cursor` is null on the last page."""
+
+    deliveries: list[DeliveryView]
+    next_cursor: str | None
+
+
 def create_webhook(caller: str, request: WebhookRequest) -> WebhookView:
     """A new endpoint of the caller, with its secret. Raises Unprocessable, Conflict."""
     _check_url(request.url)
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    wanted = list(dict.fromkeys(request.events))
+    wanted: list[str] = [*dict.fromkeys(request.events)]
     endpoint = Endpoint(str(uuid.uuid4()), request.url, wanted, secrets.token_hex(16), now)
     secret = webhook_secrets.secret_of(caller, endpoint)
     if not endpoints.add(caller, endpoint):
@@ -94,6 +126,56 @@ def delete_webhook(caller: str, webhook_id: str) -> None:
     if not endpoints.remove(caller, webhook_id):
         raise _not_found()
     logger.info("Webhook deleted", endpoint=webhook_id)
+
+
+def list_deliveries(caller: str, webhook_id: str, parameters: dict[str, str]) -> DeliveryPage:
+    """A page of what was sent, or waits to be, newest first. Raises Malformed, NotFound."""
+    limit = parse_limit(parameters.get("limit", "20"))
+    cursor = parameters.get("cursor")
+    before = None if cursor is None else parse_cursor(cursor)
+    get_webhook(caller, webhook_id)
+    found = deliveries.newest(webhook_id, limit, before)
+    next_cursor = encode_cursor(found[-1].created) if len(found) == limit else None
+    return DeliveryPage([_delivery_view(delivery) for delivery in found], next_cursor)
+
+
+def replay_delivery(caller: str, webhook_id: str, delivery_id: str) -> None:
+    """Send an event once more, by the whole schedule. Raises NotFound, Conflict."""
+    if get_webhook(caller, webhook_id).disabled:
+        raise Conflict("webhook_disabled", "The endpoint is told no more: make a new one.")
+    job_id, _, position = _decoded(delivery_id).partition("#")
+    if not job_id or not deliveries.replay(webhook_id, job_id, position):
+        detail = "There is no such delivery to this endpoint, or an attempt is under way."
+        raise NotFound("delivery_not_found", detail)
+
+
+def _decoded(delivery_id: str) -> str:
+    try:
+        padded = delivery_id + "=" * (-len(delivery_id) % 4)
+        return base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
+    except ValueError:  # not Base64, or not of ASCII
+        return ""
+
+
+def _delivery_view(delivery: Delivery) -> DeliveryView:
+    key = f"{delivery.job_id}#{delivery.position}".encode()
+    return DeliveryView(
+        id=base64.urlsafe_b64encode(key).decode().rstrip("="),
+        event_id=delivery.event_id,
+        type=delivery.type,
+        job_id=delivery.job_id,
+        state=delivery.state,
+        attempts=delivery.attempts,
+        status_code=delivery.status_code,
+        error=delivery.error,
+        created_at=delivery.created.partition("#")[0],
+        tried_at=delivery.tried_at or None,
+        next_at=_iso(delivery.next_at) if delivery.state == WAITING else None,
+    )
+
+
+def _iso(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _not_found() -> NotFound:
@@ -168,6 +250,52 @@ DESCRIPTIONS = {
         {"200": Answer("The endpoint", WebhookView)},
         ("400", "404"),
         parameters=(_WEBHOOK_ID,),
+    ),
+    "list_deliveries": CallDescription(
+        "listDeliveries",
+        "Webhooks",
+        "What was sent to an endpoint, newest first",
+        "Or waits to be, with the answer to the last attempt. Kept for 17 days.",
+        {"200": Answer("A page of deliveries", DeliveryPage)},
+        ("400", "404"),
+        parameters=(
+            _WEBHOOK_ID,
+            parameter(
+                "limit",
+                "query",
+                described(
+                    "How many at most.",
+                    20,
+                    type="integer",
+                    minimum=1,
+                    maximum=MOST_JOBS,
+                    default=20,
+                ),
+                required=False,
+            ),
+            parameter(
+                "cursor",
+                "query",
+                described("The `next_cursor` of an earlier answer.", EXAMPLE_CURSOR, type="string"),
+                required=False,
+            ),
+        ),
+    ),
+    "replay_delivery": CallDescription(
+        "replayDelivery",
+        "Webhooks",
+        "Send an event once more",
+        "With the same `webhook-id` and body, by the whole schedule.",
+        {"202": Answer("It is sent")},
+        ("400", "404", "409"),
+        parameters=(
+            _WEBHOOK_ID,
+            parameter(
+                "delivery_id",
+                "path",
+                described("The id of the delivery.", EXAMPLE_DELIVERY, type="string"),
+            ),
+        ),
     ),
     "delete_webhook": CallDescription(
         "deleteWebhook",

@@ -87,6 +87,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     owner: str  # of the endpoint
     job_id: str
     position: str  # among the events of the job
+    created: str  # when it was made, in ISO 8601, and the event's id as a UUID: sorts by time
     event_id: str
     type: str
     body: bytes
@@ -94,6 +95,9 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     is_sent: bool = False  # whether an attempt is under way, until `next_at` at most
     next_at: int = 0  # of the next attempt
+    status_code: int | None = None  # of the last answer, if there was one
+    error: str = ""  # a sentence: why the last attempt failed
+    tried_at: str = ""  # when that ended, in ISO 8601
 
     def is_under_way(self, now: float) -> bool:
         return self.is_sent and self.next_at > now

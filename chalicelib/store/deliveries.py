@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 import zlib
 
 from chalicelib.model.event import (
@@ -18,6 +19,7 @@ from chalicelib.model.event import (
 from chalicelib.model.job import Item
 from chalicelib.store import outbox, queues, writes
 from chalicelib.store.event_rows import DeliveryRow
+from chalicelib.store.items import read_many
 from chalicelib.store.queues import DeliveryMessage
 
 # An attempt is over after so long, whatever became of its worker: it takes 10 s at most.
@@ -33,7 +35,9 @@ def create(event: Event, owner: str, endpoint: Endpoint, body: bytes) -> None:
     row = DeliveryRow(
         f"webhook#{endpoint.id}",
         f"{event.job_id}#{event.position}",
-        owner=owner,
+        owner=f"webhook#{endpoint.id}",
+        created=f"{writes.now_iso()}#{uuid.UUID(event.id[-32:])}",
+        endpoint_owner=owner,
         event_id=event.id,
         type=event.type,
         packed=zlib.compress(body),
@@ -52,6 +56,36 @@ def of_job(endpoint_id: str, job_id: str) -> list[Delivery]:
         f"webhook#{endpoint_id}", DeliveryRow.sk.startswith(f"{job_id}#"), consistent_read=True
     )
     return [row.value() for row in rows]
+
+
+def newest(endpoint_id: str, limit: int, before: str | None) -> list[Delivery]:
+    """At most `limit` deliveries to an endpoint, newest first, made before `before`, the `created` of one."""
+    older = DeliveryRow.created < before if before else None
+    entries = DeliveryRow.by_owner.query(
+        f"webhook#{endpoint_id}", older, scan_index_forward=False, limit=limit
+    )
+    found = [item.value for item in read_many([(entry.pk, entry.sk) for entry in entries])]
+    there = [each for each in found if isinstance(each, Delivery)]
+    return sorted(there, key=lambda delivery: delivery.created, reverse=True)
+
+
+def replay(endpoint_id: str, job_id: str, position: str) -> bool:
+    """Begin a delivery anew, whatever came of it; False where there is none, or an attempt is under way."""
+    now = int(time.time())
+    row = DeliveryRow(f"webhook#{endpoint_id}", f"{job_id}#{position}")
+    actions = [
+        DeliveryRow.state.set(WAITING),
+        DeliveryRow.attempts.set(0),
+        DeliveryRow.next_at.set(now),
+        DeliveryRow.due_shard.set(job_id[0]),
+        DeliveryRow.due_at.set(now + _LOST_SECONDS),
+        DeliveryRow.expires_at.set(now + _KEPT_SECONDS),
+    ]
+    rests = DeliveryRow.is_sent == False  # noqa: E712
+    if not writes.update(row, actions, rests):
+        return False
+    queues.send_event(message_of(row.value()))
+    return True
 
 
 def claim(delivery: Delivery) -> bool:

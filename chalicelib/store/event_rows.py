@@ -12,8 +12,10 @@ from pynamodb.attributes import (
     NumberAttribute,
     UnicodeAttribute,
 )
+from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 
 from chalicelib.model.event import Delivery, Endpoint, Event
+from chalicelib.store.attributes import whole
 from chalicelib.store.table import Row
 
 
@@ -41,10 +43,24 @@ class EndpointsRow(Row, discriminator="endpoints"):
         return msgspec.convert(self.endpoints, list[Endpoint])
 
 
+class _ByOwner(GlobalSecondaryIndex["DeliveryRow"]):
+    class Meta:
+        index_name = "by_owner"
+        projection = IncludeProjection(["row", "status"])
+
+    owner = UnicodeAttribute(hash_key=True)
+    created = UnicodeAttribute(range_key=True)
+
+
 class DeliveryRow(Row, discriminator="delivery"):
-    """One event on its way to one endpoint. Fields of `Delivery` say what attributes mean."""
+    """One event on its way to one endpoint. Fields of `Delivery` say what attributes mean.
+
+    Its `owner` is the endpoint, as `pk` names it: so the index of jobs lists deliveries, too.
+    """
 
     owner = UnicodeAttribute()
+    created = UnicodeAttribute()
+    endpoint_owner = UnicodeAttribute()
     event_id = UnicodeAttribute()
     type = UnicodeAttribute()
     packed = BinaryAttribute(legacy_encoding=False)  # zlib of the body
@@ -55,14 +71,16 @@ class DeliveryRow(Row, discriminator="delivery"):
     status_code = NumberAttribute(null=True)  # of the last answer
     error = UnicodeAttribute(default="")  # of the last attempt
     tried_at = UnicodeAttribute(null=True)
+    by_owner = _ByOwner()
 
     def value(self) -> Delivery:
         job_id, _, position = self.sk.partition("#")
         return Delivery(
             endpoint_id=self.pk.partition("#")[2],
-            owner=self.owner,
+            owner=self.endpoint_owner,
             job_id=job_id,
             position=position,
+            created=self.created,
             event_id=self.event_id,
             type=self.type,
             body=zlib.decompress(self.packed),
@@ -70,4 +88,7 @@ class DeliveryRow(Row, discriminator="delivery"):
             attempts=int(self.attempts),
             is_sent=bool(self.is_sent),
             next_at=int(self.next_at),
+            status_code=whole(self.status_code),
+            error=self.error,
+            tried_at=self.tried_at or "",
         )

@@ -4,7 +4,7 @@ Requests follow formulas, which tests/moto/test_usage.py checks against counted 
 thumb.
 
 AWS requests of a job for a key that sends n first messages to q queues. A dropped file makes 4 more requests
-to DynamoDB.
+to DynamoDB, and one for each operator that is named. Events are not in it.
 
 function         DynamoDB           S3                                       SQS
 intake           3                  3 + those of probing the source,         2, 1 + ⌈(n - 1)/10⌉ for each of q

@@ -6,9 +6,8 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -30,54 +29,11 @@ from chalicelib.settings import settings
 from chalicelib.store import queues
 from testing import rows
 from testing.pump import Context, deliver, drain, drop, record_of, take
+from testing.receiver import Receiver
 
 pytestmark = pytest.mark.usefixtures("cloud")
 Sample = Callable[[str], Path]
 BASE = "https://x/api"
-
-
-class Receiver:
-    """A server that notes what it is sent; `answer` is the status, or what it does."""
-
-    def __init__(self) -> None:
-        self.answer: int | Callable[[Any], None] = 200
-        self.got: list[tuple[dict[str, str], bytes]] = []
-        self.released = Event()
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                receiver.got.append(({k.lower(): v for k, v in self.headers.items()}, body))
-                if callable(receiver.answer):
-                    receiver.answer(self)
-                    return
-                self.send_response(receiver.answer)
-                if receiver.answer == 302:
-                    self.send_header("location", receiver.url("/elsewhere"))
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def url(self, path: str = "/") -> str:
-        return f"http://127.0.0.1:{self.server.server_port}{path}"
-
-    def types(self) -> list[str]:
-        return [json.loads(body)["type"] for _, body in self.got]
-
-    def ids(self) -> list[str]:
-        return [headers["webhook-id"] for headers, _ in self.got]
-
-    def close(self) -> None:
-        self.released.set()
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @pytest.fixture(autouse=True)
@@ -347,11 +303,12 @@ def test_none_of_fifty_jobs_is_lost_while_the_receiver_is_down_half_of_the_time(
 
     receiver.answer = now_and_then
     jobs = [presigned() for _ in range(50)]
+    drain()
     for number, job_id in enumerate(jobs):
         api_jobs.cancel_job("-", job_id, BASE)
-        if number % 2:
+        if number == 25:
             take(queues.EVENTS)  # all messages so far are lost
-        drain()
+    drain()
     while WAITING in states(webhook) or rows.untold():
         swept()
     wanted = {f"{job_id} {kind}" for job_id in jobs for kind in ("job.created", "job.canceled")}
@@ -486,6 +443,46 @@ def test_what_waits_for_a_deleted_endpoint_is_given_up(receiver: Receiver) -> No
     assert states(made) == [GIVEN_UP]
 
 
+def test_deliveries_are_listed_and_replayed(receiver: Receiver) -> None:
+    made = told(receiver)
+    job_id = presigned()
+    drain()
+    receiver.answer = 500
+    api_jobs.cancel_job("-", job_id, BASE)
+    drain()
+    first = webhooks.list_deliveries("-", made.id, {"limit": "1"})
+    assert first.next_cursor
+    rest = webhooks.list_deliveries("-", made.id, {"cursor": first.next_cursor})
+    assert rest.next_cursor is None
+    (failed,), (delivered,) = first.deliveries, rest.deliveries
+    assert (failed.type, failed.state, failed.attempts) == ("job.canceled", WAITING, 1)
+    assert (failed.status_code, failed.error) == (500, "The receiver answered 500.")
+    assert failed.next_at and failed.tried_at
+    assert (delivered.type, delivered.state, delivered.status_code) == (
+        *("job.created", DELIVERED, 200),
+    )
+    assert (delivered.next_at, delivered.error, delivered.job_id) == (None, "", job_id)
+    receiver.answer = 200
+    for delivery in (delivered, failed):
+        webhooks.replay_delivery("-", made.id, delivery.id)
+        drain()
+    types = ["job.created", "job.canceled"]
+    assert receiver.types() == types * 2
+    assert receiver.ids()[:2] == receiver.ids()[2:] == [delivered.event_id, failed.event_id]
+    assert receiver.got[0][1] == receiver.got[2][1]
+    assert states(made) == [DELIVERED] * 2
+    for unknown in ("Zm9v", "Zm9vI2Jhcg", "", "ü"):
+        with pytest.raises(NotFound):
+            webhooks.replay_delivery("-", made.id, unknown)
+    with pytest.raises(NotFound):
+        webhooks.replay_delivery("another", made.id, delivered.id)
+    receiver.answer = 410
+    presigned()
+    drain()
+    with pytest.raises(Conflict, match="no more"):
+        webhooks.replay_delivery("-", made.id, delivered.id)
+
+
 def test_an_owner_has_at_most_ten(receiver: Receiver) -> None:
     made = [told(receiver) for _ in range(10)]
     assert len({each.secret for each in made}) == 10
@@ -501,7 +498,12 @@ def test_an_owner_has_at_most_ten(receiver: Receiver) -> None:
     "url",
     [
         *("http://shop.example/", "ftp://shop.example/", "https://", "https:///x", "shop.example"),
-        *("https://u:p@shop.example/", "https://shop.example:99999/", "https://[::1]/"),
+        *(
+            "https://u:p@shop.example/",
+            "https://shop.example:99999/",
+            "https://[::1]/",
+            "https://[x/",
+        ),
         *("https://127.0.0.1/", "https://localhost/", "https://169.254.169.254/latest"),
     ],
 )
@@ -523,6 +525,12 @@ def test_the_routes(receiver: Receiver) -> None:
         assert (status, made["events"]) == (201, ["job.*"])
         assert call("get", f"/webhooks/{made['id']}")[1]["url"] == receiver.url()
         assert len(call("get", "/webhooks")[1]["webhooks"]) == 1
+        some = {"url": receiver.url(), "events": ["job.failed", "job.deleted"]}
+        assert call("post", "/webhooks", some)[1]["events"] == some["events"]
+        listed = call("get", f"/webhooks/{made['id']}/deliveries?limit=5")
+        assert listed == (200, {"deliveries": [], "next_cursor": None})
+        replay = f"/webhooks/{made['id']}/deliveries/Zm9v/replay"
+        assert call("post", replay)[0] == 404
         for wrong in (
             {"url": receiver.url(), "events": []},
             {"url": receiver.url(), "events": ["job.finished"]},

@@ -117,7 +117,8 @@ def upload(ask: Ask, body: bytes, *pipeline: str) -> Things:
     waits = ask(owners.presign(pipeline=pipeline)).body
     awaited = ask(owners.presign(pipeline=pipeline)).body["key"]
     assert deliver("intake", drop(waits["key"], body)) == []
-    return Things(waits["job_id"], waits["key"], awaited)
+    webhook_id = ask(owners.new_webhook()).body["id"]
+    return Things(waits["job_id"], waits["key"], awaited, webhook_id)
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -18,6 +18,7 @@ import msgspec
 import pytest
 
 from chalicelib.model.job import Claimed, Job
+from chalicelib.model.pools import POOLS
 from chalicelib.model.result import Encoded, EncodedTrack, Failed, StepsEnded
 from chalicelib.model.step import FAILURE, PENDING, STARTED, STATUSES, SUCCESS, Output, StepState
 from chalicelib.model.usage import Used, total
@@ -27,7 +28,6 @@ from chalicelib.settings import settings
 from chalicelib.store import identities, jobs, lists, overdue, progress, starts, steps, tasks
 from chalicelib.store.lists import Wanted
 from chalicelib.store.meter import meter
-from chalicelib.store.queues import QUEUES
 from chalicelib.store.tasks import Claim
 from testing import rows
 from testing.cloud import make_table
@@ -563,7 +563,7 @@ def test_a_refused_job_tells_what_it_used_and_the_sweep_is_nobodys(
 
 def use_much(job_id: str) -> None:
     """Let every function have used what only a very long film takes."""
-    for number, queue in enumerate((*QUEUES, "dead_letters")):
+    for number, queue in enumerate(("intake", *POOLS, "dead_letters")):
         much = Used(
             queue, 999, 9e3 + 0.1234, 9e4 + 0.1234, 9999, 9999.5, 9999.5, 9999, 9999, 9999, 10**11, 10**11
         )  # fmt: skip
