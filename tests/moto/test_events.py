@@ -284,6 +284,7 @@ def test_an_attempt_under_way_is_not_made_twice(receiver: Receiver) -> None:
     assert (len(receiver.got), states(webhook)) == (1, [DELIVERED])
 
 
+@pytest.mark.slow
 def test_none_of_fifty_jobs_is_lost_while_the_receiver_is_down_half_of_the_time(
     receiver: Receiver,
 ) -> None:
