@@ -392,6 +392,19 @@ def test_the_connection_goes_to_the_address_that_was_checked(
     assert (asked, connected) == (["turns.example"], [("93.184.216.34", 443)])
 
 
+def test_where_an_address_takes_no_connection_the_next_one_does(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, free_port: int
+) -> None:
+    def resolve(*_: Any, **__: Any) -> list[Any]:
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port))
+            for port in (free_port, receiver.server.server_port)
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    assert posting.post("http://some.example/", {}, b"") == (200, "")
+
+
 @pytest.mark.usefixtures("public_only")
 def test_plain_http_is_not_sent_to(receiver: Receiver) -> None:
     assert posting.post(receiver.url(), {}, b"").error == "Webhooks go to https alone."
