@@ -12,14 +12,17 @@ import ipaddress
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from threading import Timer
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from chalicelib.settings import settings
 
 SECONDS = 10  # for all of it, whatever the receiver does
 type _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+# Of getaddrinfo: family, type, protocol, canonical name, address.
+type _Found = tuple[int, int, int, str, tuple[Any, ...]]
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 _COMPATIBLE = ipaddress.IPv6Network("::/96")  # RFC 4291, 2.5.5.1
@@ -77,11 +80,8 @@ def _connect(address: SplitResult, port: int, until: float) -> socket.socket:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     if not is_open and not all(is_public(str(place[0])) for *_, place in found):
         raise _NotPublic(f"{host} has an address that is not public.")
-    family, kind, protocol, _, place = found[0]
-    connected = socket.socket(family, kind, protocol)
+    connected = _first_connected(found, until)
     try:
-        connected.settimeout(max(0.1, until - time.monotonic()))
-        connected.connect(place)
         if address.scheme != "https":
             return connected
         connected.settimeout(max(0.1, until - time.monotonic()))
@@ -89,6 +89,22 @@ def _connect(address: SplitResult, port: int, until: float) -> socket.socket:
     except BaseException:
         connected.close()
         raise
+
+
+def _first_connected(found: Sequence[_Found], until: float) -> socket.socket:
+    """A connection to the first of some addresses that takes one."""
+    refused = OSError()
+    for family, kind, protocol, _, place in found:
+        connected = socket.socket(family, kind, protocol)
+        try:
+            connected.settimeout(max(0.1, until - time.monotonic()))
+            connected.connect(place)
+        except OSError as error:
+            connected.close()
+            refused = error
+        else:
+            return connected
+    raise refused
 
 
 def is_public(text: str) -> bool:

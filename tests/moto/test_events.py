@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -13,6 +15,10 @@ from typing import Any
 import pytest
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from chalice.test import Client
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from standardwebhooks.webhooks import Webhook
 
 from app import app
@@ -284,6 +290,7 @@ def test_an_attempt_under_way_is_not_made_twice(receiver: Receiver) -> None:
     assert (len(receiver.got), states(webhook)) == (1, [DELIVERED])
 
 
+@pytest.mark.slow
 def test_none_of_fifty_jobs_is_lost_while_the_receiver_is_down_half_of_the_time(
     receiver: Receiver,
 ) -> None:
@@ -391,10 +398,67 @@ def test_the_connection_goes_to_the_address_that_was_checked(
     assert (asked, connected) == (["turns.example"], [("93.184.216.34", 443)])
 
 
+def test_where_an_address_takes_no_connection_the_next_one_does(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, free_port: int
+) -> None:
+    def resolve(*_: Any, **__: Any) -> list[Any]:
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port))
+            for port in (free_port, receiver.server.server_port)
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    assert posting.post("http://some.example/", {}, b"") == (200, "")
+
+
 @pytest.mark.usefixtures("public_only")
 def test_plain_http_is_not_sent_to(receiver: Receiver) -> None:
     assert posting.post(receiver.url(), {}, b"").error == "Webhooks go to https alone."
     assert not receiver.got
+
+
+def certificate_of(name: str, folder: Path) -> Path:
+    """A certificate that signs itself, with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    path = folder / f"{name}.pem"
+    path.write_bytes(made.public_bytes(pem) + key.private_bytes(pem, *private))
+    return path
+
+
+def test_tls_is_verified_against_the_name(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = certificate_of("right.example", tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    receiver.server.socket = context.wrap_socket(receiver.server.socket, server_side=True)
+    port = receiver.server.server_port
+    local = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [local])
+    refused = posting.Answer(None, "There is no connection: SSLCertVerificationError.")
+    assert posting.post(f"https://right.example:{port}/", {}, b"") == refused  # signed by nobody
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    assert posting.post(f"https://wrong.example:{port}/", {}, b"") == refused
+    assert not receiver.got
+    assert posting.post(f"https://right.example:{port}/a?b=c", {}, b"x") == (200, "")
+    (headers, body), *_ = receiver.got
+    assert (headers["host"], body) == (f"right.example:{port}", b"x")
 
 
 def test_what_is_no_server_of_http_is_an_answer_not_an_error() -> None:
