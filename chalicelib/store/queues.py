@@ -62,8 +62,14 @@ class DeliveryMessage(msgspec.Struct, frozen=True):
 
 def send_event(message: TellMessage | DeliveryMessage, seconds: int = 0) -> None:
     """Send a message that arrives in `seconds`, at most MOST_DELAY_SECONDS."""
-    body = msgspec.json.encode(message).decode()
-    sqs().send_message(QueueUrl=queue_url(EVENTS), MessageBody=body, DelaySeconds=seconds)
+    # So SQS prefers receivers that answer to those that hang (`_send_batch`).
+    group = message.endpoint_id if isinstance(message, DeliveryMessage) else message.job_id
+    sqs().send_message(
+        QueueUrl=queue_url(EVENTS),
+        MessageBody=msgspec.json.encode(message).decode(),
+        DelaySeconds=seconds,
+        MessageGroupId=group,
+    )
 
 
 def send_start(job_id: str, *, resume: bool = False) -> None:
