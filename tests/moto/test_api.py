@@ -903,7 +903,7 @@ def test_openapi_names_the_parameters_that_a_route_takes(client: Client) -> None
                 assert not named
                 continue
             detail = json.loads(answer.body)["detail"].partition(":")[2]
-            assert set(re.findall("`([a-z]+)`", detail)) == named
+            assert set(re.findall("`([a-z_]+)`", detail)) == named
 
 
 def test_openapi_describes_everything_and_its_examples_are_right() -> None:

@@ -282,7 +282,7 @@ def test_a_job_with_a_hundred_outputs_has_a_small_row_and_is_shown_by_as_many_re
 def test_a_page_ends_where_its_jobs_have_many_outputs_and_the_next_one_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(api_jobs, "MOST_OUTPUTS", 5)
+    monkeypatch.setattr(job_lists, "MOST_OUTPUTS", 5)
     made = []
     for count in (2, 3, 9, 0, 3):
         job = started("a")
