@@ -15,7 +15,7 @@ import msgspec
 
 from chalicelib.jobs.s3_events import S3Event
 from chalicelib.model.step import TERMINAL
-from chalicelib.store.queues import DEAD_LETTERS, QUEUES, StartMessage, TaskMessage
+from chalicelib.store.queues import DEAD_LETTERS, EVENTS, QUEUES, StartMessage, TaskMessage
 from infra.deploying.account import Account
 from infra.deploying.cloudformation import stack_name
 from infra.stack.catalogue import JOBS_TABLE, OUTPUT_BUCKET, dashed
@@ -129,7 +129,9 @@ def redrive(stage: Stage, queue: str | None = None) -> Iterator[Redriven]:
             if queue not in (None, letter.queue) or not (letter.job_id or letter.key):
                 yield Redriven(letter, LEFT)
                 continue
-            has_ended = bool(letter.job_id) and (not letter.status or letter.status in TERMINAL)
+            # Events are told after a job's end, too.
+            of_work = bool(letter.job_id) and letter.queue != EVENTS
+            has_ended = of_work and (not letter.status or letter.status in TERMINAL)
             to = "" if has_ended else _send_back(stage, letter, message["Body"])
             stage.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
             del receipts[letter.message_id]

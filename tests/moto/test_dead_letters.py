@@ -14,7 +14,14 @@ import pytest
 from chalicelib.model.step import STARTED, SUCCESS
 from chalicelib.settings import queue_url, settings
 from chalicelib.store import jobs
-from chalicelib.store.queues import DEAD_LETTERS, QUEUES, StartMessage, TaskMessage
+from chalicelib.store.queues import (
+    DEAD_LETTERS,
+    QUEUES,
+    DeliveryMessage,
+    StartMessage,
+    TaskMessage,
+    TellMessage,
+)
 from infra.operating.dead_letters import DROPPED, LEFT, SENT, Stage, listing, redrive, sentence
 from testing import rows
 from testing.pump import deliver, take
@@ -34,11 +41,15 @@ def stage() -> Stage:
     )
 
 
-def _of_pictures(parsed: Any, **_: object) -> None:
+def _come_from(queue: str) -> Callable[..., None]:
     """moto moves dead letters, but does not say where from, as SQS and MiniStack do."""
-    for message in parsed.get("Messages", ()):
-        source = "arn:aws:sqs:us-east-1:123456789012:sluice-pictures"
-        message["Attributes"]["DeadLetterQueueSourceArn"] = source
+
+    def tell(parsed: Any, **_: object) -> None:
+        for message in parsed.get("Messages", ()):
+            source = f"arn:aws:sqs:us-east-1:123456789012:sluice-{queue}"
+            message["Attributes"]["DeadLetterQueueSourceArn"] = source
+
+    return tell
 
 
 def job(status: str) -> str:
@@ -141,10 +152,19 @@ def test_one_that_is_killed_between_send_and_delete_loses_nothing(stage: Stage) 
 def test_a_message_goes_back_to_the_queue_that_sqs_moved_it_from(stage: Stage) -> None:
     message = TaskMessage(job(STARTED), "thumbnail")
     bury(message)
-    stage.sqs.meta.events.register("after-call.sqs.ReceiveMessage", _of_pictures)
+    stage.sqs.meta.events.register("after-call.sqs.ReceiveMessage", _come_from("pictures"))
     (letter,) = listing(stage).letters
     assert letter.queue == "pictures"
     assert listing(stage, "encode").letters == []
     assert [each.fate for each in redrive(stage, "encode")] == [LEFT]
     assert [(each.fate, each.to) for each in redrive(stage, "pictures")] == [(SENT, "pictures")]
     assert take("pictures") == [body_of(message)]
+
+
+def test_an_event_goes_back_also_where_its_job_has_ended(stage: Stage) -> None:
+    messages = [TellMessage(job(SUCCESS)), DeliveryMessage("-", "an endpoint", job(SUCCESS))]
+    for message in messages:
+        bury(message)
+    stage.sqs.meta.events.register("after-call.sqs.ReceiveMessage", _come_from("events"))
+    assert [(each.fate, each.to) for each in redrive(stage)] == [(SENT, "events")] * 2
+    assert sorted(take("events")) == sorted(map(body_of, messages))
