@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import re
 import secrets
 import uuid
 from datetime import UTC, datetime
@@ -188,6 +189,13 @@ def _view(endpoint: Endpoint) -> WebhookView:
     )
 
 
+# The characters of RFC 3986: a name or an address in brackets, perhaps a port, a path and a query.
+_URI = re.compile(
+    r"[a-z]+://(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+    r"(?:[/?](?:[A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)?"
+)
+
+
 def _check_url(url: str) -> None:
     """Raises Unprocessable where nothing can be sent there. What its name means is checked each time."""
     is_open = settings().webhook_targets == "any"
@@ -197,7 +205,13 @@ def _check_url(url: str) -> None:
     except ValueError:
         host, port = None, None
     schemes = ("https", "http") if is_open else ("https",)
-    if not host or address.scheme not in schemes or "@" in address.netloc or port == 0:
+    if (
+        not _URI.fullmatch(url)
+        or not host
+        or address.scheme not in schemes
+        or "@" in address.netloc
+        or port == 0
+    ):
         detail = "`url` is an address of https with a host, and without a user."
         raise Unprocessable("webhook_url_refused", detail)
     if not is_open and (host == "localhost" or _is_private_literal(host)):

@@ -562,6 +562,11 @@ def test_an_owner_has_at_most_ten(receiver: Receiver) -> None:
 @pytest.mark.parametrize(
     "url",
     [
+        "https://c9q\\>|F$?'",
+        "https://a,b/",
+        "https://a.example/%zz",
+        "https://[::::]/",
+        "https://a.example/#part",
         *("http://shop.example/", "ftp://shop.example/", "https://", "https:///x", "shop.example"),
         *(
             "https://u:p@shop.example/",
