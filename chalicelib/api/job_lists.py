@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from chalicelib.api.descriptions import (
-    EXAMPLE_CURSOR,
     EXAMPLE_KEY,
     Answer,
     CallDescription,
@@ -18,8 +17,8 @@ from chalicelib.api.descriptions import (
 )
 from chalicelib.api.jobs import outputs_of, view_of
 from chalicelib.api.requests import (
-    MOST_JOBS,
     MOST_OUTPUTS,
+    PAGE,
     check_key,
     encode_cursor,
     parse_cursor,
@@ -120,21 +119,7 @@ DESCRIPTIONS = {
         {"200": Answer("A page of jobs", JobPage)},
         ("400", "422"),
         parameters=(
-            _filter(
-                "limit",
-                described(
-                    "How many at most.",
-                    20,
-                    type="integer",
-                    minimum=1,
-                    maximum=MOST_JOBS,
-                    default=20,
-                ),
-            ),
-            _filter(
-                "cursor",
-                described("The `next_cursor` of an earlier answer.", EXAMPLE_CURSOR, type="string"),
-            ),
+            *PAGE,
             _filter("status", described("Only these.", "SUCCESS", **reference("Status"))),
             _filter(
                 "key",

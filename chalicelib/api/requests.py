@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from chalicelib.api.descriptions import EXAMPLE_KEY
+from chalicelib.api.descriptions import EXAMPLE_CURSOR, EXAMPLE_KEY, described, parameter
 from chalicelib.errors import Malformed, TooLarge, Unprocessable
 from chalicelib.model import metadata
 from chalicelib.settings import LEAST_DOLLARS, MOST_DOLLARS, settings
@@ -277,3 +277,22 @@ def parse_cursor(cursor: str) -> str:
         detail = "`cursor` is a `next_cursor` of an earlier answer; the first page has none."
         raise Malformed("malformed_cursor", detail)
     return position
+
+
+# The parameters of every list.
+PAGE = (
+    parameter(
+        "limit",
+        "query",
+        described(
+            "How many at most.", 20, type="integer", minimum=1, maximum=MOST_JOBS, default=20
+        ),
+        required=False,
+    ),
+    parameter(
+        "cursor",
+        "query",
+        described("The `next_cursor` of an earlier answer.", EXAMPLE_CURSOR, type="string"),
+        required=False,
+    ),
+)

@@ -163,7 +163,7 @@ def job_view(
         updated_at=job.updated_at,
         checksum_crc64nvme=job.checksum_crc64nvme,
         input_url=input_link.url,
-        input_url_expires_at=_iso(input_link.expires_at),
+        input_url_expires_at=iso(input_link.expires_at),
     )
 
 
@@ -174,7 +174,7 @@ def _output_view(output: Output, link: Link) -> OutputView:
         format=output.format,
         s3_key=output.s3_key,
         url=link.url,
-        expires_at=_iso(link.expires_at),
+        expires_at=iso(link.expires_at),
         size=output.size,
         content_type=output.content_type,
         width=output.width,
@@ -194,5 +194,6 @@ def _step_view(name: str, state: StepState, percent: int) -> StepView:
     return StepView(name, status, percent, state.error, state.error_code)
 
 
-def _iso(seconds: int) -> str:
+def iso(seconds: int) -> str:
+    """A moment in Unix seconds, as answers tell it."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

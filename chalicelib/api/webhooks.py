@@ -6,8 +6,8 @@ import base64
 import ipaddress
 import re
 import secrets
+import time
 import uuid
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -15,13 +15,13 @@ import msgspec
 from msgspec import Meta
 
 from chalicelib.api.descriptions import (
-    EXAMPLE_CURSOR,
     Answer,
     CallDescription,
     described,
     parameter,
 )
-from chalicelib.api.requests import MOST_JOBS, encode_cursor, parse_cursor, parse_limit
+from chalicelib.api.requests import PAGE, encode_cursor, parse_cursor, parse_limit
+from chalicelib.api.views import iso
 from chalicelib.errors import Conflict, NotFound, Unprocessable
 from chalicelib.model.event import WAITING, Delivery, Endpoint, EventType
 from chalicelib.settings import settings
@@ -99,7 +99,7 @@ class DeliveryPage(msgspec.Struct):
 def create_webhook(caller: str, request: WebhookRequest) -> WebhookView:
     """A new endpoint of the caller, with its secret. Raises Unprocessable, Conflict."""
     _check_url(request.url)
-    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    now = iso(int(time.time()))
     wanted: list[str] = [*dict.fromkeys(request.events)]
     endpoint = Endpoint(str(uuid.uuid4()), request.url, wanted, secrets.token_hex(16), now)
     secret = webhook_secrets.secret_of(caller, endpoint)
@@ -171,12 +171,8 @@ def _delivery_view(delivery: Delivery) -> DeliveryView:
         error=delivery.error,
         created_at=delivery.created.partition("#")[0],
         tried_at=delivery.tried_at or None,
-        next_at=_iso(delivery.next_at) if delivery.state == WAITING else None,
+        next_at=iso(delivery.next_at) if delivery.state == WAITING else None,
     )
-
-
-def _iso(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _not_found() -> NotFound:
@@ -274,25 +270,7 @@ DESCRIPTIONS = {
         ("400", "404"),
         parameters=(
             _WEBHOOK_ID,
-            parameter(
-                "limit",
-                "query",
-                described(
-                    "How many at most.",
-                    20,
-                    type="integer",
-                    minimum=1,
-                    maximum=MOST_JOBS,
-                    default=20,
-                ),
-                required=False,
-            ),
-            parameter(
-                "cursor",
-                "query",
-                described("The `next_cursor` of an earlier answer.", EXAMPLE_CURSOR, type="string"),
-                required=False,
-            ),
+            *PAGE,
         ),
     ),
     "replay_delivery": CallDescription(
