@@ -261,18 +261,28 @@ def parse_instant(name: str, text: str | None) -> str:
 _POSITION = re.compile(r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}\.[0-9]{6}Z#[0-9a-f-]{36}")
 
 
+def encode_opaque(text: str) -> str:
+    """Text as clients are given it, who need not read it."""
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode_opaque(encoded: str) -> str:
+    """The text of `encode_opaque`; "" where it is none."""
+    try:
+        padded = encoded + "=" * (-len(encoded) % 4)
+        return base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
+    except ValueError:  # not base64, or not of ASCII
+        return ""
+
+
 def encode_cursor(position: str) -> str:
     """The `next_cursor` for the page after `position`: a job's time of creation, `#`, and its id."""
-    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+    return encode_opaque(position)
 
 
 def parse_cursor(cursor: str) -> str:
     """The position in a cursor of `encode_cursor`. Raises Malformed."""
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        position = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
-    except ValueError:  # not base64, or not of ASCII
-        position = ""
+    position = decode_opaque(cursor)
     if not _POSITION.fullmatch(position):
         detail = "`cursor` is a `next_cursor` of an earlier answer; the first page has none."
         raise Malformed("malformed_cursor", detail)

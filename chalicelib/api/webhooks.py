@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import re
 import secrets
@@ -20,7 +19,14 @@ from chalicelib.api.descriptions import (
     described,
     parameter,
 )
-from chalicelib.api.requests import PAGE, encode_cursor, parse_cursor, parse_limit
+from chalicelib.api.requests import (
+    PAGE,
+    decode_opaque,
+    encode_cursor,
+    encode_opaque,
+    parse_cursor,
+    parse_limit,
+)
 from chalicelib.api.views import iso
 from chalicelib.errors import Conflict, NotFound, Unprocessable
 from chalicelib.model.event import WAITING, Delivery, Endpoint, EventType
@@ -144,24 +150,15 @@ def replay_delivery(caller: str, webhook_id: str, delivery_id: str) -> None:
     """Send an event once more, by the whole schedule. Raises NotFound, Conflict."""
     if get_webhook(caller, webhook_id).disabled:
         raise Conflict("webhook_disabled", "The endpoint is told no more: make a new one.")
-    job_id, _, position = _decoded(delivery_id).partition("#")
+    job_id, _, position = decode_opaque(delivery_id).partition("#")
     if not job_id or not deliveries.replay(webhook_id, job_id, position):
         detail = "There is no such delivery to this endpoint, or an attempt is under way."
         raise NotFound("delivery_not_found", detail)
 
 
-def _decoded(delivery_id: str) -> str:
-    try:
-        padded = delivery_id + "=" * (-len(delivery_id) % 4)
-        return base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
-    except ValueError:  # not Base64, or not of ASCII
-        return ""
-
-
 def _delivery_view(delivery: Delivery) -> DeliveryView:
-    key = f"{delivery.job_id}#{delivery.position}".encode()
     return DeliveryView(
-        id=base64.urlsafe_b64encode(key).decode().rstrip("="),
+        id=encode_opaque(f"{delivery.job_id}#{delivery.position}"),
         event_id=delivery.event_id,
         type=delivery.type,
         job_id=delivery.job_id,
